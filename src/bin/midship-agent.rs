@@ -1,0 +1,2 @@
+//! The `midship-agent` program that runs inside pods.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The `midship` program: controller, command line and (later) console.
+fn main() {}
