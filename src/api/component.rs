@@ -1,0 +1,98 @@
+//! `Component`: pods that run the same binary. Instances make them; its `scale` subresource is for people and autoscalers.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+
+use super::conditions::Condition;
+use super::pod_set::PodTemplate;
+use super::schema;
+use super::values::DeletionPolicy;
+use crate::names::{ComponentName, GroupName, InstanceName, ObjectName, Ordinal};
+
+/// What the Instance decided for one component.
+#[skip_serializing_none]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "midship.dev",
+    version = "v1alpha1",
+    kind = "Component",
+    plural = "components",
+    namespaced,
+    status = "ComponentStatus",
+    shortname = "comp",
+    category = "midship",
+    derive = "PartialEq",
+    doc = "The pods of an instance that run the same binary. Made by the Instance; change the Instance, or scale this.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Instance", type_ = "string", json_path = ".spec.instance"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.replicas"),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "self.instance == oldSelf.instance && self.component == oldSelf.component",
+      "message": "a component belongs to its instance for good" }]))]
+pub struct ComponentSpec {
+    /// The instance this belongs to.
+    pub instance: InstanceName,
+    /// The component's name in the extension.
+    pub component: ComponentName,
+    /// Pods of the group `default`, where the instance leaves the number free.
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: Option<i32>,
+    /// The groups of pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub groups: Vec<ComponentGroup>,
+    /// What happens to the volumes of pods that go away.
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// The headless Service that gives the pods their names.
+    pub service_name: Option<ObjectName>,
+    /// Roles from the first to be disturbed to the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub role_order: Vec<String>,
+}
+
+/// One group of pods.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentGroup {
+    pub name: GroupName,
+    /// Number of pods; `spec.replicas` decides for the group `default` where left out.
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: Option<i32>,
+    /// Ordinals that are not to run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::ordinals")]
+    pub offline: Vec<Ordinal>,
+    /// What each pod is made from.
+    pub template: PodTemplate,
+}
+
+/// Where the component stands.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentStatus {
+    /// The generation of the spec that was last looked at.
+    pub observed_generation: Option<i64>,
+    /// Pods that exist.
+    pub replicas: Option<i32>,
+    /// Pods that are ready.
+    pub ready_replicas: Option<i32>,
+    /// Selects the pods, as text; autoscalers read it.
+    pub selector: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,31 @@
+//! Labels, annotations and finalizers that Midship puts on objects.
+
+/// The instance an object was made for.
+pub const INSTANCE: &str = "midship.dev/instance";
+/// The component an object was made for.
+pub const COMPONENT: &str = "midship.dev/component";
+/// The group of pods within a component.
+pub const GROUP: &str = "midship.dev/group";
+/// The place of a pod in its group.
+pub const ORDINAL: &str = "midship.dev/ordinal";
+/// The confirmed role of a pod; Services select it.
+pub const ROLE: &str = "midship.dev/role";
+/// The middleware's type.
+pub const TYPE: &str = "midship.dev/type";
+/// The GitSource that applied an object.
+pub const SOURCE: &str = "midship.dev/source";
+
+/// The file an object comes from.
+pub const SOURCE_PATH: &str = "midship.dev/source-path";
+/// The commit an object was last applied from.
+pub const SOURCE_COMMIT: &str = "midship.dev/source-commit";
+/// Asks a controller to look again now; any new value will do.
+pub const RECONCILE_AT: &str = "midship.dev/reconcile-at";
+
+/// Who manages an object, in Kubernetes' own words.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY`], and the one field manager of every write.
+pub const MANAGER: &str = "midship";
+
+/// Holds an object until Midship has cleaned up after it.
+pub const FINALIZER: &str = "midship.dev/cleanup";

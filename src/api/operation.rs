@@ -1,0 +1,416 @@
+//! `Operation`: one thing to be done to an instance, and the record of how it went.
+
+use std::collections::BTreeMap;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_with::skip_serializing_none;
+
+use super::conditions::Condition;
+use super::instance::{BackedUpInstance, RestoreSource};
+use super::schema;
+use super::values::{Duration, Quantity, Resources};
+use crate::names::{
+    ComponentName, ExtensionVersion, GroupName, InstanceName, MiddlewareVersion, ObjectName, Ordinal, ParameterName,
+    RoleName, VolumeName,
+};
+
+/// What is to be done, to which pods, and how failures are met. It is done once; only `suspend`, `cancel`, `approve` and
+/// `ttl` can be changed afterwards.
+#[skip_serializing_none]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "midship.dev",
+    version = "v1alpha1",
+    kind = "Operation",
+    plural = "operations",
+    namespaced,
+    status = "OperationStatus",
+    shortname = "op",
+    category = "midship",
+    derive = "PartialEq",
+    doc = "One operation on an instance: what was asked, its steps, its progress and its result. It is also the operation log.",
+    printcolumn(name = "Instance", type_ = "string", json_path = ".spec.instance"),
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.type"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.currentStep", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "self.instance == oldSelf.instance && self.type == oldSelf.type && has(self.target) == has(oldSelf.target) && (!has(self.target) || self.target == oldSelf.target)",
+      "message": "an operation is done once: make a new one to do something else" },
+    { "rule": "self.type == 'Switchover' || !has(self.switchover)", "message": "switchover is only for type Switchover" },
+    { "rule": "(self.type == 'Process') == has(self.process)", "message": "type Process needs process, and only that type has it" },
+    { "rule": "(self.type == 'VerticalScale') == has(self.verticalScale)", "message": "type VerticalScale needs verticalScale, and only that type has it" },
+    { "rule": "(self.type == 'HorizontalScale') == has(self.horizontalScale)", "message": "type HorizontalScale needs horizontalScale, and only that type has it" },
+    { "rule": "(self.type == 'VolumeExpand') == has(self.volumeExpand)", "message": "type VolumeExpand needs volumeExpand, and only that type has it" },
+    { "rule": "(self.type == 'Configure') == has(self.configure)", "message": "type Configure needs configure, and only that type has it" },
+    { "rule": "(self.type in ['Upgrade', 'Rollback']) || !has(self.upgrade)", "message": "upgrade is only for the types Upgrade and Rollback" },
+    { "rule": "self.type != 'Upgrade' || has(self.upgrade)", "message": "type Upgrade needs upgrade" },
+    { "rule": "self.type == 'Backup' || !has(self.backup)", "message": "backup is only for type Backup" },
+    { "rule": "(self.type == 'Restore') == has(self.restore)", "message": "type Restore needs restore, and only that type has it" },
+    { "rule": "(self.type == 'Custom') == has(self.custom)", "message": "type Custom needs custom, and only that type has it" }]))]
+pub struct OperationSpec {
+    /// The instance in the same namespace.
+    pub instance: InstanceName,
+    /// What is to be done.
+    #[serde(rename = "type")]
+    pub type_: OperationType,
+    /// Which of its pods; all of them where left out.
+    pub target: Option<Target>,
+    /// For Switchover: from whom to whom.
+    pub switchover: Option<Switchover>,
+    /// For Process: what to do with the processes.
+    pub process: Option<ProcessBatch>,
+    /// For VerticalScale: the new CPU and memory.
+    pub vertical_scale: Option<VerticalScale>,
+    /// For HorizontalScale: the new number of pods.
+    pub horizontal_scale: Option<HorizontalScale>,
+    /// For VolumeExpand: the new sizes.
+    pub volume_expand: Option<VolumeExpand>,
+    /// For Configure: the new parameters.
+    pub configure: Option<Configure>,
+    /// For Upgrade: the new versions. For Rollback: which part is taken back.
+    pub upgrade: Option<Upgrade>,
+    /// For Backup: how.
+    pub backup: Option<BackupRequest>,
+    /// For Restore: into this instance, in place, after a safety backup.
+    pub restore: Option<InPlaceRestore>,
+    /// For Custom: an operation that the extension declares, or steps of your own.
+    pub custom: Option<CustomOperation>,
+    /// How long the whole may take; 1h where left out.
+    pub timeout: Option<Duration>,
+    /// How often a failed step is tried again.
+    #[schemars(range(min = 0, max = 100))]
+    pub retries: Option<i32>,
+    /// What a step that failed for good means for the rest.
+    pub on_failure: Option<FailurePolicy>,
+    /// The operation goes no further while this is true.
+    pub suspend: Option<bool>,
+    /// Ends the operation at the next safe point.
+    pub cancel: Option<bool>,
+    /// Names of checks that said "not ready" and are to be passed over.
+    #[schemars(length(max = 16))]
+    pub approve: Option<Vec<String>>,
+    /// How long the finished operation is kept; 7d where left out.
+    pub ttl: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OperationType {
+    /// Restart processes, one after another, replicas first.
+    Restart,
+    /// Make processes read their configuration again.
+    Reload,
+    /// Stop the instance.
+    Stop,
+    /// Start the instance.
+    Start,
+    /// Hand the exclusive role to another pod.
+    Switchover,
+    /// Start, stop or restart chosen processes, some at a time.
+    Process,
+    /// Change CPU and memory.
+    VerticalScale,
+    /// Change the number of pods.
+    HorizontalScale,
+    /// Grow volumes.
+    VolumeExpand,
+    /// Change parameters as one transaction.
+    Configure,
+    /// Move to another extension or middleware version.
+    Upgrade,
+    /// Take the last upgrade or configuration back.
+    Rollback,
+    /// Make a backup now.
+    Backup,
+    /// Restore in place.
+    Restore,
+    /// Take over new certificates and credentials.
+    Rotate,
+    /// Something the extension or you declare.
+    Custom,
+}
+
+/// Which pods.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Target {
+    pub component: Option<ComponentName>,
+    pub group: Option<GroupName>,
+    pub role: Option<RoleName>,
+    /// Single pods by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub pods: Vec<ObjectName>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Switchover {
+    /// The pod that has the role now; whoever it is where left out.
+    pub from: Option<ObjectName>,
+    /// The pod that is to have it; the one furthest ahead where left out.
+    pub to: Option<ObjectName>,
+    /// Go on although the pod is behind, and lose what it does not have.
+    pub force: Option<bool>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProcessBatch {
+    pub action: ProcessAction,
+    /// How many at a time; 1 where left out.
+    #[schemars(range(min = 1, max = 1000))]
+    pub concurrency: Option<i32>,
+    /// Pause between one batch and the next.
+    pub interval: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ProcessAction {
+    Start,
+    Stop,
+    Restart,
+    Reload,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VerticalScale {
+    pub component: ComponentName,
+    pub resources: Resources,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HorizontalScale {
+    pub component: ComponentName,
+    pub group: Option<GroupName>,
+    /// The new number of pods.
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: i32,
+    /// Ordinals that are to leave.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::ordinals")]
+    pub offline: Vec<Ordinal>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VolumeExpand {
+    pub component: ComponentName,
+    /// New size of each volume.
+    #[schemars(length(min = 1, max = 8))]
+    pub sizes: BTreeMap<VolumeName, Quantity>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Configure {
+    pub component: ComponentName,
+    /// Parameters to change; null takes one back to its default.
+    #[schemars(schema_with = "schema::parameters")]
+    pub parameters: Option<BTreeMap<ParameterName, Value>>,
+    /// Go back to this revision instead.
+    #[schemars(length(min = 1, max = 64))]
+    pub revision: Option<String>,
+    /// Only check, change nothing.
+    pub dry_run: Option<bool>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "has(self.extensionVersion) != has(self.version)",
+      "message": "give extensionVersion or version: they are upgraded one at a time" }]))]
+pub struct Upgrade {
+    pub extension_version: Option<ExtensionVersion>,
+    pub version: Option<MiddlewareVersion>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BackupRequest {
+    /// Repository; the one of the instance's policy where left out.
+    pub repository: Option<ObjectName>,
+    /// Method, as the extension names it; its default where left out.
+    #[schemars(length(min = 1, max = 63))]
+    pub method: Option<String>,
+    /// Full (assumed) or Incremental.
+    #[serde(rename = "type")]
+    pub type_: Option<BackupType>,
+    /// Labels of the backup; retention can keep by them.
+    #[schemars(length(max = 16))]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Retention never removes it.
+    pub hold: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BackupType {
+    Full,
+    Incremental,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InPlaceRestore {
+    /// Which backup.
+    pub source: RestoreSource,
+    /// The instance's name once more, as agreement that its present data is replaced.
+    pub replace_data_of: InstanceName,
+    /// Do without the safety backup.
+    pub skip_safety_backup: Option<bool>,
+}
+
+/// An operation that the extension declares (`name`), or steps of your own.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "has(self.name) != (has(self.steps) && size(self.steps) > 0)", "message": "give name or steps, not both" }]))]
+pub struct CustomOperation {
+    /// Its name in the extension.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: Option<String>,
+    /// Its parameters.
+    #[schemars(schema_with = "schema::parameters")]
+    pub parameters: Option<BTreeMap<String, Value>>,
+    /// Steps, one after another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub steps: Vec<Step>,
+}
+
+/// One step of an operation.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "[has(self.apply), has(self.delete), has(self.call), has(self.wait)].filter(given, given).size() == 1",
+      "message": "a step does exactly one of apply, delete, call and wait" }]))]
+pub struct Step {
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Apply this object in the instance's namespace.
+    #[schemars(schema_with = "schema::any_object")]
+    pub apply: Option<Value>,
+    /// Delete this object.
+    pub delete: Option<ObjectTarget>,
+    /// Call the agents.
+    pub call: Option<AgentCall>,
+    /// Wait until this holds.
+    pub wait: Option<WaitFor>,
+    /// How long the step may take.
+    pub timeout: Option<Duration>,
+    /// How often it is tried again.
+    #[schemars(range(min = 0, max = 100))]
+    pub retries: Option<i32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectTarget {
+    #[schemars(length(min = 1, max = 253))]
+    pub api_version: String,
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    pub name: ObjectName,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentCall {
+    /// An action of the lifecycle API, such as reload or pre-scale-in.
+    #[schemars(length(min = 1, max = 63))]
+    pub action: String,
+    #[schemars(schema_with = "schema::parameters")]
+    pub parameters: Option<BTreeMap<String, Value>>,
+    /// Pods at a time; 1 where left out.
+    #[schemars(range(min = 1, max = 1000))]
+    pub concurrency: Option<i32>,
+    /// Pause between one batch and the next.
+    pub interval: Option<Duration>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitFor {
+    /// A condition of the instance that must be True.
+    #[schemars(length(min = 1, max = 63))]
+    pub condition: Option<String>,
+    /// Simply so long.
+    pub duration: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FailurePolicy {
+    /// Stop, and leave what was done.
+    Abort,
+    /// Go on with the next step.
+    Continue,
+    /// Take back what was done.
+    Rollback,
+    /// Wait for somebody to decide.
+    Pause,
+}
+
+/// How it went.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationStatus {
+    /// The generation of the spec that was last looked at.
+    pub observed_generation: Option<i64>,
+    pub phase: Option<OperationPhase>,
+    /// Finished steps of all steps, such as 2/5.
+    pub progress: Option<String>,
+    /// The step that runs.
+    pub current_step: Option<String>,
+    /// What it does or waits for, or how it ended.
+    pub message: Option<String>,
+    #[schemars(extend("format" = "date-time"))]
+    pub started_at: Option<String>,
+    #[schemars(extend("format" = "date-time"))]
+    pub finished_at: Option<String>,
+    /// Who asked for it, where known.
+    pub requested_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepStatus>,
+    /// The instance it was restored from, for a restore.
+    pub restored_from: Option<BackedUpInstance>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OperationPhase {
+    Pending,
+    Running,
+    /// Waits for somebody: suspended, or a check said "not ready".
+    Paused,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+/// How one step went.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    pub name: String,
+    pub phase: OperationPhase,
+    pub attempts: i32,
+    pub message: Option<String>,
+    #[schemars(extend("format" = "date-time"))]
+    pub started_at: Option<String>,
+    #[schemars(extend("format" = "date-time"))]
+    pub finished_at: Option<String>,
+}

@@ -1,0 +1,134 @@
+//! `PodSet`: a group of identical pods, managed directly so that single ordinals can leave and roles set the order.
+
+use std::collections::BTreeMap;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_with::skip_serializing_none;
+
+use super::conditions::Condition;
+use super::instance::UpdateOptions;
+use super::schema;
+use super::values::{DeletionPolicy, Storage};
+use crate::names::{ComponentName, GroupName, InstanceName, ObjectName, Ordinal, VolumeName};
+
+/// What the Component decided for one group.
+#[skip_serializing_none]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "midship.dev",
+    version = "v1alpha1",
+    kind = "PodSet",
+    plural = "podsets",
+    namespaced,
+    status = "PodSetStatus",
+    shortname = "ps",
+    category = "midship",
+    derive = "PartialEq",
+    doc = "A group of identical pods with stable names and volumes. Made by the Component; change the Instance.",
+    printcolumn(name = "Instance", type_ = "string", json_path = ".spec.instance"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Updated", type_ = "integer", json_path = ".status.updatedReplicas"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "self.instance == oldSelf.instance && self.component == oldSelf.component && self.group == oldSelf.group",
+      "message": "a pod set belongs to its component for good" }]))]
+pub struct PodSetSpec {
+    /// The instance the pods belong to.
+    pub instance: InstanceName,
+    /// The component the pods belong to.
+    pub component: ComponentName,
+    /// The group these pods are.
+    pub group: GroupName,
+    /// Number of pods that are to run.
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: i32,
+    /// Ordinals that are not to run; the pods take the lowest others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::ordinals")]
+    pub offline: Vec<Ordinal>,
+    /// What each pod is made from.
+    pub template: PodTemplate,
+    /// How changes reach the pods.
+    pub update: Option<UpdateOptions>,
+    /// Start pods one after another, each once the one before it is ready, or all at once.
+    pub start: Option<StartOrder>,
+    /// What happens to the volumes of pods that go away.
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// The headless Service that gives the pods their names.
+    pub service_name: Option<ObjectName>,
+    /// Roles from the first to be disturbed to the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub role_order: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StartOrder {
+    Parallel,
+    Ordered,
+}
+
+/// What a pod is made from.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodTemplate {
+    /// Revision of the configuration the pod runs with.
+    #[schemars(length(max = 64))]
+    pub config_revision: Option<String>,
+    /// Labels and annotations of the pods.
+    #[schemars(schema_with = "schema::any_object")]
+    pub metadata: Option<Value>,
+    /// The pod, as Kubernetes writes it.
+    #[schemars(schema_with = "schema::any_object")]
+    pub spec: Value,
+    /// The claims of each pod, by volume name.
+    #[schemars(length(max = 8))]
+    pub volumes: Option<BTreeMap<VolumeName, Storage>>,
+}
+
+/// Where the group stands.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSetStatus {
+    /// The generation of the spec that was last looked at.
+    pub observed_generation: Option<i64>,
+    /// Pods that exist.
+    pub replicas: Option<i32>,
+    /// Pods that are ready.
+    pub ready_replicas: Option<i32>,
+    /// Pods that are as the spec says now.
+    pub updated_replicas: Option<i32>,
+    /// Digest of the template that is being rolled out.
+    pub revision: Option<String>,
+    /// Digest of the last template that all pods had.
+    pub last_good_revision: Option<String>,
+    /// Each pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<PodSetMember>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// One pod of the group.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSetMember {
+    pub ordinal: Ordinal,
+    pub ready: bool,
+    pub role: Option<String>,
+    pub revision: Option<String>,
+    pub node: Option<String>,
+    /// What it waits for.
+    pub reason: Option<String>,
+}

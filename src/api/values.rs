@@ -1,0 +1,288 @@
+//! Values that several kinds share: quantities, durations, references, and what people say about pods.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration as StdDuration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::Value;
+use serde_with::skip_serializing_none;
+
+use super::schema;
+use crate::names::{NamespaceName, ObjectName};
+
+/// An amount as Kubernetes writes it: `100m`, `2`, `1.5Gi`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Quantity(pub String);
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self(text)),
+            Value::Number(number) => Ok(Self(number.to_string())),
+            other => Err(de::Error::custom(format!("{other} is no quantity; write it like 500m, 2 or 1Gi"))),
+        }
+    }
+}
+
+impl JsonSchema for Quantity {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Quantity".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "x-kubernetes-int-or-string": true, "anyOf": [{ "type": "integer" }, { "type": "string" }],
+            "pattern": "^([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$" })
+    }
+}
+
+/// A length of time: `30s`, `5m`, `1h30m`, `14d`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Duration(pub StdDuration);
+
+impl Duration {
+    const UNITS: [(&'static str, u64); 5] =
+        [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut rest = text;
+        let mut millis = 0u64;
+        while !rest.is_empty() {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let number: u64 = rest.get(..digits)?.parse().ok()?;
+            rest = &rest[digits..];
+            let letters = rest.bytes().take_while(u8::is_ascii_lowercase).count();
+            let (_, factor) = Self::UNITS.iter().find(|(unit, _)| *unit == &rest[..letters])?;
+            millis = millis.checked_add(number.checked_mul(*factor)?)?;
+            rest = &rest[letters..];
+        }
+        (!text.is_empty()).then_some(Self(StdDuration::from_millis(millis)))
+    }
+
+    pub fn from_secs(seconds: u64) -> Self {
+        Self(StdDuration::from_secs(seconds))
+    }
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        if millis == 0 {
+            return f.write_str("0s");
+        }
+        for (unit, factor) in Self::UNITS {
+            if millis >= factor {
+                write!(f, "{}{unit}", millis / factor)?;
+                millis %= factor;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text)
+            .ok_or_else(|| de::Error::custom(format!("{text:?} is no duration; write it like 30s, 5m or 1h30m")))
+    }
+}
+
+impl JsonSchema for Duration {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "maxLength": 32, "pattern": "^([0-9]+(ms|s|m|h|d))+$" })
+    }
+}
+
+/// An object of a known kind in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LocalRef {
+    /// Its name.
+    pub name: ObjectName,
+}
+
+/// One key of a Secret or ConfigMap in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyRef {
+    /// The name of the Secret or ConfigMap.
+    pub name: ObjectName,
+    /// The key in it.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// An object in a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NamespacedRef {
+    pub namespace: NamespaceName,
+    pub name: ObjectName,
+}
+
+/// CPU and memory of the middleware's container.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Resources {
+    /// What is reserved.
+    #[schemars(length(max = 16))]
+    pub requests: Option<BTreeMap<String, Quantity>>,
+    /// What may be used at most.
+    #[schemars(length(max = 16))]
+    pub limits: Option<BTreeMap<String, Quantity>>,
+}
+
+/// How far the pods of a component are kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Spread {
+    /// Wherever the scheduler likes.
+    None,
+    /// On different nodes where possible.
+    Node,
+    /// In different zones, and on different nodes, where possible.
+    Zone,
+}
+
+/// Where pods run. What is written here in Kubernetes' own terms is handed to the pods as it is.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Scheduling {
+    /// How far pods are kept apart.
+    pub spread: Option<Spread>,
+    /// Whether a pod waits rather than run where `spread` does not allow it.
+    pub strict: Option<bool>,
+    /// Labels a node must have.
+    #[schemars(length(max = 64))]
+    pub node_selector: Option<BTreeMap<String, String>>,
+    /// Tolerations, as in a pod.
+    #[schemars(schema_with = "schema::any_objects")]
+    pub tolerations: Option<Vec<Value>>,
+    /// Affinity, as in a pod.
+    #[schemars(schema_with = "schema::any_object")]
+    pub affinity: Option<Value>,
+    /// Topology spread constraints, as in a pod; the label selector is filled in where it is left out.
+    #[schemars(schema_with = "schema::any_objects")]
+    pub topology_spread_constraints: Option<Vec<Value>>,
+    /// Priority class of the pods.
+    pub priority_class_name: Option<ObjectName>,
+    /// Scheduler of the pods.
+    pub scheduler_name: Option<ObjectName>,
+    /// Runtime class of the pods.
+    pub runtime_class_name: Option<ObjectName>,
+}
+
+/// A volume of each pod.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Storage {
+    /// Size of each pod's volume. It can grow where the storage class allows it, never shrink.
+    pub size: Quantity,
+    /// Storage class; the cluster's default one where left out. Cannot be changed for volumes that exist.
+    pub storage_class_name: Option<ObjectName>,
+    /// Labels put on the claims.
+    #[schemars(length(max = 32))]
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// What happens to volumes when the instance is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Volumes stay and are taken over by an instance of the same name and type.
+    Retain,
+    /// Volumes are deleted with the instance, once the safeguards agree.
+    Delete,
+}
+
+/// An image, where it differs from the one the extension names.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "!(has(self.tag) && has(self.digest))", "message": "give a tag or a digest, not both" }]))]
+pub struct ImageOverride {
+    /// Registry and repository, such as `registry.example.com/cache/server`.
+    #[schemars(length(min = 1, max = 255))]
+    pub repository: Option<String>,
+    /// Tag.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"))]
+    pub tag: Option<String>,
+    /// Digest; it wins over what any tag points at.
+    #[schemars(regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    pub digest: Option<String>,
+    /// When the image is pulled.
+    pub pull_policy: Option<PullPolicy>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PullPolicy {
+    Always,
+    IfNotPresent,
+    Never,
+}
+
+/// Labels and annotations to add.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExtraMetadata {
+    #[schemars(length(max = 64))]
+    pub labels: Option<BTreeMap<String, String>>,
+    #[schemars(length(max = 64))]
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_people_write_them() {
+        assert_eq!(Duration::parse("1h30m").map(|d| d.0.as_secs()), Some(5400));
+        assert_eq!(Duration::parse("14d").map(|d| d.to_string()).as_deref(), Some("14d"));
+        for wrong in ["", "5", "m", "5 m", "1.5h", "5M", "-1s", "99999999999999999999d"] {
+            assert_eq!(Duration::parse(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_quantity_may_be_a_bare_number() {
+        assert_eq!(serde_json::from_str::<Quantity>("2").expect("a number"), Quantity("2".into()));
+        assert!(serde_json::from_str::<Quantity>("[]").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_duration_reads_back_as_it_was_written(millis in 0u64..10_000_000_000) {
+            let duration = Duration(StdDuration::from_millis(millis));
+            prop_assert_eq!(Duration::parse(&duration.to_string()), Some(duration));
+        }
+    }
+}
