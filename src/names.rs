@@ -51,11 +51,15 @@ impl Shape {
 
     const fn rule(self) -> &'static str {
         match self {
-            Self::Label => "lower-case letters, digits and '-', starting with a letter and ending with a letter or digit",
+            Self::Label => {
+                "lower-case letters, digits and '-', starting with a letter and ending with a letter or digit"
+            }
             Self::HostLabel => "lower-case letters, digits and '-', starting and ending with a letter or digit",
             Self::Subdomain => "lower-case letters, digits, '-' and '.', starting and ending with a letter or digit",
             Self::Semver => "an exact version of three numbers, such as 1.0.0 (no range, no leading 'v')",
-            Self::Version => "letters, digits, '.', '_' and '-', starting and ending with a letter or digit, such as 7.0",
+            Self::Version => {
+                "letters, digits, '.', '_' and '-', starting and ending with a letter or digit, such as 7.0"
+            }
             Self::Key => "letters, digits, '.', '_', '/' and '-', starting with a letter or '_'",
             Self::CommitId => "a full commit id of 40 or 64 lower-case hexadecimal digits",
         }
@@ -98,7 +102,12 @@ fn parse(what: &'static str, shape: Shape, max: usize, text: &str) -> Result<(),
         return Err(NameError::Empty { what, rule });
     }
     if text.chars().count() > max {
-        return Err(NameError::TooLong { what, text: text.chars().take(max).collect(), length: text.chars().count(), max });
+        return Err(NameError::TooLong {
+            what,
+            text: text.chars().take(max).collect(),
+            length: text.chars().count(),
+            max,
+        });
     }
     if !shape.holds(text) {
         return Err(NameError::Malformed { what, text: text.escape_default().to_string(), rule });
@@ -246,7 +255,11 @@ impl Ordinal {
 
     pub fn new(number: u16) -> Result<Self, NameError> {
         if number > Self::MAX {
-            return Err(NameError::Malformed { what: "ordinal", text: number.to_string(), rule: "a number from 0 to 999" });
+            return Err(NameError::Malformed {
+                what: "ordinal",
+                text: number.to_string(),
+                rule: "a number from 0 to 999",
+            });
         }
         Ok(Self(number))
     }
@@ -266,7 +279,11 @@ impl FromStr for Ordinal {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let malformed = || NameError::Malformed { what: "ordinal", text: text.escape_default().to_string(), rule: "a number from 0 to 999" };
+        let malformed = || NameError::Malformed {
+            what: "ordinal",
+            text: text.escape_default().to_string(),
+            rule: "a number from 0 to 999",
+        };
         let canonical = text == "0" || (!text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit()));
         if !canonical {
             return Err(malformed());
@@ -312,7 +329,12 @@ mod tests {
 
     #[test]
     fn an_empty_name_says_what_to_give() {
-        assert!(ComponentName::parse("").expect_err("empty").to_string().starts_with("component name is empty; give lower-case"));
+        assert!(
+            ComponentName::parse("")
+                .expect_err("empty")
+                .to_string()
+                .starts_with("component name is empty; give lower-case")
+        );
     }
 
     #[test]

@@ -34,7 +34,12 @@ use crate::names::{InstanceName, ObjectName, RoleName};
     printcolumn(name = "Next", type_ = "string", json_path = ".status.next"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BackupPolicySpec {
@@ -45,6 +50,7 @@ pub struct BackupPolicySpec {
     #[schemars(length(max = 256))]
     pub instances: Vec<InstanceName>,
     /// Instances by label.
+    #[serde(default)]
     #[schemars(schema_with = "schema::selector")]
     pub selector: Option<Value>,
     /// Method, as the extension names it; its default where left out.

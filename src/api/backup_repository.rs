@@ -29,7 +29,12 @@ use crate::names::ObjectName;
     printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
     printcolumn(name = "Encrypted", type_ = "boolean", json_path = ".status.encrypted"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [

@@ -29,7 +29,12 @@ use crate::names::{CommitId, EnvironmentName, NamespaceName, ObjectName};
     printcolumn(name = "Synced", type_ = "date", json_path = ".status.appliedAt"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GitSourceSpec {
@@ -95,7 +100,7 @@ pub struct GitSourceSpec {
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "[has(self.branch), has(self.tag), has(self.semver), has(self.commit)].filter(given, given).size() == 1",
+    { "rule": "(has(self.branch) ? 1 : 0) + (has(self.tag) ? 1 : 0) + (has(self.semver) ? 1 : 0) + (has(self.commit) ? 1 : 0) == 1",
       "message": "give exactly one of branch, tag, semver and commit" }]))]
 pub struct GitRef {
     /// A branch.

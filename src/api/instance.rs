@@ -15,7 +15,7 @@ use super::values::{
 };
 use crate::names::{
     ComponentName, EnvironmentName, ExtensionType, ExtensionVersion, GroupName, InstanceName, MiddlewareVersion,
-    NamespaceName, ObjectName, Ordinal, ParameterName, TopologyName, VolumeName,
+    NamespaceName, ObjectName, Ordinal, TopologyName,
 };
 
 /// What an instance is to be. Type, extension version and middleware version are enough; everything else has a default
@@ -41,8 +41,18 @@ use crate::names::{
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Topology", type_ = "string", json_path = ".status.resolved.topology", priority = 1),
     printcolumn(name = "Extension", type_ = "string", json_path = ".spec.extensionVersion", priority = 1),
-    printcolumn(name = "Commit", type_ = "string", json_path = ".metadata.annotations.midship\\.dev/source-commit", priority = 1),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
+    printcolumn(
+        name = "Commit",
+        type_ = "string",
+        json_path = ".metadata.annotations.midship\\.dev/source-commit",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
@@ -123,13 +133,14 @@ pub struct InstanceComponent {
     pub resources: Option<Resources>,
     /// Volumes of each pod, by the name the extension gives them.
     #[schemars(length(max = 8))]
-    pub storage: Option<BTreeMap<VolumeName, Storage>>,
+    pub storage: Option<BTreeMap<String, Storage>>,
     /// Parameters of the middleware. The extension says which exist, their ranges, and what changing one needs.
+    #[serde(default)]
     #[schemars(schema_with = "schema::parameters")]
-    pub parameters: Option<BTreeMap<ParameterName, Value>>,
+    pub parameters: Option<BTreeMap<String, Value>>,
     /// Parameters whose values are secret, each from a key of a Secret.
     #[schemars(length(max = 64))]
-    pub secret_parameters: Option<BTreeMap<ParameterName, KeyRef>>,
+    pub secret_parameters: Option<BTreeMap<String, KeyRef>>,
     /// Complete configuration files in place of the rendered ones, where the extension allows it.
     #[schemars(length(max = 16))]
     pub config_files: Option<BTreeMap<String, ConfigFile>>,
@@ -173,10 +184,11 @@ pub struct InstanceGroup {
     pub resources: Option<Resources>,
     /// Volumes, where this group differs.
     #[schemars(length(max = 8))]
-    pub storage: Option<BTreeMap<VolumeName, Storage>>,
+    pub storage: Option<BTreeMap<String, Storage>>,
     /// Parameters, where this group differs.
+    #[serde(default)]
     #[schemars(schema_with = "schema::parameters")]
-    pub parameters: Option<BTreeMap<ParameterName, Value>>,
+    pub parameters: Option<BTreeMap<String, Value>>,
     /// Where its pods run, where this group differs.
     pub scheduling: Option<Scheduling>,
 }
@@ -186,7 +198,7 @@ pub struct InstanceGroup {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "[has(self.content), has(self.configMap), has(self.secret)].filter(given, given).size() == 1",
+    { "rule": "(has(self.content) ? 1 : 0) + (has(self.configMap) ? 1 : 0) + (has(self.secret) ? 1 : 0) == 1",
       "message": "give exactly one of content, configMap and secret" }]))]
 pub struct ConfigFile {
     /// The file itself.
@@ -242,7 +254,7 @@ pub enum TrafficPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "[has(self.value), has(self.secret), has(self.configMap)].filter(given, given).size() == 1",
+    { "rule": "(has(self.value) ? 1 : 0) + (has(self.secret) ? 1 : 0) + (has(self.configMap) ? 1 : 0) == 1",
       "message": "give exactly one of value, secret and configMap" }]))]
 pub struct EnvVar {
     #[schemars(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"))]
@@ -338,7 +350,7 @@ pub struct Credentials {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "[has(self.issuer), has(self.certManager), has(self.secretName)].filter(given, given).size() == 1",
+    { "rule": "(has(self.issuer) ? 1 : 0) + (has(self.certManager) ? 1 : 0) + (has(self.secretName) ? 1 : 0) == 1",
       "message": "give exactly one of issuer, certManager and secretName" }]))]
 pub struct Tls {
     /// `builtin`: a certificate authority of the instance's own; `none`: no TLS.
@@ -402,6 +414,7 @@ pub struct Monitoring {
     /// Make alert rules from the extension's templates.
     pub alerts: Option<bool>,
     /// Thresholds of alerts, by the names the extension gives them.
+    #[serde(default)]
     #[schemars(schema_with = "schema::parameters")]
     pub thresholds: Option<BTreeMap<String, Value>>,
     /// Make a ConfigMap with the extension's Grafana dashboard.
@@ -465,6 +478,7 @@ pub struct Network {
     /// Make a NetworkPolicy that lets in only what `allowFrom` names, the instance's own pods and Midship.
     pub policy: Option<bool>,
     /// Peers that may connect, as in a NetworkPolicy's `from`.
+    #[serde(default)]
     #[schemars(schema_with = "schema::any_objects")]
     pub allow_from: Option<Vec<Value>>,
 }
@@ -568,6 +582,7 @@ pub struct Resolved {
     /// The extension version that is in force.
     pub extension_version: Option<String>,
     /// Replicas, resources, storage and parameters of each component.
+    #[serde(default)]
     #[schemars(schema_with = "schema::any_object")]
     pub components: Option<Value>,
 }

@@ -101,9 +101,9 @@ impl Kind {
     pub fn find(word: &str) -> Option<Self> {
         let word = word.to_ascii_lowercase();
         let word = word.strip_suffix(".midship.dev").unwrap_or(&word);
-        Self::ALL.into_iter().find(|kind| {
-            word == kind.short() || word == kind.as_str().to_ascii_lowercase() || word == kind.plural()
-        })
+        Self::ALL
+            .into_iter()
+            .find(|kind| word == kind.short() || word == kind.as_str().to_ascii_lowercase() || word == kind.plural())
     }
 }
 

@@ -13,8 +13,7 @@ use super::instance::{BackedUpInstance, RestoreSource};
 use super::schema;
 use super::values::{Duration, Quantity, Resources};
 use crate::names::{
-    ComponentName, ExtensionVersion, GroupName, InstanceName, MiddlewareVersion, ObjectName, Ordinal, ParameterName,
-    RoleName, VolumeName,
+    ComponentName, ExtensionVersion, GroupName, InstanceName, MiddlewareVersion, ObjectName, Ordinal, RoleName,
 };
 
 /// What is to be done, to which pods, and how failures are met. It is done once; only `suspend`, `cancel`, `approve` and
@@ -205,7 +204,7 @@ pub struct VolumeExpand {
     pub component: ComponentName,
     /// New size of each volume.
     #[schemars(length(min = 1, max = 8))]
-    pub sizes: BTreeMap<VolumeName, Quantity>,
+    pub sizes: BTreeMap<String, Quantity>,
 }
 
 #[skip_serializing_none]
@@ -214,8 +213,9 @@ pub struct VolumeExpand {
 pub struct Configure {
     pub component: ComponentName,
     /// Parameters to change; null takes one back to its default.
+    #[serde(default)]
     #[schemars(schema_with = "schema::parameters")]
-    pub parameters: Option<BTreeMap<ParameterName, Value>>,
+    pub parameters: Option<BTreeMap<String, Value>>,
     /// Go back to this revision instead.
     #[schemars(length(min = 1, max = 64))]
     pub revision: Option<String>,
@@ -280,6 +280,7 @@ pub struct CustomOperation {
     #[schemars(length(min = 1, max = 63))]
     pub name: Option<String>,
     /// Its parameters.
+    #[serde(default)]
     #[schemars(schema_with = "schema::parameters")]
     pub parameters: Option<BTreeMap<String, Value>>,
     /// Steps, one after another.
@@ -292,12 +293,13 @@ pub struct CustomOperation {
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "[has(self.apply), has(self.delete), has(self.call), has(self.wait)].filter(given, given).size() == 1",
+    { "rule": "(has(self.apply) ? 1 : 0) + (has(self.delete) ? 1 : 0) + (has(self.call) ? 1 : 0) + (has(self.wait) ? 1 : 0) == 1",
       "message": "a step does exactly one of apply, delete, call and wait" }]))]
 pub struct Step {
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// Apply this object in the instance's namespace.
+    #[serde(default)]
     #[schemars(schema_with = "schema::any_object")]
     pub apply: Option<Value>,
     /// Delete this object.
@@ -329,6 +331,7 @@ pub struct AgentCall {
     /// An action of the lifecycle API, such as reload or pre-scale-in.
     #[schemars(length(min = 1, max = 63))]
     pub action: String,
+    #[serde(default)]
     #[schemars(schema_with = "schema::parameters")]
     pub parameters: Option<BTreeMap<String, Value>>,
     /// Pods at a time; 1 where left out.

@@ -12,7 +12,7 @@ use super::conditions::Condition;
 use super::instance::UpdateOptions;
 use super::schema;
 use super::values::{DeletionPolicy, Storage};
-use crate::names::{ComponentName, GroupName, InstanceName, ObjectName, Ordinal, VolumeName};
+use crate::names::{ComponentName, GroupName, InstanceName, ObjectName, Ordinal};
 
 /// What the Component decided for one group.
 #[skip_serializing_none]
@@ -84,6 +84,7 @@ pub struct PodTemplate {
     #[schemars(length(max = 64))]
     pub config_revision: Option<String>,
     /// Labels and annotations of the pods.
+    #[serde(default)]
     #[schemars(schema_with = "schema::any_object")]
     pub metadata: Option<Value>,
     /// The pod, as Kubernetes writes it.
@@ -91,7 +92,7 @@ pub struct PodTemplate {
     pub spec: Value,
     /// The claims of each pod, by volume name.
     #[schemars(length(max = 8))]
-    pub volumes: Option<BTreeMap<VolumeName, Storage>>,
+    pub volumes: Option<BTreeMap<String, Storage>>,
 }
 
 /// Where the group stands.

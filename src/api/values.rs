@@ -181,12 +181,15 @@ pub struct Scheduling {
     #[schemars(length(max = 64))]
     pub node_selector: Option<BTreeMap<String, String>>,
     /// Tolerations, as in a pod.
+    #[serde(default)]
     #[schemars(schema_with = "schema::any_objects")]
     pub tolerations: Option<Vec<Value>>,
     /// Affinity, as in a pod.
+    #[serde(default)]
     #[schemars(schema_with = "schema::any_object")]
     pub affinity: Option<Value>,
     /// Topology spread constraints, as in a pod; the label selector is filled in where it is left out.
+    #[serde(default)]
     #[schemars(schema_with = "schema::any_objects")]
     pub topology_spread_constraints: Option<Vec<Value>>,
     /// Priority class of the pods.
