@@ -1,0 +1,226 @@
+//! A watch cache: one per kind, each with a back-off of its own, so that a kind that cannot be watched delays no other.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, RwLock};
+
+use futures::StreamExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::watcher::{Config, Event, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::problem::Problem;
+use super::scope::{Scope, Watched};
+
+/// Names an object within its kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+impl Key {
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), name: name.to_owned() }
+    }
+
+    pub fn of<K: Resource>(object: &K) -> Self {
+        Self { namespace: object.namespace(), name: object.name_any() }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(namespace) = &self.namespace {
+            write!(f, "{namespace}/")?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+/// Told of every object that appears, changes or goes.
+pub type OnChange = Arc<dyn Fn(&Key) + Send + Sync>;
+
+/// All objects of one kind in a scope, as last seen. Dropping it ends its watches.
+pub struct Cache<K: Resource<DynamicType = ()> + Clone + 'static> {
+    parts: Vec<Part<K>>,
+}
+
+struct Part<K: Resource<DynamicType = ()> + Clone + 'static> {
+    namespace: Option<String>,
+    store: Store<K>,
+    health: Arc<Health>,
+    synced: watch::Receiver<bool>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// What a watch has to say besides objects.
+#[derive(Default)]
+struct Health {
+    problem: RwLock<Option<String>>,
+    unreadable: RwLock<BTreeMap<Key, String>>,
+}
+
+impl<K> Cache<K>
+where
+    K: Resource<DynamicType = ()> + Watched + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
+{
+    pub fn start(client: &Client, scope: &Scope, on_change: &OnChange) -> Self {
+        let parts = K::apis::<DeserializeGuard<K>>(client, scope)
+            .into_iter()
+            .map(|(namespace, api)| Part::start(namespace, api, on_change.clone()))
+            .collect();
+        Self { parts }
+    }
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
+    pub fn get(&self, key: &Key) -> Option<Arc<K>> {
+        let mut reference = ObjectRef::<K>::new(&key.name);
+        reference.namespace.clone_from(&key.namespace);
+        self.parts
+            .iter()
+            .filter(|part| part.namespace.is_none() || part.namespace == key.namespace)
+            .find_map(|part| part.store.get(&reference))
+    }
+
+    pub fn list(&self) -> Vec<Arc<K>> {
+        self.parts.iter().flat_map(|part| part.store.state()).collect()
+    }
+
+    pub fn select(&self, wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
+        self.parts.iter().flat_map(|part| part.store.state_filter(&wanted)).collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.store.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Why an object is in the cluster and yet not here: it cannot be read as its kind.
+    pub fn unreadable(&self, key: &Key) -> Option<String> {
+        self.parts.iter().find_map(|part| {
+            part.health.unreadable.read().expect("no panic while it is held").get(key).cloned()
+        })
+    }
+
+    /// What keeps the watch from running, where something does.
+    pub fn problem(&self) -> Option<String> {
+        self.parts.iter().find_map(|part| part.health.problem.read().expect("no panic while it is held").clone())
+    }
+
+    /// Returns once every object has been seen.
+    pub async fn synced(&self) {
+        for part in &self.parts {
+            // an error means that the task is gone, and with it this cache
+            let _ = part.synced.clone().wait_for(|synced| *synced).await;
+        }
+    }
+}
+
+impl<K> Part<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
+{
+    fn start(namespace: Option<String>, api: Api<DeserializeGuard<K>>, on_change: OnChange) -> Self {
+        let (store, mut writer) = store::<K>();
+        let health = Arc::new(Health::default());
+        let (synced_sender, synced) = watch::channel(false);
+        let task = {
+            let health = health.clone();
+            async move {
+                // a watch that ends within the server's usual time keeps its answers well below the client's time-outs
+                let stream = watcher(api, Config::default().timeout(290)).default_backoff();
+                let mut stream = std::pin::pin!(stream);
+                while let Some(event) = stream.next().await {
+                    match event {
+                        Ok(event) => {
+                            health.problem.write().expect("no panic while it is held").take();
+                            let done = matches!(event, Event::InitDone);
+                            if let Some(event) = readable(event, &health, &on_change) {
+                                let touched = touched(&event);
+                                writer.apply_watcher_event(&event);
+                                touched.iter().for_each(|key| on_change(key));
+                            }
+                            if done {
+                                synced_sender.send_replace(true);
+                            }
+                        }
+                        Err(error) => {
+                            let kind = K::kind(&());
+                            let problem = describe(&error);
+                            tracing::warn!(%kind, %problem, "the watch was interrupted");
+                            *health.problem.write().expect("no panic while it is held") = Some(format!("{kind}: {problem}"));
+                        }
+                    }
+                }
+            }
+        };
+        Self { namespace, store, health, synced, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
+    }
+}
+
+/// The event without objects that cannot be read; those are remembered with the reason, and still told of.
+fn readable<K: Resource<DynamicType = ()>>(
+    event: Event<DeserializeGuard<K>>,
+    health: &Health,
+    on_change: &OnChange,
+) -> Option<Event<K>> {
+    let mut unreadable = health.unreadable.write().expect("no panic while it is held");
+    let mut sort = |guard: DeserializeGuard<K>| {
+        let key = Key::of(&guard);
+        match guard.0 {
+            Ok(mut object) => {
+                unreadable.remove(&key);
+                object.meta_mut().managed_fields = None;
+                Some(object)
+            }
+            Err(invalid) => {
+                tracing::warn!(kind = %K::kind(&()), object = %key, error = %invalid.error, "the object cannot be read");
+                unreadable.insert(key.clone(), invalid.error);
+                on_change(&key);
+                None
+            }
+        }
+    };
+    match event {
+        Event::Apply(guard) => sort(guard).map(Event::Apply),
+        Event::InitApply(guard) => sort(guard).map(Event::InitApply),
+        Event::Delete(guard) => {
+            unreadable.remove(&Key::of(&guard));
+            guard.0.ok().map(Event::Delete)
+        }
+        Event::Init => {
+            unreadable.clear();
+            Some(Event::Init)
+        }
+        Event::InitDone => Some(Event::InitDone),
+    }
+}
+
+fn touched<K: Resource<DynamicType = ()>>(event: &Event<K>) -> Option<Key> {
+    match event {
+        Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => Some(Key::of(object)),
+        Event::Init | Event::InitDone => None,
+    }
+}
+
+fn describe(error: &kube::runtime::watcher::Error) -> String {
+    use kube::runtime::watcher::Error;
+    match error {
+        Error::InitialListFailed(error) | Error::WatchStartFailed(error) | Error::WatchFailed(error) => {
+            Problem::from_kube(error).to_string()
+        }
+        Error::WatchError(status) => status.message.clone(),
+        Error::NoResourceVersion => "the API server sent a list without a version".to_owned(),
+    }
+}
+

@@ -1,0 +1,13 @@
+//! Kubernetes at the edge: connecting, watching, applying, telling. Nothing is decided here.
+
+pub mod access;
+pub mod cache;
+pub mod client;
+pub mod discovery;
+pub mod events;
+pub mod problem;
+pub mod rate_limit;
+pub mod scope;
+
+pub use cache::{Cache, Key};
+pub use scope::Scope;
