@@ -1,5 +1,8 @@
 //! Midship: middleware on Kubernetes, with Git as its API. `docs/architecture.md` is the map of these rooms.
 
 pub mod api;
+pub mod cli;
 pub mod cluster;
+pub mod controller;
 pub mod names;
+pub mod serve;

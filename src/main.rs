@@ -1,8 +1,10 @@
-//! The `midship` program: controller, command line and (later) console.
-fn main() {
-    for k in midship::api::Kind::ALL {
-        let y = serde_saphyr::to_string(&k.crd()).unwrap();
-        eprintln!("{} {}", k.as_str(), y.len());
-        println!("---\n{y}");
-    }
+//! The `midship` program: controller and command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // before anything opens a connection: one TLS implementation for all
+    let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    debug_assert!(installed.is_ok(), "nobody was faster");
+    midship::cli::run()
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, RwLock};
 use futures::StreamExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -107,9 +108,9 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
 
     /// Why an object is in the cluster and yet not here: it cannot be read as its kind.
     pub fn unreadable(&self, key: &Key) -> Option<String> {
-        self.parts.iter().find_map(|part| {
-            part.health.unreadable.read().expect("no panic while it is held").get(key).cloned()
-        })
+        self.parts
+            .iter()
+            .find_map(|part| part.health.unreadable.read().expect("no panic while it is held").get(key).cloned())
     }
 
     /// What keeps the watch from running, where something does.
@@ -146,8 +147,7 @@ where
                             health.problem.write().expect("no panic while it is held").take();
                             let done = matches!(event, Event::InitDone);
                             if let Some(event) = readable(event, &health, &on_change) {
-                                let touched = touched(&event);
-                                writer.apply_watcher_event(&event);
+                                let touched = apply(&mut writer, &event);
                                 touched.iter().for_each(|key| on_change(key));
                             }
                             if done {
@@ -158,7 +158,8 @@ where
                             let kind = K::kind(&());
                             let problem = describe(&error);
                             tracing::warn!(%kind, %problem, "the watch was interrupted");
-                            *health.problem.write().expect("no panic while it is held") = Some(format!("{kind}: {problem}"));
+                            *health.problem.write().expect("no panic while it is held") =
+                                Some(format!("{kind}: {problem}"));
                         }
                     }
                 }
@@ -206,10 +207,19 @@ fn readable<K: Resource<DynamicType = ()>>(
     }
 }
 
-fn touched<K: Resource<DynamicType = ()>>(event: &Event<K>) -> Option<Key> {
+/// Brings the store up to date and says which objects that touches. After an interruption these are also the ones that
+/// went away unseen.
+fn apply<K: Resource<DynamicType = ()> + Clone + 'static>(writer: &mut Writer<K>, event: &Event<K>) -> Vec<Key> {
+    let before = if matches!(event, Event::InitDone) { writer.as_reader().state() } else { Vec::new() };
+    writer.apply_watcher_event(event);
     match event {
-        Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => Some(Key::of(object)),
-        Event::Init | Event::InitDone => None,
+        Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => vec![Key::of(object)],
+        Event::Init => Vec::new(),
+        Event::InitDone => {
+            let now = writer.as_reader();
+            let gone = |object: &Arc<K>| now.get(&ObjectRef::from_obj(object.as_ref())).is_none();
+            before.iter().filter(|object| gone(object)).map(|object| Key::of(object.as_ref())).collect()
+        }
     }
 }
 
@@ -223,4 +233,3 @@ fn describe(error: &kube::runtime::watcher::Error) -> String {
         Error::NoResourceVersion => "the API server sent a list without a version".to_owned(),
     }
 }
-

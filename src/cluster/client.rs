@@ -23,11 +23,8 @@ pub struct Target {
 impl Target {
     /// Reads the configuration anew: a named kubeconfig, `KUBECONFIG`, `~/.kube/config`, or the pod's own account.
     pub async fn config(&self) -> Result<Config, Problem> {
-        let options = KubeConfigOptions {
-            context: self.context.clone(),
-            cluster: self.cluster.clone(),
-            user: self.user.clone(),
-        };
+        let options =
+            KubeConfigOptions { context: self.context.clone(), cluster: self.cluster.clone(), user: self.user.clone() };
         let chosen = self.context.is_some() || self.cluster.is_some() || self.user.is_some();
         let mut config = match &self.kubeconfig {
             Some(path) => {
@@ -36,7 +33,9 @@ impl Target {
                     .await
                     .map_err(|error| Problem::kubeconfig(path, &error))?
             }
-            None if chosen => Config::from_kubeconfig(&options).await.map_err(|error| Problem::no_kubeconfig(&error))?,
+            None if chosen => {
+                Config::from_kubeconfig(&options).await.map_err(|error| Problem::no_kubeconfig(&error))?
+            }
             None => Config::infer().await.map_err(|error| Problem::no_kubeconfig(&error))?,
         };
         config.connect_timeout = Some(Duration::from_secs(5));

@@ -52,9 +52,10 @@ impl Problem {
                 format!("not found: {}", status.message),
                 "check the name and the namespace; if a whole kind is unknown, install Midship's definitions: midship crds | kubectl apply --server-side -f -",
             ),
-            kube::Error::Api(status) => {
-                Self::new(format!("the API server refused: {}", status.message), "read the reason above; try again if it is passing")
-            }
+            kube::Error::Api(status) => Self::new(
+                format!("the API server refused: {}", status.message),
+                "read the reason above; try again if it is passing",
+            ),
             other => Self::new(
                 format!("the API server cannot be reached: {}", causes(other)),
                 "check that the cluster runs, that its address is right and that no firewall is in between",

@@ -29,7 +29,11 @@ impl Bucket {
         let gained = now.saturating_duration_since(self.filled_at).as_secs_f64() * self.limits.per_second;
         self.permits = (self.permits + gained).min(f64::from(self.limits.burst)) - 1.0;
         self.filled_at = now;
-        if self.permits >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(-self.permits / self.limits.per_second) }
+        if self.permits >= 0.0 {
+            Duration::ZERO
+        } else {
+            Duration::from_secs_f64(-self.permits / self.limits.per_second)
+        }
     }
 }
 

@@ -1,0 +1,114 @@
+//! `midship controller`: runs the controller until it is told to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+
+use super::Outcome;
+use super::connection::Connection;
+use super::error::CommandError;
+use crate::cluster::Scope;
+use crate::cluster::rate_limit::Limits;
+use crate::controller::{self, Options};
+use crate::names::NamespaceName;
+use crate::serve::telemetry::{self, LogFormat};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Namespaces to look after, separated by commas; the whole cluster where left out.
+    #[arg(long, env = "MIDSHIP_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
+    namespaces: Vec<Option<NamespaceName>>,
+
+    /// Address of /livez and /readyz.
+    #[arg(long, env = "MIDSHIP_HEALTH_ADDRESS", default_value = "0.0.0.0:8081")]
+    health_address: SocketAddr,
+
+    /// Address of /metrics (HTTPS, with a ServiceAccount's token); no metrics where left out.
+    #[arg(long, env = "MIDSHIP_METRICS_ADDRESS")]
+    metrics_address: Option<SocketAddr>,
+
+    /// Work only while this replica holds the lease.
+    #[arg(long, env = "MIDSHIP_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
+    leader_elect: bool,
+
+    /// Namespace of the lease; the pod's own where left out.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
+    lease_namespace: Option<String>,
+
+    /// Name of the lease.
+    #[arg(long, env = "MIDSHIP_LEASE_NAME", value_name = "NAME", default_value = "midship")]
+    lease_name: String,
+
+    /// This replica's name in the lease; the host's where left out.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    identity: Option<String>,
+
+    /// Name of this cluster, for the audit branch.
+    #[arg(long, env = "MIDSHIP_CLUSTER_NAME", value_name = "NAME", default_value = "default")]
+    cluster_name: String,
+
+    /// Objects of a kind that are worked on at the same time.
+    #[arg(long, env = "MIDSHIP_WORKERS", value_name = "N", default_value_t = 8)]
+    workers: usize,
+
+    /// Requests per second to the API server.
+    #[arg(long, env = "MIDSHIP_QPS", value_name = "N", default_value_t = 200.0)]
+    qps: f64,
+
+    /// Requests that may go at once after a quiet time.
+    #[arg(long, env = "MIDSHIP_BURST", value_name = "N", default_value_t = 400)]
+    burst: u32,
+
+    /// Folder for copies of repositories. It may be lost at any time.
+    #[arg(long, env = "MIDSHIP_CACHE_DIR", value_name = "FOLDER", default_value = "/var/cache/midship")]
+    cache_dir: PathBuf,
+
+    /// Format of the logs.
+    #[arg(long, env = "MIDSHIP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug, trace, or a filter such as midship=debug,kube=warn.
+    #[arg(long, env = "RUST_LOG", value_name = "LEVEL", default_value = "info")]
+    log_level: String,
+
+    /// Collector that traces are sent to by OTLP over HTTP, such as http://otel:4318.
+    #[arg(long, env = "MIDSHIP_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
+}
+
+/// A namespace; an empty word is none, so that an empty environment variable means the whole cluster.
+fn namespace(text: &str) -> Result<Option<NamespaceName>, crate::names::NameError> {
+    if text.is_empty() { Ok(None) } else { NamespaceName::parse(text).map(Some) }
+}
+
+pub fn run(arguments: Arguments, connection: Connection) -> Result<Outcome, CommandError> {
+    let Arguments { qps, burst, workers, .. } = arguments;
+    if !(qps.is_finite() && qps > 0.0) || burst == 0 || workers == 0 {
+        return Err(CommandError::new("--qps, --burst and --workers must be more than 0"));
+    }
+    let _telemetry = telemetry::start(arguments.log_format, &arguments.log_level, arguments.otlp_endpoint.as_deref())?;
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
+    let identity = arguments.identity.or_else(|| host().ok()).unwrap_or_else(|| "midship".to_owned());
+    let options = Options {
+        target: connection.target(),
+        scope: Scope::from_namespaces(arguments.namespaces.into_iter().flatten().collect()),
+        health_address: arguments.health_address,
+        metrics_address: arguments.metrics_address,
+        leader_election: arguments.leader_elect,
+        lease_namespace: arguments.lease_namespace.or(connection.namespace),
+        lease_name: arguments.lease_name,
+        identity: format!("{identity}_{}", std::process::id()),
+        cluster_name: arguments.cluster_name,
+        workers,
+        limits: Limits { per_second: qps, burst },
+        cache_dir: arguments.cache_dir,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(CommandError::runtime)?;
+    runtime.block_on(controller::run(options))?;
+    Ok(Outcome::Done)
+}

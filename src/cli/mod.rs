@@ -1,0 +1,108 @@
+//! The command line: one file per command.
+
+mod completion;
+mod connection;
+mod controller;
+mod crds;
+mod doctor;
+mod error;
+mod manual;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use connection::Connection;
+use error::CommandError;
+use output::Format;
+
+/// What a command ends with when nothing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// There was nothing to do, or it was done.
+    Done,
+    /// There is a difference that somebody may want to look at.
+    Changes,
+}
+
+/// Run middleware on Kubernetes, with Git as its API.
+#[derive(Parser)]
+#[command(
+    name = "midship",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 nothing to do, 1 error, 2 there are changes.\nDocumentation: https://midship.dev"
+)]
+struct Cli {
+    #[command(flatten)]
+    connection: Connection,
+
+    /// How to print the result.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check that the cluster and Midship are well, and say how to mend what is not.
+    Doctor(doctor::Arguments),
+    /// Print the definitions of all kinds, for `kubectl apply --server-side -f -`.
+    Crds(crds::Arguments),
+    /// Run the controller.
+    Controller(controller::Arguments),
+    /// Print a completion script for a shell.
+    Completion(completion::Arguments),
+    /// Write manual pages.
+    Man(manual::Arguments),
+}
+
+/// The whole program.
+pub fn run() -> ExitCode {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
+        }
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match dispatch(cli) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Changes) => ExitCode::from(2),
+        Err(error) => {
+            error.print();
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// The command as clap knows it, under the name it was called by.
+fn command() -> clap::Command {
+    let called = std::env::args_os().next().map(std::path::PathBuf::from);
+    let plugin = called.as_deref().and_then(std::path::Path::file_stem).is_some_and(|stem| stem == "kubectl-midship");
+    let command = Cli::command();
+    if plugin { command.bin_name("kubectl midship") } else { command }
+}
+
+fn dispatch(cli: Cli) -> Result<Outcome, CommandError> {
+    let Cli { connection, output, command } = cli;
+    match command {
+        Command::Doctor(arguments) => in_background(doctor::run(&arguments, &connection, output)),
+        Command::Crds(arguments) => crds::run(&arguments),
+        Command::Controller(arguments) => controller::run(arguments, connection),
+        Command::Completion(arguments) => completion::run(&arguments),
+        Command::Man(arguments) => manual::run(&arguments),
+    }
+}
+
+/// Runs a command that waits for others, on one thread.
+fn in_background(work: impl Future<Output = Result<Outcome, CommandError>>) -> Result<Outcome, CommandError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::runtime)?.block_on(work)
+}

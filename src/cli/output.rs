@@ -1,0 +1,155 @@
+//! How results are printed: as a table for people, as JSON or YAML for programs, as Markdown for pull requests.
+
+use anstream::println;
+use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::error::CommandError;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+    Yaml,
+    Markdown,
+}
+
+/// How well a cell is, which colours it on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    Plain,
+    Good,
+    Doubtful,
+    Bad,
+}
+
+impl Tone {
+    fn style(self) -> Style {
+        match self {
+            Self::Plain => Style::new(),
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Doubtful => AnsiColor::Yellow.on_default(),
+            Self::Bad => AnsiColor::Red.on_default(),
+        }
+    }
+}
+
+/// A piece of text in a table.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    text: String,
+    tone: Tone,
+}
+
+impl Cell {
+    pub fn new(text: impl Into<String>, tone: Tone) -> Self {
+        Self { text: printable(&text.into()), tone }
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::new(text, Tone::Plain)
+    }
+}
+
+/// Rows under headings.
+pub struct Table {
+    headings: Vec<&'static str>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    pub fn new(headings: &[&'static str]) -> Self {
+        Self { headings: headings.to_vec(), rows: Vec::new() }
+    }
+
+    pub fn row(&mut self, cells: Vec<Cell>) {
+        self.rows.push(cells);
+    }
+
+    fn text(&self) -> String {
+        let mut widths: Vec<usize> = self.headings.iter().map(|heading| heading.len()).collect();
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.text.chars().count());
+            }
+        }
+        let last = widths.len().saturating_sub(1);
+        let line = |cells: Vec<(&str, Style)>| {
+            let mut line = String::new();
+            for (column, (text, style)) in cells.into_iter().enumerate() {
+                line.push_str(&format!("{style}{text}{style:#}"));
+                if column < last {
+                    let padding = widths[column] + 3 - text.chars().count();
+                    line.push_str(&" ".repeat(padding));
+                }
+            }
+            line + "\n"
+        };
+        let mut text = line(self.headings.iter().map(|heading| (*heading, Style::new().bold())).collect());
+        for row in &self.rows {
+            text.push_str(&line(row.iter().map(|cell| (cell.text.as_str(), cell.tone.style())).collect()));
+        }
+        text
+    }
+
+    fn markdown(&self) -> String {
+        let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let mut text = row(self.headings.iter().map(ToString::to_string).collect());
+        text.push_str(&row(self.headings.iter().map(|_| "---".to_owned()).collect()));
+        for cells in &self.rows {
+            text.push_str(&row(cells.iter().map(|cell| cell.text.replace('|', "\\|").replace('\n', "<br>")).collect()));
+        }
+        text
+    }
+}
+
+/// Prints a result: as what it is for programs, as a table for people.
+pub fn print(format: Format, value: &impl Serialize, table: impl FnOnce() -> Table) -> Result<(), CommandError> {
+    let unprintable =
+        |error: &dyn std::error::Error| CommandError::new(format!("the result cannot be printed: {error}"));
+    match format {
+        Format::Table => print!("{}", table().text()),
+        Format::Markdown => print!("{}", table().markdown()),
+        Format::Json => println!("{}", serde_json::to_string_pretty(value).map_err(|error| unprintable(&error))?),
+        Format::Yaml => print!("{}", serde_saphyr::to_string(value).map_err(|error| unprintable(&error))?),
+    }
+    Ok(())
+}
+
+/// Text from elsewhere without what a terminal would obey.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+use anstream::print;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::new(&["NAME", "STATE"]);
+        table.row(vec!["orders-cache".into(), Cell::new("well", Tone::Good)]);
+        table.row(vec!["a|b".into(), "-".into()]);
+        table
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let plain = anstream::adapter::strip_str(&table().text()).to_string();
+        assert_eq!(plain, "NAME           STATE\norders-cache   well\na|b            -\n");
+    }
+
+    #[test]
+    fn markdown_keeps_its_columns() {
+        assert_eq!(table().markdown(), "| NAME | STATE |\n| --- | --- |\n| orders-cache | well |\n| a\\|b | - |\n");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_never_printed() {
+        assert_eq!(printable("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
+    }
+}

@@ -1,0 +1,118 @@
+//! The frame every kind's controller hangs in: a queue of objects, bounded workers, a deadline for each reconcile, and a
+//! back-off for each object, so that none delays another.
+
+mod backlog;
+mod queue;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+pub use queue::Queue;
+
+use crate::cluster::Key;
+use crate::serve::metrics::Metrics;
+
+/// When an object wants to be looked at again without a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    WhenChanged,
+    After(Duration),
+}
+
+/// Why a reconcile did not do what it should; it is tried again later.
+#[derive(Debug)]
+pub struct Failure {
+    /// One word for metrics and logs.
+    pub reason: &'static str,
+    pub message: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.message)
+    }
+}
+
+impl Failure {
+    pub fn new(reason: &'static str, message: impl fmt::Display) -> Self {
+        Self { reason, message: message.to_string() }
+    }
+}
+
+/// Brings one object closer to its spec. Called for every change, and for objects that are gone.
+pub trait Reconciler: Send + Sync + 'static {
+    /// The kind, for logs and metrics.
+    const KIND: &'static str;
+
+    fn reconcile(&self, key: &Key) -> impl Future<Output = Result<Next, Failure>> + Send;
+}
+
+/// How many objects of a kind are worked on at once, and for how long at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub workers: usize,
+    pub deadline: Duration,
+}
+
+/// Works until it is told to stop, and then ends what it has begun.
+pub async fn run<R: Reconciler>(
+    reconciler: Arc<R>,
+    queue: Queue,
+    bounds: Bounds,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    let mut workers = JoinSet::new();
+    for _ in 0..bounds.workers.max(1) {
+        workers.spawn(work(reconciler.clone(), queue.clone(), bounds.deadline, metrics.clone(), stop.clone()));
+    }
+    while let Some(ended) = workers.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(kind = R::KIND, %error, "a worker ended unexpectedly");
+        }
+    }
+}
+
+async fn work<R: Reconciler>(
+    reconciler: Arc<R>,
+    queue: Queue,
+    deadline: Duration,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    while let Some(key) = stop.run_until_cancelled(queue.next()).await {
+        let span = tracing::info_span!("reconcile", kind = R::KIND, object = %key, reconcile = next_id());
+        let started = Instant::now();
+        let attempt = std::panic::AssertUnwindSafe(reconciler.reconcile(&key)).catch_unwind();
+        let outcome = match tokio::time::timeout(deadline, attempt.instrument(span.clone())).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => {
+                Err(Failure::new("Panic", "the reconcile panicked; this is a defect of Midship, please report it"))
+            }
+            Err(_) => Err(Failure::new("DeadlineExceeded", format!("not done after {} s", deadline.as_secs()))),
+        };
+        metrics.reconciled(R::KIND, outcome.as_ref().err().map(|failure| failure.reason), started.elapsed());
+        let _entered = span.enter();
+        match outcome {
+            Ok(Next::WhenChanged) => queue.done(key, None),
+            Ok(Next::After(delay)) => queue.done(key, Some(delay)),
+            Err(failure) => {
+                let retry = queue.failed(key);
+                tracing::warn!(reason = failure.reason, retry_in_ms = retry.as_millis(), "{}", failure.message);
+            }
+        }
+    }
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

@@ -1,0 +1,181 @@
+//! The controller: waits until the cluster is usable, takes part in the election, and while it leads keeps every object
+//! of ours on its way.
+
+mod caches;
+pub mod frame;
+mod startup;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kube::Client;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::cluster::Scope;
+use crate::cluster::client::Target;
+use crate::cluster::rate_limit::Limits;
+use crate::serve::health::{self, Readiness};
+use crate::serve::lease::{Elector, Lost, Timing};
+use crate::serve::metrics::Metrics;
+use crate::serve::metrics_server;
+use caches::{Caches, OnChange};
+use startup::Usable;
+
+/// Everything that can be chosen from outside.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub target: Target,
+    pub scope: Scope,
+    pub health_address: SocketAddr,
+    pub metrics_address: Option<SocketAddr>,
+    pub leader_election: bool,
+    pub lease_namespace: Option<String>,
+    pub lease_name: String,
+    pub identity: String,
+    pub cluster_name: String,
+    pub workers: usize,
+    pub limits: Limits,
+    pub cache_dir: PathBuf,
+}
+
+/// Why the controller ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    #[error("cannot listen on {address} for health checks: {source}")]
+    Health { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Metrics(#[from] metrics_server::ServeError),
+    #[error("signals cannot be received: {0}")]
+    Signals(std::io::Error),
+    #[error("{by} leads now; this replica ends and starts afresh")]
+    LeaseTaken { by: String },
+}
+
+/// Runs until a signal says stop. Whatever goes wrong with the cluster is waited out.
+pub async fn run(options: Options) -> Result<(), ControllerError> {
+    let stop = stop_on_signal()?;
+    let readiness = Readiness::default();
+    let metrics = Metrics::new();
+    let (client_sender, client) = watch::channel(None);
+    readiness.waits(startup::GATE, "starting");
+    health::serve(options.health_address, readiness.clone(), stop.clone())
+        .await
+        .map_err(|source| ControllerError::Health { address: options.health_address, source })?;
+    if let Some(address) = options.metrics_address {
+        metrics_server::serve(address, metrics.clone(), client, stop.clone()).await?;
+    }
+    let context = Context { options, readiness, metrics, stop, client: client_sender };
+    tracing::info!(scope = %context.options.scope, version = env!("CARGO_PKG_VERSION"), "the controller starts");
+    loop {
+        match context.term().await {
+            Lost::Stopped => break,
+            Lost::Taken { by } => return Err(ControllerError::LeaseTaken { by }),
+            Lost::NotRenewed { problem } => {
+                context.metrics.set_leading(false);
+                tracing::error!(problem, "the lease could not be renewed; nothing is worked on until it can be");
+            }
+        }
+    }
+    tracing::info!("the controller ends");
+    Ok(())
+}
+
+struct Context {
+    options: Options,
+    readiness: Readiness,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    client: watch::Sender<Option<Client>>,
+}
+
+impl Context {
+    /// One term: from waiting for a usable cluster to the end of leading it.
+    async fn term(&self) -> Lost {
+        let usable = self.stop.run_until_cancelled(startup::wait(&self.options, &self.readiness)).await;
+        let Some(Usable { client, unlimited, lease_namespace }) = usable else { return Lost::Stopped };
+        self.client.send_replace(Some(unlimited.clone()));
+        if !self.options.leader_election {
+            self.work(client).await;
+            return Lost::Stopped;
+        }
+        let Options { lease_name, identity, .. } = &self.options;
+        let mut elector = Elector::new(unlimited, &lease_namespace, lease_name, identity, Timing::default());
+        if self.stop.run_until_cancelled(self.win(&mut elector)).await.is_none() {
+            return Lost::Stopped;
+        }
+        tracing::info!(identity, "this replica leads");
+        let finished = CancellationToken::new();
+        let work = async {
+            self.work(client).await;
+            finished.cancel();
+            std::future::pending().await
+        };
+        tokio::select! {
+            // this drops the work and so ends it at once: without the lease nothing may be written. After the work has
+            // finished by itself, it releases the lease, so that the next leader need not wait for its end
+            lost = elector.hold(&finished) => lost,
+            lost = work => lost,
+        }
+    }
+
+    async fn win(&self, elector: &mut Elector) {
+        let mut known = None;
+        let standing_by = |seen: Result<&str, &str>| match seen {
+            Ok(holder) => {
+                self.readiness.passed("lease");
+                if known.as_deref() != Some(holder) {
+                    tracing::info!(leader = holder, "another replica leads; standing by");
+                    known = Some(holder.to_owned());
+                }
+            }
+            Err(problem) => {
+                if self.readiness.waits("lease", problem) {
+                    tracing::warn!(problem, "waiting for the lease");
+                }
+            }
+        };
+        elector.acquire(standing_by).await;
+        self.readiness.passed("lease");
+    }
+
+    /// Works on everything until told to stop, then ends what was begun.
+    async fn work(&self, client: Client) {
+        self.metrics.set_leading(true);
+        let on_change: OnChange = Arc::new(|kind, key| tracing::debug!(?kind, %key, "changed"));
+        let caches = Arc::new(Caches::start(&client, &self.options.scope, &on_change));
+        let measuring =
+            AbortOnDropHandle::new(tokio::spawn(caches.clone().measure(self.metrics.clone(), self.readiness.clone())));
+        caches.synced().await;
+        tracing::info!(objects = caches.len(), "all objects are known");
+        self.stop.cancelled().await;
+        drop(measuring);
+        self.metrics.set_leading(false);
+    }
+}
+
+/// A token that SIGTERM and SIGINT cancel. A second one ends the process at once.
+fn stop_on_signal() -> Result<CancellationToken, ControllerError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(ControllerError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Signals)?;
+    let stop = CancellationToken::new();
+    let cancelled = stop.clone();
+    tokio::spawn(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if first {
+                tracing::info!("asked to stop; ending what was begun");
+                cancelled.cancel();
+            } else {
+                std::process::exit(130);
+            }
+        }
+    });
+    Ok(stop)
+}

@@ -1,0 +1,111 @@
+//! What has to be there before anything can be done: a configuration, a cluster, our definitions, our permissions. What
+//! is missing is said within seconds and waited for.
+
+use std::time::Duration;
+
+use kube::Client;
+use tokio::time::{sleep, timeout};
+
+use super::Options;
+use crate::api::Kind;
+use crate::cluster::discovery::{DefinitionState, OptionalKind, definitions, optional_kinds};
+use crate::cluster::problem::Problem;
+use crate::cluster::{access, client};
+use crate::serve::health::Readiness;
+
+/// The readiness gate this room keeps.
+pub const GATE: &str = "cluster";
+
+/// How long the API server may take for one of these questions.
+const PATIENCE: Duration = Duration::from_secs(6);
+const RETRY: Duration = Duration::from_secs(3);
+
+/// A cluster that can be worked with.
+pub struct Usable {
+    pub client: Client,
+    /// For the lease and for checks, which must not wait behind other requests.
+    pub unlimited: Client,
+    pub lease_namespace: String,
+}
+
+/// Tries until the cluster is usable.
+pub async fn wait(options: &Options, readiness: &Readiness) -> Usable {
+    loop {
+        match attempt(options).await {
+            Ok(usable) => {
+                readiness.passed(GATE);
+                return usable;
+            }
+            Err(problem) => {
+                if readiness.waits(GATE, problem.to_string()) {
+                    tracing::error!(place = problem.place, remedy = problem.remedy, "waiting: {}", problem.what);
+                }
+                sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+async fn attempt(options: &Options) -> Result<Usable, Problem> {
+    let config = options.target.config().await?;
+    let server = config.cluster_url.to_string();
+    let lease_namespace = options.lease_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let unlimited = client::connect(config.clone(), None)?;
+    in_time(&server, unlimited.apiserver_version()).await?;
+    check_definitions(&in_time(&server, definitions(&unlimited)).await?)?;
+    let needed = access::needed(&options.scope, &lease_namespace);
+    check_permissions(&in_time(&server, access::missing(&unlimited, needed)).await?)?;
+    let found = optional_kinds(&unlimited).await;
+    for kind in OptionalKind::ALL.into_iter().filter(|kind| !found.contains(kind)) {
+        tracing::info!(?kind, consequence = kind.use_of_it(), "an optional kind is not installed");
+    }
+    Ok(Usable { client: client::connect(config, Some(options.limits))?, unlimited, lease_namespace })
+}
+
+/// The answer of the API server at `place`, or why there is none.
+async fn in_time<T>(place: &str, question: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Problem> {
+    match timeout(PATIENCE, question).await {
+        Ok(answer) => answer.map_err(|error| Problem::from_kube(&error).at(place)),
+        Err(_) => Err(Problem::new(
+            format!("the API server did not answer within {} s", PATIENCE.as_secs()),
+            "check that the cluster runs, that its address is right and that no firewall is in between",
+        )
+        .at(place)),
+    }
+}
+
+fn check_definitions(states: &[(Kind, DefinitionState)]) -> Result<(), Problem> {
+    let named = |wanted: DefinitionState| {
+        let kinds = states.iter().filter(|(_, state)| *state == wanted).map(|(kind, _)| kind.plural());
+        kinds.collect::<Vec<_>>().join(", ")
+    };
+    let install = "install them: midship crds | kubectl apply --server-side -f -";
+    let missing = named(DefinitionState::Missing);
+    if !missing.is_empty() {
+        return Err(Problem::new(format!("the cluster lacks the definitions of {missing}"), install));
+    }
+    let not_served = named(DefinitionState::NotServed);
+    if !not_served.is_empty() {
+        return Err(Problem::new(
+            format!("the cluster does not serve {not_served} yet"),
+            "this passes by itself; if not, look at the conditions of the definitions: kubectl describe crd",
+        ));
+    }
+    let different = named(DefinitionState::Different);
+    if !different.is_empty() {
+        tracing::warn!(kinds = different, remedy = install, "the cluster's definitions are not this version's");
+    }
+    Ok(())
+}
+
+fn check_permissions(missing: &[access::Permission]) -> Result<(), Problem> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<_> = missing.iter().take(5).map(ToString::to_string).collect();
+    let more = if missing.len() > 5 { format!(" and {} more", missing.len() - 5) } else { String::new() };
+    Err(Problem::new(
+        format!("this account may not {}{more}", shown.join("; ")),
+        "grant it: the Helm chart's roles hold everything; `midship doctor` lists all that is missing",
+    ))
+}

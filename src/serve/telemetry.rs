@@ -1,0 +1,68 @@
+//! Logs on standard output, and traces where somebody collects them.
+
+use clap::ValueEnum;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+/// Why logs or traces cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error(
+        "the log level {0:?} is not understood; use error, warn, info, debug or trace, or a filter such as midship=debug"
+    )]
+    Level(String),
+    #[error("traces cannot be sent to {endpoint}: {reason}; check --otlp-endpoint")]
+    Traces { endpoint: String, reason: String },
+}
+
+/// Keeps traces flowing; what is still here is sent when it is dropped.
+#[derive(Default)]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(traces) = self.traces.take()
+            && let Err(error) = traces.shutdown()
+        {
+            eprintln!("the last traces could not be sent: {error}");
+        }
+    }
+}
+
+/// Starts logging, and tracing where an endpoint is given.
+pub fn start(format: LogFormat, level: &str, otlp_endpoint: Option<&str>) -> Result<Telemetry, TelemetryError> {
+    let filter = EnvFilter::try_new(level).map_err(|_| TelemetryError::Level(level.to_owned()))?;
+    let logs = match format {
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Text => fmt::layer().compact().boxed(),
+    };
+    let traces = otlp_endpoint.map(exporter).transpose()?;
+    let layer = traces.as_ref().map(|traces| tracing_opentelemetry::layer().with_tracer(traces.tracer("midship")));
+    tracing_subscriber::registry().with(filter).with(logs).with(layer).init();
+    Ok(Telemetry { traces })
+}
+
+fn exporter(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
+    let refused = |reason: String| TelemetryError::Traces { endpoint: endpoint.to_owned(), reason };
+    let address = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_endpoint(address)
+        .build()
+        .map_err(|error| refused(error.to_string()))?;
+    let resource = Resource::builder().with_service_name("midship").build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
