@@ -21,7 +21,7 @@ NEEDS_A_CLUSTER := binary(it) & test(/^(api|e2e)::/)
 .PHONY: help env build check fmt test crds demo demo-down bench chaos clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$\$/, "$$", $$2); printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@sed -n 's/\$$\$$/$$/g; s/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 env: ## the exports a shell needs to build as make does:  eval "$$(make env)"
 	@for name in MIDSHIP_CACHE CARGO_BUILD_TARGET $(RUSTFLAGS_NAME) CARGO_BUILD_BUILD_DIR; do \

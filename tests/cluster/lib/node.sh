@@ -141,6 +141,7 @@ node_unlink() {
 
 load() {
   (($#)) || die "load FILE.tar..."
+  lock "$STATE/run/load.lock" 300 "another load is under way"
   local name pids=() pid
   for name in $(names); do
     [[ $name != node-* ]] || ! alive "$name" || { load_into "${name#node-}" "$@" & pids+=($!); }
@@ -148,9 +149,12 @@ load() {
   ((${#pids[@]})) || die "no node is running"
   for pid in "${pids[@]}"; do wait "$pid"; done
 }
-load_into() { # number file...
-  local n=$1 file said; shift
+load_into() { # number file...: skips what was the last to be loaded under its name
+  local n=$1 file what said loaded=$STATE/node-$1/loaded; shift
   for file; do
-    said=$(node_enter "$n" ctr -n k8s.io images import --snapshotter overlayfs "$(realpath "$file")" 2>&1) || die "node-$n: $file: $said"
+    file=$(realpath "$file"); what="${file##*/} $(stat -c '%i %y %s' "$file")"
+    ! grep -qxF "$what" "$loaded" 2>/dev/null || continue
+    said=$(node_enter "$n" ctr -n k8s.io images import --snapshotter overlayfs "$file" 2>&1) || die "node-$n: $file: $said"
+    { grep -vF "${file##*/} " "$loaded" 2>/dev/null; echo "$what"; } >"$loaded.new" || true; mv "$loaded.new" "$loaded"
   done
 }
