@@ -47,6 +47,7 @@ alive() {
 }
 names() { local file; for file in "$STATE"/run/*.pid; do [[ ! -e $file ]] || basename "$file" .pid; done; }
 running() { local name; for name in $(names); do ! alive "$name" || return 0; done; return 1; }
+all_alive() { local name; for name; do alive "$name" || return; done; }
 family() { # a process and all its descendants
   local pid; echo "$1"
   for pid in $(cat /proc/"$1"/task/*/children 2>/dev/null); do family "$pid"; done
@@ -118,6 +119,23 @@ orphaned() {
   while read -r pid at; do [[ $(started "$pid") != "$at" ]] || return; done <"$STATE/owners"
 }
 
+# reap_with FUNCTION: calls it for each state whose owners are all gone, with STATE set and locked; then ends the processes
+# whose state directory somebody removed under them
+reap_with() {
+  local state pid
+  while read -r state; do
+    (
+      STATE=$state
+      if [[ ! -d $STATE ]]; then disclaim
+      elif orphaned && try_lock_state && orphaned; then
+        say "removing $STATE: the process that started it is gone"
+        "$1"
+      fi
+    )
+  done < <(states)
+  while read -r pid state; do [[ -d $state ]] || kill -9 "$pid" 2>/dev/null || true; done < <(strays)
+}
+
 # --- ports
 
 # stable_ports N: the same as before while nobody else took them, so that a stopped server comes back where it was. They
@@ -172,7 +190,7 @@ need() { # COMMAND:PACKAGE...: installs what is missing
   apt_get install -y --no-install-recommends "${missing[@]}" || { apt_get update && apt_get install -y --no-install-recommends "${missing[@]}"; } ||
     die "could not install ${missing[*]}"
 }
-apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o APT::Sandbox::User=root "$@" >/dev/null; }
+apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o APT::Sandbox::User=root "$@" >/dev/null 2> >(grep -v apt-utils >&2); }
 
 # view FILE...: a directory with links to these programs, named by what they are
 view() {

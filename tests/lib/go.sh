@@ -49,3 +49,22 @@ watch_build() { # pid what log minutes
   [[ ! -t 2 ]] || printf '\r\033[K' >&2
 }
 duration() { if (($1 < 60)); then echo "$1 s"; else echo "$(($1 / 60)) min $(($1 % 60)) s"; fi; }
+
+# go_install NAME PACKAGE@VERSION: a program of one module; prints its path
+go_install() {
+  local to=$BIN/$1-${2##*@}
+  if [[ ! -d $to ]]; then
+    need go:golang
+    say "building $1 ${2##*@} ..."
+    (
+      lock "$BIN/.lock-$1" 3600
+      [[ ! -d $to ]] || exit 0
+      rm -rf "$BIN/.new-$1"; mkdir -p "$BIN/.new-$1"
+      (cd / && GOTOOLCHAIN=local CGO_ENABLED=0 GOBIN=$BIN/.new-$1 go install -trimpath -ldflags '-s -w' "$2") >"$BIN/.new-$1/log" 2>&1 ||
+        { tail -n 20 "$BIN/.new-$1/log" >&2; die "$1 could not be built"; }
+      rm "$BIN/.new-$1/log"
+      mv -T "$BIN/.new-$1" "$to"
+    )
+  fi
+  echo "$to/$1"
+}

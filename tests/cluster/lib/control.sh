@@ -21,7 +21,6 @@ Y
 }
 identity() { cert "$1" "$2"; kubeconfig "$1"; } # name subject
 
-all_alive() { local name; for name; do alive "$name" || return; done; }
 api_ready() { answers --cacert "$STATE/pki/ca.crt" "https://$API/readyz"; }
 
 control_plane() { # api|full controllers audit
