@@ -44,7 +44,9 @@ pub enum CacheError {
     Tree(TreeError),
     #[error("{0} is not a commit")]
     NotACommit(ObjectId),
-    #[error("the cache in {dir} cannot be written: {reason}; free space or give it a larger volume")]
+    #[error(
+        "the cache in {dir} cannot be written: {reason}; free space or give it a larger volume"
+    )]
     Storage { dir: String, reason: String },
     #[error("the repository stays damaged although it was fetched anew: {0}")]
     StaysDamaged(String),
@@ -128,14 +130,22 @@ impl Cache {
         };
         // out of the way in one step, so that nobody sees half of it
         let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
-        let aside = tempfile::Builder::new().prefix(&format!(".{name}-old-")).tempdir_in(parent)?;
+        let aside = tempfile::Builder::new()
+            .prefix(&format!(".{name}-old-"))
+            .tempdir_in(parent)?;
         match fs::rename(&self.dir, aside.path().join("cache")) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
     }
 
-    fn anew(&self, remote: &Remote, commit: ObjectId, bounds: &Bounds, damage: String) -> Result<Fetched, CacheError> {
+    fn anew(
+        &self,
+        remote: &Remote,
+        commit: ObjectId,
+        bounds: &Bounds,
+        damage: String,
+    ) -> Result<Fetched, CacheError> {
         self.remove().map_err(|e| self.storage(&e))?;
         let session = remote.open(bounds)?;
         match self.fetch_once(session, commit)? {
@@ -145,7 +155,11 @@ impl Cache {
     }
 
     /// Fetches, given the lock. The inner error is damage that a fresh cache may not have.
-    fn fetch_once(&self, mut session: Session, commit: ObjectId) -> Result<Result<u64, String>, CacheError> {
+    fn fetch_once(
+        &self,
+        mut session: Session,
+        commit: ObjectId,
+    ) -> Result<Result<u64, String>, CacheError> {
         if self.packs() > MAX_PACKS {
             self.remove().map_err(|e| self.storage(&e))?;
         }
@@ -169,7 +183,10 @@ impl Cache {
             }
             Err(FetchFailure::Local(damage)) => return Ok(Err(damage)),
         };
-        if let Ok(header) = self.open().map_err(CacheError::StaysDamaged)?.find_header(commit)
+        if let Ok(header) = self
+            .open()
+            .map_err(CacheError::StaysDamaged)?
+            .find_header(commit)
             && header.kind() != gix::objs::Kind::Commit
         {
             return Err(CacheError::NotACommit(commit));
@@ -188,10 +205,12 @@ impl Cache {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(format!("{TIP}: {error}")),
         };
-        let tip = ObjectId::from_hex(text.trim().as_bytes()).map_err(|_| format!("{TIP} is not a commit id"))?;
+        let tip = ObjectId::from_hex(text.trim().as_bytes())
+            .map_err(|_| format!("{TIP} is not a commit id"))?;
         CommitTree::open(repository.clone(), tip).map_err(|error| error.to_string())?;
         // of all commits ever fetched the server only has to know where this one ends
-        fs::write(self.dir.join("shallow"), format!("{tip}\n")).map_err(|error| format!("shallow: {error}"))?;
+        fs::write(self.dir.join("shallow"), format!("{tip}\n"))
+            .map_err(|error| format!("shallow: {error}"))?;
         Ok(Some(tip))
     }
 
@@ -212,14 +231,25 @@ impl Cache {
         fs::create_dir_all(self.dir.join("objects/info"))?;
         fs::create_dir_all(self.dir.join("refs/heads"))?;
         if !self.dir.join("HEAD").exists() {
-            fs::write(self.dir.join("config"), "[core]\n\trepositoryformatversion = 0\n\tbare = true\n")?;
+            fs::write(
+                self.dir.join("config"),
+                "[core]\n\trepositoryformatversion = 0\n\tbare = true\n",
+            )?;
             fs::write(self.dir.join("HEAD"), "ref: refs/heads/none\n")?;
         }
-        for folder in [self.dir.clone(), self.dir.join("objects/pack"), self.dir.join("refs/midship")] {
-            let Ok(entries) = fs::read_dir(folder) else { continue };
+        for folder in [
+            self.dir.clone(),
+            self.dir.join("objects/pack"),
+            self.dir.join("refs/midship"),
+        ] {
+            let Ok(entries) = fs::read_dir(folder) else {
+                continue;
+            };
             for entry in entries.flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let stale = Path::new(&name).extension().is_some_and(|e| e == "lock" || e == "keep")
+                let stale = Path::new(&name)
+                    .extension()
+                    .is_some_and(|e| e == "lock" || e == "keep")
                     || name.starts_with(".tmp")
                     || name.starts_with("tmp_");
                 if stale {
@@ -251,7 +281,11 @@ impl Cache {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent)?;
             }
-            File::options().create(true).write(true).truncate(false).open(&path)
+            File::options()
+                .create(true)
+                .write(true)
+                .truncate(false)
+                .open(&path)
         };
         let file = open().map_err(|e| self.storage(&e))?;
         loop {

@@ -105,12 +105,17 @@ impl Access {
         // one line values usually get their line break from `echo` or an editor
         let line = |name: &'static str| -> Result<Option<&str>, CredentialsError> {
             match text(name)?.map(|t| t.trim_end_matches(['\r', '\n'])) {
-                Some(t) if t.chars().any(char::is_control) => Err(CredentialsError::ControlCharacter(name)),
+                Some(t) if t.chars().any(char::is_control) => {
+                    Err(CredentialsError::ControlCharacter(name))
+                }
                 other => Ok(other),
             }
         };
         let mut ways = Vec::new();
-        let basic = both(("username", line("username")?), ("password", line("password")?))?;
+        let basic = both(
+            ("username", line("username")?),
+            ("password", line("password")?),
+        )?;
         if let Some((username, password)) = basic {
             ways.push((
                 "username",
@@ -123,7 +128,10 @@ impl Access {
         if let Some(token) = line("bearerToken")? {
             ways.push(("bearerToken", Credentials::Bearer(Secret::new(token))));
         }
-        let ssh = both(("identity", text("identity")?), ("known_hosts", text("known_hosts")?))?;
+        let ssh = both(
+            ("identity", text("identity")?),
+            ("known_hosts", text("known_hosts")?),
+        )?;
         if let Some((identity, known_hosts)) = ssh {
             ways.push((
                 "identity",
@@ -188,12 +196,20 @@ mod tests {
         let Credentials::Basic { password, .. } = access.credentials else {
             panic!("basic expected")
         };
-        assert_eq!(password.expose(), "s3cret", "the line break of an editor is not part of it");
+        assert_eq!(
+            password.expose(),
+            "s3cret",
+            "the line break of an editor is not part of it"
+        );
     }
 
     #[test]
     fn half_a_pair_names_what_is_missing() {
-        let lacking = |pairs: &[(&str, &str)]| Access::from_keys(&keys(pairs)).expect_err("incomplete").to_string();
+        let lacking = |pairs: &[(&str, &str)]| {
+            Access::from_keys(&keys(pairs))
+                .expect_err("incomplete")
+                .to_string()
+        };
         assert!(lacking(&[("username", "me")]).contains("`password`"));
         assert!(lacking(&[("identity", "key")]).contains("`known_hosts`"));
         assert!(lacking(&[("tls.key", "key")]).contains("`tls.crt`"));
@@ -201,13 +217,23 @@ mod tests {
 
     #[test]
     fn two_ways_to_log_in_are_refused() {
-        let error = Access::from_keys(&keys(&[("username", "a"), ("password", "b"), ("bearerToken", "c")]));
-        assert_eq!(error, Err(CredentialsError::Ambiguous("username, bearerToken".into())));
+        let error = Access::from_keys(&keys(&[
+            ("username", "a"),
+            ("password", "b"),
+            ("bearerToken", "c"),
+        ]));
+        assert_eq!(
+            error,
+            Err(CredentialsError::Ambiguous("username, bearerToken".into()))
+        );
     }
 
     #[test]
     fn a_header_cannot_be_smuggled_in() {
         let error = Access::from_keys(&keys(&[("bearerToken", "a\r\nX-Evil: 1")]));
-        assert_eq!(error, Err(CredentialsError::ControlCharacter("bearerToken")));
+        assert_eq!(
+            error,
+            Err(CredentialsError::ControlCharacter("bearerToken"))
+        );
     }
 }

@@ -53,7 +53,9 @@ pub(super) fn fetch(
     let bounds = session.wire.bounds.clone();
     let result = bounds.watching(|stop| {
         let wire = session.wire.clone();
-        let consume = |reader: &mut dyn BufRead, _: &mut dyn gix::progress::DynNestedProgress, stop: &AtomicBool| {
+        let consume = |reader: &mut dyn BufRead,
+                       _: &mut dyn gix::progress::DynNestedProgress,
+                       stop: &AtomicBool| {
             stored = store(reader, &packs, repository, &wire, stop);
             // errors are kept aside, where their kind survives
             Ok(stored.is_ok())
@@ -99,10 +101,13 @@ fn judge(session: &Session, error: &gix::Error) -> FetchFailure {
         return FetchFailure::Local(text);
     }
     match reason {
-        RemoteError::Protocol { host, reason } if reason.contains("not our ref") || reason.contains("upload-pack:") => {
+        RemoteError::Protocol { host, reason }
+            if reason.contains("not our ref") || reason.contains("upload-pack:") =>
+        {
             FetchFailure::Remote(RemoteError::Server {
                 host,
-                reason: "the commit is not in the repository or may not be asked for by its id".into(),
+                reason: "the commit is not in the repository or may not be asked for by its id"
+                    .into(),
             })
         }
         reason => FetchFailure::Remote(reason),
@@ -166,7 +171,11 @@ fn storage_failure(error: &gix::Error) -> Option<FetchFailure> {
     let io = error.downcast_any_ref::<std::io::Error>()?;
     matches!(
         io.kind(),
-        Kind::StorageFull | Kind::QuotaExceeded | Kind::ReadOnlyFilesystem | Kind::PermissionDenied | Kind::FileTooLarge
+        Kind::StorageFull
+            | Kind::QuotaExceeded
+            | Kind::ReadOnlyFilesystem
+            | Kind::PermissionDenied
+            | Kind::FileTooLarge
     )
     .then(|| FetchFailure::Storage(io.to_string()))
 }

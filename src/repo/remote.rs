@@ -45,7 +45,9 @@ impl Remote {
 
     /// The name of the other side for messages.
     pub fn host(&self) -> String {
-        self.url().host().map_or_else(|| self.url().to_string(), str::to_owned)
+        self.url()
+            .host()
+            .map_or_else(|| self.url().to_string(), str::to_owned)
     }
 
     /// Connects for reading. One session serves a `resolve` and a following fetch.
@@ -71,13 +73,22 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn open(remote: Remote, service: Service, bounds: &Bounds) -> Result<Self, RemoteError> {
+    pub(super) fn open(
+        remote: Remote,
+        service: Service,
+        bounds: &Bounds,
+    ) -> Result<Self, RemoteError> {
         bounds.check()?;
         let wire = Wire::new(bounds.clone());
         let mut transport = transport::connect(&remote, service, &wire)?;
         let nobody = |_| Ok(None);
-        let handshake =
-            gix::protocol::handshake(&mut transport, service, nobody, Vec::new(), &mut gix::progress::Discard);
+        let handshake = gix::protocol::handshake(
+            &mut transport,
+            service,
+            nobody,
+            Vec::new(),
+            &mut gix::progress::Discard,
+        );
         match handshake {
             Ok(handshake) => Ok(Self {
                 remote,
@@ -127,10 +138,11 @@ impl std::fmt::Debug for Session {
 }
 
 fn reason(wire: &Wire, remote: &Remote, error: &gix::Error) -> RemoteError {
-    wire.take_failure().unwrap_or_else(|| RemoteError::Protocol {
-        host: remote.host(),
-        reason: chain(error),
-    })
+    wire.take_failure()
+        .unwrap_or_else(|| RemoteError::Protocol {
+            host: remote.host(),
+            reason: chain(error),
+        })
 }
 
 pub(super) fn full_name(reference: &Ref) -> &gix::bstr::BString {
@@ -144,5 +156,8 @@ pub(super) fn full_name(reference: &Ref) -> &gix::bstr::BString {
 
 /// How we introduce ourselves.
 pub(super) fn agent() -> (&'static str, Option<String>) {
-    ("agent", Some(concat!("git/midship-", env!("CARGO_PKG_VERSION")).to_owned()))
+    (
+        "agent",
+        Some(concat!("git/midship-", env!("CARGO_PKG_VERSION")).to_owned()),
+    )
 }

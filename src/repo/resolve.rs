@@ -42,7 +42,10 @@ pub enum ResolveError {
     Empty { url: String },
     #[error("there is no {what} in {url}")]
     NoSuchRef { what: String, url: String },
-    #[error("no tag of {url} is a version inside `{range}`; {} tags were looked at", seen)]
+    #[error(
+        "no tag of {url} is a version inside `{range}`; {} tags were looked at",
+        seen
+    )]
     NoVersion {
         range: String,
         url: String,
@@ -81,14 +84,22 @@ impl Follow {
     pub fn versions(range: &str) -> Result<Self, ResolveError> {
         semver::VersionReq::parse(range)
             .map(Self::Versions)
-            .map_err(|_| ResolveError::Invalid(clean(range, 80), "range of versions (like `>=1.2, <2` or `~1.4`)"))
+            .map_err(|_| {
+                ResolveError::Invalid(
+                    clean(range, 80),
+                    "range of versions (like `>=1.2, <2` or `~1.4`)",
+                )
+            })
     }
 
     /// A full commit id of 40 digits; short ones are ambiguous and refused.
     pub fn commit(id: &str) -> Result<Self, ResolveError> {
-        ObjectId::from_str(id)
-            .map(Self::Commit)
-            .map_err(|_| ResolveError::Invalid(clean(id, 80), "commit id: all 40 hexadecimal digits are needed"))
+        ObjectId::from_str(id).map(Self::Commit).map_err(|_| {
+            ResolveError::Invalid(
+                clean(id, 80),
+                "commit id: all 40 hexadecimal digits are needed",
+            )
+        })
     }
 
     fn prefixes(&self) -> Vec<String> {
@@ -172,9 +183,17 @@ fn resolved(reference: &Ref) -> Option<Resolved> {
             tag,
             object,
         } => (full_ref_name, *object, Some(*tag)),
-        Ref::Direct { full_ref_name, object } => (full_ref_name, *object, None),
+        Ref::Direct {
+            full_ref_name,
+            object,
+        } => (full_ref_name, *object, None),
         // HEAD is told by the name of the branch it stands for
-        Ref::Symbolic { target, tag, object, .. } => (target, *object, *tag),
+        Ref::Symbolic {
+            target,
+            tag,
+            object,
+            ..
+        } => (target, *object, *tag),
         Ref::Unborn { .. } => return None,
     };
     Some(Resolved {
@@ -208,11 +227,17 @@ mod tests {
 
     #[test]
     fn names_that_could_do_harm_are_refused() {
-        for name in ["", "-x", "a..b", "a b", "a\nb", "a~1", "a:b", "a^", "a.lock", "/a", "a/", "@{u}", "a//b"] {
+        for name in [
+            "", "-x", "a..b", "a b", "a\nb", "a~1", "a:b", "a^", "a.lock", "/a", "a/", "@{u}",
+            "a//b",
+        ] {
             assert!(Follow::branch(name).is_err(), "{name:?} was accepted");
             assert!(Follow::tag(name).is_err(), "{name:?} was accepted");
         }
-        assert_eq!(Follow::branch("refs/heads/a/b").ok(), Some(Follow::Branch("a/b".into())));
+        assert_eq!(
+            Follow::branch("refs/heads/a/b").ok(),
+            Some(Follow::Branch("a/b".into()))
+        );
     }
 
     #[test]

@@ -30,7 +30,9 @@ pub enum RemoteUrl {
 /// Why an address was refused. The message never repeats what may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    #[error("the repository address is empty; write https://host/path.git or ssh://git@host/path.git")]
+    #[error(
+        "the repository address is empty; write https://host/path.git or ssh://git@host/path.git"
+    )]
     Empty,
     #[error("the repository address is longer than {MAX_LENGTH} characters")]
     TooLong,
@@ -42,9 +44,13 @@ pub enum UrlError {
     Character(String),
     #[error("`{0}://` is not allowed; use https:// or ssh://")]
     Scheme(String),
-    #[error("`{0}` addresses are not protected and only allowed for development (allow insecure addresses); use https:// or ssh://")]
+    #[error(
+        "`{0}` addresses are not protected and only allowed for development (allow insecure addresses); use https:// or ssh://"
+    )]
     Insecure(&'static str),
-    #[error("the repository address contains credentials; remove them and put them into the Secret that the source names")]
+    #[error(
+        "the repository address contains credentials; remove them and put them into the Secret that the source names"
+    )]
     EmbeddedCredentials,
     #[error("`{0}` is not a host name")]
     Host(String),
@@ -148,9 +154,10 @@ fn check_characters(text: &str) -> Result<(), UrlError> {
         .chars()
         .find(|c| c.is_control() || c.is_whitespace() || "'\"`\\<>|;$&*(){}^".contains(*c));
     match bad {
-        Some(c) if c.is_control() || c.is_whitespace() => {
-            Err(UrlError::Character(format!("the character U+{:04X}", u32::from(c))))
-        }
+        Some(c) if c.is_control() || c.is_whitespace() => Err(UrlError::Character(format!(
+            "the character U+{:04X}",
+            u32::from(c)
+        ))),
         Some(c) => Err(UrlError::Character(format!("`{c}`"))),
         None => Ok(()),
     }
@@ -183,7 +190,11 @@ fn parse_ssh(rest: &str) -> Result<RemoteUrl, UrlError> {
     }
     check_path(path)?;
     // ssh://host/~user/x means the home folder of that user
-    let path = if path.starts_with("/~") { &path[1..] } else { path };
+    let path = if path.starts_with("/~") {
+        &path[1..]
+    } else {
+        path
+    };
     Ok(RemoteUrl::Ssh {
         user,
         host,
@@ -243,7 +254,9 @@ fn split_user(authority: &str) -> Result<(String, &str), UrlError> {
         Some((user, host)) => {
             let good = !user.is_empty()
                 && !user.starts_with('-')
-                && user.chars().all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c));
+                && user
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c));
             if good {
                 Ok((user.to_owned(), host))
             } else {
@@ -285,7 +298,9 @@ fn is_host(host: &str) -> bool {
     !host.is_empty()
         && host.len() <= 253
         && !host.starts_with(['-', '.'])
-        && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
+        && host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
 }
 
 fn check_path(path: &str) -> Result<(), UrlError> {
@@ -311,20 +326,44 @@ mod tests {
 
     #[test]
     fn https_and_ssh_are_allowed_in_every_spelling() {
-        assert_eq!(shown("https://forge.example/a/b.git"), "https://forge.example/a/b.git");
-        assert_eq!(shown("HTTPS://forge.example:8443/a/b/"), "https://forge.example:8443/a/b");
+        assert_eq!(
+            shown("https://forge.example/a/b.git"),
+            "https://forge.example/a/b.git"
+        );
+        assert_eq!(
+            shown("HTTPS://forge.example:8443/a/b/"),
+            "https://forge.example:8443/a/b"
+        );
         assert_eq!(shown("https://[::1]:8443/a"), "https://[::1]:8443/a");
-        assert_eq!(shown("ssh://forge.example/a.git"), "ssh://git@forge.example/a.git");
-        assert_eq!(shown("ssh://me@forge.example:2222/a"), "ssh://me@forge.example:2222/a");
-        assert_eq!(shown("git@forge.example:a/b.git"), "ssh://git@forge.example/a/b.git");
-        assert_eq!(shown("forge.example:a/b.git"), "ssh://git@forge.example/a/b.git");
-        assert_eq!(shown("ssh://forge.example/~me/a"), "ssh://git@forge.example/~me/a");
+        assert_eq!(
+            shown("ssh://forge.example/a.git"),
+            "ssh://git@forge.example/a.git"
+        );
+        assert_eq!(
+            shown("ssh://me@forge.example:2222/a"),
+            "ssh://me@forge.example:2222/a"
+        );
+        assert_eq!(
+            shown("git@forge.example:a/b.git"),
+            "ssh://git@forge.example/a/b.git"
+        );
+        assert_eq!(
+            shown("forge.example:a/b.git"),
+            "ssh://git@forge.example/a/b.git"
+        );
+        assert_eq!(
+            shown("ssh://forge.example/~me/a"),
+            "ssh://git@forge.example/~me/a"
+        );
     }
 
     #[test]
     fn http_and_local_paths_need_the_flag() {
         for text in ["http://forge.example/a", "file:///srv/a", "/srv/a"] {
-            assert!(matches!(RemoteUrl::parse(text, false), Err(UrlError::Insecure(_))), "{text}");
+            assert!(
+                matches!(RemoteUrl::parse(text, false), Err(UrlError::Insecure(_))),
+                "{text}"
+            );
             assert!(RemoteUrl::parse(text, true).is_ok(), "{text}");
         }
     }
@@ -366,7 +405,10 @@ mod tests {
             "file://host/a",
             long.as_str(),
         ] {
-            assert!(RemoteUrl::parse(text, true).is_err(), "{text:?} was accepted");
+            assert!(
+                RemoteUrl::parse(text, true).is_err(),
+                "{text:?} was accepted"
+            );
         }
     }
 

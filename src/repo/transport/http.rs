@@ -36,7 +36,9 @@ pub(in crate::repo) struct HttpClient {
 
 impl HttpClient {
     pub fn new(access: &Access) -> Result<Self, RemoteError> {
-        let unfit = |what: &str, error: &reqwest::Error| RemoteError::Unfit(format!("{what}: {}", chain(error)));
+        let unfit = |what: &str, error: &reqwest::Error| {
+            RemoteError::Unfit(format!("{what}: {}", chain(error)))
+        };
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("git/midship-", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -55,13 +57,15 @@ impl HttpClient {
             builder = builder.tls_certs_only(certificates);
         }
         if let Some(client) = &access.client_certificate {
-            let pem = zeroize::Zeroizing::new(format!("{}\n{}", client.key.expose(), client.certificate));
+            let pem =
+                zeroize::Zeroizing::new(format!("{}\n{}", client.key.expose(), client.certificate));
             let identity = reqwest::Identity::from_pem(pem.as_bytes())
                 .map_err(|e| unfit("the client certificate (tls.crt, tls.key)", &e))?;
             builder = builder.identity(identity);
         }
         if let Some(proxy) = &access.proxy {
-            let mut to = reqwest::Proxy::all(&proxy.url).map_err(|e| unfit("the proxy address", &e))?;
+            let mut to =
+                reqwest::Proxy::all(&proxy.url).map_err(|e| unfit("the proxy address", &e))?;
             if let Some((user, password)) = &proxy.login {
                 to = to.basic_auth(user, password.expose());
             }
@@ -81,7 +85,10 @@ fn authorization(credentials: &Credentials) -> Result<Option<HeaderValue>, Remot
         Credentials::Anonymous => return Ok(None),
         Credentials::Basic { username, password } => {
             let plain = zeroize::Zeroizing::new(format!("{username}:{}", password.expose()));
-            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(plain.as_bytes()))
+            format!(
+                "Basic {}",
+                base64::engine::general_purpose::STANDARD.encode(plain.as_bytes())
+            )
         }
         Credentials::Bearer(token) => format!("Bearer {}", token.expose()),
         Credentials::Ssh { .. } => {
@@ -90,8 +97,9 @@ fn authorization(credentials: &Credentials) -> Result<Option<HeaderValue>, Remot
             ));
         }
     };
-    let mut value = HeaderValue::from_str(&text)
-        .map_err(|_| RemoteError::Unfit("the token or password contains characters a header cannot carry".into()))?;
+    let mut value = HeaderValue::from_str(&text).map_err(|_| {
+        RemoteError::Unfit("the token or password contains characters a header cannot carry".into())
+    })?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
@@ -114,7 +122,12 @@ pub(super) fn connect(remote: &Remote, wire: &Wire) -> Result<BoxedTransport, Re
         },
         base: None,
     };
-    Ok(Box::new(http::connect_http(backend, url, Protocol::V2, false)))
+    Ok(Box::new(http::connect_http(
+        backend,
+        url,
+        Protocol::V2,
+        false,
+    )))
 }
 
 /// What it takes to do one request after another with the same server.
@@ -143,9 +156,19 @@ impl Exchange {
         result.map_err(|error| self.wire.fail(error))
     }
 
-    fn send(&self, method: &Method, url: &str, headers: &HeaderMap, body: Option<Vec<u8>>) -> io::Result<Response> {
+    fn send(
+        &self,
+        method: &Method,
+        url: &str,
+        headers: &HeaderMap,
+        body: Option<Vec<u8>>,
+    ) -> io::Result<Response> {
         self.wire.check()?;
-        let mut request = self.client.client.request(method.clone(), url).headers(headers.clone());
+        let mut request = self
+            .client
+            .client
+            .request(method.clone(), url)
+            .headers(headers.clone());
         if let Some(value) = &self.client.authorization {
             request = request.header(AUTHORIZATION, value.clone());
         }
@@ -163,7 +186,9 @@ impl Exchange {
         let reason = self.first_sentence(response, status);
         let host = self.host.clone();
         Err(self.wire.fail(match status {
-            StatusCode::UNAUTHORIZED if self.client.authorization.is_none() => RemoteError::CredentialsMissing { host },
+            StatusCode::UNAUTHORIZED if self.client.authorization.is_none() => {
+                RemoteError::CredentialsMissing { host }
+            }
             StatusCode::UNAUTHORIZED => RemoteError::CredentialsRefused { host, reason },
             StatusCode::FORBIDDEN => RemoteError::Forbidden { host, reason },
             StatusCode::NOT_FOUND | StatusCode::GONE => RemoteError::NotFound {
@@ -182,10 +207,10 @@ impl Exchange {
     }
 
     fn first_sentence(&self, mut response: Response, status: StatusCode) -> String {
-        let plain = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_none_or(|t| t.to_str().is_ok_and(|t| t.starts_with("text/plain") || t.contains("json")));
+        let plain = response.headers().get(CONTENT_TYPE).is_none_or(|t| {
+            t.to_str()
+                .is_ok_and(|t| t.starts_with("text/plain") || t.contains("json"))
+        });
         let mut page = Vec::new();
         while plain && page.len() < MAX_ERROR_PAGE {
             match self.wait(response.chunk()) {
@@ -206,7 +231,9 @@ impl Exchange {
         let host = self.host.clone();
         let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(cause) = next {
-            let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            let inner = cause
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref);
             let tls = cause
                 .downcast_ref::<rustls::Error>()
                 .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
@@ -214,7 +241,9 @@ impl Exchange {
                 let reason = clean(&tls.to_string(), 200);
                 // an alert is what the other side thinks of us: our client certificate, most often
                 return match tls {
-                    rustls::Error::AlertReceived(_) => RemoteError::CredentialsRefused { host, reason },
+                    rustls::Error::AlertReceived(_) => {
+                        RemoteError::CredentialsRefused { host, reason }
+                    }
                     _ => RemoteError::Tls { host, reason },
                 };
             }
@@ -230,7 +259,9 @@ impl Exchange {
 
 fn chain_without_url(error: &reqwest::Error) -> String {
     use std::error::Error;
-    error.source().map_or_else(|| clean(&error.to_string(), 300), chain)
+    error
+        .source()
+        .map_or_else(|| clean(&error.to_string(), 300), chain)
 }
 
 /// The HTTP half of gix's transport.
@@ -242,7 +273,12 @@ struct Backend {
 
 impl Backend {
     /// Follows redirects of the first request, only within the same host.
-    fn get_following(&mut self, url: &str, base: &str, headers: &HeaderMap) -> io::Result<Response> {
+    fn get_following(
+        &mut self,
+        url: &str,
+        base: &str,
+        headers: &HeaderMap,
+    ) -> io::Result<Response> {
         let tail = url.strip_prefix(base).unwrap_or_default();
         let mut current = match &self.base {
             Some(base) => format!("{base}{tail}"),
@@ -290,7 +326,9 @@ fn same_place(current: &str, target: &str, tail: &str) -> Option<String> {
 fn parse_headers(lines: impl IntoIterator<Item = impl AsRef<str>>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in lines {
-        let Some((name, value)) = line.as_ref().split_once(':') else { continue };
+        let Some((name, value)) = line.as_ref().split_once(':') else {
+            continue;
+        };
         let name = HeaderName::try_from(name.trim());
         let value = HeaderValue::try_from(value.trim());
         if let (Ok(name), Ok(value)) = (name, value)
@@ -381,10 +419,16 @@ impl Exchange {
         }
     }
 
-    fn answered<T>(&self, state: &Shared, use_it: impl FnOnce(&mut Response) -> io::Result<T>) -> io::Result<T> {
+    fn answered<T>(
+        &self,
+        state: &Shared,
+        use_it: impl FnOnce(&mut Response) -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Asking { .. } = *state {
-            let State::Asking { url, headers, body } = std::mem::replace(&mut *state, State::Failed) else {
+            let State::Asking { url, headers, body } =
+                std::mem::replace(&mut *state, State::Failed)
+            else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
             let response = self.send(&Method::POST, &url, &headers, Some(body))?;
@@ -426,7 +470,10 @@ impl BufRead for Headers {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.lines.is_none() {
             let line = self.exchange.answered(&self.state, |response| {
-                let kind = response.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+                let kind = response
+                    .headers()
+                    .get(CONTENT_TYPE)
+                    .map_or(&b""[..], HeaderValue::as_bytes);
                 Ok([b"content-type: ", kind, b"\n"].concat())
             })?;
             self.lines = Some(io::Cursor::new(line));
@@ -457,7 +504,8 @@ impl BufRead for Body {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.chunk.position() == self.chunk.get_ref().len() as u64 {
             let exchange = self.exchange.clone();
-            let next = exchange.answered(&self.state, |response| exchange.wait(response.chunk()))?;
+            let next =
+                exchange.answered(&self.state, |response| exchange.wait(response.chunk()))?;
             match next {
                 Some(bytes) => {
                     self.exchange.wire.count(bytes.len())?;
@@ -499,10 +547,20 @@ mod tests {
     #[test]
     fn a_repository_may_move_within_its_host() {
         assert_eq!(
-            redirect("https://forge.example/old", "/new/info/refs?service=git-upload-pack").as_deref(),
+            redirect(
+                "https://forge.example/old",
+                "/new/info/refs?service=git-upload-pack"
+            )
+            .as_deref(),
             Some("https://forge.example/new/info/refs?service=git-upload-pack")
         );
-        assert!(redirect("http://forge.example/a", &format!("https://forge.example/a{TAIL}")).is_some());
+        assert!(
+            redirect(
+                "http://forge.example/a",
+                &format!("https://forge.example/a{TAIL}")
+            )
+            .is_some()
+        );
     }
 
     #[test]
@@ -517,7 +575,11 @@ mod tests {
             "file:///etc/passwd",
             "https://forge.example/login?next=",
         ] {
-            let to = if to.contains('?') { to.to_owned() } else { format!("{to}{TAIL}") };
+            let to = if to.contains('?') {
+                to.to_owned()
+            } else {
+                format!("{to}{TAIL}")
+            };
             assert_eq!(redirect("https://forge.example/a", &to), None, "{to}");
         }
     }
@@ -531,7 +593,10 @@ mod tests {
             },
             ..Access::default()
         };
-        assert!(matches!(HttpClient::new(&access), Err(RemoteError::Unfit(_))));
+        assert!(matches!(
+            HttpClient::new(&access),
+            Err(RemoteError::Unfit(_))
+        ));
     }
 
     #[test]
@@ -540,7 +605,9 @@ mod tests {
             ca: Some("hello".into()),
             ..Access::default()
         };
-        let error = HttpClient::new(&access).expect_err("no certificate inside").to_string();
+        let error = HttpClient::new(&access)
+            .expect_err("no certificate inside")
+            .to_string();
         assert!(error.contains("ca.crt"), "{error}");
     }
 }

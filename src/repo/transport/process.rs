@@ -24,7 +24,11 @@ const MAX_COMPLAINT: usize = 8192;
 /// Turns the last words of a child into a reason.
 pub(super) type Explain = Box<dyn Fn(&str) -> RemoteError + Send + Sync>;
 
-pub(super) fn connect_local(path: &Path, service: Service, wire: &Wire) -> Result<BoxedTransport, RemoteError> {
+pub(super) fn connect_local(
+    path: &Path,
+    service: Service,
+    wire: &Wire,
+) -> Result<BoxedTransport, RemoteError> {
     let mut command = bare_command("git");
     command.arg(service.as_git_subcommand()).arg("--").arg(path);
     command.env("GIT_PROTOCOL", "version=2");
@@ -47,7 +51,10 @@ pub(super) fn connect_local(path: &Path, service: Service, wire: &Wire) -> Resul
 /// A command that takes nothing over from our environment but what is needed to find programs.
 pub(super) fn bare_command(program: &str) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("LC_ALL", "C").env("GIT_CONFIG_NOSYSTEM", "1");
+    command
+        .env_clear()
+        .env("LC_ALL", "C")
+        .env("GIT_CONFIG_NOSYSTEM", "1");
     for name in ["PATH", "HOME"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
@@ -75,7 +82,8 @@ pub(super) fn start(
         .process_group(0)
         .spawn()
         .map_err(failed)?;
-    let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    let (Some(stdin), Some(stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(failed(io::ErrorKind::BrokenPipe.into()));
     };
@@ -85,7 +93,9 @@ pub(super) fn start(
         explain,
         wire: wire.clone(),
     });
-    non_blocking(&stdin).and_then(|()| non_blocking(&stderr)).map_err(failed)?;
+    non_blocking(&stdin)
+        .and_then(|()| non_blocking(&stderr))
+        .map_err(failed)?;
     let reader = Output {
         stdout,
         stderr: Some(stderr),
@@ -143,7 +153,10 @@ impl Lines {
         if !matches!(child.try_wait(), Ok(Some(_))) {
             if let Ok(pid) = i32::try_from(child.id()) {
                 // the whole group: ssh may have helpers of its own
-                let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+                let _ = nix::sys::signal::killpg(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
             }
             let _ = child.kill();
             let _ = child.wait();
@@ -157,13 +170,19 @@ impl Lines {
         let status = loop {
             match child.try_wait() {
                 Ok(Some(status)) => break Some(status),
-                Ok(None) if Instant::now() < give_up => std::thread::sleep(Duration::from_millis(2)),
+                Ok(None) if Instant::now() < give_up => {
+                    std::thread::sleep(Duration::from_millis(2))
+                }
                 Ok(None) | Err(_) => break None,
             }
         };
         if status.is_some_and(|status| !status.success()) {
-            let words = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
-            self.wire.fail((self.explain)(&String::from_utf8_lossy(&words)));
+            let words = self
+                .complaint
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            self.wire
+                .fail((self.explain)(&String::from_utf8_lossy(&words)));
         }
     }
 }
@@ -188,15 +207,25 @@ struct Output {
 impl Output {
     fn listen_to_complaints(&mut self) {
         let mut chunk = [0; 2048];
-        let Some(stderr) = &mut self.stderr else { return };
+        let Some(stderr) = &mut self.stderr else {
+            return;
+        };
         match stderr.read(&mut chunk) {
             Ok(0) => self.stderr = None,
             Ok(count) => {
-                let mut kept = self.lines.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut kept = self
+                    .lines
+                    .complaint
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 let room = MAX_COMPLAINT.saturating_sub(kept.len());
                 kept.extend_from_slice(&chunk[..count.min(room)]);
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) => {}
             Err(_) => self.stderr = None,
         }
     }
