@@ -5,4 +5,5 @@ pub mod cli;
 pub mod cluster;
 pub mod controller;
 pub mod names;
+pub mod repo;
 pub mod serve;

@@ -1,0 +1,163 @@
+//! A remote repository: its address and how we get in. Opening it gives a session.
+
+use std::sync::{Arc, OnceLock};
+
+use gix::protocol::handshake::Ref;
+use gix_transport::Service;
+
+use super::bounds::Bounds;
+use super::credentials::Access;
+use super::error::{RemoteError, chain};
+use super::transport::{self, BoxedTransport, HttpClient, Wire};
+use super::url::RemoteUrl;
+
+/// Where a repository is and how we get in. Cheap to clone; clones share kept connections.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    url: RemoteUrl,
+    access: Access,
+    http: OnceLock<HttpClient>,
+}
+
+impl Remote {
+    pub fn new(url: RemoteUrl, access: Access) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                url,
+                access,
+                http: OnceLock::new(),
+            }),
+        }
+    }
+
+    pub fn url(&self) -> &RemoteUrl {
+        &self.inner.url
+    }
+
+    pub fn access(&self) -> &Access {
+        &self.inner.access
+    }
+
+    /// The name of the other side for messages.
+    pub fn host(&self) -> String {
+        self.url()
+            .host()
+            .map_or_else(|| self.url().to_string(), str::to_owned)
+    }
+
+    /// Connects for reading. One session serves a `resolve` and a following fetch.
+    pub fn open(&self, bounds: &Bounds) -> Result<Session, RemoteError> {
+        Session::open(self.clone(), Service::UploadPack, bounds)
+    }
+
+    pub(super) fn http_client(&self) -> Result<HttpClient, RemoteError> {
+        if let Some(client) = self.inner.http.get() {
+            return Ok(client.clone());
+        }
+        let client = HttpClient::new(self.access())?;
+        Ok(self.inner.http.get_or_init(|| client).clone())
+    }
+}
+
+/// An open connection after its handshake.
+pub struct Session {
+    pub(super) remote: Remote,
+    pub(super) wire: Wire,
+    pub(super) transport: BoxedTransport,
+    pub(super) handshake: gix::protocol::Handshake,
+}
+
+impl Session {
+    pub(super) fn open(
+        remote: Remote,
+        service: Service,
+        bounds: &Bounds,
+    ) -> Result<Self, RemoteError> {
+        bounds.check()?;
+        let wire = Wire::new(bounds.clone());
+        let mut transport = transport::connect(&remote, service, &wire)?;
+        let nobody = |_| Ok(None);
+        let handshake = gix::protocol::handshake(
+            &mut transport,
+            service,
+            nobody,
+            Vec::new(),
+            &mut gix::progress::Discard,
+        );
+        match handshake {
+            Ok(handshake) => Ok(Self {
+                remote,
+                wire,
+                transport,
+                handshake,
+            }),
+            Err(error) => Err(reason(&wire, &remote, &error)),
+        }
+    }
+
+    pub fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    pub fn bounds(&self) -> &Bounds {
+        &self.wire.bounds
+    }
+
+    /// The references whose full names start with one of the prefixes.
+    pub(super) fn references(&mut self, prefixes: &[String]) -> Result<Vec<Ref>, RemoteError> {
+        if let Some(all) = &self.handshake.refs {
+            // an old server that sends every reference with its greeting
+            let wanted = |r: &&Ref| {
+                let name = full_name(r).to_string();
+                prefixes.iter().any(|prefix| name.starts_with(prefix))
+            };
+            return Ok(all.iter().filter(wanted).cloned().collect());
+        }
+        let mut filter = gix::protocol::ls_refs::RefPrefixes::new();
+        filter.extend(prefixes.iter().map(|prefix| prefix.as_str().into()));
+        gix::protocol::LsRefsCommand::new(Some(filter), &self.handshake.capabilities, agent())
+            .invoke_blocking(&mut self.transport, &mut gix::progress::Discard, false)
+            .map_err(|error| reason(&self.wire, &self.remote, &error))
+    }
+
+    /// The true reason behind an error of the library.
+    pub(super) fn reason(&self, error: &gix::Error) -> RemoteError {
+        reason(&self.wire, &self.remote, error)
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({})", self.remote.url())
+    }
+}
+
+fn reason(wire: &Wire, remote: &Remote, error: &gix::Error) -> RemoteError {
+    wire.take_failure()
+        .unwrap_or_else(|| RemoteError::Protocol {
+            host: remote.host(),
+            reason: chain(error),
+        })
+}
+
+pub(super) fn full_name(reference: &Ref) -> &gix::bstr::BString {
+    match reference {
+        Ref::Peeled { full_ref_name, .. }
+        | Ref::Direct { full_ref_name, .. }
+        | Ref::Symbolic { full_ref_name, .. }
+        | Ref::Unborn { full_ref_name, .. } => full_ref_name,
+    }
+}
+
+/// How we introduce ourselves.
+pub(super) fn agent() -> (&'static str, Option<String>) {
+    (
+        "agent",
+        Some(concat!("git/midship-", env!("CARGO_PKG_VERSION")).to_owned()),
+    )
+}
