@@ -5,5 +5,7 @@ pub mod cli;
 pub mod cluster;
 pub mod controller;
 pub mod names;
+pub mod plan;
 pub mod repo;
 pub mod serve;
+pub mod source;

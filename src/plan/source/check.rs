@@ -1,0 +1,271 @@
+//! Whether a value is what the API server will accept as one of our kinds: the same schemas and the same rules, with the
+//! place of each mistake and a suggestion.
+
+use std::sync::OnceLock;
+
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use kube_cel::{CompiledSchema, Validator, compile_schema};
+use serde_json::{Map, Value, json};
+
+use super::object::closest;
+use crate::api::Kind;
+
+/// Something wrong with a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where in the value, as a JSON pointer.
+    pub pointer: String,
+    /// One word for machines.
+    pub code: &'static str,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// Everything that is wrong with the spec of an object.
+pub fn spec(kind: Kind, spec: &Value) -> Vec<Mistake> {
+    let checker = Checker::of(kind);
+    let mut mistakes: Vec<Mistake> = checker.shape.iter_errors(spec).flat_map(|error| explain(&error, &checker.schema)).collect();
+    if mistakes.is_empty() {
+        mistakes.extend(broken_rules(checker, spec));
+    }
+    for mistake in &mut mistakes {
+        mistake.pointer.insert_str(0, "/spec");
+    }
+    mistakes.sort_by(|a, b| (&a.pointer, &a.message).cmp(&(&b.pointer, &b.message)));
+    mistakes.dedup();
+    mistakes
+}
+
+/// The schema of a kind's spec in the forms it is checked with.
+struct Checker {
+    schema: Value,
+    shape: jsonschema::Validator,
+    rules: CompiledSchema,
+}
+
+impl Checker {
+    fn of(kind: Kind) -> &'static Self {
+        static CHECKERS: OnceLock<Vec<Checker>> = OnceLock::new();
+        let all = CHECKERS.get_or_init(|| Kind::ALL.into_iter().map(Self::new).collect());
+        let place = Kind::ALL.iter().position(|known| *known == kind).expect("every kind is in the list");
+        &all[place]
+    }
+
+    fn new(kind: Kind) -> Self {
+        let crd = serde_json::to_value(kind.crd()).expect("plain data");
+        let schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone();
+        let rules = compile_schema(&schema);
+        let mut strict = schema.clone();
+        make_strict(&mut strict);
+        let shape = jsonschema::options().build(&strict).expect("our own schemas are valid; a test looks at each");
+        Self { schema, shape, rules }
+    }
+}
+
+/// What a Kubernetes schema leaves to the API server's own ways, said in JSON Schema: unknown fields are wrong, and null
+/// is allowed where it is said to be.
+fn make_strict(schema: &mut Value) {
+    let Value::Object(map) = schema else { return };
+    let open = map.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
+    if map.contains_key("properties") && !map.contains_key("additionalProperties") && !open {
+        map.insert("additionalProperties".into(), Value::Bool(false));
+    }
+    if map.remove("nullable") == Some(Value::Bool(true))
+        && let Some(Value::String(name)) = map.get("type")
+    {
+        let with_null = json!([name, "null"]);
+        map.insert("type".into(), with_null);
+        if let Some(Value::Array(options)) = map.get_mut("enum") {
+            options.push(Value::Null);
+        }
+    }
+    if let Some(Value::Object(properties)) = map.get_mut("properties") {
+        properties.values_mut().for_each(make_strict);
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(child) = map.get_mut(key) {
+            make_strict(child);
+        }
+    }
+}
+
+fn broken_rules(checker: &Checker, spec: &Value) -> Vec<Mistake> {
+    let Err(errors) = Validator::new().validate_compiled(&checker.rules, spec, None) else { return Vec::new() };
+    errors
+        .into_vec()
+        .into_iter()
+        .map(|error| Mistake {
+            pointer: pointer_of_field_path(&error.field_path),
+            code: "rule",
+            message: error.message,
+        })
+        .collect()
+}
+
+/// `components[0].service` as `/components/0/service`.
+fn pointer_of_field_path(path: &str) -> String {
+    let mut pointer = String::new();
+    for part in path.split(['.', '[']).map(|part| part.trim_end_matches(']')).filter(|part| !part.is_empty()) {
+        pointer.push('/');
+        pointer.push_str(&part.replace('~', "~0").replace('/', "~1"));
+    }
+    pointer
+}
+
+fn explain(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<Mistake> {
+    let pointer = error.instance_path().to_string();
+    let one = |code, message: String| vec![Mistake { pointer: pointer.clone(), code, message }];
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let known = fields_at(schema, &pointer);
+            unexpected.iter().map(|field| unknown_field(&pointer, field, &known)).collect()
+        }
+        ValidationErrorKind::Required { property } => {
+            one("missing-field", format!("{} is missing", property.as_str().unwrap_or_default()))
+        }
+        ValidationErrorKind::Enum { options } => {
+            let given = text_of(error.instance());
+            let allowed: Vec<String> =
+                options.as_array().into_iter().flatten().filter(|option| !option.is_null()).map(plain).collect();
+            let hint = closest(&plain(error.instance()), allowed.iter().map(String::as_str));
+            let hint = hint.map(|close| format!("; did you mean {close}?")).unwrap_or_default();
+            one("not-allowed", format!("{given} is not one of {}{hint}", allowed.join(", ")))
+        }
+        ValidationErrorKind::Type { kind } => {
+            one("wrong-type", format!("{} is not {}", text_of(error.instance()), type_name(kind)))
+        }
+        ValidationErrorKind::Minimum { limit } => {
+            one("out-of-range", format!("{} is less than {}", text_of(error.instance()), number(limit)))
+        }
+        ValidationErrorKind::Maximum { limit } => {
+            one("out-of-range", format!("{} is more than {}", text_of(error.instance()), number(limit)))
+        }
+        ValidationErrorKind::Pattern { pattern } => {
+            one("malformed", format!("{} is malformed: {}", text_of(error.instance()), rule_of(pattern)))
+        }
+        ValidationErrorKind::AnyOf { .. } => {
+            one("wrong-type", format!("{} is neither a number nor a text", text_of(error.instance())))
+        }
+        _ => one("invalid", error.to_string()),
+    }
+}
+
+fn unknown_field(pointer: &str, field: &str, known: &[String]) -> Mistake {
+    let message = match closest(field, known.iter().map(String::as_str)) {
+        Some(close) => format!("unknown field \"{}\"; did you mean \"{close}\"?", field.escape_default()),
+        None if known.is_empty() => format!("unknown field \"{}\"", field.escape_default()),
+        None => format!("unknown field \"{}\"; known are {}", field.escape_default(), known.join(", ")),
+    };
+    let escaped = field.replace('~', "~0").replace('/', "~1");
+    Mistake { pointer: format!("{pointer}/{escaped}"), code: "unknown-field", message }
+}
+
+/// The fields a schema knows at a place of the value.
+fn fields_at(schema: &Value, pointer: &str) -> Vec<String> {
+    let mut here = schema;
+    for part in pointer.split('/').skip(1) {
+        let property = here["properties"].get(part);
+        here = property.or_else(|| here.get("items")).or_else(|| here.get("additionalProperties")).unwrap_or(&Value::Null);
+    }
+    here["properties"].as_object().map(|fields: &Map<_, _>| fields.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// What a pattern wants, for the patterns that our names and values have.
+fn rule_of(pattern: &str) -> String {
+    const KNOWN: [(&str, &str); 7] = [
+        ("^[a-z]([-a-z0-9]*[a-z0-9])?$", "use lower-case letters, digits and '-', starting with a letter"),
+        ("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "use lower-case letters, digits and '-'"),
+        ("^(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)\\.", "give an exact version of three numbers, such as 1.0.0"),
+        ("^([0-9]+(ms|s|m|h|d))+$", "write a duration like 30s, 5m or 1h30m"),
+        ("^([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(", "write a quantity like 500m, 2 or 1Gi"),
+        ("^age1", "give an age public key, which begins with age1"),
+        ("^[0-9A-Za-z]([0-9A-Za-z._-]*[0-9A-Za-z])?$", "use letters, digits, '.', '_' and '-'"),
+    ];
+    let known = KNOWN.iter().find(|(beginning, _)| pattern.starts_with(beginning));
+    known.map_or_else(|| format!("it must match {pattern}"), |(_, rule)| (*rule).to_owned())
+}
+
+fn type_name(kind: &TypeKind) -> String {
+    use jsonschema::JsonType;
+    let name = |kind: JsonType| match kind {
+        JsonType::Array => "a list",
+        JsonType::Boolean => "true or false",
+        JsonType::Integer => "a whole number",
+        JsonType::Null => "null",
+        JsonType::Number => "a number",
+        JsonType::Object => "a mapping",
+        JsonType::String => "a text (put it in quotes)",
+    };
+    match kind {
+        TypeKind::Single(kind) => name(*kind).to_owned(),
+        TypeKind::Multiple(kinds) => {
+            let names: Vec<_> = kinds.iter().filter(|kind| *kind != JsonType::Null).map(name).collect();
+            names.join(" or ")
+        }
+    }
+}
+
+/// A value in a message: short, and harmless on a terminal.
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::Object(_) => "a mapping".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::String(text) => format!("\"{}\"", text.chars().take(60).collect::<String>().escape_default()),
+        other => other.to_string(),
+    }
+}
+
+/// A bound as people write it: definitions hold all numbers with a decimal point.
+fn number(limit: &Value) -> String {
+    let text = limit.to_string();
+    text.strip_suffix(".0").map(ToOwned::to_owned).unwrap_or(text)
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(extra: Value) -> Value {
+        let mut spec = json!({ "type": "cache", "extensionVersion": "1.0.0", "version": "7.0" });
+        spec.as_object_mut().expect("a mapping").extend(extra.as_object().expect("a mapping").clone());
+        spec
+    }
+
+    fn said(spec_value: &Value) -> Vec<String> {
+        spec(Kind::Instance, spec_value).into_iter().map(|m| format!("{} {}: {}", m.pointer, m.code, m.message)).collect()
+    }
+
+    #[test]
+    fn a_good_instance_has_no_mistakes() {
+        let good = instance(json!({ "components": [{ "name": "cache", "replicas": 3,
+            "resources": { "requests": { "cpu": 1, "memory": "1Gi" } }, "parameters": { "any": ["thing"] } }] }));
+        assert_eq!(said(&good), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_mistake_is_told_with_its_place_and_a_suggestion() {
+        let cases = [
+            (json!({ "topolgy": "x" }), "/spec/topolgy unknown-field: unknown field \"topolgy\"; did you mean \"topology\"?"),
+            (json!({ "state": "Stoped" }), "/spec/state not-allowed: \"Stoped\" is not one of Running, Stopped; did you mean Stopped?"),
+            (json!({ "components": [{ "name": "a", "replicas": "3" }] }), "/spec/components/0/replicas wrong-type: \"3\" is not a whole number"),
+            (json!({ "components": [{ "name": "a", "replicas": -1 }] }), "/spec/components/0/replicas out-of-range: -1 is less than 0"),
+            (json!({ "version": 7.0 }), "/spec/version wrong-type: 7.0 is not a text (put it in quotes)"),
+            (json!({ "extensionVersion": "1.0" }), "/spec/extensionVersion malformed: \"1.0\" is malformed: give an exact version of three numbers, such as 1.0.0"),
+            (json!({ "components": [{ "replicas": 1 }] }), "/spec/components/0 missing-field: name is missing"),
+            (json!({ "tls": { "issuer": "builtin", "secretName": "x" } }), "/spec/tls rule: give exactly one of issuer, certManager and secretName"),
+        ];
+        for (extra, expected) in cases {
+            assert_eq!(said(&instance(extra)), [expected]);
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let wrong = instance(json!({ "topolgy": "x", "state": "Stoped", "components": [{ "replicas": -1 }] }));
+        assert_eq!(said(&wrong).len(), 4);
+    }
+}

@@ -1,0 +1,301 @@
+//! From the documents of a file to objects: which kind, which namespace, and whether they are well formed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::check::{self, Mistake};
+use super::object::{ObjectId, ObjectKind, closest};
+use crate::api::git_source::FileError;
+use crate::names::{InstanceName, NamespaceName, ObjectName};
+
+/// Where objects of a source go, and where they may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Namespace of objects that name none and are not below `instances/<namespace>/`.
+    pub default_namespace: String,
+    /// Namespaces that may be written to; none means all.
+    pub allowed: Option<BTreeSet<String>>,
+    /// The folder that is reconciled, with a slash at its end, or nothing.
+    pub folder: String,
+}
+
+/// An object that a file defines.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    pub id: ObjectId,
+    pub path: Arc<str>,
+    pub line: u32,
+    /// The object without anything of ours in it, its namespace filled in.
+    pub body: Arc<Value>,
+    /// Digest of the body.
+    pub digest: String,
+}
+
+/// What one file turned out to be.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    pub objects: Vec<Manifest>,
+    pub errors: Vec<FileError>,
+}
+
+/// The place of a value in its file: line and column of a JSON pointer.
+pub trait Locate {
+    /// Of the key, for mistakes about a field itself; of the value otherwise.
+    fn locate(&self, pointer: &str, of_key: bool) -> (u32, u32);
+}
+
+/// Whether a file of the repository holds objects: YAML and JSON, but not the repository's own settings, packages, or
+/// anything hidden.
+pub fn holds_objects(path: &str) -> bool {
+    let hidden = path.split('/').any(|part| part.starts_with('.'));
+    let ending = path.rsplit_once('.').is_some_and(|(_, ending)| matches!(ending, "yaml" | "yml" | "json"));
+    let own = path == "midship.yaml" || path.starts_with("extensions/");
+    ending && !hidden && !own
+}
+
+/// Reads one document of a file.
+pub fn read(path: &str, value: Value, places: &impl Locate, placement: &Placement) -> Reading {
+    let mut reading = Reading::default();
+    match identify(path, &value, placement) {
+        Err(mistakes) => reading.errors = mistakes.iter().map(|mistake| error_at(path, mistake, places)).collect(),
+        Ok((id, mut body)) => {
+            let mistakes = well_formed(id.kind, &body);
+            if mistakes.is_empty() {
+                if let Some(namespace) = &id.namespace {
+                    body["metadata"]["namespace"] = Value::String(namespace.clone());
+                }
+                let digest = digest(&body);
+                let (line, _) = places.locate("", false);
+                reading.objects.push(Manifest { id, path: path.into(), line, body: Arc::new(body), digest });
+            }
+            reading.errors = mistakes.iter().map(|mistake| error_at(path, mistake, places)).collect();
+        }
+    }
+    reading
+}
+
+/// Errors for objects that several files define: each is told, and none of them wins.
+pub fn defined_twice(objects: &mut Vec<Manifest>) -> Vec<FileError> {
+    let mut order: Vec<usize> = (0..objects.len()).collect();
+    order.sort_by(|a, b| objects[*a].id.cmp(&objects[*b].id));
+    let mut errors = Vec::new();
+    let mut bad = BTreeSet::new();
+    for same in order.chunk_by(|a, b| objects[*a].id == objects[*b].id).filter(|same| same.len() > 1) {
+        for one in same {
+            let manifest = &objects[*one];
+            let others = same.iter().filter(|other| *other != one).map(|other| &objects[*other]);
+            let others: Vec<String> = others.map(|other| format!("{}:{}", other.path, other.line)).collect();
+            errors.push(FileError {
+                path: manifest.path.to_string(),
+                line: Some(manifest.line),
+                column: Some(1),
+                code: "defined-twice".into(),
+                message: format!("{} is also defined in {}; keep one", manifest.id, others.join(", ")),
+            });
+            bad.insert(*one);
+        }
+    }
+    let mut place = 0;
+    objects.retain(|_| {
+        place += 1;
+        !bad.contains(&(place - 1))
+    });
+    errors
+}
+
+fn mistake(pointer: &str, code: &'static str, message: impl Into<String>) -> Mistake {
+    Mistake { pointer: pointer.to_owned(), code, message: message.into() }
+}
+
+/// The name of the object, and the object.
+fn identify(path: &str, value: &Value, placement: &Placement) -> Result<(ObjectId, Value), Vec<Mistake>> {
+    let Value::Object(map) = value else {
+        return Err(vec![mistake("", "not-an-object", "this is no object; it begins with apiVersion and kind")]);
+    };
+    let text = |field: &str| map.get(field).and_then(Value::as_str);
+    let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else {
+        return Err(vec![mistake("", "not-an-object", "apiVersion or kind is missing: this is no Kubernetes object")]);
+    };
+    if map.contains_key("sops") {
+        return Err(vec![mistake("/sops", "encrypted", "this file is encrypted with SOPS, which cannot be read yet; create the Secret in the cluster")]);
+    }
+    let kind = ObjectKind::of(api_version, kind).map_err(|reason| vec![mistake("/kind", "kind", reason)])?;
+    let mut mistakes = Vec::new();
+    mistakes.extend(metadata_mistakes(map.get("metadata"), kind));
+    if map.contains_key("status") {
+        mistakes.push(mistake("/status", "status", "status is written by Midship; remove it from the file"));
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    let metadata = &value["metadata"];
+    let name = metadata["name"].as_str().unwrap_or_default().to_owned();
+    let namespace = place(path, kind, metadata["namespace"].as_str(), placement).map_err(|mistake| vec![mistake])?;
+    Ok((ObjectId { kind, namespace, name }, value.clone()))
+}
+
+fn metadata_mistakes(metadata: Option<&Value>, kind: ObjectKind) -> Vec<Mistake> {
+    const KNOWN: [&str; 4] = ["name", "namespace", "labels", "annotations"];
+    let Some(Value::Object(metadata)) = metadata else {
+        return vec![mistake("/metadata", "missing-field", "metadata with a name is missing")];
+    };
+    let mut mistakes = Vec::new();
+    for field in metadata.keys().filter(|field| !KNOWN.contains(&field.as_str())) {
+        let pointer = format!("/metadata/{}", field.replace('~', "~0").replace('/', "~1"));
+        let message = match closest(field, KNOWN.into_iter()) {
+            Some(close) => format!("unknown field \"{}\"; did you mean \"{close}\"?", field.escape_default()),
+            None => format!("{} is not applied from a repository; known are {}", field.escape_default(), KNOWN.join(", ")),
+        };
+        mistakes.push(mistake(&pointer, "unknown-field", message));
+    }
+    let bad_name = match metadata.get("name").and_then(Value::as_str) {
+        None => Some("name is missing, or is no text".to_owned()),
+        Some(name) if kind == ObjectKind::Instance => InstanceName::parse(name).err().map(|error| error.to_string()),
+        Some(name) => ObjectName::parse(name).err().map(|error| error.to_string()),
+    };
+    mistakes.extend(bad_name.map(|message| mistake("/metadata/name", "name", message)));
+    for field in ["labels", "annotations"] {
+        match metadata.get(field) {
+            None | Some(Value::Null) => {}
+            Some(Value::Object(entries)) => {
+                for (key, value) in entries.iter().filter(|(_, value)| !value.is_string()) {
+                    let pointer = format!("/metadata/{field}/{}", key.replace('~', "~0").replace('/', "~1"));
+                    mistakes.push(mistake(&pointer, "wrong-type", format!("{value} is not a text (put it in quotes)")));
+                }
+            }
+            Some(_) => mistakes.push(mistake(&format!("/metadata/{field}"), "wrong-type", format!("{field} is not a mapping"))),
+        }
+    }
+    mistakes
+}
+
+/// The namespace an object goes to.
+fn place(path: &str, kind: ObjectKind, given: Option<&str>, placement: &Placement) -> Result<Option<String>, Mistake> {
+    let wrong = |message: String| mistake("/metadata/namespace", "namespace", message);
+    if !kind.is_namespaced() {
+        return match given {
+            None => Ok(None),
+            Some(_) => Err(wrong(format!("{} lives in no namespace; remove it", kind.as_str()))),
+        };
+    }
+    let inside = path.strip_prefix(placement.folder.as_str()).unwrap_or(path);
+    let folder = inside.strip_prefix("instances/").and_then(|rest| rest.split_once('/')).map(|(folder, _)| folder);
+    let namespace = match (given, folder) {
+        (Some(given), Some(folder)) if given != folder => {
+            return Err(wrong(format!("the file is in instances/{folder}/ but names the namespace {given}; make them agree")));
+        }
+        (Some(namespace), _) | (None, Some(namespace)) => namespace,
+        (None, None) => &placement.default_namespace,
+    };
+    NamespaceName::parse(namespace).map_err(|error| wrong(error.to_string()))?;
+    match &placement.allowed {
+        Some(allowed) if !allowed.contains(namespace) => {
+            let allowed: Vec<_> = allowed.iter().map(String::as_str).collect();
+            Err(wrong(format!(
+                "this source may not write to the namespace {namespace}, only to {}; spec.namespaces of the GitSource says so",
+                allowed.join(", ")
+            )))
+        }
+        _ => Ok(Some(namespace.to_owned())),
+    }
+}
+
+fn well_formed(kind: ObjectKind, body: &Value) -> Vec<Mistake> {
+    if let Some(ours) = kind.ours() {
+        let mut mistakes = unknown_at_top(body, &["apiVersion", "kind", "metadata", "spec"]);
+        match body.get("spec") {
+            Some(spec) => mistakes.extend(check::spec(ours, spec)),
+            None => mistakes.push(mistake("", "missing-field", "spec is missing")),
+        }
+        return mistakes;
+    }
+    match kind {
+        ObjectKind::Secret => {
+            let mut mistakes =
+                unknown_at_top(body, &["apiVersion", "kind", "metadata", "type", "data", "stringData", "immutable"]);
+            mistakes.extend(readable::<Secret>(body));
+            mistakes
+        }
+        ObjectKind::ConfigMap => {
+            let mut mistakes =
+                unknown_at_top(body, &["apiVersion", "kind", "metadata", "data", "binaryData", "immutable"]);
+            mistakes.extend(readable::<ConfigMap>(body));
+            mistakes
+        }
+        _ => {
+            let mut mistakes = unknown_at_top(body, &["apiVersion", "kind", "metadata", "spec"]);
+            mistakes.extend(readable::<Namespace>(body));
+            mistakes
+        }
+    }
+}
+
+fn unknown_at_top(body: &Value, known: &[&str]) -> Vec<Mistake> {
+    let fields = body.as_object().map(Map::keys).into_iter().flatten();
+    fields
+        .filter(|field| !known.contains(&field.as_str()))
+        .map(|field| {
+            let pointer = format!("/{}", field.replace('~', "~0").replace('/', "~1"));
+            let message = match closest(field, known.iter().copied()) {
+                Some(close) => format!("unknown field \"{}\"; did you mean \"{close}\"?", field.escape_default()),
+                None => format!("unknown field \"{}\"; known are {}", field.escape_default(), known.join(", ")),
+            };
+            mistake(&pointer, "unknown-field", message)
+        })
+        .collect()
+}
+
+fn readable<T: DeserializeOwned>(body: &Value) -> Option<Mistake> {
+    // the error of a Secret may quote a value, so that only its kind is told
+    let error = serde_json::from_value::<T>(body.clone()).err()?;
+    let text = error.to_string();
+    let expected = text.rsplit_once("expected ").map_or("another type", |(_, expected)| expected);
+    Some(mistake("", "wrong-type", format!("a value has the wrong type: expected {expected}")))
+}
+
+fn error_at(path: &str, mistake: &Mistake, places: &impl Locate) -> FileError {
+    let of_key = matches!(mistake.code, "unknown-field" | "status" | "encrypted");
+    let (line, column) = places.locate(&mistake.pointer, of_key);
+    FileError {
+        path: path.to_owned(),
+        line: Some(line),
+        column: Some(column),
+        code: mistake.code.to_owned(),
+        message: match mistake.pointer.as_str() {
+            "" => mistake.message.clone(),
+            pointer => format!("{}: {}", pointer[1..].replace("~1", "/").replace("~0", "~").replace('/', "."), mistake.message),
+        },
+    }
+}
+
+/// A digest of what an object asks for; the order of its fields does not matter.
+pub fn digest(body: &Value) -> String {
+    let mut hasher = Sha256::new();
+    feed(body, &mut hasher);
+    hex::encode(&hasher.finalize()[..12])
+}
+
+fn feed(value: &Value, hasher: &mut Sha256) {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            hasher.update(format!("{{{}", keys.len()));
+            for key in keys {
+                hasher.update(format!("{}:{key}", key.len()));
+                feed(&map[key], hasher);
+            }
+        }
+        Value::Array(items) => {
+            hasher.update(format!("[{}", items.len()));
+            items.iter().for_each(|item| feed(item, hasher));
+        }
+        Value::String(text) => hasher.update(format!("\"{}:{text}", text.len())),
+        other => hasher.update(format!("={other};")),
+    }
+}

@@ -1,0 +1,11 @@
+//! From the files of a repository to the objects they define, and from those to what has to be done in the cluster.
+
+pub mod check;
+pub mod differences;
+pub mod manifest;
+pub mod object;
+pub mod sync;
+
+pub use manifest::{Manifest, Placement, Reading, read};
+pub use object::{ObjectId, ObjectKind};
+pub use sync::{Action, Desired, Live, Plan, Prune, Situation, What, plan};

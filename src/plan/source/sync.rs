@@ -1,0 +1,189 @@
+//! The sync planner: from the objects a repository defines and those in the cluster to what is done about each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::object::ObjectId;
+use crate::api::git_source::Drift;
+
+/// An object as the repository defines it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    pub id: ObjectId,
+    /// The file it is in.
+    pub path: String,
+    /// Digest of what it asks for.
+    pub digest: String,
+}
+
+/// The same object as it is in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// The source that applied it, where one did.
+    pub source: Option<String>,
+    /// The file it was applied from.
+    pub path: Option<String>,
+    /// Digest of what was applied.
+    pub digest: Option<String>,
+    /// Where it is not what is wanted.
+    pub differences: Vec<String>,
+    /// It is being deleted already.
+    pub deleting: bool,
+}
+
+/// What the spec says about objects whose file is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prune {
+    pub enabled: bool,
+    pub max_count: usize,
+    pub max_percent: usize,
+    /// Deletions that the commit itself agrees to.
+    pub agreed: usize,
+}
+
+/// Everything a plan is made from.
+pub struct Situation<'a> {
+    /// The source's own name, as it stands in the label of what it applied.
+    pub source: &'a str,
+    pub desired: &'a [Desired],
+    /// Objects in the cluster that are wanted or were applied by this source.
+    pub live: &'a BTreeMap<ObjectId, Live>,
+    /// Files with errors: what was applied from them stays as it is.
+    pub broken_files: &'a BTreeSet<String>,
+    /// Whether every file of the tree was looked at.
+    pub whole_tree_read: bool,
+    pub prune: Prune,
+    pub drift: Drift,
+}
+
+/// What is done about an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    Create,
+    /// It is there, applied by nobody; the source takes it over.
+    Adopt,
+    Update,
+    /// Somebody changed it; it is changed back.
+    Revert,
+    Delete,
+}
+
+/// One thing to do, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action {
+    pub id: ObjectId,
+    pub what: What,
+    pub reason: String,
+}
+
+/// What is to be done, and what is not and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In the order of application; deletions last, in the opposite order.
+    pub actions: Vec<Action>,
+    /// Deletions that wait for somebody to agree.
+    pub held: Vec<ObjectId>,
+    pub held_because: Option<String>,
+    /// Objects that somebody changed and that are left so.
+    pub drifted: BTreeMap<ObjectId, Vec<String>>,
+    /// Objects that another source applied, with its name.
+    pub foreign: BTreeMap<ObjectId, String>,
+    /// Objects that are still being deleted, and are made again once they are gone.
+    pub leaving: BTreeSet<ObjectId>,
+    /// Objects that are as they should be.
+    pub in_sync: usize,
+}
+
+impl Plan {
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+}
+
+pub fn plan(situation: &Situation<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let mut desired: Vec<&Desired> = situation.desired.iter().collect();
+    desired.sort_by(|a, b| a.id.cmp(&b.id));
+    for desired in desired {
+        decide(desired, situation, &mut plan);
+    }
+    prune(situation, &mut plan);
+    plan
+}
+
+fn decide(desired: &Desired, situation: &Situation<'_>, plan: &mut Plan) {
+    let mut act = |what, reason: String| plan.actions.push(Action { id: desired.id.clone(), what, reason });
+    let Some(live) = situation.live.get(&desired.id) else {
+        return act(What::Create, format!("{} defines it", desired.path));
+    };
+    match live.source.as_deref() {
+        Some(other) if other != situation.source => {
+            plan.foreign.insert(desired.id.clone(), other.to_owned());
+        }
+        None => act(What::Adopt, format!("{} defines it, and it is there already", desired.path)),
+        Some(_) if live.deleting => {
+            plan.leaving.insert(desired.id.clone());
+        }
+        Some(_) if live.digest.as_deref() != Some(&desired.digest) => {
+            act(What::Update, format!("{} changed", desired.path));
+        }
+        Some(_) if live.differences.is_empty() => plan.in_sync += 1,
+        Some(_) if situation.drift == Drift::Revert => {
+            act(What::Revert, format!("somebody changed {}", live.differences.join(", ")));
+        }
+        Some(_) => {
+            plan.drifted.insert(desired.id.clone(), live.differences.clone());
+        }
+    }
+}
+
+fn prune(situation: &Situation<'_>, plan: &mut Plan) {
+    let wanted: BTreeSet<&ObjectId> = situation.desired.iter().map(|desired| &desired.id).collect();
+    let ours = |live: &Live| live.source.as_deref() == Some(situation.source);
+    let applied = situation.live.values().filter(|live| ours(live)).count();
+    let broken = |live: &Live| live.path.as_ref().is_some_and(|path| situation.broken_files.contains(path));
+    let gone: Vec<(&ObjectId, &Live)> = situation
+        .live
+        .iter()
+        .filter(|(id, live)| ours(live) && !live.deleting && !wanted.contains(id) && !broken(live))
+        .collect();
+    if gone.is_empty() || !situation.prune.enabled {
+        return;
+    }
+    let held_because = if !situation.whole_tree_read {
+        Some("the repository could not be read in full; nothing is deleted until it can be".to_owned())
+    } else if situation.desired.is_empty() {
+        Some("the repository defines no object any more; an empty repository never deletes. Delete the GitSource instead, or the objects by hand".to_owned())
+    } else {
+        over_budget(gone.len(), applied, situation.prune)
+    };
+    if held_because.is_some() {
+        plan.held = gone.into_iter().map(|(id, _)| id.clone()).collect();
+        plan.held_because = held_because;
+        return;
+    }
+    plan.actions.extend(gone.into_iter().rev().map(|(id, live)| Action {
+        id: id.clone(),
+        what: What::Delete,
+        reason: format!("{} does not define it any more", live.path.as_deref().unwrap_or("the repository")),
+    }));
+}
+
+fn over_budget(deletions: usize, applied: usize, prune: Prune) -> Option<String> {
+    if deletions <= prune.agreed {
+        return None;
+    }
+    let share = (applied * prune.max_percent / 100).max(1);
+    let budget = prune.max_count.min(share);
+    (deletions > budget).then(|| {
+        format!(
+            "{deletions} of {applied} objects would be deleted, more than the {budget} that the budget allows \
+             (prune.maxCount {}, prune.maxPercent {}); to agree, push a commit with the trailer \
+             Midship-Allow-Deletions: {deletions}, or raise the budget",
+            prune.max_count, prune.max_percent
+        )
+    })
+}
+
+#[cfg(test)]
+#[path = "sync_tests.rs"]
+mod tests;

@@ -1,0 +1,204 @@
+//! Scenarios of the sync planner, and what must hold in all of them.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::plan::source::ObjectKind;
+
+fn id(name: &str) -> ObjectId {
+    ObjectId { kind: ObjectKind::Instance, namespace: Some("shop".into()), name: name.into() }
+}
+
+fn desired(name: &str, digest: &str) -> Desired {
+    Desired { id: id(name), path: format!("instances/shop/{name}.yaml"), digest: digest.into() }
+}
+
+fn applied(name: &str, digest: &str) -> (ObjectId, Live) {
+    let live = Live {
+        source: Some("team".into()),
+        path: Some(format!("instances/shop/{name}.yaml")),
+        digest: Some(digest.into()),
+        differences: vec![],
+        deleting: false,
+    };
+    (id(name), live)
+}
+
+const PRUNE: Prune = Prune { enabled: true, max_count: 10, max_percent: 30, agreed: 0 };
+
+struct World {
+    desired: Vec<Desired>,
+    live: BTreeMap<ObjectId, Live>,
+    broken: BTreeSet<String>,
+    whole: bool,
+    prune: Prune,
+    drift: Drift,
+}
+
+impl World {
+    fn new(desired: Vec<Desired>, live: impl IntoIterator<Item = (ObjectId, Live)>) -> Self {
+        let live = live.into_iter().collect();
+        Self { desired, live, broken: BTreeSet::new(), whole: true, prune: PRUNE, drift: Drift::Revert }
+    }
+
+    fn plan(&self) -> Plan {
+        plan(&Situation {
+            source: "team",
+            desired: &self.desired,
+            live: &self.live,
+            broken_files: &self.broken,
+            whole_tree_read: self.whole,
+            prune: self.prune,
+            drift: self.drift,
+        })
+    }
+
+    fn said(&self) -> Vec<String> {
+        self.plan().actions.iter().map(|action| format!("{:?} {}: {}", action.what, action.id, action.reason)).collect()
+    }
+
+    /// The world after everything that was planned was done.
+    fn carry_out(&mut self) {
+        for action in self.plan().actions {
+            if action.what == What::Delete {
+                self.live.remove(&action.id);
+                continue;
+            }
+            let wanted = self.desired.iter().find(|desired| desired.id == action.id).expect("only what is wanted is applied");
+            let mut live = applied("x", &wanted.digest).1;
+            live.path = Some(wanted.path.clone());
+            self.live.insert(action.id, live);
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_is_created_and_what_changed_is_updated() {
+    let world = World::new(vec![desired("a", "1"), desired("b", "2"), desired("c", "3")], [applied("b", "1"), applied("c", "3")]);
+    assert_eq!(
+        world.said(),
+        [
+            "Create Instance shop/a: instances/shop/a.yaml defines it",
+            "Update Instance shop/b: instances/shop/b.yaml changed"
+        ]
+    );
+    assert_eq!(world.plan().in_sync, 1);
+}
+
+#[test]
+fn what_somebody_changed_is_changed_back_or_reported() {
+    let mut changed = applied("a", "1");
+    changed.1.differences = vec![".spec.version".into()];
+    let mut world = World::new(vec![desired("a", "1")], [changed]);
+    assert_eq!(world.said(), ["Revert Instance shop/a: somebody changed .spec.version"]);
+    world.drift = Drift::Report;
+    assert_eq!(world.said(), Vec::<String>::new());
+    assert_eq!(world.plan().drifted[&id("a")], [".spec.version"]);
+}
+
+#[test]
+fn what_another_source_applied_is_left_to_it() {
+    let mut other = applied("a", "1");
+    other.1.source = Some("other".into());
+    let world = World::new(vec![desired("a", "2")], [other]);
+    assert!(world.plan().actions.is_empty());
+    assert_eq!(world.plan().foreign[&id("a")], "other");
+}
+
+#[test]
+fn a_file_that_vanishes_deletes_its_object_within_the_budget() {
+    let live = (0..10).map(|n| applied(&format!("i{n}"), "1"));
+    let wanted = (1..10).map(|n| desired(&format!("i{n}"), "1")).collect();
+    let world = World::new(wanted, live);
+    assert_eq!(world.said(), ["Delete Instance shop/i0: instances/shop/i0.yaml does not define it any more"]);
+}
+
+#[test]
+fn more_deletions_than_the_budget_allows_are_held_until_the_commit_agrees() {
+    let live: Vec<_> = (0..10).map(|n| applied(&format!("i{n}"), "1")).collect();
+    let wanted = (5..10).map(|n| desired(&format!("i{n}"), "1")).collect();
+    let mut world = World::new(wanted, live);
+    let plan = world.plan();
+    assert!(plan.actions.is_empty());
+    assert_eq!(plan.held.len(), 5);
+    assert!(plan.held_because.expect("a reason").contains("Midship-Allow-Deletions: 5"));
+    world.prune.agreed = 5;
+    assert_eq!(world.plan().actions.len(), 5);
+    world.prune.agreed = 4;
+    assert_eq!(world.plan().held.len(), 5);
+}
+
+#[test]
+fn an_empty_repository_never_deletes() {
+    let mut world = World::new(vec![], [applied("a", "1")]);
+    world.prune.agreed = 100;
+    assert!(world.plan().actions.is_empty());
+    assert!(world.plan().held_because.expect("a reason").contains("an empty repository never deletes"));
+}
+
+#[test]
+fn a_half_read_repository_never_deletes() {
+    let mut world = World::new(vec![desired("b", "1")], [applied("a", "1"), applied("b", "1")]);
+    world.whole = false;
+    assert_eq!(world.plan().held, [id("a")]);
+}
+
+#[test]
+fn what_was_applied_from_a_broken_file_stays() {
+    let mut world = World::new(vec![desired("b", "1")], [applied("a", "1"), applied("b", "1")]);
+    world.broken.insert("instances/shop/a.yaml".into());
+    let plan = world.plan();
+    assert!(plan.actions.is_empty() && plan.held.is_empty());
+}
+
+#[test]
+fn deletions_come_last_and_backwards() {
+    let namespace = |name: &str| ObjectId { kind: ObjectKind::Namespace, namespace: None, name: name.into() };
+    let mut gone = applied("x", "1");
+    gone.0 = namespace("old");
+    let mut world = World::new(vec![desired("new", "1"), desired("keep", "1")], [gone, applied("old", "1"), applied("keep", "1")]);
+    world.prune.max_percent = 100;
+    let order: Vec<_> = world.plan().actions.iter().map(|action| action.id.to_string()).collect();
+    assert_eq!(order, ["Instance shop/new", "Instance shop/old", "Namespace old"]);
+}
+
+fn live_state() -> impl Strategy<Value = Live> {
+    (0u8..3, 0u8..3, any::<bool>(), any::<bool>(), 0u8..6).prop_map(|(source, digest, differs, deleting, path)| Live {
+        source: [None, Some("team".to_owned()), Some("other".to_owned())][usize::from(source)].clone(),
+        path: Some(format!("instances/shop/i{path}.yaml")),
+        digest: Some(digest.to_string()),
+        differences: if differs { vec![".spec".into()] } else { vec![] },
+        deleting,
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_plan_that_was_carried_out_leaves_nothing_to_do_and_never_touches_others(
+        wanted in prop::collection::btree_map(0u8..6, 0u8..3, 0..6),
+        live in prop::collection::btree_map(0u8..6, live_state(), 0..6),
+        broken in prop::collection::btree_set(0u8..6, 0..3),
+        (whole, enabled, max_count, max_percent, agreed) in (any::<bool>(), any::<bool>(), 0usize..4, 0usize..101, 0usize..4),
+    ) {
+        let desired = wanted.iter().map(|(n, digest)| desired(&format!("i{n}"), &digest.to_string())).collect();
+        let mut world = World::new(desired, live.into_iter().map(|(n, live)| (id(&format!("i{n}")), live)));
+        world.broken = broken.into_iter().map(|n| format!("instances/shop/i{n}.yaml")).collect();
+        world.whole = whole;
+        world.prune = Prune { enabled, max_count, max_percent, agreed };
+        let first = world.plan();
+        for action in &first.actions {
+            let live = world.live.get(&action.id);
+            let other = live.is_some_and(|live| live.source.as_deref() == Some("other"));
+            prop_assert!(!other, "touched what another source applied");
+            if action.what == What::Delete {
+                let live = live.expect("only what is there is deleted");
+                prop_assert_eq!(live.source.as_deref(), Some("team"));
+                prop_assert!(whole && enabled && !world.desired.is_empty());
+                prop_assert!(!world.broken.contains(live.path.as_deref().unwrap_or_default()));
+            }
+        }
+        world.carry_out();
+        let second = world.plan();
+        prop_assert!(second.actions.is_empty(), "again: {:?}", second.actions);
+    }
+}

@@ -1,0 +1,116 @@
+//! What a repository's files turn into, good ones and bad ones together.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::repo::MemoryTree;
+
+const GOOD: &str = "\
+apiVersion: midship.dev/v1alpha1
+kind: Instance
+metadata: {name: NAME}
+spec: {type: cache, extensionVersion: 1.0.0, version: \"7.0\"}
+";
+
+fn placement() -> Placement {
+    Placement { default_namespace: "team".into(), allowed: Some(["team", "shop"].map(String::from).into()), folder: String::new() }
+}
+
+fn tree(files: &[(&str, &str)]) -> MemoryTree {
+    files.iter().map(|(path, text)| (*path, *text)).collect()
+}
+
+fn defined(files: &[(&str, &str)]) -> Defined {
+    read(&tree(files), &Limits::default(), &placement(), None).expect("the tree can be read").defined()
+}
+
+fn said(files: &[(&str, &str)]) -> Vec<String> {
+    let line = |error: &FileError| match (error.line, error.column) {
+        (Some(line), Some(column)) => format!("{}:{line}:{column}: {}: {}", error.path, error.code, error.message),
+        _ => format!("{}: {}: {}", error.path, error.code, error.message),
+    };
+    defined(files).errors.iter().map(line).collect()
+}
+
+fn named(name: &str) -> String {
+    GOOD.replace("NAME", name)
+}
+
+#[test]
+fn objects_go_to_the_namespace_of_their_folder_or_to_the_default() {
+    let defined = defined(&[("instances/shop/a.yaml", &named("a")), ("b.yaml", &named("b")), ("README.md", "hello")]);
+    let ids: Vec<String> = defined.objects.iter().map(|manifest| manifest.id.to_string()).collect();
+    assert_eq!(ids, ["Instance team/b", "Instance shop/a"]);
+    assert_eq!(defined.errors, []);
+    assert_eq!(defined.objects[1].body["metadata"]["namespace"], "shop");
+}
+
+#[test]
+fn a_bad_file_never_stops_the_others() {
+    let files = [("a.yaml", named("a")), ("bad.yaml", "a: [".to_owned()), ("c.yaml", named("c"))];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let defined = defined(&files);
+    assert_eq!(defined.objects.len(), 2);
+    assert_eq!(defined.broken, BTreeSet::from(["bad.yaml".to_owned()]));
+}
+
+#[test]
+fn one_document_of_a_file_may_be_wrong() {
+    let two = format!("{}---\n{}", named("a"), named("b").replace("type: cache", "typo: cache"));
+    let defined = defined(&[("two.yaml", &two)]);
+    assert_eq!(defined.objects.len(), 1);
+    assert!(defined.broken.contains("two.yaml"));
+}
+
+#[test]
+fn wrong_objects_are_told_with_line_and_column() {
+    let cases: &[(&str, &str, &str)] = &[
+        ("x.yaml", &named("a").replace("type: cache", "typ: cache"), "x.yaml:4:8: unknown-field: spec.typ: unknown field \"typ\"; did you mean \"type\"?"),
+        ("x.yaml", &named("A"), "x.yaml:3:18: name: metadata.name: instance name \"A\" is not valid"),
+        ("x.yaml", &named("a").replace("kind: Instance", "kind: Instnce"), "x.yaml:2:7: kind: kind: unknown kind \"Instnce\"; did you mean Instance?"),
+        ("x.yaml", "kind: Instance\n", "x.yaml:1:1: not-an-object: apiVersion or kind is missing"),
+        ("x.yaml", "- a\n- b\n", "x.yaml:1:1: not-an-object: this is no object"),
+        ("x.yaml", &named("a").replace("{name: a}", "{name: a, namespace: other}"), "x.yaml:3:33: namespace: metadata.namespace: this source may not write to the namespace other, only to shop, team"),
+        ("instances/shop/x.yaml", &named("a").replace("{name: a}", "{name: a, namespace: team}"), "instances/shop/x.yaml:3:33: namespace: metadata.namespace: the file is in instances/shop/ but names the namespace team"),
+        ("instances/other/x.yaml", &named("a"), "instances/other/x.yaml:3:11: namespace: metadata.namespace: this source may not write to the namespace other"),
+        ("x.yaml", &format!("{}status: {{}}\n", named("a")), "x.yaml:5:1: status: status: status is written by Midship"),
+        ("x.yaml", &named("a").replace("{name: a}", "{name: a, ownerReferences: []}"), "x.yaml:3:21: unknown-field: metadata.ownerReferences: ownerReferences is not applied from a repository"),
+        ("x.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: 5}\n", "x.yaml:1:1: wrong-type: a value has the wrong type: expected"),
+        ("x.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: s}\ndat: {a: b}\n", "x.yaml:4:1: unknown-field: dat: unknown field \"dat\"; did you mean \"data\"?"),
+        ("x.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nsops: {}\n", "x.yaml:4:1: encrypted: sops: this file is encrypted"),
+        ("x.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: s}\n", "x.yaml:2:7: kind: kind: \"Deployment\" is not applied from a repository"),
+        ("x.json", "{\"apiVersion\": \"v1\",\n \"kind\": \"Namespace\", \"metadata\": {\"name\": \"n\", \"namespace\": \"m\"}}", "x.json:2:61: namespace: metadata.namespace: Namespace lives in no namespace"),
+    ];
+    for (path, text, expected) in cases {
+        let errors = said(&[(path, text), ("good.yaml", &named("good"))]);
+        let found = errors.iter().any(|error| error.starts_with(expected));
+        assert!(found, "\n  got: {errors:#?}\n want: {expected}");
+        let defined = defined(&[(path, text), ("good.yaml", &named("good"))]);
+        assert_eq!(defined.objects.len(), 1, "the good file is applied all the same");
+    }
+}
+
+#[test]
+fn an_object_in_two_files_is_told_for_both_and_applied_from_neither() {
+    let defined = defined(&[("a.yaml", &named("same")), ("b.yaml", &named("same")), ("c.yaml", &named("other"))]);
+    let messages: Vec<&str> = defined.errors.iter().map(|error| error.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "Instance team/same is also defined in b.yaml:1; keep one",
+            "Instance team/same is also defined in a.yaml:1; keep one"
+        ]
+    );
+    assert_eq!(defined.objects.len(), 1);
+}
+
+#[test]
+fn a_later_tree_is_read_only_where_it_changed() {
+    let first = read(&tree(&[("a.yaml", &named("a")), ("b.yaml", &named("b"))]), &Limits::default(), &placement(), None)
+        .expect("the tree can be read");
+    let later = tree(&[("a.yaml", &named("a")), ("c.yaml", &named("c"))]);
+    let second = read(&later, &Limits::default(), &placement(), Some(&first)).expect("the tree can be read");
+    assert!(Arc::ptr_eq(&first.files["a.yaml"], &second.files["a.yaml"]));
+    let ids: Vec<String> = second.defined().objects.iter().map(|manifest| manifest.id.to_string()).collect();
+    assert_eq!(ids, ["Instance team/a", "Instance team/c"]);
+}
