@@ -17,6 +17,32 @@ use crate::names::{NamespaceName, ObjectName};
 #[serde(transparent)]
 pub struct Quantity(pub String);
 
+impl Quantity {
+    /// The amount as a whole number, such as bytes; none where it is malformed or less than nothing.
+    pub fn bytes(&self) -> Option<u64> {
+        let split = self.0.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(self.0.len());
+        let (number, unit) = self.0.split_at(split);
+        let factor: f64 = match unit {
+            "" => 1.0,
+            "m" => 1e-3,
+            "k" => 1e3,
+            "M" => 1e6,
+            "G" => 1e9,
+            "T" => 1e12,
+            "P" => 1e15,
+            "E" => 1e18,
+            "Ki" => 1024.0,
+            "Mi" => 1_048_576.0,
+            "Gi" => 1_073_741_824.0,
+            "Ti" => 1_099_511_627_776.0,
+            "Pi" => 1_125_899_906_842_624.0,
+            exponent => 10f64.powi(exponent.strip_prefix(['e', 'E'])?.parse().ok()?),
+        };
+        let amount = number.parse::<f64>().ok()? * factor;
+        (amount.is_finite() && amount >= 0.0).then_some(amount.ceil() as u64)
+    }
+}
+
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
@@ -273,6 +299,17 @@ mod tests {
         for wrong in ["", "5", "m", "5 m", "1.5h", "5M", "-1s", "99999999999999999999d"] {
             assert_eq!(Duration::parse(wrong), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn quantities_are_counted() {
+        let bytes = |text: &str| Quantity(text.to_owned()).bytes();
+        assert_eq!(bytes("1Gi"), Some(1 << 30));
+        assert_eq!(bytes("1.5Ki"), Some(1536));
+        assert_eq!(bytes("2M"), Some(2_000_000));
+        assert_eq!(bytes("1e3"), Some(1000));
+        assert_eq!(bytes("x"), None);
+        assert_eq!(bytes("5x"), None);
     }
 
     #[test]

@@ -64,6 +64,10 @@ pub struct Arguments {
     #[arg(long, env = "MIDSHIP_CACHE_DIR", value_name = "FOLDER", default_value = "/var/cache/midship")]
     cache_dir: PathBuf,
 
+    /// Accept repositories over plain http:// and file://, for development.
+    #[arg(long, env = "MIDSHIP_ALLOW_INSECURE_GIT")]
+    allow_insecure_git: bool,
+
     /// Format of the logs.
     #[arg(long, env = "MIDSHIP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     log_format: LogFormat,
@@ -103,6 +107,7 @@ pub fn run(arguments: Arguments, connection: Connection) -> Result<Outcome, Comm
         workers,
         limits: Limits { per_second: qps, burst },
         cache_dir: arguments.cache_dir,
+        allow_insecure_git: arguments.allow_insecure_git,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -3,11 +3,13 @@
 
 mod caches;
 pub mod frame;
+mod git_source;
 mod startup;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,7 +17,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::cluster::Scope;
+use crate::api::Kind;
+use crate::cluster::events::Events;
+use crate::cluster::{Key, Scope};
+use crate::plan::source::{ObjectId, ObjectKind};
 use crate::cluster::client::Target;
 use crate::cluster::rate_limit::Limits;
 use crate::serve::health::{self, Readiness};
@@ -23,6 +28,8 @@ use crate::serve::lease::{Elector, Lost, Timing};
 use crate::serve::metrics::Metrics;
 use crate::serve::metrics_server;
 use caches::{Caches, OnChange};
+use frame::{Bounds, Queue};
+use git_source::GitSources;
 use startup::Usable;
 
 /// Everything that can be chosen from outside.
@@ -40,7 +47,12 @@ pub struct Options {
     pub workers: usize,
     pub limits: Limits,
     pub cache_dir: PathBuf,
+    /// Repositories without encryption or on this machine, for development.
+    pub allow_insecure_git: bool,
 }
+
+/// How long one reconcile may take.
+const RECONCILE_DEADLINE: Duration = Duration::from_mins(5);
 
 /// Why the controller ended without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -96,10 +108,10 @@ impl Context {
     /// One term: from waiting for a usable cluster to the end of leading it.
     async fn term(&self) -> Lost {
         let usable = self.stop.run_until_cancelled(startup::wait(&self.options, &self.readiness)).await;
-        let Some(Usable { client, unlimited, lease_namespace }) = usable else { return Lost::Stopped };
+        let Some(Usable { client, unlimited, config, lease_namespace }) = usable else { return Lost::Stopped };
         self.client.send_replace(Some(unlimited.clone()));
         if !self.options.leader_election {
-            self.work(client).await;
+            self.work(client, config).await;
             return Lost::Stopped;
         }
         let Options { lease_name, identity, .. } = &self.options;
@@ -110,7 +122,7 @@ impl Context {
         tracing::info!(identity, "this replica leads");
         let finished = CancellationToken::new();
         let work = async {
-            self.work(client).await;
+            self.work(client, config).await;
             finished.cancel();
             std::future::pending().await
         };
@@ -143,18 +155,44 @@ impl Context {
     }
 
     /// Works on everything until told to stop, then ends what was begun.
-    async fn work(&self, client: Client) {
+    async fn work(&self, client: Client, config: kube::Config) {
         self.metrics.set_leading(true);
-        let on_change: OnChange = Arc::new(|kind, key| tracing::debug!(?kind, %key, "changed"));
+        let queue = Queue::default();
+        let sources: Arc<OnceLock<Arc<GitSources>>> = Arc::default();
+        let on_change: OnChange = {
+            let (queue, sources) = (queue.clone(), sources.clone());
+            Arc::new(move |kind, key| {
+                if kind == Kind::GitSource {
+                    queue.add(key);
+                }
+                let owner = sources.get().and_then(|sources| sources.touched(&id_of(kind, key)?));
+                if let Some(owner) = owner {
+                    queue.add(&owner);
+                }
+            })
+        };
         let caches = Arc::new(Caches::start(&client, &self.options.scope, &on_change));
-        let measuring =
-            AbortOnDropHandle::new(tokio::spawn(caches.clone().measure(self.metrics.clone(), self.readiness.clone())));
-        caches.synced().await;
+        let measure = caches.clone().measure(self.metrics.clone(), self.readiness.clone());
+        let _measuring = AbortOnDropHandle::new(tokio::spawn(measure));
+        if self.stop.run_until_cancelled(caches.synced()).await.is_none() {
+            return;
+        }
         tracing::info!(objects = caches.len(), "all objects are known");
-        self.stop.cancelled().await;
-        drop(measuring);
+        let Options { cache_dir, allow_insecure_git, identity, workers, .. } = &self.options;
+        let events = Events::new(client.clone(), identity);
+        let git_sources =
+            Arc::new(GitSources::new(client, config, caches, events, cache_dir.clone(), *allow_insecure_git));
+        let _ = sources.set(git_sources.clone());
+        let bounds = Bounds { workers: *workers, deadline: RECONCILE_DEADLINE };
+        frame::run(git_sources, queue, bounds, self.metrics.clone(), self.stop.clone()).await;
         self.metrics.set_leading(false);
     }
+}
+
+/// The object as sources name it, where a repository may hold its kind.
+fn id_of(kind: Kind, key: &Key) -> Option<ObjectId> {
+    let kind = ObjectKind::ALL.into_iter().find(|known| known.ours() == Some(kind))?;
+    Some(ObjectId { kind, namespace: key.namespace.clone(), name: key.name.clone() })
 }
 
 /// A token that SIGTERM and SIGINT cancel. A second one ends the process at once.

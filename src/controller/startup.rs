@@ -25,6 +25,7 @@ pub struct Usable {
     pub client: Client,
     /// For the lease and for checks, which must not wait behind other requests.
     pub unlimited: Client,
+    pub config: kube::Config,
     pub lease_namespace: String,
 }
 
@@ -59,7 +60,8 @@ async fn attempt(options: &Options) -> Result<Usable, Problem> {
     for kind in OptionalKind::ALL.into_iter().filter(|kind| !found.contains(kind)) {
         tracing::info!(?kind, consequence = kind.use_of_it(), "an optional kind is not installed");
     }
-    Ok(Usable { client: client::connect(config, Some(options.limits))?, unlimited, lease_namespace })
+    let client = client::connect(config.clone(), Some(options.limits))?;
+    Ok(Usable { client, unlimited, config, lease_namespace })
 }
 
 /// The answer of the API server at `place`, or why there is none.

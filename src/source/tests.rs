@@ -70,8 +70,8 @@ fn wrong_objects_are_told_with_line_and_column() {
         ("x.yaml", &named("a").replace("kind: Instance", "kind: Instnce"), "x.yaml:2:7: kind: kind: unknown kind \"Instnce\"; did you mean Instance?"),
         ("x.yaml", "kind: Instance\n", "x.yaml:1:1: not-an-object: apiVersion or kind is missing"),
         ("x.yaml", "- a\n- b\n", "x.yaml:1:1: not-an-object: this is no object"),
-        ("x.yaml", &named("a").replace("{name: a}", "{name: a, namespace: other}"), "x.yaml:3:33: namespace: metadata.namespace: this source may not write to the namespace other, only to shop, team"),
-        ("instances/shop/x.yaml", &named("a").replace("{name: a}", "{name: a, namespace: team}"), "instances/shop/x.yaml:3:33: namespace: metadata.namespace: the file is in instances/shop/ but names the namespace team"),
+        ("x.yaml", &named("a").replace("{name: a}", "{name: a, namespace: other}"), "x.yaml:3:32: namespace: metadata.namespace: this source may not write to the namespace other, only to shop, team"),
+        ("instances/shop/x.yaml", &named("a").replace("{name: a}", "{name: a, namespace: team}"), "instances/shop/x.yaml:3:32: namespace: metadata.namespace: the file is in instances/shop/ but names the namespace team"),
         ("instances/other/x.yaml", &named("a"), "instances/other/x.yaml:3:11: namespace: metadata.namespace: this source may not write to the namespace other"),
         ("x.yaml", &format!("{}status: {{}}\n", named("a")), "x.yaml:5:1: status: status: status is written by Midship"),
         ("x.yaml", &named("a").replace("{name: a}", "{name: a, ownerReferences: []}"), "x.yaml:3:21: unknown-field: metadata.ownerReferences: ownerReferences is not applied from a repository"),
@@ -79,7 +79,7 @@ fn wrong_objects_are_told_with_line_and_column() {
         ("x.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: s}\ndat: {a: b}\n", "x.yaml:4:1: unknown-field: dat: unknown field \"dat\"; did you mean \"data\"?"),
         ("x.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nsops: {}\n", "x.yaml:4:1: encrypted: sops: this file is encrypted"),
         ("x.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: s}\n", "x.yaml:2:7: kind: kind: \"Deployment\" is not applied from a repository"),
-        ("x.json", "{\"apiVersion\": \"v1\",\n \"kind\": \"Namespace\", \"metadata\": {\"name\": \"n\", \"namespace\": \"m\"}}", "x.json:2:61: namespace: metadata.namespace: Namespace lives in no namespace"),
+        ("x.json", "{\"apiVersion\": \"v1\",\n \"kind\": \"Namespace\", \"metadata\": {\"name\": \"n\", \"namespace\": \"m\"}}", "x.json:2:62: namespace: metadata.namespace: Namespace lives in no namespace"),
     ];
     for (path, text, expected) in cases {
         let errors = said(&[(path, text), ("good.yaml", &named("good"))]);

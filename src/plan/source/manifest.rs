@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -68,6 +70,9 @@ pub fn read(path: &str, value: Value, places: &impl Locate, placement: &Placemen
             if mistakes.is_empty() {
                 if let Some(namespace) = &id.namespace {
                     body["metadata"]["namespace"] = Value::String(namespace.clone());
+                }
+                if id.kind == ObjectKind::Secret {
+                    as_stored(&mut body);
                 }
                 let digest = digest(&body);
                 let (line, _) = places.locate("", false);
@@ -256,6 +261,17 @@ fn readable<T: DeserializeOwned>(body: &Value) -> Option<Mistake> {
     let text = error.to_string();
     let expected = text.rsplit_once("expected ").map_or("another type", |(_, expected)| expected);
     Some(mistake("", "wrong-type", format!("a value has the wrong type: expected {expected}")))
+}
+
+/// A Secret as the API server keeps it: what was given as text is stored encoded.
+fn as_stored(body: &mut Value) {
+    let Some(Value::Object(texts)) = body.as_object_mut().and_then(|body| body.remove("stringData")) else { return };
+    if !body["data"].is_object() {
+        body["data"] = Value::Object(Map::new());
+    }
+    for (key, text) in texts {
+        body["data"][key] = Value::String(BASE64.encode(text.as_str().unwrap_or_default()));
+    }
 }
 
 fn error_at(path: &str, mistake: &Mistake, places: &impl Locate) -> FileError {

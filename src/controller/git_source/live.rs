@@ -1,0 +1,124 @@
+//! What is in the cluster of the objects a source wants, or once applied.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DynamicObject, ListParams};
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::look::Seen;
+use super::objects::{self, DIGEST};
+use super::settings::Settings;
+use crate::api::labels;
+use crate::cluster::Cache;
+use crate::cluster::problem::Problem;
+use crate::controller::caches::Caches;
+use crate::controller::frame::Failure;
+use crate::plan::source::differences::differences;
+use crate::plan::source::{Live, ObjectId, ObjectKind};
+
+/// How many differences of an object are told.
+const SHOWN: usize = 5;
+/// Questions to the API server at a time.
+const AT_ONCE: usize = 16;
+/// Kinds that are not watched, because they are mostly other people's.
+const ASKED_FOR: [ObjectKind; 3] = [ObjectKind::Namespace, ObjectKind::Secret, ObjectKind::ConfigMap];
+
+/// Live objects by name, and the identity each has.
+#[derive(Default)]
+pub struct Observed {
+    pub objects: BTreeMap<ObjectId, Live>,
+    pub uids: BTreeMap<ObjectId, String>,
+}
+
+pub async fn observe(caches: &Caches, client: &Client, settings: &Settings, seen: &Seen) -> Result<Observed, Failure> {
+    let mut eye = Eye { label: &settings.label, seen, observed: Observed::default() };
+    eye.watched(ObjectKind::Extension, &caches.extensions);
+    eye.watched(ObjectKind::BackupRepository, &caches.backup_repositories);
+    eye.watched(ObjectKind::BackupPolicy, &caches.backup_policies);
+    eye.watched(ObjectKind::GitSource, &caches.git_sources);
+    eye.watched(ObjectKind::Instance, &caches.instances);
+    eye.watched(ObjectKind::Operation, &caches.operations);
+    eye.ask(client, settings).await.map_err(|error| Failure::new("NotObserved", Problem::from_kube(&error)))?;
+    Ok(eye.observed)
+}
+
+struct Eye<'a> {
+    label: &'a str,
+    seen: &'a Seen,
+    observed: Observed,
+}
+
+impl Eye<'_> {
+    fn watched<K>(&mut self, kind: ObjectKind, cache: &Cache<K>)
+    where
+        K: Resource<DynamicType = ()> + Clone + Serialize + 'static,
+    {
+        for object in cache.list() {
+            let id = id_of(kind, object.meta());
+            self.note(id, object.meta(), || serde_json::to_value(object.as_ref()).unwrap_or(Value::Null));
+        }
+    }
+
+    async fn ask(&mut self, client: &Client, settings: &Settings) -> Result<(), kube::Error> {
+        let mut single = Vec::new();
+        for desired in self.seen.desired.iter().filter(|desired| ASKED_FOR.contains(&desired.id.kind)) {
+            single.push(get(client, &desired.id));
+        }
+        let mut found: Vec<(ObjectKind, DynamicObject)> =
+            stream::iter(single).buffered(AT_ONCE).try_filter_map(|found| async { Ok(found) }).try_collect().await?;
+        let ours = ListParams::default().labels(&format!("{}={}", labels::SOURCE, self.label));
+        for kind in ASKED_FOR {
+            for part in parts(kind, settings) {
+                match objects::within(client, kind, part).list(&ours).await {
+                    Ok(list) => found.extend(list.items.into_iter().map(|object| (kind, object))),
+                    // what may not be listed may not have been applied either
+                    Err(kube::Error::Api(status)) if status.code == 403 => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        for (kind, object) in found {
+            let id = id_of(kind, &object.metadata);
+            self.note(id, &object.metadata, || serde_json::to_value(&object).unwrap_or(Value::Null));
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, id: ObjectId, metadata: &ObjectMeta, value: impl FnOnce() -> Value) {
+        let label = metadata.labels.as_ref().and_then(|labels| labels.get(labels::SOURCE)).cloned();
+        let body = self.seen.bodies.get(&id);
+        if body.is_none() && label.as_deref() != Some(self.label) {
+            return;
+        }
+        let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).cloned();
+        let live = Live {
+            differences: body.map(|body| differences(body, &value(), SHOWN)).unwrap_or_default(),
+            source: label,
+            path: annotation(labels::SOURCE_PATH),
+            digest: annotation(DIGEST),
+            deleting: metadata.deletion_timestamp.is_some(),
+        };
+        self.observed.uids.insert(id.clone(), metadata.uid.clone().unwrap_or_default());
+        self.observed.objects.insert(id, live);
+    }
+}
+
+async fn get(client: &Client, id: &ObjectId) -> Result<Option<(ObjectKind, DynamicObject)>, kube::Error> {
+    Ok(objects::api(client, id).get_opt(&id.name).await?.map(|object| (id.kind, object)))
+}
+
+fn id_of(kind: ObjectKind, metadata: &ObjectMeta) -> ObjectId {
+    ObjectId { kind, namespace: metadata.namespace.clone(), name: metadata.name.clone().unwrap_or_default() }
+}
+
+/// Where objects of a kind are looked for: everywhere, or in each namespace the source may write to.
+fn parts(kind: ObjectKind, settings: &Settings) -> Vec<Option<&str>> {
+    match &settings.placement.allowed {
+        Some(namespaces) if kind.is_namespaced() => namespaces.iter().map(|name| Some(name.as_str())).collect(),
+        _ => vec![None],
+    }
+}

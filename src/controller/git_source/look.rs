@@ -1,0 +1,159 @@
+//! Looking into a repository: what is the newest commit, and what does it define? Blocks; runs on a thread of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::settings::Settings;
+use crate::api::git_source::FileError;
+use crate::plan::source::{Desired, ObjectId, Placement};
+use crate::repo::{Bounds, Cache, CacheError, Commit, Follow, Limits, Remote, RemoteError, ResolveError};
+use crate::source::{self, Contents};
+
+/// What was seen in a repository. Cheap to clone.
+#[derive(Clone)]
+pub struct Seen {
+    pub commit: Arc<Commit>,
+    /// What was followed, as people say it.
+    pub branch: String,
+    pub desired: Arc<Vec<Desired>>,
+    pub bodies: Arc<BTreeMap<ObjectId, Arc<Value>>>,
+    pub errors: Arc<Vec<FileError>>,
+    pub broken: Arc<BTreeSet<String>>,
+    pub files: usize,
+    contents: Arc<Contents>,
+    /// What decides how the same commit is read.
+    reading: Arc<(Placement, Limits, String)>,
+}
+
+/// Why nothing could be seen.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// A short name that does not change.
+    pub code: &'static str,
+    pub message: String,
+    /// Whether it may pass by itself.
+    pub passing: bool,
+}
+
+impl Problem {
+    pub fn panicked() -> Self {
+        let message = "reading the repository panicked; this is a defect of Midship, please report it".to_owned();
+        Self { code: "panic", message, passing: true }
+    }
+}
+
+impl From<RemoteError> for Problem {
+    fn from(error: RemoteError) -> Self {
+        Self { code: error.code(), message: error.to_string(), passing: error.is_transient() }
+    }
+}
+
+impl From<ResolveError> for Problem {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::Remote(error) => error.into(),
+            error => Self { code: error.code(), message: error.to_string(), passing: false },
+        }
+    }
+}
+
+impl From<CacheError> for Problem {
+    fn from(error: CacheError) -> Self {
+        match error {
+            CacheError::Remote(error) => error.into(),
+            error => {
+                Self { code: error.code(), passing: matches!(error, CacheError::Storage { .. }), message: error.to_string() }
+            }
+        }
+    }
+}
+
+/// One look, with everything it needs.
+pub struct Look {
+    remote: Remote,
+    follow: Follow,
+    cache: Cache,
+    timeout: Duration,
+    fetch_bytes: u64,
+    reading: (Placement, Limits, String),
+    before: Option<Seen>,
+}
+
+impl Look {
+    pub fn new(settings: &Settings, cache_dir: &Path, before: Option<Seen>) -> Self {
+        Self {
+            remote: settings.remote.clone(),
+            follow: settings.follow.clone(),
+            cache: Cache::new(cache_folder(cache_dir, settings)),
+            timeout: settings.timeout,
+            fetch_bytes: settings.fetch_bytes,
+            reading: (settings.placement.clone(), settings.limits.clone(), settings.folder.clone()),
+            before,
+        }
+    }
+
+    /// What is there now, or why it cannot be seen together with what was seen before.
+    pub fn run(mut self) -> Result<Seen, (Problem, Option<Seen>)> {
+        let before = self.before.take();
+        self.see(before.as_ref()).map_err(|problem| (problem, before))
+    }
+
+    fn see(&self, before: Option<&Seen>) -> Result<Seen, Problem> {
+        let bounds = Bounds::new(self.timeout).pack_bytes(self.fetch_bytes);
+        let mut session = self.remote.open(&bounds)?;
+        let resolved = session.resolve(&self.follow)?;
+        if let Some(before) = before
+            && before.commit.id == resolved.commit
+            && *before.reading == self.reading
+        {
+            return Ok(before.clone());
+        }
+        self.cache.fetch(session, resolved.commit)?;
+        let (placement, limits, folder) = &self.reading;
+        let previous = before.filter(|before| *before.reading == self.reading).map(|before| before.contents.as_ref());
+        let ((commit, contents), mended) = self.cache.read(&self.remote, resolved.commit, &bounds, |tree| {
+            let commit = tree.commit().clone();
+            let tree = tree.at(folder)?;
+            Ok((commit, source::read(&tree, limits, placement, previous)?))
+        })?;
+        if let Some(mended) = mended {
+            tracing::warn!(?mended, "the local copy was damaged and was fetched anew");
+        }
+        let branch = resolved.reference.as_deref().map_or("commit", |name| {
+            name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name)
+        });
+        Ok(self.seen(commit, branch, contents))
+    }
+
+    fn seen(&self, commit: Commit, branch: &str, contents: Contents) -> Seen {
+        let defined = contents.defined();
+        let desired = defined
+            .objects
+            .iter()
+            .map(|manifest| Desired { id: manifest.id.clone(), path: manifest.path.to_string(), digest: manifest.digest.clone() })
+            .collect();
+        let bodies = defined.objects.into_iter().map(|manifest| (manifest.id, manifest.body)).collect();
+        Seen {
+            commit: Arc::new(commit),
+            branch: branch.to_owned(),
+            desired: Arc::new(desired),
+            bodies: Arc::new(bodies),
+            errors: Arc::new(defined.errors),
+            broken: Arc::new(defined.broken),
+            files: defined.files,
+            contents: Arc::new(contents),
+            reading: Arc::new(self.reading.clone()),
+        }
+    }
+}
+
+/// One folder for each repository and each way into it, so that nobody reads what only others may fetch.
+fn cache_folder(cache_dir: &Path, settings: &Settings) -> PathBuf {
+    let way = format!("{}\n{}", settings.url, settings.label);
+    cache_dir.join(hex::encode(&Sha256::digest(way.as_bytes())[..16]))
+}

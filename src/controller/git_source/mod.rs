@@ -1,0 +1,186 @@
+//! GitSource: fetch, read, plan, apply, record, say so.
+
+mod apply;
+mod live;
+mod look;
+mod memory;
+mod objects;
+mod settings;
+mod status;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::time::Instant;
+
+use super::caches::Caches;
+use super::frame::{Failure, Next, Reconciler};
+use crate::api::GitSource;
+use crate::cluster::Key;
+use crate::cluster::events::Events;
+use crate::plan::source::{ObjectId, Plan, Situation, plan};
+use look::{Look, Seen};
+use memory::{Memory, Remembered};
+use settings::Settings;
+use status::Report;
+
+/// Brings the cluster to what repositories say.
+pub struct GitSources {
+    client: Client,
+    config: kube::Config,
+    caches: Arc<Caches>,
+    events: Events,
+    cache_dir: PathBuf,
+    allow_insecure: bool,
+    memory: Memory,
+}
+
+impl GitSources {
+    pub fn new(
+        client: Client,
+        config: kube::Config,
+        caches: Arc<Caches>,
+        events: Events,
+        cache_dir: PathBuf,
+        allow_insecure: bool,
+    ) -> Self {
+        Self { client, config, caches, events, cache_dir, allow_insecure, memory: Memory::default() }
+    }
+
+    /// The source that has to look again because this object changed, where one wants the object.
+    pub fn touched(&self, id: &ObjectId) -> Option<Key> {
+        self.memory.touched(id)
+    }
+}
+
+impl Reconciler for GitSources {
+    const KIND: &'static str = "GitSource";
+
+    async fn reconcile(&self, key: &Key) -> Result<Next, Failure> {
+        let Some(source) = self.caches.git_sources.get(key) else {
+            if let Some(reason) = self.caches.git_sources.unreadable(key) {
+                return Err(Failure::new("Unreadable", reason));
+            }
+            self.memory.forget(key);
+            return Ok(Next::WhenChanged);
+        };
+        if source.metadata.deletion_timestamp.is_some() {
+            self.memory.forget(key);
+            return Ok(Next::WhenChanged);
+        }
+        let remembered = self.memory.of(key);
+        let mut remembered = remembered.lock().await;
+        if source.spec.suspend == Some(true) {
+            self.say(&source, &mut remembered, Report::Suspended).await?;
+            return Ok(Next::WhenChanged);
+        }
+        let settings = match Settings::read(&source, &self.client, self.allow_insecure).await {
+            Ok(settings) => settings,
+            Err(problem) => {
+                let retry = problem.retry_in();
+                self.say(&source, &mut remembered, Report::Unusable(problem)).await?;
+                return Ok(Next::After(retry));
+            }
+        };
+        let asked = source.metadata.generation.zip(Some(source.metadata.annotations.clone()));
+        let due = remembered.poll_at.is_none_or(|at| at <= Instant::now()) || remembered.asked != asked;
+        if due {
+            remembered.asked = asked;
+            remembered.poll_at = Some(Instant::now() + settings.interval);
+            match self.look(&settings, &mut remembered).await {
+                Ok(()) => {}
+                Err(problem) => {
+                    remembered.failed_looks = remembered.failed_looks.saturating_add(1);
+                    let retry = back_off(remembered.failed_looks, settings.interval);
+                    remembered.poll_at = Some(Instant::now() + retry);
+                    self.say(&source, &mut remembered, Report::NotFetched(problem)).await?;
+                    return Ok(Next::After(retry));
+                }
+            }
+        }
+        self.sync(&source, &settings, &mut remembered).await?;
+        let until_poll = remembered.poll_at.map_or(settings.interval, |at| at.saturating_duration_since(Instant::now()));
+        Ok(Next::After(until_poll.max(Duration::from_millis(100))))
+    }
+}
+
+impl GitSources {
+    /// Asks the repository what is new, and reads it.
+    async fn look(&self, settings: &Settings, remembered: &mut Remembered) -> Result<(), look::Problem> {
+        let look = Look::new(settings, &self.cache_dir, remembered.seen.take());
+        let seen = tokio::task::spawn_blocking(move || look.run()).await.map_err(|_| look::Problem::panicked())?;
+        match seen {
+            Ok(seen) => {
+                remembered.failed_looks = 0;
+                remembered.seen = Some(seen);
+                Ok(())
+            }
+            Err((problem, before)) => {
+                remembered.seen = before;
+                Err(problem)
+            }
+        }
+    }
+
+    /// Makes the cluster what the repository said when it was last seen.
+    async fn sync(&self, source: &GitSource, settings: &Settings, remembered: &mut Remembered) -> Result<(), Failure> {
+        let Some(seen) = remembered.seen.clone() else { return Ok(()) };
+        let whole = remembered.planned.as_ref() != Some(&seen.commit.id) || remembered.asked_at_plan != remembered.asked;
+        let touched = remembered.take_touched();
+        if !whole && touched.is_empty() && !remembered.unfinished {
+            return Ok(());
+        }
+        let client = settings.acting_client(&self.client, &self.config)?;
+        let live = live::observe(&self.caches, &client, settings, &seen).await?;
+        self.memory.own(&Key::of(source), seen.desired.iter().map(|desired| desired.id.clone()));
+        let plan = plan(&Situation {
+            source: &settings.label,
+            desired: &seen.desired,
+            live: &live.objects,
+            broken_files: &seen.broken,
+            whole_tree_read: true,
+            prune: settings.prune(&seen.commit),
+            drift: settings.drift,
+        });
+        tracing::debug!(actions = plan.actions.len(), held = plan.held.len(), in_sync = plan.in_sync, "planned");
+        let results = apply::carry_out(&plan, &seen, &live, settings, &client).await;
+        self.tell(source, &seen, &plan, &results).await;
+        remembered.planned = Some(seen.commit.id);
+        remembered.asked_at_plan.clone_from(&remembered.asked);
+        remembered.unfinished = results.iter().any(|result| result.failure.is_some());
+        let failed = remembered.unfinished;
+        self.say(source, remembered, Report::Synced { seen: &seen, plan: &plan, results: &results, settings }).await?;
+        if failed {
+            return Err(Failure::new("NotAllApplied", "some objects could not be applied; the status of the source names them"));
+        }
+        Ok(())
+    }
+
+    /// Events for what was done.
+    async fn tell(&self, source: &GitSource, seen: &Seen, plan: &Plan, results: &[apply::Outcome]) {
+        let done = results.iter().filter(|result| result.failure.is_none()).count();
+        if done > 0 {
+            let note = format!("{} at {}: {}", settings::short(&seen.commit.id), seen.branch, apply::summary(results));
+            self.events.normal(source, "Applied", note).await;
+        }
+        for result in results.iter().filter(|result| result.failure.is_some()).take(10) {
+            let reason = result.failure.as_deref().unwrap_or_default();
+            self.events.warning(source, "NotApplied", format!("{}: {reason}", result.id)).await;
+        }
+        if let Some(because) = &plan.held_because {
+            self.events.warning(source, "Held", because.clone()).await;
+        }
+    }
+
+    async fn say(&self, source: &GitSource, remembered: &mut Remembered, report: Report<'_>) -> Result<(), Failure> {
+        status::publish(&self.client, source, &mut remembered.said, report).await
+    }
+}
+
+/// Doubles with every failure, up to ten minutes.
+fn back_off(failures: u32, interval: Duration) -> Duration {
+    let doubled = Duration::from_secs(2).saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(10)));
+    doubled.min(Duration::from_mins(10)).min(interval.max(Duration::from_secs(30)))
+}

@@ -1,0 +1,227 @@
+//! A GitSource's spec in the terms of the rooms that work with it, every default decided.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, ResourceExt};
+use sha2::{Digest, Sha256};
+
+use crate::api::GitSource;
+use crate::api::git_source::{Conflicts, Drift, GitRef, Limits as SpecLimits};
+use crate::cluster::client::connect;
+use crate::cluster::problem::Problem as ClusterProblem;
+use crate::controller::frame::Failure;
+use crate::plan::source::{Placement, Prune};
+use crate::repo::{Access, Commit, Follow, Limits, ObjectId, Proxy, Remote, RemoteUrl};
+
+/// The trailer with which a commit agrees to deletions.
+const AGREEMENT: &str = "Midship-Allow-Deletions";
+
+/// Everything that a sync needs to know.
+pub struct Settings {
+    pub namespace: String,
+    /// The source's name as it stands in the label of what it applied.
+    pub label: String,
+    pub url: RemoteUrl,
+    pub remote: Remote,
+    pub follow: Follow,
+    /// The folder that is reconciled, with a slash at its end, or nothing.
+    pub folder: String,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub placement: Placement,
+    pub limits: Limits,
+    pub fetch_bytes: u64,
+    pub drift: Drift,
+    pub take_over: bool,
+    prune_enabled: bool,
+    max_count: usize,
+    max_percent: usize,
+    service_account: Option<String>,
+}
+
+/// Why a source cannot be worked with as it is.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    pub reason: &'static str,
+    pub message: String,
+    /// Whether it may pass without a change of the spec.
+    pub passing: bool,
+}
+
+impl Problem {
+    fn of_spec(message: impl ToString) -> Self {
+        Self { reason: "InvalidSpec", message: message.to_string(), passing: false }
+    }
+
+    fn of_secret(message: String) -> Self {
+        Self { reason: "InvalidCredentials", message, passing: true }
+    }
+
+    pub fn retry_in(&self) -> Duration {
+        Duration::from_secs(if self.passing { 10 } else { 300 })
+    }
+}
+
+impl Settings {
+    pub async fn read(source: &GitSource, client: &Client, allow_insecure: bool) -> Result<Self, Problem> {
+        let spec = &source.spec;
+        let namespace = source.namespace().unwrap_or_default();
+        let url = RemoteUrl::parse(&spec.url, allow_insecure).map_err(Problem::of_spec)?;
+        let follow = follow(spec.ref_.as_ref())?;
+        let mut access = match &spec.credentials {
+            None => Access::default(),
+            Some(secret) => {
+                let keys = secret_keys(client, &namespace, secret.name.as_str()).await?;
+                Access::from_keys(&keys)
+                    .map_err(|error| Problem::of_secret(format!("Secret {}: {error}", secret.name)))?
+            }
+        };
+        access.proxy = match &spec.proxy {
+            None => None,
+            Some(proxy) => {
+                let login = match &proxy.credentials {
+                    None => None,
+                    Some(secret) => login(&secret_keys(client, &namespace, secret.name.as_str()).await?),
+                };
+                Some(Proxy { url: proxy.url.clone(), login })
+            }
+        };
+        let seconds = |duration: Option<crate::api::values::Duration>, least: u64, otherwise: u64| {
+            duration.map_or(Duration::from_secs(otherwise), |given| given.0.max(Duration::from_secs(least)))
+        };
+        let folder = spec.path.as_deref().map(|path| path.trim_end_matches('/')).filter(|path| !path.is_empty() && *path != ".");
+        let folder = folder.map(|path| format!("{path}/")).unwrap_or_default();
+        let placement = Placement {
+            default_namespace: spec.default_namespace.as_ref().map_or_else(|| namespace.clone(), ToString::to_string),
+            allowed: allowed(&spec.namespaces, &namespace),
+            folder: folder.clone(),
+        };
+        let prune = spec.prune.clone().unwrap_or_default();
+        let count = |given: Option<i32>, otherwise| given.and_then(|n| usize::try_from(n).ok()).unwrap_or(otherwise);
+        let (limits, fetch_bytes) = limits(spec.limits.as_ref());
+        Ok(Self {
+            label: label(&namespace, &source.name_any()),
+            remote: Remote::new(url.clone(), access),
+            namespace,
+            url,
+            follow,
+            folder,
+            interval: seconds(spec.interval, 1, 60),
+            timeout: seconds(spec.timeout, 1, 60),
+            placement,
+            limits,
+            fetch_bytes,
+            drift: spec.drift.unwrap_or(Drift::Revert),
+            take_over: spec.conflicts == Some(Conflicts::TakeOver),
+            prune_enabled: prune.enabled.unwrap_or(true),
+            max_count: count(prune.max_count, 10),
+            max_percent: count(prune.max_percent, 30),
+            service_account: spec.service_account_name.as_ref().map(ToString::to_string),
+        })
+    }
+
+    /// How many deletions this commit may cause.
+    pub fn prune(&self, commit: &Commit) -> Prune {
+        let agreed = commit.trailer(AGREEMENT).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        Prune { enabled: self.prune_enabled, max_count: self.max_count, max_percent: self.max_percent, agreed }
+    }
+
+    /// The client that writes: as the named ServiceAccount, or as ourselves.
+    pub fn acting_client(&self, ourselves: &Client, config: &kube::Config) -> Result<Client, Failure> {
+        let Some(account) = &self.service_account else { return Ok(ourselves.clone()) };
+        let mut config = config.clone();
+        config.auth_info.impersonate = Some(format!("system:serviceaccount:{}:{account}", self.namespace));
+        connect(config, None).map_err(|problem| Failure::new("Impersonation", problem))
+    }
+}
+
+/// A commit as people say it.
+pub fn short(id: &ObjectId) -> String {
+    id.to_hex_with_len(10).to_string()
+}
+
+/// The name of a source as a label value: at most 63 characters, and its own for every source.
+pub fn label(namespace: &str, name: &str) -> String {
+    let full = format!("{namespace}.{name}");
+    if full.len() <= 63 {
+        return full;
+    }
+    let digest = hex::encode(&Sha256::digest(full.as_bytes())[..8]);
+    format!("{}-{digest}", &full[..46])
+}
+
+fn follow(given: Option<&GitRef>) -> Result<Follow, Problem> {
+    let Some(GitRef { branch, tag, semver, commit }) = given else { return Ok(Follow::Head) };
+    let follow = match (branch, tag, semver, commit) {
+        (Some(branch), _, _, _) => Follow::branch(branch),
+        (_, Some(tag), _, _) => Follow::tag(tag),
+        (_, _, Some(range), _) => Follow::versions(range),
+        (_, _, _, Some(commit)) => Follow::commit(commit.as_str()),
+        _ => return Ok(Follow::Head),
+    };
+    follow.map_err(Problem::of_spec)
+}
+
+/// The namespaces that may be written to; none means all.
+fn allowed(given: &[String], own: &str) -> Option<BTreeSet<String>> {
+    match given {
+        [] => Some(BTreeSet::from([own.to_owned()])),
+        given if given.iter().any(|one| one == "*") => None,
+        given => Some(given.iter().cloned().collect()),
+    }
+}
+
+async fn secret_keys(client: &Client, namespace: &str, name: &str) -> Result<BTreeMap<String, Vec<u8>>, Problem> {
+    let secret = Api::<Secret>::namespaced(client.clone(), namespace).get_opt(name).await;
+    match secret {
+        Ok(Some(secret)) => {
+            Ok(secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect())
+        }
+        Ok(None) => Err(Problem::of_secret(format!("there is no Secret {name} in the namespace {namespace}; create it"))),
+        Err(error) => Err(Problem::of_secret(format!("Secret {name}: {}", ClusterProblem::from_kube(&error)))),
+    }
+}
+
+fn login(keys: &BTreeMap<String, Vec<u8>>) -> Option<(String, crate::repo::Secret)> {
+    let text = |key: &str| keys.get(key).and_then(|bytes| String::from_utf8(bytes.clone()).ok());
+    Some((text("username")?, crate::repo::Secret::new(text("password")?)))
+}
+
+fn limits(given: Option<&SpecLimits>) -> (Limits, u64) {
+    let bytes = |quantity: Option<&crate::api::values::Quantity>, otherwise| {
+        quantity.and_then(crate::api::values::Quantity::bytes).unwrap_or(otherwise)
+    };
+    let mut limits = Limits { file_bytes: bytes(given.and_then(|limits| limits.file_size.as_ref()), 1 << 20), ..Limits::default() };
+    if let Some(files) = given.and_then(|limits| limits.files).and_then(|files| usize::try_from(files).ok()) {
+        limits.entries = files;
+    }
+    (limits, bytes(given.and_then(|limits| limits.fetch_size.as_ref()), 256 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_still_fits_a_label_and_stays_its_own() {
+        let long = "n".repeat(60);
+        let (a, b) = (label(&long, "a"), label(&long, "b"));
+        assert!(a.len() <= 63 && a != b);
+        assert_eq!(label("team", "main"), "team.main");
+    }
+
+    #[test]
+    fn a_source_may_write_to_its_own_namespace_unless_told_otherwise() {
+        assert_eq!(allowed(&[], "team"), Some(BTreeSet::from(["team".to_owned()])));
+        assert_eq!(allowed(&["*".into()], "team"), None);
+    }
+
+    #[test]
+    fn waiting_grows_with_failures_and_has_an_end() {
+        let waits: Vec<u64> = (1..12).map(|n| super::super::back_off(n, Duration::from_mins(5)).as_secs()).collect();
+        assert_eq!(waits[..4], [2, 4, 8, 16]);
+        assert!(waits.iter().all(|wait| *wait <= 300));
+    }
+}

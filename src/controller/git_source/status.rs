@@ -1,0 +1,236 @@
+//! What a GitSource says of itself: computed purely, written only when it changed.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+use super::apply::Outcome;
+use super::look::{self, Seen};
+use super::settings::{self, Settings, short};
+use crate::api::conditions::{self, ConditionStatus, Finding, READY, RECONCILING, STALLED};
+use crate::api::git_source::{DriftedObject, FileError, SyncCounts};
+use crate::api::{GitSource, GitSourceStatus};
+use crate::cluster::problem::Problem as ClusterProblem;
+use crate::controller::frame::Failure;
+use crate::plan::source::Plan;
+
+/// How many errors, held deletions and drifted objects are listed.
+const LISTED: usize = 50;
+
+/// What there is to say.
+pub enum Report<'a> {
+    Suspended,
+    Unusable(settings::Problem),
+    NotFetched(look::Problem),
+    Synced { seen: &'a Seen, plan: &'a Plan, results: &'a [Outcome], settings: &'a Settings },
+}
+
+/// Publishes what is new. `said` remembers what was published last.
+pub async fn publish(
+    client: &Client,
+    source: &GitSource,
+    said: &mut Option<GitSourceStatus>,
+    report: Report<'_>,
+) -> Result<(), Failure> {
+    let before = said.clone().or_else(|| source.status.clone()).unwrap_or_default();
+    let now = Timestamp::now();
+    let status = next(&before, source.metadata.generation, &report, now);
+    if said.is_some() && *said == Some(status.clone()) || source.status.as_ref() == Some(&status) {
+        *said = Some(status);
+        return Ok(());
+    }
+    let api: Api<GitSource> = Api::namespaced(client.clone(), &source.namespace().unwrap_or_default());
+    let patch = json!({ "status": replaced(&status) });
+    match api.patch_status(&source.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) => {
+            *said = Some(status);
+            Ok(())
+        }
+        // it was deleted meanwhile
+        Err(kube::Error::Api(error)) if error.code == 404 => Ok(()),
+        Err(error) => Err(Failure::new("StatusNotWritten", ClusterProblem::from_kube(&error))),
+    }
+}
+
+/// The status as a merge patch that leaves nothing of the old one: what is absent is null.
+fn replaced(status: &GitSourceStatus) -> serde_json::Value {
+    let mut patch = json!({
+        "applied": null, "appliedCommit": null, "appliedAt": null, "fetchedCommit": null, "counts": null,
+        "errors": null, "held": null, "drifted": null, "audit": null, "conditions": null, "observedGeneration": null,
+    });
+    if let (Some(patch), Ok(serde_json::Value::Object(new))) = (patch.as_object_mut(), serde_json::to_value(status)) {
+        patch.extend(new);
+    }
+    patch
+}
+
+fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, now: Timestamp) -> GitSourceStatus {
+    let mut status = before.clone();
+    status.observed_generation = generation;
+    let findings = match report {
+        Report::Suspended => vec![Finding::new(READY, ConditionStatus::False, "Suspended", "suspended: nothing is fetched or applied; set spec.suspend to false to go on")],
+        Report::Unusable(problem) => not_ready(problem.reason, &problem.message, problem.passing),
+        Report::NotFetched(problem) => {
+            let message = match &before.applied {
+                Some(applied) => format!("{}; {applied} stays applied", problem.message),
+                None => problem.message.clone(),
+            };
+            not_ready(&camel(problem.code), &message, problem.passing)
+        }
+        Report::Synced { seen, plan, results, settings } => synced(&mut status, seen, plan, results, settings, now),
+    };
+    status.conditions = conditions::merge(&before.conditions, &findings, generation, &Time(now));
+    status
+}
+
+fn not_ready(reason: &str, message: &str, passing: bool) -> Vec<Finding> {
+    let also = if passing { RECONCILING } else { STALLED };
+    vec![
+        Finding::new(READY, ConditionStatus::False, reason, message),
+        Finding::new(also, ConditionStatus::True, reason, message),
+    ]
+}
+
+fn synced(
+    status: &mut GitSourceStatus,
+    seen: &Seen,
+    plan: &Plan,
+    results: &[Outcome],
+    settings: &Settings,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let id = seen.commit.id.to_string();
+    let failed: Vec<FileError> = results.iter().filter_map(|result| refused(result, seen)).collect();
+    let foreign = plan.foreign.iter().map(|(id, other)| error_of(id, seen, "other-source", format!("{id} is applied by the GitSource {other}; define it in one repository only")));
+    let errors: Vec<FileError> = seen.errors.iter().cloned().chain(failed.iter().cloned()).chain(foreign).collect();
+    status.fetched_commit = Some(id.clone());
+    status.counts = Some(SyncCounts {
+        files: saturated(seen.files),
+        objects: saturated(seen.desired.len()),
+        applied: saturated(plan.in_sync + results.iter().filter(|result| result.failure.is_none()).count()),
+        failed: saturated(errors.len()),
+        held: saturated(plan.held.len()),
+    });
+    if failed.is_empty() && (status.applied_commit.as_deref() != Some(&id) || !results.is_empty()) {
+        status.applied_at = Some(now.to_string());
+    }
+    if failed.is_empty() {
+        status.applied = Some(format!("{}@{}", seen.branch, short(&seen.commit.id)));
+        status.applied_commit = Some(id);
+    }
+    status.held = plan.held.iter().take(LISTED).map(ToString::to_string).collect();
+    status.drifted = plan
+        .drifted
+        .iter()
+        .take(LISTED)
+        .map(|(id, fields)| DriftedObject { object: id.to_string(), fields: fields.clone(), manager: None })
+        .collect();
+    let findings = findings(seen, plan, &errors, &failed, settings);
+    status.errors = errors.into_iter().take(LISTED).collect();
+    findings
+}
+
+fn findings(seen: &Seen, plan: &Plan, errors: &[FileError], failed: &[FileError], settings: &Settings) -> Vec<Finding> {
+    let at = format!("{}@{}", seen.branch, short(&seen.commit.id));
+    let mut findings = Vec::new();
+    match errors {
+        [] if plan.held.is_empty() => {
+            let objects = plural(seen.desired.len(), "object");
+            findings.push(Finding::new(READY, ConditionStatus::True, "Applied", format!("{at}: {objects} applied")));
+        }
+        [] => {
+            let because = plan.held_because.clone().unwrap_or_default();
+            findings.push(Finding::new(READY, ConditionStatus::False, "Held", because.clone()));
+            findings.push(Finding::new(STALLED, ConditionStatus::True, "Held", because));
+        }
+        [first, rest @ ..] => {
+            let place = match (first.line, first.column) {
+                (Some(line), Some(column)) => format!("{}:{line}:{column}", first.path),
+                _ => first.path.clone(),
+            };
+            let more = if rest.is_empty() { String::new() } else { format!(" (and {} more in status.errors)", rest.len()) };
+            let message = format!("{at}: {place}: {}{more}; everything else is applied", first.message);
+            let reason = if failed.is_empty() { "InvalidFiles" } else { "NotAllApplied" };
+            findings.push(Finding::new(READY, ConditionStatus::False, reason, message.clone()));
+            let also = if failed.is_empty() { STALLED } else { RECONCILING };
+            findings.push(Finding::new(also, ConditionStatus::True, reason, message));
+        }
+    }
+    let held = if plan.held.is_empty() { ConditionStatus::False } else { ConditionStatus::True };
+    let because = plan.held_because.clone().unwrap_or_else(|| "no deletion waits".to_owned());
+    findings.push(Finding::new("Held", held, if plan.held.is_empty() { "NothingHeld" } else { "OverBudget" }, because));
+    let drifted = if plan.drifted.is_empty() { ConditionStatus::False } else { ConditionStatus::True };
+    let message = match plan.drifted.len() {
+        0 => "every applied object is as the repository says".to_owned(),
+        number => format!("{} changed by somebody and left so, as spec.drift says", plural(number, "object")),
+    };
+    let reason = if plan.drifted.is_empty() { "NoDrift" } else { "Drifted" };
+    findings.push(Finding::new("Drifted", drifted, reason, message));
+    findings.push(Finding::new("Fetched", ConditionStatus::True, "Fetched", format!("{at} from {}", settings.url)));
+    findings
+}
+
+fn refused(result: &Outcome, seen: &Seen) -> Option<FileError> {
+    let failure = result.failure.as_ref()?;
+    Some(error_of(&result.id, seen, "not-applied", format!("{}: {failure}", result.id)))
+}
+
+fn error_of(id: &crate::plan::source::ObjectId, seen: &Seen, code: &str, message: String) -> FileError {
+    let path = seen.desired.iter().find(|desired| desired.id == *id).map(|desired| desired.path.clone());
+    FileError { path: path.unwrap_or_default(), line: None, column: None, code: code.to_owned(), message }
+}
+
+fn plural(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
+fn saturated(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// `repository-not-found` as `RepositoryNotFound`, the way reasons of conditions are written.
+fn camel(code: &str) -> String {
+    code.split('-')
+        .map(|part| {
+            let mut letters = part.chars();
+            letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    fn unreachable() -> Report<'static> {
+        Report::NotFetched(look::Problem { code: "unreachable", message: "git.example.com cannot be reached".into(), passing: true })
+    }
+
+    #[test]
+    fn a_repository_that_cannot_be_reached_leaves_what_is_applied_and_says_so() {
+        let before = GitSourceStatus { applied: Some("main@0123456789".into()), ..GitSourceStatus::default() };
+        let status = next(&before, Some(1), &unreachable(), at(100));
+        assert_eq!(status.applied, before.applied);
+        let ready = conditions::find(&status.conditions, READY).expect("ready is told");
+        assert_eq!((ready.status, ready.reason.as_str()), (ConditionStatus::False, "Unreachable"));
+        assert_eq!(ready.message, "git.example.com cannot be reached; main@0123456789 stays applied");
+    }
+
+    #[test]
+    fn saying_the_same_twice_changes_nothing() {
+        let first = next(&GitSourceStatus::default(), Some(1), &unreachable(), at(100));
+        let second = next(&first, Some(1), &unreachable(), at(200));
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn codes_become_reasons() {
+        assert_eq!(camel("repository-not-found"), "RepositoryNotFound");
+    }
+}
