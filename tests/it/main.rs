@@ -1,2 +1,4 @@
-//! it
-fn main() {}
+//! The integration tests, in one binary. Modules named `api` need an API server; the harness finds or starts one.
+
+mod api;
+mod harness;

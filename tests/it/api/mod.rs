@@ -1,0 +1,3 @@
+//! Tests that need an API server and nothing else: what it accepts, what it refuses and how it says so.
+
+mod harness;

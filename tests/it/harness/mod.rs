@@ -1,0 +1,12 @@
+//! What integration tests stand on: an API server, a namespace of one's own, waiting with deadlines, running our programs.
+
+mod command;
+mod definitions;
+mod report;
+mod scene;
+mod server;
+mod wait;
+
+pub use command::{Run, midship};
+pub use scene::{Scene, api_test};
+pub use wait::wait_for;
