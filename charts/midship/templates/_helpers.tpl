@@ -1,0 +1,165 @@
+{{/* Names, labels, images, and the rules of the controller's roles. */}}
+
+{{- define "midship.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "midship.fullname" -}}
+{{- $name := include "midship.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* For objects outside the release's namespace, where several releases meet. */}}
+{{- define "midship.globalName" -}}
+{{- printf "%s:%s" .Release.Namespace (include "midship.fullname" .) -}}
+{{- end -}}
+
+{{- define "midship.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "midship.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name: name the ServiceAccount to use, since serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "midship.selector" -}}
+app.kubernetes.io/name: {{ include "midship.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "midship.labels" -}}
+{{ include "midship.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.extraLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Call with (list $ image). */}}
+{{- define "midship.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $image.repository $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $image.repository (default $root.Chart.AppVersion $image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "midship.agentImage" -}}
+{{- include "midship.image" (list . (ternary .Values.agentImage .Values.image (ne .Values.agentImage.repository ""))) -}}
+{{- end -}}
+
+{{- define "midship.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "midship.serviceAccount" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}
+
+{{/* What the controller may do in the namespaces it works in. It can give agents no more than it has here. */}}
+{{- define "midship.rules" -}}
+- apiGroups: [midship.dev]
+  resources: [backuppolicies, backuprepositories, backups, components, gitsources, instances, operations, podsets]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [midship.dev]
+  resources:
+    - backuppolicies/status
+    - backuprepositories/status
+    - backups/status
+    - components/status
+    - gitsources/status
+    - instances/status
+    - operations/status
+    - podsets/status
+  verbs: [get, update, patch]
+- apiGroups: [midship.dev]
+  resources:
+    - backuppolicies/finalizers
+    - backuprepositories/finalizers
+    - backups/finalizers
+    - components/finalizers
+    - gitsources/finalizers
+    - instances/finalizers
+    - operations/finalizers
+    - podsets/finalizers
+  verbs: [update]
+# the pods of instances and what they need
+- apiGroups: [""]
+  resources: [pods, persistentvolumeclaims, services, configmaps, secrets, serviceaccounts]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [""]
+  resources: [pods/resize]
+  verbs: [update, patch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
+# roles of the agents
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, list, watch, create, update, patch, delete]
+# leadership of controllers and of exclusive roles
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: ["", events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- if .Values.integrations.prometheusOperator }}
+- apiGroups: [monitoring.coreos.com]
+  resources: [podmonitors, prometheusrules]
+  verbs: [get, list, watch, create, update, patch, delete]
+{{- end }}
+{{- if .Values.integrations.certManager }}
+- apiGroups: [cert-manager.io]
+  resources: [certificates]
+  verbs: [get, list, watch, create, update, patch, delete]
+{{- end }}
+{{- end -}}
+
+{{/* What belongs to the cluster as a whole, needed in either mode. */}}
+{{- define "midship.clusterRules" -}}
+- apiGroups: [midship.dev]
+  resources: [extensions]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [midship.dev]
+  resources: [extensions/status]
+  verbs: [get, update, patch]
+- apiGroups: [midship.dev]
+  resources: [extensions/finalizers]
+  verbs: [update]
+# which optional kinds are installed
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  verbs: [get, list, watch]
+# who asks for the metrics, and whether they may
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end -}}
+
+{{/* What is there: whether a volume can grow, which zones nodes are in. */}}
+{{- define "midship.inventoryRules" -}}
+- apiGroups: [""]
+  resources: [nodes, persistentvolumes, namespaces]
+  verbs: [get, list, watch]
+- apiGroups: [storage.k8s.io]
+  resources: [storageclasses]
+  verbs: [get, list, watch]
+{{- end -}}
