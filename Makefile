@@ -43,8 +43,8 @@ test: ## every test; installs and builds what it needs, starts the clusters and 
 	scripts/test
 
 crds: ## write crds/ and the chart's copy from the Rust types
-	cargo run --quiet --locked --bin midship -- crds --output crds
-	[[ ! -d charts/midship ]] || { mkdir -p charts/midship/crds && cp crds/*.yaml charts/midship/crds/; }
+	cargo run --quiet --locked --bin midship -- crds --to crds
+	mkdir -p charts/midship/files/crds && cp crds/*.yaml charts/midship/files/crds/
 
 demo: ## a cluster with Midship and a Git repository to push to
 	scripts/demo up

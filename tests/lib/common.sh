@@ -165,7 +165,8 @@ ca() {
   [[ ! -e $STATE/pki/ca.crt ]] || return 0
   mkdir -p "$STATE/pki"; key ca
   openssl req -x509 -new -key "$STATE/pki/ca.key" -days 3650 -subj /CN=midship-test-ca -addext keyUsage=critical,keyCertSign,digitalSignature \
-    -out "$STATE/pki/ca.new" && mv "$STATE/pki/ca.new" "$STATE/pki/ca.crt"
+    -out "$STATE/pki/ca.new"
+  mv "$STATE/pki/ca.new" "$STATE/pki/ca.crt"
 }
 key() { (umask 077; openssl ecparam -genkey -name prime256v1 -noout -out "$STATE/pki/$1.key"); }
 cert() { # name subject [subjectAltName]

@@ -15,7 +15,7 @@ go_build() {
   local minutes=$1 position=$2 folder=$3 after=${4:-true} to new
   to=$(go_dir "$folder") new=${to%/*}/.new-${to##*/}
   if [[ -d $to ]]; then touch "$to"; return; fi
-  need go:golang cc:gcc
+  need_go; need cc:gcc
   (
     lock "$BIN/.lock-${to##*/}" 3600 "another process builds ${folder##*/}"
     [[ ! -d $to ]] || exit 0
@@ -48,13 +48,14 @@ watch_build() { # pid what log minutes
   done
   [[ ! -t 2 ]] || printf '\r\033[K' >&2
 }
+need_go() { command -v go >/dev/null || die "the Go toolchain is needed, 1.26 or newer (Debian's own is too old)"; }
 duration() { if (($1 < 60)); then echo "$1 s"; else echo "$(($1 / 60)) min $(($1 % 60)) s"; fi; }
 
 # go_install NAME PACKAGE@VERSION: a program of one module; prints its path
 go_install() {
   local to=$BIN/$1-${2##*@}
   if [[ ! -d $to ]]; then
-    need go:golang
+    need_go
     say "building $1 ${2##*@} ..."
     (
       lock "$BIN/.lock-$1" 3600
