@@ -1,6 +1,5 @@
 //! Putting parser events together into values, within limits and without recursion.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
@@ -13,11 +12,7 @@ use super::{Document, ParseLimits, scalar};
 /// More than this many problems in one file help nobody.
 const MAX_PROBLEMS: usize = 20;
 
-pub(super) fn compose(
-    path: &str,
-    text: &str,
-    limits: &ParseLimits,
-) -> Result<Vec<Document>, Vec<Problem>> {
+pub(super) fn compose(path: &str, text: &str, limits: &ParseLimits) -> Result<Vec<Document>, Vec<Problem>> {
     let options = {
         let mut options = granit_parser::options! {
             flow_nesting_limit: limits.depth,
@@ -49,11 +44,7 @@ pub(super) fn compose(
             break;
         }
     }
-    if composer.problems.is_empty() {
-        Ok(composer.documents)
-    } else {
-        Err(composer.problems)
-    }
+    if composer.problems.is_empty() { Ok(composer.documents) } else { Err(composer.problems) }
 }
 
 struct Composer<'a> {
@@ -110,7 +101,7 @@ impl Composer<'_> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.count(at)?;
-                self.scalar(&text, style, anchor, tag, at)
+                self.scalar(&text, style, anchor, tag.as_deref(), at)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.check_tag(tag.as_deref(), "seq", at);
@@ -118,12 +109,7 @@ impl Composer<'_> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.check_tag(tag.as_deref(), "map", at);
-                let kind = Filling::Map {
-                    map: Map::new(),
-                    places: Vec::new(),
-                    key: None,
-                    merges: Vec::new(),
-                };
+                let kind = Filling::Map { map: Map::new(), places: Vec::new(), key: None, merges: Vec::new() };
                 self.begin(at, anchor, kind)
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
@@ -131,8 +117,7 @@ impl Composer<'_> {
             Event::DocumentStart(..) => {
                 self.anchors.clear();
                 if self.documents.len() >= self.limits.documents {
-                    let reason =
-                        format!("the file has more than {} documents", self.limits.documents);
+                    let reason = format!("the file has more than {} documents", self.limits.documents);
                     return Err(self.problem(at, ProblemCode::TooManyDocuments, reason));
                 }
                 Ok(())
@@ -153,11 +138,7 @@ impl Composer<'_> {
     fn begin(&mut self, at: Position, anchor: usize, kind: Filling) -> Step {
         self.count(at)?;
         if self.expects_key() {
-            let problem = self.problem(
-                at,
-                ProblemCode::BadKey,
-                "a key cannot be a mapping or a list",
-            );
+            let problem = self.problem(at, ProblemCode::BadKey, "a key cannot be a mapping or a list");
             return Err(problem.hint("if this is a template like {{ x }}, put it in quotes"));
         }
         if self.stack.len() >= self.limits.depth {
@@ -168,21 +149,12 @@ impl Composer<'_> {
     }
 
     fn too_deep(&self, at: Position) -> Problem {
-        let reason = format!(
-            "more than {} mappings and lists inside one another",
-            self.limits.depth
-        );
+        let reason = format!("more than {} mappings and lists inside one another", self.limits.depth);
         self.problem(at, ProblemCode::TooDeep, reason)
     }
 
     fn expects_key(&self) -> bool {
-        matches!(
-            self.stack.last(),
-            Some(Frame {
-                kind: Filling::Map { key: None, .. },
-                ..
-            })
-        )
+        matches!(self.stack.last(), Some(Frame { kind: Filling::Map { key: None, .. }, .. }))
     }
 
     fn end(&mut self) -> Step {
@@ -191,12 +163,7 @@ impl Composer<'_> {
         };
         let (value, inner) = match frame.kind {
             Filling::List(values, places) => (Value::Array(values), Inner::List(places)),
-            Filling::Map {
-                mut map,
-                mut places,
-                merges,
-                ..
-            } => {
+            Filling::Map { mut map, mut places, merges, .. } => {
                 for (at, value, source) in merges {
                     self.merge(at, value, source, &mut map, &mut places);
                 }
@@ -206,27 +173,16 @@ impl Composer<'_> {
         self.complete(value, Places::new(frame.at, inner), frame.anchor)
     }
 
-    fn scalar(
-        &mut self,
-        text: &str,
-        style: ScalarStyle,
-        anchor: usize,
-        tag: Option<Cow<'_, Tag>>,
-        at: Position,
-    ) -> Step {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, anchor: usize, tag: Option<&Tag>, at: Position) -> Step {
         if self.expects_key() {
-            self.check_tag(tag.as_deref(), "str", at);
+            self.check_tag(tag, "str", at);
             let merge = text == "<<" && style == ScalarStyle::Plain;
             if anchor > 0 {
-                self.keep(
-                    anchor,
-                    &Value::String(text.to_owned()),
-                    &Places::new(at, Inner::Leaf),
-                );
+                self.keep(anchor, &Value::String(text.to_owned()), &Places::new(at, Inner::Leaf))?;
             }
             return self.key(text.to_owned(), at, merge);
         }
-        let value = match self.value(text, style, tag.as_deref()) {
+        let value = match resolve(text, style, tag) {
             Ok(value) => value,
             Err((code, reason, hint)) => {
                 let problem = self.problem(at, code, reason).hint(hint);
@@ -237,66 +193,12 @@ impl Composer<'_> {
         self.complete(value, Places::new(at, Inner::Leaf), anchor)
     }
 
-    fn value(
-        &self,
-        text: &str,
-        style: ScalarStyle,
-        tag: Option<&Tag>,
-    ) -> Result<Value, (ProblemCode, String, &'static str)> {
-        let unclear = |(reason, hint): scalar::Unclear| {
-            (ProblemCode::BadNumber, format!("`{text}`: {reason}"), hint)
-        };
-        let Some(tag) = tag else {
-            return match style {
-                ScalarStyle::Plain => scalar::plain(text).map_err(unclear),
-                _ => Ok(Value::String(text.to_owned())),
-            };
-        };
-        let wrong = |kind: &str| {
-            let reason = format!("`{text}` is tagged as {kind} but is none");
-            (
-                ProblemCode::UnknownTag,
-                reason,
-                "remove the tag or correct the value",
-            )
-        };
-        match tag.core_suffix() {
-            Some("str") => Ok(Value::String(text.to_owned())),
-            Some("null") if matches!(scalar::plain(text), Ok(Value::Null)) => Ok(Value::Null),
-            Some("bool") => match scalar::plain(text) {
-                Ok(Value::Bool(value)) => Ok(Value::Bool(value)),
-                _ => Err(wrong("a boolean")),
-            },
-            Some("int") => match scalar::number(text).map_err(unclear)? {
-                Some(Value::Number(n)) if !n.is_f64() => Ok(Value::Number(n)),
-                _ => Err(wrong("a whole number")),
-            },
-            Some("float") => match scalar::number(text).map_err(unclear)? {
-                Some(Value::Number(n)) => Ok(n.as_f64().map_or(Value::Null, Value::from)),
-                _ => Err(wrong("a number")),
-            },
-            _ if tag.handle().is_empty() && tag.suffix() == "!" => {
-                Ok(Value::String(text.to_owned()))
-            }
-            _ if tag.handle() == "!" && tag.suffix().is_empty() => {
-                Ok(Value::String(text.to_owned()))
-            }
-            _ => Err((
-                ProblemCode::UnknownTag,
-                format!("the tag `{}` has no meaning here", tag.original()),
-                "remove it",
-            )),
-        }
-    }
-
     fn check_tag(&mut self, tag: Option<&Tag>, expected: &str, at: Position) {
         if let Some(tag) = tag
             && tag.core_suffix() != Some(expected)
         {
             let reason = format!("the tag `{}` has no meaning here", tag.original());
-            let problem = self
-                .problem(at, ProblemCode::UnknownTag, reason)
-                .hint("remove it");
+            let problem = self.problem(at, ProblemCode::UnknownTag, reason).hint("remove it");
             self.problems.push(problem);
         }
     }
@@ -305,11 +207,7 @@ impl Composer<'_> {
         if text.is_empty() {
             return Err(self.problem(at, ProblemCode::BadKey, "a key is empty"));
         }
-        if let Some(Frame {
-            kind: Filling::Map { key, .. },
-            ..
-        }) = self.stack.last_mut()
-        {
+        if let Some(Frame { kind: Filling::Map { key, .. }, .. }) = self.stack.last_mut() {
             *key = Some((text, at, merge));
         }
         Ok(())
@@ -318,45 +216,28 @@ impl Composer<'_> {
     /// A value is whole: it goes into the collection around it, or it is the document.
     fn complete(&mut self, value: Value, place: Places, anchor: usize) -> Step {
         if anchor > 0 {
-            self.keep(anchor, &value, &place);
+            self.keep(anchor, &value, &place)?;
         }
         match self.stack.last_mut().map(|frame| &mut frame.kind) {
             None => {
                 if !value.is_null() {
-                    self.documents.push(Document {
-                        value,
-                        places: place,
-                    });
+                    self.documents.push(Document { value, places: place });
                 }
             }
             Some(Filling::List(values, places)) => {
                 values.push(value);
                 places.push(place);
             }
-            Some(Filling::Map {
-                map,
-                places,
-                key,
-                merges,
-            }) => {
+            Some(Filling::Map { map, places, key, merges }) => {
                 let Some((name, at, merge)) = key.take() else {
-                    return Ok(());
+                    return Ok(()); // the parser gives every value a key
                 };
                 if merge {
                     merges.push((at, value, place));
                 } else if map.contains_key(&name) {
-                    let first = places
-                        .iter()
-                        .find(|(n, _)| **n == *name)
-                        .map(|(_, p)| p.key(""))
-                        .unwrap_or(at);
-                    let reason = format!(
-                        "the key `{name}` is there twice, first in line {}",
-                        first.line
-                    );
-                    let problem = self
-                        .problem(at, ProblemCode::DuplicateKey, reason)
-                        .hint("remove one of them");
+                    let first = places.iter().find(|(n, _)| **n == *name).map_or(at, |(_, p)| p.key(""));
+                    let reason = format!("the key `{name}` is there twice, first in line {}", first.line);
+                    let problem = self.problem(at, ProblemCode::DuplicateKey, reason).hint("remove one of them");
                     self.problems.push(problem);
                 } else {
                     places.push((name.clone().into(), place.with_key(at)));
@@ -367,39 +248,35 @@ impl Composer<'_> {
         Ok(())
     }
 
-    fn keep(&mut self, anchor: usize, value: &Value, place: &Places) {
+    fn keep(&mut self, anchor: usize, value: &Value, place: &Places) -> Step {
         let weight = weigh(value);
-        let kept = Anchored {
-            value: value.clone(),
-            places: place.clone(),
-            weight,
-        };
+        self.repeat(weight, place.start())?;
+        self.anchors.insert(anchor, Anchored { value: value.clone(), places: place.clone(), weight });
+        Ok(())
+    }
+
+    /// Every copy counts, the one kept for later aliases too.
+    fn repeat(&mut self, weight: Weight, at: Position) -> Step {
+        self.nodes += weight.nodes;
         self.alias_bytes += weight.bytes;
-        self.anchors.insert(anchor, kept);
+        if self.nodes > self.limits.nodes || self.alias_bytes > self.limits.alias_bytes {
+            let problem =
+                self.problem(at, ProblemCode::AliasBomb, "anchors and aliases repeat more than a file may contain");
+            return Err(problem.hint("write the values out or use fewer aliases"));
+        }
+        Ok(())
     }
 
     fn alias(&mut self, id: usize, at: Position) -> Step {
-        let Some(kept) = self.anchors.get(&id) else {
-            return Err(self.problem(
-                at,
-                ProblemCode::UnknownAnchor,
-                "the alias is used inside its own anchor",
-            ));
+        let Some(weight) = self.anchors.get(&id).map(|kept| kept.weight) else {
+            return Err(self.problem(at, ProblemCode::UnknownAnchor, "the alias is used inside its own anchor"));
         };
-        self.nodes += kept.weight.nodes;
-        self.alias_bytes += kept.weight.bytes;
-        if self.nodes > self.limits.nodes || self.alias_bytes > self.limits.alias_bytes {
-            let problem = self.problem(
-                at,
-                ProblemCode::AliasBomb,
-                "aliases repeat more than a file may contain",
-            );
-            return Err(problem.hint("write the values out or use fewer aliases"));
-        }
-        if self.stack.len() + kept.weight.depth > self.limits.depth {
+        if self.stack.len() + weight.depth > self.limits.depth {
             return Err(self.too_deep(at));
         }
-        let (value, places) = (kept.value.clone(), kept.places.clone());
+        self.repeat(weight, at)?;
+        let Anchored { value, places, .. } = &self.anchors[&id];
+        let (value, places) = (value.clone(), places.clone());
         if self.expects_key() {
             return match value {
                 Value::String(text) => self.key(text, at, false),
@@ -420,15 +297,14 @@ impl Composer<'_> {
         places: &mut Vec<(Box<str>, Places)>,
     ) {
         match (value, source.into_inner()) {
-            (Value::Object(entries), Inner::Map(mut from)) => {
-                for (key, value) in entries {
-                    if map.contains_key(&key) {
-                        continue;
+            (Value::Object(mut entries), Inner::Map(from)) => {
+                for (name, place) in from {
+                    if let Some(value) = entries.remove(&*name)
+                        && !map.contains_key(&*name)
+                    {
+                        map.insert(name.clone().into(), value);
+                        places.push((name, place));
                     }
-                    if let Some(index) = from.iter().position(|(name, _)| **name == *key) {
-                        places.push(from.swap_remove(index));
-                    }
-                    map.insert(key, value);
                 }
             }
             (Value::Array(values), Inner::List(from)) if values.iter().all(Value::is_object) => {
@@ -448,53 +324,69 @@ impl Composer<'_> {
         let at = Position::new(error.marker().line(), error.marker().col() + 1);
         match error.kind() {
             ErrorKind::RecursionLimitExceeded => self.too_deep(at),
-            ErrorKind::UnknownAnchor => self.problem(
-                at,
-                ProblemCode::UnknownAnchor,
-                "there is no such anchor above",
-            ),
+            ErrorKind::UnknownAnchor => self.problem(at, ProblemCode::UnknownAnchor, "there is no such anchor above"),
             ErrorKind::TabNotAllowed
             | ErrorKind::TabInBlockIndentation
             | ErrorKind::TabInIndentation
-            | ErrorKind::TabAtBlockScalarStart => self
-                .problem(at, ProblemCode::Syntax, "a tab cannot indent YAML")
-                .hint("use spaces"),
+            | ErrorKind::TabAtBlockScalarStart => {
+                self.problem(at, ProblemCode::Syntax, "a tab cannot indent YAML").hint("use spaces")
+            }
             _ => self.problem(at, ProblemCode::Syntax, error.info()),
         }
+    }
+}
+
+/// The value of a scalar, or code, reason and hint.
+fn resolve(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, (ProblemCode, String, &'static str)> {
+    let unclear = |(reason, hint): scalar::Unclear| (ProblemCode::BadNumber, format!("`{text}`: {reason}"), hint);
+    let Some(tag) = tag else {
+        return match style {
+            ScalarStyle::Plain => scalar::plain(text).map_err(unclear),
+            _ => Ok(Value::String(text.to_owned())),
+        };
+    };
+    let wrong = |kind: &str| {
+        let reason = format!("`{text}` is tagged as {kind} but is none");
+        (ProblemCode::UnknownTag, reason, "remove the tag or correct the value")
+    };
+    match tag.core_suffix() {
+        Some("str") => Ok(Value::String(text.to_owned())),
+        Some("null") if matches!(scalar::plain(text), Ok(Value::Null)) => Ok(Value::Null),
+        Some("bool") => match scalar::plain(text) {
+            Ok(Value::Bool(value)) => Ok(Value::Bool(value)),
+            _ => Err(wrong("a boolean")),
+        },
+        Some("int") => match scalar::number(text).map_err(unclear)? {
+            Some(Value::Number(n)) if !n.is_f64() => Ok(Value::Number(n)),
+            _ => Err(wrong("a whole number")),
+        },
+        Some("float") => match scalar::number(text).map_err(unclear)? {
+            Some(Value::Number(n)) => Ok(n.as_f64().map_or(Value::Null, Value::from)),
+            _ => Err(wrong("a number")),
+        },
+        _ if tag.handle().is_empty() && tag.suffix() == "!" => Ok(Value::String(text.to_owned())),
+        _ if tag.handle() == "!" && tag.suffix().is_empty() => Ok(Value::String(text.to_owned())),
+        _ => Err((ProblemCode::UnknownTag, format!("the tag `{}` has no meaning here", tag.original()), "remove it")),
     }
 }
 
 /// What repeating a value costs. Values are never deeper than the limit, so this may recurse.
 fn weigh(value: &Value) -> Weight {
     let inner = |weights: &mut dyn Iterator<Item = Weight>| {
-        weights.fold(
-            Weight {
-                nodes: 1,
-                bytes: 0,
-                depth: 1,
-            },
-            |all, one| Weight {
-                nodes: all.nodes + one.nodes,
-                bytes: all.bytes + one.bytes,
-                depth: all.depth.max(one.depth + 1),
-            },
-        )
+        weights.fold(Weight { nodes: 1, bytes: 0, depth: 1 }, |all, one| Weight {
+            nodes: all.nodes + one.nodes,
+            bytes: all.bytes + one.bytes,
+            depth: all.depth.max(one.depth + 1),
+        })
     };
     match value {
-        Value::String(text) => Weight {
-            nodes: 1,
-            bytes: text.len(),
-            depth: 0,
-        },
+        Value::String(text) => Weight { nodes: 1, bytes: text.len(), depth: 0 },
         Value::Array(items) => inner(&mut items.iter().map(weigh)),
         Value::Object(map) => inner(&mut map.iter().map(|(key, value)| {
             let mut weight = weigh(value);
             weight.bytes += key.len();
             weight
         })),
-        _ => Weight {
-            nodes: 1,
-            ..Weight::default()
-        },
+        _ => Weight { nodes: 1, ..Weight::default() },
     }
 }
