@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn an_interrupt_reaches_computing_code() {
         let flag = Arc::new(AtomicBool::new(false));
-        let bounds = Bounds::new(Duration::from_secs(60)).interrupted_by(Arc::clone(&flag));
+        let bounds = Bounds::new(Duration::from_mins(1)).interrupted_by(Arc::clone(&flag));
         let started = Instant::now();
         bounds.watching(|stop| {
             flag.store(true, Ordering::Relaxed);
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn work_that_is_done_does_not_wait_for_its_watcher() {
-        let bounds = Bounds::new(Duration::from_secs(60));
+        let bounds = Bounds::new(Duration::from_mins(1));
         assert_eq!(bounds.watching(|_| 7), 7);
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn walk<S: Source>(
 ) -> Result<Listing, TreeError> {
     let previous = previous.filter(|p| p.prefix() == prefix && p.limits() == limits).map(Listing::root);
     let mut walk = Walk { source, limits, seen: 0 };
-    let root = walk.folder(root, id, prefix.to_owned(), 0, previous)?;
+    let root = walk.folder(root, id, prefix, 0, previous)?;
     Ok(Listing::new(root, prefix.to_owned(), limits.clone()))
 }
 
@@ -82,7 +82,7 @@ impl<S: Source> Walk<'_, S> {
         &mut self,
         handle: &S::Handle,
         id: Option<ObjectId>,
-        path: String,
+        path: &str,
         depth: usize,
         previous: Option<&Arc<Folder>>,
     ) -> Result<Arc<Folder>, TreeError> {
@@ -94,7 +94,7 @@ impl<S: Source> Walk<'_, S> {
         let mut refused = Vec::new();
         for raw in self.source.entries(handle)? {
             self.count(1)?;
-            match self.judge(raw, &path, depth, previous) {
+            match self.judge(&raw, path, depth, previous) {
                 Ok((name, content)) => {
                     if entries.contains_key(name.as_str()) {
                         let reason = "is in this folder more than once".to_owned();
@@ -107,14 +107,14 @@ impl<S: Source> Walk<'_, S> {
                 Err(Trouble::Tree(error)) => return Err(error),
             }
         }
-        let entries = entries.into_iter().map(|(name, content)| Entry { name, content }).collect();
-        let warnings = case_collisions(&path, &entries);
+        let entries: Vec<Entry> = entries.into_iter().map(|(name, content)| Entry { name, content }).collect();
+        let warnings = case_collisions(path, &entries);
         Ok(Arc::new(Folder::new(id, entries, refused, warnings)))
     }
 
     fn judge(
         &mut self,
-        raw: Raw<S::Handle>,
+        raw: &Raw<S::Handle>,
         folder: &str,
         depth: usize,
         previous: Option<&Arc<Folder>>,
@@ -138,7 +138,7 @@ impl<S: Source> Walk<'_, S> {
             }
             Node::Folder(id) => {
                 let before = previous.and_then(|p| p.folder(&name));
-                let folder = self.folder(&raw.handle, id, format!("{path}/"), depth + 1, before)?;
+                let folder = self.folder(&raw.handle, id, &format!("{path}/"), depth + 1, before)?;
                 Ok((name, Content::Folder(folder)))
             }
             Node::File { executable } => {
@@ -200,7 +200,7 @@ fn check_name(name: &[u8]) -> Result<String, (Code, String)> {
 }
 
 /// Names that are one file on systems that do not tell case apart. Harmless to us, not to people.
-fn case_collisions(path: &str, entries: &Vec<Entry>) -> Vec<Refusal> {
+fn case_collisions(path: &str, entries: &[Entry]) -> Vec<Refusal> {
     let mut folded: BTreeMap<String, &str> = BTreeMap::new();
     let mut found = Vec::new();
     for entry in entries {

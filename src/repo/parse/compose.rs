@@ -1,6 +1,5 @@
 //! Putting parser events together into values, within limits and without recursion.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
@@ -102,7 +101,7 @@ impl Composer<'_> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.count(at)?;
-                self.scalar(&text, style, anchor, tag, at)
+                self.scalar(&text, style, anchor, tag.as_deref(), at)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.check_tag(tag.as_deref(), "seq", at);
@@ -174,23 +173,16 @@ impl Composer<'_> {
         self.complete(value, Places::new(frame.at, inner), frame.anchor)
     }
 
-    fn scalar(
-        &mut self,
-        text: &str,
-        style: ScalarStyle,
-        anchor: usize,
-        tag: Option<Cow<'_, Tag>>,
-        at: Position,
-    ) -> Step {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, anchor: usize, tag: Option<&Tag>, at: Position) -> Step {
         if self.expects_key() {
-            self.check_tag(tag.as_deref(), "str", at);
+            self.check_tag(tag, "str", at);
             let merge = text == "<<" && style == ScalarStyle::Plain;
             if anchor > 0 {
-                self.keep(anchor, &Value::String(text.to_owned()), &Places::new(at, Inner::Leaf));
+                self.keep(anchor, &Value::String(text.to_owned()), &Places::new(at, Inner::Leaf))?;
             }
             return self.key(text.to_owned(), at, merge);
         }
-        let value = match self.value(text, style, tag.as_deref()) {
+        let value = match resolve(text, style, tag) {
             Ok(value) => value,
             Err((code, reason, hint)) => {
                 let problem = self.problem(at, code, reason).hint(hint);
@@ -199,46 +191,6 @@ impl Composer<'_> {
             }
         };
         self.complete(value, Places::new(at, Inner::Leaf), anchor)
-    }
-
-    fn value(
-        &self,
-        text: &str,
-        style: ScalarStyle,
-        tag: Option<&Tag>,
-    ) -> Result<Value, (ProblemCode, String, &'static str)> {
-        let unclear = |(reason, hint): scalar::Unclear| (ProblemCode::BadNumber, format!("`{text}`: {reason}"), hint);
-        let Some(tag) = tag else {
-            return match style {
-                ScalarStyle::Plain => scalar::plain(text).map_err(unclear),
-                _ => Ok(Value::String(text.to_owned())),
-            };
-        };
-        let wrong = |kind: &str| {
-            let reason = format!("`{text}` is tagged as {kind} but is none");
-            (ProblemCode::UnknownTag, reason, "remove the tag or correct the value")
-        };
-        match tag.core_suffix() {
-            Some("str") => Ok(Value::String(text.to_owned())),
-            Some("null") if matches!(scalar::plain(text), Ok(Value::Null)) => Ok(Value::Null),
-            Some("bool") => match scalar::plain(text) {
-                Ok(Value::Bool(value)) => Ok(Value::Bool(value)),
-                _ => Err(wrong("a boolean")),
-            },
-            Some("int") => match scalar::number(text).map_err(unclear)? {
-                Some(Value::Number(n)) if !n.is_f64() => Ok(Value::Number(n)),
-                _ => Err(wrong("a whole number")),
-            },
-            Some("float") => match scalar::number(text).map_err(unclear)? {
-                Some(Value::Number(n)) => Ok(n.as_f64().map_or(Value::Null, Value::from)),
-                _ => Err(wrong("a number")),
-            },
-            _ if tag.handle().is_empty() && tag.suffix() == "!" => Ok(Value::String(text.to_owned())),
-            _ if tag.handle() == "!" && tag.suffix().is_empty() => Ok(Value::String(text.to_owned())),
-            _ => {
-                Err((ProblemCode::UnknownTag, format!("the tag `{}` has no meaning here", tag.original()), "remove it"))
-            }
-        }
     }
 
     fn check_tag(&mut self, tag: Option<&Tag>, expected: &str, at: Position) {
@@ -264,7 +216,7 @@ impl Composer<'_> {
     /// A value is whole: it goes into the collection around it, or it is the document.
     fn complete(&mut self, value: Value, place: Places, anchor: usize) -> Step {
         if anchor > 0 {
-            self.keep(anchor, &value, &place);
+            self.keep(anchor, &value, &place)?;
         }
         match self.stack.last_mut().map(|frame| &mut frame.kind) {
             None => {
@@ -278,12 +230,12 @@ impl Composer<'_> {
             }
             Some(Filling::Map { map, places, key, merges }) => {
                 let Some((name, at, merge)) = key.take() else {
-                    return Ok(());
+                    return Ok(()); // the parser gives every value a key
                 };
                 if merge {
                     merges.push((at, value, place));
                 } else if map.contains_key(&name) {
-                    let first = places.iter().find(|(n, _)| **n == *name).map(|(_, p)| p.key("")).unwrap_or(at);
+                    let first = places.iter().find(|(n, _)| **n == *name).map_or(at, |(_, p)| p.key(""));
                     let reason = format!("the key `{name}` is there twice, first in line {}", first.line);
                     let problem = self.problem(at, ProblemCode::DuplicateKey, reason).hint("remove one of them");
                     self.problems.push(problem);
@@ -296,27 +248,35 @@ impl Composer<'_> {
         Ok(())
     }
 
-    fn keep(&mut self, anchor: usize, value: &Value, place: &Places) {
+    fn keep(&mut self, anchor: usize, value: &Value, place: &Places) -> Step {
         let weight = weigh(value);
-        let kept = Anchored { value: value.clone(), places: place.clone(), weight };
+        self.repeat(weight, place.start())?;
+        self.anchors.insert(anchor, Anchored { value: value.clone(), places: place.clone(), weight });
+        Ok(())
+    }
+
+    /// Every copy counts, the one kept for later aliases too.
+    fn repeat(&mut self, weight: Weight, at: Position) -> Step {
+        self.nodes += weight.nodes;
         self.alias_bytes += weight.bytes;
-        self.anchors.insert(anchor, kept);
+        if self.nodes > self.limits.nodes || self.alias_bytes > self.limits.alias_bytes {
+            let problem =
+                self.problem(at, ProblemCode::AliasBomb, "anchors and aliases repeat more than a file may contain");
+            return Err(problem.hint("write the values out or use fewer aliases"));
+        }
+        Ok(())
     }
 
     fn alias(&mut self, id: usize, at: Position) -> Step {
-        let Some(kept) = self.anchors.get(&id) else {
+        let Some(weight) = self.anchors.get(&id).map(|kept| kept.weight) else {
             return Err(self.problem(at, ProblemCode::UnknownAnchor, "the alias is used inside its own anchor"));
         };
-        self.nodes += kept.weight.nodes;
-        self.alias_bytes += kept.weight.bytes;
-        if self.nodes > self.limits.nodes || self.alias_bytes > self.limits.alias_bytes {
-            let problem = self.problem(at, ProblemCode::AliasBomb, "aliases repeat more than a file may contain");
-            return Err(problem.hint("write the values out or use fewer aliases"));
-        }
-        if self.stack.len() + kept.weight.depth > self.limits.depth {
+        if self.stack.len() + weight.depth > self.limits.depth {
             return Err(self.too_deep(at));
         }
-        let (value, places) = (kept.value.clone(), kept.places.clone());
+        self.repeat(weight, at)?;
+        let Anchored { value, places, .. } = &self.anchors[&id];
+        let (value, places) = (value.clone(), places.clone());
         if self.expects_key() {
             return match value {
                 Value::String(text) => self.key(text, at, false),
@@ -337,15 +297,14 @@ impl Composer<'_> {
         places: &mut Vec<(Box<str>, Places)>,
     ) {
         match (value, source.into_inner()) {
-            (Value::Object(entries), Inner::Map(mut from)) => {
-                for (key, value) in entries {
-                    if map.contains_key(&key) {
-                        continue;
+            (Value::Object(mut entries), Inner::Map(from)) => {
+                for (name, place) in from {
+                    if let Some(value) = entries.remove(&*name)
+                        && !map.contains_key(&*name)
+                    {
+                        map.insert(name.clone().into(), value);
+                        places.push((name, place));
                     }
-                    if let Some(index) = from.iter().position(|(name, _)| **name == *key) {
-                        places.push(from.swap_remove(index));
-                    }
-                    map.insert(key, value);
                 }
             }
             (Value::Array(values), Inner::List(from)) if values.iter().all(Value::is_object) => {
@@ -374,6 +333,40 @@ impl Composer<'_> {
             }
             _ => self.problem(at, ProblemCode::Syntax, error.info()),
         }
+    }
+}
+
+/// The value of a scalar, or code, reason and hint.
+fn resolve(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, (ProblemCode, String, &'static str)> {
+    let unclear = |(reason, hint): scalar::Unclear| (ProblemCode::BadNumber, format!("`{text}`: {reason}"), hint);
+    let Some(tag) = tag else {
+        return match style {
+            ScalarStyle::Plain => scalar::plain(text).map_err(unclear),
+            _ => Ok(Value::String(text.to_owned())),
+        };
+    };
+    let wrong = |kind: &str| {
+        let reason = format!("`{text}` is tagged as {kind} but is none");
+        (ProblemCode::UnknownTag, reason, "remove the tag or correct the value")
+    };
+    match tag.core_suffix() {
+        Some("str") => Ok(Value::String(text.to_owned())),
+        Some("null") if matches!(scalar::plain(text), Ok(Value::Null)) => Ok(Value::Null),
+        Some("bool") => match scalar::plain(text) {
+            Ok(Value::Bool(value)) => Ok(Value::Bool(value)),
+            _ => Err(wrong("a boolean")),
+        },
+        Some("int") => match scalar::number(text).map_err(unclear)? {
+            Some(Value::Number(n)) if !n.is_f64() => Ok(Value::Number(n)),
+            _ => Err(wrong("a whole number")),
+        },
+        Some("float") => match scalar::number(text).map_err(unclear)? {
+            Some(Value::Number(n)) => Ok(n.as_f64().map_or(Value::Null, Value::from)),
+            _ => Err(wrong("a number")),
+        },
+        _ if tag.handle().is_empty() && tag.suffix() == "!" => Ok(Value::String(text.to_owned())),
+        _ if tag.handle() == "!" && tag.suffix().is_empty() => Ok(Value::String(text.to_owned())),
+        _ => Err((ProblemCode::UnknownTag, format!("the tag `{}` has no meaning here", tag.original()), "remove it")),
     }
 }
 

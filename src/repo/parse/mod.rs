@@ -66,7 +66,7 @@ fn text<'a>(path: &str, bytes: &'a [u8], limits: &ParseLimits) -> Result<&'a str
         problem(position, ProblemCode::NotUtf8, reason, "save the file as UTF-8")
     })?;
     let control = |b: &u8| (*b < 0x20 && !matches!(*b, b'\t' | b'\n' | b'\r')) || *b == 0x7f;
-    if let Some(at) = text.as_bytes().iter().position(|b| control(b)) {
+    if let Some(at) = text.as_bytes().iter().position(control) {
         let reason = format!("the file contains the control character U+{:04X}", text.as_bytes()[at]);
         let hint = "remove it, or write it as an escape in double quotes";
         return Err(problem(Position::after(&text[..at]), ProblemCode::ControlCharacter, reason, hint));

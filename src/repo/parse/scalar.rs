@@ -23,11 +23,13 @@ pub(super) fn plain(text: &str) -> Result<Value, Unclear> {
 /// The number a text means, if it means one.
 pub(super) fn number(text: &str) -> Result<Option<Value>, Unclear> {
     const TOO_LARGE: Unclear = ("this number is too large to be kept exactly", "put it in quotes if it is text");
-    if let Some(digits) = text.strip_prefix("0x") {
-        return radix(digits, 16).map_or(Ok(None), |value| value.ok_or(TOO_LARGE).map(Some));
-    }
-    if let Some(digits) = text.strip_prefix("0o") {
-        return radix(digits, 8).map_or(Ok(None), |value| value.ok_or(TOO_LARGE).map(Some));
+    for (prefix, radix) in [("0x", 16), ("0o", 8)] {
+        if let Some(digits) = text.strip_prefix(prefix) {
+            if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+                return Ok(None);
+            }
+            return u64::from_str_radix(digits, radix).map(|n| Some(Value::from(n))).map_err(|_| TOO_LARGE);
+        }
     }
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if matches!(digits, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
@@ -49,14 +51,6 @@ pub(super) fn number(text: &str) -> Result<Option<Value>, Unclear> {
     }
     let value = text.parse::<f64>().ok().filter(|f| f.is_finite()).and_then(Number::from_f64);
     value.map(|n| Some(Value::Number(n))).ok_or(TOO_LARGE)
-}
-
-/// None when these are not digits; the inner none when they are too many.
-fn radix(digits: &str, radix: u32) -> Option<Option<Value>> {
-    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
-        return None;
-    }
-    Some(u64::from_str_radix(digits, radix).ok().map(Value::from))
 }
 
 /// `12.`, `.5`, `1.5e-3`, `1e3`.

@@ -1,6 +1,6 @@
 //! Good files, hostile files, and that every message says where.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::format_collect, clippy::format_push_string)]
 
 use serde_json::{Value, json};
 
@@ -154,6 +154,9 @@ fn aliases_cannot_multiply_without_end() {
     assert!(bad(&laughs)[0].ends_with("alias-bomb"));
     let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), "*a, ".repeat(500));
     assert!(bad(text)[0].ends_with("alias-bomb"));
+    let anchors: String = (0..50).map(|n| format!("&n{n} [")).collect();
+    let text = format!("a: {anchors}{}{}\n", "x, ".repeat(20_000), "]".repeat(50));
+    assert!(bad(text)[0].ends_with("alias-bomb"), "each anchor keeps a copy");
     let mut deep = String::from("a0: &a0 [[[[[[[[[[x]]]]]]]]]]\n");
     for n in 1..50 {
         deep.push_str(&format!("a{n}: &a{n} [[[[[[[[[[*a{}]]]]]]]]]]\n", n - 1));
@@ -199,7 +202,7 @@ proptest::proptest! {
     #[test]
     fn what_serde_json_writes_is_read_back(map in proptest::collection::btree_map("[a-zA-Z0-9 é\"\\\\/~-]{1,12}", "\\PC{0,30}", 0..8)) {
         let text = serde_json::to_string(&map).unwrap();
-        if !text.chars().any(|c| c.is_control()) {
+        if !text.chars().any(char::is_control) {
             let value = serde_json::to_value(&map).unwrap();
             proptest::prop_assert_eq!(good(&text), vec![value]);
         }

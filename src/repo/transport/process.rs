@@ -232,6 +232,8 @@ impl Write for Input {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     wait_for(&mut [PollFd::new(self.stdin.as_fd(), PollFlags::POLLOUT)])?;
                 }
+                // the other side has stopped listening; why, it has said or will say on its output
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(bytes.len()),
                 other => return other,
             }
         }

@@ -7,10 +7,6 @@ mod scene;
 mod server;
 mod wait;
 
-<<<<<<< HEAD
 pub use command::Run;
-=======
-pub use command::{Run, midship};
->>>>>>> chart
 pub use scene::{Scene, api_test};
 pub use wait::wait_for;
