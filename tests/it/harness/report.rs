@@ -22,11 +22,7 @@ async fn objects(client: &Client, namespace: &str, text: &mut String) {
         Ok(discovery) => discovery,
         Err(error) => return line(text, &format!("the kinds of object cannot be listed: {error}")),
     };
-<<<<<<< HEAD
     let kinds = discovery.groups().flat_map(kube::discovery::ApiGroup::recommended_resources);
-=======
-    let kinds = discovery.groups().flat_map(|group| group.recommended_resources());
->>>>>>> chart
     for (kind, _) in kinds.filter(|(kind, can)| tells_something(kind, can)) {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
         match api.list(&ListParams::default()).await {
