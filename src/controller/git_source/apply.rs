@@ -23,7 +23,6 @@ const AT_ONCE: usize = 24;
 pub struct Outcome {
     pub id: ObjectId,
     pub what: What,
-    pub reason: String,
     /// Why it was not done.
     pub failure: Option<String>,
 }
@@ -57,8 +56,7 @@ async fn one(
         (_, Some(desired)) => apply(action, desired, seen, settings, client).await,
         (_, None) => Ok(()),
     };
-    let Action { id, what, reason } = action.clone();
-    Outcome { id, what, reason, failure: failure.err() }
+    Outcome { id: action.id.clone(), what: action.what, failure: failure.err() }
 }
 
 async fn apply(action: &Action, desired: &Desired, seen: &Seen, settings: &Settings, client: &Client) -> Result<(), String> {

@@ -1,10 +1,10 @@
 //! What is in the cluster of the objects a source wants, or once applied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DynamicObject, ListParams};
+use kube::api::{DynamicObject, ListParams, TypeMeta};
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde_json::Value;
@@ -34,14 +34,42 @@ pub struct Observed {
     pub uids: BTreeMap<ObjectId, String>,
 }
 
-pub async fn observe(caches: &Caches, client: &Client, settings: &Settings, seen: &Seen) -> Result<Observed, Failure> {
-    let mut eye = Eye { label: &settings.label, seen, observed: Observed::default() };
+/// Which objects are looked at.
+pub enum Part {
+    Everything,
+    Only(BTreeSet<ObjectId>),
+}
+
+impl Part {
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Only(ids) if ids.is_empty())
+    }
+
+    pub fn has(&self, id: &ObjectId) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Only(ids) => ids.contains(id),
+        }
+    }
+}
+
+pub async fn observe(
+    caches: &Caches,
+    client: &Client,
+    settings: &Settings,
+    seen: &Seen,
+    part: &Part,
+) -> Result<Observed, Failure> {
+    let mut eye = Eye { label: &settings.label, seen, part, observed: Observed::default() };
     eye.watched(ObjectKind::Extension, &caches.extensions);
     eye.watched(ObjectKind::BackupRepository, &caches.backup_repositories);
     eye.watched(ObjectKind::BackupPolicy, &caches.backup_policies);
     eye.watched(ObjectKind::GitSource, &caches.git_sources);
     eye.watched(ObjectKind::Instance, &caches.instances);
     eye.watched(ObjectKind::Operation, &caches.operations);
+    if matches!(part, Part::Only(_)) {
+        return Ok(eye.observed);
+    }
     eye.ask(client, settings).await.map_err(|error| Failure::new("NotObserved", Problem::from_kube(&error)))?;
     Ok(eye.observed)
 }
@@ -49,6 +77,7 @@ pub async fn observe(caches: &Caches, client: &Client, settings: &Settings, seen
 struct Eye<'a> {
     label: &'a str,
     seen: &'a Seen,
+    part: &'a Part,
     observed: Observed,
 }
 
@@ -59,6 +88,9 @@ impl Eye<'_> {
     {
         for object in cache.list() {
             let id = id_of(kind, object.meta());
+            if !self.part.has(&id) {
+                continue;
+            }
             self.note(id, object.meta(), || serde_json::to_value(object.as_ref()).unwrap_or(Value::Null));
         }
     }
@@ -83,6 +115,9 @@ impl Eye<'_> {
         }
         for (kind, object) in found {
             let id = id_of(kind, &object.metadata);
+            // what comes from a list does not say what it is
+            let types = Some(TypeMeta { api_version: kind.api_version().into(), kind: kind.as_str().into() });
+            let object = DynamicObject { types, ..object };
             self.note(id, &object.metadata, || serde_json::to_value(&object).unwrap_or(Value::Null));
         }
         Ok(())

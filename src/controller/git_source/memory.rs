@@ -27,8 +27,8 @@ pub struct Remembered {
     /// The commit a whole plan was last made for, and what had been asked then.
     pub planned: Option<CommitId>,
     pub asked_at_plan: Asked,
-    /// Something could not be applied.
-    pub unfinished: bool,
+    /// Something could not be applied, or is not as the repository says and was left so: look at everything next time.
+    pub unsettled: bool,
     /// The status that was last published.
     pub said: Option<GitSourceStatus>,
     /// Objects that changed since the last plan.

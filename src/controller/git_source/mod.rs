@@ -20,7 +20,8 @@ use super::frame::{Failure, Next, Reconciler};
 use crate::api::GitSource;
 use crate::cluster::Key;
 use crate::cluster::events::Events;
-use crate::plan::source::{ObjectId, Plan, Situation, plan};
+use crate::plan::source::{Desired, ObjectId, Plan, Situation, plan};
+use live::{Observed, Part};
 use look::{Look, Seen};
 use memory::{Memory, Remembered};
 use settings::Settings;
@@ -124,33 +125,28 @@ impl GitSources {
         }
     }
 
-    /// Makes the cluster what the repository said when it was last seen.
+    /// Makes the cluster what the repository said when it was last seen. After a new commit everything is looked at;
+    /// otherwise only what somebody touched, and everything only if that was more than a status.
     async fn sync(&self, source: &GitSource, settings: &Settings, remembered: &mut Remembered) -> Result<(), Failure> {
         let Some(seen) = remembered.seen.clone() else { return Ok(()) };
-        let whole = remembered.planned.as_ref() != Some(&seen.commit.id) || remembered.asked_at_plan != remembered.asked;
-        let touched = remembered.take_touched();
-        if !whole && touched.is_empty() && !remembered.unfinished {
+        let touched = Part::Only(remembered.take_touched());
+        let news = remembered.planned.as_ref() != Some(&seen.commit.id) || remembered.asked_at_plan != remembered.asked;
+        if !news && !remembered.unsettled && touched.is_empty() {
             return Ok(());
         }
         let client = settings.acting_client(&self.client, &self.config)?;
-        let live = live::observe(&self.caches, &client, settings, &seen).await?;
+        if !news && !remembered.unsettled && self.decide(&client, settings, &seen, &touched).await?.0.is_quiet() {
+            return Ok(());
+        }
+        let (plan, live) = self.decide(&client, settings, &seen, &Part::Everything).await?;
         self.memory.own(&Key::of(source), seen.desired.iter().map(|desired| desired.id.clone()));
-        let plan = plan(&Situation {
-            source: &settings.label,
-            desired: &seen.desired,
-            live: &live.objects,
-            broken_files: &seen.broken,
-            whole_tree_read: true,
-            prune: settings.prune(&seen.commit),
-            drift: settings.drift,
-        });
         tracing::debug!(actions = plan.actions.len(), held = plan.held.len(), in_sync = plan.in_sync, "planned");
         let results = apply::carry_out(&plan, &seen, &live, settings, &client).await;
         self.tell(source, &seen, &plan, &results).await;
+        let failed = results.iter().any(|result| result.failure.is_some());
+        remembered.unsettled = failed || !plan.drifted.is_empty() || !plan.foreign.is_empty();
         remembered.planned = Some(seen.commit.id);
         remembered.asked_at_plan.clone_from(&remembered.asked);
-        remembered.unfinished = results.iter().any(|result| result.failure.is_some());
-        let failed = remembered.unfinished;
         self.say(source, remembered, Report::Synced { seen: &seen, plan: &plan, results: &results, settings }).await?;
         if failed {
             return Err(Failure::new("NotAllApplied", "some objects could not be applied; the status of the source names them"));
@@ -158,19 +154,41 @@ impl GitSources {
         Ok(())
     }
 
+    /// The plan for a part of the objects, and what it was made from.
+    async fn decide(
+        &self,
+        client: &Client,
+        settings: &Settings,
+        seen: &Seen,
+        part: &Part,
+    ) -> Result<(Plan, Observed), Failure> {
+        let live = live::observe(&self.caches, client, settings, seen, part).await?;
+        let desired: Vec<Desired> = seen.desired.iter().filter(|desired| part.has(&desired.id)).cloned().collect();
+        let plan = plan(&Situation {
+            source: &settings.label,
+            desired: &desired,
+            live: &live.objects,
+            broken_files: &seen.broken,
+            whole_tree_read: matches!(part, Part::Everything),
+            prune: settings.prune(&seen.commit),
+            drift: settings.drift,
+        });
+        Ok((plan, live))
+    }
+
     /// Events for what was done.
     async fn tell(&self, source: &GitSource, seen: &Seen, plan: &Plan, results: &[apply::Outcome]) {
-        let done = results.iter().filter(|result| result.failure.is_none()).count();
-        if done > 0 {
-            let note = format!("{} at {}: {}", settings::short(&seen.commit.id), seen.branch, apply::summary(results));
-            self.events.normal(source, "Applied", note).await;
+        let commit = settings::short(&seen.commit.id);
+        if results.iter().any(|result| result.failure.is_none()) {
+            let note = format!("{}@{commit}: {}", seen.branch, apply::summary(results));
+            self.events.normal(source, "Applied", &format!("Apply {commit}"), note).await;
         }
         for result in results.iter().filter(|result| result.failure.is_some()).take(10) {
             let reason = result.failure.as_deref().unwrap_or_default();
-            self.events.warning(source, "NotApplied", format!("{}: {reason}", result.id)).await;
+            self.events.warning(source, "NotApplied", &format!("Apply {}", result.id), reason.to_owned()).await;
         }
         if let Some(because) = &plan.held_because {
-            self.events.warning(source, "Held", because.clone()).await;
+            self.events.warning(source, "Held", &format!("Prune {commit}"), because.clone()).await;
         }
     }
 

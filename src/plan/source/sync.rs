@@ -94,8 +94,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn is_empty(&self) -> bool {
-        self.actions.is_empty()
+    /// Whether there is nothing to do and nothing to tell.
+    pub fn is_quiet(&self) -> bool {
+        self.actions.is_empty() && self.held.is_empty() && self.drifted.is_empty() && self.foreign.is_empty()
     }
 }
 
