@@ -4,6 +4,7 @@ pub mod api;
 pub mod cli;
 pub mod cluster;
 pub mod controller;
+pub mod diff;
 pub mod names;
 pub mod plan;
 pub mod repo;

@@ -4,10 +4,13 @@ mod completion;
 mod connection;
 mod controller;
 mod crds;
+mod diff;
 mod doctor;
 mod error;
 mod manual;
 mod output;
+mod repository;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -48,6 +51,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Check files before they are pushed: syntax, fields, rules, names. Needs no cluster.
+    Validate(validate::Arguments),
+    /// Show what changes between two commits, or between a commit and the files as they are.
+    Diff(diff::Arguments),
     /// Check that the cluster and Midship are well, and say how to mend what is not.
     Doctor(doctor::Arguments),
     /// Print the definitions of all kinds, for `kubectl apply --server-side -f -`.
@@ -94,6 +101,8 @@ fn command() -> clap::Command {
 fn dispatch(cli: Cli) -> Result<Outcome, CommandError> {
     let Cli { connection, output, command } = cli;
     match command {
+        Command::Validate(arguments) => validate::run(&arguments, output),
+        Command::Diff(arguments) => diff::run(&arguments, output),
         Command::Doctor(arguments) => in_background(doctor::run(&arguments, &connection, output)),
         Command::Crds(arguments) => crds::run(&arguments),
         Command::Controller(arguments) => controller::run(arguments, connection),

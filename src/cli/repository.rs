@@ -1,0 +1,78 @@
+//! The files a command works on: a folder, or a commit of the repository it is in.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::error::CommandError;
+use crate::plan::source::Placement;
+use crate::repo::{FolderTree, Limits, LocalError, LocalRepository, TreeError};
+use crate::source::{self, Defined};
+
+#[derive(Args, Clone, Debug)]
+pub struct Files {
+    /// Folder with the files.
+    #[arg(default_value = ".")]
+    pub path: PathBuf,
+
+    /// Namespace of objects that name none.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    default_namespace: String,
+
+    /// Namespaces that may be written to, separated by commas; any where left out.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    allowed_namespaces: Vec<String>,
+}
+
+impl Files {
+    fn placement(&self) -> Placement {
+        let allowed = (!self.allowed_namespaces.is_empty()).then(|| self.allowed_namespaces.iter().cloned().collect());
+        Placement { default_namespace: self.default_namespace.clone(), allowed, folder: String::new() }
+    }
+
+    /// What the files define as they are now.
+    pub fn now(&self) -> Result<Defined, CommandError> {
+        let tree = FolderTree::open(&self.path).map_err(|error| unreadable(&error, &self.path))?;
+        let contents = source::read(&tree, &Limits::default(), &self.placement(), None);
+        Ok(contents.map_err(|error| unreadable(&error, &self.path))?.defined())
+    }
+
+    /// What they defined in a commit.
+    pub fn at(&self, revision: &str) -> Result<Defined, CommandError> {
+        let explain = |error: LocalError| {
+            let remedy = match &error {
+                LocalError::NoRepository(_) => "run this inside a clone, or compare with the cluster: --live",
+                LocalError::NoCommit(_) => "check the name; `git branch -a` and `git log` show what there is; a shallow clone may have to be deepened: git fetch --unshallow",
+                LocalError::Tree(_) => "repair the clone: git fsck",
+            };
+            CommandError::new(error.to_string()).at(self.path.display().to_string()).remedy(remedy)
+        };
+        let repository = LocalRepository::discover(&self.path).map_err(explain)?;
+        let commit = repository.commit(revision).map_err(explain)?;
+        let folder = self.folder_in(&repository)?;
+        let tree = match repository.tree(commit).map_err(explain)?.at(&folder) {
+            Ok(tree) => tree,
+            // the folder is new
+            Err(TreeError::NoFolder(_)) => return Ok(Defined::default()),
+            Err(error) => return Err(unreadable(&error, &self.path)),
+        };
+        let folder = if folder.is_empty() { folder } else { format!("{folder}/") };
+        let placement = Placement { folder, ..self.placement() };
+        let contents = source::read(&tree, &Limits::default(), &placement, None);
+        Ok(contents.map_err(|error| unreadable(&error, &self.path))?.defined())
+    }
+
+    /// Where in the repository the folder is.
+    fn folder_in(&self, repository: &LocalRepository) -> Result<String, CommandError> {
+        let full = |path: &Path| {
+            path.canonicalize().map_err(|error| CommandError::new(error.to_string()).at(path.display().to_string()))
+        };
+        let Some(top) = repository.work_tree() else { return Ok(String::new()) };
+        let inside = full(&self.path)?;
+        Ok(inside.strip_prefix(full(&top)?).map(|path| path.display().to_string()).unwrap_or_default())
+    }
+}
+
+fn unreadable(error: &TreeError, path: &Path) -> CommandError {
+    CommandError::new(error.to_string()).at(path.display().to_string()).remedy("name a folder that exists and can be read")
+}

@@ -1,0 +1,64 @@
+//! `midship validate`: are these files what the controller would apply? Needs no cluster.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::Outcome;
+use super::error::CommandError;
+use super::output::{self, Cell, Format, Table, Tone};
+use super::repository::Files;
+use crate::api::git_source::FileError;
+use crate::source::Defined;
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    files: Files,
+
+    /// Look at a commit instead of the files as they are.
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Verdict<'a> {
+    files: usize,
+    objects: usize,
+    errors: &'a [FileError],
+}
+
+pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandError> {
+    let defined = match &arguments.revision {
+        None => arguments.files.now()?,
+        Some(revision) => arguments.files.at(revision)?,
+    };
+    let Defined { objects, errors, files, broken } = defined;
+    let verdict = Verdict { files, objects: objects.len(), errors: &errors };
+    if errors.is_empty() && format == Format::Table {
+        anstream::println!("{files} files with {} objects are well", objects.len());
+        return Ok(Outcome::Done);
+    }
+    output::print(format, &verdict, || table(&errors))?;
+    if errors.is_empty() {
+        return Ok(Outcome::Done);
+    }
+    let place = arguments.files.path.display().to_string();
+    let wrong = format!("{} in {}", counted(errors.len(), "error"), counted(broken.len(), "file"));
+    Err(CommandError::new(wrong).at(place).remedy("mend the places named above; the controller applies every other file and leaves what these files defined before"))
+}
+
+fn counted(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
+fn table(errors: &[FileError]) -> Table {
+    let mut table = Table::new(&["WHERE", "CODE", "WHAT"]);
+    for error in errors {
+        let place = match (error.line, error.column) {
+            (Some(line), Some(column)) => format!("{}:{line}:{column}", error.path),
+            _ => error.path.clone(),
+        };
+        table.row(vec![place.into(), Cell::new(error.code.clone(), Tone::Bad), error.message.clone().into()]);
+    }
+    table
+}
