@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gix::ObjectId;
+use gix::objs::Kind;
 
 use super::bounds::Bounds;
+use super::commit::Commit;
 use super::error::RemoteError;
-use super::fetch::{Depth, FetchFailure, fetch};
+use super::fetch::{Depth, FetchFailure, fetch, store_pack};
+use super::history::History;
+use super::push::pack;
 use super::remote::{Remote, Session};
 use super::tree::{CommitTree, TreeError};
 
@@ -22,6 +26,7 @@ const TIP: &str = "refs/midship/tip";
 #[derive(Debug)]
 pub struct Cache {
     dir: PathBuf,
+    depth: Depth,
 }
 
 /// How a commit came to be in the cache.
@@ -68,7 +73,17 @@ impl CacheError {
 impl Cache {
     /// A cache in `dir`, which is made when it is first needed. Nothing else may be kept there.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self { dir: dir.into(), depth: Depth::One }
+    }
+
+    /// A cache that fetches commits with all their ancestors.
+    pub fn with_history(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), depth: Depth::Full }
+    }
+
+    /// The commits that are here.
+    pub fn history(&self) -> Result<History, TreeError> {
+        self.open().map(History::of).map_err(TreeError::Damaged)
     }
 
     pub fn dir(&self) -> &Path {
@@ -135,6 +150,39 @@ impl Cache {
         }
     }
 
+    /// The commit fetched or stored last, when it can be read.
+    pub(super) fn tip_commit(&self) -> Option<Commit> {
+        let text = fs::read_to_string(self.dir.join(TIP)).ok()?;
+        let tip = ObjectId::from_hex(text.trim().as_bytes()).ok()?;
+        Some(self.tree(tip).ok()?.commit().clone())
+    }
+
+    /// Makes an empty repository where there is none.
+    pub(super) fn lay_out(&self, bounds: &Bounds) -> Result<(), CacheError> {
+        let _lock = self.lock(bounds)?;
+        if self.open().is_err() {
+            self.remove().map_err(|e| self.storage(&e))?;
+        }
+        self.prepare().map_err(|e| self.storage(&e))
+    }
+
+    /// Adds objects whose newest commit is `tip`, as if they had been fetched.
+    pub(super) fn store(&self, objects: &[(Kind, Vec<u8>)], tip: ObjectId, bounds: &Bounds) -> Result<(), CacheError> {
+        let _lock = self.lock(bounds)?;
+        if self.packs() > MAX_PACKS {
+            return Err(CacheError::StaysDamaged("too many packs".into()));
+        }
+        let packs = self.dir.join("objects/pack");
+        bounds
+            .watching(|stop| store_pack(&mut pack(objects).as_slice(), &packs, stop))
+            .map_err(|reason| CacheError::Storage { dir: self.dir.display().to_string(), reason })?;
+        self.write_tip(tip).map_err(|e| self.storage(&e))
+    }
+
+    pub(super) fn repository(&self) -> Result<gix::Repository, String> {
+        self.open()
+    }
+
     fn anew(&self, remote: &Remote, commit: ObjectId, bounds: &Bounds, damage: String) -> Result<Fetched, CacheError> {
         self.remove().map_err(|e| self.storage(&e))?;
         let session = remote.open(bounds)?;
@@ -158,7 +206,7 @@ impl Cache {
             Ok(have) => have,
             Err(damage) => return Ok(Err(damage)),
         };
-        let received = match fetch(&mut session, &repository, commit, have, Depth::One) {
+        let received = match fetch(&mut session, &repository, commit, have, self.depth) {
             Ok(received) => received,
             Err(FetchFailure::Remote(error)) => return Err(error.into()),
             Err(FetchFailure::Storage(reason)) => {
@@ -167,7 +215,7 @@ impl Cache {
             Err(FetchFailure::Local(damage)) => return Ok(Err(damage)),
         };
         if let Ok(header) = self.open().map_err(CacheError::StaysDamaged)?.find_header(commit)
-            && header.kind() != gix::objs::Kind::Commit
+            && header.kind() != Kind::Commit
         {
             return Err(CacheError::NotACommit(commit));
         }
@@ -187,6 +235,9 @@ impl Cache {
         };
         let tip = ObjectId::from_hex(text.trim().as_bytes()).map_err(|_| format!("{TIP} is not a commit id"))?;
         CommitTree::open(repository.clone(), tip).map_err(|error| error.to_string())?;
+        if self.depth == Depth::Full {
+            return Ok(Some(tip));
+        }
         // of all commits ever fetched the server only has to know where this one ends
         fs::write(self.dir.join("shallow"), format!("{tip}\n")).map_err(|error| format!("shallow: {error}"))?;
         Ok(Some(tip))

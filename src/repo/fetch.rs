@@ -45,7 +45,7 @@ pub(super) fn fetch(
     let git_dir = repository.git_dir();
     let shallow = match depth {
         Depth::One => Shallow::DepthAtRemote(NonZeroU32::MIN),
-        Depth::Full => Shallow::undo(),
+        Depth::Full => Shallow::NoChange,
     };
     let before = session.wire.received();
     let packs = git_dir.join("objects").join("pack");
@@ -170,6 +170,26 @@ fn storage_failure(error: &gix::Error) -> Option<FetchFailure> {
             | Kind::FileTooLarge
     )
     .then(|| FetchFailure::Storage(io.to_string()))
+}
+
+/// Writes a pack of our own making, which leaves nothing out.
+pub(super) fn store_pack(reader: &mut dyn BufRead, packs: &Path, stop: &AtomicBool) -> Result<(), String> {
+    let options = pack::bundle::write::Options { thread_limit: Some(1), ..Default::default() };
+    let mut reader = Inspect { inner: reader };
+    let outcome = pack::Bundle::write_to_directory(
+        &mut reader,
+        Some(packs),
+        &mut Discard,
+        stop,
+        None::<gix::OdbHandle>,
+        gix::hash::Kind::Sha1,
+        options,
+    );
+    let outcome = outcome.map_err(|error| super::error::chain(&error))?;
+    if let Some(keep) = outcome.keep_path {
+        let _ = fs::remove_file(keep);
+    }
+    Ok(())
 }
 
 /// Hands the stream through; gix wants a sized reader behind its own adapters.

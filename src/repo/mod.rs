@@ -2,41 +2,56 @@
 //!
 //! Everything here blocks; call it from a thread that may (`spawn_blocking`).
 
+mod audit;
 mod bounds;
 mod cache;
+mod child;
 mod commit;
 mod credentials;
+mod draft;
 mod error;
 mod fetch;
+mod history;
 mod listing;
 mod local;
 mod parse;
+mod push;
 mod remote;
 mod resolve;
+mod sign;
 mod transport;
 mod tree;
 mod url;
 mod walk;
 
 #[cfg(test)]
+mod audit_tests;
+#[cfg(test)]
 mod cache_tests;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod history_tests;
 #[cfg(test)]
 mod walk_tests;
 
 pub use gix::ObjectId;
 
+pub use audit::{Appended, AuditError, AuditLog, RECORD_TRAILER, Record, propose};
 pub use bounds::Bounds;
 pub use cache::{Cache, CacheError, Fetched};
 pub use commit::{Commit, Person};
 pub use credentials::{Access, ClientCertificate, Credentials, CredentialsError, Proxy, Secret};
+pub use draft::{Draft, DraftError, Edit};
 pub use error::RemoteError;
+pub use history::{History, HistoryError, Touched};
 pub use listing::{Change, Code, File, Listing, Refusal};
 pub use local::{LocalError, LocalRepository};
 pub use parse::{Document, ParseLimits, Places, Position, Problem, ProblemCode, parse};
+pub use push::PushOutcome;
 pub use remote::{Remote, Session};
 pub use resolve::{Follow, ResolveError, Resolved};
+pub use sign::{SignError, Signer};
 pub use tree::{CommitTree, FileTree, FolderTree, MemoryTree, TreeError, blob_id};
 pub use url::{RemoteUrl, UrlError};
 pub use walk::Limits;

@@ -103,6 +103,15 @@ impl Session {
             .map_err(|error| reason(&self.wire, &self.remote, &error))
     }
 
+    /// The commit that a reference points to, told by its full name.
+    pub(super) fn find(&mut self, reference: &str) -> Result<Option<gix::ObjectId>, RemoteError> {
+        let all = self.references(&[reference.to_owned()])?;
+        Ok(all.iter().find(|r| full_name(r) == reference).and_then(|r| match r {
+            Ref::Direct { object, .. } | Ref::Symbolic { object, .. } | Ref::Peeled { object, .. } => Some(*object),
+            Ref::Unborn { .. } => None,
+        }))
+    }
+
     /// The true reason behind an error of the library.
     pub(super) fn reason(&self, error: &gix::Error) -> RemoteError {
         reason(&self.wire, &self.remote, error)

@@ -56,7 +56,12 @@ impl CommitTree {
 
     /// Fails when not even the first tree object can be read.
     pub(super) fn check_root(&self) -> Result<(), TreeError> {
-        read_object(&self.repository, self.root, gix::objs::Kind::Tree, MAX_TREE_BYTES).map(drop)
+        self.root_object().map(drop)
+    }
+
+    /// The first tree object as it is stored.
+    pub(super) fn root_object(&self) -> Result<Vec<u8>, TreeError> {
+        read_object(&self.repository, self.root, gix::objs::Kind::Tree, MAX_TREE_BYTES)
     }
 
     pub fn commit(&self) -> &Commit {
@@ -89,7 +94,7 @@ impl CommitTree {
 
 const MAX_TREE_BYTES: u64 = 16 << 20;
 
-fn read_object(
+pub(super) fn read_object(
     repository: &gix::Repository,
     id: ObjectId,
     kind: gix::objs::Kind,

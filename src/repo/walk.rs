@@ -178,7 +178,8 @@ impl From<TreeError> for Trouble {
     }
 }
 
-fn check_name(name: &[u8]) -> Result<String, (Code, String)> {
+/// The name as text when it is one that leads nowhere else and hides nothing.
+pub(super) fn check_name(name: &[u8]) -> Result<String, (Code, String)> {
     let Ok(text) = std::str::from_utf8(name) else {
         return Err((Code::NameNotUtf8, "the name is not UTF-8; rename it".into()));
     };

@@ -89,7 +89,7 @@ fn authorization(credentials: &Credentials) -> Result<Option<HeaderValue>, Remot
     Ok(Some(value))
 }
 
-pub(super) fn connect(remote: &Remote, wire: &Wire) -> Result<BoxedTransport, RemoteError> {
+pub(super) fn connect(remote: &Remote, version: Protocol, wire: &Wire) -> Result<BoxedTransport, RemoteError> {
     let address = remote.url().to_string();
     let local = |reason: String| RemoteError::Local { what: "starting the HTTP client".into(), reason };
     let url = gix::url::parse(address.as_str()).map_err(|e| local(chain(&e)))?;
@@ -104,7 +104,7 @@ pub(super) fn connect(remote: &Remote, wire: &Wire) -> Result<BoxedTransport, Re
         },
         base: None,
     };
-    Ok(Box::new(http::connect_http(backend, url, Protocol::V2, false)))
+    Ok(Box::new(http::connect_http(backend, url, version, false)))
 }
 
 /// What it takes to do one request after another with the same server.

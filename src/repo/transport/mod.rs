@@ -7,8 +7,8 @@ mod ssh;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gix_transport::Service;
 use gix_transport::client::blocking_io::Transport;
+use gix_transport::{Protocol, Service};
 
 use super::bounds::Bounds;
 use super::error::RemoteError;
@@ -16,6 +16,7 @@ use super::remote::Remote;
 use super::url::RemoteUrl;
 
 pub(super) use http::HttpClient;
+pub(super) use process::bare_command;
 
 /// A connection whose two ends are ours.
 pub(super) type BoxedTransport = Box<dyn Transport + Send>;
@@ -79,8 +80,16 @@ impl Wire {
 /// Opens the way to `remote` for one service.
 pub(super) fn connect(remote: &Remote, service: Service, wire: &Wire) -> Result<BoxedTransport, RemoteError> {
     match remote.url() {
-        RemoteUrl::Http { .. } => http::connect(remote, wire),
+        RemoteUrl::Http { .. } => http::connect(remote, version(service), wire),
         RemoteUrl::Ssh { user, host, port, path } => ssh::connect(remote, user, host, *port, path, service, wire),
         RemoteUrl::File(path) => process::connect_local(path, service, wire),
+    }
+}
+
+/// Pushing knows no second version of the protocol.
+fn version(service: Service) -> Protocol {
+    match service {
+        Service::UploadPack => Protocol::V2,
+        Service::ReceivePack => Protocol::V1,
     }
 }

@@ -27,7 +27,9 @@ pub(super) type Explain = Box<dyn Fn(&str) -> RemoteError + Send + Sync>;
 pub(super) fn connect_local(path: &Path, service: Service, wire: &Wire) -> Result<BoxedTransport, RemoteError> {
     let mut command = bare_command("git");
     command.arg(service.as_git_subcommand()).arg("--").arg(path);
-    command.env("GIT_PROTOCOL", "version=2");
+    if service == Service::UploadPack {
+        command.env("GIT_PROTOCOL", "version=2");
+    }
     let shown = path.display().to_string();
     let explain = move |words: &str| {
         if words.contains("not appear to be a git repository") || words.contains("No such file") {
@@ -40,7 +42,7 @@ pub(super) fn connect_local(path: &Path, service: Service, wire: &Wire) -> Resul
 }
 
 /// A command that takes nothing over from our environment but what is needed to find programs.
-pub(super) fn bare_command(program: &str) -> Command {
+pub(in crate::repo) fn bare_command(program: &str) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("LC_ALL", "C").env("GIT_CONFIG_NOSYSTEM", "1");
     for name in ["PATH", "HOME"] {

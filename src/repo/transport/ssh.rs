@@ -1,8 +1,5 @@
 //! Git over SSH: the `ssh` program with every choice spelled out, nothing taken from anybody's configuration.
 
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -10,6 +7,7 @@ use gix_transport::Service;
 
 use super::process::{bare_command, start};
 use super::{BoxedTransport, RemoteError, Wire};
+use crate::repo::child::private_folder;
 use crate::repo::credentials::Credentials;
 use crate::repo::error::clean;
 use crate::repo::remote::Remote;
@@ -32,12 +30,14 @@ pub(super) fn connect(
     if remote.access().proxy.is_some() {
         return Err(RemoteError::Unfit("a proxy is only for https addresses; remove it or use https".into()));
     }
-    let folder = private_folder(private_key.expose(), known_hosts).map_err(|error| RemoteError::Local {
-        what: "writing the SSH key to a temporary file".into(),
-        reason: error.to_string(),
-    })?;
+    let folder = private_folder(&[("identity", private_key.expose()), ("known_hosts", known_hosts.as_str())])?;
     let seconds = wire.bounds.left().as_secs().clamp(1, 30);
-    let mut command = ssh_command(folder.path(), user, host, port, seconds);
+    let mut command = ssh_command(folder.path(), port, seconds);
+    if service == Service::UploadPack {
+        command.args(["-o", "SetEnv=GIT_PROTOCOL=version=2"]);
+    }
+    command.arg("-l").arg(user);
+    command.arg("--").arg(host.trim_matches(['[', ']']));
     command.arg(format!("{} '{path}'", service.as_str()));
     let host = remote.host();
     let url = remote.url().to_string();
@@ -45,7 +45,7 @@ pub(super) fn connect(
     Ok(Box::new(start(command, Box::new(explain), Some(folder), wire)?))
 }
 
-fn ssh_command(folder: &Path, user: &str, host: &str, port: Option<u16>, connect_seconds: u64) -> Command {
+fn ssh_command(folder: &Path, port: Option<u16>, connect_seconds: u64) -> Command {
     let mut command = bare_command("ssh");
     command.args(["-F", "none", "-T", "-a", "-x"]);
     let file = |name: &str| folder.join(name).display().to_string();
@@ -66,7 +66,6 @@ fn ssh_command(folder: &Path, user: &str, host: &str, port: Option<u16>, connect
         format!("ConnectTimeout={connect_seconds}"),
         "ServerAliveInterval=10".to_owned(),
         "ServerAliveCountMax=3".to_owned(),
-        "SetEnv=GIT_PROTOCOL=version=2".to_owned(),
     ] {
         command.arg("-o").arg(option);
     }
@@ -74,23 +73,7 @@ fn ssh_command(folder: &Path, user: &str, host: &str, port: Option<u16>, connect
     if let Some(port) = port {
         command.arg("-p").arg(port.to_string());
     }
-    command.arg("-l").arg(user);
-    command.arg("--").arg(host.trim_matches(['[', ']']));
     command
-}
-
-/// A folder only we may read, with the key and the known hosts; it goes away with the connection.
-fn private_folder(key: &str, known_hosts: &str) -> std::io::Result<tempfile::TempDir> {
-    let folder =
-        tempfile::Builder::new().prefix("midship-ssh-").permissions(fs::Permissions::from_mode(0o700)).tempdir()?;
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.path().join("identity"))?;
-    // OpenSSH refuses keys with Windows line ends or without the last one
-    let key = zeroize::Zeroizing::new(key.replace("\r\n", "\n"));
-    file.write_all(key.trim_end().as_bytes())?;
-    file.write_all(b"\n")?;
-    fs::write(folder.path().join("known_hosts"), format!("{}\n", known_hosts.trim_end()))?;
-    Ok(folder)
 }
 
 fn explain(words: &str, host: &str, url: &str) -> RemoteError {
@@ -125,7 +108,7 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_from_the_users_configuration() {
-        let command = ssh_command(Path::new("/keys"), "git", "[::1]", Some(2222), 10);
+        let command = ssh_command(Path::new("/keys"), Some(2222), 10);
         let line: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
         let line = line.join(" ");
         for part in [
@@ -134,23 +117,12 @@ mod tests {
             "-o UserKnownHostsFile=/keys/known_hosts",
             "-o IdentitiesOnly=yes",
             "-o BatchMode=yes",
-            "-i /keys/identity -p 2222 -l git -- ::1",
+            "-i /keys/identity -p 2222",
         ] {
             assert!(line.contains(part), "{part} is not in {line}");
         }
         let names: Vec<_> = command.get_envs().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
         assert!(!names.iter().any(|name| name == "SSH_AUTH_SOCK"), "{names:?}");
-    }
-
-    #[test]
-    fn the_key_file_is_private_whole_and_gone_afterwards() {
-        let folder = private_folder("line\r\nend", "host key").expect("written");
-        let path = folder.path().join("identity");
-        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(folder.path()).expect("there").permissions().mode() & 0o777, 0o700);
-        assert_eq!(fs::read_to_string(&path).expect("text"), "line\nend\n");
-        drop(folder);
-        assert!(!path.exists());
     }
 
     #[test]

@@ -1,0 +1,178 @@
+//! The audit branch: one reference, one writer, commits appended in order, each record exactly once.
+
+use gix::ObjectId;
+
+use super::bounds::Bounds;
+use super::cache::{Cache, CacheError};
+use super::commit::Commit;
+use super::draft::{Draft, DraftError, Workbench};
+use super::error::RemoteError;
+use super::push::{PushOutcome, push};
+use super::remote::Remote;
+use super::sign::Signer;
+use super::tree::TreeError;
+
+/// Names the record of a commit, so that one that was pushed is never pushed again.
+pub const RECORD_TRAILER: &str = "Midship-Record";
+/// How often a lost race is retried from the new tip.
+const ATTEMPTS: usize = 3;
+
+/// One thing to be remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Unique, and the same when the record is appended again after a crash.
+    pub id: String,
+    pub draft: Draft,
+}
+
+/// How appending ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// All records are on the branch: the commits made now, and its tip.
+    Pushed {
+        commits: Vec<(String, ObjectId)>,
+        tip: Option<ObjectId>,
+    },
+    /// Somebody else keeps moving the branch.
+    LostRace {
+        now: Option<ObjectId>,
+    },
+    Refused {
+        reason: String,
+    },
+    Unreachable(RemoteError),
+}
+
+/// Why appending could not even be tried.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    #[error(transparent)]
+    Draft(#[from] DraftError),
+    #[error(transparent)]
+    Cache(CacheError),
+}
+
+/// A reference that records are appended to.
+#[derive(Debug)]
+pub struct AuditLog {
+    remote: Remote,
+    cache: Cache,
+    reference: String,
+}
+
+impl AuditLog {
+    /// `branch` like `midship/audit/production`; `cache` is for this branch alone.
+    pub fn new(remote: Remote, cache: Cache, branch: &str) -> Self {
+        Self { remote, cache, reference: format!("refs/heads/{branch}") }
+    }
+
+    pub fn reference(&self) -> &str {
+        &self.reference
+    }
+
+    /// The last commit of the branch, asked from the server.
+    pub fn tip(&self, bounds: &Bounds) -> Result<Option<Commit>, CacheError> {
+        let mut session = self.remote.open(bounds)?;
+        let found = session.find(&self.reference)?;
+        let Some(id) = found else { return Ok(None) };
+        self.cache.fetch(session, id)?;
+        self.cache.read(&self.remote, id, bounds, |tree| Ok(Some(tree.commit().clone()))).map(|(commit, _)| commit)
+    }
+
+    /// Appends records in order, one commit each, with one push. Records that are on the branch already,
+    /// from a push whose end nobody saw, are left out. The branch is made when it is not there.
+    pub fn append(&self, records: &[Record], signer: Option<&Signer>, bounds: &Bounds) -> Result<Appended, AuditError> {
+        // what we pushed last is most likely still the tip; if not, the push itself tells
+        let mut base = self.cache.tip_commit();
+        let mut lost = None;
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 || base.is_none() {
+                base = match self.tip(bounds) {
+                    Ok(tip) => tip,
+                    Err(CacheError::Remote(error)) => return Ok(refused_or_unreachable(error)),
+                    Err(error) => return Err(AuditError::Cache(error)),
+                };
+            }
+            match self.append_to(base.as_ref(), records, signer, bounds) {
+                Ok(Appended::LostRace { now }) => lost = now,
+                Err(AuditError::Draft(DraftError::Tree(TreeError::Damaged(_)))) if attempt + 1 < ATTEMPTS => {
+                    let _ = self.cache.remove();
+                }
+                other => return other,
+            }
+        }
+        Ok(Appended::LostRace { now: lost })
+    }
+
+    fn append_to(
+        &self,
+        base: Option<&Commit>,
+        records: &[Record],
+        signer: Option<&Signer>,
+        bounds: &Bounds,
+    ) -> Result<Appended, AuditError> {
+        let written = base.and_then(|tip| tip.trailer(RECORD_TRAILER));
+        let done = written.and_then(|id| records.iter().position(|r| r.id == id)).map_or(0, |at| at + 1);
+        let old = base.map(|tip| tip.id);
+        if done == records.len() {
+            return Ok(Appended::Pushed { commits: Vec::new(), tip: old });
+        }
+        if old.is_none() {
+            self.cache.lay_out(bounds).map_err(AuditError::Cache)?;
+        }
+        let bench = Workbench::new(&self.cache).map_err(DraftError::from)?;
+        let mut tip = old;
+        let mut commits = Vec::new();
+        for record in &records[done..] {
+            let mut draft = record.draft.clone();
+            draft.trailers.push((RECORD_TRAILER.to_owned(), record.id.clone()));
+            let id = bench.commit(tip, &draft, signer, bounds)?;
+            commits.push((record.id.clone(), id));
+            tip = Some(id);
+        }
+        let Some(new) = tip else { return Ok(Appended::Pushed { commits, tip }) };
+        let objects = bench.into_objects();
+        Ok(match push(&self.remote, &self.reference, old, new, &objects, bounds) {
+            PushOutcome::Pushed => {
+                // the next commit builds upon this one; without it, it is fetched
+                if self.cache.store(&objects, new, bounds).is_err() {
+                    let _ = self.cache.remove();
+                }
+                Appended::Pushed { commits, tip }
+            }
+            PushOutcome::LostRace { now } => Appended::LostRace { now },
+            PushOutcome::Refused { reason } => Appended::Refused { reason },
+            PushOutcome::Unreachable(error) => Appended::Unreachable(error),
+        })
+    }
+}
+
+fn refused_or_unreachable(error: RemoteError) -> Appended {
+    match error {
+        RemoteError::Forbidden { .. }
+        | RemoteError::CredentialsMissing { .. }
+        | RemoteError::CredentialsRefused { .. }
+        | RemoteError::NotFound { .. } => Appended::Refused { reason: error.to_string() },
+        error => Appended::Unreachable(error),
+    }
+}
+
+/// Puts one commit onto a new branch, for a pull request. The branch must not be there yet, unless it
+/// already has exactly this commit.
+pub fn propose(
+    remote: &Remote,
+    cache: &Cache,
+    base: ObjectId,
+    branch: &str,
+    draft: &Draft,
+    signer: Option<&Signer>,
+    bounds: &Bounds,
+) -> Result<(ObjectId, PushOutcome), DraftError> {
+    let bench = Workbench::new(cache)?;
+    let new = bench.commit(Some(base), draft, signer, bounds)?;
+    let outcome = push(remote, &format!("refs/heads/{branch}"), None, new, &bench.into_objects(), bounds);
+    Ok(match outcome {
+        PushOutcome::LostRace { now } if now == Some(new) => (new, PushOutcome::Pushed),
+        outcome => (new, outcome),
+    })
+}

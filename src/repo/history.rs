@@ -1,0 +1,151 @@
+//! Reading history: commit by commit, what each changed, and which of them touched one path.
+
+use std::path::Path;
+
+use gix::ObjectId;
+use gix::revision::walk::Sorting;
+use gix::traverse::commit::simple::CommitTimeOrder;
+
+use super::commit::Commit;
+use super::error::{chain, clean};
+use super::tree::{CommitTree, TreeError};
+
+/// The commits of a local clone or of a cache that was fetched with its history.
+pub struct History {
+    repository: gix::Repository,
+}
+
+/// Why history could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HistoryError {
+    #[error("{path} is not inside a Git repository: {reason}")]
+    NoRepository { path: String, reason: String },
+    #[error("`{0}` names no commit of this repository")]
+    NoSuchRevision(String),
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// What one commit did to one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touched {
+    pub path: String,
+    /// The content before; none for a new file.
+    pub old: Option<ObjectId>,
+    /// The content after; none for a removed file.
+    pub new: Option<ObjectId>,
+}
+
+impl History {
+    /// The repository that `path` is in, as `git` would find it. Nobody's configuration is used.
+    pub fn open(path: &Path) -> Result<Self, HistoryError> {
+        let isolated = gix::open::Options::isolated;
+        let trust = gix::sec::trust::Mapping { full: isolated(), reduced: isolated() };
+        let found = gix::ThreadSafeRepository::discover_opts(path, gix::discover::upwards::Options::default(), trust);
+        let repository = found
+            .map_err(|error| HistoryError::NoRepository { path: path.display().to_string(), reason: chain(&error) })?;
+        Ok(Self::of(repository.to_thread_local()))
+    }
+
+    pub(super) fn of(mut repository: gix::Repository) -> Self {
+        repository.object_cache_size_if_unset(4 << 20);
+        Self { repository }
+    }
+
+    /// The commit a revision like `HEAD~3`, `main`, `v1.2` or a commit id names.
+    pub fn resolve(&self, revision: &str) -> Result<ObjectId, HistoryError> {
+        let missing = || HistoryError::NoSuchRevision(clean(revision, 100));
+        let id = self.repository.rev_parse_single(revision).map_err(|_| missing())?;
+        let commit = id.object().map_err(|_| missing())?.peel_to_kind(gix::object::Kind::Commit);
+        commit.map(|commit| commit.id).map_err(|_| missing())
+    }
+
+    /// The tree of a commit.
+    pub fn tree(&self, commit: ObjectId) -> Result<CommitTree, TreeError> {
+        CommitTree::open(self.repository.clone(), commit)
+    }
+
+    /// `tip` and its ancestors, newest first; past a shallow boundary there is nothing more.
+    pub fn commits(
+        &self,
+        tip: ObjectId,
+    ) -> Result<impl Iterator<Item = Result<Commit, TreeError>> + use<'_>, TreeError> {
+        let damaged = |e: &gix::Error| TreeError::Damaged(chain(e));
+        let walk = self.repository.rev_walk([tip]).sorting(Sorting::ByCommitTime(CommitTimeOrder::NewestFirst));
+        let walk = walk.all().map_err(|e| damaged(&e))?;
+        Ok(walk.map(move |step| {
+            let id = step.map_err(|e| damaged(&e))?.id;
+            Ok(self.tree(id)?.commit().clone())
+        }))
+    }
+
+    /// What a commit changed since its first parent, sorted by path. Folders that did not change are
+    /// not entered.
+    pub fn changes(&self, commit: &Commit) -> Result<Vec<Touched>, TreeError> {
+        let parent = match commit.parents.first() {
+            // the parent of a shallow commit is not here: all of it counts as new
+            Some(parent) if self.repository.has_object(parent) => Some(self.tree(*parent)?.root()),
+            _ => None,
+        };
+        self.between(parent, commit.tree)
+    }
+
+    /// What is different between two trees.
+    pub fn between(&self, old: Option<ObjectId>, new: ObjectId) -> Result<Vec<Touched>, TreeError> {
+        use gix::object::tree::diff::ChangeDetached as Change;
+        let damaged = |e: gix::Error| TreeError::Damaged(chain(&e));
+        let tree = |id: ObjectId| self.repository.find_tree(id).map_err(damaged);
+        let (old, new) = (old.map(tree).transpose()?, tree(new)?);
+        let options = gix::diff::Options::default();
+        let changes = self.repository.diff_tree_to_tree(old.as_ref(), Some(&new), options).map_err(damaged)?;
+        let mut touched = Vec::new();
+        for change in changes {
+            let (location, mode, old, new) = match change {
+                Change::Addition { location, entry_mode, id, .. } => (location, entry_mode, None, Some(id)),
+                Change::Deletion { location, entry_mode, id, .. } => (location, entry_mode, Some(id), None),
+                Change::Modification { location, entry_mode, previous_id, id, .. } => {
+                    (location, entry_mode, Some(previous_id), Some(id))
+                }
+                Change::Rewrite { location, entry_mode, source_id, id, .. } => {
+                    (location, entry_mode, Some(source_id), Some(id))
+                }
+            };
+            if !mode.is_tree() {
+                touched.push(Touched { path: clean(&location.to_string(), 400), old, new });
+            }
+        }
+        touched.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(touched)
+    }
+
+    /// The commits that changed the file at `path`, newest first, each with its content afterwards.
+    pub fn of_path(&self, tip: ObjectId, path: &str) -> Result<Vec<(Commit, Option<ObjectId>)>, TreeError> {
+        let mut found = Vec::new();
+        for commit in self.commits(tip)? {
+            let commit = commit?;
+            let now = self.blob_at(commit.tree, path)?;
+            let mut before = Vec::new();
+            for parent in commit.parents.iter().filter(|parent| self.repository.has_object(*parent)) {
+                before.push(self.blob_at(self.tree(*parent)?.root(), path)?);
+            }
+            // a merge that took one side over changed nothing itself
+            let changed = if before.is_empty() { now.is_some() } else { before.iter().all(|id| *id != now) };
+            if changed {
+                found.push((commit, now));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The content of a file, by its id.
+    pub fn blob(&self, id: ObjectId, limit: u64) -> Result<Vec<u8>, TreeError> {
+        super::tree::read_object(&self.repository, id, gix::objs::Kind::Blob, limit)
+    }
+
+    fn blob_at(&self, tree: ObjectId, path: &str) -> Result<Option<ObjectId>, TreeError> {
+        let damaged = |e: gix::Error| TreeError::Damaged(chain(&e));
+        let tree = self.repository.find_tree(tree).map_err(damaged)?;
+        let entry = tree.lookup_entry(path.split('/')).map_err(damaged)?;
+        Ok(entry.filter(|entry| entry.mode().is_blob()).map(|entry| entry.object_id()))
+    }
+}
