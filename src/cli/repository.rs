@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::error::CommandError;
 use crate::plan::source::Placement;
-use crate::repo::{FolderTree, Limits, LocalError, LocalRepository, TreeError};
+use crate::repo::{FolderTree, History, HistoryError, Limits, TreeError};
 use crate::source::{self, Defined};
 
 #[derive(Args, Clone, Debug)]
@@ -39,18 +39,21 @@ impl Files {
 
     /// What they defined in a commit.
     pub fn at(&self, revision: &str) -> Result<Defined, CommandError> {
-        let explain = |error: LocalError| {
+        let explain = |error: HistoryError| {
             let remedy = match &error {
-                LocalError::NoRepository(_) => "run this inside a clone, or compare with the cluster: --live",
-                LocalError::NoCommit(_) => "check the name; `git branch -a` and `git log` show what there is; a shallow clone may have to be deepened: git fetch --unshallow",
-                LocalError::Tree(_) => "repair the clone: git fsck",
+                HistoryError::NoRepository { .. } => "run this inside a clone",
+                HistoryError::NoSuchRevision(_) => {
+                    "check the name with `git log --all`; a shallow clone may have to be deepened: git fetch --unshallow"
+                }
+                HistoryError::Tree(_) => "repair the clone: git fsck",
             };
             CommandError::new(error.to_string()).at(self.path.display().to_string()).remedy(remedy)
         };
-        let repository = LocalRepository::discover(&self.path).map_err(explain)?;
-        let commit = repository.commit(revision).map_err(explain)?;
+        let repository = History::open(&self.path).map_err(explain)?;
+        let commit = repository.resolve(revision).map_err(explain)?;
         let folder = self.folder_in(&repository)?;
-        let tree = match repository.tree(commit).map_err(explain)?.at(&folder) {
+        let tree = repository.tree(commit).and_then(|tree| tree.at(&folder));
+        let tree = match tree {
             Ok(tree) => tree,
             // the folder is new
             Err(TreeError::NoFolder(_)) => return Ok(Defined::default()),
@@ -63,13 +66,13 @@ impl Files {
     }
 
     /// Where in the repository the folder is.
-    fn folder_in(&self, repository: &LocalRepository) -> Result<String, CommandError> {
+    fn folder_in(&self, repository: &History) -> Result<String, CommandError> {
         let full = |path: &Path| {
             path.canonicalize().map_err(|error| CommandError::new(error.to_string()).at(path.display().to_string()))
         };
         let Some(top) = repository.work_tree() else { return Ok(String::new()) };
         let inside = full(&self.path)?;
-        Ok(inside.strip_prefix(full(&top)?).map(|path| path.display().to_string()).unwrap_or_default())
+        Ok(inside.strip_prefix(full(top)?).map(|path| path.display().to_string()).unwrap_or_default())
     }
 }
 

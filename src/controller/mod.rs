@@ -178,12 +178,10 @@ impl Context {
             return;
         }
         tracing::info!(objects = caches.len(), "all objects are known");
-        let Options { cache_dir, allow_insecure_git, identity, workers, .. } = &self.options;
-        let events = Events::new(client.clone(), identity);
-        let git_sources =
-            Arc::new(GitSources::new(client, config, caches, events, cache_dir.clone(), *allow_insecure_git));
+        let events = Events::new(client.clone(), &self.options.identity);
+        let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
         let _ = sources.set(git_sources.clone());
-        let bounds = Bounds { workers: *workers, deadline: RECONCILE_DEADLINE };
+        let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE };
         frame::run(git_sources, queue, bounds, self.metrics.clone(), self.stop.clone()).await;
         self.metrics.set_leading(false);
     }

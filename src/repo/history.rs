@@ -52,6 +52,11 @@ impl History {
         Self { repository }
     }
 
+    /// The top of the work tree, where there is one.
+    pub fn work_tree(&self) -> Option<&Path> {
+        self.repository.workdir()
+    }
+
     /// The commit a revision like `HEAD~3`, `main`, `v1.2` or a commit id names.
     pub fn resolve(&self, revision: &str) -> Result<ObjectId, HistoryError> {
         let missing = || HistoryError::NoSuchRevision(clean(revision, 100));

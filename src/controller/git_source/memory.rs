@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
+use super::audit::Ledger;
 use super::look::Seen;
 use crate::api::GitSourceStatus;
 use crate::cluster::Key;
@@ -31,6 +32,8 @@ pub struct Remembered {
     pub unsettled: bool,
     /// The status that was last published.
     pub said: Option<GitSourceStatus>,
+    /// The record of what was done.
+    pub ledger: Ledger,
     /// Objects that changed since the last plan.
     touched: Arc<Mutex<BTreeSet<ObjectId>>>,
 }

@@ -1,6 +1,7 @@
 //! GitSource: fetch, read, plan, apply, record, say so.
 
 mod apply;
+mod audit;
 mod live;
 mod look;
 mod memory;
@@ -15,12 +16,14 @@ use std::time::Duration;
 use kube::Client;
 use tokio::time::Instant;
 
+use super::Options;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
 use crate::api::GitSource;
 use crate::cluster::Key;
 use crate::cluster::events::Events;
 use crate::plan::source::{Desired, ObjectId, Plan, Situation, plan};
+use audit::Sync;
 use live::{Observed, Part};
 use look::{Look, Seen};
 use memory::{Memory, Remembered};
@@ -34,20 +37,25 @@ pub struct GitSources {
     caches: Arc<Caches>,
     events: Events,
     cache_dir: PathBuf,
+    cluster_name: String,
     allow_insecure: bool,
     memory: Memory,
 }
 
 impl GitSources {
-    pub fn new(
-        client: Client,
-        config: kube::Config,
-        caches: Arc<Caches>,
-        events: Events,
-        cache_dir: PathBuf,
-        allow_insecure: bool,
-    ) -> Self {
-        Self { client, config, caches, events, cache_dir, allow_insecure, memory: Memory::default() }
+    pub fn new(connection: (Client, kube::Config), caches: Arc<Caches>, events: Events, options: &Options) -> Self {
+        let (client, config) = connection;
+        let Options { cache_dir, cluster_name, allow_insecure_git, .. } = options;
+        Self {
+            client,
+            config,
+            caches,
+            events,
+            cache_dir: cache_dir.clone(),
+            cluster_name: cluster_name.clone(),
+            allow_insecure: *allow_insecure_git,
+            memory: Memory::default(),
+        }
     }
 
     /// The source that has to look again because this object changed, where one wants the object.
@@ -77,7 +85,7 @@ impl Reconciler for GitSources {
             self.say(&source, &mut remembered, Report::Suspended).await?;
             return Ok(Next::WhenChanged);
         }
-        let settings = match Settings::read(&source, &self.client, self.allow_insecure).await {
+        let settings = match Settings::read(&source, &self.client, self.allow_insecure, &self.cluster_name).await {
             Ok(settings) => settings,
             Err(problem) => {
                 let retry = problem.retry_in();
@@ -101,9 +109,15 @@ impl Reconciler for GitSources {
                 }
             }
         }
-        self.sync(&source, &settings, &mut remembered).await?;
+        let synced = self.sync(&source, &settings, &mut remembered).await;
+        remembered.ledger.push(&settings, &self.cache_dir).await;
+        let recorded = Report::Recorded(remembered.ledger.status.clone());
+        self.say(&source, &mut remembered, recorded).await?;
+        synced?;
         let until_poll = remembered.poll_at.map_or(settings.interval, |at| at.saturating_duration_since(Instant::now()));
-        Ok(Next::After(until_poll.max(Duration::from_millis(100))))
+        let until_retry = remembered.ledger.retry_at().map(|at| at.saturating_duration_since(Instant::now()));
+        let wait = until_retry.map_or(until_poll, |retry| retry.min(until_poll));
+        Ok(Next::After(wait.max(Duration::from_millis(100))))
     }
 }
 
@@ -148,6 +162,13 @@ impl GitSources {
         remembered.planned = Some(seen.commit.id);
         remembered.asked_at_plan.clone_from(&remembered.asked);
         self.say(source, remembered, Report::Synced { seen: &seen, plan: &plan, results: &results, settings }).await?;
+        let done = Sync { seen: &seen, plan: &plan, live: &live, results: &results };
+        let noted = remembered.ledger.note(source, settings, &self.client, &self.cache_dir, done).await;
+        if let Err(problem) = noted {
+            tracing::warn!(problem, "what was done could not be recorded yet");
+            remembered.ledger.status.message = Some(problem);
+            remembered.unsettled = true;
+        }
         if failed {
             return Err(Failure::new("NotAllApplied", "some objects could not be applied; the status of the source names them"));
         }

@@ -1,19 +1,21 @@
 //! A GitSource's spec in the terms of the rooms that work with it, every default decided.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
 
+use super::audit::Destination;
 use crate::api::GitSource;
 use crate::api::git_source::{Conflicts, Drift, GitRef, Limits as SpecLimits};
 use crate::cluster::client::connect;
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
 use crate::plan::source::{Placement, Prune};
-use crate::repo::{Access, Commit, Follow, Limits, ObjectId, Proxy, Remote, RemoteUrl};
+use crate::repo::{Access, Commit, Follow, Limits, ObjectId, Proxy, Remote, RemoteUrl, Signer};
 
 /// The trailer with which a commit agrees to deletions.
 const AGREEMENT: &str = "Midship-Allow-Deletions";
@@ -21,6 +23,7 @@ const AGREEMENT: &str = "Midship-Allow-Deletions";
 /// Everything that a sync needs to know.
 pub struct Settings {
     pub namespace: String,
+    pub name: String,
     /// The source's name as it stands in the label of what it applied.
     pub label: String,
     pub url: RemoteUrl,
@@ -39,6 +42,8 @@ pub struct Settings {
     max_count: usize,
     max_percent: usize,
     service_account: Option<String>,
+    /// Where the record goes; none where none is wanted.
+    pub audit: Option<Destination>,
 }
 
 /// Why a source cannot be worked with as it is.
@@ -65,7 +70,7 @@ impl Problem {
 }
 
 impl Settings {
-    pub async fn read(source: &GitSource, client: &Client, allow_insecure: bool) -> Result<Self, Problem> {
+    pub async fn read(source: &GitSource, client: &Client, allow_insecure: bool, cluster: &str) -> Result<Self, Problem> {
         let spec = &source.spec;
         let namespace = source.namespace().unwrap_or_default();
         let url = RemoteUrl::parse(&spec.url, allow_insecure).map_err(Problem::of_spec)?;
@@ -88,6 +93,8 @@ impl Settings {
                 Some(Proxy { url: proxy.url.clone(), login })
             }
         };
+        let remote = Remote::new(url.clone(), access);
+        let audit = audit(source, client, &remote, allow_insecure, cluster).await?;
         let seconds = |duration: Option<crate::api::values::Duration>, least: u64, otherwise: u64| {
             duration.map_or(Duration::from_secs(otherwise), |given| given.0.max(Duration::from_secs(least)))
         };
@@ -103,7 +110,9 @@ impl Settings {
         let (limits, fetch_bytes) = limits(spec.limits.as_ref());
         Ok(Self {
             label: label(&namespace, &source.name_any()),
-            remote: Remote::new(url.clone(), access),
+            name: source.name_any(),
+            remote,
+            audit,
             namespace,
             url,
             follow,
@@ -162,6 +171,54 @@ fn follow(given: Option<&GitRef>) -> Result<Follow, Problem> {
         _ => return Ok(Follow::Head),
     };
     follow.map_err(Problem::of_spec)
+}
+
+/// Where the record goes.
+async fn audit(
+    source: &GitSource,
+    client: &Client,
+    remote: &Remote,
+    allow_insecure: bool,
+    cluster: &str,
+) -> Result<Option<Destination>, Problem> {
+    let spec = source.spec.audit.clone().unwrap_or_default();
+    if spec.enabled == Some(false) {
+        return Ok(None);
+    }
+    let namespace = source.namespace().unwrap_or_default();
+    let url = match &spec.url {
+        Some(url) => RemoteUrl::parse(url, allow_insecure).map_err(Problem::of_spec)?,
+        None => remote.url().clone(),
+    };
+    let remote = match (&spec.credentials, &spec.url) {
+        (None, None) => remote.clone(),
+        (None, Some(_)) => Remote::new(url, Access::default()),
+        (Some(secret), _) => {
+            let keys = secret_keys(client, &namespace, secret.name.as_str()).await?;
+            let access =
+                Access::from_keys(&keys).map_err(|error| Problem::of_secret(format!("Secret {}: {error}", secret.name)))?;
+            Remote::new(url, access)
+        }
+    };
+    let signer = match &spec.signing_key {
+        None => None,
+        Some(secret) => {
+            let keys = secret_keys(client, &namespace, secret.name.as_str()).await?;
+            let key = keys.get("identity").and_then(|bytes| String::from_utf8(bytes.clone()).ok());
+            let key = key.ok_or_else(|| Problem::of_secret(format!("Secret {} has no text under the key identity", secret.name)))?;
+            Some(Arc::new(Signer::ssh(crate::repo::Secret::new(key))))
+        }
+    };
+    Ok(Some(Destination {
+        remote,
+        branch: spec.branch.unwrap_or_else(|| format!("midship/audit/{cluster}")),
+        cluster: cluster.to_owned(),
+        committer: (
+            spec.author_name.unwrap_or_else(|| "Midship".to_owned()),
+            spec.author_email.unwrap_or_else(|| "midship@localhost".to_owned()),
+        ),
+        signer,
+    }))
 }
 
 /// The namespaces that may be written to; none means all.

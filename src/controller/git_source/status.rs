@@ -10,7 +10,7 @@ use super::apply::Outcome;
 use super::look::{self, Seen};
 use super::settings::{self, Settings, short};
 use crate::api::conditions::{self, ConditionStatus, Finding, READY, RECONCILING, STALLED};
-use crate::api::git_source::{DriftedObject, FileError, SyncCounts};
+use crate::api::git_source::{AuditStatus, DriftedObject, FileError, SyncCounts};
 use crate::api::{GitSource, GitSourceStatus};
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
@@ -24,6 +24,8 @@ pub enum Report<'a> {
     Suspended,
     Unusable(settings::Problem),
     NotFetched(look::Problem),
+    /// How the record stands.
+    Recorded(AuditStatus),
     Synced { seen: &'a Seen, plan: &'a Plan, results: &'a [Outcome], settings: &'a Settings },
 }
 
@@ -70,6 +72,10 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
     let mut status = before.clone();
     status.observed_generation = generation;
     let findings = match report {
+        Report::Recorded(audit) => {
+            status.audit = (*audit != AuditStatus::default()).then(|| audit.clone());
+            return status;
+        }
         Report::Suspended => vec![Finding::new(READY, ConditionStatus::False, "Suspended", "suspended: nothing is fetched or applied; set spec.suspend to false to go on")],
         Report::Unusable(problem) => not_ready(problem.reason, &problem.message, problem.passing),
         Report::NotFetched(problem) => {

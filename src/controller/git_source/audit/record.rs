@@ -1,0 +1,157 @@
+//! What one audit commit says: the files that hold what is applied, a message for people, a record for programs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::super::apply::summary;
+use super::super::settings::{Settings, short};
+use super::{Destination, Sync, verb};
+use crate::diff::Redaction;
+use crate::plan::source::{ObjectId, ObjectKind, What};
+use crate::repo::{Draft, Edit, ObjectId as GitId, Person, Record, blob_id};
+
+/// How many objects a message names.
+const NAMED: usize = 100;
+
+/// Where a source's files are on the branch.
+pub fn folder(settings: &Settings) -> String {
+    format!("{}/{}", settings.namespace, settings.name)
+}
+
+/// Where the applied state of an object is on the branch.
+fn file_of(settings: &Settings, id: &ObjectId) -> String {
+    let namespace = id.namespace.as_deref().unwrap_or("_cluster");
+    format!("{}/objects/{namespace}/{}/{}.yaml", folder(settings), id.kind.as_str().to_lowercase(), id.name)
+}
+
+/// The files that are to change: new content, or none for a file that goes.
+pub fn files(
+    settings: &Settings,
+    sync: &Sync<'_>,
+    before: &BTreeMap<String, GitId>,
+    redaction: &Redaction,
+) -> BTreeMap<String, Option<Vec<u8>>> {
+    let unsettled: BTreeSet<&ObjectId> = sync
+        .results
+        .iter()
+        .filter(|result| result.failure.is_some())
+        .map(|result| &result.id)
+        .chain(sync.plan.foreign.keys())
+        .chain(&sync.plan.leaving)
+        .collect();
+    let mut files = BTreeMap::new();
+    let mut kept: BTreeSet<String> = unsettled.iter().map(|id| file_of(settings, id)).collect();
+    for desired in sync.seen.desired.iter().filter(|desired| !unsettled.contains(&desired.id)) {
+        let Some(body) = sync.seen.bodies.get(&desired.id) else { continue };
+        let body = if desired.id.kind == ObjectKind::Secret { &redaction.of_secret(body) } else { body.as_ref() };
+        let yaml = serde_saphyr::to_string(body).unwrap_or_default();
+        let path = file_of(settings, &desired.id);
+        files.insert(path.clone(), Some(format!("# from {}\n{yaml}", desired.path).into_bytes()));
+        kept.insert(path);
+    }
+    // what is still there although no file defines it: held back, or from a file that cannot be read
+    let deleted = |id: &ObjectId| {
+        sync.results.iter().any(|result| result.id == *id && result.what == What::Delete && result.failure.is_none())
+    };
+    let ours = sync.live.objects.iter().filter(|(_, live)| live.source.as_deref() == Some(&settings.label));
+    kept.extend(ours.filter(|(id, _)| !deleted(id)).map(|(id, _)| file_of(settings, id)));
+    let prefix = format!("{}/objects/", folder(settings));
+    for path in before.keys().filter(|path| path.starts_with(&prefix) && !kept.contains(*path)) {
+        files.insert(path.clone(), None);
+    }
+    files
+}
+
+/// Only what differs from what is there.
+pub fn edits(before: &BTreeMap<String, GitId>, after: &BTreeMap<String, Option<Vec<u8>>>) -> Vec<Edit> {
+    let differs = |path: &String, content: &Option<Vec<u8>>| match content {
+        Some(content) => before.get(path) != Some(&blob_id(content)),
+        None => before.contains_key(path),
+    };
+    after
+        .iter()
+        .filter(|(path, content)| differs(path, content))
+        .map(|(path, content)| Edit { path: path.clone(), content: content.clone() })
+        .collect()
+}
+
+/// The commit.
+pub fn record(settings: &Settings, destination: &Destination, sync: &Sync<'_>, mut edits: Vec<Edit>) -> Record {
+    let now = Timestamp::now();
+    let commit = &sync.seen.commit;
+    let failed: Vec<_> = sync.results.iter().filter(|result| result.failure.is_some()).collect();
+    let outcome = if failed.is_empty() && sync.seen.errors.is_empty() { "applied" } else { "partly applied" };
+    let actions: Vec<_> = sync
+        .results
+        .iter()
+        .map(|result| {
+            json!({ "object": result.id.to_string(), "action": verb(result.what),
+                    "result": if result.failure.is_some() { "failed" } else { "done" }, "reason": result.failure })
+        })
+        .collect();
+    let machine = json!({
+        "cluster": destination.cluster, "source": folder(settings), "url": settings.url.to_string(),
+        "commit": commit.id.to_string(), "branch": sync.seen.branch,
+        "author": commit.author.to_string(), "committer": commit.committer.to_string(),
+        "at": now.to_string(), "result": outcome, "actions": actions,
+        "fileErrors": *sync.seen.errors,
+        "held": sync.plan.held.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "drifted": sync.plan.drifted.keys().map(ToString::to_string).collect::<Vec<_>>(),
+    });
+    let text = serde_json::to_vec_pretty(&machine).unwrap_or_default();
+    let mut digest = Sha256::new();
+    digest.update(&text);
+    let id = hex::encode(&digest.finalize()[..16]);
+    edits.push(Edit { path: format!("{}/record.json", folder(settings)), content: Some(text) });
+    let (name, email) = destination.committer.clone();
+    Record {
+        id,
+        draft: Draft {
+            author: commit.author.clone(),
+            committer: Person { name, email, seconds: now.as_second(), offset_minutes: 0 },
+            message: message(sync),
+            trailers: vec![
+                ("Midship-Cluster".into(), destination.cluster.clone()),
+                ("Midship-Source".into(), folder(settings)),
+                ("Midship-Commit".into(), commit.id.to_string()),
+                ("Midship-Result".into(), outcome.into()),
+            ],
+            edits,
+        },
+    }
+}
+
+/// What a person reads in `git log`.
+fn message(sync: &Sync<'_>) -> String {
+    let commit = &sync.seen.commit;
+    let done = if sync.results.is_empty() { "record what is applied".to_owned() } else { summary(sync.results) };
+    let mut text = format!("{}@{}: {done}\n", sync.seen.branch, short(&commit.id));
+    if !commit.summary().is_empty() {
+        text.push_str(&format!("\n{} ({})\n", commit.summary(), commit.author.name));
+    }
+    let mut lines: Vec<String> = sync
+        .results
+        .iter()
+        .map(|result| match &result.failure {
+            None => format!("- {} {}", verb(result.what), result.id),
+            Some(reason) => format!("- FAILED to {} {}: {reason}", verb(result.what).to_lowercase(), result.id),
+        })
+        .collect();
+    lines.extend(sync.seen.errors.iter().map(|error| {
+        let line = error.line.map(|line| format!(":{line}")).unwrap_or_default();
+        format!("- NOT APPLIED {}{line}: {}", error.path, error.message)
+    }));
+    lines.extend(sync.plan.held.iter().map(|id| format!("- HELD deletion of {id}")));
+    let more = lines.len().saturating_sub(NAMED);
+    lines.truncate(NAMED);
+    if !lines.is_empty() {
+        text.push_str(&format!("\n{}\n", lines.join("\n")));
+    }
+    if more > 0 {
+        text.push_str(&format!("- and {more} more, in record.json\n"));
+    }
+    text
+}
