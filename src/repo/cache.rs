@@ -44,9 +44,7 @@ pub enum CacheError {
     Tree(TreeError),
     #[error("{0} is not a commit")]
     NotACommit(ObjectId),
-    #[error(
-        "the cache in {dir} cannot be written: {reason}; free space or give it a larger volume"
-    )]
+    #[error("the cache in {dir} cannot be written: {reason}; free space or give it a larger volume")]
     Storage { dir: String, reason: String },
     #[error("the repository stays damaged although it was fetched anew: {0}")]
     StaysDamaged(String),
@@ -130,22 +128,14 @@ impl Cache {
         };
         // out of the way in one step, so that nobody sees half of it
         let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
-        let aside = tempfile::Builder::new()
-            .prefix(&format!(".{name}-old-"))
-            .tempdir_in(parent)?;
+        let aside = tempfile::Builder::new().prefix(&format!(".{name}-old-")).tempdir_in(parent)?;
         match fs::rename(&self.dir, aside.path().join("cache")) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
     }
 
-    fn anew(
-        &self,
-        remote: &Remote,
-        commit: ObjectId,
-        bounds: &Bounds,
-        damage: String,
-    ) -> Result<Fetched, CacheError> {
+    fn anew(&self, remote: &Remote, commit: ObjectId, bounds: &Bounds, damage: String) -> Result<Fetched, CacheError> {
         self.remove().map_err(|e| self.storage(&e))?;
         let session = remote.open(bounds)?;
         match self.fetch_once(session, commit)? {
@@ -155,11 +145,7 @@ impl Cache {
     }
 
     /// Fetches, given the lock. The inner error is damage that a fresh cache may not have.
-    fn fetch_once(
-        &self,
-        mut session: Session,
-        commit: ObjectId,
-    ) -> Result<Result<u64, String>, CacheError> {
+    fn fetch_once(&self, mut session: Session, commit: ObjectId) -> Result<Result<u64, String>, CacheError> {
         if self.packs() > MAX_PACKS {
             self.remove().map_err(|e| self.storage(&e))?;
         }
@@ -176,17 +162,11 @@ impl Cache {
             Ok(received) => received,
             Err(FetchFailure::Remote(error)) => return Err(error.into()),
             Err(FetchFailure::Storage(reason)) => {
-                return Err(CacheError::Storage {
-                    dir: self.dir.display().to_string(),
-                    reason,
-                });
+                return Err(CacheError::Storage { dir: self.dir.display().to_string(), reason });
             }
             Err(FetchFailure::Local(damage)) => return Ok(Err(damage)),
         };
-        if let Ok(header) = self
-            .open()
-            .map_err(CacheError::StaysDamaged)?
-            .find_header(commit)
+        if let Ok(header) = self.open().map_err(CacheError::StaysDamaged)?.find_header(commit)
             && header.kind() != gix::objs::Kind::Commit
         {
             return Err(CacheError::NotACommit(commit));
@@ -205,12 +185,10 @@ impl Cache {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(format!("{TIP}: {error}")),
         };
-        let tip = ObjectId::from_hex(text.trim().as_bytes())
-            .map_err(|_| format!("{TIP} is not a commit id"))?;
+        let tip = ObjectId::from_hex(text.trim().as_bytes()).map_err(|_| format!("{TIP} is not a commit id"))?;
         CommitTree::open(repository.clone(), tip).map_err(|error| error.to_string())?;
         // of all commits ever fetched the server only has to know where this one ends
-        fs::write(self.dir.join("shallow"), format!("{tip}\n"))
-            .map_err(|error| format!("shallow: {error}"))?;
+        fs::write(self.dir.join("shallow"), format!("{tip}\n")).map_err(|error| format!("shallow: {error}"))?;
         Ok(Some(tip))
     }
 
@@ -231,25 +209,16 @@ impl Cache {
         fs::create_dir_all(self.dir.join("objects/info"))?;
         fs::create_dir_all(self.dir.join("refs/heads"))?;
         if !self.dir.join("HEAD").exists() {
-            fs::write(
-                self.dir.join("config"),
-                "[core]\n\trepositoryformatversion = 0\n\tbare = true\n",
-            )?;
+            fs::write(self.dir.join("config"), "[core]\n\trepositoryformatversion = 0\n\tbare = true\n")?;
             fs::write(self.dir.join("HEAD"), "ref: refs/heads/none\n")?;
         }
-        for folder in [
-            self.dir.clone(),
-            self.dir.join("objects/pack"),
-            self.dir.join("refs/midship"),
-        ] {
+        for folder in [self.dir.clone(), self.dir.join("objects/pack"), self.dir.join("refs/midship")] {
             let Ok(entries) = fs::read_dir(folder) else {
                 continue;
             };
             for entry in entries.flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let stale = Path::new(&name)
-                    .extension()
-                    .is_some_and(|e| e == "lock" || e == "keep")
+                let stale = Path::new(&name).extension().is_some_and(|e| e == "lock" || e == "keep")
                     || name.starts_with(".tmp")
                     || name.starts_with("tmp_");
                 if stale {
@@ -266,10 +235,7 @@ impl Cache {
 
     fn packs(&self) -> usize {
         fs::read_dir(self.dir.join("objects/pack")).map_or(0, |entries| {
-            entries
-                .flatten()
-                .filter(|e| e.path().extension().is_some_and(|e| e == "pack"))
-                .count()
+            entries.flatten().filter(|e| e.path().extension().is_some_and(|e| e == "pack")).count()
         })
     }
 
@@ -281,11 +247,7 @@ impl Cache {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent)?;
             }
-            File::options()
-                .create(true)
-                .write(true)
-                .truncate(false)
-                .open(&path)
+            File::options().create(true).write(true).truncate(false).open(&path)
         };
         let file = open().map_err(|e| self.storage(&e))?;
         loop {
@@ -301,18 +263,12 @@ impl Cache {
     }
 
     fn storage(&self, error: &std::io::Error) -> CacheError {
-        CacheError::Storage {
-            dir: self.dir.display().to_string(),
-            reason: error.to_string(),
-        }
+        CacheError::Storage { dir: self.dir.display().to_string(), reason: error.to_string() }
     }
 }
 
 /// Opens a bare repository without regard to anybody's configuration or environment.
 pub(super) fn open_bare(dir: &Path) -> Result<gix::Repository, String> {
-    let options = gix::open::Options::isolated()
-        .with(gix::sec::Trust::Full)
-        .open_path_as_is(true)
-        .strict_config(true);
+    let options = gix::open::Options::isolated().with(gix::sec::Trust::Full).open_path_as_is(true).strict_config(true);
     gix::open_opts(dir, options).map_err(|error| super::error::chain(&error))
 }

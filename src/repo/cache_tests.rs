@@ -17,11 +17,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self {
-            fixture: Fixture::new(),
-            cache: Cache::new(folder.path().join("cache")),
-            _folder: folder,
-        }
+        Self { fixture: Fixture::new(), cache: Cache::new(folder.path().join("cache")), _folder: folder }
     }
 
     fn fetch(&self, commit: ObjectId) -> Result<Fetched, CacheError> {
@@ -54,17 +50,10 @@ impl Scene {
     }
 }
 
-const FILES: &[(&str, &str)] = &[
-    ("a.yaml", "a: 1\n"),
-    ("dir/b.yaml", "b: 2\n"),
-    ("dir/deep/c.yaml", "c: 3\n"),
-];
+const FILES: &[(&str, &str)] = &[("a.yaml", "a: 1\n"), ("dir/b.yaml", "b: 2\n"), ("dir/deep/c.yaml", "c: 3\n")];
 
 fn expected(files: &[(&str, &str)]) -> Vec<(String, String)> {
-    files
-        .iter()
-        .map(|(p, c)| ((*p).to_owned(), (*c).to_owned()))
-        .collect()
+    files.iter().map(|(p, c)| ((*p).to_owned(), (*c).to_owned())).collect()
 }
 
 #[test]
@@ -77,39 +66,24 @@ fn one_commit_is_fetched_shallow_and_only_once() {
     assert_eq!(scene.contents(commit), (expected(FILES), None));
     let dir = scene.cache.dir().to_owned();
     git_in(&dir, &["fsck", "--strict", "--full"], b"");
-    assert_eq!(
-        git_in(&dir, &["rev-list", "--count", &commit.to_string()], b""),
-        "1"
-    );
+    assert_eq!(git_in(&dir, &["rev-list", "--count", &commit.to_string()], b""), "1");
     assert!(!dir.join("index").exists(), "there is no work tree");
 }
 
 #[test]
 fn the_next_commit_brings_only_what_changed() {
     let scene = Scene::new();
-    let many: Vec<(String, String)> = (0..300)
-        .map(|n| (format!("d{}/f{n}.yaml", n % 10), format!("n: {n}\n")))
-        .collect();
+    let many: Vec<(String, String)> =
+        (0..300).map(|n| (format!("d{}/f{n}.yaml", n % 10), format!("n: {n}\n"))).collect();
     let mut files: Vec<(&str, &str)> = many.iter().map(|(p, c)| (p.as_str(), c.as_str())).collect();
     let first = scene.fixture.commit(&files);
-    let Fetched::New { bytes: whole } = scene.fetch(first).unwrap() else {
-        panic!("new")
-    };
+    let Fetched::New { bytes: whole } = scene.fetch(first).unwrap() else { panic!("new") };
     files[7].1 = "n: changed\n";
     let second = scene.fixture.commit(&files);
-    let Fetched::New { bytes: part } = scene.fetch(second).unwrap() else {
-        panic!("new")
-    };
-    assert!(
-        part * 5 < whole,
-        "{part} of {whole} bytes for one changed file"
-    );
+    let Fetched::New { bytes: part } = scene.fetch(second).unwrap() else { panic!("new") };
+    assert!(part * 5 < whole, "{part} of {whole} bytes for one changed file");
     assert_eq!(scene.contents(second).0.len(), 300);
-    git_in(
-        scene.cache.dir(),
-        &["fsck", "--full", &second.to_string()],
-        b"",
-    );
+    git_in(scene.cache.dir(), &["fsck", "--full", &second.to_string()], b"");
 }
 
 #[test]
@@ -148,32 +122,20 @@ fn any_damage_is_mended_by_fetching_anew() {
                 overwrite(&pack, &bytes[..bytes.len() / 2]);
             }
         }),
-        ("an empty pack", |s| {
-            s.packs().iter().for_each(|p| overwrite(p, b""))
-        }),
+        ("an empty pack", |s| s.packs().iter().for_each(|p| overwrite(p, b""))),
         ("flipped bits in the middle of a pack", |s| {
             for pack in s.packs() {
                 let mut bytes = fs::read(&pack).unwrap();
                 let length = bytes.len();
-                bytes[length / 3..length / 3 * 2]
-                    .iter_mut()
-                    .for_each(|b| *b ^= 0x55);
+                bytes[length / 3..length / 3 * 2].iter_mut().for_each(|b| *b ^= 0x55);
                 overwrite(&pack, &bytes);
             }
         }),
-        ("a missing pack", |s| {
-            s.packs().iter().for_each(|p| fs::remove_file(p).unwrap())
-        }),
+        ("a missing pack", |s| s.packs().iter().for_each(|p| fs::remove_file(p).unwrap())),
         ("a missing index", |s| {
-            s.packs()
-                .iter()
-                .for_each(|p| fs::remove_file(p.with_extension("idx")).unwrap());
+            s.packs().iter().for_each(|p| fs::remove_file(p.with_extension("idx")).unwrap());
         }),
-        ("a garbage index", |s| {
-            s.packs()
-                .iter()
-                .for_each(|p| overwrite(&p.with_extension("idx"), b"garbage"))
-        }),
+        ("a garbage index", |s| s.packs().iter().for_each(|p| overwrite(&p.with_extension("idx"), b"garbage"))),
         ("a truncated index", |s| {
             for pack in s.packs() {
                 let index = pack.with_extension("idx");
@@ -181,25 +143,15 @@ fn any_damage_is_mended_by_fetching_anew() {
                 overwrite(&index, &bytes[..bytes.len() - 30]);
             }
         }),
-        ("no objects at all", |s| {
-            fs::remove_dir_all(s.cache.dir().join("objects")).unwrap()
-        }),
-        ("a garbage HEAD", |s| {
-            fs::write(s.cache.dir().join("HEAD"), "\0\0").unwrap()
-        }),
-        ("a missing top file", |s| {
-            fs::remove_file(s.cache.dir().join("HEAD")).unwrap()
-        }),
-        ("a garbage config", |s| {
-            fs::write(s.cache.dir().join("config"), "[[[").unwrap()
-        }),
+        ("no objects at all", |s| fs::remove_dir_all(s.cache.dir().join("objects")).unwrap()),
+        ("a garbage HEAD", |s| fs::write(s.cache.dir().join("HEAD"), "\0\0").unwrap()),
+        ("a missing top file", |s| fs::remove_file(s.cache.dir().join("HEAD")).unwrap()),
+        ("a garbage config", |s| fs::write(s.cache.dir().join("config"), "[[[").unwrap()),
         ("a folder in place of the config", |s| {
             fs::remove_file(s.cache.dir().join("config")).unwrap();
             fs::create_dir(s.cache.dir().join("config")).unwrap();
         }),
-        ("nothing at all", |s| {
-            fs::remove_dir_all(s.cache.dir()).unwrap()
-        }),
+        ("nothing at all", |s| fs::remove_dir_all(s.cache.dir()).unwrap()),
         ("a file in place of the cache", |s| {
             fs::remove_dir_all(s.cache.dir()).unwrap();
             fs::write(s.cache.dir(), "hello").unwrap();
@@ -213,16 +165,8 @@ fn any_damage_is_mended_by_fetching_anew() {
         let (files, mended) = scene.contents(commit);
         assert_eq!(files, expected(FILES), "{what}");
         let still_readable = what.contains("HEAD");
-        assert_eq!(
-            matches!(mended, Some(Fetched::Mended { .. })),
-            !still_readable,
-            "{what}: {mended:?}"
-        );
-        assert_eq!(
-            scene.contents(commit).1,
-            None,
-            "{what}: mended once is enough"
-        );
+        assert_eq!(matches!(mended, Some(Fetched::Mended { .. })), !still_readable, "{what}: {mended:?}");
+        assert_eq!(scene.contents(commit).1, None, "{what}: mended once is enough");
     }
 }
 
@@ -231,9 +175,7 @@ fn any_damage_is_mended_by_fetching_anew() {
 fn damage_met_by_a_fetch_is_mended_as_well() {
     type Harm = fn(&Scene);
     let harms: &[(&str, Harm)] = &[
-        ("a garbage tip", |s| {
-            fs::write(s.cache.dir().join("refs/midship/tip"), "garbage").unwrap()
-        }),
+        ("a garbage tip", |s| fs::write(s.cache.dir().join("refs/midship/tip"), "garbage").unwrap()),
         ("a tip that names nothing", |s| {
             fs::write(s.cache.dir().join("refs/midship/tip"), "1".repeat(40)).unwrap();
         }),
@@ -241,27 +183,15 @@ fn damage_met_by_a_fetch_is_mended_as_well() {
             fs::remove_file(s.cache.dir().join("refs/midship/tip")).unwrap();
             fs::create_dir(s.cache.dir().join("refs/midship/tip")).unwrap();
         }),
-        ("a garbage shallow file", |s| {
-            fs::write(s.cache.dir().join("shallow"), "garbage").unwrap()
-        }),
-        ("a missing shallow file", |s| {
-            fs::remove_file(s.cache.dir().join("shallow")).unwrap()
-        }),
-        ("a stale lock", |s| {
-            fs::write(s.cache.dir().join("shallow.lock"), "").unwrap()
-        }),
+        ("a garbage shallow file", |s| fs::write(s.cache.dir().join("shallow"), "garbage").unwrap()),
+        ("a missing shallow file", |s| fs::remove_file(s.cache.dir().join("shallow")).unwrap()),
+        ("a stale lock", |s| fs::write(s.cache.dir().join("shallow.lock"), "").unwrap()),
         ("a stale temporary pack", |s| {
             fs::write(s.cache.dir().join("objects/pack/.tmpabc"), "half").unwrap();
         }),
-        ("a truncated pack", |s| {
-            s.packs().iter().for_each(|p| overwrite(p, b"PACK"))
-        }),
-        ("a garbage HEAD", |s| {
-            fs::write(s.cache.dir().join("HEAD"), "\0\0").unwrap()
-        }),
-        ("no objects", |s| {
-            fs::remove_dir_all(s.cache.dir().join("objects")).unwrap()
-        }),
+        ("a truncated pack", |s| s.packs().iter().for_each(|p| overwrite(p, b"PACK"))),
+        ("a garbage HEAD", |s| fs::write(s.cache.dir().join("HEAD"), "\0\0").unwrap()),
+        ("no objects", |s| fs::remove_dir_all(s.cache.dir().join("objects")).unwrap()),
     ];
     for (what, harm) in harms {
         let scene = Scene::new();
@@ -271,14 +201,9 @@ fn damage_met_by_a_fetch_is_mended_as_well() {
         let mut files = FILES.to_vec();
         files[0].1 = "a: changed\n";
         let second = scene.fixture.commit(&files);
-        scene
-            .fetch(second)
-            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        scene.fetch(second).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(scene.contents(second).0, expected(&files), "{what}");
-        assert!(
-            !scene.cache.dir().join("objects/pack/.tmpabc").exists(),
-            "{what}"
-        );
+        assert!(!scene.cache.dir().join("objects/pack/.tmpabc").exists(), "{what}");
     }
 }
 
@@ -309,10 +234,7 @@ fn a_server_without_the_objects_is_told_apart_from_a_broken_cache() {
     let blob = scene.fixture.git(&["rev-parse", "main:dir/deep/c.yaml"]);
     let missing = "1".repeat(40);
     let error = scene.fetch(fixture::id(&missing)).unwrap_err();
-    assert!(
-        error.to_string().contains("not in the repository"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("not in the repository"), "{error}");
     assert_eq!(error.code(), "server-error");
     let error = scene.fetch(fixture::id(&blob)).unwrap_err();
     assert_eq!(error.code(), "not-a-commit", "{error}");
@@ -329,19 +251,12 @@ fn the_pack_the_objects_and_the_time_are_bounded() {
         scene.cache.fetch(session, commit)
     };
     let error = fetch(bounds().object_bytes(1 << 20)).unwrap_err();
-    assert_eq!(
-        (error.code(), error.to_string().contains("an object")),
-        ("too-large", true),
-        "{error}"
-    );
+    assert_eq!((error.code(), error.to_string().contains("an object")), ("too-large", true), "{error}");
     let error = fetch(bounds().pack_bytes(2000)).unwrap_err();
     assert_eq!(error.code(), "too-large", "{error}");
     let error = fetch(Bounds::new(std::time::Duration::ZERO)).unwrap_err();
     assert_eq!(error.code(), "deadline", "{error}");
-    assert!(
-        matches!(fetch(bounds()).unwrap(), Fetched::New { .. }),
-        "the limits left nothing broken"
-    );
+    assert!(matches!(fetch(bounds()).unwrap(), Fetched::New { .. }), "the limits left nothing broken");
 }
 
 #[test]
@@ -349,9 +264,7 @@ fn a_cache_that_cannot_be_written_says_so() {
     let scene = Scene::new();
     let commit = scene.fixture.commit(FILES);
     let cache = Cache::new("/proc/midship/cache");
-    let error = cache
-        .fetch(scene.fixture.remote().open(&bounds()).unwrap(), commit)
-        .unwrap_err();
+    let error = cache.fetch(scene.fixture.remote().open(&bounds()).unwrap(), commit).unwrap_err();
     assert_eq!(error.code(), "cache-storage", "{error}");
 }
 
@@ -360,93 +273,49 @@ fn two_at_once_share_one_fetch() {
     let scene = Scene::new();
     let commit = scene.fixture.commit(FILES);
     let results: Vec<Fetched> = std::thread::scope(|scope| {
-        let all: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| scene.fetch(commit).unwrap()))
-            .collect();
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(|| scene.fetch(commit).unwrap())).collect();
         all.into_iter().map(|t| t.join().unwrap()).collect()
     });
-    let new = results
-        .iter()
-        .filter(|r| matches!(r, Fetched::New { .. }))
-        .count();
+    let new = results.iter().filter(|r| matches!(r, Fetched::New { .. })).count();
     assert_eq!(new, 1, "{results:?}");
 }
 
 #[test]
 fn a_local_repository_that_is_not_there_is_not_found() {
-    let remote = Remote::new(
-        RemoteUrl::parse("/nowhere/at/all", true).unwrap(),
-        Access::default(),
-    );
-    assert_eq!(
-        remote.open(&bounds()).unwrap_err().code(),
-        "repository-not-found"
-    );
+    let remote = Remote::new(RemoteUrl::parse("/nowhere/at/all", true).unwrap(), Access::default());
+    assert_eq!(remote.open(&bounds()).unwrap_err().code(), "repository-not-found");
 }
 
 #[test]
 fn every_way_to_name_a_commit_leads_to_it() {
     let scene = Scene::new();
     let first = scene.fixture.commit(FILES);
-    scene
-        .fixture
-        .git(&["tag", "-a", "-m", "one", "v1.0.0", "main"]);
+    scene.fixture.git(&["tag", "-a", "-m", "one", "v1.0.0", "main"]);
     let second = scene.fixture.commit(&[("b.yaml", "b: 1\n")]);
     scene.fixture.git(&["tag", "v1.1.0", "main"]);
-    scene
-        .fixture
-        .git(&["branch", "feature/x", &first.to_string()]);
+    scene.fixture.git(&["branch", "feature/x", &first.to_string()]);
     let resolve = |follow: Result<Follow, ResolveError>| {
-        scene
-            .fixture
-            .remote()
-            .open(&bounds())
-            .unwrap()
-            .resolve(&follow.unwrap())
+        scene.fixture.remote().open(&bounds()).unwrap().resolve(&follow.unwrap())
     };
     let found = resolve(Ok(Follow::Head)).unwrap();
-    assert_eq!(
-        (found.commit, found.reference.as_deref()),
-        (second, Some("refs/heads/main"))
-    );
+    assert_eq!((found.commit, found.reference.as_deref()), (second, Some("refs/heads/main")));
     assert_eq!(resolve(Follow::branch("feature/x")).unwrap().commit, first);
     let tag = resolve(Follow::tag("v1.0.0")).unwrap();
     assert_eq!(tag.commit, first, "an annotated tag stands for its commit");
     assert!(tag.tag.is_some());
     let range = resolve(Follow::versions(">=1.0, <2")).unwrap();
-    assert_eq!(
-        (
-            range.commit,
-            range.version.map(|v| v.to_string()).as_deref()
-        ),
-        (second, Some("1.1.0"))
-    );
+    assert_eq!((range.commit, range.version.map(|v| v.to_string()).as_deref()), (second, Some("1.1.0")));
     assert_eq!(resolve(Follow::versions("~1.0")).unwrap().commit, first);
-    assert_eq!(
-        resolve(Follow::commit(&first.to_string())).unwrap().commit,
-        first
-    );
+    assert_eq!(resolve(Follow::commit(&first.to_string())).unwrap().commit, first);
     let error = resolve(Follow::branch("feature")).unwrap_err();
-    assert_eq!(
-        error.code(),
-        "no-such-ref",
-        "a prefix of a branch is not that branch"
-    );
-    assert_eq!(
-        resolve(Follow::versions("^7")).unwrap_err().code(),
-        "no-version"
-    );
+    assert_eq!(error.code(), "no-such-ref", "a prefix of a branch is not that branch");
+    assert_eq!(resolve(Follow::versions("^7")).unwrap_err().code(), "no-version");
 }
 
 #[test]
 fn an_empty_repository_is_told_apart_from_a_missing_branch() {
     let fixture = Fixture::new();
-    let error = fixture
-        .remote()
-        .open(&bounds())
-        .unwrap()
-        .resolve(&Follow::Head)
-        .unwrap_err();
+    let error = fixture.remote().open(&bounds()).unwrap().resolve(&Follow::Head).unwrap_err();
     assert_eq!(error.code(), "empty-repository", "{error}");
 }
 

@@ -66,12 +66,7 @@ impl Commit {
 
     /// The first line of the message.
     pub fn summary(&self) -> &str {
-        self.message
-            .trim_start()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .trim_end()
+        self.message.trim_start().lines().next().unwrap_or_default().trim_end()
     }
 
     /// The `Key: value` lines of the last paragraph, in order. Lines that begin with a space continue
@@ -83,11 +78,7 @@ impl Commit {
         };
         let mut trailers: Vec<(String, String)> = Vec::new();
         for line in last.lines() {
-            match (
-                line.starts_with([' ', '\t']),
-                trailers.last_mut(),
-                split_trailer(line),
-            ) {
+            match (line.starts_with([' ', '\t']), trailers.last_mut(), split_trailer(line)) {
                 (true, Some((_, value)), _) => {
                     value.push(' ');
                     value.push_str(line.trim());
@@ -104,9 +95,7 @@ impl Commit {
     pub fn trailer(&self, key: &str) -> Option<String> {
         let mut all = self.trailers();
         all.reverse();
-        all.into_iter()
-            .find(|(k, _)| k.eq_ignore_ascii_case(key))
-            .map(|(_, value)| value)
+        all.into_iter().find(|(k, _)| k.eq_ignore_ascii_case(key)).map(|(_, value)| value)
     }
 }
 
@@ -133,10 +122,7 @@ mod tests {
         let commit = commit("Say it\n\nmore\x07\n");
         assert_eq!(commit.summary(), "Say it");
         assert_eq!(commit.author.to_string(), "A [31m <a@x>");
-        assert_eq!(
-            (commit.author.seconds, commit.author.offset_minutes),
-            (1_700_000_000, 120)
-        );
+        assert_eq!((commit.author.seconds, commit.author.offset_minutes), (1_700_000_000, 120));
         assert_eq!(commit.committer.offset_minutes, -330);
         assert_eq!(commit.message, "Say it\n\nmore\n");
         assert_eq!(commit.parents.len(), 1);
@@ -144,30 +130,15 @@ mod tests {
 
     #[test]
     fn trailers_are_the_last_paragraph_and_only_when_all_of_it_is_one() {
-        let with = commit(
-            "Subject\n\nbody: no\n\nMidship-Allow-Deletions: 5\nSigned-off-by: A <a@x>\n  continued\n",
-        );
-        assert_eq!(
-            with.trailer("midship-allow-deletions").as_deref(),
-            Some("5")
-        );
-        assert_eq!(
-            with.trailer("Signed-off-by").as_deref(),
-            Some("A <a@x> continued")
-        );
+        let with = commit("Subject\n\nbody: no\n\nMidship-Allow-Deletions: 5\nSigned-off-by: A <a@x>\n  continued\n");
+        assert_eq!(with.trailer("midship-allow-deletions").as_deref(), Some("5"));
+        assert_eq!(with.trailer("Signed-off-by").as_deref(), Some("A <a@x> continued"));
         assert!(commit("Subject: is none").trailers().is_empty());
-        assert!(
-            commit("Subject\n\nKey: value\nbut this is prose")
-                .trailers()
-                .is_empty()
-        );
+        assert!(commit("Subject\n\nKey: value\nbut this is prose").trailers().is_empty());
     }
 
     #[test]
     fn garbage_is_no_commit() {
-        assert_eq!(
-            Commit::decode(ObjectId::null(gix::hash::Kind::Sha1), b"hello"),
-            None
-        );
+        assert_eq!(Commit::decode(ObjectId::null(gix::hash::Kind::Sha1), b"hello"), None);
     }
 }

@@ -42,10 +42,7 @@ pub enum Credentials {
     /// HTTPS: `Authorization: Bearer`.
     Bearer(Secret),
     /// SSH: a private key without passphrase, and the host keys we accept (`known_hosts` lines).
-    Ssh {
-        private_key: Secret,
-        known_hosts: String,
-    },
+    Ssh { private_key: Secret, known_hosts: String },
 }
 
 /// A client certificate and its key, both PEM.
@@ -78,10 +75,7 @@ pub enum CredentialsError {
     #[error("`{0}` in the credentials is not text")]
     NotText(String),
     #[error("the credentials have `{has}` but not `{lacks}`; both are needed")]
-    Incomplete {
-        has: &'static str,
-        lacks: &'static str,
-    },
+    Incomplete { has: &'static str, lacks: &'static str },
     #[error("the credentials name more than one way to log in ({0}); keep one")]
     Ambiguous(String),
     #[error("`{0}` in the credentials contains a line break or control character")]
@@ -105,40 +99,26 @@ impl Access {
         // one line values usually get their line break from `echo` or an editor
         let line = |name: &'static str| -> Result<Option<&str>, CredentialsError> {
             match text(name)?.map(|t| t.trim_end_matches(['\r', '\n'])) {
-                Some(t) if t.chars().any(char::is_control) => {
-                    Err(CredentialsError::ControlCharacter(name))
-                }
+                Some(t) if t.chars().any(char::is_control) => Err(CredentialsError::ControlCharacter(name)),
                 other => Ok(other),
             }
         };
         let mut ways = Vec::new();
-        let basic = both(
-            ("username", line("username")?),
-            ("password", line("password")?),
-        )?;
+        let basic = both(("username", line("username")?), ("password", line("password")?))?;
         if let Some((username, password)) = basic {
             ways.push((
                 "username",
-                Credentials::Basic {
-                    username: username.to_owned(),
-                    password: Secret::new(password),
-                },
+                Credentials::Basic { username: username.to_owned(), password: Secret::new(password) },
             ));
         }
         if let Some(token) = line("bearerToken")? {
             ways.push(("bearerToken", Credentials::Bearer(Secret::new(token))));
         }
-        let ssh = both(
-            ("identity", text("identity")?),
-            ("known_hosts", text("known_hosts")?),
-        )?;
+        let ssh = both(("identity", text("identity")?), ("known_hosts", text("known_hosts")?))?;
         if let Some((identity, known_hosts)) = ssh {
             ways.push((
                 "identity",
-                Credentials::Ssh {
-                    private_key: Secret::new(identity),
-                    known_hosts: known_hosts.to_owned(),
-                },
+                Credentials::Ssh { private_key: Secret::new(identity), known_hosts: known_hosts.to_owned() },
             ));
         }
         if ways.len() > 1 {
@@ -175,10 +155,7 @@ mod tests {
     use super::*;
 
     fn keys(pairs: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec()))
-            .collect()
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec())).collect()
     }
 
     #[test]
@@ -193,23 +170,13 @@ mod tests {
         let shown = format!("{access:?} {access:#?} {}", Secret::new("s3cret"));
         assert!(!shown.contains("s3cret"), "{shown}");
         assert!(shown.contains("[redacted]"));
-        let Credentials::Basic { password, .. } = access.credentials else {
-            panic!("basic expected")
-        };
-        assert_eq!(
-            password.expose(),
-            "s3cret",
-            "the line break of an editor is not part of it"
-        );
+        let Credentials::Basic { password, .. } = access.credentials else { panic!("basic expected") };
+        assert_eq!(password.expose(), "s3cret", "the line break of an editor is not part of it");
     }
 
     #[test]
     fn half_a_pair_names_what_is_missing() {
-        let lacking = |pairs: &[(&str, &str)]| {
-            Access::from_keys(&keys(pairs))
-                .expect_err("incomplete")
-                .to_string()
-        };
+        let lacking = |pairs: &[(&str, &str)]| Access::from_keys(&keys(pairs)).expect_err("incomplete").to_string();
         assert!(lacking(&[("username", "me")]).contains("`password`"));
         assert!(lacking(&[("identity", "key")]).contains("`known_hosts`"));
         assert!(lacking(&[("tls.key", "key")]).contains("`tls.crt`"));
@@ -217,23 +184,13 @@ mod tests {
 
     #[test]
     fn two_ways_to_log_in_are_refused() {
-        let error = Access::from_keys(&keys(&[
-            ("username", "a"),
-            ("password", "b"),
-            ("bearerToken", "c"),
-        ]));
-        assert_eq!(
-            error,
-            Err(CredentialsError::Ambiguous("username, bearerToken".into()))
-        );
+        let error = Access::from_keys(&keys(&[("username", "a"), ("password", "b"), ("bearerToken", "c")]));
+        assert_eq!(error, Err(CredentialsError::Ambiguous("username, bearerToken".into())));
     }
 
     #[test]
     fn a_header_cannot_be_smuggled_in() {
         let error = Access::from_keys(&keys(&[("bearerToken", "a\r\nX-Evil: 1")]));
-        assert_eq!(
-            error,
-            Err(CredentialsError::ControlCharacter("bearerToken"))
-        );
+        assert_eq!(error, Err(CredentialsError::ControlCharacter("bearerToken")));
     }
 }

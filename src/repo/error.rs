@@ -9,27 +9,19 @@ use std::time::Duration;
 pub enum RemoteError {
     #[error("{host} cannot be reached: {reason}")]
     Unreachable { host: String, reason: String },
-    #[error(
-        "{host} asks for credentials; name a Secret with username and password, a token or an SSH key"
-    )]
+    #[error("{host} asks for credentials; name a Secret with username and password, a token or an SSH key")]
     CredentialsMissing { host: String },
-    #[error(
-        "{host} did not accept the credentials: {reason}; renew the token or key in the Secret"
-    )]
+    #[error("{host} did not accept the credentials: {reason}; renew the token or key in the Secret")]
     CredentialsRefused { host: String, reason: String },
     #[error("the credentials do not allow this on {host}: {reason}")]
     Forbidden { host: String, reason: String },
     #[error("there is no repository at {url}, or the credentials do not allow to see it")]
     NotFound { url: String },
-    #[error(
-        "the TLS certificate of {host} is not trusted: {reason}; add its CA to the Secret as ca.crt"
-    )]
+    #[error("the TLS certificate of {host} is not trusted: {reason}; add its CA to the Secret as ca.crt")]
     Tls { host: String, reason: String },
     #[error("the SSH host key of {host} is not in known_hosts or has changed: {reason}")]
     HostKey { host: String, reason: String },
-    #[error(
-        "{from} redirects to {to}; credentials are not sent to another place, use that address if you trust it"
-    )]
+    #[error("{from} redirects to {to}; credentials are not sent to another place, use that address if you trust it")]
     Redirected { from: String, to: String },
     #[error("{host} answered: {reason}")]
     Server { host: String, reason: String },
@@ -83,11 +75,7 @@ impl RemoteError {
 }
 
 fn in_words(time: Duration) -> String {
-    if time.as_secs() >= 1 {
-        format!("{} s", time.as_secs())
-    } else {
-        format!("{} ms", time.as_millis())
-    }
+    if time.as_secs() >= 1 { format!("{} s", time.as_secs()) } else { format!("{} ms", time.as_millis()) }
 }
 
 /// The whole chain of causes as one line; libraries like to hide the interesting part deep down.
@@ -111,10 +99,7 @@ pub(super) fn clean(text: &str, limit: usize) -> String {
     for c in text.chars() {
         let c = match c {
             c if c.is_control() || c.is_whitespace() => ' ',
-            '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' => continue,
+            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => continue,
             c => c,
         };
         if c == ' ' && (out.is_empty() || out.ends_with(' ')) {
@@ -141,9 +126,7 @@ mod tests {
 
     #[test]
     fn short_times_are_told_in_milliseconds() {
-        let error = RemoteError::Deadline {
-            time: Duration::from_millis(20),
-        };
+        let error = RemoteError::Deadline { time: Duration::from_millis(20) };
         assert_eq!(error.to_string(), "not finished within 20 ms");
     }
 }

@@ -53,9 +53,7 @@ pub(super) fn fetch(
     let bounds = session.wire.bounds.clone();
     let result = bounds.watching(|stop| {
         let wire = session.wire.clone();
-        let consume = |reader: &mut dyn BufRead,
-                       _: &mut dyn gix::progress::DynNestedProgress,
-                       stop: &AtomicBool| {
+        let consume = |reader: &mut dyn BufRead, _: &mut dyn gix::progress::DynNestedProgress, stop: &AtomicBool| {
             stored = store(reader, &packs, repository, &wire, stop);
             // errors are kept aside, where their kind survives
             Ok(stored.is_ok())
@@ -101,13 +99,10 @@ fn judge(session: &Session, error: &gix::Error) -> FetchFailure {
         return FetchFailure::Local(text);
     }
     match reason {
-        RemoteError::Protocol { host, reason }
-            if reason.contains("not our ref") || reason.contains("upload-pack:") =>
-        {
+        RemoteError::Protocol { host, reason } if reason.contains("not our ref") || reason.contains("upload-pack:") => {
             FetchFailure::Remote(RemoteError::Server {
                 host,
-                reason: "the commit is not in the repository or may not be asked for by its id"
-                    .into(),
+                reason: "the commit is not in the repository or may not be asked for by its id".into(),
             })
         }
         reason => FetchFailure::Remote(reason),
@@ -155,10 +150,7 @@ fn store(
         } else {
             let text = super::error::chain(&error);
             if text.to_lowercase().contains("alloc") || error.is_resource_exhausted() {
-                FetchFailure::Remote(RemoteError::TooLarge {
-                    what: "an object in the repository",
-                    limit,
-                })
+                FetchFailure::Remote(RemoteError::TooLarge { what: "an object in the repository", limit })
             } else {
                 FetchFailure::Local(text)
             }
@@ -209,9 +201,7 @@ struct OneWant {
 
 impl Negotiate for OneWant {
     fn mark_complete_and_common_ref(&mut self) -> Result<Action, gix::Error> {
-        Ok(Action::MustNegotiate {
-            remote_ref_target_known: Vec::new(),
-        })
+        Ok(Action::MustNegotiate { remote_ref_target_known: Vec::new() })
     }
 
     fn add_wants(&mut self, arguments: &mut Arguments, _known: &[bool]) -> bool {

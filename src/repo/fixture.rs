@@ -43,10 +43,7 @@ impl Fixture {
     }
 
     pub fn remote(&self) -> Remote {
-        Remote::new(
-            RemoteUrl::parse(&self.url(), true).unwrap(),
-            Access::default(),
-        )
+        Remote::new(RemoteUrl::parse(&self.url(), true).unwrap(), Access::default())
     }
 
     pub fn git(&self, args: &[&str]) -> String {
@@ -71,10 +68,7 @@ impl Fixture {
             raw.push(0);
             raw.extend_from_slice(entry.id.as_slice());
         }
-        id(&self.git_with(
-            &["hash-object", "-t", "tree", "--literally", "-w", "--stdin"],
-            &raw,
-        ))
+        id(&self.git_with(&["hash-object", "-t", "tree", "--literally", "-w", "--stdin"], &raw))
     }
 
     /// Commits a tree on `main`.
@@ -92,19 +86,15 @@ impl Fixture {
 
     /// Commits these files, and nothing else, on `main`. Paths may have folders.
     pub fn commit(&self, files: &[(&str, &str)]) -> ObjectId {
-        let mut script = String::from(
-            "commit refs/heads/main\ncommitter T <t@example.test> 1700000000 +0000\ndata 4\ntest\n",
-        );
+        let mut script =
+            String::from("commit refs/heads/main\ncommitter T <t@example.test> 1700000000 +0000\ndata 4\ntest\n");
         let parent = self.git(&["for-each-ref", "--format=%(objectname)", "refs/heads/main"]);
         if !parent.is_empty() {
             script.push_str(&format!("from {parent}\n"));
         }
         script.push_str("deleteall\n");
         for (path, content) in files {
-            script.push_str(&format!(
-                "M 100644 inline {path}\ndata {}\n{content}\n",
-                content.len()
-            ));
+            script.push_str(&format!("M 100644 inline {path}\ndata {}\n{content}\n", content.len()));
         }
         self.git_with(&["fast-import", "--quiet", "--force"], script.as_bytes());
         id(&self.git(&["rev-parse", "refs/heads/main"]))
@@ -134,15 +124,8 @@ pub fn git_in(dir: &Path, args: &[&str], input: &[u8]) -> String {
         .unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "git {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .trim_end()
-        .to_owned()
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
 pub fn id(hex: &str) -> ObjectId {

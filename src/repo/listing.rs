@@ -103,12 +103,7 @@ pub(super) enum Content {
 }
 
 impl Folder {
-    pub fn new(
-        id: Option<ObjectId>,
-        entries: Vec<Entry>,
-        refused: Vec<Refusal>,
-        warnings: Vec<Refusal>,
-    ) -> Self {
+    pub fn new(id: Option<ObjectId>, entries: Vec<Entry>, refused: Vec<Refusal>, warnings: Vec<Refusal>) -> Self {
         let mut folder = Self {
             id,
             entries_below: entries.len() + refused.len(),
@@ -132,10 +127,7 @@ impl Folder {
     }
 
     fn get(&self, name: &str) -> Option<&Content> {
-        let at = self
-            .entries
-            .binary_search_by(|entry| (*entry.name).cmp(name))
-            .ok()?;
+        let at = self.entries.binary_search_by(|entry| (*entry.name).cmp(name)).ok()?;
         Some(&self.entries[at].content)
     }
 
@@ -150,9 +142,7 @@ impl Folder {
         for entry in &self.entries {
             match &entry.content {
                 Content::File(file) => visit(format!("{path}{}", entry.name), file),
-                Content::Folder(folder) => {
-                    folder.each_file(&format!("{path}{}/", entry.name), visit)
-                }
+                Content::Folder(folder) => folder.each_file(&format!("{path}{}/", entry.name), visit),
             }
         }
     }
@@ -181,11 +171,7 @@ pub struct Listing {
 
 impl Listing {
     pub(super) fn new(root: Arc<Folder>, prefix: String, limits: Limits) -> Self {
-        Self {
-            root,
-            prefix,
-            limits,
-        }
+        Self { root, prefix, limits }
     }
 
     pub(super) fn root(&self) -> &Arc<Folder> {
@@ -212,18 +198,14 @@ impl Listing {
     /// All files with their paths, sorted within each folder.
     pub fn files(&self) -> Vec<(String, &File)> {
         let mut files = Vec::with_capacity(self.len());
-        self.root
-            .each_file(&self.prefix, &mut |path, file| files.push((path, file)));
+        self.root.each_file(&self.prefix, &mut |path, file| files.push((path, file)));
         files
     }
 
     /// The file at this path.
     pub fn get(&self, path: &str) -> Option<&File> {
         let mut folder = &self.root;
-        let mut parts = path
-            .strip_prefix(self.prefix.as_str())?
-            .split('/')
-            .peekable();
+        let mut parts = path.strip_prefix(self.prefix.as_str())?.split('/').peekable();
         while let Some(part) = parts.next() {
             match (folder.get(part)?, parts.peek()) {
                 (Content::File(file), None) => return Some(file),
@@ -237,16 +219,14 @@ impl Listing {
     /// What is not read, and why.
     pub fn refused(&self) -> Vec<&Refusal> {
         let mut all = Vec::new();
-        self.root
-            .each_remark(&mut |folder| all.extend(&folder.refused));
+        self.root.each_remark(&mut |folder| all.extend(&folder.refused));
         all
     }
 
     /// What is read although it may surprise.
     pub fn warnings(&self) -> Vec<&Refusal> {
         let mut all = Vec::new();
-        self.root
-            .each_remark(&mut |folder| all.extend(&folder.warnings));
+        self.root.each_remark(&mut |folder| all.extend(&folder.warnings));
         all
     }
 
@@ -307,12 +287,7 @@ fn compare(old: &Arc<Folder>, new: &Arc<Folder>, path: &str, changes: &mut Vec<C
     }
 }
 
-fn compare_entries(
-    old: Option<&Entry>,
-    new: Option<&Entry>,
-    path: &str,
-    changes: &mut Vec<Change>,
-) {
+fn compare_entries(old: Option<&Entry>, new: Option<&Entry>, path: &str, changes: &mut Vec<Change>) {
     if let (Some(old), Some(new)) = (old, new) {
         match (&old.content, &new.content) {
             (Content::Folder(a), Content::Folder(b)) => {
@@ -336,9 +311,7 @@ fn compare_entries(
         let Some(entry) = entry else { continue };
         match &entry.content {
             Content::File(file) => changes.push(one(format!("{path}{}", entry.name), file, side)),
-            Content::Folder(folder) => {
-                all(folder, &format!("{path}{}/", entry.name), side, changes)
-            }
+            Content::Folder(folder) => all(folder, &format!("{path}{}/", entry.name), side, changes),
         }
     }
 }

@@ -26,13 +26,7 @@ struct Inner {
 
 impl Remote {
     pub fn new(url: RemoteUrl, access: Access) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                url,
-                access,
-                http: OnceLock::new(),
-            }),
-        }
+        Self { inner: Arc::new(Inner { url, access, http: OnceLock::new() }) }
     }
 
     pub fn url(&self) -> &RemoteUrl {
@@ -45,9 +39,7 @@ impl Remote {
 
     /// The name of the other side for messages.
     pub fn host(&self) -> String {
-        self.url()
-            .host()
-            .map_or_else(|| self.url().to_string(), str::to_owned)
+        self.url().host().map_or_else(|| self.url().to_string(), str::to_owned)
     }
 
     /// Connects for reading. One session serves a `resolve` and a following fetch.
@@ -73,29 +65,15 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn open(
-        remote: Remote,
-        service: Service,
-        bounds: &Bounds,
-    ) -> Result<Self, RemoteError> {
+    pub(super) fn open(remote: Remote, service: Service, bounds: &Bounds) -> Result<Self, RemoteError> {
         bounds.check()?;
         let wire = Wire::new(bounds.clone());
         let mut transport = transport::connect(&remote, service, &wire)?;
         let nobody = |_| Ok(None);
-        let handshake = gix::protocol::handshake(
-            &mut transport,
-            service,
-            nobody,
-            Vec::new(),
-            &mut gix::progress::Discard,
-        );
+        let handshake =
+            gix::protocol::handshake(&mut transport, service, nobody, Vec::new(), &mut gix::progress::Discard);
         match handshake {
-            Ok(handshake) => Ok(Self {
-                remote,
-                wire,
-                transport,
-                handshake,
-            }),
+            Ok(handshake) => Ok(Self { remote, wire, transport, handshake }),
             Err(error) => Err(reason(&wire, &remote, &error)),
         }
     }
@@ -138,11 +116,7 @@ impl std::fmt::Debug for Session {
 }
 
 fn reason(wire: &Wire, remote: &Remote, error: &gix::Error) -> RemoteError {
-    wire.take_failure()
-        .unwrap_or_else(|| RemoteError::Protocol {
-            host: remote.host(),
-            reason: chain(error),
-        })
+    wire.take_failure().unwrap_or_else(|| RemoteError::Protocol { host: remote.host(), reason: chain(error) })
 }
 
 pub(super) fn full_name(reference: &Ref) -> &gix::bstr::BString {
@@ -156,8 +130,5 @@ pub(super) fn full_name(reference: &Ref) -> &gix::bstr::BString {
 
 /// How we introduce ourselves.
 pub(super) fn agent() -> (&'static str, Option<String>) {
-    (
-        "agent",
-        Some(concat!("git/midship-", env!("CARGO_PKG_VERSION")).to_owned()),
-    )
+    ("agent", Some(concat!("git/midship-", env!("CARGO_PKG_VERSION")).to_owned()))
 }

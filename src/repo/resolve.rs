@@ -42,15 +42,8 @@ pub enum ResolveError {
     Empty { url: String },
     #[error("there is no {what} in {url}")]
     NoSuchRef { what: String, url: String },
-    #[error(
-        "no tag of {url} is a version inside `{range}`; {} tags were looked at",
-        seen
-    )]
-    NoVersion {
-        range: String,
-        url: String,
-        seen: usize,
-    },
+    #[error("no tag of {url} is a version inside `{range}`; {} tags were looked at", seen)]
+    NoVersion { range: String, url: String, seen: usize },
     #[error("`{0}` is not a valid {1}")]
     Invalid(String, &'static str),
 }
@@ -84,22 +77,14 @@ impl Follow {
     pub fn versions(range: &str) -> Result<Self, ResolveError> {
         semver::VersionReq::parse(range)
             .map(Self::Versions)
-            .map_err(|_| {
-                ResolveError::Invalid(
-                    clean(range, 80),
-                    "range of versions (like `>=1.2, <2` or `~1.4`)",
-                )
-            })
+            .map_err(|_| ResolveError::Invalid(clean(range, 80), "range of versions (like `>=1.2, <2` or `~1.4`)"))
     }
 
     /// A full commit id of 40 digits; short ones are ambiguous and refused.
     pub fn commit(id: &str) -> Result<Self, ResolveError> {
-        ObjectId::from_str(id).map(Self::Commit).map_err(|_| {
-            ResolveError::Invalid(
-                clean(id, 80),
-                "commit id: all 40 hexadecimal digits are needed",
-            )
-        })
+        ObjectId::from_str(id)
+            .map(Self::Commit)
+            .map_err(|_| ResolveError::Invalid(clean(id, 80), "commit id: all 40 hexadecimal digits are needed"))
     }
 
     fn prefixes(&self) -> Vec<String> {
@@ -131,23 +116,14 @@ fn check_name(name: &str, what: &'static str) -> Result<(), ResolveError> {
         && name.len() <= 250
         && !name.chars().any(|c| c.is_control() || c.is_whitespace())
         && gix::refs::FullName::try_from(full.as_str()).is_ok();
-    if good {
-        Ok(())
-    } else {
-        Err(ResolveError::Invalid(clean(name, 80), what))
-    }
+    if good { Ok(()) } else { Err(ResolveError::Invalid(clean(name, 80), what)) }
 }
 
 impl Session {
     /// Finds the commit that `follow` names now, with one question to the server at most.
     pub fn resolve(&mut self, follow: &Follow) -> Result<Resolved, ResolveError> {
         if let Follow::Commit(id) = follow {
-            return Ok(Resolved {
-                commit: *id,
-                reference: None,
-                tag: None,
-                version: None,
-            });
+            return Ok(Resolved { commit: *id, reference: None, tag: None, version: None });
         }
         let references = self.references(&follow.prefixes())?;
         let url = || self.remote.url().to_string();
@@ -168,40 +144,20 @@ impl Session {
         match found.and_then(resolved) {
             Some(resolved) => Ok(resolved),
             None if matches!(follow, Follow::Head) => Err(ResolveError::Empty { url: url() }),
-            None => Err(ResolveError::NoSuchRef {
-                what: follow.to_string(),
-                url: url(),
-            }),
+            None => Err(ResolveError::NoSuchRef { what: follow.to_string(), url: url() }),
         }
     }
 }
 
 fn resolved(reference: &Ref) -> Option<Resolved> {
     let (name, commit, tag) = match reference {
-        Ref::Peeled {
-            full_ref_name,
-            tag,
-            object,
-        } => (full_ref_name, *object, Some(*tag)),
-        Ref::Direct {
-            full_ref_name,
-            object,
-        } => (full_ref_name, *object, None),
+        Ref::Peeled { full_ref_name, tag, object } => (full_ref_name, *object, Some(*tag)),
+        Ref::Direct { full_ref_name, object } => (full_ref_name, *object, None),
         // HEAD is told by the name of the branch it stands for
-        Ref::Symbolic {
-            target,
-            tag,
-            object,
-            ..
-        } => (target, *object, *tag),
+        Ref::Symbolic { target, tag, object, .. } => (target, *object, *tag),
         Ref::Unborn { .. } => return None,
     };
-    Some(Resolved {
-        commit,
-        reference: Some(name.to_string()),
-        tag,
-        version: None,
-    })
+    Some(Resolved { commit, reference: Some(name.to_string()), tag, version: None })
 }
 
 fn highest(references: &[Ref], range: &semver::VersionReq) -> Option<Resolved> {
@@ -215,10 +171,7 @@ fn highest(references: &[Ref], range: &semver::VersionReq) -> Option<Resolved> {
             Some((version, resolved(reference)?))
         })
         .max_by(|(a, _), (b, _)| a.cmp_precedence(b))
-        .map(|(version, resolved)| Resolved {
-            version: Some(version),
-            ..resolved
-        })
+        .map(|(version, resolved)| Resolved { version: Some(version), ..resolved })
 }
 
 #[cfg(test)]
@@ -227,17 +180,11 @@ mod tests {
 
     #[test]
     fn names_that_could_do_harm_are_refused() {
-        for name in [
-            "", "-x", "a..b", "a b", "a\nb", "a~1", "a:b", "a^", "a.lock", "/a", "a/", "@{u}",
-            "a//b",
-        ] {
+        for name in ["", "-x", "a..b", "a b", "a\nb", "a~1", "a:b", "a^", "a.lock", "/a", "a/", "@{u}", "a//b"] {
             assert!(Follow::branch(name).is_err(), "{name:?} was accepted");
             assert!(Follow::tag(name).is_err(), "{name:?} was accepted");
         }
-        assert_eq!(
-            Follow::branch("refs/heads/a/b").ok(),
-            Some(Follow::Branch("a/b".into()))
-        );
+        assert_eq!(Follow::branch("refs/heads/a/b").ok(), Some(Follow::Branch("a/b".into())));
     }
 
     #[test]
@@ -252,13 +199,8 @@ mod tests {
             full_ref_name: format!("refs/tags/{name}").into(),
             object: ObjectId::from_str(&digit.repeat(40)).expect("an id"),
         };
-        let tags = [
-            tag("v1.9.0", "1"),
-            tag("1.10.0", "2"),
-            tag("v2.0.0", "3"),
-            tag("v1.11.0-rc.1", "4"),
-            tag("latest", "5"),
-        ];
+        let tags =
+            [tag("v1.9.0", "1"), tag("1.10.0", "2"), tag("v2.0.0", "3"), tag("v1.11.0-rc.1", "4"), tag("latest", "5")];
         let range = semver::VersionReq::parse("1").expect("a range");
         let found = highest(&tags, &range).expect("found");
         assert_eq!(found.version, Some(semver::Version::new(1, 10, 0)));

@@ -50,25 +50,13 @@ pub struct CommitTree {
 impl CommitTree {
     pub(super) fn open(repository: gix::Repository, id: ObjectId) -> Result<Self, TreeError> {
         let raw = read_object(&repository, id, gix::objs::Kind::Commit, 1 << 20)?;
-        let commit = Commit::decode(id, &raw)
-            .ok_or_else(|| TreeError::Damaged(format!("{id} cannot be decoded")))?;
-        Ok(Self {
-            root: commit.tree,
-            repository,
-            commit,
-            prefix: String::new(),
-        })
+        let commit = Commit::decode(id, &raw).ok_or_else(|| TreeError::Damaged(format!("{id} cannot be decoded")))?;
+        Ok(Self { root: commit.tree, repository, commit, prefix: String::new() })
     }
 
     /// Fails when not even the first tree object can be read.
     pub(super) fn check_root(&self) -> Result<(), TreeError> {
-        read_object(
-            &self.repository,
-            self.root,
-            gix::objs::Kind::Tree,
-            MAX_TREE_BYTES,
-        )
-        .map(drop)
+        read_object(&self.repository, self.root, gix::objs::Kind::Tree, MAX_TREE_BYTES).map(drop)
     }
 
     pub fn commit(&self) -> &Commit {
@@ -82,10 +70,7 @@ impl CommitTree {
 
     /// Narrows down to a folder like `clusters/production`; listed paths still begin at the top.
     pub fn at(mut self, folder: &str) -> Result<Self, TreeError> {
-        for part in folder
-            .split('/')
-            .filter(|part| !part.is_empty() && *part != ".")
-        {
+        for part in folder.split('/').filter(|part| !part.is_empty() && *part != ".") {
             self.prefix.push_str(part);
             let next = self
                 .entries(&self.root)?
@@ -111,9 +96,7 @@ fn read_object(
     limit: u64,
 ) -> Result<Vec<u8>, TreeError> {
     let damaged = |what: &str| TreeError::Damaged(format!("{kind} {id} {what}"));
-    let header = repository
-        .find_header(id)
-        .map_err(|_| damaged("is missing or unreadable"))?;
+    let header = repository.find_header(id).map_err(|_| damaged("is missing or unreadable"))?;
     if header.kind() != kind {
         return Err(damaged(&format!("is a {}", header.kind())));
     }
@@ -123,11 +106,7 @@ fn read_object(
             reason: format!("has {} bytes, more than {limit}", header.size()),
         });
     }
-    let data = repository
-        .find_object(id)
-        .map_err(|_| damaged("cannot be read"))?
-        .detach()
-        .data;
+    let data = repository.find_object(id).map_err(|_| damaged("cannot be read"))?.detach().data;
     // packs are checked when they arrive, not when they are read: a disk can lie in between
     match gix::objs::compute_hash(id.kind(), kind, &data) {
         Ok(actual) if actual == id => Ok(data),
@@ -140,16 +119,10 @@ impl Source for CommitTree {
 
     fn entries(&self, folder: &ObjectId) -> Result<Vec<Raw<ObjectId>>, TreeError> {
         use gix::objs::tree::EntryKind;
-        let data = read_object(
-            &self.repository,
-            *folder,
-            gix::objs::Kind::Tree,
-            MAX_TREE_BYTES,
-        )?;
+        let data = read_object(&self.repository, *folder, gix::objs::Kind::Tree, MAX_TREE_BYTES)?;
         gix::objs::TreeRefIter::from_bytes(&data, folder.kind())
             .map(|entry| {
-                let entry = entry
-                    .map_err(|_| TreeError::Damaged(format!("tree {folder} cannot be decoded")))?;
+                let entry = entry.map_err(|_| TreeError::Damaged(format!("tree {folder} cannot be decoded")))?;
                 let id = entry.oid.to_owned();
                 let node = match entry.mode.kind() {
                     EntryKind::Tree => Node::Folder(Some(id)),
@@ -158,11 +131,7 @@ impl Source for CommitTree {
                     EntryKind::Link => Node::Symlink,
                     EntryKind::Commit => Node::Submodule,
                 };
-                Ok(Raw {
-                    name: entry.filename.to_vec(),
-                    node,
-                    handle: id,
-                })
+                Ok(Raw { name: entry.filename.to_vec(), node, handle: id })
             })
             .collect()
     }
@@ -178,30 +147,14 @@ impl Source for CommitTree {
 
 impl FileTree for CommitTree {
     fn list(&self, limits: &Limits, previous: Option<&Listing>) -> Result<Listing, TreeError> {
-        walk(
-            self,
-            &self.root,
-            Some(self.root),
-            &self.prefix,
-            limits,
-            previous,
-        )
+        walk(self, &self.root, Some(self.root), &self.prefix, limits, previous)
     }
 
     fn read(&self, path: &str, file: &File, limits: &Limits) -> Result<Vec<u8>, TreeError> {
         if file.size > limits.file_bytes {
-            return Err(TreeError::Refused(Refusal::too_large(
-                path,
-                file.size,
-                limits.file_bytes,
-            )));
+            return Err(TreeError::Refused(Refusal::too_large(path, file.size, limits.file_bytes)));
         }
-        read_object(
-            &self.repository,
-            file.id,
-            gix::objs::Kind::Blob,
-            limits.file_bytes,
-        )
+        read_object(&self.repository, file.id, gix::objs::Kind::Blob, limits.file_bytes)
     }
 }
 
@@ -213,10 +166,7 @@ pub struct FolderTree {
 impl FolderTree {
     /// The folder itself may be named through a link; nothing inside is followed.
     pub fn open(path: &Path) -> Result<Self, TreeError> {
-        let failed = |reason: String| TreeError::Io {
-            path: path.display().to_string(),
-            reason,
-        };
+        let failed = |reason: String| TreeError::Io { path: path.display().to_string(), reason };
         let root = fs::canonicalize(path).map_err(|e| failed(e.to_string()))?;
         if !root.is_dir() {
             return Err(failed("is not a folder".into()));
@@ -226,11 +176,7 @@ impl FolderTree {
 
     fn open_file(&self, path: &Path, limit: u64) -> Result<Vec<u8>, TreeError> {
         let failed = |reason: String| TreeError::Io {
-            path: path
-                .strip_prefix(&self.root)
-                .unwrap_or(path)
-                .display()
-                .to_string(),
+            path: path.strip_prefix(&self.root).unwrap_or(path).display().to_string(),
             reason,
         };
         let file = fs::OpenOptions::new()
@@ -238,17 +184,11 @@ impl FolderTree {
             .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
             .open(path)
             .map_err(|e| failed(e.to_string()))?;
-        if !file
-            .metadata()
-            .map_err(|e| failed(e.to_string()))?
-            .is_file()
-        {
+        if !file.metadata().map_err(|e| failed(e.to_string()))?.is_file() {
             return Err(failed("is not a plain file".into()));
         }
         let mut bytes = Vec::new();
-        file.take(limit + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|e| failed(e.to_string()))?;
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
         if bytes.len() as u64 > limit {
             return Err(failed(format!("is larger than {limit} bytes")));
         }
@@ -262,11 +202,7 @@ impl Source for FolderTree {
     fn entries(&self, folder: &PathBuf) -> Result<Vec<Raw<PathBuf>>, TreeError> {
         use std::os::unix::ffi::OsStrExt;
         let failed = |e: std::io::Error| TreeError::Io {
-            path: folder
-                .strip_prefix(&self.root)
-                .unwrap_or(folder)
-                .display()
-                .to_string(),
+            path: folder.strip_prefix(&self.root).unwrap_or(folder).display().to_string(),
             reason: e.to_string(),
         };
         let mut entries = Vec::new();
@@ -279,16 +215,10 @@ impl Source for FolderTree {
             let node = match data.file_type() {
                 kind if kind.is_symlink() => Node::Symlink,
                 kind if kind.is_dir() => Node::Folder(None),
-                kind if kind.is_file() => Node::File {
-                    executable: data.mode() & 0o100 != 0,
-                },
+                kind if kind.is_file() => Node::File { executable: data.mode() & 0o100 != 0 },
                 _ => Node::Special,
             };
-            entries.push(Raw {
-                name: entry.file_name().as_bytes().to_vec(),
-                node,
-                handle: entry.path(),
-            });
+            entries.push(Raw { name: entry.file_name().as_bytes().to_vec(), node, handle: entry.path() });
         }
         Ok(entries)
     }
@@ -329,12 +259,7 @@ impl MemoryTree {
 
 impl<P: Into<String>, C: Into<Vec<u8>>> FromIterator<(P, C)> for MemoryTree {
     fn from_iter<I: IntoIterator<Item = (P, C)>>(files: I) -> Self {
-        Self {
-            files: files
-                .into_iter()
-                .map(|(path, content)| (path.into(), content.into()))
-                .collect(),
-        }
+        Self { files: files.into_iter().map(|(path, content)| (path.into(), content.into())).collect() }
     }
 }
 
@@ -366,11 +291,7 @@ impl Source for MemoryTree {
     }
 
     fn identify(&self, handle: &String, _limit: u64) -> Result<(ObjectId, u64), TreeError> {
-        let bytes = self
-            .files
-            .get(handle)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let bytes = self.files.get(handle).map(Vec::as_slice).unwrap_or_default();
         Ok((blob_id(bytes), bytes.len() as u64))
     }
 }
@@ -382,14 +303,11 @@ impl FileTree for MemoryTree {
 
     fn read(&self, path: &str, _file: &File, limits: &Limits) -> Result<Vec<u8>, TreeError> {
         match self.files.get(path) {
-            Some(bytes) if bytes.len() as u64 > limits.file_bytes => Err(TreeError::Refused(
-                Refusal::too_large(path, bytes.len() as u64, limits.file_bytes),
-            )),
+            Some(bytes) if bytes.len() as u64 > limits.file_bytes => {
+                Err(TreeError::Refused(Refusal::too_large(path, bytes.len() as u64, limits.file_bytes)))
+            }
             Some(bytes) => Ok(bytes.clone()),
-            None => Err(TreeError::Io {
-                path: path.to_owned(),
-                reason: "is not there".into(),
-            }),
+            None => Err(TreeError::Io { path: path.to_owned(), reason: "is not there".into() }),
         }
     }
 }

@@ -10,19 +10,9 @@ const MAX_LENGTH: usize = 2048;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RemoteUrl {
     /// `https://`, or `http://` where insecure addresses were allowed.
-    Http {
-        tls: bool,
-        host: String,
-        port: Option<u16>,
-        path: String,
-    },
+    Http { tls: bool, host: String, port: Option<u16>, path: String },
     /// `ssh://user@host:port/path` or `user@host:path`.
-    Ssh {
-        user: String,
-        host: String,
-        port: Option<u16>,
-        path: String,
-    },
+    Ssh { user: String, host: String, port: Option<u16>, path: String },
     /// `file:///path` or `/path`, for development.
     File(PathBuf),
 }
@@ -30,15 +20,11 @@ pub enum RemoteUrl {
 /// Why an address was refused. The message never repeats what may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    #[error(
-        "the repository address is empty; write https://host/path.git or ssh://git@host/path.git"
-    )]
+    #[error("the repository address is empty; write https://host/path.git or ssh://git@host/path.git")]
     Empty,
     #[error("the repository address is longer than {MAX_LENGTH} characters")]
     TooLong,
-    #[error(
-        "the repository address starts with `-`, which programs read as an option; write https://… or ssh://…"
-    )]
+    #[error("the repository address starts with `-`, which programs read as an option; write https://… or ssh://…")]
     LeadingDash,
     #[error("the repository address contains {0}, which no address needs; remove it")]
     Character(String),
@@ -115,21 +101,11 @@ impl fmt::Display for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = |port: &Option<u16>| port.map(|p| format!(":{p}")).unwrap_or_default();
         match self {
-            Self::Http {
-                tls,
-                host,
-                port: p,
-                path,
-            } => {
+            Self::Http { tls, host, port: p, path } => {
                 let scheme = if *tls { "https" } else { "http" };
                 write!(f, "{scheme}://{host}{}{path}", port(p))
             }
-            Self::Ssh {
-                user,
-                host,
-                port: p,
-                path,
-            } => write!(f, "ssh://{user}@{host}{}{}{path}", port(p), slash(path)),
+            Self::Ssh { user, host, port: p, path } => write!(f, "ssh://{user}@{host}{}{}{path}", port(p), slash(path)),
             Self::File(path) => write!(f, "file://{}", path.display()),
         }
     }
@@ -150,14 +126,11 @@ fn check_characters(text: &str) -> Result<(), UrlError> {
     if text.starts_with('-') {
         return Err(UrlError::LeadingDash);
     }
-    let bad = text
-        .chars()
-        .find(|c| c.is_control() || c.is_whitespace() || "'\"`\\<>|;$&*(){}^".contains(*c));
+    let bad = text.chars().find(|c| c.is_control() || c.is_whitespace() || "'\"`\\<>|;$&*(){}^".contains(*c));
     match bad {
-        Some(c) if c.is_control() || c.is_whitespace() => Err(UrlError::Character(format!(
-            "the character U+{:04X}",
-            u32::from(c)
-        ))),
+        Some(c) if c.is_control() || c.is_whitespace() => {
+            Err(UrlError::Character(format!("the character U+{:04X}", u32::from(c))))
+        }
         Some(c) => Err(UrlError::Character(format!("`{c}`"))),
         None => Ok(()),
     }
@@ -173,12 +146,7 @@ fn parse_http(tls: bool, rest: &str) -> Result<RemoteUrl, UrlError> {
         return Err(UrlError::NoPath(format!("https://{host}")));
     }
     check_path(path)?;
-    Ok(RemoteUrl::Http {
-        tls,
-        host,
-        port,
-        path: path.trim_end_matches('/').to_owned(),
-    })
+    Ok(RemoteUrl::Http { tls, host, port, path: path.trim_end_matches('/').to_owned() })
 }
 
 fn parse_ssh(rest: &str) -> Result<RemoteUrl, UrlError> {
@@ -190,17 +158,8 @@ fn parse_ssh(rest: &str) -> Result<RemoteUrl, UrlError> {
     }
     check_path(path)?;
     // ssh://host/~user/x means the home folder of that user
-    let path = if path.starts_with("/~") {
-        &path[1..]
-    } else {
-        path
-    };
-    Ok(RemoteUrl::Ssh {
-        user,
-        host,
-        port,
-        path: path.to_owned(),
-    })
+    let path = if path.starts_with("/~") { &path[1..] } else { path };
+    Ok(RemoteUrl::Ssh { user, host, port, path: path.to_owned() })
 }
 
 fn parse_scp_like(text: &str) -> Result<RemoteUrl, UrlError> {
@@ -227,12 +186,7 @@ fn parse_scp_like(text: &str) -> Result<RemoteUrl, UrlError> {
         return Err(UrlError::NoPath(format!("{user}@{host}:")));
     }
     check_path(path)?;
-    Ok(RemoteUrl::Ssh {
-        user,
-        host,
-        port: None,
-        path: path.to_owned(),
-    })
+    Ok(RemoteUrl::Ssh { user, host, port: None, path: path.to_owned() })
 }
 
 fn parse_file(path: &str) -> Result<RemoteUrl, UrlError> {
@@ -254,14 +208,8 @@ fn split_user(authority: &str) -> Result<(String, &str), UrlError> {
         Some((user, host)) => {
             let good = !user.is_empty()
                 && !user.starts_with('-')
-                && user
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c));
-            if good {
-                Ok((user.to_owned(), host))
-            } else {
-                Err(UrlError::User(user.chars().take(40).collect()))
-            }
+                && user.chars().all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c));
+            if good { Ok((user.to_owned(), host)) } else { Err(UrlError::User(user.chars().take(40).collect())) }
         }
     }
 }
@@ -298,9 +246,7 @@ fn is_host(host: &str) -> bool {
     !host.is_empty()
         && host.len() <= 253
         && !host.starts_with(['-', '.'])
-        && host
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
+        && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
 }
 
 fn check_path(path: &str) -> Result<(), UrlError> {
@@ -326,44 +272,20 @@ mod tests {
 
     #[test]
     fn https_and_ssh_are_allowed_in_every_spelling() {
-        assert_eq!(
-            shown("https://forge.example/a/b.git"),
-            "https://forge.example/a/b.git"
-        );
-        assert_eq!(
-            shown("HTTPS://forge.example:8443/a/b/"),
-            "https://forge.example:8443/a/b"
-        );
+        assert_eq!(shown("https://forge.example/a/b.git"), "https://forge.example/a/b.git");
+        assert_eq!(shown("HTTPS://forge.example:8443/a/b/"), "https://forge.example:8443/a/b");
         assert_eq!(shown("https://[::1]:8443/a"), "https://[::1]:8443/a");
-        assert_eq!(
-            shown("ssh://forge.example/a.git"),
-            "ssh://git@forge.example/a.git"
-        );
-        assert_eq!(
-            shown("ssh://me@forge.example:2222/a"),
-            "ssh://me@forge.example:2222/a"
-        );
-        assert_eq!(
-            shown("git@forge.example:a/b.git"),
-            "ssh://git@forge.example/a/b.git"
-        );
-        assert_eq!(
-            shown("forge.example:a/b.git"),
-            "ssh://git@forge.example/a/b.git"
-        );
-        assert_eq!(
-            shown("ssh://forge.example/~me/a"),
-            "ssh://git@forge.example/~me/a"
-        );
+        assert_eq!(shown("ssh://forge.example/a.git"), "ssh://git@forge.example/a.git");
+        assert_eq!(shown("ssh://me@forge.example:2222/a"), "ssh://me@forge.example:2222/a");
+        assert_eq!(shown("git@forge.example:a/b.git"), "ssh://git@forge.example/a/b.git");
+        assert_eq!(shown("forge.example:a/b.git"), "ssh://git@forge.example/a/b.git");
+        assert_eq!(shown("ssh://forge.example/~me/a"), "ssh://git@forge.example/~me/a");
     }
 
     #[test]
     fn http_and_local_paths_need_the_flag() {
         for text in ["http://forge.example/a", "file:///srv/a", "/srv/a"] {
-            assert!(
-                matches!(RemoteUrl::parse(text, false), Err(UrlError::Insecure(_))),
-                "{text}"
-            );
+            assert!(matches!(RemoteUrl::parse(text, false), Err(UrlError::Insecure(_))), "{text}");
             assert!(RemoteUrl::parse(text, true).is_ok(), "{text}");
         }
     }
@@ -405,10 +327,7 @@ mod tests {
             "file://host/a",
             long.as_str(),
         ] {
-            assert!(
-                RemoteUrl::parse(text, true).is_err(),
-                "{text:?} was accepted"
-            );
+            assert!(RemoteUrl::parse(text, true).is_err(), "{text:?} was accepted");
         }
     }
 

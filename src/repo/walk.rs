@@ -21,12 +21,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            entries: 100_000,
-            depth: 20,
-            path_bytes: 400,
-            file_bytes: 1 << 20,
-        }
+        Self { entries: 100_000, depth: 20, path_bytes: 400, file_bytes: 1 << 20 }
     }
 }
 
@@ -69,14 +64,8 @@ pub(super) fn walk<S: Source>(
     limits: &Limits,
     previous: Option<&Listing>,
 ) -> Result<Listing, TreeError> {
-    let previous = previous
-        .filter(|p| p.prefix() == prefix && p.limits() == limits)
-        .map(Listing::root);
-    let mut walk = Walk {
-        source,
-        limits,
-        seen: 0,
-    };
+    let previous = previous.filter(|p| p.prefix() == prefix && p.limits() == limits).map(Listing::root);
+    let mut walk = Walk { source, limits, seen: 0 };
     let root = walk.folder(root, id, prefix.to_owned(), 0, previous)?;
     Ok(Listing::new(root, prefix.to_owned(), limits.clone()))
 }
@@ -109,11 +98,7 @@ impl<S: Source> Walk<'_, S> {
                 Ok((name, content)) => {
                     if entries.contains_key(name.as_str()) {
                         let reason = "is in this folder more than once".to_owned();
-                        refused.push(Refusal::new(
-                            format!("{path}{name}"),
-                            Code::DuplicateName,
-                            reason,
-                        ));
+                        refused.push(Refusal::new(format!("{path}{name}"), Code::DuplicateName, reason));
                     } else {
                         entries.insert(name.into(), content);
                     }
@@ -122,10 +107,7 @@ impl<S: Source> Walk<'_, S> {
                 Err(Trouble::Tree(error)) => return Err(error),
             }
         }
-        let entries = entries
-            .into_iter()
-            .map(|(name, content)| Entry { name, content })
-            .collect();
+        let entries = entries.into_iter().map(|(name, content)| Entry { name, content }).collect();
         let warnings = case_collisions(&path, &entries);
         Ok(Arc::new(Folder::new(id, entries, refused, warnings)))
     }
@@ -142,29 +124,18 @@ impl<S: Source> Walk<'_, S> {
             Refusal::new(format!("{folder}{shown}"), code, reason)
         })?;
         let path = format!("{folder}{name}");
-        let refuse =
-            |code, reason: String| Err(Trouble::Refused(Refusal::new(path.clone(), code, reason)));
+        let refuse = |code, reason: String| Err(Trouble::Refused(Refusal::new(path.clone(), code, reason)));
         if path.len() > self.limits.path_bytes {
             let limit = self.limits.path_bytes;
-            return refuse(
-                Code::PathTooLong,
-                format!("the path has {} bytes, more than {limit}", path.len()),
-            );
+            return refuse(Code::PathTooLong, format!("the path has {} bytes, more than {limit}", path.len()));
         }
         match raw.node {
-            Node::Symlink => refuse(
-                Code::Symlink,
-                "is a symbolic link; put the file itself here".into(),
-            ),
-            Node::Submodule => refuse(
-                Code::Submodule,
-                "is a submodule; submodules are not followed".into(),
-            ),
+            Node::Symlink => refuse(Code::Symlink, "is a symbolic link; put the file itself here".into()),
+            Node::Submodule => refuse(Code::Submodule, "is a submodule; submodules are not followed".into()),
             Node::Special => refuse(Code::SpecialFile, "is neither a file nor a folder".into()),
-            Node::Folder(_) if depth + 1 > self.limits.depth => refuse(
-                Code::TooDeep,
-                format!("is more than {} folders deep", self.limits.depth),
-            ),
+            Node::Folder(_) if depth + 1 > self.limits.depth => {
+                refuse(Code::TooDeep, format!("is more than {} folders deep", self.limits.depth))
+            }
             Node::Folder(id) => {
                 let before = previous.and_then(|p| p.folder(&name));
                 let folder = self.folder(&raw.handle, id, format!("{path}/"), depth + 1, before)?;
@@ -175,14 +146,7 @@ impl<S: Source> Walk<'_, S> {
                 if size > self.limits.file_bytes {
                     return Err(Refusal::too_large(&path, size, self.limits.file_bytes).into());
                 }
-                Ok((
-                    name,
-                    Content::File(File {
-                        id,
-                        size,
-                        executable,
-                    }),
-                ))
+                Ok((name, Content::File(File { id, size, executable })))
             }
         }
     }
@@ -222,20 +186,14 @@ fn check_name(name: &[u8]) -> Result<String, (Code, String)> {
         return Err((Code::NameUnsafe, "the name would lead elsewhere".into()));
     }
     if text.eq_ignore_ascii_case(".git") {
-        return Err((
-            Code::NameUnsafe,
-            "`.git` cannot be a name inside a repository".into(),
-        ));
+        return Err((Code::NameUnsafe, "`.git` cannot be a name inside a repository".into()));
     }
     let hidden = |c: &char| {
         c.is_control()
             || matches!(*c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
     if let Some(c) = text.chars().find(hidden) {
-        let reason = format!(
-            "the name contains the invisible character U+{:04X}; rename it",
-            u32::from(c)
-        );
+        let reason = format!("the name contains the invisible character U+{:04X}; rename it", u32::from(c));
         return Err((Code::NameControl, reason));
     }
     Ok(text.to_owned())
@@ -247,13 +205,8 @@ fn case_collisions(path: &str, entries: &Vec<Entry>) -> Vec<Refusal> {
     let mut found = Vec::new();
     for entry in entries {
         if let Some(other) = folded.insert(entry.name.to_lowercase(), &entry.name) {
-            let reason =
-                format!("differs from `{other}` only in case; some systems keep only one of them");
-            found.push(Refusal::new(
-                format!("{path}{}", entry.name),
-                Code::CaseCollision,
-                reason,
-            ));
+            let reason = format!("differs from `{other}` only in case; some systems keep only one of them");
+            found.push(Refusal::new(format!("{path}{}", entry.name), Code::CaseCollision, reason));
         }
     }
     found

@@ -13,11 +13,7 @@ use super::{Document, ParseLimits, scalar};
 /// More than this many problems in one file help nobody.
 const MAX_PROBLEMS: usize = 20;
 
-pub(super) fn compose(
-    path: &str,
-    text: &str,
-    limits: &ParseLimits,
-) -> Result<Vec<Document>, Vec<Problem>> {
+pub(super) fn compose(path: &str, text: &str, limits: &ParseLimits) -> Result<Vec<Document>, Vec<Problem>> {
     let options = {
         let mut options = granit_parser::options! {
             flow_nesting_limit: limits.depth,
@@ -49,11 +45,7 @@ pub(super) fn compose(
             break;
         }
     }
-    if composer.problems.is_empty() {
-        Ok(composer.documents)
-    } else {
-        Err(composer.problems)
-    }
+    if composer.problems.is_empty() { Ok(composer.documents) } else { Err(composer.problems) }
 }
 
 struct Composer<'a> {
@@ -118,12 +110,7 @@ impl Composer<'_> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.check_tag(tag.as_deref(), "map", at);
-                let kind = Filling::Map {
-                    map: Map::new(),
-                    places: Vec::new(),
-                    key: None,
-                    merges: Vec::new(),
-                };
+                let kind = Filling::Map { map: Map::new(), places: Vec::new(), key: None, merges: Vec::new() };
                 self.begin(at, anchor, kind)
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
@@ -131,8 +118,7 @@ impl Composer<'_> {
             Event::DocumentStart(..) => {
                 self.anchors.clear();
                 if self.documents.len() >= self.limits.documents {
-                    let reason =
-                        format!("the file has more than {} documents", self.limits.documents);
+                    let reason = format!("the file has more than {} documents", self.limits.documents);
                     return Err(self.problem(at, ProblemCode::TooManyDocuments, reason));
                 }
                 Ok(())
@@ -153,11 +139,7 @@ impl Composer<'_> {
     fn begin(&mut self, at: Position, anchor: usize, kind: Filling) -> Step {
         self.count(at)?;
         if self.expects_key() {
-            let problem = self.problem(
-                at,
-                ProblemCode::BadKey,
-                "a key cannot be a mapping or a list",
-            );
+            let problem = self.problem(at, ProblemCode::BadKey, "a key cannot be a mapping or a list");
             return Err(problem.hint("if this is a template like {{ x }}, put it in quotes"));
         }
         if self.stack.len() >= self.limits.depth {
@@ -168,21 +150,12 @@ impl Composer<'_> {
     }
 
     fn too_deep(&self, at: Position) -> Problem {
-        let reason = format!(
-            "more than {} mappings and lists inside one another",
-            self.limits.depth
-        );
+        let reason = format!("more than {} mappings and lists inside one another", self.limits.depth);
         self.problem(at, ProblemCode::TooDeep, reason)
     }
 
     fn expects_key(&self) -> bool {
-        matches!(
-            self.stack.last(),
-            Some(Frame {
-                kind: Filling::Map { key: None, .. },
-                ..
-            })
-        )
+        matches!(self.stack.last(), Some(Frame { kind: Filling::Map { key: None, .. }, .. }))
     }
 
     fn end(&mut self) -> Step {
@@ -191,12 +164,7 @@ impl Composer<'_> {
         };
         let (value, inner) = match frame.kind {
             Filling::List(values, places) => (Value::Array(values), Inner::List(places)),
-            Filling::Map {
-                mut map,
-                mut places,
-                merges,
-                ..
-            } => {
+            Filling::Map { mut map, mut places, merges, .. } => {
                 for (at, value, source) in merges {
                     self.merge(at, value, source, &mut map, &mut places);
                 }
@@ -218,11 +186,7 @@ impl Composer<'_> {
             self.check_tag(tag.as_deref(), "str", at);
             let merge = text == "<<" && style == ScalarStyle::Plain;
             if anchor > 0 {
-                self.keep(
-                    anchor,
-                    &Value::String(text.to_owned()),
-                    &Places::new(at, Inner::Leaf),
-                );
+                self.keep(anchor, &Value::String(text.to_owned()), &Places::new(at, Inner::Leaf));
             }
             return self.key(text.to_owned(), at, merge);
         }
@@ -243,9 +207,7 @@ impl Composer<'_> {
         style: ScalarStyle,
         tag: Option<&Tag>,
     ) -> Result<Value, (ProblemCode, String, &'static str)> {
-        let unclear = |(reason, hint): scalar::Unclear| {
-            (ProblemCode::BadNumber, format!("`{text}`: {reason}"), hint)
-        };
+        let unclear = |(reason, hint): scalar::Unclear| (ProblemCode::BadNumber, format!("`{text}`: {reason}"), hint);
         let Some(tag) = tag else {
             return match style {
                 ScalarStyle::Plain => scalar::plain(text).map_err(unclear),
@@ -254,11 +216,7 @@ impl Composer<'_> {
         };
         let wrong = |kind: &str| {
             let reason = format!("`{text}` is tagged as {kind} but is none");
-            (
-                ProblemCode::UnknownTag,
-                reason,
-                "remove the tag or correct the value",
-            )
+            (ProblemCode::UnknownTag, reason, "remove the tag or correct the value")
         };
         match tag.core_suffix() {
             Some("str") => Ok(Value::String(text.to_owned())),
@@ -275,17 +233,11 @@ impl Composer<'_> {
                 Some(Value::Number(n)) => Ok(n.as_f64().map_or(Value::Null, Value::from)),
                 _ => Err(wrong("a number")),
             },
-            _ if tag.handle().is_empty() && tag.suffix() == "!" => {
-                Ok(Value::String(text.to_owned()))
+            _ if tag.handle().is_empty() && tag.suffix() == "!" => Ok(Value::String(text.to_owned())),
+            _ if tag.handle() == "!" && tag.suffix().is_empty() => Ok(Value::String(text.to_owned())),
+            _ => {
+                Err((ProblemCode::UnknownTag, format!("the tag `{}` has no meaning here", tag.original()), "remove it"))
             }
-            _ if tag.handle() == "!" && tag.suffix().is_empty() => {
-                Ok(Value::String(text.to_owned()))
-            }
-            _ => Err((
-                ProblemCode::UnknownTag,
-                format!("the tag `{}` has no meaning here", tag.original()),
-                "remove it",
-            )),
         }
     }
 
@@ -294,9 +246,7 @@ impl Composer<'_> {
             && tag.core_suffix() != Some(expected)
         {
             let reason = format!("the tag `{}` has no meaning here", tag.original());
-            let problem = self
-                .problem(at, ProblemCode::UnknownTag, reason)
-                .hint("remove it");
+            let problem = self.problem(at, ProblemCode::UnknownTag, reason).hint("remove it");
             self.problems.push(problem);
         }
     }
@@ -305,11 +255,7 @@ impl Composer<'_> {
         if text.is_empty() {
             return Err(self.problem(at, ProblemCode::BadKey, "a key is empty"));
         }
-        if let Some(Frame {
-            kind: Filling::Map { key, .. },
-            ..
-        }) = self.stack.last_mut()
-        {
+        if let Some(Frame { kind: Filling::Map { key, .. }, .. }) = self.stack.last_mut() {
             *key = Some((text, at, merge));
         }
         Ok(())
@@ -323,40 +269,23 @@ impl Composer<'_> {
         match self.stack.last_mut().map(|frame| &mut frame.kind) {
             None => {
                 if !value.is_null() {
-                    self.documents.push(Document {
-                        value,
-                        places: place,
-                    });
+                    self.documents.push(Document { value, places: place });
                 }
             }
             Some(Filling::List(values, places)) => {
                 values.push(value);
                 places.push(place);
             }
-            Some(Filling::Map {
-                map,
-                places,
-                key,
-                merges,
-            }) => {
+            Some(Filling::Map { map, places, key, merges }) => {
                 let Some((name, at, merge)) = key.take() else {
                     return Ok(());
                 };
                 if merge {
                     merges.push((at, value, place));
                 } else if map.contains_key(&name) {
-                    let first = places
-                        .iter()
-                        .find(|(n, _)| **n == *name)
-                        .map(|(_, p)| p.key(""))
-                        .unwrap_or(at);
-                    let reason = format!(
-                        "the key `{name}` is there twice, first in line {}",
-                        first.line
-                    );
-                    let problem = self
-                        .problem(at, ProblemCode::DuplicateKey, reason)
-                        .hint("remove one of them");
+                    let first = places.iter().find(|(n, _)| **n == *name).map(|(_, p)| p.key("")).unwrap_or(at);
+                    let reason = format!("the key `{name}` is there twice, first in line {}", first.line);
+                    let problem = self.problem(at, ProblemCode::DuplicateKey, reason).hint("remove one of them");
                     self.problems.push(problem);
                 } else {
                     places.push((name.clone().into(), place.with_key(at)));
@@ -369,31 +298,19 @@ impl Composer<'_> {
 
     fn keep(&mut self, anchor: usize, value: &Value, place: &Places) {
         let weight = weigh(value);
-        let kept = Anchored {
-            value: value.clone(),
-            places: place.clone(),
-            weight,
-        };
+        let kept = Anchored { value: value.clone(), places: place.clone(), weight };
         self.alias_bytes += weight.bytes;
         self.anchors.insert(anchor, kept);
     }
 
     fn alias(&mut self, id: usize, at: Position) -> Step {
         let Some(kept) = self.anchors.get(&id) else {
-            return Err(self.problem(
-                at,
-                ProblemCode::UnknownAnchor,
-                "the alias is used inside its own anchor",
-            ));
+            return Err(self.problem(at, ProblemCode::UnknownAnchor, "the alias is used inside its own anchor"));
         };
         self.nodes += kept.weight.nodes;
         self.alias_bytes += kept.weight.bytes;
         if self.nodes > self.limits.nodes || self.alias_bytes > self.limits.alias_bytes {
-            let problem = self.problem(
-                at,
-                ProblemCode::AliasBomb,
-                "aliases repeat more than a file may contain",
-            );
+            let problem = self.problem(at, ProblemCode::AliasBomb, "aliases repeat more than a file may contain");
             return Err(problem.hint("write the values out or use fewer aliases"));
         }
         if self.stack.len() + kept.weight.depth > self.limits.depth {
@@ -448,17 +365,13 @@ impl Composer<'_> {
         let at = Position::new(error.marker().line(), error.marker().col() + 1);
         match error.kind() {
             ErrorKind::RecursionLimitExceeded => self.too_deep(at),
-            ErrorKind::UnknownAnchor => self.problem(
-                at,
-                ProblemCode::UnknownAnchor,
-                "there is no such anchor above",
-            ),
+            ErrorKind::UnknownAnchor => self.problem(at, ProblemCode::UnknownAnchor, "there is no such anchor above"),
             ErrorKind::TabNotAllowed
             | ErrorKind::TabInBlockIndentation
             | ErrorKind::TabInIndentation
-            | ErrorKind::TabAtBlockScalarStart => self
-                .problem(at, ProblemCode::Syntax, "a tab cannot indent YAML")
-                .hint("use spaces"),
+            | ErrorKind::TabAtBlockScalarStart => {
+                self.problem(at, ProblemCode::Syntax, "a tab cannot indent YAML").hint("use spaces")
+            }
             _ => self.problem(at, ProblemCode::Syntax, error.info()),
         }
     }
@@ -467,34 +380,20 @@ impl Composer<'_> {
 /// What repeating a value costs. Values are never deeper than the limit, so this may recurse.
 fn weigh(value: &Value) -> Weight {
     let inner = |weights: &mut dyn Iterator<Item = Weight>| {
-        weights.fold(
-            Weight {
-                nodes: 1,
-                bytes: 0,
-                depth: 1,
-            },
-            |all, one| Weight {
-                nodes: all.nodes + one.nodes,
-                bytes: all.bytes + one.bytes,
-                depth: all.depth.max(one.depth + 1),
-            },
-        )
+        weights.fold(Weight { nodes: 1, bytes: 0, depth: 1 }, |all, one| Weight {
+            nodes: all.nodes + one.nodes,
+            bytes: all.bytes + one.bytes,
+            depth: all.depth.max(one.depth + 1),
+        })
     };
     match value {
-        Value::String(text) => Weight {
-            nodes: 1,
-            bytes: text.len(),
-            depth: 0,
-        },
+        Value::String(text) => Weight { nodes: 1, bytes: text.len(), depth: 0 },
         Value::Array(items) => inner(&mut items.iter().map(weigh)),
         Value::Object(map) => inner(&mut map.iter().map(|(key, value)| {
             let mut weight = weigh(value);
             weight.bytes += key.len();
             weight
         })),
-        _ => Weight {
-            nodes: 1,
-            ..Weight::default()
-        },
+        _ => Weight { nodes: 1, ..Weight::default() },
     }
 }

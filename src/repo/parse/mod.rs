@@ -28,13 +28,7 @@ pub struct ParseLimits {
 
 impl Default for ParseLimits {
     fn default() -> Self {
-        Self {
-            bytes: 1 << 20,
-            depth: 64,
-            nodes: 100_000,
-            alias_bytes: 1 << 20,
-            documents: 1000,
-        }
+        Self { bytes: 1 << 20, depth: 64, nodes: 100_000, alias_bytes: 1 << 20, documents: 1000 }
     }
 }
 
@@ -48,40 +42,20 @@ pub struct Document {
 
 /// Parses a file of one or several documents. Empty documents are left out. Either all of the file is
 /// good, or every problem that could be found is told.
-pub fn parse(
-    path: &str,
-    bytes: &[u8],
-    limits: &ParseLimits,
-) -> Result<Vec<Document>, Vec<Problem>> {
+pub fn parse(path: &str, bytes: &[u8], limits: &ParseLimits) -> Result<Vec<Document>, Vec<Problem>> {
     let text = text(path, bytes, limits).map_err(|problem| vec![problem])?;
     compose::compose(path, text, limits)
 }
 
 fn text<'a>(path: &str, bytes: &'a [u8], limits: &ParseLimits) -> Result<&'a str, Problem> {
-    let problem = |position, code, reason: String, hint: &str| {
-        Problem::new(path, position, code, reason).hint(hint)
-    };
+    let problem = |position, code, reason: String, hint: &str| Problem::new(path, position, code, reason).hint(hint);
     if bytes.len() > limits.bytes {
-        let reason = format!(
-            "the file has {} bytes, more than {}",
-            bytes.len(),
-            limits.bytes
-        );
-        return Err(problem(
-            Position::START,
-            ProblemCode::TooLarge,
-            reason,
-            "split it into several files",
-        ));
+        let reason = format!("the file has {} bytes, more than {}", bytes.len(), limits.bytes);
+        return Err(problem(Position::START, ProblemCode::TooLarge, reason, "split it into several files"));
     }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         let reason = "the file is UTF-16".to_owned();
-        return Err(problem(
-            Position::START,
-            ProblemCode::NotUtf8,
-            reason,
-            "save it as UTF-8",
-        ));
+        return Err(problem(Position::START, ProblemCode::NotUtf8, reason, "save it as UTF-8"));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -89,26 +63,13 @@ fn text<'a>(path: &str, bytes: &'a [u8], limits: &ParseLimits) -> Result<&'a str
         let position = Position::after(&String::from_utf8_lossy(good));
         let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
         let reason = format!("the byte 0x{byte:02x} is not UTF-8");
-        problem(
-            position,
-            ProblemCode::NotUtf8,
-            reason,
-            "save the file as UTF-8",
-        )
+        problem(position, ProblemCode::NotUtf8, reason, "save the file as UTF-8")
     })?;
     let control = |b: &u8| (*b < 0x20 && !matches!(*b, b'\t' | b'\n' | b'\r')) || *b == 0x7f;
     if let Some(at) = text.as_bytes().iter().position(|b| control(b)) {
-        let reason = format!(
-            "the file contains the control character U+{:04X}",
-            text.as_bytes()[at]
-        );
+        let reason = format!("the file contains the control character U+{:04X}", text.as_bytes()[at]);
         let hint = "remove it, or write it as an escape in double quotes";
-        return Err(problem(
-            Position::after(&text[..at]),
-            ProblemCode::ControlCharacter,
-            reason,
-            hint,
-        ));
+        return Err(problem(Position::after(&text[..at]), ProblemCode::ControlCharacter, reason, hint));
     }
     Ok(text)
 }

@@ -20,10 +20,7 @@ impl Position {
     }
 
     pub(super) fn new(line: usize, column: usize) -> Self {
-        Self {
-            line: u32::try_from(line).unwrap_or(u32::MAX),
-            column: u32::try_from(column).unwrap_or(u32::MAX),
-        }
+        Self { line: u32::try_from(line).unwrap_or(u32::MAX), column: u32::try_from(column).unwrap_or(u32::MAX) }
     }
 }
 
@@ -51,11 +48,7 @@ pub(super) enum Inner {
 
 impl Places {
     pub(super) fn new(at: Position, inner: Inner) -> Self {
-        Self {
-            at,
-            key: None,
-            inner,
-        }
+        Self { at, key: None, inner }
     }
 
     pub(super) fn with_key(mut self, key: Position) -> Self {
@@ -95,10 +88,7 @@ impl Places {
             let next = match &here.inner {
                 Inner::Leaf => None,
                 Inner::List(items) => part.parse::<usize>().ok().and_then(|n| items.get(n)),
-                Inner::Map(entries) => entries
-                    .iter()
-                    .find(|(key, _)| **key == *part)
-                    .map(|(_, place)| place),
+                Inner::Map(entries) => entries.iter().find(|(key, _)| **key == *part).map(|(_, place)| place),
             };
             match next {
                 Some(next) => here = next,

@@ -56,12 +56,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(
-        path: &str,
-        position: Position,
-        code: ProblemCode,
-        reason: impl Into<String>,
-    ) -> Self {
+    pub(super) fn new(path: &str, position: Position, code: ProblemCode, reason: impl Into<String>) -> Self {
         Self {
             path: path.to_owned(),
             position,

@@ -22,10 +22,7 @@ pub(super) fn plain(text: &str) -> Result<Value, Unclear> {
 
 /// The number a text means, if it means one.
 pub(super) fn number(text: &str) -> Result<Option<Value>, Unclear> {
-    const TOO_LARGE: Unclear = (
-        "this number is too large to be kept exactly",
-        "put it in quotes if it is text",
-    );
+    const TOO_LARGE: Unclear = ("this number is too large to be kept exactly", "put it in quotes if it is text");
     if let Some(digits) = text.strip_prefix("0x") {
         return radix(digits, 16).map_or(Ok(None), |value| value.ok_or(TOO_LARGE).map(Some));
     }
@@ -34,10 +31,7 @@ pub(super) fn number(text: &str) -> Result<Option<Value>, Unclear> {
     }
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if matches!(digits, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
-        return Err((
-            "infinity and not-a-number cannot be kept in an object",
-            "put it in quotes if it is text",
-        ));
+        return Err(("infinity and not-a-number cannot be kept in an object", "put it in quotes if it is text"));
     }
     if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
         if digits.len() > 1 && digits.starts_with('0') {
@@ -47,20 +41,13 @@ pub(super) fn number(text: &str) -> Result<Option<Value>, Unclear> {
             ));
         }
         let text = text.strip_prefix('+').unwrap_or(text);
-        let exact = text
-            .parse::<i64>()
-            .map(Number::from)
-            .or_else(|_| text.parse::<u64>().map(Number::from));
+        let exact = text.parse::<i64>().map(Number::from).or_else(|_| text.parse::<u64>().map(Number::from));
         return exact.map(|n| Some(Value::Number(n))).map_err(|_| TOO_LARGE);
     }
     if !is_float(digits) {
         return Ok(None);
     }
-    let value = text
-        .parse::<f64>()
-        .ok()
-        .filter(|f| f.is_finite())
-        .and_then(Number::from_f64);
+    let value = text.parse::<f64>().ok().filter(|f| f.is_finite()).and_then(Number::from_f64);
     value.map(|n| Some(Value::Number(n))).ok_or(TOO_LARGE)
 }
 
@@ -84,10 +71,7 @@ fn is_float(digits: &str) -> bool {
         let e = e.strip_prefix(['-', '+']).unwrap_or(e);
         !e.is_empty() && all_digits(e)
     });
-    (!whole.is_empty() || !part.is_empty())
-        && all_digits(whole)
-        && all_digits(part)
-        && exponent_good
+    (!whole.is_empty() || !part.is_empty()) && all_digits(whole) && all_digits(part) && exponent_good
 }
 
 #[cfg(test)]
@@ -134,16 +118,7 @@ mod tests {
 
     #[test]
     fn what_would_be_changed_silently_is_refused() {
-        for text in [
-            "0644",
-            "-007",
-            "18446744073709551616",
-            "1e999",
-            ".inf",
-            "-.INF",
-            ".nan",
-            "0xFFFFFFFFFFFFFFFFF",
-        ] {
+        for text in ["0644", "-007", "18446744073709551616", "1e999", ".inf", "-.INF", ".nan", "0xFFFFFFFFFFFFFFFFF"] {
             assert!(plain(text).is_err(), "{text:?}");
         }
     }

@@ -15,10 +15,7 @@ fn good(text: &str) -> Vec<Value> {
 
 fn bad(text: impl AsRef<[u8]>) -> Vec<String> {
     let problems = parse("f.yaml", text.as_ref(), &ParseLimits::default()).unwrap_err();
-    problems
-        .iter()
-        .map(|p| format!("{} {}", p.position, p.code.as_str()))
-        .collect()
+    problems.iter().map(|p| format!("{} {}", p.position, p.code.as_str())).collect()
 }
 
 #[test]
@@ -32,29 +29,17 @@ fn documents_of_a_file_come_in_order_without_the_empty_ones() {
 
 #[test]
 fn byte_order_marks_windows_line_ends_and_quotes_are_fine() {
-    let text =
-        "\u{feff}a: 'it''s'\r\nb: \"\\u00e9\\n\"\r\nc: |\r\n  x\r\n  y\r\nd: >-\r\n  x\r\n  y\r\n";
-    assert_eq!(
-        good(text),
-        [json!({"a": "it's", "b": "é\n", "c": "x\ny\n", "d": "x y"})]
-    );
+    let text = "\u{feff}a: 'it''s'\r\nb: \"\\u00e9\\n\"\r\nc: |\r\n  x\r\n  y\r\nd: >-\r\n  x\r\n  y\r\n";
+    assert_eq!(good(text), [json!({"a": "it's", "b": "é\n", "c": "x\ny\n", "d": "x y"})]);
 }
 
 #[test]
 fn json_works_with_tabs_escapes_and_surrogates() {
     let text = "{\n\t\"a\": [1, -2.5e3, true, null],\n\t\"b\\/c\": \"\\ud83d\\ude00 \\u0041\",\n\t\"d\":{}}\n";
-    assert_eq!(
-        good(text),
-        [json!({"a": [1, -2500.0, true, null], "b/c": "😀 A", "d": {}})]
-    );
-    let long = format!(
-        "{{\"k\": \"{}\", \"{}\": 1}}",
-        "x".repeat(5000),
-        "y".repeat(500)
-    );
+    assert_eq!(good(text), [json!({"a": [1, -2500.0, true, null], "b/c": "😀 A", "d": {}})]);
+    let long = format!("{{\"k\": \"{}\", \"{}\": 1}}", "x".repeat(5000), "y".repeat(500));
     assert_eq!(good(&long).len(), 1);
-    let nested =
-        serde_json::to_string_pretty(&json!({"a": {"b": {"c": ["d".repeat(3000), 1]}}})).unwrap();
+    let nested = serde_json::to_string_pretty(&json!({"a": {"b": {"c": ["d".repeat(3000), 1]}}})).unwrap();
     assert_eq!(good(&nested).len(), 1);
 }
 
@@ -67,20 +52,13 @@ fn aliases_and_merges_give_what_is_written_out() {
             json!({"base": {"x": 1, "y": 2}, "one": {"x": 1, "y": 3}, "two": {"x": 1, "y": 2}, "three": {"x": 1, "y": 2, "z": 9}})
         ]
     );
-    assert_eq!(
-        good("\"<<\": 1\n"),
-        [json!({"<<": 1})],
-        "a quoted << is a key like any other"
-    );
+    assert_eq!(good("\"<<\": 1\n"), [json!({"<<": 1})], "a quoted << is a key like any other");
 }
 
 #[test]
 fn tags_say_what_a_value_is() {
     let text = "a: !!str 1\nb: !!int \"2\"\nc: !!float 3\nd: !!bool \"true\"\ne: !!null \"\"\nf: ! 4\ng: !!map {}\nh: !!seq []\n";
-    assert_eq!(
-        good(text),
-        [json!({"a": "1", "b": 2, "c": 3.0, "d": true, "e": null, "f": "4", "g": {}, "h": []})]
-    );
+    assert_eq!(good(text), [json!({"a": "1", "b": 2, "c": 3.0, "d": true, "e": null, "f": "4", "g": {}, "h": []})]);
 }
 
 #[test]
@@ -89,28 +67,17 @@ fn places_lead_to_keys_and_values() {
     let documents = parse("f.yaml", text.as_bytes(), &ParseLimits::default()).unwrap();
     let at = |pointer: &str| {
         let places = &documents[0].places;
-        (
-            places.key(pointer).to_string(),
-            places.value(pointer).to_string(),
-        )
+        (places.key(pointer).to_string(), places.value(pointer).to_string())
     };
     assert_eq!(at("/kind"), ("1:1".into(), "1:7".into()));
     assert_eq!(at("/spec/list/1/b~1c"), ("5:7".into(), "5:12".into()));
     assert_eq!(at("/spec/list/0"), ("4:7".into(), "4:7".into()));
-    assert_eq!(
-        at("/spec/missing/deeper").0,
-        "2:1",
-        "the closest that exists"
-    );
+    assert_eq!(at("/spec/missing/deeper").0, "2:1", "the closest that exists");
     assert_eq!(at("").0, "1:1");
     let second = &documents[1].places;
     assert_eq!(second.start().to_string(), "8:1");
     assert_eq!(second.value("/y").to_string(), "9:4");
-    assert_eq!(
-        second.value("/y/deep").to_string(),
-        "8:14",
-        "what is wrong is wrong at its anchor"
-    );
+    assert_eq!(second.value("/y/deep").to_string(), "8:14", "what is wrong is wrong at its anchor");
 }
 
 #[test]
@@ -123,16 +90,10 @@ fn merged_values_are_found_where_they_were_written() {
 
 #[test]
 fn duplicate_keys_are_all_told_with_the_first_place() {
-    assert_eq!(
-        bad("a: 1\nb:\n  c: 1\n  c: 2\na: 3\n"),
-        ["4:3 duplicate-key", "5:1 duplicate-key"]
-    );
+    assert_eq!(bad("a: 1\nb:\n  c: 1\n  c: 2\na: 3\n"), ["4:3 duplicate-key", "5:1 duplicate-key"]);
     assert_eq!(bad("{\"a\": 1,\n \"a\": 2}"), ["2:2 duplicate-key"]);
     let problems = parse("f.yaml", b"a: 1\n\na: 2\n", &ParseLimits::default()).unwrap_err();
-    assert_eq!(
-        problems[0].to_string(),
-        "f.yaml:3:1: the key `a` is there twice, first in line 1; remove one of them"
-    );
+    assert_eq!(problems[0].to_string(), "f.yaml:3:1: the key `a` is there twice, first in line 1; remove one of them");
 }
 
 #[test]
@@ -178,10 +139,7 @@ fn hostile_text_is_refused_with_its_place() {
     for (text, code) in cases {
         let problems = bad(&text);
         let shown = String::from_utf8_lossy(&text[..text.len().min(60)]).into_owned();
-        assert!(
-            problems.iter().any(|p| p.ends_with(code)),
-            "{shown:?}: {problems:?}, not {code}"
-        );
+        assert!(problems.iter().any(|p| p.ends_with(code)), "{shown:?}: {problems:?}, not {code}");
     }
 }
 
@@ -194,11 +152,7 @@ fn aliases_cannot_multiply_without_end() {
     }
     let started = std::time::Instant::now();
     assert!(bad(&laughs)[0].ends_with("alias-bomb"));
-    let text = format!(
-        "a: &a {}\nb: [{}]\n",
-        "x".repeat(500_000),
-        "*a, ".repeat(500)
-    );
+    let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), "*a, ".repeat(500));
     assert!(bad(text)[0].ends_with("alias-bomb"));
     let mut deep = String::from("a0: &a0 [[[[[[[[[[x]]]]]]]]]]\n");
     for n in 1..50 {
@@ -210,16 +164,10 @@ fn aliases_cannot_multiply_without_end() {
 
 #[test]
 fn messages_carry_nothing_that_could_fool_a_terminal() {
-    let problems = parse(
-        "f.yaml",
-        "\"a\\e[2J\\u202eb\": 1\n\"a\\e[2J\\u202eb\": 2\n".as_bytes(),
-        &ParseLimits::default(),
-    );
+    let problems =
+        parse("f.yaml", "\"a\\e[2J\\u202eb\": 1\n\"a\\e[2J\\u202eb\": 2\n".as_bytes(), &ParseLimits::default());
     let text = problems.unwrap_err()[0].to_string();
-    assert!(
-        !text.contains('\x1b') && !text.contains('\u{202e}'),
-        "{text:?}"
-    );
+    assert!(!text.contains('\x1b') && !text.contains('\u{202e}'), "{text:?}");
 }
 
 #[test]
@@ -230,12 +178,7 @@ fn reading_many_small_files_is_fast() {
         parameters: {maxmemory-policy: allkeys-lru}\n";
     let started = std::time::Instant::now();
     for _ in 0..2000 {
-        assert_eq!(
-            parse("f.yaml", text.as_bytes(), &ParseLimits::default())
-                .unwrap()
-                .len(),
-            1
-        );
+        assert_eq!(parse("f.yaml", text.as_bytes(), &ParseLimits::default()).unwrap().len(), 1);
     }
     let took = started.elapsed();
     println!("{:.0} files/s", 2000.0 / took.as_secs_f64());

@@ -20,11 +20,7 @@ const MAX_ERROR_PAGE: usize = 4096;
 
 /// One thread drives all HTTP connections, so that idle ones are kept and closed properly whoever asks.
 static RUNTIME: LazyLock<io::Result<tokio::runtime::Runtime>> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("git-http")
-        .enable_all()
-        .build()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("git-http").enable_all().build()
 });
 
 /// A client made for one set of credentials, with its kept connections.
@@ -36,9 +32,7 @@ pub(in crate::repo) struct HttpClient {
 
 impl HttpClient {
     pub fn new(access: &Access) -> Result<Self, RemoteError> {
-        let unfit = |what: &str, error: &reqwest::Error| {
-            RemoteError::Unfit(format!("{what}: {}", chain(error)))
-        };
+        let unfit = |what: &str, error: &reqwest::Error| RemoteError::Unfit(format!("{what}: {}", chain(error)));
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("git/midship-", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -57,25 +51,20 @@ impl HttpClient {
             builder = builder.tls_certs_only(certificates);
         }
         if let Some(client) = &access.client_certificate {
-            let pem =
-                zeroize::Zeroizing::new(format!("{}\n{}", client.key.expose(), client.certificate));
+            let pem = zeroize::Zeroizing::new(format!("{}\n{}", client.key.expose(), client.certificate));
             let identity = reqwest::Identity::from_pem(pem.as_bytes())
                 .map_err(|e| unfit("the client certificate (tls.crt, tls.key)", &e))?;
             builder = builder.identity(identity);
         }
         if let Some(proxy) = &access.proxy {
-            let mut to =
-                reqwest::Proxy::all(&proxy.url).map_err(|e| unfit("the proxy address", &e))?;
+            let mut to = reqwest::Proxy::all(&proxy.url).map_err(|e| unfit("the proxy address", &e))?;
             if let Some((user, password)) = &proxy.login {
                 to = to.basic_auth(user, password.expose());
             }
             builder = builder.proxy(to);
         }
         let client = builder.build().map_err(|e| unfit("TLS settings", &e))?;
-        Ok(Self {
-            client,
-            authorization: authorization(&access.credentials)?,
-        })
+        Ok(Self { client, authorization: authorization(&access.credentials)? })
     }
 }
 
@@ -85,10 +74,7 @@ fn authorization(credentials: &Credentials) -> Result<Option<HeaderValue>, Remot
         Credentials::Anonymous => return Ok(None),
         Credentials::Basic { username, password } => {
             let plain = zeroize::Zeroizing::new(format!("{username}:{}", password.expose()));
-            format!(
-                "Basic {}",
-                base64::engine::general_purpose::STANDARD.encode(plain.as_bytes())
-            )
+            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(plain.as_bytes()))
         }
         Credentials::Bearer(token) => format!("Bearer {}", token.expose()),
         Credentials::Ssh { .. } => {
@@ -97,19 +83,15 @@ fn authorization(credentials: &Credentials) -> Result<Option<HeaderValue>, Remot
             ));
         }
     };
-    let mut value = HeaderValue::from_str(&text).map_err(|_| {
-        RemoteError::Unfit("the token or password contains characters a header cannot carry".into())
-    })?;
+    let mut value = HeaderValue::from_str(&text)
+        .map_err(|_| RemoteError::Unfit("the token or password contains characters a header cannot carry".into()))?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
 
 pub(super) fn connect(remote: &Remote, wire: &Wire) -> Result<BoxedTransport, RemoteError> {
     let address = remote.url().to_string();
-    let local = |reason: String| RemoteError::Local {
-        what: "starting the HTTP client".into(),
-        reason,
-    };
+    let local = |reason: String| RemoteError::Local { what: "starting the HTTP client".into(), reason };
     let url = gix::url::parse(address.as_str()).map_err(|e| local(chain(&e)))?;
     let runtime = RUNTIME.as_ref().map_err(|e| local(e.to_string()))?;
     let backend = Backend {
@@ -122,12 +104,7 @@ pub(super) fn connect(remote: &Remote, wire: &Wire) -> Result<BoxedTransport, Re
         },
         base: None,
     };
-    Ok(Box::new(http::connect_http(
-        backend,
-        url,
-        Protocol::V2,
-        false,
-    )))
+    Ok(Box::new(http::connect_http(backend, url, Protocol::V2, false)))
 }
 
 /// What it takes to do one request after another with the same server.
@@ -156,19 +133,9 @@ impl Exchange {
         result.map_err(|error| self.wire.fail(error))
     }
 
-    fn send(
-        &self,
-        method: &Method,
-        url: &str,
-        headers: &HeaderMap,
-        body: Option<Vec<u8>>,
-    ) -> io::Result<Response> {
+    fn send(&self, method: &Method, url: &str, headers: &HeaderMap, body: Option<Vec<u8>>) -> io::Result<Response> {
         self.wire.check()?;
-        let mut request = self
-            .client
-            .client
-            .request(method.clone(), url)
-            .headers(headers.clone());
+        let mut request = self.client.client.request(method.clone(), url).headers(headers.clone());
         if let Some(value) = &self.client.authorization {
             request = request.header(AUTHORIZATION, value.clone());
         }
@@ -186,31 +153,23 @@ impl Exchange {
         let reason = self.first_sentence(response, status);
         let host = self.host.clone();
         Err(self.wire.fail(match status {
-            StatusCode::UNAUTHORIZED if self.client.authorization.is_none() => {
-                RemoteError::CredentialsMissing { host }
-            }
+            StatusCode::UNAUTHORIZED if self.client.authorization.is_none() => RemoteError::CredentialsMissing { host },
             StatusCode::UNAUTHORIZED => RemoteError::CredentialsRefused { host, reason },
             StatusCode::FORBIDDEN => RemoteError::Forbidden { host, reason },
-            StatusCode::NOT_FOUND | StatusCode::GONE => RemoteError::NotFound {
-                url: self.address.clone(),
-            },
-            StatusCode::PROXY_AUTHENTICATION_REQUIRED => RemoteError::CredentialsRefused {
-                host: "the proxy".into(),
-                reason,
-            },
-            status if status.is_redirection() => RemoteError::Redirected {
-                from: self.address.clone(),
-                to: reason,
-            },
+            StatusCode::NOT_FOUND | StatusCode::GONE => RemoteError::NotFound { url: self.address.clone() },
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                RemoteError::CredentialsRefused { host: "the proxy".into(), reason }
+            }
+            status if status.is_redirection() => RemoteError::Redirected { from: self.address.clone(), to: reason },
             _ => RemoteError::Server { host, reason },
         }))
     }
 
     fn first_sentence(&self, mut response: Response, status: StatusCode) -> String {
-        let plain = response.headers().get(CONTENT_TYPE).is_none_or(|t| {
-            t.to_str()
-                .is_ok_and(|t| t.starts_with("text/plain") || t.contains("json"))
-        });
+        let plain = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_none_or(|t| t.to_str().is_ok_and(|t| t.starts_with("text/plain") || t.contains("json")));
         let mut page = Vec::new();
         while plain && page.len() < MAX_ERROR_PAGE {
             match self.wait(response.chunk()) {
@@ -220,20 +179,14 @@ impl Exchange {
         }
         page.truncate(MAX_ERROR_PAGE);
         let text = clean(&String::from_utf8_lossy(&page), 200);
-        if text.is_empty() {
-            format!("HTTP {status}")
-        } else {
-            format!("HTTP {status}: {text}")
-        }
+        if text.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {text}") }
     }
 
     fn network_failure(&self, error: &reqwest::Error) -> RemoteError {
         let host = self.host.clone();
         let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(cause) = next {
-            let inner = cause
-                .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref);
+            let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
             let tls = cause
                 .downcast_ref::<rustls::Error>()
                 .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
@@ -241,9 +194,7 @@ impl Exchange {
                 let reason = clean(&tls.to_string(), 200);
                 // an alert is what the other side thinks of us: our client certificate, most often
                 return match tls {
-                    rustls::Error::AlertReceived(_) => {
-                        RemoteError::CredentialsRefused { host, reason }
-                    }
+                    rustls::Error::AlertReceived(_) => RemoteError::CredentialsRefused { host, reason },
                     _ => RemoteError::Tls { host, reason },
                 };
             }
@@ -259,9 +210,7 @@ impl Exchange {
 
 fn chain_without_url(error: &reqwest::Error) -> String {
     use std::error::Error;
-    error
-        .source()
-        .map_or_else(|| clean(&error.to_string(), 300), chain)
+    error.source().map_or_else(|| clean(&error.to_string(), 300), chain)
 }
 
 /// The HTTP half of gix's transport.
@@ -273,12 +222,7 @@ struct Backend {
 
 impl Backend {
     /// Follows redirects of the first request, only within the same host.
-    fn get_following(
-        &mut self,
-        url: &str,
-        base: &str,
-        headers: &HeaderMap,
-    ) -> io::Result<Response> {
+    fn get_following(&mut self, url: &str, base: &str, headers: &HeaderMap) -> io::Result<Response> {
         let tail = url.strip_prefix(base).unwrap_or_default();
         let mut current = match &self.base {
             Some(base) => format!("{base}{tail}"),
@@ -353,9 +297,7 @@ impl http::Http for Backend {
         base_url: &str,
         headers: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> GixResult<GetResponse<Headers, Body>> {
-        let response = self
-            .get_following(url, base_url, &parse_headers(headers))
-            .map_err(gix::Error::from_error)?;
+        let response = self.get_following(url, base_url, &parse_headers(headers)).map_err(gix::Error::from_error)?;
         let state = Arc::new(Mutex::new(State::Answered(response)));
         Ok(self.exchange.reply(state).into())
     }
@@ -372,11 +314,7 @@ impl http::Http for Backend {
             Some(base) => format!("{base}{tail}"),
             None => url.to_owned(),
         };
-        let state = Arc::new(Mutex::new(State::Asking {
-            url,
-            headers: parse_headers(headers),
-            body: Vec::new(),
-        }));
+        let state = Arc::new(Mutex::new(State::Asking { url, headers: parse_headers(headers), body: Vec::new() }));
         Ok(self.exchange.reply(state))
     }
 
@@ -391,11 +329,7 @@ impl http::Http for Backend {
 
 /// One request and its answer. It is sent when the first byte of the answer is asked for.
 enum State {
-    Asking {
-        url: String,
-        headers: HeaderMap,
-        body: Vec<u8>,
-    },
+    Asking { url: String, headers: HeaderMap, body: Vec<u8> },
     Answered(Response),
     Failed,
 }
@@ -406,29 +340,15 @@ impl Exchange {
     fn reply(&self, state: Shared) -> PostResponse<Headers, Body, PostBody> {
         PostResponse {
             post_body: PostBody(Arc::clone(&state)),
-            headers: Headers {
-                exchange: self.clone(),
-                state: Arc::clone(&state),
-                lines: None,
-            },
-            body: Body {
-                exchange: self.clone(),
-                state,
-                chunk: io::Cursor::default(),
-            },
+            headers: Headers { exchange: self.clone(), state: Arc::clone(&state), lines: None },
+            body: Body { exchange: self.clone(), state, chunk: io::Cursor::default() },
         }
     }
 
-    fn answered<T>(
-        &self,
-        state: &Shared,
-        use_it: impl FnOnce(&mut Response) -> io::Result<T>,
-    ) -> io::Result<T> {
+    fn answered<T>(&self, state: &Shared, use_it: impl FnOnce(&mut Response) -> io::Result<T>) -> io::Result<T> {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Asking { .. } = *state {
-            let State::Asking { url, headers, body } =
-                std::mem::replace(&mut *state, State::Failed)
-            else {
+            let State::Asking { url, headers, body } = std::mem::replace(&mut *state, State::Failed) else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
             let response = self.send(&Method::POST, &url, &headers, Some(body))?;
@@ -470,10 +390,7 @@ impl BufRead for Headers {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.lines.is_none() {
             let line = self.exchange.answered(&self.state, |response| {
-                let kind = response
-                    .headers()
-                    .get(CONTENT_TYPE)
-                    .map_or(&b""[..], HeaderValue::as_bytes);
+                let kind = response.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
                 Ok([b"content-type: ", kind, b"\n"].concat())
             })?;
             self.lines = Some(io::Cursor::new(line));
@@ -504,8 +421,7 @@ impl BufRead for Body {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.chunk.position() == self.chunk.get_ref().len() as u64 {
             let exchange = self.exchange.clone();
-            let next =
-                exchange.answered(&self.state, |response| exchange.wait(response.chunk()))?;
+            let next = exchange.answered(&self.state, |response| exchange.wait(response.chunk()))?;
             match next {
                 Some(bytes) => {
                     self.exchange.wire.count(bytes.len())?;
@@ -547,20 +463,10 @@ mod tests {
     #[test]
     fn a_repository_may_move_within_its_host() {
         assert_eq!(
-            redirect(
-                "https://forge.example/old",
-                "/new/info/refs?service=git-upload-pack"
-            )
-            .as_deref(),
+            redirect("https://forge.example/old", "/new/info/refs?service=git-upload-pack").as_deref(),
             Some("https://forge.example/new/info/refs?service=git-upload-pack")
         );
-        assert!(
-            redirect(
-                "http://forge.example/a",
-                &format!("https://forge.example/a{TAIL}")
-            )
-            .is_some()
-        );
+        assert!(redirect("http://forge.example/a", &format!("https://forge.example/a{TAIL}")).is_some());
     }
 
     #[test]
@@ -575,11 +481,7 @@ mod tests {
             "file:///etc/passwd",
             "https://forge.example/login?next=",
         ] {
-            let to = if to.contains('?') {
-                to.to_owned()
-            } else {
-                format!("{to}{TAIL}")
-            };
+            let to = if to.contains('?') { to.to_owned() } else { format!("{to}{TAIL}") };
             assert_eq!(redirect("https://forge.example/a", &to), None, "{to}");
         }
     }
@@ -587,27 +489,16 @@ mod tests {
     #[test]
     fn an_ssh_key_does_not_log_in_over_https() {
         let access = Access {
-            credentials: Credentials::Ssh {
-                private_key: crate::repo::Secret::new("x"),
-                known_hosts: String::new(),
-            },
+            credentials: Credentials::Ssh { private_key: crate::repo::Secret::new("x"), known_hosts: String::new() },
             ..Access::default()
         };
-        assert!(matches!(
-            HttpClient::new(&access),
-            Err(RemoteError::Unfit(_))
-        ));
+        assert!(matches!(HttpClient::new(&access), Err(RemoteError::Unfit(_))));
     }
 
     #[test]
     fn a_ca_that_is_none_is_named() {
-        let access = Access {
-            ca: Some("hello".into()),
-            ..Access::default()
-        };
-        let error = HttpClient::new(&access)
-            .expect_err("no certificate inside")
-            .to_string();
+        let access = Access { ca: Some("hello".into()), ..Access::default() };
+        let error = HttpClient::new(&access).expect_err("no certificate inside").to_string();
         assert!(error.contains("ca.crt"), "{error}");
     }
 }

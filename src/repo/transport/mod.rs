@@ -35,13 +35,7 @@ struct WireState {
 
 impl Wire {
     pub fn new(bounds: Bounds) -> Self {
-        Self {
-            bounds,
-            state: Arc::new(WireState {
-                received: AtomicU64::new(0),
-                failure: Mutex::new(None),
-            }),
-        }
+        Self { bounds, state: Arc::new(WireState { received: AtomicU64::new(0), failure: Mutex::new(None) }) }
     }
 
     /// Bytes received so far.
@@ -51,15 +45,11 @@ impl Wire {
 
     /// Counts received bytes and fails once there are more than allowed.
     fn count(&self, bytes: usize) -> std::io::Result<()> {
-        let before = self
-            .state
-            .received
-            .fetch_add(bytes as u64, Ordering::Relaxed);
+        let before = self.state.received.fetch_add(bytes as u64, Ordering::Relaxed);
         if before + bytes as u64 > self.bounds.pack_bytes {
-            return Err(self.fail(RemoteError::TooLarge {
-                what: "what the server sends",
-                limit: self.bounds.pack_bytes,
-            }));
+            return Err(
+                self.fail(RemoteError::TooLarge { what: "what the server sends", limit: self.bounds.pack_bytes })
+            );
         }
         Ok(())
     }
@@ -82,27 +72,15 @@ impl Wire {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<RemoteError>> {
-        self.state
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.state.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Opens the way to `remote` for one service.
-pub(super) fn connect(
-    remote: &Remote,
-    service: Service,
-    wire: &Wire,
-) -> Result<BoxedTransport, RemoteError> {
+pub(super) fn connect(remote: &Remote, service: Service, wire: &Wire) -> Result<BoxedTransport, RemoteError> {
     match remote.url() {
         RemoteUrl::Http { .. } => http::connect(remote, wire),
-        RemoteUrl::Ssh {
-            user,
-            host,
-            port,
-            path,
-        } => ssh::connect(remote, user, host, *port, path, service, wire),
+        RemoteUrl::Ssh { user, host, port, path } => ssh::connect(remote, user, host, *port, path, service, wire),
         RemoteUrl::File(path) => process::connect_local(path, service, wire),
     }
 }

@@ -24,25 +24,16 @@ const MAX_COMPLAINT: usize = 8192;
 /// Turns the last words of a child into a reason.
 pub(super) type Explain = Box<dyn Fn(&str) -> RemoteError + Send + Sync>;
 
-pub(super) fn connect_local(
-    path: &Path,
-    service: Service,
-    wire: &Wire,
-) -> Result<BoxedTransport, RemoteError> {
+pub(super) fn connect_local(path: &Path, service: Service, wire: &Wire) -> Result<BoxedTransport, RemoteError> {
     let mut command = bare_command("git");
     command.arg(service.as_git_subcommand()).arg("--").arg(path);
     command.env("GIT_PROTOCOL", "version=2");
     let shown = path.display().to_string();
     let explain = move |words: &str| {
         if words.contains("not appear to be a git repository") || words.contains("No such file") {
-            RemoteError::NotFound {
-                url: format!("file://{shown}"),
-            }
+            RemoteError::NotFound { url: format!("file://{shown}") }
         } else {
-            RemoteError::Protocol {
-                host: format!("file://{shown}"),
-                reason: clean(words, 300),
-            }
+            RemoteError::Protocol { host: format!("file://{shown}"), reason: clean(words, 300) }
         }
     };
     Ok(Box::new(start(command, Box::new(explain), None, wire)?))
@@ -51,10 +42,7 @@ pub(super) fn connect_local(
 /// A command that takes nothing over from our environment but what is needed to find programs.
 pub(super) fn bare_command(program: &str) -> Command {
     let mut command = Command::new(program);
-    command
-        .env_clear()
-        .env("LC_ALL", "C")
-        .env("GIT_CONFIG_NOSYSTEM", "1");
+    command.env_clear().env("LC_ALL", "C").env("GIT_CONFIG_NOSYSTEM", "1");
     for name in ["PATH", "HOME"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
@@ -71,10 +59,8 @@ pub(super) fn start(
     wire: &Wire,
 ) -> Result<ProcessTransport, RemoteError> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let failed = |error: io::Error| RemoteError::Local {
-        what: format!("starting `{program}`"),
-        reason: error.to_string(),
-    };
+    let failed =
+        |error: io::Error| RemoteError::Local { what: format!("starting `{program}`"), reason: error.to_string() };
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -82,43 +68,18 @@ pub(super) fn start(
         .process_group(0)
         .spawn()
         .map_err(failed)?;
-    let (Some(stdin), Some(stdout), Some(stderr)) =
-        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(failed(io::ErrorKind::BrokenPipe.into()));
     };
-    let lines = Arc::new(Lines {
-        child: Mutex::new(child),
-        complaint: Mutex::new(Vec::new()),
-        explain,
-        wire: wire.clone(),
-    });
-    non_blocking(&stdin)
-        .and_then(|()| non_blocking(&stderr))
-        .map_err(failed)?;
-    let reader = Output {
-        stdout,
-        stderr: Some(stderr),
-        lines: Arc::clone(&lines),
-    };
-    let writer = Input {
-        stdin,
-        lines: Arc::clone(&lines),
-    };
-    let connection = Connection::new(
-        reader,
-        writer,
-        Protocol::V2,
-        "",
-        None::<(String, Option<u16>)>,
-        ConnectMode::Process,
-        false,
-    );
-    Ok(ProcessTransport {
-        connection,
-        lines,
-        _keep: keep,
-    })
+    let lines =
+        Arc::new(Lines { child: Mutex::new(child), complaint: Mutex::new(Vec::new()), explain, wire: wire.clone() });
+    non_blocking(&stdin).and_then(|()| non_blocking(&stderr)).map_err(failed)?;
+    let reader = Output { stdout, stderr: Some(stderr), lines: Arc::clone(&lines) };
+    let writer = Input { stdin, lines: Arc::clone(&lines) };
+    let connection =
+        Connection::new(reader, writer, Protocol::V2, "", None::<(String, Option<u16>)>, ConnectMode::Process, false);
+    Ok(ProcessTransport { connection, lines, _keep: keep })
 }
 
 fn non_blocking(pipe: &impl AsFd) -> io::Result<()> {
@@ -153,10 +114,7 @@ impl Lines {
         if !matches!(child.try_wait(), Ok(Some(_))) {
             if let Ok(pid) = i32::try_from(child.id()) {
                 // the whole group: ssh may have helpers of its own
-                let _ = nix::sys::signal::killpg(
-                    nix::unistd::Pid::from_raw(pid),
-                    nix::sys::signal::Signal::SIGKILL,
-                );
+                let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
             }
             let _ = child.kill();
             let _ = child.wait();
@@ -170,19 +128,13 @@ impl Lines {
         let status = loop {
             match child.try_wait() {
                 Ok(Some(status)) => break Some(status),
-                Ok(None) if Instant::now() < give_up => {
-                    std::thread::sleep(Duration::from_millis(2))
-                }
+                Ok(None) if Instant::now() < give_up => std::thread::sleep(Duration::from_millis(2)),
                 Ok(None) | Err(_) => break None,
             }
         };
         if status.is_some_and(|status| !status.success()) {
-            let words = self
-                .complaint
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            self.wire
-                .fail((self.explain)(&String::from_utf8_lossy(&words)));
+            let words = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+            self.wire.fail((self.explain)(&String::from_utf8_lossy(&words)));
         }
     }
 }
@@ -213,19 +165,11 @@ impl Output {
         match stderr.read(&mut chunk) {
             Ok(0) => self.stderr = None,
             Ok(count) => {
-                let mut kept = self
-                    .lines
-                    .complaint
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
+                let mut kept = self.lines.complaint.lock().unwrap_or_else(PoisonError::into_inner);
                 let room = MAX_COMPLAINT.saturating_sub(kept.len());
                 kept.extend_from_slice(&chunk[..count.min(room)]);
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(_) => self.stderr = None,
         }
     }

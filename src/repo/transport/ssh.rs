@@ -23,46 +23,29 @@ pub(super) fn connect(
     service: Service,
     wire: &Wire,
 ) -> Result<BoxedTransport, RemoteError> {
-    let Credentials::Ssh {
-        private_key,
-        known_hosts,
-    } = &remote.access().credentials
-    else {
+    let Credentials::Ssh { private_key, known_hosts } = &remote.access().credentials else {
         return Err(RemoteError::Unfit(
-            "an ssh address needs a private key and known_hosts (keys `identity` and `known_hosts` in the Secret)".into(),
+            "an ssh address needs a private key and known_hosts (keys `identity` and `known_hosts` in the Secret)"
+                .into(),
         ));
     };
     if remote.access().proxy.is_some() {
-        return Err(RemoteError::Unfit(
-            "a proxy is only for https addresses; remove it or use https".into(),
-        ));
+        return Err(RemoteError::Unfit("a proxy is only for https addresses; remove it or use https".into()));
     }
-    let folder =
-        private_folder(private_key.expose(), known_hosts).map_err(|error| RemoteError::Local {
-            what: "writing the SSH key to a temporary file".into(),
-            reason: error.to_string(),
-        })?;
+    let folder = private_folder(private_key.expose(), known_hosts).map_err(|error| RemoteError::Local {
+        what: "writing the SSH key to a temporary file".into(),
+        reason: error.to_string(),
+    })?;
     let seconds = wire.bounds.left().as_secs().clamp(1, 30);
     let mut command = ssh_command(folder.path(), user, host, port, seconds);
     command.arg(format!("{} '{path}'", service.as_str()));
     let host = remote.host();
     let url = remote.url().to_string();
     let explain = move |words: &str| explain(words, &host, &url);
-    Ok(Box::new(start(
-        command,
-        Box::new(explain),
-        Some(folder),
-        wire,
-    )?))
+    Ok(Box::new(start(command, Box::new(explain), Some(folder), wire)?))
 }
 
-fn ssh_command(
-    folder: &Path,
-    user: &str,
-    host: &str,
-    port: Option<u16>,
-    connect_seconds: u64,
-) -> Command {
+fn ssh_command(folder: &Path, user: &str, host: &str, port: Option<u16>, connect_seconds: u64) -> Command {
     let mut command = bare_command("ssh");
     command.args(["-F", "none", "-T", "-a", "-x"]);
     let file = |name: &str| folder.join(name).display().to_string();
@@ -98,23 +81,15 @@ fn ssh_command(
 
 /// A folder only we may read, with the key and the known hosts; it goes away with the connection.
 fn private_folder(key: &str, known_hosts: &str) -> std::io::Result<tempfile::TempDir> {
-    let folder = tempfile::Builder::new()
-        .prefix("midship-ssh-")
-        .permissions(fs::Permissions::from_mode(0o700))
-        .tempdir()?;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(folder.path().join("identity"))?;
+    let folder =
+        tempfile::Builder::new().prefix("midship-ssh-").permissions(fs::Permissions::from_mode(0o700)).tempdir()?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.path().join("identity"))?;
     // OpenSSH refuses keys with Windows line ends or without the last one
     let key = zeroize::Zeroizing::new(key.replace("\r\n", "\n"));
     file.write_all(key.trim_end().as_bytes())?;
     file.write_all(b"\n")?;
-    fs::write(
-        folder.path().join("known_hosts"),
-        format!("{}\n", known_hosts.trim_end()),
-    )?;
+    fs::write(folder.path().join("known_hosts"), format!("{}\n", known_hosts.trim_end()))?;
     Ok(folder)
 }
 
@@ -122,17 +97,9 @@ fn explain(words: &str, host: &str, url: &str) -> RemoteError {
     let host = host.to_owned();
     let reason = clean(words, 300);
     let says = |any: &[&str]| any.iter().any(|text| words.contains(text));
-    if says(&[
-        "Host key verification failed",
-        "host key is known",
-        "REMOTE HOST IDENTIFICATION",
-    ]) {
+    if says(&["Host key verification failed", "host key is known", "REMOTE HOST IDENTIFICATION"]) {
         RemoteError::HostKey { host, reason }
-    } else if says(&[
-        "Permission denied (",
-        "Load key",
-        "Too many authentication failures",
-    ]) {
+    } else if says(&["Permission denied (", "Load key", "Too many authentication failures"]) {
         RemoteError::CredentialsRefused { host, reason }
     } else if says(&[
         "not appear to be a git repository",
@@ -141,25 +108,11 @@ fn explain(words: &str, host: &str, url: &str) -> RemoteError {
         "cannot find repository",
         "could not be found",
     ]) {
-        RemoteError::NotFound {
-            url: url.to_owned(),
-        }
-    } else if says(&[
-        "denied",
-        "not allowed",
-        "not authorized",
-        "read-only",
-        "ermission",
-    ]) {
+        RemoteError::NotFound { url: url.to_owned() }
+    } else if says(&["denied", "not allowed", "not authorized", "read-only", "ermission"]) {
         RemoteError::Forbidden { host, reason }
-    } else if says(&[
-        "ssh: ",
-        "onnection closed",
-        "onnection reset",
-        "timed out",
-        "onnection refused",
-        "kex_exchange",
-    ]) {
+    } else if says(&["ssh: ", "onnection closed", "onnection reset", "timed out", "onnection refused", "kex_exchange"])
+    {
         RemoteError::Unreachable { host, reason }
     } else {
         RemoteError::Server { host, reason }
@@ -173,10 +126,7 @@ mod tests {
     #[test]
     fn nothing_is_taken_from_the_users_configuration() {
         let command = ssh_command(Path::new("/keys"), "git", "[::1]", Some(2222), 10);
-        let line: Vec<_> = command
-            .get_args()
-            .map(|a| a.to_string_lossy().into_owned())
-            .collect();
+        let line: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
         let line = line.join(" ");
         for part in [
             "-F none",
@@ -188,32 +138,16 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part} is not in {line}");
         }
-        let names: Vec<_> = command
-            .get_envs()
-            .map(|(name, _)| name.to_string_lossy().into_owned())
-            .collect();
-        assert!(
-            !names.iter().any(|name| name == "SSH_AUTH_SOCK"),
-            "{names:?}"
-        );
+        let names: Vec<_> = command.get_envs().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+        assert!(!names.iter().any(|name| name == "SSH_AUTH_SOCK"), "{names:?}");
     }
 
     #[test]
     fn the_key_file_is_private_whole_and_gone_afterwards() {
         let folder = private_folder("line\r\nend", "host key").expect("written");
         let path = folder.path().join("identity");
-        assert_eq!(
-            fs::metadata(&path).expect("there").permissions().mode() & 0o777,
-            0o600
-        );
-        assert_eq!(
-            fs::metadata(folder.path())
-                .expect("there")
-                .permissions()
-                .mode()
-                & 0o777,
-            0o700
-        );
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(folder.path()).expect("there").permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::read_to_string(&path).expect("text"), "line\nend\n");
         drop(folder);
         assert!(!path.exists());
@@ -222,22 +156,10 @@ mod tests {
     #[test]
     fn what_ssh_says_is_told_apart() {
         let code = |words: &str| explain(words, "forge", "ssh://forge/a").code();
-        assert_eq!(
-            code("No ED25519 host key is known for forge.\r\nHost key verification failed.\r\n"),
-            "host-key"
-        );
-        assert_eq!(
-            code("git@forge: Permission denied (publickey)."),
-            "credentials-refused"
-        );
-        assert_eq!(
-            code("fatal: '/a' does not appear to be a git repository"),
-            "repository-not-found"
-        );
-        assert_eq!(
-            code("ssh: connect to host forge port 22: Connection refused"),
-            "unreachable"
-        );
+        assert_eq!(code("No ED25519 host key is known for forge.\r\nHost key verification failed.\r\n"), "host-key");
+        assert_eq!(code("git@forge: Permission denied (publickey)."), "credentials-refused");
+        assert_eq!(code("fatal: '/a' does not appear to be a git repository"), "repository-not-found");
+        assert_eq!(code("ssh: connect to host forge port 22: Connection refused"), "unreachable");
         assert_eq!(code("this deploy key is read-only"), "forbidden");
         assert_eq!(code("remote: out of memory"), "server-error");
     }
