@@ -1,5 +1,6 @@
 //! Midship: middleware on Kubernetes, with Git as its API. `docs/architecture.md` is the map of these rooms.
 
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod cluster;
