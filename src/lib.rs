@@ -6,6 +6,7 @@ pub mod cli;
 pub mod cluster;
 pub mod controller;
 pub mod diff;
+pub mod extension;
 pub mod names;
 pub mod plan;
 pub mod repo;
