@@ -32,7 +32,7 @@ pub fn forge() -> &'static Forge {
 }
 
 pub fn bounds() -> Bounds {
-    Bounds::new(Duration::from_secs(60))
+    Bounds::new(Duration::from_mins(1))
 }
 
 fn script() -> PathBuf {

@@ -78,7 +78,7 @@ fn an_interrupt_ends_waiting_at_once() {
         let _ = stream.read(&mut [0]);
     });
     let flag = Arc::new(AtomicBool::new(false));
-    let bounds = Bounds::new(Duration::from_secs(60)).interrupted_by(Arc::clone(&flag));
+    let bounds = Bounds::new(Duration::from_mins(1)).interrupted_by(Arc::clone(&flag));
     let waiting = std::thread::spawn(move || open(address, &bounds));
     asked.recv_timeout(Duration::from_secs(10)).expect("it was asked");
     flag.store(true, Ordering::Relaxed);
