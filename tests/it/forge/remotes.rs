@@ -50,6 +50,8 @@ fn a_commit_is_resolved_fetched_and_read_over_https_and_ssh() {
             let found = session.resolve(&follow.expect("a name")).expect(way);
             assert_eq!(&found.commit.to_string(), expected, "{way}");
             assert!(matches!(cache.fetch(session, found.commit).expect(way), Fetched::New { .. }), "{way}");
+            let commits = cache.history().expect(way).commits(found.commit).expect(way).count();
+            assert_eq!(commits, 1, "{way}: no history comes along");
             let tree = cache.tree(found.commit).expect(way);
             let listing = tree.list(&Limits::default(), None).expect(way);
             let paths: Vec<_> = listing.files().into_iter().map(|(path, _)| path).collect();
