@@ -1,3 +1,4 @@
 //! Tests that need an API server and nothing else: what it accepts, what it refuses and how it says so.
 
+mod chart;
 mod harness;
