@@ -35,3 +35,5 @@ pub use resolved::Resolved;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wrong_tests;

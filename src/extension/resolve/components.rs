@@ -242,7 +242,7 @@ impl Resolver<'_> {
         };
         for ordinal in group.offline.iter().filter(|ordinal| ordinal.get() >= end) {
             let reason = format!(
-                "there is no ordinal {ordinal} to take offline: {replicas} pods and {count} offline ones have the ordinals 0 to {}",
+                "there is no ordinal {ordinal} to take offline: with {replicas} replicas and {count} offline the ordinals are 0 to {}",
                 end.saturating_sub(1)
             );
             self.refuse(&field, Code::Unknown, reason);

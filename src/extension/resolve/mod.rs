@@ -107,7 +107,8 @@ impl<'a> Resolver<'a> {
                 "asks for {} {}, but this package is {} {}",
                 spec.type_, spec.extension_version, manifest.type_, manifest.version
             );
-            self.refuse("spec.extensionVersion", Code::Invalid, reason);
+            let field = if spec.type_ == manifest.type_ { "spec.extensionVersion" } else { "spec.type" };
+            self.refuse(field, Code::Invalid, reason);
             return;
         }
         match manifest.version(spec.version.as_str()) {
