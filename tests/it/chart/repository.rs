@@ -4,6 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use midship::api::Instance;
+use midship::extension::defaults::Defaults;
+use midship::extension::{Asked, Package, PackageFiles, Surroundings, resolve};
+use midship::names::{InstanceName, NamespaceName};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -14,8 +18,8 @@ pub fn template() -> PathBuf {
     root().join("repo-template")
 }
 
-/// Every file of the template, by its path in the repository.
-fn files() -> Vec<(String, String)> {
+/// Every file below a folder, by its path in it.
+fn below(folder: &Path) -> Vec<(String, Vec<u8>)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("a directory") {
             let path = entry.expect("an entry").path();
@@ -23,13 +27,19 @@ fn files() -> Vec<(String, String)> {
         }
     }
     let mut found = Vec::new();
-    walk(&template(), &mut found);
+    walk(folder, &mut found);
     found.sort();
-    let text = |path: PathBuf| {
-        let name = path.strip_prefix(template()).expect("inside").display().to_string();
-        (name, fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(folder).expect("inside").display().to_string();
+        (name, fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     };
-    found.into_iter().map(text).collect()
+    found.into_iter().map(read).collect()
+}
+
+/// Every file of the template, by its path in the repository.
+fn files() -> Vec<(String, String)> {
+    let text = |(name, bytes)| (name, String::from_utf8(bytes).expect("text"));
+    below(&template()).into_iter().map(text).collect()
 }
 
 /// The objects of the files Midship reads, and those that pages show as examples, with the file each is in.
@@ -67,6 +77,34 @@ fn an_instance_lies_where_its_namespace_and_name_say() {
         let environment = environment.unwrap_or_else(|| panic!("midship.yaml knows no {namespace}"));
         assert!(settings["environments"][environment].is_object(), "midship.yaml knows no {environment}");
     }
+}
+
+#[test]
+fn instances_of_types_that_are_shipped_resolve_with_what_their_environment_assumes() {
+    let settings = settings();
+    let mut resolved = 0;
+    for (file, instance) in manifests().into_iter().filter(|(_, object)| object["kind"] == "Instance") {
+        let instance: Instance = serde_json::from_value(instance).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let (name, namespace) = (instance.metadata.name.expect("a name"), instance.metadata.namespace.expect("one"));
+        let environment = settings["namespaces"][&namespace]["environment"].as_str().expect("an environment");
+        let defaults: Defaults = serde_json::from_value(settings["environments"][environment].clone())
+            .unwrap_or_else(|error| panic!("midship.yaml: {environment}: {error}"));
+        let package = root().join(format!("extensions/{}/{}", instance.spec.type_, instance.spec.extension_version));
+        if !package.is_dir() {
+            continue;
+        }
+        let package = PackageFiles::new(below(&package)).expect("plain files");
+        let package = Package::load(package).unwrap_or_else(|problems| panic!("{problems}"));
+        let name = InstanceName::parse(&name).expect("a name");
+        let namespace = NamespaceName::parse(&namespace).expect("a namespace");
+        let asked = Asked { name: &name, namespace: &namespace, spec: &instance.spec };
+        let surroundings = Surroundings { defaults: vec![defaults], ..Surroundings::default() };
+        if let Err(refusals) = resolve(&package, asked, &surroundings) {
+            panic!("{file}: {refusals}");
+        }
+        resolved += 1;
+    }
+    assert!(resolved >= 2, "only {resolved}");
 }
 
 #[test]
