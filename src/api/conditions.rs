@@ -84,8 +84,8 @@ pub fn merge(old: &[Condition], findings: &[Finding], generation: Option<i64>, n
 }
 
 /// The order people read them in: is it well, what is it doing, what is wrong, the rest by name.
-fn rank(type_: &str) -> u8 {
-    [READY, RECONCILING, STALLED].iter().position(|known| *known == type_).map_or(3, |place| place as u8)
+fn rank(type_: &str) -> usize {
+    [READY, RECONCILING, STALLED].iter().position(|known| *known == type_).unwrap_or(usize::MAX)
 }
 
 /// The condition of a type, where there is one.

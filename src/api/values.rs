@@ -18,6 +18,9 @@ use crate::names::{NamespaceName, ObjectName};
 pub struct Quantity(pub String);
 
 impl Quantity {
+    /// Beyond this a float no longer counts every byte.
+    const MOST: f64 = 9_007_199_254_740_992.0;
+
     /// The amount as a whole number, such as bytes; none where it is malformed or less than nothing.
     pub fn bytes(&self) -> Option<u64> {
         let split = self.0.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(self.0.len());
@@ -39,7 +42,8 @@ impl Quantity {
             exponent => 10f64.powi(exponent.strip_prefix(['e', 'E'])?.parse().ok()?),
         };
         let amount = number.parse::<f64>().ok()? * factor;
-        (amount.is_finite() && amount >= 0.0).then_some(amount.ceil() as u64)
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        (0.0..Self::MOST).contains(&amount).then_some(amount.ceil() as u64)
     }
 }
 

@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::Kind;
+use crate::cluster::client::Target;
 use crate::cluster::events::Events;
+use crate::cluster::rate_limit::Limits;
 use crate::cluster::{Key, Scope};
 use crate::plan::source::{ObjectId, ObjectKind};
-use crate::cluster::client::Target;
-use crate::cluster::rate_limit::Limits;
 use crate::serve::health::{self, Readiness};
 use crate::serve::lease::{Elector, Lost, Timing};
 use crate::serve::metrics::Metrics;

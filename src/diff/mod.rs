@@ -79,10 +79,14 @@ pub struct Line {
 impl ObjectChange {
     /// The change as lines of YAML, with three lines around each place.
     pub fn lines(&self) -> Vec<Vec<Line>> {
-        let text = |value: Option<&Value>| value.and_then(|value| serde_saphyr::to_string(value).ok()).unwrap_or_default();
+        let text =
+            |value: Option<&Value>| value.and_then(|value| serde_saphyr::to_string(value).ok()).unwrap_or_default();
         let (before, after) = (text(self.before.as_ref()), text(self.after.as_ref()));
         let diff = TextDiff::from_lines(&before, &after);
-        let line = |change: similar::Change<&str>| Line { tag: change.tag(), text: change.value().trim_end_matches('\n').to_owned() };
+        let line = |change: similar::Change<&str>| Line {
+            tag: change.tag(),
+            text: change.value().trim_end_matches('\n').to_owned(),
+        };
         diff.grouped_ops(3)
             .iter()
             .map(|group| group.iter().flat_map(|operation| diff.iter_changes(operation)).map(line).collect())
@@ -142,7 +146,8 @@ impl Changes {
             let body: String = change
                 .lines()
                 .iter()
-                .map(|group| group.iter().map(|line| format!("{}{}\n", sign(line.tag), line.text)).collect::<String>())
+                .map(|group| group.iter().map(|line| format!("{}{}", sign(line.tag), line.text)).collect::<Vec<_>>())
+                .map(|lines| lines.join("\n") + "\n")
                 .collect::<Vec<_>>()
                 .join("@@\n");
             // a fence longer than any in the text, so that nothing in it can end it
@@ -180,8 +185,14 @@ mod tests {
 
     #[test]
     fn a_change_is_shown_with_what_is_around_it() {
-        let before = objects(ObjectKind::Instance, &[("a", json!({ "spec": { "version": "7.0" } })), ("gone", json!({ "a": 1 }))]);
-        let after = objects(ObjectKind::Instance, &[("a", json!({ "spec": { "version": "7.2" } })), ("new", json!({ "b": 2 }))]);
+        let before = objects(
+            ObjectKind::Instance,
+            &[("a", json!({ "spec": { "version": "7.0" } })), ("gone", json!({ "a": 1 }))],
+        );
+        let after = objects(
+            ObjectKind::Instance,
+            &[("a", json!({ "spec": { "version": "7.2" } })), ("new", json!({ "b": 2 }))],
+        );
         let changes = compare(&before, &after, &Redaction::new(b"key"));
         insta::assert_snapshot!(changes.text(plain));
         insta::assert_snapshot!(changes.markdown());
@@ -193,7 +204,7 @@ mod tests {
         let after = objects(ObjectKind::Secret, &[("s", json!({ "data": { "a": "b3RoZXI=", "b": "c2FtZQ==" } }))]);
         let text = compare(&before, &after, &Redaction::new(b"key")).text(plain);
         assert!(!text.contains("c2VjcmV0") && !text.contains("b3RoZXI="), "{text}");
-        assert!(text.contains("-") && text.contains("+"), "the change itself is shown: {text}");
+        assert!(text.contains('-') && text.contains('+'), "the change itself is shown: {text}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::Metrics;
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
-const CONNECTION: Duration = Duration::from_secs(60);
+const CONNECTION: Duration = Duration::from_mins(1);
 const CONNECTIONS: usize = 64;
 
 /// Why the endpoint cannot be offered.

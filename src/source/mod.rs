@@ -104,8 +104,10 @@ fn refused(path: String, code: &str, reason: String) -> FileError {
 impl Contents {
     /// All objects that one file alone defines, and all errors.
     pub fn defined(&self) -> Defined {
-        let mut objects: Vec<Manifest> = self.files.values().flat_map(|reading| reading.objects.iter().cloned()).collect();
-        let mut errors: Vec<FileError> = self.files.values().flat_map(|reading| reading.errors.iter().cloned()).collect();
+        let mut objects: Vec<Manifest> =
+            self.files.values().flat_map(|reading| reading.objects.iter().cloned()).collect();
+        let mut errors: Vec<FileError> =
+            self.files.values().flat_map(|reading| reading.errors.iter().cloned()).collect();
         errors.extend(defined_twice(&mut objects));
         for refusal in self.listing.refused() {
             errors.push(refused(refusal.path.clone(), refusal.code.as_str(), refusal.reason.clone()));

@@ -13,7 +13,11 @@ spec: {type: cache, extensionVersion: 1.0.0, version: \"7.0\"}
 ";
 
 fn placement() -> Placement {
-    Placement { default_namespace: "team".into(), allowed: Some(["team", "shop"].map(String::from).into()), folder: String::new() }
+    Placement {
+        default_namespace: "team".into(),
+        allowed: Some(["team", "shop"].map(String::from).into()),
+        folder: String::new(),
+    }
 }
 
 fn tree(files: &[(&str, &str)]) -> MemoryTree {
@@ -65,21 +69,69 @@ fn one_document_of_a_file_may_be_wrong() {
 #[test]
 fn wrong_objects_are_told_with_line_and_column() {
     let cases: &[(&str, &str, &str)] = &[
-        ("x.yaml", &named("a").replace("type: cache", "typ: cache"), "x.yaml:4:8: unknown-field: spec.typ: unknown field \"typ\"; did you mean \"type\"?"),
+        (
+            "x.yaml",
+            &named("a").replace("type: cache", "typ: cache"),
+            "x.yaml:4:8: unknown-field: spec.typ: unknown field \"typ\"; did you mean \"type\"?",
+        ),
         ("x.yaml", &named("A"), "x.yaml:3:18: name: metadata.name: instance name \"A\" is not valid"),
-        ("x.yaml", &named("a").replace("kind: Instance", "kind: Instnce"), "x.yaml:2:7: kind: kind: unknown kind \"Instnce\"; did you mean Instance?"),
+        (
+            "x.yaml",
+            &named("a").replace("kind: Instance", "kind: Instnce"),
+            "x.yaml:2:7: kind: kind: unknown kind \"Instnce\"; did you mean Instance?",
+        ),
         ("x.yaml", "kind: Instance\n", "x.yaml:1:1: not-an-object: apiVersion or kind is missing"),
         ("x.yaml", "- a\n- b\n", "x.yaml:1:1: not-an-object: this is no object"),
-        ("x.yaml", &named("a").replace("{name: a}", "{name: a, namespace: other}"), "x.yaml:3:32: namespace: metadata.namespace: this source may not write to the namespace other, only to shop, team"),
-        ("instances/shop/x.yaml", &named("a").replace("{name: a}", "{name: a, namespace: team}"), "instances/shop/x.yaml:3:32: namespace: metadata.namespace: the file is in instances/shop/ but names the namespace team"),
-        ("instances/other/x.yaml", &named("a"), "instances/other/x.yaml:3:11: namespace: metadata.namespace: this source may not write to the namespace other"),
-        ("x.yaml", &format!("{}status: {{}}\n", named("a")), "x.yaml:5:1: status: status: status is written by Midship"),
-        ("x.yaml", &named("a").replace("{name: a}", "{name: a, ownerReferences: []}"), "x.yaml:3:21: unknown-field: metadata.ownerReferences: ownerReferences is not applied from a repository"),
-        ("x.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: 5}\n", "x.yaml:1:1: wrong-type: a value has the wrong type: expected"),
-        ("x.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: s}\ndat: {a: b}\n", "x.yaml:4:1: unknown-field: dat: unknown field \"dat\"; did you mean \"data\"?"),
-        ("x.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nsops: {}\n", "x.yaml:4:1: encrypted: sops: this file is encrypted"),
-        ("x.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: s}\n", "x.yaml:2:7: kind: kind: \"Deployment\" is not applied from a repository"),
-        ("x.json", "{\"apiVersion\": \"v1\",\n \"kind\": \"Namespace\", \"metadata\": {\"name\": \"n\", \"namespace\": \"m\"}}", "x.json:2:62: namespace: metadata.namespace: Namespace lives in no namespace"),
+        (
+            "x.yaml",
+            &named("a").replace("{name: a}", "{name: a, namespace: other}"),
+            "x.yaml:3:32: namespace: metadata.namespace: this source may not write to the namespace other, only to shop, team",
+        ),
+        (
+            "instances/shop/x.yaml",
+            &named("a").replace("{name: a}", "{name: a, namespace: team}"),
+            "instances/shop/x.yaml:3:32: namespace: metadata.namespace: the file is in instances/shop/ but names the namespace team",
+        ),
+        (
+            "instances/other/x.yaml",
+            &named("a"),
+            "instances/other/x.yaml:3:11: namespace: metadata.namespace: this source may not write to the namespace other",
+        ),
+        (
+            "x.yaml",
+            &format!("{}status: {{}}\n", named("a")),
+            "x.yaml:5:1: status: status: status is written by Midship",
+        ),
+        (
+            "x.yaml",
+            &named("a").replace("{name: a}", "{name: a, ownerReferences: []}"),
+            "x.yaml:3:21: unknown-field: metadata.ownerReferences: ownerReferences is not applied from a repository",
+        ),
+        (
+            "x.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: 5}\n",
+            "x.yaml:1:1: wrong-type: a value has the wrong type: expected",
+        ),
+        (
+            "x.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: s}\ndat: {a: b}\n",
+            "x.yaml:4:1: unknown-field: dat: unknown field \"dat\"; did you mean \"data\"?",
+        ),
+        (
+            "x.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nsops: {}\n",
+            "x.yaml:4:1: encrypted: sops: this file is encrypted",
+        ),
+        (
+            "x.yaml",
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: s}\n",
+            "x.yaml:2:7: kind: kind: \"Deployment\" is not applied from a repository",
+        ),
+        (
+            "x.json",
+            "{\"apiVersion\": \"v1\",\n \"kind\": \"Namespace\", \"metadata\": {\"name\": \"n\", \"namespace\": \"m\"}}",
+            "x.json:2:62: namespace: metadata.namespace: Namespace lives in no namespace",
+        ),
     ];
     for (path, text, expected) in cases {
         let errors = said(&[(path, text), ("good.yaml", &named("good"))]);
@@ -106,8 +158,9 @@ fn an_object_in_two_files_is_told_for_both_and_applied_from_neither() {
 
 #[test]
 fn a_later_tree_is_read_only_where_it_changed() {
-    let first = read(&tree(&[("a.yaml", &named("a")), ("b.yaml", &named("b"))]), &Limits::default(), &placement(), None)
-        .expect("the tree can be read");
+    let first =
+        read(&tree(&[("a.yaml", &named("a")), ("b.yaml", &named("b"))]), &Limits::default(), &placement(), None)
+            .expect("the tree can be read");
     let later = tree(&[("a.yaml", &named("a")), ("c.yaml", &named("c"))]);
     let second = read(&later, &Limits::default(), &placement(), Some(&first)).expect("the tree can be read");
     assert!(Arc::ptr_eq(&first.files["a.yaml"], &second.files["a.yaml"]));

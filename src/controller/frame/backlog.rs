@@ -110,8 +110,8 @@ fn back_off(key: &Key, failures: u32) -> Duration {
     let doubled = FIRST_RETRY.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(20))).min(LAST_RETRY);
     let mut hasher = DefaultHasher::new();
     (key, failures).hash(&mut hasher);
-    let share = (hasher.finish() % 1000) as f64 / 1000.0;
-    doubled.mul_f64(0.8 + 0.4 * share)
+    let permille = u32::try_from(hasher.finish() % 400).unwrap_or_default();
+    doubled * (800 + permille) / 1000
 }
 
 #[cfg(test)]

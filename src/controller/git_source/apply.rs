@@ -28,10 +28,17 @@ pub struct Outcome {
 }
 
 /// Does everything that was planned. Kinds follow one another; within a kind the order does not matter.
-pub async fn carry_out(plan: &Plan, seen: &Seen, live: &Observed, settings: &Settings, client: &Client) -> Vec<Outcome> {
+pub async fn carry_out(
+    plan: &Plan,
+    seen: &Seen,
+    live: &Observed,
+    settings: &Settings,
+    client: &Client,
+) -> Vec<Outcome> {
     let desired: BTreeMap<&ObjectId, &Desired> = seen.desired.iter().map(|desired| (&desired.id, desired)).collect();
     let mut outcomes = Vec::with_capacity(plan.actions.len());
-    let waves = plan.actions.chunk_by(|a, b| (a.id.kind, a.what == What::Delete) == (b.id.kind, b.what == What::Delete));
+    let waves =
+        plan.actions.chunk_by(|a, b| (a.id.kind, a.what == What::Delete) == (b.id.kind, b.what == What::Delete));
     for wave in waves {
         let mut all = Vec::with_capacity(wave.len());
         for action in wave {
@@ -59,7 +66,13 @@ async fn one(
     Outcome { id: action.id.clone(), what: action.what, failure: failure.err() }
 }
 
-async fn apply(action: &Action, desired: &Desired, seen: &Seen, settings: &Settings, client: &Client) -> Result<(), String> {
+async fn apply(
+    action: &Action,
+    desired: &Desired,
+    seen: &Seen,
+    settings: &Settings,
+    client: &Client,
+) -> Result<(), String> {
     let Some(body) = seen.bodies.get(&action.id) else { return Ok(()) };
     let mut body = Value::clone(body);
     let metadata = &mut body["metadata"];
@@ -76,7 +89,8 @@ async fn apply(action: &Action, desired: &Desired, seen: &Seen, settings: &Setti
 
 async fn delete(action: &Action, live: &Observed, client: &Client) -> Result<(), String> {
     // exactly the object that was looked at, not a namesake made since
-    let preconditions = live.uids.get(&action.id).map(|uid| Preconditions { uid: Some(uid.clone()), resource_version: None });
+    let preconditions =
+        live.uids.get(&action.id).map(|uid| Preconditions { uid: Some(uid.clone()), resource_version: None });
     let parameters = DeleteParams { preconditions, ..DeleteParams::background() };
     match objects::api(client, &action.id).delete(&action.id.name, &parameters).await {
         Ok(_) => Ok(()),
@@ -90,8 +104,10 @@ fn explain(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.code == 409 => {
             let causes = status.details.iter().flat_map(|details| &details.causes);
-            let fields: Vec<String> =
-                causes.map(|cause| format!("{} ({})", cause.field, cause.message)).filter(|text| text.len() > 3).collect();
+            let fields: Vec<String> = causes
+                .map(|cause| format!("{} ({})", cause.field, cause.message))
+                .filter(|text| text.len() > 3)
+                .collect();
             if fields.is_empty() {
                 return status.message.clone();
             }

@@ -25,7 +25,9 @@ use crate::api::GitSource;
 use crate::api::git_source::AuditStatus;
 use crate::diff::Redaction;
 use crate::plan::source::{Plan, What};
-use crate::repo::{Appended, AuditLog, Bounds, Cache, FileTree, Limits, ObjectId as GitId, Record, Remote, Signer, blob_id};
+use crate::repo::{
+    Appended, AuditLog, Bounds, Cache, FileTree, Limits, ObjectId as GitId, Record, Remote, Signer, blob_id,
+};
 
 /// Records that wait while the remote is away; older ones are folded into what comes after.
 const QUEUE: usize = 1000;
@@ -126,8 +128,7 @@ impl Ledger {
         let log = AuditLog::new(destination.remote.clone(), cache(cache_dir, &destination), &destination.branch);
         let bounds = Bounds::new(settings.timeout);
         let signer = destination.signer.clone();
-        let pushed =
-            tokio::task::spawn_blocking(move || log.append(&records, signer.as_deref(), &bounds)).await;
+        let pushed = tokio::task::spawn_blocking(move || log.append(&records, signer.as_deref(), &bounds)).await;
         let problem = match pushed {
             Ok(Ok(Appended::Pushed { tip, .. })) => {
                 self.queue.clear();
@@ -138,9 +139,14 @@ impl Ledger {
                 self.status.message = None;
                 return;
             }
-            Ok(Ok(Appended::LostRace { .. })) => "somebody else writes to the audit branch; give it to this controller alone".to_owned(),
+            Ok(Ok(Appended::LostRace { .. })) => {
+                "somebody else writes to the audit branch; give it to this controller alone".to_owned()
+            }
             Ok(Ok(Appended::Refused { reason })) => {
-                format!("the push was refused: {reason}; let these credentials push to {}, name others in spec.audit.credentials, or set spec.audit.enabled to false", destination.branch)
+                format!(
+                    "the push was refused: {reason}; let these credentials push to {}, name others in spec.audit.credentials, or set spec.audit.enabled to false",
+                    destination.branch
+                )
             }
             Ok(Ok(Appended::Unreachable(error))) => error.to_string(),
             Ok(Err(error)) => error.to_string(),
@@ -190,25 +196,25 @@ async fn redaction_key(source: &GitSource, client: &Client) -> Result<Redaction,
     let api: Api<Secret> = Api::namespaced(client.clone(), &source.namespace().unwrap_or_default());
     let name = format!("{}-audit-key", source.name_any());
     let failed = |error: kube::Error| format!("Secret {name}: {}", crate::cluster::problem::Problem::from_kube(&error));
-    let secret = match api.get_opt(&name).await.map_err(failed)? {
-        Some(secret) => secret,
-        None => {
-            let mut key = vec![0; 32];
-            aws_lc_rs::rand::fill(&mut key).map_err(|_| "the system gives no random numbers".to_owned())?;
-            let secret = Secret {
-                metadata: ObjectMeta {
-                    name: Some(name.clone()),
-                    owner_references: source.controller_owner_ref(&()).map(|owner| vec![owner]),
-                    ..ObjectMeta::default()
-                },
-                data: Some(BTreeMap::from([(KEY.to_owned(), ByteString(key))])),
-                ..Secret::default()
-            };
-            api.create(&PostParams::default(), &secret).await.map_err(failed)?
-        }
+    let secret = if let Some(secret) = api.get_opt(&name).await.map_err(failed)? {
+        secret
+    } else {
+        let mut key = vec![0; 32];
+        aws_lc_rs::rand::fill(&mut key).map_err(|_| "the system gives no random numbers".to_owned())?;
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                owner_references: source.controller_owner_ref(&()).map(|owner| vec![owner]),
+                ..ObjectMeta::default()
+            },
+            data: Some(BTreeMap::from([(KEY.to_owned(), ByteString(key))])),
+            ..Secret::default()
+        };
+        api.create(&PostParams::default(), &secret).await.map_err(failed)?
     };
     let key = secret.data.and_then(|mut data| data.remove(KEY)).filter(|key| key.0.len() >= 16);
-    key.map(|key| Redaction::new(&key.0)).ok_or_else(|| format!("Secret {name} has no usable `{KEY}`; delete it, and it is made anew"))
+    key.map(|key| Redaction::new(&key.0))
+        .ok_or_else(|| format!("Secret {name} has no usable `{KEY}`; delete it, and it is made anew"))
 }
 
 /// What was done to an object, as people say it.

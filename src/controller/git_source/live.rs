@@ -129,12 +129,7 @@ impl Eye<'_> {
     }
 
     /// Remembers an object that concerns this source. `comparable` gives what is wanted and what is there.
-    fn note(
-        &mut self,
-        id: ObjectId,
-        metadata: &ObjectMeta,
-        comparable: impl FnOnce(&Value) -> Option<(Value, Value)>,
-    ) {
+    fn note(&mut self, id: ObjectId, metadata: &ObjectMeta, comparable: impl FnOnce(&Value) -> Option<(Value, Value)>) {
         let label = metadata.labels.as_ref().and_then(|labels| labels.get(labels::SOURCE)).cloned();
         let body = self.seen.bodies.get(&id);
         if body.is_none() && label.as_deref() != Some(self.label) {

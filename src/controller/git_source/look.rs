@@ -66,9 +66,11 @@ impl From<CacheError> for Problem {
     fn from(error: CacheError) -> Self {
         match error {
             CacheError::Remote(error) => error.into(),
-            error => {
-                Self { code: error.code(), passing: matches!(error, CacheError::Storage { .. }), message: error.to_string() }
-            }
+            error => Self {
+                code: error.code(),
+                passing: matches!(error, CacheError::Storage { .. }),
+                message: error.to_string(),
+            },
         }
     }
 }
@@ -135,7 +137,11 @@ impl Look {
         let desired = defined
             .objects
             .iter()
-            .map(|manifest| Desired { id: manifest.id.clone(), path: manifest.path.to_string(), digest: manifest.digest.clone() })
+            .map(|manifest| Desired {
+                id: manifest.id.clone(),
+                path: manifest.path.to_string(),
+                digest: manifest.digest.clone(),
+            })
             .collect();
         let bodies = defined.objects.into_iter().map(|manifest| (manifest.id, manifest.body)).collect();
         Seen {

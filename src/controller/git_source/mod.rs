@@ -114,7 +114,8 @@ impl Reconciler for GitSources {
         let recorded = Report::Recorded(remembered.ledger.status.clone());
         self.say(&source, &mut remembered, recorded).await?;
         synced?;
-        let until_poll = remembered.poll_at.map_or(settings.interval, |at| at.saturating_duration_since(Instant::now()));
+        let until_poll =
+            remembered.poll_at.map_or(settings.interval, |at| at.saturating_duration_since(Instant::now()));
         let until_retry = remembered.ledger.retry_at().map(|at| at.saturating_duration_since(Instant::now()));
         let wait = until_retry.map_or(until_poll, |retry| retry.min(until_poll));
         Ok(Next::After(wait.max(Duration::from_millis(100))))
@@ -171,7 +172,10 @@ impl GitSources {
             remembered.unsettled = true;
         }
         if failed {
-            return Err(Failure::new("NotAllApplied", "some objects could not be applied; the status of the source names them"));
+            return Err(Failure::new(
+                "NotAllApplied",
+                "some objects could not be applied; the status of the source names them",
+            ));
         }
         Ok(())
     }

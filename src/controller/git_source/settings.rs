@@ -70,7 +70,12 @@ impl Problem {
 }
 
 impl Settings {
-    pub async fn read(source: &GitSource, client: &Client, allow_insecure: bool, cluster: &str) -> Result<Self, Problem> {
+    pub async fn read(
+        source: &GitSource,
+        client: &Client,
+        allow_insecure: bool,
+        cluster: &str,
+    ) -> Result<Self, Problem> {
         let spec = &source.spec;
         let namespace = source.namespace().unwrap_or_default();
         let url = RemoteUrl::parse(&spec.url, allow_insecure).map_err(Problem::of_spec)?;
@@ -98,7 +103,8 @@ impl Settings {
         let seconds = |duration: Option<crate::api::values::Duration>, least: u64, otherwise: u64| {
             duration.map_or(Duration::from_secs(otherwise), |given| given.0.max(Duration::from_secs(least)))
         };
-        let folder = spec.path.as_deref().map(|path| path.trim_end_matches('/')).filter(|path| !path.is_empty() && *path != ".");
+        let folder =
+            spec.path.as_deref().map(|path| path.trim_end_matches('/')).filter(|path| !path.is_empty() && *path != ".");
         let folder = folder.map(|path| format!("{path}/")).unwrap_or_default();
         let placement = Placement {
             default_namespace: spec.default_namespace.as_ref().map_or_else(|| namespace.clone(), ToString::to_string),
@@ -195,8 +201,8 @@ async fn audit(
         (None, Some(_)) => Remote::new(url, Access::default()),
         (Some(secret), _) => {
             let keys = secret_keys(client, &namespace, secret.name.as_str()).await?;
-            let access =
-                Access::from_keys(&keys).map_err(|error| Problem::of_secret(format!("Secret {}: {error}", secret.name)))?;
+            let access = Access::from_keys(&keys)
+                .map_err(|error| Problem::of_secret(format!("Secret {}: {error}", secret.name)))?;
             Remote::new(url, access)
         }
     };
@@ -205,7 +211,9 @@ async fn audit(
         Some(secret) => {
             let keys = secret_keys(client, &namespace, secret.name.as_str()).await?;
             let key = keys.get("identity").and_then(|bytes| String::from_utf8(bytes.clone()).ok());
-            let key = key.ok_or_else(|| Problem::of_secret(format!("Secret {} has no text under the key identity", secret.name)))?;
+            let key = key.ok_or_else(|| {
+                Problem::of_secret(format!("Secret {} has no text under the key identity", secret.name))
+            })?;
             Some(Arc::new(Signer::ssh(crate::repo::Secret::new(key))))
         }
     };
@@ -236,7 +244,9 @@ async fn secret_keys(client: &Client, namespace: &str, name: &str) -> Result<BTr
         Ok(Some(secret)) => {
             Ok(secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect())
         }
-        Ok(None) => Err(Problem::of_secret(format!("there is no Secret {name} in the namespace {namespace}; create it"))),
+        Ok(None) => {
+            Err(Problem::of_secret(format!("there is no Secret {name} in the namespace {namespace}; create it")))
+        }
         Err(error) => Err(Problem::of_secret(format!("Secret {name}: {}", ClusterProblem::from_kube(&error)))),
     }
 }
@@ -250,7 +260,8 @@ fn limits(given: Option<&SpecLimits>) -> (Limits, u64) {
     let bytes = |quantity: Option<&crate::api::values::Quantity>, otherwise| {
         quantity.and_then(crate::api::values::Quantity::bytes).unwrap_or(otherwise)
     };
-    let mut limits = Limits { file_bytes: bytes(given.and_then(|limits| limits.file_size.as_ref()), 1 << 20), ..Limits::default() };
+    let mut limits =
+        Limits { file_bytes: bytes(given.and_then(|limits| limits.file_size.as_ref()), 1 << 20), ..Limits::default() };
     if let Some(files) = given.and_then(|limits| limits.files).and_then(|files| usize::try_from(files).ok()) {
         limits.entries = files;
     }

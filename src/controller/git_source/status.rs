@@ -26,7 +26,12 @@ pub enum Report<'a> {
     NotFetched(look::Problem),
     /// How the record stands.
     Recorded(AuditStatus),
-    Synced { seen: &'a Seen, plan: &'a Plan, results: &'a [Outcome], settings: &'a Settings },
+    Synced {
+        seen: &'a Seen,
+        plan: &'a Plan,
+        results: &'a [Outcome],
+        settings: &'a Settings,
+    },
 }
 
 /// Publishes what is new. `said` remembers what was published last.
@@ -76,7 +81,12 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
             status.audit = (*audit != AuditStatus::default()).then(|| audit.clone());
             return status;
         }
-        Report::Suspended => vec![Finding::new(READY, ConditionStatus::False, "Suspended", "suspended: nothing is fetched or applied; set spec.suspend to false to go on")],
+        Report::Suspended => vec![Finding::new(
+            READY,
+            ConditionStatus::False,
+            "Suspended",
+            "suspended: nothing is fetched or applied; set spec.suspend to false to go on",
+        )],
         Report::Unusable(problem) => not_ready(problem.reason, &problem.message, problem.passing),
         Report::NotFetched(problem) => {
             let message = match &before.applied {
@@ -109,7 +119,14 @@ fn synced(
 ) -> Vec<Finding> {
     let id = seen.commit.id.to_string();
     let failed: Vec<FileError> = results.iter().filter_map(|result| refused(result, seen)).collect();
-    let foreign = plan.foreign.iter().map(|(id, other)| error_of(id, seen, "other-source", format!("{id} is applied by the GitSource {other}; define it in one repository only")));
+    let foreign = plan.foreign.iter().map(|(id, other)| {
+        error_of(
+            id,
+            seen,
+            "other-source",
+            format!("{id} is applied by the GitSource {other}; define it in one repository only"),
+        )
+    });
     let errors: Vec<FileError> = seen.errors.iter().cloned().chain(failed.iter().cloned()).chain(foreign).collect();
     status.fetched_commit = Some(id.clone());
     status.counts = Some(SyncCounts {
@@ -156,7 +173,8 @@ fn findings(seen: &Seen, plan: &Plan, errors: &[FileError], failed: &[FileError]
                 (Some(line), Some(column)) => format!("{}:{line}:{column}", first.path),
                 _ => first.path.clone(),
             };
-            let more = if rest.is_empty() { String::new() } else { format!(" (and {} more in status.errors)", rest.len()) };
+            let more =
+                if rest.is_empty() { String::new() } else { format!(" (and {} more in status.errors)", rest.len()) };
             let message = format!("{at}: {place}: {}{more}; everything else is applied", first.message);
             let reason = if failed.is_empty() { "InvalidFiles" } else { "NotAllApplied" };
             findings.push(Finding::new(READY, ConditionStatus::False, reason, message.clone()));
@@ -215,7 +233,11 @@ mod tests {
     }
 
     fn unreachable() -> Report<'static> {
-        Report::NotFetched(look::Problem { code: "unreachable", message: "git.example.com cannot be reached".into(), passing: true })
+        Report::NotFetched(look::Problem {
+            code: "unreachable",
+            message: "git.example.com cannot be reached".into(),
+            passing: true,
+        })
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub struct Mistake {
 /// Everything that is wrong with the spec of an object.
 pub fn spec(kind: Kind, spec: &Value) -> Vec<Mistake> {
     let checker = Checker::of(kind);
-    let mut mistakes: Vec<Mistake> = checker.shape.iter_errors(spec).flat_map(|error| explain(&error, &checker.schema)).collect();
+    let mut mistakes: Vec<Mistake> =
+        checker.shape.iter_errors(spec).flat_map(|error| explain(&error, &checker.schema)).collect();
     if mistakes.is_empty() {
         mistakes.extend(broken_rules(checker, spec));
     }
@@ -165,7 +166,8 @@ fn fields_at(schema: &Value, pointer: &str) -> Vec<String> {
     let mut here = schema;
     for part in pointer.split('/').skip(1) {
         let property = here["properties"].get(part);
-        here = property.or_else(|| here.get("items")).or_else(|| here.get("additionalProperties")).unwrap_or(&Value::Null);
+        here =
+            property.or_else(|| here.get("items")).or_else(|| here.get("additionalProperties")).unwrap_or(&Value::Null);
     }
     here["properties"].as_object().map(|fields: &Map<_, _>| fields.keys().cloned().collect()).unwrap_or_default()
 }
@@ -236,7 +238,10 @@ mod tests {
     }
 
     fn said(spec_value: &Value) -> Vec<String> {
-        spec(Kind::Instance, spec_value).into_iter().map(|m| format!("{} {}: {}", m.pointer, m.code, m.message)).collect()
+        spec(Kind::Instance, spec_value)
+            .into_iter()
+            .map(|m| format!("{} {}: {}", m.pointer, m.code, m.message))
+            .collect()
     }
 
     #[test]
@@ -249,14 +254,32 @@ mod tests {
     #[test]
     fn each_mistake_is_told_with_its_place_and_a_suggestion() {
         let cases = [
-            (json!({ "topolgy": "x" }), "/spec/topolgy unknown-field: unknown field \"topolgy\"; did you mean \"topology\"?"),
-            (json!({ "state": "Stoped" }), "/spec/state not-allowed: \"Stoped\" is not one of Running, Stopped; did you mean Stopped?"),
-            (json!({ "components": [{ "name": "a", "replicas": "3" }] }), "/spec/components/0/replicas wrong-type: \"3\" is not a whole number"),
-            (json!({ "components": [{ "name": "a", "replicas": -1 }] }), "/spec/components/0/replicas out-of-range: -1 is less than 0"),
+            (
+                json!({ "topolgy": "x" }),
+                "/spec/topolgy unknown-field: unknown field \"topolgy\"; did you mean \"topology\"?",
+            ),
+            (
+                json!({ "state": "Stoped" }),
+                "/spec/state not-allowed: \"Stoped\" is not one of Running, Stopped; did you mean Stopped?",
+            ),
+            (
+                json!({ "components": [{ "name": "a", "replicas": "3" }] }),
+                "/spec/components/0/replicas wrong-type: \"3\" is not a whole number",
+            ),
+            (
+                json!({ "components": [{ "name": "a", "replicas": -1 }] }),
+                "/spec/components/0/replicas out-of-range: -1 is less than 0",
+            ),
             (json!({ "version": 7.0 }), "/spec/version wrong-type: 7.0 is not a text (put it in quotes)"),
-            (json!({ "extensionVersion": "1.0" }), "/spec/extensionVersion malformed: \"1.0\" is malformed: give an exact version of three numbers, such as 1.0.0"),
+            (
+                json!({ "extensionVersion": "1.0" }),
+                "/spec/extensionVersion malformed: \"1.0\" is malformed: give an exact version of three numbers, such as 1.0.0",
+            ),
             (json!({ "components": [{ "replicas": 1 }] }), "/spec/components/0 missing-field: name is missing"),
-            (json!({ "tls": { "issuer": "builtin", "secretName": "x" } }), "/spec/tls rule: give exactly one of issuer, certManager and secretName"),
+            (
+                json!({ "tls": { "issuer": "builtin", "secretName": "x" } }),
+                "/spec/tls rule: give exactly one of issuer, certManager and secretName",
+            ),
         ];
         for (extra, expected) in cases {
             assert_eq!(said(&instance(extra)), [expected]);

@@ -19,7 +19,7 @@ fn compare(desired: &Value, live: &Value, path: &mut String, found: &mut Vec<Str
         (Value::Object(desired), Value::Object(live)) => {
             for (key, value) in desired {
                 // a mapping that asks for nothing may be stored or left out, and null means absence
-                let nothing = value.is_null() || value.as_object().is_some_and(|map| map.is_empty());
+                let nothing = value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
                 path.push('.');
                 path.push_str(key);
                 match live.get(key) {

@@ -127,7 +127,11 @@ fn identify(path: &str, value: &Value, placement: &Placement) -> Result<(ObjectI
         return Err(vec![mistake("", "not-an-object", "apiVersion or kind is missing: this is no Kubernetes object")]);
     };
     if map.contains_key("sops") {
-        return Err(vec![mistake("/sops", "encrypted", "this file is encrypted with SOPS, which cannot be read yet; create the Secret in the cluster")]);
+        return Err(vec![mistake(
+            "/sops",
+            "encrypted",
+            "this file is encrypted with SOPS, which cannot be read yet; create the Secret in the cluster",
+        )]);
     }
     let kind = ObjectKind::of(api_version, kind).map_err(|reason| vec![mistake("/kind", "kind", reason)])?;
     let mut mistakes = Vec::new();
@@ -154,7 +158,9 @@ fn metadata_mistakes(metadata: Option<&Value>, kind: ObjectKind) -> Vec<Mistake>
         let pointer = format!("/metadata/{}", field.replace('~', "~0").replace('/', "~1"));
         let message = match closest(field, KNOWN.into_iter()) {
             Some(close) => format!("unknown field \"{}\"; did you mean \"{close}\"?", field.escape_default()),
-            None => format!("{} is not applied from a repository; known are {}", field.escape_default(), KNOWN.join(", ")),
+            None => {
+                format!("{} is not applied from a repository; known are {}", field.escape_default(), KNOWN.join(", "))
+            }
         };
         mistakes.push(mistake(&pointer, "unknown-field", message));
     }
@@ -173,7 +179,9 @@ fn metadata_mistakes(metadata: Option<&Value>, kind: ObjectKind) -> Vec<Mistake>
                     mistakes.push(mistake(&pointer, "wrong-type", format!("{value} is not a text (put it in quotes)")));
                 }
             }
-            Some(_) => mistakes.push(mistake(&format!("/metadata/{field}"), "wrong-type", format!("{field} is not a mapping"))),
+            Some(_) => {
+                mistakes.push(mistake(&format!("/metadata/{field}"), "wrong-type", format!("{field} is not a mapping")));
+            }
         }
     }
     mistakes
@@ -192,7 +200,9 @@ fn place(path: &str, kind: ObjectKind, given: Option<&str>, placement: &Placemen
     let folder = inside.strip_prefix("instances/").and_then(|rest| rest.split_once('/')).map(|(folder, _)| folder);
     let namespace = match (given, folder) {
         (Some(given), Some(folder)) if given != folder => {
-            return Err(wrong(format!("the file is in instances/{folder}/ but names the namespace {given}; make them agree")));
+            return Err(wrong(format!(
+                "the file is in instances/{folder}/ but names the namespace {given}; make them agree"
+            )));
         }
         (Some(namespace), _) | (None, Some(namespace)) => namespace,
         (None, None) => &placement.default_namespace,
@@ -284,7 +294,9 @@ fn error_at(path: &str, mistake: &Mistake, places: &impl Locate) -> FileError {
         code: mistake.code.to_owned(),
         message: match mistake.pointer.as_str() {
             "" => mistake.message.clone(),
-            pointer => format!("{}: {}", pointer[1..].replace("~1", "/").replace("~0", "~").replace('/', "."), mistake.message),
+            pointer => {
+                format!("{}: {}", pointer[1..].replace("~1", "/").replace("~0", "~").replace('/', "."), mistake.message)
+            }
         },
     }
 }
@@ -309,7 +321,9 @@ fn feed(value: &Value, hasher: &mut Sha256) {
         }
         Value::Array(items) => {
             hasher.update(format!("[{}", items.len()));
-            items.iter().for_each(|item| feed(item, hasher));
+            for item in items {
+                feed(item, hasher);
+            }
         }
         Value::String(text) => hasher.update(format!("\"{}:{text}", text.len())),
         other => hasher.update(format!("={other};")),

@@ -64,7 +64,8 @@ impl World {
                 self.live.remove(&action.id);
                 continue;
             }
-            let wanted = self.desired.iter().find(|desired| desired.id == action.id).expect("only what is wanted is applied");
+            let wanted =
+                self.desired.iter().find(|desired| desired.id == action.id).expect("only what is wanted is applied");
             let mut live = applied("x", &wanted.digest).1;
             live.path = Some(wanted.path.clone());
             self.live.insert(action.id, live);
@@ -74,7 +75,10 @@ impl World {
 
 #[test]
 fn what_is_missing_is_created_and_what_changed_is_updated() {
-    let world = World::new(vec![desired("a", "1"), desired("b", "2"), desired("c", "3")], [applied("b", "1"), applied("c", "3")]);
+    let world = World::new(
+        vec![desired("a", "1"), desired("b", "2"), desired("c", "3")],
+        [applied("b", "1"), applied("c", "3")],
+    );
     assert_eq!(
         world.said(),
         [
@@ -156,7 +160,8 @@ fn deletions_come_last_and_backwards() {
     let namespace = |name: &str| ObjectId { kind: ObjectKind::Namespace, namespace: None, name: name.into() };
     let mut gone = applied("x", "1");
     gone.0 = namespace("old");
-    let mut world = World::new(vec![desired("new", "1"), desired("keep", "1")], [gone, applied("old", "1"), applied("keep", "1")]);
+    let mut world =
+        World::new(vec![desired("new", "1"), desired("keep", "1")], [gone, applied("old", "1"), applied("keep", "1")]);
     world.prune.max_percent = 100;
     let order: Vec<_> = world.plan().actions.iter().map(|action| action.id.to_string()).collect();
     assert_eq!(order, ["Instance shop/new", "Instance shop/old", "Namespace old"]);

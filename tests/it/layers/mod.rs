@@ -54,8 +54,18 @@ struct Rule {
 
 const RULES: [Rule; 7] = [
     Rule { room: "names", only: true, rooms: &[], advice: "names stand alone: everything else is built on them" },
-    Rule { room: "api", only: true, rooms: &["names"], advice: "kinds are plain data; put what works with them elsewhere" },
-    Rule { room: "repo", only: true, rooms: &[], advice: "repo reads Git and knows nothing of ours; let `source` translate" },
+    Rule {
+        room: "api",
+        only: true,
+        rooms: &["names"],
+        advice: "kinds are plain data; put what works with them elsewhere",
+    },
+    Rule {
+        room: "repo",
+        only: true,
+        rooms: &[],
+        advice: "repo reads Git and knows nothing of ours; let `source` translate",
+    },
     Rule { room: "plan", only: false, rooms: NOT_PURE, advice: PURE_ADVICE },
     Rule { room: "extension", only: false, rooms: NOT_PURE, advice: PURE_ADVICE },
     Rule { room: "diff", only: false, rooms: NOT_PURE, advice: PURE_ADVICE },
@@ -172,7 +182,9 @@ fn layers(files: &[File]) -> Vec<String> {
         .collect();
     let for_tests: HashSet<Vec<String>> = read
         .iter()
-        .flat_map(|(_, module, said)| said.test_modules.iter().map(|name| [module.clone(), vec![name.clone()]].concat()))
+        .flat_map(|(_, module, said)| {
+            said.test_modules.iter().map(|name| [module.clone(), vec![name.clone()]].concat())
+        })
         .collect();
     let kinds: HashSet<&str> = read
         .iter()
@@ -200,7 +212,10 @@ fn forbidden(file: &str, module: &[String], named: &Named, kinds: &HashSet<&str>
     if let ["crate" | "midship", target, rest @ ..] = &path[..] {
         let target = *target;
         if target == "cli" && room != "cli" && file != "src/main.rs" {
-            return Some("the command line is the outermost layer, used by src/main.rs alone; move what is shared inwards".into());
+            return Some(
+                "the command line is the outermost layer, used by src/main.rs alone; move what is shared inwards"
+                    .into(),
+            );
         }
         if target != room
             && let Some(rule) = RULES.iter().find(|rule| rule.room == room)
@@ -250,7 +265,11 @@ fn unsafe_code(files: &[File]) -> Vec<String> {
         let said = paths::read(&file.text, &module_of(&file.path));
         said.unsafe_lines.into_iter().map(|line| format!("{}:{line}", file.path))
     });
-    lines.map(|place| format!("{place}: unsafe code belongs in {UNSAFE_ROOM} alone; use nix, rustix or a safe crate here")).collect()
+    lines
+        .map(|place| {
+            format!("{place}: unsafe code belongs in {UNSAFE_ROOM} alone; use nix, rustix or a safe crate here")
+        })
+        .collect()
 }
 
 fn products(files: &[File]) -> Vec<String> {
@@ -391,7 +410,14 @@ mod tests {
 
     #[test]
     fn products_are_found_wherever_they_hide() {
-        for line in ["/// Asks Redis", "let redis_port = 1;", "struct MyKafkaDriver;", "MySQL", "\"mongodb://\"", "// PostgreSQL"] {
+        for line in [
+            "/// Asks Redis",
+            "let redis_port = 1;",
+            "struct MyKafkaDriver;",
+            "MySQL",
+            "\"mongodb://\"",
+            "// PostgreSQL",
+        ] {
             assert!(named_product(line).is_some(), "{line}");
         }
         for line in ["predisposed", "resp", "postgres", "PostgresDriver", "a harbour for ships"] {

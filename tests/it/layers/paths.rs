@@ -334,7 +334,10 @@ mod tests {
 
     #[test]
     fn lines_are_counted_and_tests_told_apart() {
-        let said = read("\n\nuse a::b;\n\"\n\";\n#[cfg(test)]\nmod tests {\n    use c::d;\n}\nuse e::f;\n#[cfg(test)]\nmod more;", &[]);
+        let said = read(
+            "\n\nuse a::b;\n\"\n\";\n#[cfg(test)]\nmod tests {\n    use c::d;\n}\nuse e::f;\n#[cfg(test)]\nmod more;",
+            &[],
+        );
         let seen: Vec<_> = said.paths.iter().map(|named| (named.line, named.in_test)).collect();
         assert_eq!(seen, [(3, false), (8, true), (10, false)]);
         assert_eq!(said.test_modules, ["more"]);
