@@ -2,6 +2,7 @@
 
 mod api;
 mod chart;
+mod e2e;
 mod forge;
 mod harness;
 mod layers;

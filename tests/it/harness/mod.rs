@@ -8,5 +8,5 @@ mod server;
 mod wait;
 
 pub use command::Run;
-pub use scene::{Scene, api_test};
+pub use scene::{Scene, api_test, e2e_test};
 pub use wait::wait_for;

@@ -15,7 +15,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::server::Server;
+use super::server::{Server, Tier};
 use super::{Run, definitions, report};
 
 /// What a test has: a client, a namespace, and programs that see nothing else.
@@ -29,9 +29,18 @@ pub struct Scene {
 
 /// Runs `body` on a server that serves our definitions. When it panics, everything in its namespace is printed and kept.
 pub fn api_test(body: impl AsyncFnOnce(&Scene)) {
+    test_on(Tier::Api, body);
+}
+
+/// Runs `body` on a cluster with nodes, on which nothing of ours is installed by us.
+pub fn e2e_test(body: impl AsyncFnOnce(&Scene)) {
+    test_on(Tier::Nodes, body);
+}
+
+fn test_on(tier: Tier, body: impl AsyncFnOnce(&Scene)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let scene = Scene::set().await;
+        let scene = Scene::set(tier).await;
         match AssertUnwindSafe(body(&scene)).catch_unwind().await {
             Ok(()) => scene.clear().await,
             Err(panic) => {
@@ -43,9 +52,11 @@ pub fn api_test(body: impl AsyncFnOnce(&Scene)) {
 }
 
 impl Scene {
-    async fn set() -> Self {
-        let Server { kubeconfig, client, kubectl } = Server::find().await;
-        definitions::install(&client).await;
+    async fn set(tier: Tier) -> Self {
+        let Server { kubeconfig, client, kubectl } = Server::find(tier).await;
+        if tier == Tier::Api {
+            definitions::install(&client).await;
+        }
         let namespace = namespace_for_this_test();
         let object = json!({ "metadata": { "name": namespace, "labels": { "midship.dev/test": "true" } } });
         let object: Namespace = serde_json::from_value(object).expect("a namespace");

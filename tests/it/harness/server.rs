@@ -19,16 +19,31 @@ pub struct Server {
     pub kubectl: PathBuf,
 }
 
+/// What a test needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// An API server.
+    Api,
+    /// Nodes that run pods.
+    Nodes,
+}
+
 impl Server {
-    pub async fn find() -> Self {
+    pub async fn find(tier: Tier) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let named = ["MIDSHIP_TEST_API", "MIDSHIP_TEST_KUBECONFIG", "KUBECONFIG"]
-            .into_iter()
+        let names: &[&str] = match tier {
+            Tier::Api => &["MIDSHIP_TEST_API", "MIDSHIP_TEST_KUBECONFIG", "KUBECONFIG"],
+            Tier::Nodes => &["MIDSHIP_TEST_KUBECONFIG", "KUBECONFIG"],
+        };
+        let named = names
+            .iter()
             .find_map(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| (name, value)));
         let (kubeconfig, kubectl) = if let Some((name, value)) = named {
             let kubeconfig = PathBuf::from(value);
             assert!(kubeconfig.is_file(), "{name} names {}, and there is no such file", kubeconfig.display());
             (kubeconfig, command::find("kubectl"))
+        } else if tier == Tier::Nodes {
+            panic!("this needs a cluster with nodes: `make test` starts one, or name one in MIDSHIP_TEST_KUBECONFIG");
         } else {
             let own = OwnServer::of_this_checkout();
             let running = own.is_kept_for_us() && answers(&own.kubeconfig()).await.is_ok();

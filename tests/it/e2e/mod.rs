@@ -1,0 +1,10 @@
+//! On a cluster with nodes: Midship as people install it, and real middleware in pods.
+
+mod images;
+mod installed;
+mod pods;
+
+use std::time::Duration;
+
+/// Deadline of what takes seconds on a machine with nothing else to do.
+const SOON: Duration = Duration::from_secs(90);
