@@ -20,6 +20,7 @@ pub mod quantity;
 pub mod render;
 pub mod resolve;
 pub mod resolved;
+pub mod schema;
 pub mod secret;
 pub mod template;
 pub mod user_file;
