@@ -8,6 +8,7 @@ pub mod context;
 pub mod contract;
 pub mod cue;
 pub mod defaults;
+pub mod describe;
 pub mod files;
 pub mod gates;
 mod lint;
