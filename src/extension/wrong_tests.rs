@@ -71,7 +71,7 @@ fn refusals(package: &Package, spec: &serde_json::Value) -> String {
 }
 
 /// Compares all and shows every difference at once.
-fn compare(found: Vec<(&str, String, &str)>) {
+fn compare(found: &[(&str, String, &str)]) {
     let wrong: Vec<String> = found
         .iter()
         .filter(|(_, found, expected)| found != expected)
@@ -443,7 +443,7 @@ fn a_wrong_package_says_where_and_why() {
             "a variable that is saved too late",
             "    env: {}",
             "    actions: {started: {steps: [{resp: [GET, \"{{ answer }}\"]}, {resp: [PING], save: answer}]}}",
-            "extension.yaml:21:33: \"answer\" is not defined; there is instance, namespace, type, version, extension_version, topology, environment, component, group, replicas, components, params, resources, storage, ports, paths, files, tls, username, secret and 17 more",
+            "extension.yaml:21:33: \"answer\" is not defined; there is instance, namespace, type, version, extension_version, topology, environment, component, group, replicas, components, params, resources, storage, ports, paths, files, tls, username, secret and 18 more",
         ),
         (
             "an expression that does not parse",
@@ -583,7 +583,7 @@ fn a_wrong_package_says_where_and_why() {
             .map_or_else(|problems| problems.to_string(), |_| "nothing wrong".to_owned());
         (*name, found, *expected)
     });
-    compare(found.collect());
+    compare(&found.collect::<Vec<_>>());
 }
 
 #[test]
@@ -592,7 +592,7 @@ fn a_wrong_template_is_found_when_the_package_is_loaded() {
         (
             "an undefined variable in a file",
             "count {{ count }}\n",
-            "config/demo.conf.j2:1: \"count\" is not defined; there is instance, namespace, type, version, extension_version, topology, environment, component, group, replicas, components, params, resources, storage, ports, paths, files, tls, username, secret and 9 more",
+            "config/demo.conf.j2:1: \"count\" is not defined; there is instance, namespace, type, version, extension_version, topology, environment, component, group, replicas, components, params, resources, storage, ports, paths, files, tls, username, secret and 10 more",
         ),
         (
             "a parameter in a file that is not declared",
@@ -615,7 +615,7 @@ fn a_wrong_template_is_found_when_the_package_is_loaded() {
             .map_or_else(|problems| problems.to_string(), |_| "nothing wrong".to_owned());
         (*name, found, *expected)
     });
-    compare(found.collect());
+    compare(&found.collect::<Vec<_>>());
 }
 
 #[test]
@@ -662,7 +662,7 @@ fn a_template_that_fails_or_runs_wild_is_stopped_when_it_renders() {
         let package = load(MANIFEST_TEXT, config, None).unwrap_or_else(|problems| panic!("{name}: {problems}"));
         (*name, refusals(&package, &json!({})), *expected)
     });
-    compare(found.collect());
+    compare(&found.collect::<Vec<_>>());
 }
 
 #[test]
@@ -809,7 +809,7 @@ fn a_wrong_instance_says_which_field_and_what_is_allowed() {
         (
             "a size that is none",
             json!({"components": [{"name": "server", "storage": {"data": {"size": "much"}}}]}),
-            "extension.yaml:26:7: \"big\" is no size; write it like 1Gi",
+            "spec.components[server].storage.data.size: \"much\" is no size; write it like 1Gi",
         ),
         (
             "a request above the limit",
@@ -859,5 +859,5 @@ fn a_wrong_instance_says_which_field_and_what_is_allowed() {
         ),
     ];
     let found = cases.iter().map(|(name, spec, expected)| (*name, refusals(&package, spec), *expected));
-    compare(found.collect());
+    compare(&found.collect::<Vec<_>>());
 }

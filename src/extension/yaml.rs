@@ -51,7 +51,14 @@ fn explain(path: &str, error: &Error) -> Problem {
         }
         Error::DuplicateMappingKey { key: Some(key), .. } => format!("\"{}\" is there twice", key.escape_default()),
         Error::Message { msg, .. } => msg.clone(),
-        other => first_line(&other.render()),
+        other => {
+            let text = first_line(&other.render());
+            if text.contains("flow mapping") || text.contains("flow sequence") {
+                format!("{text}; within {{ }} and [ ] put texts that have brackets, braces or commas in quotes")
+            } else {
+                text
+            }
+        }
     };
     Problem::new(path, line, column, reason)
 }

@@ -37,6 +37,7 @@ pub const ALWAYS: &[&str] = &[
     "failover",
     "monitoring",
     "network",
+    "backup",
 ];
 
 /// What steps can read besides, while they run in a pod.
@@ -74,7 +75,7 @@ pub fn check(lint: &mut Lint<'_>) {
     for (name, method) in manifest.backup.iter().flat_map(|backup| &backup.methods) {
         reader.component = method.component.as_ref().map_or(main, |name| manifest.components.get(name));
         let field = format!("backup.methods.{name}");
-        let before = reader.steps(&format!("{field}.before"), &method.before, &["backup"]);
+        let before = reader.steps(&format!("{field}.before"), &method.before, &[]);
         let mut seen = refs(&before);
         seen.extend(RUNNING);
         for exec in [&method.stream.exec, &method.restore.exec].into_iter().flatten() {
@@ -86,9 +87,9 @@ pub fn check(lint: &mut Lint<'_>) {
             reader.text(&field, text, &seen);
         }
         reader.steps(&format!("{field}.after"), &method.after, &seen);
-        reader.steps(&format!("{field}.check"), &method.check, &["backup"]);
-        reader.steps(&format!("{field}.restore.before"), &method.restore.before, &["backup"]);
-        reader.steps(&format!("{field}.restore.after"), &method.restore.after, &["backup"]);
+        reader.steps(&format!("{field}.check"), &method.check, &[]);
+        reader.steps(&format!("{field}.restore.before"), &method.restore.before, &[]);
+        reader.steps(&format!("{field}.restore.after"), &method.restore.after, &[]);
     }
     for (name, alert) in manifest.monitoring.iter().flat_map(|monitoring| &monitoring.alerts) {
         for text in [&alert.expr, &alert.summary] {
