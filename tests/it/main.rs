@@ -1,5 +1,6 @@
 //! The integration tests, in one binary. Modules named `api` need an API server, `e2e` a full cluster; all else runs anywhere.
 
+mod agent;
 mod api;
 mod chart;
 mod e2e;

@@ -28,10 +28,7 @@ impl Init {
                 self.tell_to_stop(pid);
                 None
             }
-            Action::KillAll => {
-                let left = tree::kill_all(self.child.as_ref().map(|child| child.pid));
-                Some(Event::Swept { left })
-            }
+            Action::KillAll => Some(Event::Swept { left: self.kill_all() }),
             Action::Record { pid, ended } => {
                 self.remember(pid, &ended);
                 None
@@ -45,6 +42,13 @@ impl Init {
                 None
             }
         }
+    }
+
+    /// SIGKILL for everything below; how much still lived.
+    pub(super) fn kill_all(&self) -> usize {
+        let child = self.child.as_ref().map(|child| child.pid);
+        let awaited: Vec<i32> = self.helpers.iter().map(|helper| helper.pid).chain(child).collect();
+        tree::kill_all(child, &awaited)
     }
 
     /// Starts a hook, or the process; all of one start comes from one configuration.

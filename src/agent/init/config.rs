@@ -380,7 +380,7 @@ impl Config {
     }
 
     /// What a command given on the command line amounts to: run it once and end as it ends.
-    pub fn ad_hoc(command: Vec<String>) -> Result<Loaded, ConfigError> {
+    pub fn ad_hoc(command: &[String]) -> Result<Loaded, ConfigError> {
         let document = serde_json::json!({
             "command": command, "restart": { "policy": "Never" }, "exitWithProcess": true });
         Self::parse(Path::new("the command line"), document.to_string().as_bytes())
@@ -511,16 +511,14 @@ impl Readiness {
             }
         }
         match &self.check {
-            Check::Process => Ok(()),
             Check::Tcp(tcp) if tcp.port == 0 => {
                 Err(("readiness.check.tcp.port".to_owned(), "must be from 1 to 65535".to_owned()))
             }
-            Check::Tcp(_) => Ok(()),
             Check::Exec(exec) => check_command("readiness.check.exec.command", &exec.command),
             Check::File(file) if !file.path.is_absolute() => {
                 Err(("readiness.check.file.path".to_owned(), "must be an absolute path".to_owned()))
             }
-            Check::File(_) => Ok(()),
+            Check::Process | Check::Tcp(_) | Check::File(_) => Ok(()),
         }
     }
 }

@@ -5,7 +5,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 use nix::sys::stat::{Mode, umask};
 
 use super::protocol::{Code, MAX_REQUEST, Problem, Request, Response};
@@ -89,7 +91,7 @@ impl Server {
     /// Listens, in the place of one that is gone.
     pub fn listen(&mut self) -> Result<(), ControlError> {
         let failed = |source| ControlError::Listen { path: self.path.clone(), source };
-        if UnixStream::connect(&self.path).is_ok() {
+        if somebody_listens(&self.path) {
             return Err(ControlError::InUse { path: self.path.clone() });
         }
         if let Some(dir) = self.path.parent() {
@@ -309,6 +311,16 @@ impl Server {
     }
 }
 
+/// Finds out without waiting, even for somebody who takes no connections any more.
+fn somebody_listens(path: &Path) -> bool {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let (Ok(address), Ok(socket)) = (UnixAddr::new(path), socket(AddressFamily::Unix, SockType::Stream, flags, None))
+    else {
+        return false;
+    };
+    matches!(connect(socket.as_raw_fd(), &address), Ok(()) | Err(Errno::EAGAIN))
+}
+
 impl Client {
     /// Whether anything is expected from it right now.
     fn reads(&self, now: Millis) -> bool {
@@ -415,5 +427,95 @@ impl Client {
         if self.deadline > 0 {
             self.deadline = now.saturating_add(FAREWELL);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::protocol::Op;
+    use super::*;
+
+    fn serve(server: &mut Server, now: Millis) -> Vec<(Key, Request)> {
+        let mut fds = Vec::new();
+        server.watched(now, &mut fds);
+        super::super::sys::poll(&mut fds, Some(50)).unwrap();
+        server.serve(&fds, now)
+    }
+
+    fn connect_and_ask(server: &mut Server, path: &Path, line: &str) -> (UnixStream, Vec<(Key, Request)>) {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream.write_all(line.as_bytes()).unwrap();
+        let asked = serve(server, 1);
+        (stream, asked)
+    }
+
+    fn listening() -> (tempfile::TempDir, PathBuf, Server) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let mut server = Server::new(&path);
+        server.listen().unwrap();
+        (dir, path, server)
+    }
+
+    #[test]
+    fn a_follower_that_never_reads_is_dropped_and_others_go_on() {
+        let (_dir, path, mut server) = listening();
+        let (_deaf, asked) = connect_and_ask(&mut server, &path, "{\"op\":\"events\"}\n");
+        assert_eq!(asked[0].1.op, Op::Events);
+        server.follow(asked[0].0, &Response::done(0, serde_json::json!({})), &[], 1);
+        let (keen, asked) = connect_and_ask(&mut server, &path, "{\"op\":\"events\"}\n");
+        server.follow(asked[0].0, &Response::done(0, serde_json::json!({})), &[], 1);
+        keen.set_nonblocking(true).unwrap();
+        let (mut keen, mut heard, mut buffer) = (keen, 0, [0; 65_536]);
+        for _ in 0..10_000 {
+            server.publish(&"x".repeat(99), 1);
+            heard += keen.read(&mut buffer).unwrap_or(0);
+        }
+        assert_eq!(server.clients.len(), 1);
+        assert!(heard > 900_000, "{heard}");
+    }
+
+    #[test]
+    fn what_one_client_leaves_unread_is_bounded() {
+        let (_dir, path, mut server) = listening();
+        let (_stream, asked) = connect_and_ask(&mut server, &path, &"{\"op\":\"status\"}\n".repeat(200));
+        let (mut answered, mut next) = (0, asked);
+        while let Some((key, request)) = next.pop() {
+            server.answer(key, &Response::done(request.id, serde_json::json!("y".repeat(10_000))), 1);
+            answered += 1;
+            next = serve(&mut server, 1);
+        }
+        // what the kernel takes, and one answer that it does not take any more
+        assert!((2..60).contains(&answered), "{answered}");
+        let held: usize = server.clients.iter().map(|client| client.output.len() + client.input.len()).sum();
+        assert!(held < 20_000, "{held}");
+        assert_eq!(server.due(1), Some(1 + UNREAD));
+        serve(&mut server, 1 + UNREAD);
+        assert!(server.clients.is_empty(), "it had its time");
+    }
+
+    #[test]
+    fn a_silent_client_makes_room_for_one_that_asks() {
+        let (_dir, path, mut server) = listening();
+        let silent: Vec<_> = (0..100).map(|_| UnixStream::connect(&path).unwrap()).collect();
+        serve(&mut server, 1);
+        serve(&mut server, 1);
+        assert_eq!(server.clients.len(), MAX_CLIENTS);
+        let (_stream, asked) = connect_and_ask(&mut server, &path, "{\"op\":\"ready\"}\n");
+        assert_eq!(asked.len(), 1);
+        drop(silent);
+        serve(&mut server, 1);
+        assert_eq!(server.clients.len(), 1);
+        assert_eq!(server.due(1), None, "nothing is due while the one client waits");
+    }
+
+    #[test]
+    fn a_silent_client_is_cut_off_in_time() {
+        let (_dir, path, mut server) = listening();
+        let (_stream, asked) = connect_and_ask(&mut server, &path, "{\"op\":");
+        assert!(asked.is_empty());
+        assert_eq!(server.due(1), Some(1 + FIRST_REQUEST));
+        serve(&mut server, 1 + FIRST_REQUEST);
+        assert!(server.clients.is_empty());
     }
 }

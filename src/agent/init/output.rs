@@ -148,9 +148,10 @@ impl Worker {
             }
             let mut fds = [sys::watch(self.wake.as_raw_fd(), READABLE); 3];
             for (slot, lane) in fds[1..].iter_mut().zip(&self.lanes) {
-                *slot = match lane.pending.is_empty() {
-                    true => sys::watch(lane.from.as_raw_fd(), READABLE),
-                    false => sys::watch(lane.console, WRITABLE),
+                *slot = if lane.pending.is_empty() {
+                    sys::watch(lane.from.as_raw_fd(), READABLE)
+                } else {
+                    sys::watch(lane.console, WRITABLE)
                 };
             }
             // at the end, a pipe that is empty right now is empty for good

@@ -90,6 +90,7 @@ impl Problem {
         Self { code, message: message.into(), hint: None }
     }
 
+    #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

@@ -67,20 +67,25 @@ impl Init {
             Op::Status => Ok(Some(serde_json::to_value(self.status()).unwrap_or_default())),
             Op::Ready => Ok(Some(serde_json::to_value(self.readiness()).unwrap_or_default())),
             Op::Events => Ok(Some(json!({ "seq": self.next_notice - 1 }))),
-            Op::Start => self.order(client, request.id, Order::Start),
-            Op::Stop => self.order(client, request.id, Order::Stop { timeout }),
-            Op::Restart => self.order(client, request.id, Order::Restart { timeout }),
+            Op::Start | Op::Stop | Op::Restart => {
+                let order = match request.op {
+                    Op::Start => Order::Start,
+                    Op::Stop => Order::Stop { timeout },
+                    _ => Order::Restart { timeout },
+                };
+                self.order(client, request.id, order);
+                Ok(None)
+            }
             Op::Reload => self.reload(client, request.id),
             Op::Signal => self.signal(request),
         }
     }
 
-    fn order(&mut self, client: Key, id: u64, order: Order) -> Result<Option<Value>, Problem> {
+    fn order(&mut self, client: Key, id: u64, order: Order) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.waiters.push(Waiter { ticket, client, id });
         self.step(Event::Ask { ticket, order });
-        Ok(None)
     }
 
     /// The process, if it runs and nothing else is being done with it.

@@ -137,7 +137,7 @@ impl Init {
         if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
             say(&format!("orphans go elsewhere: cannot become their reaper: {}", error.desc()));
         }
-        let command = if options.command.is_empty() { None } else { Some(Config::ad_hoc(options.command)?) };
+        let command = if options.command.is_empty() { None } else { Some(Config::ad_hoc(&options.command)?) };
         let origin = Instant::now();
         let record_path = options.socket.with_extension("state.json");
         let now = wall();
@@ -222,7 +222,7 @@ impl Init {
         fds.push(watch(self.probe.as_ref().map_or(-1, TcpProbe::fd), WRITABLE));
         fds.push(watch(self.watcher.as_ref().and_then(Watcher::fd).unwrap_or(-1), READABLE));
         self.server.watched(self.now(), fds);
-        fds.extend(self.helpers.iter().filter_map(|helper| helper.fd()).map(|fd| watch(fd, READABLE)));
+        fds.extend(self.helpers.iter().filter_map(Helper::fd).map(|fd| watch(fd, READABLE)));
     }
 
     fn look(&mut self, fds: &[PollFd]) {
@@ -348,7 +348,7 @@ impl Init {
     /// Something that was being killed is gone: perhaps it was the last.
     fn after_orphans(&mut self, any: bool) {
         if any && matches!(self.state.phase, Phase::Sweeping { .. }) {
-            let left = super::tree::kill_all(None);
+            let left = self.kill_all();
             self.step(Event::Swept { left });
         }
     }

@@ -18,7 +18,9 @@ struct Entry {
 /// Sends SIGKILL to everything below this process and says how many still lived.
 ///
 /// Processes that entered the container from outside (`kubectl exec`) are not below this one and are left alone.
-pub fn kill_all(own_group: Option<i32>) -> usize {
+/// Children that have ended are collected on the way, except those that are `awaited`: whoever looks whether the pid of
+/// a stray is still taken finds that it is not.
+pub fn kill_all(own_group: Option<i32>, awaited: &[i32]) -> usize {
     // the group of the process dies at one stroke, before any of it can fork again
     if let Some(group) = own_group {
         let _ = sys::send_signal(-group, nix::libc::SIGKILL);
@@ -28,7 +30,13 @@ pub fn kill_all(own_group: Option<i32>) -> usize {
         return 0;
     }
     let mut living = 0;
-    for entry in below(own, &entries()).into_iter().filter(|entry| !entry.zombie) {
+    for entry in below(own, &entries()) {
+        if entry.zombie {
+            if entry.parent == own && !awaited.contains(&entry.pid) {
+                sys::reap(entry.pid);
+            }
+            continue;
+        }
         living += 1;
         match Pidfd::open(entry.pid) {
             // the pid could have been given away since it was read; through the descriptor it cannot any more

@@ -1,0 +1,57 @@
+//! The program in an image that holds nothing else: it copies itself, and runs as PID 1 there.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use super::pod::{AGENT, namespaces_work, unshare};
+
+#[test]
+fn it_copies_itself_into_a_volume() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(AGENT).arg("copy").arg(dir.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let copy = dir.path().join("midship-agent");
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), copy.display().to_string());
+    assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o755);
+    assert!(fs::read(&copy).unwrap() == fs::read(AGENT).unwrap(), "the copy is the program");
+    // again, while the first copy runs
+    let mut running = Command::new(&copy)
+        .args(["init", "--socket"])
+        .arg(dir.path().join("s"))
+        .args(["--", "sleep", "1000"])
+        .spawn()
+        .unwrap();
+    assert!(Command::new(AGENT).arg("copy").arg(dir.path()).status().unwrap().success());
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.id().cast_signed()), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    running.wait().unwrap();
+}
+
+#[test]
+fn it_works_in_an_image_without_anything_else() {
+    if !namespaces_work() {
+        println!("skipped it_works_in_an_image_without_anything_else: this machine lets us make no namespaces");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    for dir in ["proc", "midship"] {
+        fs::create_dir(root.path().join(dir)).unwrap();
+    }
+    fs::copy(AGENT, root.path().join("agent")).unwrap();
+    let inside = |arguments: &[&str]| {
+        let mut command = unshare(&["--mount", "--pid", "--fork", "--kill-child"]);
+        let script = "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"";
+        let output = command.args(["sh", "-c", script]).arg(root.path()).args(arguments).output().unwrap();
+        (
+            output.status.code(),
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+        )
+    };
+    assert_eq!(inside(&["/agent", "copy", "/midship"]), (Some(0), "/midship/midship-agent\n".to_owned()));
+    let (code, said) = inside(&["/midship/midship-agent", "init", "--", "/agent", "--version"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(concat!("midship-agent ", env!("CARGO_PKG_VERSION"))), "{said}");
+    let (code, said) = inside(&["/midship/midship-agent", "init", "--", "/none"]);
+    assert_eq!(code, Some(127), "{said}");
+}

@@ -1,0 +1,38 @@
+//! What PID 1 costs: memory, processor time, and both under clients that misbehave.
+
+use std::time::Duration;
+
+use midship::agent::init::protocol::Op;
+use midship::agent::init::state::Shown;
+use serde_json::json;
+
+use super::pod::{Pod, shell, sleeper, until, with};
+
+#[test]
+fn an_idle_process_manager_needs_at_most_four_mebibytes() {
+    let pod = Pod::start(&with(sleeper(), json!({ "output": { "files": [{ "path": "/dev/null/none" }] } })));
+    pod.wait_ready();
+    pod.order(Op::Restart);
+    let memory = until("memory to be given back", || {
+        let memory = pod.memory();
+        if memory <= 4096 { Ok(memory) } else { Err(format!("{memory} KiB")) }
+    });
+    println!("resident memory of PID 1: {memory} KiB");
+}
+
+#[test]
+fn an_idle_process_manager_uses_no_processor_time() {
+    // ends by itself: while we wait for that, nothing else is to be done
+    let restart = json!({ "restart": { "policy": "Never" }, "readiness": { "check": { "tcp": { "port": 1 } } } });
+    let pod = Pod::start(&with(shell("sleep 4"), restart));
+    pod.wait("the check to fail", |status| status.readiness.reason.contains("refused"));
+    let before = pod.ticks();
+    let socket = pod.socket();
+    let mut events = midship::agent::ctl::Client::connect(&socket, Duration::from_secs(30)).unwrap();
+    events.ask(&midship::agent::init::protocol::Request::new(Op::Events)).unwrap();
+    while !events.line().unwrap().unwrap().contains("\"exit\"") {}
+    let used = pod.ticks() - before;
+    println!("processor time of PID 1 in four idle seconds: {} ms", used * 10);
+    assert!(used <= 2, "{used} ticks of 10 ms");
+    pod.wait_state(Shown::Stopped);
+}

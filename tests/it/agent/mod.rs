@@ -1,0 +1,11 @@
+//! The agent as it runs in pods: the real program with real processes, as an ordinary process and as PID 1.
+
+mod configuration;
+mod control;
+mod copy;
+mod frugal;
+mod life;
+mod output;
+mod pod;
+mod readiness;
+mod tree;
