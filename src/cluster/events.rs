@@ -24,7 +24,14 @@ impl Events {
         self.tell(object, EventType::Warning, reason, action, note).await;
     }
 
-    async fn tell<K: Resource<DynamicType = ()>>(&self, object: &K, type_: EventType, reason: &str, action: &str, mut note: String) {
+    async fn tell<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        type_: EventType,
+        reason: &str,
+        action: &str,
+        mut note: String,
+    ) {
         // the API server takes 1024 bytes
         if note.len() > 1000 {
             let cut = note.floor_char_boundary(1000);

@@ -111,7 +111,7 @@ mod tests {
         let start = Instant::now();
         let limits = Limits { per_second: 10.0, burst: 2 };
         let mut bucket = Bucket { limits, permits: 0.0, filled_at: start };
-        let later = start + Duration::from_secs(60);
+        let later = start + Duration::from_mins(1);
         let waits: Vec<u128> = (0..3).map(|_| bucket.take(later).as_millis()).collect();
         assert_eq!(waits, [0, 0, 100]);
     }

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::Metrics;
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
-const CONNECTION: Duration = Duration::from_secs(60);
+const CONNECTION: Duration = Duration::from_mins(1);
 const CONNECTIONS: usize = 64;
 
 /// Why the endpoint cannot be offered.
@@ -55,6 +55,8 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let bound = listener.local_addr().map_err(|source| ServeError::Listen { address, source })?;
+    tracing::info!(address = %bound, "serving metrics");
     let acceptor = TlsAcceptor::from(Arc::new(certificate()?));
     let routes = Router::new().route("/metrics", get(answer)).with_state(Shared { metrics, client });
     tokio::spawn(async move {

@@ -110,7 +110,7 @@ fn back_off(key: &Key, failures: u32) -> Duration {
     let doubled = FIRST_RETRY.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(20))).min(LAST_RETRY);
     let mut hasher = DefaultHasher::new();
     (key, failures).hash(&mut hasher);
-    let share = (hasher.finish() % 1000) as f64 / 1000.0;
+    let share = f64::from(u16::try_from(hasher.finish() % 1000).unwrap_or_default()) / 1000.0;
     doubled.mul_f64(0.8 + 0.4 * share)
 }
 

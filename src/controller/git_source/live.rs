@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, ListParams, TypeMeta};
 use kube::{Client, Resource};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::look::Seen;
@@ -84,14 +85,18 @@ struct Eye<'a> {
 impl Eye<'_> {
     fn watched<K>(&mut self, kind: ObjectKind, cache: &Cache<K>)
     where
-        K: Resource<DynamicType = ()> + Clone + Serialize + 'static,
+        K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + 'static,
     {
         for object in cache.list() {
             let id = id_of(kind, object.meta());
             if !self.part.has(&id) {
                 continue;
             }
-            self.note(id, object.meta(), || serde_json::to_value(object.as_ref()).unwrap_or(Value::Null));
+            self.note(id, object.meta(), |body| {
+                // what is wanted takes the same way through our types, so that only its meaning is compared: 24h is 1d
+                let wanted: K = serde_json::from_value(body.clone()).ok()?;
+                Some((serde_json::to_value(wanted).ok()?, serde_json::to_value(object.as_ref()).ok()?))
+            });
         }
     }
 
@@ -118,12 +123,18 @@ impl Eye<'_> {
             // what comes from a list does not say what it is
             let types = Some(TypeMeta { api_version: kind.api_version().into(), kind: kind.as_str().into() });
             let object = DynamicObject { types, ..object };
-            self.note(id, &object.metadata, || serde_json::to_value(&object).unwrap_or(Value::Null));
+            self.note(id, &object.metadata, |body| Some((body.clone(), serde_json::to_value(&object).ok()?)));
         }
         Ok(())
     }
 
-    fn note(&mut self, id: ObjectId, metadata: &ObjectMeta, value: impl FnOnce() -> Value) {
+    /// Remembers an object that concerns this source. `comparable` gives what is wanted and what is there.
+    fn note(
+        &mut self,
+        id: ObjectId,
+        metadata: &ObjectMeta,
+        comparable: impl FnOnce(&Value) -> Option<(Value, Value)>,
+    ) {
         let label = metadata.labels.as_ref().and_then(|labels| labels.get(labels::SOURCE)).cloned();
         let body = self.seen.bodies.get(&id);
         if body.is_none() && label.as_deref() != Some(self.label) {
@@ -131,7 +142,10 @@ impl Eye<'_> {
         }
         let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).cloned();
         let live = Live {
-            differences: body.map(|body| differences(body, &value(), SHOWN)).unwrap_or_default(),
+            differences: body
+                .and_then(|body| comparable(body))
+                .map(|(wanted, found)| differences(&wanted, &found, SHOWN))
+                .unwrap_or_default(),
             source: label,
             path: annotation(labels::SOURCE_PATH),
             digest: annotation(DIGEST),

@@ -128,6 +128,7 @@ impl GitSources {
         let seen = tokio::task::spawn_blocking(move || look.run()).await.map_err(|_| look::Problem::panicked())?;
         match seen {
             Ok(seen) => {
+                tracing::debug!(commit = %seen.commit.id, "looked");
                 remembered.failed_looks = 0;
                 remembered.seen = Some(seen);
                 Ok(())
