@@ -1,10 +1,12 @@
 //! Midship: middleware on Kubernetes, with Git as its API. `docs/architecture.md` is the map of these rooms.
 
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod cluster;
 pub mod controller;
 pub mod diff;
+pub mod extension;
 pub mod names;
 pub mod plan;
 pub mod repo;

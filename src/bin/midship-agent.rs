@@ -1,2 +1,7 @@
 //! The `midship-agent` program that runs inside pods.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    midship::agent::cli::run()
+}

@@ -35,9 +35,11 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
     let changes = compare(&objects(base), &objects(head), &Redaction::new(&one_time_key()?));
     print(&changes, format)?;
     if errors > 0 {
-        return Err(CommandError::new("some files define nothing because they are wrong; what they would change is not shown")
-            .at(arguments.files.path.display().to_string())
-            .remedy("`midship validate` names each mistake"));
+        return Err(CommandError::new(
+            "some files define nothing because they are wrong; what they would change is not shown",
+        )
+        .at(arguments.files.path.display().to_string())
+        .remedy("`midship validate` names each mistake"));
     }
     Ok(if changes.is_empty() { Outcome::Done } else { Outcome::Changes })
 }

@@ -77,5 +77,7 @@ impl Files {
 }
 
 fn unreadable(error: &TreeError, path: &Path) -> CommandError {
-    CommandError::new(error.to_string()).at(path.display().to_string()).remedy("name a folder that exists and can be read")
+    CommandError::new(error.to_string())
+        .at(path.display().to_string())
+        .remedy("name a folder that exists and can be read")
 }

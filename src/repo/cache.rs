@@ -293,7 +293,9 @@ impl Cache {
     /// One fetch at a time for each cache, whichever thread or process. The kernel releases the lock of
     /// a process that died.
     fn lock(&self, bounds: &Bounds) -> Result<File, CacheError> {
-        let path = self.dir.with_extension("lock");
+        let mut path = self.dir.clone().into_os_string();
+        path.push(".lock");
+        let path = PathBuf::from(path);
         let open = || {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent)?;

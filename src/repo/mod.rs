@@ -21,6 +21,7 @@ mod sign;
 mod transport;
 mod tree;
 mod url;
+mod verify;
 mod walk;
 
 #[cfg(test)]
@@ -31,6 +32,8 @@ mod cache_tests;
 mod fixture;
 #[cfg(test)]
 mod history_tests;
+#[cfg(test)]
+mod verify_tests;
 #[cfg(test)]
 mod walk_tests;
 
@@ -52,4 +55,5 @@ pub use resolve::{Follow, ResolveError, Resolved};
 pub use sign::{SignError, Signer};
 pub use tree::{CommitTree, FileTree, FolderTree, MemoryTree, TreeError, blob_id};
 pub use url::{RemoteUrl, UrlError};
+pub use verify::{Signature, TrustedSigners, VerifyError};
 pub use walk::Limits;

@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use gix::protocol::handshake::Ref;
-use gix_transport::Service;
+use gix_transport::client::Capabilities;
+use gix_transport::{Protocol, Service};
 
 use super::bounds::Bounds;
 use super::credentials::Access;
@@ -73,7 +74,12 @@ impl Session {
         let handshake =
             gix::protocol::handshake(&mut transport, service, nobody, Vec::new(), &mut gix::progress::Discard);
         match handshake {
-            Ok(handshake) => Ok(Self { remote, wire, transport, handshake }),
+            Ok(mut handshake) => {
+                if handshake.server_protocol_version != Protocol::V2 {
+                    handshake.capabilities = absolute_depth(&handshake.capabilities);
+                }
+                Ok(Self { remote, wire, transport, handshake })
+            }
             Err(error) => Err(reason(&wire, &remote, &error)),
         }
     }
@@ -126,6 +132,21 @@ impl std::fmt::Debug for Session {
 
 fn reason(wire: &Wire, remote: &Remote, error: &gix::Error) -> RemoteError {
     wire.take_failure().unwrap_or_else(|| RemoteError::Protocol { host: remote.host(), reason: chain(error) })
+}
+
+/// The first version of the protocol has no way to say "relative" but to name the capability, and the
+/// library names every one the server has: the depth would count from a boundary that is not there.
+fn absolute_depth(capabilities: &Capabilities) -> Capabilities {
+    let mut kept = vec![0];
+    for capability in capabilities.iter().filter(|c| c.name() != "deepen-relative") {
+        kept.extend_from_slice(capability.name());
+        if let Some(value) = capability.value() {
+            kept.push(b'=');
+            kept.extend_from_slice(value);
+        }
+        kept.push(b' ');
+    }
+    Capabilities::from_bytes(&kept).map_or_else(|_| capabilities.clone(), |(capabilities, _)| capabilities)
 }
 
 pub(super) fn full_name(reference: &Ref) -> &gix::bstr::BString {

@@ -49,7 +49,7 @@ pub struct CommitTree {
 
 impl CommitTree {
     pub(super) fn open(repository: gix::Repository, id: ObjectId) -> Result<Self, TreeError> {
-        let raw = read_object(&repository, id, gix::objs::Kind::Commit, 1 << 20)?;
+        let raw = read_object(&repository, id, gix::objs::Kind::Commit, MAX_COMMIT_BYTES)?;
         let commit = Commit::decode(id, &raw).ok_or_else(|| TreeError::Damaged(format!("{id} cannot be decoded")))?;
         Ok(Self { root: commit.tree, repository, commit, prefix: String::new() })
     }
@@ -66,6 +66,11 @@ impl CommitTree {
 
     pub fn commit(&self) -> &Commit {
         &self.commit
+    }
+
+    /// The commit as it is stored.
+    pub(super) fn commit_object(&self) -> Result<Vec<u8>, TreeError> {
+        read_object(&self.repository, self.commit.id, gix::objs::Kind::Commit, MAX_COMMIT_BYTES)
     }
 
     /// The id of the tree that is listed.
@@ -92,6 +97,7 @@ impl CommitTree {
     }
 }
 
+const MAX_COMMIT_BYTES: u64 = 1 << 20;
 const MAX_TREE_BYTES: u64 = 16 << 20;
 
 pub(super) fn read_object(

@@ -1,5 +1,8 @@
-//! The integration tests, in one binary. Modules named `api` need an API server; the harness finds or starts one.
+//! The integration tests, in one binary. Modules named `api` need an API server, `e2e` a full cluster; all else runs anywhere.
 
 mod api;
+mod chart;
+mod cli;
+mod forge;
 mod harness;
 mod layers;

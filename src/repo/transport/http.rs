@@ -184,21 +184,13 @@ impl Exchange {
 
     fn network_failure(&self, error: &reqwest::Error) -> RemoteError {
         let host = self.host.clone();
-        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-        while let Some(cause) = next {
-            let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-            let tls = cause
-                .downcast_ref::<rustls::Error>()
-                .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-            if let Some(tls) = tls {
-                let reason = clean(&tls.to_string(), 200);
-                // an alert is what the other side thinks of us: our client certificate, most often
-                return match tls {
-                    rustls::Error::AlertReceived(_) => RemoteError::CredentialsRefused { host, reason },
-                    _ => RemoteError::Tls { host, reason },
-                };
-            }
-            next = cause.source();
+        if let Some(tls) = tls_failure(error) {
+            let reason = clean(&tls.to_string(), 200);
+            // an alert is what the other side thinks of us: our client certificate, most often
+            return match tls {
+                rustls::Error::AlertReceived(_) => RemoteError::CredentialsRefused { host, reason },
+                _ => RemoteError::Tls { host, reason },
+            };
         }
         RemoteError::Unreachable {
             host,
@@ -206,6 +198,15 @@ impl Exchange {
             reason: chain_without_url(error),
         }
     }
+}
+
+/// The TLS error in a chain; input and output errors hide what they carry from their own chain.
+fn tls_failure<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return Some(tls);
+    }
+    let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    carried.and_then(|inner| tls_failure(inner)).or_else(|| error.source().and_then(tls_failure))
 }
 
 fn chain_without_url(error: &reqwest::Error) -> String {

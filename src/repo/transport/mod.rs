@@ -3,6 +3,8 @@
 mod http;
 mod process;
 mod ssh;
+#[cfg(test)]
+mod tls_tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

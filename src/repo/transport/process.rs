@@ -21,8 +21,8 @@ use crate::repo::error::clean;
 /// How much of what the child complains about is kept.
 const MAX_COMPLAINT: usize = 8192;
 
-/// Turns the last words of a child into a reason.
-pub(super) type Explain = Box<dyn Fn(&str) -> RemoteError + Send + Sync>;
+/// Turns the exit code and the last words of a child into a reason.
+pub(super) type Explain = Box<dyn Fn(Option<i32>, &str) -> RemoteError + Send + Sync>;
 
 pub(super) fn connect_local(path: &Path, service: Service, wire: &Wire) -> Result<BoxedTransport, RemoteError> {
     let mut command = bare_command("git");
@@ -31,7 +31,7 @@ pub(super) fn connect_local(path: &Path, service: Service, wire: &Wire) -> Resul
         command.env("GIT_PROTOCOL", "version=2");
     }
     let shown = path.display().to_string();
-    let explain = move |words: &str| {
+    let explain = move |_code: Option<i32>, words: &str| {
         if words.contains("not appear to be a git repository") || words.contains("No such file") {
             RemoteError::NotFound { url: format!("file://{shown}") }
         } else {
@@ -134,9 +134,9 @@ impl Lines {
                 Ok(None) | Err(_) => break None,
             }
         };
-        if status.is_some_and(|status| !status.success()) {
+        if let Some(status) = status.filter(|status| !status.success()) {
             let words = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
-            self.wire.fail((self.explain)(&String::from_utf8_lossy(&words)));
+            self.wire.fail((self.explain)(status.code(), &String::from_utf8_lossy(&words)));
         }
     }
 }

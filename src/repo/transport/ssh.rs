@@ -41,7 +41,7 @@ pub(super) fn connect(
     command.arg(format!("{} '{path}'", service.as_str()));
     let host = remote.host();
     let url = remote.url().to_string();
-    let explain = move |words: &str| explain(words, &host, &url);
+    let explain = move |code: Option<i32>, words: &str| explain(service, code, words, &host, &url);
     Ok(Box::new(start(command, Box::new(explain), Some(folder), wire)?))
 }
 
@@ -76,27 +76,25 @@ fn ssh_command(folder: &Path, port: Option<u16>, connect_seconds: u64) -> Comman
     command
 }
 
-fn explain(words: &str, host: &str, url: &str) -> RemoteError {
+/// `ssh` itself ends with 255; anything else comes from the program on the other side.
+fn explain(service: Service, code: Option<i32>, words: &str, host: &str, url: &str) -> RemoteError {
     let host = host.to_owned();
     let reason = clean(words, 300);
+    let words = words.to_lowercase();
     let says = |any: &[&str]| any.iter().any(|text| words.contains(text));
-    if says(&["Host key verification failed", "host key is known", "REMOTE HOST IDENTIFICATION"]) {
-        RemoteError::HostKey { host, reason }
-    } else if says(&["Permission denied (", "Load key", "Too many authentication failures"]) {
-        RemoteError::CredentialsRefused { host, reason }
-    } else if says(&[
-        "not appear to be a git repository",
-        "epository not found",
-        "does not exist",
-        "cannot find repository",
-        "could not be found",
-    ]) {
+    if code == Some(255) {
+        return if says(&["host key verification failed", "host key is known", "remote host identification"]) {
+            RemoteError::HostKey { host, reason }
+        } else if says(&["permission denied", "load key", "too many authentication failures"]) {
+            RemoteError::CredentialsRefused { host, reason }
+        } else {
+            RemoteError::Unreachable { host, reason }
+        };
+    }
+    if says(&["not appear to be a git repository", "not found", "no such repository", "not exist", "not be found"]) {
         RemoteError::NotFound { url: url.to_owned() }
-    } else if says(&["denied", "not allowed", "not authorized", "read-only", "ermission"]) {
+    } else if service == Service::ReceivePack || says(&["denied", "not allowed", "not authorized", "permission"]) {
         RemoteError::Forbidden { host, reason }
-    } else if says(&["ssh: ", "onnection closed", "onnection reset", "timed out", "onnection refused", "kex_exchange"])
-    {
-        RemoteError::Unreachable { host, reason }
     } else {
         RemoteError::Server { host, reason }
     }
@@ -127,12 +125,18 @@ mod tests {
 
     #[test]
     fn what_ssh_says_is_told_apart() {
-        let code = |words: &str| explain(words, "forge", "ssh://forge/a").code();
-        assert_eq!(code("No ED25519 host key is known for forge.\r\nHost key verification failed.\r\n"), "host-key");
-        assert_eq!(code("git@forge: Permission denied (publickey)."), "credentials-refused");
-        assert_eq!(code("fatal: '/a' does not appear to be a git repository"), "repository-not-found");
-        assert_eq!(code("ssh: connect to host forge port 22: Connection refused"), "unreachable");
-        assert_eq!(code("this deploy key is read-only"), "forbidden");
-        assert_eq!(code("remote: out of memory"), "server-error");
+        let of = |service, code, words: &str| explain(service, Some(code), words, "forge", "ssh://forge/a").code();
+        let read = |code, words: &str| of(Service::UploadPack, code, words);
+        assert_eq!(
+            read(255, "No ED25519 host key is known for forge.\r\nHost key verification failed.\r\n"),
+            "host-key"
+        );
+        assert_eq!(read(255, "git@forge: Permission denied (publickey)."), "credentials-refused");
+        assert_eq!(read(255, "ssh: connect to host forge port 22: Connection refused"), "unreachable");
+        assert_eq!(read(128, "fatal: '/a' does not appear to be a git repository"), "repository-not-found");
+        assert_eq!(read(1, "ERROR: Repository not found."), "repository-not-found");
+        assert_eq!(read(1, "Permission to a/b denied to key."), "forbidden");
+        assert_eq!(read(1, "remote: out of memory"), "server-error");
+        assert_eq!(of(Service::ReceivePack, 1, "this deploy key is read-only"), "forbidden");
     }
 }

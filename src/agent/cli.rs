@@ -1,0 +1,217 @@
+//! The command line of `midship-agent`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::ctl::{self, Client, CtlError};
+use super::init::protocol::{DEFAULT_SOCKET, Notice, Op, OrderResult, Request, Status};
+use super::init::signals::Signal;
+use super::{copy, init};
+use crate::api::values::Duration;
+
+/// Runs a middleware's process as PID 1 of its container, and what else is needed in its pod.
+#[derive(Parser)]
+#[command(name = "midship-agent", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a process and look after it until told to end.
+    Init(InitArgs),
+    /// Copy this program into a directory, for another container to run.
+    Copy {
+        /// The directory, usually a shared volume.
+        dir: PathBuf,
+    },
+    /// Ask the process manager of this container.
+    Ctl(CtlArgs),
+}
+
+#[derive(Args)]
+struct InitArgs {
+    /// What to run, as JSON; followed while it changes.
+    #[arg(long, value_name = "FILE", default_value = "/midship/process.json", conflicts_with = "run")]
+    config: PathBuf,
+    /// Where to listen for orders.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// Run this once instead, and end as it ends.
+    #[arg(last = true, value_name = "COMMAND")]
+    run: Vec<String>,
+}
+
+#[derive(Args)]
+struct CtlArgs {
+    /// Where the process manager listens.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_SOCKET, global = true)]
+    socket: PathBuf,
+    /// How to print the answer.
+    #[arg(short, long, value_enum, default_value = "text", global = true)]
+    output: Format,
+    /// How long to wait for the answer.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration, global = true)]
+    wait: Duration,
+    #[command(subcommand)]
+    order: OrderArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum OrderArgs {
+    /// How the process is.
+    Status,
+    /// Whether the process serves: exit code 0 or 1, and the reason.
+    Ready,
+    /// Start the process.
+    Start,
+    /// Stop the process; the container stays.
+    Stop {
+        /// After this it is killed.
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        timeout: Option<Duration>,
+    },
+    /// Stop the process and start it again.
+    Restart {
+        /// After this it is killed.
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        timeout: Option<Duration>,
+    },
+    /// Make the process read its configuration again.
+    Reload,
+    /// Send the process a signal.
+    Signal {
+        /// Like HUP or USR1.
+        #[arg(value_parser = parse_signal)]
+        signal: Signal,
+    },
+    /// Print what happens as it happens.
+    Events {
+        /// Also what happened after this number.
+        #[arg(long, value_name = "NUMBER")]
+        since: Option<u64>,
+    },
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    Duration::parse(text).ok_or_else(|| "write it like 500ms, 30s or 5m".to_owned())
+}
+
+fn parse_signal(text: &str) -> Result<Signal, String> {
+    Signal::parse(text).ok_or_else(|| "write it like HUP, USR1 or RTMIN+3".to_owned())
+}
+
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Init(InitArgs { config, socket, run }) => {
+            let config = run.is_empty().then_some(config);
+            match init::run(init::Options { config, socket, command: run }) {
+                Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+                Err(error) => fail(&error),
+            }
+        }
+        Command::Copy { dir } => match copy::copy_self(&dir) {
+            Ok(path) => {
+                print(&path.display().to_string());
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&error),
+        },
+        Command::Ctl(args) => ask(&args).unwrap_or_else(|error| fail(&error)),
+    }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("midship-agent: {error}");
+    ExitCode::FAILURE
+}
+
+/// A reader that has gone away is no reason to fail.
+fn print(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn ask(args: &CtlArgs) -> Result<ExitCode, CtlError> {
+    let mut request = Request::new(match args.order {
+        OrderArgs::Status => Op::Status,
+        OrderArgs::Ready => Op::Ready,
+        OrderArgs::Start => Op::Start,
+        OrderArgs::Stop { .. } => Op::Stop,
+        OrderArgs::Restart { .. } => Op::Restart,
+        OrderArgs::Reload => Op::Reload,
+        OrderArgs::Signal { .. } => Op::Signal,
+        OrderArgs::Events { .. } => Op::Events,
+    });
+    match args.order {
+        OrderArgs::Ready => return Ok(ready(&args.socket, &request, args.output)),
+        OrderArgs::Stop { timeout } | OrderArgs::Restart { timeout } => request.timeout = timeout,
+        OrderArgs::Signal { signal } => request.signal = Some(signal),
+        OrderArgs::Events { since } => request.since = since,
+        OrderArgs::Status | OrderArgs::Start | OrderArgs::Reload => {}
+    }
+    let mut client = Client::connect(&args.socket, args.wait.0)?;
+    let answer = client.ask(&request)?;
+    if request.op == Op::Events {
+        return follow(&mut client, args.output);
+    }
+    if args.output == Format::Json {
+        print(&answer.to_string());
+        return Ok(ExitCode::SUCCESS);
+    }
+    match request.op {
+        Op::Status => {
+            let status: Status = serde_json::from_value(answer).map_err(CtlError::Garbled)?;
+            print(ctl::describe(&status).trim_end());
+        }
+        Op::Start | Op::Stop | Op::Restart => {
+            let done: OrderResult = serde_json::from_value(answer).map_err(CtlError::Garbled)?;
+            let pid = done.pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
+            let note = match (done.changed, done.forced) {
+                (false, _) => ": nothing had to be done",
+                (true, true) => ": it had to be killed",
+                (true, false) => "",
+            };
+            print(&format!("{:?}{pid}{note}", done.state));
+        }
+        _ => print(answer["message"].as_str().unwrap_or("done")),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// For an exec probe: the reason is for `kubectl describe`, the exit code for the kubelet.
+fn ready(socket: &Path, request: &Request, format: Format) -> ExitCode {
+    let (ready, reason) = match ctl::ready(socket, request) {
+        Ok(answer) => (answer.ready, answer.reason),
+        Err(error) => (false, error.to_string()),
+    };
+    match format {
+        Format::Json => print(&serde_json::json!({ "ready": ready, "reason": reason }).to_string()),
+        Format::Text if ready => print(&format!("ready: {reason}")),
+        Format::Text => print(&format!("not ready: {reason}")),
+    }
+    ExitCode::from(u8::from(!ready))
+}
+
+fn follow(client: &mut Client, format: Format) -> Result<ExitCode, CtlError> {
+    client.be_patient()?;
+    while let Some(line) = client.line()? {
+        match format {
+            Format::Json => print(line.trim_end()),
+            Format::Text => {
+                let notice: Notice = serde_json::from_str(&line).map_err(CtlError::Garbled)?;
+                print(&ctl::describe_notice(&notice));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

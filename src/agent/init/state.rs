@@ -1,0 +1,825 @@
+//! What is to happen to the supervised process next: a pure state machine without clock, processes or files.
+//!
+//! The edge carries the actions out at once and reports what came of them: after [`Action::RunHook`] and
+//! [`Action::Spawn`] the next event is [`Event::Spawned`] or [`Event::SpawnFailed`], after [`Action::KillAll`] it is
+//! [`Event::Swept`].
+
+use std::fmt;
+
+/// Milliseconds of a clock that never goes back.
+pub type Millis = u64;
+/// Names one request that waits for an answer.
+pub type Ticket = u64;
+
+/// How long the rest of a process tree may resist SIGKILL before PID 1 leaves all the same.
+pub const QUIT_GRACE: Millis = 5_000;
+/// How long until a tree that resists SIGKILL is killed again.
+const KILL_AGAIN: Millis = 1_000;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+}
+
+impl Exit {
+    /// The exit status a shell would report.
+    pub fn status(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Whether a process that ended by itself is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    Always,
+    OnFailure,
+    Never,
+}
+
+/// What the configuration says about starting and stopping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    pub restart: Restart,
+    /// PID 1 leaves as soon as the process has ended for good.
+    pub exit_with_process: bool,
+    pub stop_timeout: Millis,
+    /// A process that was not ready by then has failed to start.
+    pub start_timeout: Option<Millis>,
+    /// The delay before the second restart in a row; the first one happens at once.
+    pub delay: Millis,
+    pub max_delay: Millis,
+    /// A process that stayed up for so long has made good its earlier crashes.
+    pub stable_after: Millis,
+    pub crash_loop_after: u32,
+    /// How long each command before the start may take.
+    pub hooks: Vec<Millis>,
+}
+
+impl Policy {
+    /// How long to wait before the start that follows crash number `crashes` in a row.
+    pub fn delay_after(&self, crashes: u32) -> Millis {
+        match crashes {
+            0 | 1 => 0,
+            n => self.delay.saturating_mul(1 << (n - 2).min(32)).min(self.max_delay),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    Run,
+    Stop,
+}
+
+/// What somebody can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Start,
+    Stop { timeout: Option<Millis> },
+    Restart { timeout: Option<Millis> },
+}
+
+/// An order under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Start,
+    Stop,
+    Restart,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+        })
+    }
+}
+
+/// Why nothing runs and nothing is about to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// There was no usable configuration yet.
+    Unconfigured,
+    Stopped,
+    Completed,
+    Failed,
+}
+
+/// What became of an attempt to run the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Nothing where no process came to be.
+    pub exit: Option<Exit>,
+    pub uptime: Millis,
+    /// Somebody wanted it to end.
+    pub asked: bool,
+    /// It had to be killed because it did not stop in time.
+    pub forced: bool,
+    pub what: String,
+}
+
+/// What is over, and decides what follows once everything left behind is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum After {
+    /// A command before the start succeeded; this one is next.
+    Hook { next: usize, hooks: Vec<Millis> },
+    /// The attempt to run the process.
+    Attempt(Ended),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Idle(Rest),
+    /// A command before the start runs; no pid until the edge has reported it.
+    Hook {
+        index: usize,
+        hooks: Vec<Millis>,
+        pid: Option<i32>,
+        kill_at: Millis,
+        overdue: bool,
+    },
+    /// Forked, but not yet the program it is to be.
+    Starting {
+        pid: Option<i32>,
+        since: Millis,
+    },
+    Up {
+        pid: i32,
+        since: Millis,
+        ready: bool,
+        /// It has been ready since it started.
+        proven: bool,
+    },
+    /// Told to end.
+    Stopping {
+        pid: i32,
+        started: Millis,
+        kill_at: Millis,
+        /// Since when it is being killed.
+        forced: Option<Millis>,
+        /// Why it has to go, unless somebody asked for it.
+        why: Option<String>,
+    },
+    /// The process is gone; whatever it left behind is being killed.
+    Sweeping {
+        since: Millis,
+        look_at: Millis,
+        looks: u32,
+        after: After,
+    },
+    /// Waits before the next start.
+    Waiting {
+        until: Millis,
+        clean: bool,
+    },
+}
+
+/// What people are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Shown {
+    Starting,
+    Running,
+    Ready,
+    Stopping,
+    Stopped,
+    Backoff,
+    CrashLoop,
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    pub policy: Policy,
+    pub phase: Phase,
+    pub wish: Wish,
+    /// PID 1 was told to end.
+    pub quit: bool,
+    pub operation: Option<Operation>,
+    tickets: Vec<Ticket>,
+    /// Crashes in a row.
+    pub crashes: u32,
+    /// Times the process was started.
+    pub starts: u64,
+    /// What PID 1 would exit with.
+    last_status: i32,
+    /// Why it is as it is, in a sentence.
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The first usable configuration is there.
+    Boot {
+        policy: Policy,
+        run: bool,
+    },
+    /// Another configuration; whether it changes what is started.
+    Configured {
+        policy: Policy,
+        launch_changed: bool,
+    },
+    Ask {
+        ticket: Ticket,
+        order: Order,
+    },
+    /// PID 1 was told to end.
+    Terminate,
+    Spawned {
+        pid: i32,
+    },
+    SpawnFailed {
+        what: String,
+    },
+    /// The process became the program it is to be.
+    Executed {
+        pid: i32,
+    },
+    /// A hook or the process ended; `what` tells more than the status where more is known.
+    Exited {
+        pid: i32,
+        exit: Exit,
+        what: Option<String>,
+    },
+    /// Everything below PID 1 was sent SIGKILL; so many still lived.
+    Swept {
+        left: usize,
+    },
+    Ready {
+        ready: bool,
+    },
+    Tick,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    RunHook {
+        index: usize,
+    },
+    Spawn,
+    /// Ask the process (or the hook that runs) to end.
+    SignalStop {
+        pid: i32,
+    },
+    /// SIGKILL for everything below PID 1.
+    KillAll,
+    /// Something worth remembering ended.
+    Record {
+        pid: Option<i32>,
+        ended: Ended,
+    },
+    Answer {
+        ticket: Ticket,
+        result: Result<Done, Refusal>,
+    },
+    Quit {
+        code: i32,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Something had to be done.
+    pub changed: bool,
+    /// The process was killed because it did not stop in time.
+    pub forced: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("a {0} is under way")]
+    Busy(Operation),
+    #[error("the container is being stopped")]
+    Terminating,
+    #[error("a stop was asked for in the meantime")]
+    Superseded,
+    #[error("there is no usable configuration")]
+    Unconfigured,
+    #[error("the process did not come up: {0}")]
+    Failed(String),
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            policy: Policy {
+                restart: Restart::Always,
+                exit_with_process: false,
+                stop_timeout: 0,
+                start_timeout: None,
+                delay: 0,
+                max_delay: 0,
+                stable_after: 0,
+                crash_loop_after: u32::MAX,
+                hooks: Vec::new(),
+            },
+            phase: Phase::Idle(Rest::Unconfigured),
+            wish: Wish::Run,
+            quit: false,
+            operation: None,
+            tickets: Vec::new(),
+            crashes: 0,
+            starts: 0,
+            last_status: 0,
+            reason: "waits for a usable configuration".to_owned(),
+        }
+    }
+}
+
+/// The state after `event`, and what to do about it.
+pub fn next(mut state: State, event: Event, now: Millis) -> (State, Vec<Action>) {
+    let mut actions = Vec::new();
+    state.take(event, now, &mut actions);
+    (state, actions)
+}
+
+impl State {
+    /// When [`Event::Tick`] is due.
+    pub fn wake_at(&self) -> Option<Millis> {
+        match &self.phase {
+            Phase::Idle(_) | Phase::Starting { .. } => None,
+            Phase::Hook { kill_at, .. } | Phase::Stopping { kill_at, .. } => Some(*kill_at),
+            Phase::Up { since, proven, .. } => {
+                let proof = self.policy.start_timeout.filter(|_| !proven).map(|limit| since.saturating_add(limit));
+                let stable = (self.crashes > 0).then(|| since.saturating_add(self.policy.stable_after));
+                proof.into_iter().chain(stable).min()
+            }
+            Phase::Sweeping { look_at, .. } => Some(*look_at),
+            Phase::Waiting { until, .. } => Some(*until),
+        }
+    }
+
+    pub fn shown(&self) -> Shown {
+        match &self.phase {
+            Phase::Idle(Rest::Stopped | Rest::Completed) => Shown::Stopped,
+            Phase::Idle(Rest::Unconfigured | Rest::Failed) => Shown::Failed,
+            Phase::Hook { .. } | Phase::Starting { .. } | Phase::Sweeping { after: After::Hook { .. }, .. } => {
+                Shown::Starting
+            }
+            Phase::Up { ready: true, .. } => Shown::Ready,
+            Phase::Up { ready: false, .. } => Shown::Running,
+            Phase::Stopping { .. } | Phase::Sweeping { .. } => Shown::Stopping,
+            Phase::Waiting { .. } if self.in_crash_loop() => Shown::CrashLoop,
+            Phase::Waiting { .. } => Shown::Backoff,
+        }
+    }
+
+    pub fn in_crash_loop(&self) -> bool {
+        self.crashes >= self.policy.crash_loop_after
+    }
+
+    /// The pid of the process itself, while there is one.
+    pub fn pid(&self) -> Option<i32> {
+        match self.phase {
+            Phase::Starting { pid, .. } => pid,
+            Phase::Up { pid, .. } | Phase::Stopping { pid, .. } => Some(pid),
+            _ => None,
+        }
+    }
+
+    /// The process that is up, so that it can be probed and signalled.
+    pub fn up(&self) -> Option<i32> {
+        match self.phase {
+            Phase::Up { pid, .. } => Some(pid),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, event: Event, now: Millis, out: &mut Vec<Action>) {
+        match event {
+            Event::Boot { policy, run } => self.boot(policy, run, now, out),
+            Event::Configured { policy, launch_changed } => self.configured(policy, launch_changed, now, out),
+            Event::Ask { ticket, order } => self.ask(ticket, order, now, out),
+            Event::Terminate => self.terminate(now, out),
+            Event::Spawned { pid } => self.spawned(pid, now, out),
+            Event::SpawnFailed { what } => self.spawn_failed(what, now, out),
+            Event::Executed { pid } => self.executed(pid, out),
+            Event::Exited { pid, exit, what } => self.exited(pid, exit, what, now, out),
+            Event::Swept { left } => self.swept(left, now, out),
+            Event::Ready { ready } => self.readiness(ready),
+            Event::Tick => self.tick(now, out),
+        }
+    }
+
+    fn boot(&mut self, policy: Policy, run: bool, now: Millis, out: &mut Vec<Action>) {
+        if self.phase != Phase::Idle(Rest::Unconfigured) {
+            return;
+        }
+        self.policy = policy;
+        if run && self.wish == Wish::Run && !self.quit {
+            self.begin_start(now, out);
+        } else {
+            self.wish = Wish::Stop;
+            self.rest(Rest::Stopped, "starts stopped, as configured");
+        }
+    }
+
+    fn configured(&mut self, policy: Policy, launch_changed: bool, now: Millis, out: &mut Vec<Action>) {
+        let revived = policy.restart != self.policy.restart || launch_changed;
+        self.policy = policy;
+        if self.quit {
+            return;
+        }
+        match self.phase {
+            Phase::Idle(rest @ (Rest::Failed | Rest::Completed)) if self.wish == Wish::Run && revived => {
+                let clean = rest == Rest::Completed;
+                if launch_changed && !clean || self.restarts_after(clean) {
+                    self.crashes = 0;
+                    self.begin_start(now, out);
+                }
+            }
+            Phase::Waiting { clean, .. } if !launch_changed && !self.restarts_after(clean) => self.give_up(clean),
+            Phase::Waiting { .. } if launch_changed => {
+                self.crashes = 0;
+                self.begin_start(now, out);
+            }
+            Phase::Waiting { ref mut until, .. } => *until = (*until).min(now.saturating_add(self.policy.max_delay)),
+            _ => {}
+        }
+    }
+
+    fn ask(&mut self, ticket: Ticket, order: Order, now: Millis, out: &mut Vec<Action>) {
+        let refusal = if self.quit {
+            Some(Refusal::Terminating)
+        } else if matches!(order, Order::Stop { .. }) {
+            None
+        } else if self.phase == Phase::Idle(Rest::Unconfigured) {
+            Some(Refusal::Unconfigured)
+        } else {
+            self.operation.map(Refusal::Busy)
+        };
+        if let Some(refusal) = refusal {
+            out.push(Action::Answer { ticket, result: Err(refusal) });
+            return;
+        }
+        match order {
+            Order::Start => self.ask_start(ticket, now, out),
+            Order::Stop { timeout } => self.ask_stop(ticket, timeout, now, out),
+            Order::Restart { timeout } => {
+                let timeout = timeout.unwrap_or(self.policy.stop_timeout);
+                match self.child() {
+                    Some((pid, started)) => {
+                        self.accept(Operation::Restart, ticket);
+                        self.wish = Wish::Run;
+                        self.crashes = 0;
+                        self.begin_stop(pid, started, timeout, None, now, out);
+                        self.reason = "restarts on request".to_owned();
+                    }
+                    None => self.start_anew(Operation::Restart, ticket, now, out),
+                }
+            }
+        }
+    }
+
+    fn ask_start(&mut self, ticket: Ticket, now: Millis, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Up { .. } => {
+                out.push(Action::Answer { ticket, result: Ok(Done { changed: false, forced: false }) });
+            }
+            Phase::Hook { .. } | Phase::Starting { .. } => self.accept(Operation::Start, ticket),
+            _ => self.start_anew(Operation::Start, ticket, now, out),
+        }
+    }
+
+    /// Somebody wants the process that does not run to run; what it did before is forgiven.
+    fn start_anew(&mut self, operation: Operation, ticket: Ticket, now: Millis, out: &mut Vec<Action>) {
+        self.accept(operation, ticket);
+        self.wish = Wish::Run;
+        self.crashes = 0;
+        match &mut self.phase {
+            Phase::Idle(_) | Phase::Waiting { .. } => self.begin_start(now, out),
+            Phase::Sweeping { after: After::Attempt(ended), .. } => ended.asked = true,
+            // a child about to be reported, or one that fails to become ready and is stopped: a start follows anyway
+            Phase::Hook { .. } | Phase::Starting { .. } | Phase::Up { .. } | Phase::Sweeping { .. } => {}
+            Phase::Stopping { why, .. } => *why = None,
+        }
+    }
+
+    fn ask_stop(&mut self, ticket: Ticket, timeout: Option<Millis>, now: Millis, out: &mut Vec<Action>) {
+        let timeout = timeout.unwrap_or(self.policy.stop_timeout);
+        match &mut self.phase {
+            Phase::Idle(rest) => {
+                let changed = *rest != Rest::Stopped;
+                if *rest != Rest::Unconfigured {
+                    *rest = Rest::Stopped;
+                }
+                self.wish = Wish::Stop;
+                self.reason = "stopped on request".to_owned();
+                out.push(Action::Answer { ticket, result: Ok(Done { changed, forced: false }) });
+                return;
+            }
+            Phase::Waiting { .. } => {
+                self.wish = Wish::Stop;
+                self.rest(Rest::Stopped, "stopped on request");
+                out.push(Action::Answer { ticket, result: Ok(Done { changed: true, forced: false }) });
+                return;
+            }
+            Phase::Stopping { kill_at, why, .. } => {
+                *kill_at = (*kill_at).min(now.saturating_add(timeout));
+                *why = None;
+            }
+            Phase::Hook { .. } | Phase::Starting { .. } | Phase::Up { .. } | Phase::Sweeping { .. } => {}
+        }
+        if self.operation != Some(Operation::Stop) {
+            self.finish(&Err(Refusal::Superseded), out);
+        }
+        self.accept(Operation::Stop, ticket);
+        self.wish = Wish::Stop;
+        self.reason = "stops on request".to_owned();
+        if !matches!(self.phase, Phase::Stopping { .. })
+            && let Some((pid, started)) = self.child()
+        {
+            self.begin_stop(pid, started, timeout, None, now, out);
+        }
+        self.tick(now, out);
+    }
+
+    fn terminate(&mut self, now: Millis, out: &mut Vec<Action>) {
+        if self.quit {
+            return;
+        }
+        self.quit = true;
+        self.finish(&Err(Refusal::Terminating), out);
+        self.reason = "the container is being stopped".to_owned();
+        let timeout = self.policy.stop_timeout;
+        match &mut self.phase {
+            Phase::Idle(Rest::Stopped | Rest::Completed) => out.push(Action::Quit { code: 0 }),
+            Phase::Idle(_) | Phase::Waiting { .. } => out.push(Action::Quit { code: self.last_status }),
+            Phase::Stopping { kill_at, .. } => *kill_at = (*kill_at).min(now.saturating_add(timeout)),
+            Phase::Sweeping { since, .. } => *since = now,
+            Phase::Hook { .. } | Phase::Starting { .. } | Phase::Up { .. } => {
+                if let Some((pid, started)) = self.child() {
+                    self.begin_stop(pid, started, timeout, None, now, out);
+                }
+            }
+        }
+    }
+
+    fn spawned(&mut self, new: i32, now: Millis, out: &mut Vec<Action>) {
+        match &mut self.phase {
+            Phase::Hook { pid, .. } | Phase::Starting { pid, .. } if pid.is_none() => *pid = Some(new),
+            _ => return,
+        }
+        if self.quit || self.wish == Wish::Stop {
+            self.begin_stop(new, now, self.policy.stop_timeout, None, now, out);
+        }
+    }
+
+    fn spawn_failed(&mut self, what: String, now: Millis, out: &mut Vec<Action>) {
+        let asked = self.quit || self.wish == Wish::Stop;
+        if matches!(self.phase, Phase::Hook { pid: None, .. } | Phase::Starting { pid: None, .. }) {
+            self.ended(None, Ended { exit: None, uptime: 0, asked, forced: false, what }, now, out);
+        }
+    }
+
+    fn executed(&mut self, new: i32, out: &mut Vec<Action>) {
+        if let Phase::Starting { pid: Some(pid), since } = self.phase
+            && pid == new
+        {
+            self.phase = Phase::Up { pid, since, ready: false, proven: false };
+            self.reason = "the process runs".to_owned();
+            self.finish(&Ok(Done { changed: true, forced: false }), out);
+        }
+    }
+
+    fn exited(&mut self, pid: i32, exit: Exit, what: Option<String>, now: Millis, out: &mut Vec<Action>) {
+        let describe = |subject: &str| match (&what, exit) {
+            (Some(what), _) => what.clone(),
+            (None, Exit::Code(code)) => format!("{subject} exited with code {code}"),
+            (None, Exit::Signal(signal)) => format!("{subject} was ended by {}", super::signals::name(signal)),
+        };
+        match &self.phase {
+            Phase::Hook { index, hooks, pid: Some(running), overdue, .. } if *running == pid => {
+                let (index, hooks) = (*index, hooks.clone());
+                if exit == Exit::Code(0) && !overdue {
+                    self.sweep(After::Hook { next: index + 1, hooks }, now, out);
+                } else {
+                    let what = if *overdue {
+                        format!("command {} before the start took longer than {} ms", index + 1, hooks[index])
+                    } else {
+                        describe(&format!("command {} before the start", index + 1))
+                    };
+                    let ended = Ended { exit: Some(exit), uptime: 0, asked: false, forced: *overdue, what };
+                    self.ended(Some(pid), ended, now, out);
+                }
+            }
+            Phase::Starting { pid: Some(running), .. } if *running == pid => {
+                let what = describe("the process");
+                let ended = Ended { exit: Some(exit), uptime: 0, asked: false, forced: false, what };
+                self.ended(Some(pid), ended, now, out);
+            }
+            Phase::Up { pid: running, since, .. } if *running == pid => {
+                let uptime = now.saturating_sub(*since);
+                let what = describe("the process");
+                self.ended(Some(pid), Ended { exit: Some(exit), uptime, asked: false, forced: false, what }, now, out);
+            }
+            Phase::Stopping { pid: running, started, forced, why, .. } if *running == pid => {
+                let (uptime, forced, asked) = (now.saturating_sub(*started), forced.is_some(), why.is_none());
+                let what = why.clone().unwrap_or_else(|| {
+                    let how = describe("the process");
+                    if forced { format!("{how} because it did not stop in time") } else { how }
+                });
+                self.ended(Some(pid), Ended { exit: Some(exit), uptime, asked, forced, what }, now, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// An attempt to run the process is over: nothing may follow before all it left behind is gone.
+    fn ended(&mut self, pid: Option<i32>, ended: Ended, now: Millis, out: &mut Vec<Action>) {
+        self.last_status = ended.exit.map_or(127, Exit::status);
+        out.push(Action::Record { pid, ended: ended.clone() });
+        if !ended.asked && self.operation.is_some_and(|operation| operation != Operation::Stop) {
+            self.finish(&Err(Refusal::Failed(ended.what.clone())), out);
+        }
+        if !self.quit && self.wish == Wish::Run && !ended.asked {
+            self.reason.clone_from(&ended.what);
+        }
+        self.sweep(After::Attempt(ended), now, out);
+    }
+
+    fn sweep(&mut self, after: After, now: Millis, out: &mut Vec<Action>) {
+        self.phase = Phase::Sweeping { since: now, look_at: now, looks: 0, after };
+        out.push(Action::KillAll);
+    }
+
+    fn swept(&mut self, left: usize, now: Millis, out: &mut Vec<Action>) {
+        let Phase::Sweeping { since, look_at, looks, after } = &mut self.phase else { return };
+        if left == 0 {
+            let after = after.clone();
+            self.settle(after, now, out);
+        } else if self.quit && now.saturating_sub(*since) >= QUIT_GRACE {
+            out.push(Action::Quit { code: self.last_status });
+        } else {
+            *look_at = now.saturating_add(10 << (*looks / 8).min(7));
+            *looks = looks.saturating_add(1);
+            if *looks > 40 {
+                self.reason = format!("{left} processes that were left behind resist being killed");
+            }
+        }
+    }
+
+    /// Nothing lives any more: what now?
+    fn settle(&mut self, after: After, now: Millis, out: &mut Vec<Action>) {
+        if self.quit {
+            self.phase = Phase::Idle(Rest::Stopped);
+            out.push(Action::Quit { code: self.last_status });
+        } else if self.wish == Wish::Stop {
+            let forced = matches!(&after, After::Attempt(ended) if ended.forced);
+            self.rest(Rest::Stopped, "stopped on request");
+            self.finish(&Ok(Done { changed: true, forced }), out);
+        } else {
+            match after {
+                After::Hook { next, hooks } => self.after_hook(next, hooks, now, out),
+                After::Attempt(ended) if ended.asked => self.begin_start(now, out),
+                After::Attempt(ended) => self.after_crash(&ended, now, out),
+            }
+        }
+    }
+
+    fn after_crash(&mut self, ended: &Ended, now: Millis, out: &mut Vec<Action>) {
+        let clean = ended.exit == Some(Exit::Code(0));
+        if !self.restarts_after(clean) {
+            self.give_up(clean);
+            if self.policy.exit_with_process {
+                self.quit = true;
+                out.push(Action::Quit { code: self.last_status });
+            }
+            return;
+        }
+        if ended.uptime >= self.policy.stable_after {
+            self.crashes = 0;
+        }
+        self.crashes = self.crashes.saturating_add(1);
+        match self.policy.delay_after(self.crashes) {
+            0 => self.begin_start(now, out),
+            delay => self.phase = Phase::Waiting { until: now.saturating_add(delay), clean },
+        }
+    }
+
+    fn restarts_after(&self, clean: bool) -> bool {
+        match self.policy.restart {
+            Restart::Always => true,
+            Restart::OnFailure => !clean,
+            Restart::Never => false,
+        }
+    }
+
+    fn give_up(&mut self, clean: bool) {
+        self.phase = Phase::Idle(if clean { Rest::Completed } else { Rest::Failed });
+    }
+
+    fn rest(&mut self, rest: Rest, reason: &str) {
+        self.phase = Phase::Idle(rest);
+        reason.clone_into(&mut self.reason);
+    }
+
+    fn begin_start(&mut self, now: Millis, out: &mut Vec<Action>) {
+        self.after_hook(0, self.policy.hooks.clone(), now, out);
+    }
+
+    fn after_hook(&mut self, index: usize, hooks: Vec<Millis>, now: Millis, out: &mut Vec<Action>) {
+        if let Some(limit) = hooks.get(index) {
+            let kill_at = now.saturating_add(*limit);
+            self.reason = format!("runs command {} of {} before the start", index + 1, hooks.len());
+            self.phase = Phase::Hook { index, hooks, pid: None, kill_at, overdue: false };
+            out.push(Action::RunHook { index });
+        } else {
+            "the process starts".clone_into(&mut self.reason);
+            self.starts += 1;
+            self.phase = Phase::Starting { pid: None, since: now };
+            out.push(Action::Spawn);
+        }
+    }
+
+    /// The hook or process that lives and was not told to end yet, and since when.
+    fn child(&self) -> Option<(i32, Millis)> {
+        match self.phase {
+            // counted from its deadline, a hook has no uptime to be proud of
+            Phase::Hook { pid: Some(pid), kill_at, .. } => Some((pid, kill_at)),
+            Phase::Starting { pid: Some(pid), since } | Phase::Up { pid, since, .. } => Some((pid, since)),
+            _ => None,
+        }
+    }
+
+    fn begin_stop(
+        &mut self,
+        pid: i32,
+        started: Millis,
+        timeout: Millis,
+        why: Option<String>,
+        now: Millis,
+        out: &mut Vec<Action>,
+    ) {
+        let kill_at = now.saturating_add(timeout);
+        self.phase = Phase::Stopping { pid, started, kill_at, forced: None, why };
+        out.push(Action::SignalStop { pid });
+        self.tick(now, out);
+    }
+
+    fn readiness(&mut self, is: bool) {
+        if let Phase::Up { ready, proven, .. } = &mut self.phase {
+            *ready = is;
+            *proven |= is;
+        }
+    }
+
+    fn tick(&mut self, now: Millis, out: &mut Vec<Action>) {
+        match &mut self.phase {
+            Phase::Hook { kill_at, overdue, pid: Some(_), .. } if now >= *kill_at => {
+                *overdue = true;
+                *kill_at = now.saturating_add(KILL_AGAIN);
+                out.push(Action::KillAll);
+            }
+            Phase::Stopping { kill_at, forced, .. } if now >= *kill_at => {
+                let since = *forced.get_or_insert(now);
+                if self.quit && now.saturating_sub(since) >= QUIT_GRACE {
+                    // not even SIGKILL ends it; the kernel takes it with PID 1
+                    out.push(Action::Quit { code: Exit::Signal(9).status() });
+                    return;
+                }
+                *kill_at = now.saturating_add(KILL_AGAIN);
+                out.push(Action::KillAll);
+            }
+            Phase::Up { pid, since, proven, .. } => {
+                let (pid, since, proven) = (*pid, *since, *proven);
+                if self.crashes > 0 && now.saturating_sub(since) >= self.policy.stable_after {
+                    self.crashes = 0;
+                }
+                if let Some(limit) = self.policy.start_timeout
+                    && !proven
+                    && now.saturating_sub(since) >= limit
+                {
+                    let why = format!("the process was not ready within {limit} ms");
+                    self.reason.clone_from(&why);
+                    self.begin_stop(pid, since, self.policy.stop_timeout, Some(why), now, out);
+                }
+            }
+            Phase::Sweeping { look_at, .. } if now >= *look_at => out.push(Action::KillAll),
+            Phase::Waiting { until, .. } if now >= *until => self.begin_start(now, out),
+            _ => {}
+        }
+    }
+
+    fn accept(&mut self, operation: Operation, ticket: Ticket) {
+        self.operation = Some(operation);
+        self.tickets.push(ticket);
+    }
+
+    fn finish(&mut self, result: &Result<Done, Refusal>, out: &mut Vec<Action>) {
+        self.operation = None;
+        for ticket in self.tickets.drain(..) {
+            out.push(Action::Answer { ticket, result: result.clone() });
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

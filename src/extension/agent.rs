@@ -1,0 +1,82 @@
+//! What the agent of a pod is told: `agent.json`, beside the `process.json` of PID 1. Rendered here, read by the agent.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_with::skip_serializing_none;
+
+use super::contract::{Action, Actions, BackupMethod, Operation, Probe, Role, RoleProbe};
+use crate::names::{ComponentName, GroupName, InstanceName, NamespaceName};
+
+/// The file's name in `/midship/config`.
+pub const AGENT_FILE: &str = "agent.json";
+/// PID 1's configuration.
+pub const PROCESS_FILE: &str = "process.json";
+
+/// Everything an agent needs to know of its package and its place.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AgentConfig {
+    pub instance: InstanceName,
+    pub namespace: NamespaceName,
+    pub component: ComponentName,
+    pub group: GroupName,
+    /// The port the agent serves.
+    pub port: u16,
+    /// The port its drivers use where a step names none.
+    pub client_port: Option<u16>,
+    /// Ports by name, of all components.
+    pub ports: BTreeMap<String, u16>,
+    /// Whether the middleware speaks TLS.
+    pub tls: bool,
+    /// Whether drivers log in with the secrets `username` and `password`.
+    pub login: bool,
+    /// The database drivers connect to.
+    pub database: Option<String>,
+    /// Files to be written before the process starts, and whenever their source changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FilePlan>,
+    /// From the first to be disturbed to the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<Role>,
+    /// Whether Midship hands out the exclusive role; else the agent only reports it.
+    pub failover: bool,
+    pub role: Option<RoleProbe>,
+    pub ready: Option<Probe>,
+    pub live: Option<Probe>,
+    #[serde(default, skip_serializing_if = "Actions::is_empty")]
+    pub actions: Actions,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub operations: BTreeMap<String, Operation>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub backup: BTreeMap<String, BackupMethod>,
+    /// What templates and expressions of steps can read. Placeholders in their results are filled in by the agent.
+    pub context: Value,
+}
+
+/// A file the agent writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FilePlan {
+    /// Where its template lies: placeholders in it are filled in.
+    pub source: String,
+    pub path: String,
+    /// Octal digits.
+    pub mode: String,
+    /// Only when it is not there yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
+}
+
+impl AgentConfig {
+    /// The names an agent answers to under `/capabilities`.
+    pub fn capabilities(&self) -> Vec<&'static str> {
+        self.actions.declared().into_iter().map(|(name, _)| name).collect()
+    }
+
+    pub fn action(&self, name: &str) -> Option<&Action> {
+        self.actions.declared().into_iter().find(|(known, _)| *known == name).map(|(_, action)| action)
+    }
+}

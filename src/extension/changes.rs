@@ -1,0 +1,127 @@
+//! What differs between what runs and what is asked for, what each difference needs, and which are not allowed.
+
+use serde_json::Value;
+
+use super::contract::Change;
+use super::package::Package;
+use super::problem::{Code, Refusal, Refusals, listed};
+use super::quantity;
+use super::resolved::Resolved;
+
+/// A parameter that differs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParameterChange {
+    pub component: String,
+    pub group: String,
+    pub name: String,
+    /// The old value; none where it was not set. Secrets are placeholders here.
+    pub from: Option<Value>,
+    pub to: Option<Value>,
+    /// What it needs before it is in force.
+    pub needs: Change,
+}
+
+/// Compares two states of one instance. Topologies, volumes and parameters that must not change so are refused.
+pub fn between(package: &Package, old: &Resolved, new: &Resolved) -> Result<Vec<ParameterChange>, Refusals> {
+    let mut refusals = Vec::new();
+    topology(package, old, new, &mut refusals);
+    let mut changes = Vec::new();
+    for component in &new.components {
+        let name = component.name.as_str();
+        let field = format!("spec.components[{name}]");
+        let Some(before) = old.component(name) else { continue };
+        let set = package.parameters(name);
+        for group in &component.groups {
+            let Some(was) = before.group(group.name.as_str()) else { continue };
+            volumes(&field, &was.storage, &group.storage, &mut refusals);
+            let names = was.parameters.keys().chain(group.parameters.keys());
+            let mut names: Vec<&String> = names.collect();
+            names.sort();
+            names.dedup();
+            for parameter in names {
+                let (from, to) = (was.parameters.get(parameter), group.parameters.get(parameter));
+                if from == to {
+                    continue;
+                }
+                let needs = set.change(parameter);
+                if needs == Change::Immutable {
+                    let reason = format!(
+                        "parameter {parameter} cannot be changed once the instance exists; it is {}",
+                        shown(from)
+                    );
+                    refusals.push(Refusal::new(format!("{field}.parameters.{parameter}"), Code::Immutable, reason));
+                }
+                changes.push(ParameterChange {
+                    component: name.to_owned(),
+                    group: group.name.to_string(),
+                    name: parameter.clone(),
+                    from: from.cloned(),
+                    to: to.cloned(),
+                    needs,
+                });
+            }
+        }
+    }
+    refusals.sort();
+    refusals.dedup();
+    if refusals.is_empty() { Ok(changes) } else { Err(Refusals(refusals)) }
+}
+
+/// What all changes together need.
+pub fn needs(changes: &[ParameterChange]) -> Change {
+    changes.iter().map(|change| change.needs).max().unwrap_or(Change::None)
+}
+
+fn shown(value: Option<&Value>) -> String {
+    value.map_or_else(|| "not set".to_owned(), super::parameters::plain)
+}
+
+fn topology(package: &Package, old: &Resolved, new: &Resolved, refusals: &mut Vec<Refusal>) {
+    if old.topology == new.topology {
+        return;
+    }
+    let Some(from) = package.manifest.topologies.get(&old.topology) else { return };
+    if !from.change_to.contains(&new.topology) {
+        let reason = if from.change_to.is_empty() {
+            format!("topology {} of a running instance cannot be changed", old.topology)
+        } else {
+            format!(
+                "topology {} cannot be changed to {}, only to {}",
+                old.topology,
+                new.topology,
+                listed(from.change_to.iter().map(AsRef::as_ref))
+            )
+        };
+        refusals.push(Refusal::new("spec.topology", Code::Immutable, reason));
+    }
+}
+
+fn volumes(
+    field: &str,
+    old: &std::collections::BTreeMap<String, crate::api::values::Storage>,
+    new: &std::collections::BTreeMap<String, crate::api::values::Storage>,
+    refusals: &mut Vec<Refusal>,
+) {
+    for (name, volume) in new {
+        let Some(was) = old.get(name) else { continue };
+        let field = format!("{field}.storage.{name}");
+        let sizes = (quantity::bytes(&was.size.0), quantity::bytes(&volume.size.0));
+        if let (Some(before), Some(after)) = sizes
+            && after < before
+        {
+            let reason = format!("volume {name} cannot shrink from {} to {}", was.size.0, volume.size.0);
+            refusals.push(Refusal::new(format!("{field}.size"), Code::Immutable, reason));
+        }
+        if volume.storage_class_name != was.storage_class_name {
+            let class = |storage: &crate::api::values::Storage| {
+                storage.storage_class_name.as_ref().map_or("the cluster's default", |name| name.as_str()).to_owned()
+            };
+            let reason = format!(
+                "volume {name} cannot move from storage class {} to {}; restore a backup into a new instance",
+                class(was),
+                class(volume)
+            );
+            refusals.push(Refusal::new(format!("{field}.storageClassName"), Code::Immutable, reason));
+        }
+    }
+}

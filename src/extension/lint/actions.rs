@@ -1,0 +1,178 @@
+//! Actions, probes and operations: each step does exactly one thing, with things that exist.
+
+use std::collections::BTreeSet;
+
+use super::Lint;
+use crate::extension::contract::component::Component;
+use crate::extension::contract::step::Step;
+use crate::extension::contract::{Action, Actions};
+use crate::extension::problem::{listed, unknown};
+use crate::names::ComponentName;
+
+pub fn check(lint: &mut Lint<'_>) {
+    let manifest = &lint.package.manifest;
+    for (name, component) in &manifest.components {
+        let field = format!("components.{name}");
+        for (moment, action) in component.actions.declared() {
+            let field = format!("{field}.actions.{moment}");
+            check_on(lint, &field, action.on.as_deref(), component);
+            if action.steps.is_empty() {
+                lint.at(&field, "an action has at least one step");
+            }
+            steps(lint, &format!("{field}.steps"), &action.steps, component);
+        }
+        circles(lint, &field, component);
+        let probes = component.probes.iter().flat_map(|probes| {
+            [("ready", probes.ready.as_ref()), ("live", probes.live.as_ref())]
+                .into_iter()
+                .filter_map(|(kind, probe)| probe.map(|probe| (kind, probe)))
+        });
+        for (kind, probe) in probes {
+            steps(lint, &format!("{field}.probes.{kind}.steps"), &probe.steps, component);
+        }
+        if let Some(role) = &component.role {
+            steps(lint, &format!("{field}.role.steps"), &role.steps, component);
+        }
+        promotion(lint, &field, name, component);
+    }
+    let main = lint.package.main_component().and_then(|name| manifest.components.get(name));
+    for (name, operation) in &manifest.operations {
+        let field = format!("operations.{name}");
+        let component = match &operation.component {
+            None => main,
+            Some(wanted) => {
+                let found = manifest.components.get(wanted);
+                if found.is_none() {
+                    let known = manifest.components.keys().map(ComponentName::as_str);
+                    lint.at(&field, unknown("component", wanted.as_str(), known));
+                }
+                found
+            }
+        };
+        let Some(component) = component else { continue };
+        check_on(lint, &field, operation.on.as_deref(), component);
+        if operation.steps.is_empty() {
+            lint.at(&field, "an operation has at least one step");
+        }
+        steps(lint, &format!("{field}.steps"), &operation.steps, component);
+        let rules =
+            crate::extension::parameters::ParameterSet::new(&operation.parameters, None).err().unwrap_or_default();
+        for (parameter, reason) in rules {
+            lint.at(&format!("{field}.parameters.{parameter}"), format!("parameter {parameter}: {reason}"));
+        }
+    }
+    for (name, method) in manifest.backup.iter().flat_map(|backup| &backup.methods) {
+        let component = method.component.as_ref().map_or(main, |wanted| manifest.components.get(wanted));
+        let Some(component) = component else { continue };
+        let field = format!("backup.methods.{name}");
+        steps(lint, &format!("{field}.before"), &method.before, component);
+        steps(lint, &format!("{field}.after"), &method.after, component);
+        steps(lint, &format!("{field}.check"), &method.check, component);
+        steps(lint, &format!("{field}.restore.before"), &method.restore.before, component);
+        steps(lint, &format!("{field}.restore.after"), &method.restore.after, component);
+    }
+}
+
+/// Who hands out an exclusive role has to be able to.
+fn promotion(lint: &mut Lint<'_>, field: &str, name: &ComponentName, component: &Component) {
+    let Some(role) = component.roles.iter().find(|role| role.exclusive) else { return };
+    let by_midship = lint.package.manifest.topologies.values().any(|topology| {
+        topology.failover_by_midship()
+            && topology
+                .components
+                .get(name)
+                .is_some_and(|pods| pods.replicas.as_ref().is_some_and(|count| count.max.unwrap_or(1000) > 1))
+    });
+    if by_midship && component.actions.promote.is_none() {
+        let reason =
+            format!("role {} is exclusive and handed out by Midship, so there has to be an action promote", role.name);
+        lint.at(&format!("{field}.actions"), reason);
+    }
+}
+
+fn check_on(lint: &mut Lint<'_>, field: &str, on: Option<&str>, component: &Component) {
+    const WORDS: [&str; 3] = ["pod", "any", "all"];
+    let roles: Vec<&str> = component.roles.iter().map(|role| role.name.as_str()).collect();
+    if let Some(on) = on
+        && !WORDS.contains(&on)
+        && !roles.contains(&on)
+    {
+        lint.at(&format!("{field}.on"), format!("\"{}\" is neither pod, any, all nor a role", on.escape_default()));
+    }
+}
+
+fn steps(lint: &mut Lint<'_>, field: &str, steps: &[Step], component: &Component) {
+    for (place, step) in steps.iter().enumerate() {
+        let field = format!("{field}[{place}]");
+        match step.uses().as_slice() {
+            [_] => {}
+            [] => lint.at(
+                &field,
+                "a step uses one of exec, http, tcp, signal, process, file, resp, postgres, set, fail and run",
+            ),
+            several => {
+                let names = listed(several.iter().copied());
+                lint.at(&field, format!("a step does one thing; this one has {names}"));
+            }
+        }
+        if let Some(signal) = &step.signal
+            && !is_signal(signal)
+        {
+            lint.at(&field, format!("there is no signal \"{}\"; write it like SIGHUP", signal.escape_default()));
+        }
+        if let Some(other) = &step.run
+            && !component.actions.declared().iter().any(|(name, _)| name == other)
+        {
+            let known: Vec<&str> = component.actions.declared().iter().map(|(name, _)| *name).collect();
+            lint.at(&field, unknown("action", other, known));
+        }
+        if let Some(exec) = &step.exec {
+            match (&exec.script, exec.command.is_empty()) {
+                (None, true) => lint.at(&field, "exec needs a command or a script"),
+                (Some(_), false) => lint.at(&field, "exec has either a command or a script"),
+                (Some(script), true) => lint.needs_file(&field, &format!("scripts/{script}")),
+                (None, false) => {}
+            }
+        }
+        let tcp = step.tcp.as_ref().map(|tcp| tcp.port.as_str());
+        let http = step.http.as_ref().and_then(|http| http.port.as_deref());
+        let resp = step.resp.as_ref().and_then(|resp| resp.port.as_deref());
+        let postgres = step.postgres.as_ref().and_then(|postgres| postgres.port.as_deref());
+        for port in [tcp, http, resp, postgres].into_iter().flatten() {
+            let known_or_computed = component.ports.contains_key(port)
+                || port.contains("{{")
+                || port.parse::<u16>().is_ok_and(|number| number > 0);
+            // a step may talk to another component of the instance
+            let elsewhere = lint.package.manifest.components.values().any(|other| other.ports.contains_key(port));
+            if !known_or_computed && !elsewhere {
+                lint.at(&field, unknown("port", port, component.ports.keys().map(String::as_str)));
+            }
+        }
+        if step.until.is_some() && step.set.is_some() {
+            lint.at(&field, "`set` asks nobody, so there is nothing to wait for");
+        }
+        if step.file.as_ref().is_some_and(|file| file.remove && file.content.is_some()) {
+            lint.at(&field, "a file is either written or removed");
+        }
+    }
+}
+
+/// Actions that run each other for ever.
+fn circles(lint: &mut Lint<'_>, field: &str, component: &Component) {
+    fn reaches<'a>(actions: &'a Actions, from: &'a str, to: &str, seen: &mut BTreeSet<&'a str>) -> bool {
+        let find = |name: &str| actions.declared().into_iter().find(|(known, _)| *known == name).map(|(_, a)| a);
+        let runs = |action: &'a Action| action.steps.iter().filter_map(|step| step.run.as_deref());
+        seen.insert(from)
+            && find(from).is_some_and(|action| runs(action).any(|next| next == to || reaches(actions, next, to, seen)))
+    }
+    for (name, _) in component.actions.declared() {
+        if reaches(&component.actions, name, name, &mut BTreeSet::new()) {
+            lint.at(&format!("{field}.actions.{name}"), format!("action {name} runs itself"));
+        }
+    }
+}
+
+pub fn is_signal(name: &str) -> bool {
+    const SIGNALS: [&str; 11] = ["HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP", "WINCH", "ABRT"];
+    SIGNALS.contains(&name.strip_prefix("SIG").unwrap_or(name))
+}

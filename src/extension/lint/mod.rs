@@ -1,0 +1,40 @@
+//! Checks a package against itself: everything it names is there, every template compiles and reads only what exists.
+
+mod actions;
+mod structure;
+mod templates;
+mod upgrades;
+
+pub(super) use structure::image_of;
+
+use super::package::Package;
+use super::problem::Problem;
+
+/// Everything that is wrong.
+pub fn check(package: &Package) -> Vec<Problem> {
+    let mut lint = Lint { package, problems: Vec::new() };
+    structure::check(&mut lint);
+    upgrades::check(&mut lint);
+    actions::check(&mut lint);
+    templates::check(&mut lint);
+    lint.problems
+}
+
+struct Lint<'a> {
+    package: &'a Package,
+    problems: Vec<Problem>,
+}
+
+impl Lint<'_> {
+    fn at(&mut self, field: &str, reason: impl Into<String>) {
+        self.problems.push(self.package.at(field, reason));
+    }
+
+    /// A file the manifest names has to be there.
+    fn needs_file(&mut self, field: &str, path: &str) {
+        if self.package.files.get(path).is_none() {
+            let reason = super::problem::unknown("file", path, self.package.files.paths());
+            self.at(field, reason);
+        }
+    }
+}

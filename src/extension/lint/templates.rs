@@ -1,0 +1,351 @@
+//! Templates and expressions: each compiles, and reads only variables that will be there.
+
+use std::collections::BTreeSet;
+
+use super::{Lint, Problem};
+use crate::extension::contract::component::Component;
+use crate::extension::contract::step::Step;
+use crate::extension::files::is_template;
+use crate::extension::package::FIELD;
+use crate::extension::problem::{closest, listed};
+
+/// What every template and expression can read.
+pub const ALWAYS: &[&str] = &[
+    "instance",
+    "namespace",
+    "type",
+    "version",
+    "extension_version",
+    "topology",
+    "environment",
+    "component",
+    "group",
+    "replicas",
+    "components",
+    "params",
+    "resources",
+    "storage",
+    "ports",
+    "paths",
+    "files",
+    "tls",
+    "username",
+    "secret",
+    "pod",
+    "images",
+    "values",
+    "failover",
+    "monitoring",
+    "network",
+];
+
+/// What steps can read besides, while they run in a pod.
+pub const RUNNING: &[&str] =
+    &["reply", "item", "request", "changed", "primary", "target", "members", "role", "is_primary", "old", "thresholds"];
+
+pub fn check(lint: &mut Lint<'_>) {
+    files(lint);
+    let manifest = &lint.package.manifest;
+    for (name, component) in &manifest.components {
+        let mut reader = Reader { lint: &mut *lint, component: Some(component) };
+        reader.component(&format!("components.{name}"), component);
+    }
+    let main = lint.package.main_component().and_then(|name| manifest.components.get(name));
+    let mut reader = Reader { lint: &mut *lint, component: main };
+    if let Some(connection) = &manifest.connection {
+        let more = &["host", "port", "database"];
+        for (field, text) in [("uri", &connection.uri), ("database", &connection.database)] {
+            if let Some(text) = text {
+                reader.text(&format!("connection.{field}"), text, more);
+            }
+        }
+        for (name, text) in &connection.extra {
+            reader.text(&format!("connection.extra.{name}"), text, more);
+        }
+    }
+    for (name, operation) in &manifest.operations {
+        reader.component = operation.component.as_ref().map_or(main, |name| manifest.components.get(name));
+        let field = format!("operations.{name}");
+        let known = reader.steps(&format!("{field}.steps"), &operation.steps, &[]);
+        for (key, expression) in &operation.result {
+            reader.expression(&format!("{field}.result.{key}"), expression, &refs(&known));
+        }
+    }
+    for (name, method) in manifest.backup.iter().flat_map(|backup| &backup.methods) {
+        reader.component = method.component.as_ref().map_or(main, |name| manifest.components.get(name));
+        let field = format!("backup.methods.{name}");
+        let before = reader.steps(&format!("{field}.before"), &method.before, &["backup"]);
+        let mut seen = refs(&before);
+        seen.extend(RUNNING);
+        for exec in [&method.stream.exec, &method.restore.exec].into_iter().flatten() {
+            for text in exec.command.iter().chain(&exec.args).chain(exec.env.values()).chain(&exec.stdin) {
+                reader.text(&field, text, &seen);
+            }
+        }
+        for text in [&method.stream.file, &method.restore.file].into_iter().flatten() {
+            reader.text(&field, text, &seen);
+        }
+        reader.steps(&format!("{field}.after"), &method.after, &seen);
+        reader.steps(&format!("{field}.check"), &method.check, &["backup"]);
+        reader.steps(&format!("{field}.restore.before"), &method.restore.before, &["backup"]);
+        reader.steps(&format!("{field}.restore.after"), &method.restore.after, &["backup"]);
+    }
+    for (name, alert) in manifest.monitoring.iter().flat_map(|monitoring| &monitoring.alerts) {
+        for text in [&alert.expr, &alert.summary] {
+            reader.text(&format!("monitoring.alerts.{name}"), text, &["selector", "thresholds"]);
+        }
+    }
+    for (place, object) in manifest.objects.iter().enumerate() {
+        let field = format!("objects[{place}]");
+        reader.lint.needs_file(&field, &object.template);
+        if let Some(when) = &object.when {
+            reader.expression(&format!("{field}.when"), when, &[]);
+        }
+    }
+}
+
+fn refs(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+/// Template files read what is always there, and what their use adds.
+fn files(lint: &mut Lint<'_>) {
+    let manifest = &lint.package.manifest;
+    let mut found = Vec::new();
+    for path in lint.package.files.paths().filter(|path| is_template(path)) {
+        let user = manifest.components.values().find(|component| {
+            component.config.values().any(|config| config.template == path)
+                || component.pod_template.as_deref() == Some(path)
+        });
+        let object = manifest.objects.iter().find(|object| object.template == path);
+        let more: Vec<&str> = ["user_file", "host", "port"]
+            .into_iter()
+            .chain(object.iter().flat_map(|object| object.values.keys().map(String::as_str)))
+            .collect();
+        let used = user.is_some() || object.is_some();
+        for read in lint.package.engine.file_reads(path) {
+            if let Some(reason) = unreadable(lint, user, &read, &more, used) {
+                let text = lint.package.files.text(path).unwrap_or_default();
+                let name = read.rsplit('.').next().unwrap_or(&read);
+                let line = text.lines().position(|line| line.contains(name)).map_or(1, |line| line + 1);
+                found.push(Problem::new(path, line, 0, reason));
+            }
+        }
+    }
+    lint.problems.extend(found);
+}
+
+struct Reader<'a, 'b> {
+    lint: &'a mut Lint<'b>,
+    component: Option<&'b Component>,
+}
+
+impl Reader<'_, '_> {
+    fn component(&mut self, field: &str, component: &Component) {
+        for (place, word) in component.command.iter().enumerate() {
+            self.text(&format!("{field}.command[{place}]"), word, &[]);
+        }
+        for (name, value) in &component.env {
+            self.text(&format!("{field}.env.{name}"), value, &[]);
+        }
+        for (name, port) in &component.ports {
+            self.maybe(&format!("{field}.ports.{name}.when"), port.when.as_deref());
+        }
+        for (name, config) in &component.config {
+            self.maybe(&format!("{field}.config.{name}.when"), config.when.as_deref());
+        }
+        for (name, volume) in &component.volumes {
+            self.maybe(&format!("{field}.volumes.{name}.when"), volume.when.as_deref());
+        }
+        for (name, service) in component.services.iter().flatten() {
+            self.maybe(&format!("{field}.services.{name}.when"), service.when.as_deref());
+        }
+        for (name, parameter) in &component.parameters {
+            let field = format!("{field}.parameters.{name}");
+            self.maybe(&format!("{field}.when"), parameter.when.as_deref());
+            if let Some(text) = parameter.default.as_ref().and_then(serde_json::Value::as_str) {
+                self.text(&format!("{field}.default"), text, &[]);
+            }
+        }
+        if let Some(process) = &component.process {
+            for text in process.working_directory.iter().chain(&process.log_files) {
+                self.text(&format!("{field}.process"), text, &[]);
+            }
+        }
+        if let Some(pod) = &component.pod {
+            let mut texts = Vec::new();
+            strings(pod, &mut texts);
+            for text in texts {
+                self.text(&format!("{field}.pod"), text, &[]);
+            }
+        }
+        for (name, action) in component.actions.declared() {
+            let field = format!("{field}.actions.{name}");
+            if let Some(when) = &action.when {
+                self.expression(&format!("{field}.when"), when, RUNNING);
+            }
+            let mut known = self.steps(&format!("{field}.steps"), &action.steps, &[]);
+            known.extend(RUNNING.iter().map(|name| (*name).to_owned()));
+            for (key, expression) in &action.result {
+                self.expression(&format!("{field}.result.{key}"), expression, &refs(&known));
+            }
+        }
+        for (kind, probe) in component.probes.iter().flat_map(|probes| {
+            [("ready", &probes.ready), ("live", &probes.live)].into_iter().filter_map(|(k, p)| Some((k, p.as_ref()?)))
+        }) {
+            self.steps(&format!("{field}.probes.{kind}.steps"), &probe.steps, &[]);
+        }
+        if let Some(role) = &component.role {
+            let mut known = self.steps(&format!("{field}.role.steps"), &role.steps, &[]);
+            known.extend(RUNNING.iter().map(|name| (*name).to_owned()));
+            let known = refs(&known);
+            self.expression(&format!("{field}.role.role"), &role.role, &known);
+            for (key, expression) in [("position", &role.position), ("lag", &role.lag), ("follows", &role.follows)] {
+                if let Some(expression) = expression {
+                    self.expression(&format!("{field}.role.{key}"), expression, &known);
+                }
+            }
+        }
+    }
+
+    /// Checks steps in order; what earlier ones save, later ones can read. Returns what is saved in the end.
+    fn steps(&mut self, field: &str, steps: &[Step], more: &[&str]) -> Vec<String> {
+        let mut known: Vec<String> = RUNNING.iter().chain(more).map(|name| (*name).to_owned()).collect();
+        for (place, step) in steps.iter().enumerate() {
+            let field = format!("{field}[{place}]");
+            let seen = known.clone();
+            let seen = refs(&seen);
+            for expression in [&step.when, &step.for_each, &step.expect, &step.until].into_iter().flatten() {
+                self.expression(&field, expression, &seen);
+            }
+            if let Some(message) = &step.fail {
+                self.text(&field, message, &seen);
+            }
+            // drivers hold nothing but templates, apart from the values of statements
+            if let Ok(serde_json::Value::Object(mut drivers)) = serde_json::to_value(step) {
+                for key in ["name", "when", "forEach", "expect", "until", "set", "fail", "save", "run"] {
+                    drivers.remove(key);
+                }
+                if let Some(serde_json::Value::Object(postgres)) = drivers.get_mut("postgres") {
+                    postgres.remove("values");
+                }
+                let drivers = serde_json::Value::Object(drivers);
+                let mut texts = Vec::new();
+                strings(&drivers, &mut texts);
+                for text in texts {
+                    self.text(&field, text, &seen);
+                }
+            }
+            for expression in step.postgres.iter().flat_map(|postgres| &postgres.values) {
+                self.expression(&field, expression, &seen);
+            }
+            for (name, expression) in step.set.iter().flatten() {
+                self.expression(&field, expression, &seen);
+                known.push(name.clone());
+            }
+            known.extend(step.save.clone());
+        }
+        known
+    }
+
+    fn maybe(&mut self, field: &str, expression: Option<&str>) {
+        if let Some(expression) = expression {
+            self.expression(field, expression, &[]);
+        }
+    }
+
+    fn text(&mut self, field: &str, text: &str, more: &[&str]) {
+        if text.contains("{{") || text.contains("{%") {
+            let reads = self.lint.package.engine.text_reads(&format!("{FIELD}{field}"), text);
+            self.report(field, reads, more);
+        }
+    }
+
+    fn expression(&mut self, field: &str, expression: &str, more: &[&str]) {
+        let reads = self.lint.package.engine.expression_reads(&format!("{FIELD}{field}"), expression);
+        self.report(field, reads, more);
+    }
+
+    fn report(
+        &mut self,
+        field: &str,
+        reads: Result<Vec<String>, crate::extension::template::TemplateError>,
+        more: &[&str],
+    ) {
+        match reads {
+            Ok(reads) => {
+                for read in reads {
+                    if let Some(reason) = unreadable(self.lint, self.component, &read, more, true) {
+                        self.lint.at(field, reason);
+                    }
+                }
+            }
+            Err(error) => self.lint.at(field, error.reason),
+        }
+    }
+}
+
+/// Why a variable will not be there.
+fn unreadable(
+    lint: &Lint<'_>,
+    component: Option<&Component>,
+    read: &str,
+    more: &[&str],
+    attributes: bool,
+) -> Option<String> {
+    let (root, rest) = read.split_once('.').map_or((read, None), |(root, rest)| (root, Some(rest)));
+    if lint.package.engine.knows_function(root) || more.contains(&root) {
+        return None;
+    }
+    if !ALWAYS.contains(&root) {
+        let known = ALWAYS.iter().chain(more).copied();
+        let hint = closest(root, known.clone())
+            .map_or_else(|| format!("there is {}", listed(known)), |name| format!("did you mean \"{name}\"?"));
+        return Some(format!("\"{root}\" is not defined; {hint}"));
+    }
+    let name = rest?.split('.').next()?;
+    if !attributes {
+        return None;
+    }
+    let manifest = &lint.package.manifest;
+    let known: BTreeSet<&str> = match root {
+        "params" => {
+            let component = component?;
+            if component.other_parameters.is_some() {
+                return None;
+            }
+            component.parameters.keys().map(AsRef::as_ref).collect()
+        }
+        "ports" => component?.ports.keys().map(String::as_str).collect(),
+        "storage" => component?.volumes.keys().map(AsRef::as_ref).collect(),
+        "secret" => manifest
+            .secrets
+            .keys()
+            .map(String::as_str)
+            .chain(manifest.credentials.iter().flat_map(|_| ["username", "password"]))
+            .collect(),
+        "components" => manifest.components.keys().map(AsRef::as_ref).collect(),
+        "values" => manifest.versions.iter().flat_map(|version| version.values.keys().map(String::as_str)).collect(),
+        "tls" => ["enabled", "directory", "cert", "key", "ca", "client_certificates"].into(),
+        "pod" => ["name", "ordinal", "ip", "host", "group", "node", "zone"].into(),
+        "paths" => ["config", "secrets", "scripts", "tls", "run"].into(),
+        _ => return None,
+    };
+    (!known.contains(name)).then(|| {
+        let hint = closest(name, known.iter().copied()).map_or_else(
+            || format!("{root} has {}", listed(known.iter().copied())),
+            |name| format!("did you mean \"{root}.{name}\"?"),
+        );
+        format!("\"{root}.{name}\" is not defined; {hint}")
+    })
+}
+
+/// All texts in a value.
+fn strings<'a>(value: &'a serde_json::Value, found: &mut Vec<&'a str>) {
+    match value {
+        serde_json::Value::String(text) => found.push(text),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
+        serde_json::Value::Object(map) => map.values().for_each(|item| strings(item, found)),
+        _ => {}
+    }
+}

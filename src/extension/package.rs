@@ -1,0 +1,183 @@
+//! A package that was read and found right.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::contract::{Component, Manifest, Parameter, Topology, TopologyComponent};
+use super::files::{MANIFEST, PackageFiles, is_template};
+use super::lint;
+use super::parameters::ParameterSet;
+use super::problem::{Problem, Problems};
+use super::template::{Engine, TemplateError};
+use super::yaml::{self, Positions};
+use crate::names::{ComponentName, ParameterName, TopologyName};
+
+/// One version of one kind of middleware: everything needed to render its instances.
+#[derive(Debug)]
+pub struct Package {
+    pub manifest: Manifest,
+    pub digest: String,
+    pub files: PackageFiles,
+    pub(super) engine: Engine,
+    pub(super) positions: Positions,
+    parameters: BTreeMap<ComponentName, ParameterSet>,
+    schemas: BTreeMap<String, jsonschema::Validator>,
+}
+
+/// The topology of packages that declare none.
+const ONLY_TOPOLOGY: &str = "standalone";
+
+impl Package {
+    /// Reads a package and checks all that can be checked without an instance. Every problem is reported, not just the
+    /// first.
+    pub fn load(files: PackageFiles) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let package = Self::read(files, &mut problems).map_err(|problem| Problems(vec![problem]))?;
+        problems.extend(lint::check(&package));
+        problems.sort();
+        problems.dedup();
+        if problems.is_empty() { Ok(package) } else { Err(Problems(problems)) }
+    }
+
+    fn read(files: PackageFiles, problems: &mut Vec<Problem>) -> Result<Self, Problem> {
+        let text = files.text(MANIFEST)?;
+        let mut manifest: Manifest = yaml::read(MANIFEST, text)?;
+        let positions = Positions::read(text);
+        if manifest.topologies.is_empty()
+            && let Ok(name) = TopologyName::parse(ONLY_TOPOLOGY)
+        {
+            let components =
+                manifest.components.keys().map(|name| (name.clone(), TopologyComponent::default())).collect();
+            manifest.topologies.insert(name, Topology { default: true, components, ..Topology::default() });
+        }
+
+        for component in manifest.components.values_mut() {
+            read_more_parameters(component, &files, problems);
+        }
+        let mut parameters = BTreeMap::new();
+        for (name, component) in &manifest.components {
+            match ParameterSet::new(&component.parameters, component.other_parameters.clone()) {
+                Ok(set) => {
+                    parameters.insert(name.clone(), set);
+                }
+                Err(wrong) => problems.extend(wrong.into_iter().map(|(parameter, reason)| {
+                    let (line, column) = positions.of(&format!("components.{name}.parameters.{parameter}"));
+                    Problem::new(MANIFEST, line, column, format!("parameter {parameter}: {reason}"))
+                })),
+            }
+        }
+
+        let mut engine = Engine::new();
+        for path in files.paths().filter(|path| is_template(path)) {
+            match files.text(path) {
+                Ok(source) => problems.extend(engine.add(path, source).err().map(|error| in_template(&error))),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let schemas = compile_schemas(&manifest, &files, problems);
+        let digest = files.digest();
+        Ok(Self { manifest, digest, files, engine, positions, parameters, schemas })
+    }
+
+    /// `type-version`, as the Extension object is named.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.manifest.type_, self.manifest.version)
+    }
+
+    pub fn component(&self, name: &str) -> Option<&Component> {
+        self.manifest.components.get(name)
+    }
+
+    /// The parameters of a component.
+    pub fn parameters(&self, component: &str) -> &ParameterSet {
+        static NONE: std::sync::LazyLock<ParameterSet> = std::sync::LazyLock::new(ParameterSet::default);
+        self.parameters.get(component).unwrap_or(&NONE)
+    }
+
+    /// The component clients talk to: the one `connection` names, the only one, the one called like the type, or the
+    /// first.
+    pub fn main_component(&self) -> Option<&ComponentName> {
+        let named = self.manifest.connection.as_ref().and_then(|connection| connection.component.as_ref());
+        let like_type = || self.manifest.components.keys().find(|name| name.as_str() == self.manifest.type_.as_str());
+        named.or_else(like_type).or_else(|| self.manifest.components.keys().next())
+    }
+
+    /// What the JSON Schema of a component's rules says of all its parameters.
+    pub fn check_rules(&self, component: &str, parameters: &Value) -> Vec<String> {
+        let path = self.component(component).and_then(|component| component.rules.as_ref()?.schema.as_deref());
+        let Some(validator) = path.and_then(|path| self.schemas.get(path)) else { return Vec::new() };
+        validator
+            .iter_errors(parameters)
+            .map(|error| {
+                let place = error.instance_path().to_string();
+                let name = place.trim_start_matches('/');
+                if name.is_empty() { error.to_string() } else { format!("parameter {name}: {error}") }
+            })
+            .collect()
+    }
+
+    /// The problem that stands at a field of the manifest.
+    pub(super) fn at(&self, field: &str, reason: impl Into<String>) -> Problem {
+        let (line, column) = self.positions.of(field);
+        Problem::new(MANIFEST, line, column, reason)
+    }
+
+    /// The problem a template has: in its file, or at the field that holds it.
+    pub(super) fn in_template(&self, error: &TemplateError) -> Problem {
+        match error.name.strip_prefix(FIELD) {
+            Some(field) => {
+                let (line, column) = self.positions.of(field);
+                Problem::new(MANIFEST, line, column, format!("{field}: {}", error.reason))
+            }
+            None => in_template(error),
+        }
+    }
+}
+
+/// What the names of templates that stand in the manifest start with.
+pub(super) const FIELD: &str = "field:";
+
+fn in_template(error: &TemplateError) -> Problem {
+    Problem::new(&error.name, error.line, 0, &error.reason)
+}
+
+fn read_more_parameters(component: &mut Component, files: &PackageFiles, problems: &mut Vec<Problem>) {
+    let Some(path) = component.parameters_file.as_deref() else { return };
+    let read = files.text(path).and_then(|text| yaml::read::<BTreeMap<ParameterName, Parameter>>(path, text));
+    match read {
+        Ok(more) => {
+            for (name, parameter) in more {
+                if component.parameters.contains_key(&name) {
+                    problems.push(Problem::in_file(path, format!("parameter {name} is also in {MANIFEST}")));
+                }
+                component.parameters.insert(name, parameter);
+            }
+        }
+        Err(problem) => problems.push(problem),
+    }
+}
+
+fn compile_schemas(
+    manifest: &Manifest,
+    files: &PackageFiles,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<String, jsonschema::Validator> {
+    let paths = manifest.components.values().filter_map(|component| component.rules.as_ref()?.schema.clone());
+    let mut schemas = BTreeMap::new();
+    for path in paths {
+        let compiled = files.text(&path).and_then(|text| {
+            let schema: Value = yaml::read(&path, text)?;
+            jsonschema::options()
+                .build(&schema)
+                .map_err(|error| Problem::in_file(&path, format!("is no JSON Schema: {error}")))
+        });
+        match compiled {
+            Ok(validator) => {
+                schemas.insert(path, validator);
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    schemas
+}

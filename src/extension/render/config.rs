@@ -1,0 +1,367 @@
+//! The configuration of one group: its files, what PID 1 is told, what the agent is told.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{AGENT_PORT, ConfigRevision, Place, Rendered, Renderer, config_map, naming, object_labels};
+use crate::api::instance::ProcessRestart;
+use crate::api::values::{Duration, KeyRef};
+use crate::extension::agent::{AGENT_FILE, AgentConfig, FilePlan, PROCESS_FILE};
+use crate::extension::context::{self, paths};
+use crate::extension::contract::component::{ConfigFile, UserFile};
+use crate::extension::contract::{BackupMethod, Operation, Probe};
+use crate::extension::placeholders;
+use crate::extension::problem::{Code, Refusal};
+use crate::extension::quantity;
+use crate::extension::secret::{SecretObject, SecretValue};
+use crate::extension::user_file;
+
+/// Where the agent says that the middleware is ready, for probes PID 1 cannot ask itself.
+pub const READY_FILE: &str = "/midship/run/ready";
+/// Where log files lie.
+pub const LOGS: &str = "/midship/logs";
+
+/// The configuration of a group, and what its pods need because of it.
+pub struct GroupConfig {
+    pub revision: ConfigRevision,
+    /// Whether the agent writes files before the process starts.
+    pub has_files: bool,
+    /// Whether what PID 1 is told has placeholders, so that the agent writes it too.
+    pub process_is_written: bool,
+    /// Whether some files lie in a Secret.
+    pub has_secret_files: bool,
+    /// Variables whose values are secret or come from elsewhere: name and key.
+    pub secret_env: BTreeMap<String, Value>,
+    pub stop_timeout: Duration,
+}
+
+impl Renderer<'_> {
+    pub(super) fn config(&mut self, place: &Place<'_>, rendered: &mut Rendered) -> GroupConfig {
+        let (instance, component) = (self.resolved.name.as_str(), place.component.name.as_str());
+        let group = place.group.name.as_str();
+        let mut files = BTreeMap::new();
+        let mut secret_files = BTreeMap::new();
+        let mut plans = Vec::new();
+        for (name, config) in &place.declared.config {
+            let field = format!("components.{component}.config.{name}.when");
+            if !self.holds(&field, config.when.as_deref(), &place.context) {
+                continue;
+            }
+            plans.push(FilePlan {
+                source: format!("{}/{name}", paths::CONFIG),
+                path: context::file_path(name, config),
+                mode: config.mode.clone().unwrap_or_else(|| "0600".to_owned()),
+                once: config.once,
+            });
+            match self.config_file(place, name, config) {
+                (text, false) => {
+                    files.insert(name.clone(), text.expose().to_owned());
+                }
+                (text, true) => {
+                    secret_files.insert(name.clone(), text);
+                }
+            }
+        }
+        let (env, secret_env) = self.environment(place);
+        let process = self.process(place, &env);
+        let process_text = pretty(&process);
+        let process_is_written = placeholders::any(&process_text);
+        if process_is_written {
+            plans.push(FilePlan {
+                source: format!("{}/{PROCESS_FILE}", paths::CONFIG),
+                path: format!("{}/{PROCESS_FILE}", paths::RUN),
+                mode: "0600".to_owned(),
+                once: false,
+            });
+        }
+        let mut hash = Sha256::new();
+        for (name, text) in files
+            .iter()
+            .map(|(name, text)| (name, text.as_str()))
+            .chain(secret_files.iter().map(|(name, text)| (name, text.expose())))
+        {
+            hash.update((name.len() as u64).to_be_bytes());
+            hash.update(name.as_bytes());
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        }
+        hash.update(process_text.as_bytes());
+        let mut revision = hex::encode(hash.finalize());
+        revision.truncate(10);
+
+        let agent = self.agent(place, plans.clone());
+        let name = naming::config(instance, component, group);
+        let mut data = files.clone();
+        data.insert(PROCESS_FILE.to_owned(), process_text);
+        data.insert(AGENT_FILE.to_owned(), json!(agent).to_string());
+        let mut map = config_map(self.resolved, &name, Some(component), &data);
+        map["metadata"]["labels"][crate::api::labels::GROUP] = json!(group);
+        rendered.config_maps.push(map);
+        let has_secret_files = !secret_files.is_empty();
+        if has_secret_files {
+            rendered.secrets.push(SecretObject {
+                name,
+                namespace: self.resolved.namespace.to_string(),
+                labels: object_labels(self.resolved, Some(component)),
+                type_: "Opaque".to_owned(),
+                data: secret_files,
+            });
+        }
+        GroupConfig {
+            revision: ConfigRevision { component: component.to_owned(), group: group.to_owned(), revision, files },
+            has_files: !plans.is_empty(),
+            process_is_written,
+            has_secret_files,
+            secret_env,
+            stop_timeout: Self::stop_timeout(place),
+        }
+    }
+
+    /// A file's text, and whether it has to stay secret.
+    fn config_file(&mut self, place: &Place<'_>, name: &str, config: &ConfigFile) -> (SecretValue, bool) {
+        let component = place.component.name.as_str();
+        let given = place.component.config_files.get(name).map(|given| match &given.content {
+            Some(text) => Some((SecretValue::new(text.clone()), false)),
+            None => self
+                .inputs
+                .user_files
+                .get(&(place.component.name.clone(), name.to_owned()))
+                .map(|content| (content.text.clone(), content.secret)),
+        });
+        let field = format!("spec.components[{component}].configFiles.{name}");
+        let (own, secret) = match given {
+            None => (None, false),
+            Some(Some((text, secret))) => (Some(text), secret),
+            Some(None) => {
+                self.refusals.push(Refusal::new(field, Code::Missing, format!("the content of {name} is not there")));
+                return (SecretValue::new(""), false);
+            }
+        };
+        if let (Some(text), Some(format)) = (&own, config.format) {
+            let set = self.package.parameters(component);
+            for reason in user_file::check(format, text.expose(), set, self.resolved.version.as_str()) {
+                self.refusals.push(Refusal::new(&field, Code::Invalid, format!("{name}: {reason}")));
+            }
+        }
+        if config.user_file == Some(UserFile::Replaces)
+            && let Some(text) = own
+        {
+            return (text, secret);
+        }
+        let mut data = place.data.clone();
+        data["user_file"] = json!(own.as_ref().map(SecretValue::expose));
+        let text = self.file(&config.template, &super::template::context(&data));
+        (SecretValue::new(text), secret)
+    }
+
+    /// Plain variables go to PID 1, so that a change needs no new pod; the others to the container.
+    fn environment(&mut self, place: &Place<'_>) -> (BTreeMap<String, String>, BTreeMap<String, Value>) {
+        let component = place.component.name.as_str();
+        let mut plain = BTreeMap::new();
+        let mut referenced = BTreeMap::new();
+        let credentials = naming::credentials(self.resolved.name.as_str());
+        for (name, source) in &place.declared.env {
+            let field = format!("components.{component}.env.{name}");
+            let text = self.text(&field, source, &place.context);
+            if let Some(key) = placeholders::only_secret(&text) {
+                referenced.insert(name.clone(), json!({ "secretKeyRef": { "name": credentials, "key": key } }));
+            } else if placeholders::has_secret(&text) {
+                let problem =
+                    self.package.at(&field, "a variable is either one secret and nothing else, or has none in it");
+                self.refusals.push(Refusal::new("", Code::Package, problem.to_string()));
+            } else {
+                plain.insert(name.clone(), text);
+            }
+        }
+        for variable in &place.component.env {
+            let key = |reference: &KeyRef| json!({ "name": reference.name, "key": reference.key });
+            plain.remove(&variable.name);
+            referenced.remove(&variable.name);
+            if let Some(reference) = &variable.secret {
+                referenced.insert(variable.name.clone(), json!({ "secretKeyRef": key(reference) }));
+            } else if let Some(reference) = &variable.config_map {
+                referenced.insert(variable.name.clone(), json!({ "configMapKeyRef": key(reference) }));
+            } else {
+                plain.insert(variable.name.clone(), variable.value.clone().unwrap_or_default());
+            }
+        }
+        (plain, referenced)
+    }
+
+    fn stop_timeout(place: &Place<'_>) -> Duration {
+        let declared = place.declared.process.as_ref().and_then(|process| process.stop_timeout);
+        place.component.process.stop_timeout.or(declared).unwrap_or(Duration::from_secs(30))
+    }
+
+    /// What PID 1 is told.
+    fn process(&mut self, place: &Place<'_>, env: &BTreeMap<String, String>) -> Value {
+        let component = place.component.name.as_str();
+        let command: Vec<String> = place
+            .declared
+            .command
+            .iter()
+            .enumerate()
+            .map(|(index, word)| self.text(&format!("components.{component}.command[{index}]"), word, &place.context))
+            .filter(|word| !word.is_empty())
+            .collect();
+        if command.iter().any(|word| placeholders::has_secret(word)) {
+            let field = format!("components.{component}.command");
+            let problem = self.package.at(&field, "a secret in the command would be seen by everybody who lists processes; put it into a file or a variable");
+            self.refusals.push(Refusal::new("", Code::Package, problem.to_string()));
+        }
+        let declared = place.declared.process.clone().unwrap_or_default();
+        let options = &place.component.process;
+        let restart = match options.restart.or(declared.restart).unwrap_or(ProcessRestart::Always) {
+            ProcessRestart::Always => "Always",
+            ProcessRestart::OnFailure => "OnFailure",
+            ProcessRestart::Never => "Never",
+        };
+        let mut process = json!({
+            "command": command,
+            "env": env,
+            "startTimeout": options.start_timeout.or(declared.start_timeout).unwrap_or(Duration::from_secs(60)),
+            "stop": {
+                "signal": short_signal(declared.stop_signal.as_deref().unwrap_or("TERM")),
+                "timeout": Self::stop_timeout(place),
+            },
+            "restart": { "policy": restart },
+            "readiness": Self::readiness(place),
+        });
+        if let Some(directory) = &declared.working_directory {
+            let field = format!("components.{component}.process.workingDirectory");
+            process["workingDir"] = json!(self.text(&field, directory, &place.context));
+        }
+        if let Some(signal) = &declared.reload_signal {
+            process["reload"] = json!({ "signal": short_signal(signal) });
+        }
+        if place.component.logs.files == Some(true) {
+            let size = place.component.logs.max_size.as_ref().and_then(|size| quantity::bytes(&size.0));
+            process["output"] = json!({ "files": [{
+                "path": format!("{LOGS}/{component}.log"),
+                "maxBytes": size.unwrap_or(10 << 20),
+                "keep": place.component.logs.keep.unwrap_or(3),
+            }] });
+        }
+        process
+    }
+
+    /// How PID 1 finds out whether the process serves. What needs a protocol the agent asks, and leaves a file.
+    fn readiness(place: &Place<'_>) -> Value {
+        let probe = Self::ready_probe(place).unwrap_or_default();
+        let options = &place.component.process;
+        let interval = options.probe_interval.or(probe.every).unwrap_or(Duration::from_secs(2));
+        let failures = options.failure_threshold.map_or(probe.failures.unwrap_or(3), |n| u32::try_from(n).unwrap_or(3));
+        let check = match probe.steps.as_slice() {
+            [] => json!("process"),
+            [step] if step.tcp.as_ref().is_some_and(|tcp| tcp.host.is_none() && tcp.send.is_none()) => {
+                let name = step.tcp.as_ref().map_or("", |tcp| tcp.port.as_str());
+                let port = place.component.ports.get(name).map_or(0, |port| port.port);
+                json!({ "tcp": { "port": port } })
+            }
+            [step]
+                if step.expect.is_none()
+                    && step.exec.as_ref().is_some_and(|exec| {
+                        !exec.command.is_empty()
+                            && exec.env.is_empty()
+                            && exec.stdin.is_none()
+                            && !exec.command.iter().any(|word| word.contains("{{"))
+                    }) =>
+            {
+                json!({ "exec": { "command": step.exec.as_ref().map(|exec| exec.command.clone()) } })
+            }
+            _ => {
+                let rounds = u64::from(failures) + 1;
+                let age = interval.0.as_millis().saturating_mul(u128::from(rounds)).max(5_000);
+                let age = Duration(std::time::Duration::from_millis(u64::try_from(age).unwrap_or(60_000)));
+                json!({ "file": { "path": READY_FILE, "maxAge": age } })
+            }
+        };
+        json!({
+            "check": check,
+            "interval": interval,
+            "timeout": probe.timeout.unwrap_or(Duration::from_secs(2)),
+            "failureThreshold": failures,
+        })
+    }
+
+    /// The package's probe, or a connection to the client port.
+    fn ready_probe(place: &Place<'_>) -> Option<Probe> {
+        let declared = place.declared.probes.as_ref().and_then(|probes| probes.ready.clone());
+        declared.or_else(|| {
+            let (name, port) = place.component.client_port()?;
+            (!port.udp).then(|| Probe {
+                steps: vec![crate::extension::contract::Step {
+                    tcp: Some(crate::extension::contract::step::Tcp { port: name.to_owned(), ..Default::default() }),
+                    ..Default::default()
+                }],
+                ..Probe::default()
+            })
+        })
+    }
+
+    fn agent(&mut self, place: &Place<'_>, files: Vec<FilePlan>) -> AgentConfig {
+        let manifest = &self.package.manifest;
+        let name = &place.component.name;
+        let main = self.package.main_component();
+        let mine = |component: Option<&crate::names::ComponentName>| component.or(main) == Some(name);
+        let operations: BTreeMap<String, Operation> = manifest
+            .operations
+            .iter()
+            .filter(|(_, operation)| mine(operation.component.as_ref()))
+            .map(|(name, operation)| (name.clone(), operation.clone()))
+            .collect();
+        let backup: BTreeMap<String, BackupMethod> = manifest
+            .backup
+            .iter()
+            .flat_map(|backup| &backup.methods)
+            .filter(|(_, method)| mine(method.component.as_ref()))
+            .filter(|(name, method)| {
+                self.holds(&format!("backup.methods.{name}.when"), method.when.as_deref(), &place.context)
+            })
+            .map(|(name, method)| (name.clone(), method.clone()))
+            .collect();
+        let database = manifest.connection.as_ref().and_then(|connection| connection.database.clone());
+        let database = database.map(|text| self.text("connection.database", &text, &place.context));
+        let topology = manifest.topologies.get(&self.resolved.topology);
+        let mut ports: BTreeMap<String, u16> = BTreeMap::new();
+        for component in &self.resolved.components {
+            ports.extend(component.ports.iter().map(|(name, port)| (name.clone(), port.port)));
+        }
+        ports.extend(place.component.ports.iter().map(|(name, port)| (name.clone(), port.port)));
+        AgentConfig {
+            instance: self.resolved.name.clone(),
+            namespace: self.resolved.namespace.clone(),
+            component: name.clone(),
+            group: place.group.name.clone(),
+            port: AGENT_PORT,
+            client_port: place.component.client_port().map(|(_, port)| port.port),
+            ports,
+            tls: self.resolved.tls.is_some(),
+            login: manifest.credentials.is_some(),
+            database,
+            files,
+            roles: place.declared.roles.clone(),
+            failover: topology.is_some_and(crate::extension::contract::Topology::failover_by_midship)
+                && place.declared.roles.iter().any(|role| role.exclusive),
+            role: place.declared.role.clone(),
+            ready: Self::ready_probe(place),
+            live: place.declared.probes.as_ref().and_then(|probes| probes.live.clone()),
+            actions: place.declared.actions.clone(),
+            operations,
+            backup,
+            context: place.data.clone(),
+        }
+    }
+}
+
+fn short_signal(name: &str) -> &str {
+    name.strip_prefix("SIG").unwrap_or(name)
+}
+
+fn pretty(value: &Value) -> String {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}

@@ -1,0 +1,294 @@
+//! Renders a resolved instance into the objects it is made of. Pure: the same input gives the same bytes.
+
+mod access;
+mod config;
+mod delivery;
+mod metadata;
+mod monitoring;
+mod objects;
+mod patch;
+mod pod;
+mod secrets;
+
+use std::collections::BTreeMap;
+
+use kube::api::ObjectMeta;
+use serde_json::{Value, json};
+
+use super::context;
+use super::contract::Component as Declared;
+use super::files::is_template;
+use super::naming;
+use super::package::Package;
+use super::problem::{Code, Refusal, Refusals};
+use super::resolved::{Resolved, ResolvedComponent, ResolvedGroup};
+use super::secret::{SecretObject, SecretValue};
+use super::template::{self, TemplateError};
+use crate::api::component::{Component, ComponentGroup, ComponentSpec};
+use crate::api::labels;
+use crate::names::{ComponentName, ObjectName};
+
+pub use secrets::{SecretNeed, SecretSource, secret_needs};
+
+/// The port agents serve.
+pub const AGENT_PORT: u16 = 7440;
+
+/// What rendering cannot know by itself.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// The image that has the agent.
+    pub agent_image: String,
+    /// Values of [`secret_needs`], by name.
+    pub secrets: BTreeMap<String, SecretValue>,
+    /// Users' own configuration files that lie in ConfigMaps and Secrets, by component and file.
+    pub user_files: BTreeMap<(ComponentName, String), UserFileContent>,
+    /// The certificate authority of the instance, where TLS is on.
+    pub ca: Option<String>,
+    /// The namespace Midship runs in; network policies let it in.
+    pub controller_namespace: Option<String>,
+    /// Pods that exist; metadata tells which are coming and going.
+    pub existing_pods: Vec<String>,
+}
+
+/// A user's own configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserFileContent {
+    pub text: SecretValue,
+    /// It came from a Secret and has to stay in one.
+    pub secret: bool,
+}
+
+/// Configuration of one group, as files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigRevision {
+    pub component: String,
+    pub group: String,
+    /// Digest of what the process reads.
+    pub revision: String,
+    /// The rendered files, apart from those that came from Secrets.
+    pub files: BTreeMap<String, String>,
+}
+
+/// A certificate the instance needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateNeed {
+    pub secret_name: String,
+    pub names: Vec<String>,
+}
+
+/// Everything an instance is made of, each list in the order it is to be applied in.
+#[derive(Clone, Debug, Default)]
+pub struct Rendered {
+    pub access: Vec<Value>,
+    pub secrets: Vec<SecretObject>,
+    pub config_maps: Vec<Value>,
+    pub services: Vec<Value>,
+    pub components: Vec<Component>,
+    pub disruption_budgets: Vec<Value>,
+    pub network_policies: Vec<Value>,
+    pub monitoring: Vec<Value>,
+    pub objects: Vec<Value>,
+    pub config: Vec<ConfigRevision>,
+    pub certificate: Option<CertificateNeed>,
+}
+
+impl Rendered {
+    /// All manifests in the order they are applied in, with secrets as people may see them.
+    pub fn manifests(&self) -> Vec<Value> {
+        let components = self.components.iter().map(|component| serde_json::to_value(component).unwrap_or_default());
+        let mut all = self.access.clone();
+        all.extend(self.secrets.iter().map(SecretObject::redacted));
+        all.extend(self.config_maps.iter().cloned());
+        all.extend(self.services.iter().cloned());
+        all.extend(components);
+        for list in [&self.disruption_budgets, &self.network_policies, &self.monitoring, &self.objects] {
+            all.extend(list.iter().cloned());
+        }
+        all
+    }
+}
+
+/// Renders everything, or says everything that went wrong.
+pub fn render(package: &Package, resolved: &Resolved, inputs: &Inputs) -> Result<Rendered, Refusals> {
+    let mut renderer = Renderer { package, resolved, inputs, refusals: Vec::new() };
+    let mut rendered = Rendered { access: access::render(resolved), ..Rendered::default() };
+    renderer.secrets(&mut rendered);
+    renderer.scripts(&mut rendered);
+    for component in &resolved.components {
+        let Some(declared) = package.component(component.name.as_str()) else { continue };
+        renderer.component(component, declared, &mut rendered);
+    }
+    renderer.network(&mut rendered);
+    renderer.certificate(&mut rendered);
+    renderer.monitoring(&mut rendered);
+    renderer.objects(&mut rendered);
+    renderer.metadata(&mut rendered);
+    if renderer.refusals.is_empty() {
+        Ok(rendered)
+    } else {
+        renderer.refusals.sort();
+        renderer.refusals.dedup();
+        Err(Refusals(renderer.refusals))
+    }
+}
+
+struct Renderer<'a> {
+    package: &'a Package,
+    resolved: &'a Resolved,
+    inputs: &'a Inputs,
+    refusals: Vec<Refusal>,
+}
+
+/// One group with what its templates can read.
+struct Place<'a> {
+    component: &'a ResolvedComponent,
+    declared: &'a Declared,
+    group: &'a ResolvedGroup,
+    data: Value,
+    context: minijinja::Value,
+}
+
+impl<'a> Renderer<'a> {
+    fn component(&mut self, component: &'a ResolvedComponent, declared: &'a Declared, rendered: &mut Rendered) {
+        let resolved = self.resolved;
+        let mut groups = Vec::new();
+        for group in &component.groups {
+            let data = context::group(self.package, resolved, component, group);
+            let place = Place { component, declared, group, context: template::context(&data), data };
+            let config = self.config(&place, rendered);
+            let template = self.pod(&place, &config);
+            groups.push(ComponentGroup {
+                name: group.name.clone(),
+                replicas: (!component.free_replicas).then(|| i32::from(group.replicas)),
+                offline: group.offline.clone(),
+                template,
+            });
+            rendered.config.push(config.revision);
+        }
+        self.services(component, declared, rendered);
+        self.disruption_budgets(component, rendered);
+        let headless = naming::headless(resolved.name.as_str(), component.name.as_str());
+        let mut made = Component::new(
+            &naming::component(resolved.name.as_str(), component.name.as_str()),
+            ComponentSpec {
+                instance: resolved.name.clone(),
+                component: component.name.clone(),
+                replicas: component
+                    .free_replicas
+                    .then(|| component.groups.first().map(|group| i32::from(group.replicas)))
+                    .flatten(),
+                groups,
+                deletion_policy: Some(resolved.deletion_policy),
+                service_name: ObjectName::parse(&headless).ok(),
+                role_order: declared.roles.iter().map(|role| role.name.to_string()).collect(),
+            },
+        );
+        made.metadata = ObjectMeta {
+            name: made.metadata.name,
+            namespace: Some(resolved.namespace.to_string()),
+            labels: Some(object_labels(resolved, Some(component.name.as_str()))),
+            ..ObjectMeta::default()
+        };
+        rendered.components.push(made);
+    }
+
+    fn failed(&mut self, error: &TemplateError) {
+        let problem = self.package.in_template(error);
+        self.refusals.push(Refusal::new("", Code::Package, problem.to_string()));
+    }
+
+    /// A text of the manifest, rendered; empty where that failed, which is reported.
+    fn text(&mut self, field: &str, source: &str, context: &minijinja::Value) -> String {
+        let name = format!("{}{field}", super::package::FIELD);
+        match self.package.engine.text(&name, source, context) {
+            Ok(text) => text,
+            Err(error) => {
+                self.failed(&error);
+                String::new()
+            }
+        }
+    }
+
+    fn holds(&mut self, field: &str, source: Option<&str>, context: &minijinja::Value) -> bool {
+        let name = format!("{}{field}", super::package::FIELD);
+        match self.package.engine.holds(&name, source, context) {
+            Ok(holds) => holds,
+            Err(error) => {
+                self.failed(&error);
+                false
+            }
+        }
+    }
+
+    fn file(&mut self, path: &str, context: &minijinja::Value) -> String {
+        let rendered = if is_template(path) {
+            self.package.engine.file(path, context)
+        } else {
+            self.package.files.text(path).map(str::to_owned).map_err(|problem| TemplateError {
+                name: problem.path,
+                line: problem.line.max(1),
+                reason: problem.reason,
+            })
+        };
+        match rendered {
+            Ok(text) => text,
+            Err(error) => {
+                self.failed(&error);
+                String::new()
+            }
+        }
+    }
+
+    /// Renders every text within a value.
+    fn value(&mut self, field: &str, value: &Value, context: &minijinja::Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.text(field, text, context)),
+            Value::Array(items) => items.iter().map(|item| self.value(field, item, context)).collect(),
+            Value::Object(map) => {
+                map.iter().map(|(key, item)| (key.clone(), self.value(field, item, context))).collect()
+            }
+            other => other.clone(),
+        }
+    }
+}
+
+/// Labels of every object of an instance.
+fn object_labels(resolved: &Resolved, component: Option<&str>) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::from([
+        ("app.kubernetes.io/name".to_owned(), resolved.type_.to_string()),
+        ("app.kubernetes.io/instance".to_owned(), resolved.name.to_string()),
+        (labels::MANAGED_BY.to_owned(), labels::MANAGER.to_owned()),
+        (labels::INSTANCE.to_owned(), resolved.name.to_string()),
+        (labels::TYPE.to_owned(), resolved.type_.to_string()),
+    ]);
+    if let Some(component) = component {
+        all.insert("app.kubernetes.io/component".to_owned(), component.to_owned());
+        all.insert(labels::COMPONENT.to_owned(), component.to_owned());
+    }
+    all
+}
+
+/// What selects pods, and never changes.
+fn selector(resolved: &Resolved, component: Option<&str>, group: Option<&str>, role: Option<&str>) -> Value {
+    let mut selector = json!({ labels::INSTANCE: resolved.name });
+    for (label, value) in [(labels::COMPONENT, component), (labels::GROUP, group), (labels::ROLE, role)] {
+        if let Some(value) = value {
+            selector[label] = json!(value);
+        }
+    }
+    selector
+}
+
+/// The metadata of an object of an instance.
+fn object_metadata(resolved: &Resolved, name: &str, component: Option<&str>) -> Value {
+    json!({ "name": name, "namespace": resolved.namespace, "labels": object_labels(resolved, component) })
+}
+
+fn config_map(resolved: &Resolved, name: &str, component: Option<&str>, data: &BTreeMap<String, String>) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": object_metadata(resolved, name, component),
+        "data": data,
+    })
+}

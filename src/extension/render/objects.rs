@@ -1,0 +1,167 @@
+//! Further objects a package has templates for, the scripts, and the certificate an instance needs.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{CertificateNeed, Rendered, Renderer, config_map, naming, object_labels, object_metadata, template};
+use crate::api::instance::IssuerKind;
+use crate::extension::context;
+use crate::extension::problem::{Code, Refusal, listed};
+use crate::extension::yaml;
+
+/// Kinds a package may add. They live in the instance's namespace and give nobody any rights.
+const KINDS: [&str; 17] = [
+    "Certificate",
+    "ConfigMap",
+    "CronJob",
+    "GRPCRoute",
+    "Gateway",
+    "HTTPRoute",
+    "HorizontalPodAutoscaler",
+    "Ingress",
+    "Job",
+    "NetworkPolicy",
+    "PodMonitor",
+    "PrometheusRule",
+    "Service",
+    "ServiceMonitor",
+    "TCPRoute",
+    "TLSRoute",
+    "VerticalPodAutoscaler",
+];
+
+impl Renderer<'_> {
+    pub(super) fn objects(&mut self, rendered: &mut Rendered) {
+        for (place, object) in self.package.manifest.objects.iter().enumerate() {
+            let main = self.package.main_component().and_then(|name| self.resolved.component(name.as_str()));
+            let main = main.or_else(|| self.resolved.components.first());
+            let Some((component, group)) = main.and_then(|main| Some((main, main.groups.first()?))) else { return };
+            let mut data = context::group(self.package, self.resolved, component, group);
+            for (name, value) in &object.values {
+                data[name] = value.clone();
+            }
+            let known = template::context(&data);
+            if !self.holds(&format!("objects[{place}].when"), object.when.as_deref(), &known) {
+                continue;
+            }
+            let text = self.file(&object.template, &known);
+            match yaml::read_all::<Value>(&object.template, &text) {
+                Ok(made) => {
+                    for value in made.into_iter().filter(|value| !value.is_null()) {
+                        match self.one(value) {
+                            Ok(value) => rendered.objects.push(value),
+                            Err(reason) => {
+                                let reason = format!("{}: {reason}", object.template);
+                                self.refusals.push(Refusal::new("", Code::Package, reason));
+                            }
+                        }
+                    }
+                }
+                Err(problem) => {
+                    let reason =
+                        format!("{}: renders no YAML: line {}: {}", problem.path, problem.line, problem.reason);
+                    self.refusals.push(Refusal::new("", Code::Package, reason));
+                }
+            }
+        }
+    }
+
+    /// Puts an object where it belongs, or says why it may not be.
+    fn one(&self, mut value: Value) -> Result<Value, String> {
+        let kind = value["kind"].as_str().unwrap_or_default().to_owned();
+        if value["apiVersion"].as_str().is_none_or(str::is_empty) || kind.is_empty() {
+            return Err("an object needs apiVersion and kind".to_owned());
+        }
+        if !KINDS.contains(&kind.as_str()) {
+            return Err(format!("a package cannot add a {kind}; it can add {}", listed(KINDS)));
+        }
+        let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let instance = self.resolved.name.as_str();
+        if name != instance && !name.starts_with(&format!("{instance}-")) {
+            return Err(format!(
+                "{kind} \"{name}\" has to be called {instance} or {instance}-…, so that instances keep apart"
+            ));
+        }
+        if value["metadata"].get("namespace").is_some_and(|namespace| namespace != self.resolved.namespace.as_str()) {
+            return Err(format!("{kind} {name} is in another namespace"));
+        }
+        let metadata = object_metadata(self.resolved, &name, None);
+        value["metadata"]["namespace"] = metadata["namespace"].clone();
+        if !value["metadata"]["labels"].is_object() {
+            value["metadata"]["labels"] = Value::Object(serde_json::Map::new());
+        }
+        for (label, text) in object_labels(self.resolved, None) {
+            value["metadata"]["labels"][label] = text.into();
+        }
+        Ok(value)
+    }
+
+    pub(super) fn scripts(&mut self, rendered: &mut Rendered) {
+        let data: BTreeMap<String, String> = self
+            .package
+            .files
+            .below("scripts")
+            .filter_map(|path| {
+                let name = path.strip_prefix("scripts/")?;
+                Some((name.to_owned(), self.package.files.text(path).ok()?.to_owned()))
+            })
+            .collect();
+        if !data.is_empty() {
+            let name = naming::scripts(self.resolved.name.as_str());
+            rendered.config_maps.push(config_map(self.resolved, &name, None, &data));
+        }
+    }
+
+    pub(super) fn certificate(&mut self, rendered: &mut Rendered) {
+        let Some(tls) = &self.resolved.tls else { return };
+        if tls.secret_name.is_some() {
+            return;
+        }
+        let (instance, namespace) = (self.resolved.name.as_str(), self.resolved.namespace.as_str());
+        let mut names = vec!["localhost".to_owned()];
+        for service in &rendered.services {
+            if let Some(name) = service["metadata"]["name"].as_str() {
+                let headless = service["spec"]["clusterIP"] == "None";
+                names.extend([format!("{name}.{namespace}.svc"), format!("{name}.{namespace}"), name.to_owned()]);
+                if headless {
+                    names.push(format!("*.{name}.{namespace}.svc"));
+                    names.push(format!("*.{name}.{namespace}.svc.cluster.local"));
+                } else {
+                    names.push(format!("{name}.{namespace}.svc.cluster.local"));
+                }
+            }
+        }
+        names.extend(tls.extra_names.iter().flatten().cloned());
+        names.sort();
+        names.dedup();
+        let secret_name = naming::tls(instance);
+        if let Some(issuer) = &tls.cert_manager {
+            let hours = |time: crate::api::values::Duration| format!("{}h", time.0.as_secs() / 3600);
+            let mut spec = serde_json::json!({
+                "secretName": secret_name,
+                "dnsNames": names,
+                "usages": ["server auth", "client auth", "digital signature", "key encipherment"],
+                "issuerRef": {
+                    "name": issuer.name,
+                    "kind": issuer.kind.unwrap_or(IssuerKind::Issuer),
+                    "group": issuer.group.as_deref().unwrap_or("cert-manager.io"),
+                },
+            });
+            if let Some(duration) = tls.duration {
+                spec["duration"] = hours(duration).into();
+            }
+            if let Some(before) = tls.renew_before {
+                spec["renewBefore"] = hours(before).into();
+            }
+            rendered.objects.push(serde_json::json!({
+                "apiVersion": "cert-manager.io/v1",
+                "kind": "Certificate",
+                "metadata": object_metadata(self.resolved, &secret_name, None),
+                "spec": spec,
+            }));
+        } else {
+            rendered.certificate = Some(CertificateNeed { secret_name, names });
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! The pod of a group: the middleware under PID 1 of Midship, and the agent beside it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::config::{GroupConfig, LOGS};
+use super::{AGENT_PORT, Place, Renderer, naming, object_labels, patch, selector};
+use crate::api::labels;
+use crate::api::pod_set::PodTemplate;
+use crate::api::values::{PullPolicy, Spread};
+use crate::extension::agent::{AGENT_FILE, PROCESS_FILE};
+use crate::extension::context::paths;
+use crate::extension::contract::component::VolumeKind;
+use crate::extension::problem::{Code, Refusal};
+use crate::extension::yaml;
+
+const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+impl Renderer<'_> {
+    pub(super) fn pod(&mut self, place: &Place<'_>, config: &GroupConfig) -> PodTemplate {
+        let resolved = self.resolved;
+        let component = place.component;
+        let name = component.name.as_str();
+        let mut volumes = vec![
+            json!({ "name": "midship-bin", "emptyDir": {} }),
+            json!({ "name": "midship-run", "emptyDir": { "medium": "Memory", "sizeLimit": "16Mi" } }),
+            json!({ "name": "midship-config", "projected": { "sources": self.config_sources(place, config) } }),
+            json!({ "name": "midship-token", "projected": { "sources": [
+                { "serviceAccountToken": { "path": "token", "expirationSeconds": 3600 } },
+                { "configMap": { "name": "kube-root-ca.crt", "items": [{ "key": "ca.crt", "path": "ca.crt" }] } },
+                { "downwardAPI": { "items": [
+                    { "path": "namespace", "fieldRef": { "apiVersion": "v1", "fieldPath": "metadata.namespace" } }] } },
+            ] } }),
+            json!({ "name": "tmp", "emptyDir": {} }),
+        ];
+        let mut mounts = vec![
+            json!({ "name": "midship-bin", "mountPath": paths::BIN, "readOnly": true }),
+            json!({ "name": "midship-config", "mountPath": paths::CONFIG, "readOnly": true }),
+            json!({ "name": "midship-run", "mountPath": paths::RUN }),
+        ];
+        let mut mount = |name: &str, path: &str, read_only: bool, volume: Option<Value>| {
+            let mut mounted = json!({ "name": name, "mountPath": path });
+            if read_only {
+                mounted["readOnly"] = json!(true);
+            }
+            mounts.push(mounted);
+            volumes.extend(volume);
+        };
+        if config.has_files {
+            let volume = json!({ "name": "midship-files", "emptyDir": { "medium": "Memory", "sizeLimit": "16Mi" } });
+            mount("midship-files", paths::FILES, false, Some(volume));
+        }
+        let needs = super::secret_needs(self.package, resolved);
+        if !needs.is_empty() {
+            let source = naming::credentials(resolved.name.as_str());
+            let volume = json!({ "name": "midship-secrets", "secret": { "secretName": source, "defaultMode": 0o440 } });
+            mount("midship-secrets", paths::SECRETS, true, Some(volume));
+        }
+        if let Some(tls) = &resolved.tls {
+            let source =
+                tls.secret_name.as_ref().map_or_else(|| naming::tls(resolved.name.as_str()), ToString::to_string);
+            let volume = json!({ "name": "midship-tls", "secret": { "secretName": source, "defaultMode": 0o440 } });
+            mount("midship-tls", paths::TLS, true, Some(volume));
+        }
+        if self.package.files.below("scripts").next().is_some() {
+            let source = naming::scripts(resolved.name.as_str());
+            let volume = json!({ "name": "midship-scripts", "configMap": { "name": source, "defaultMode": 0o555 } });
+            mount("midship-scripts", paths::SCRIPTS, true, Some(volume));
+        }
+        if component.logs.files == Some(true) {
+            mount("midship-logs", LOGS, false, Some(json!({ "name": "midship-logs", "emptyDir": {} })));
+        }
+        let mut has_tmp = false;
+        for (volume, declared) in &place.declared.volumes {
+            let field = format!("components.{name}.volumes.{volume}.when");
+            if !self.holds(&field, declared.when.as_deref(), &place.context) {
+                continue;
+            }
+            has_tmp |= declared.path == "/tmp";
+            let made = match declared.kind() {
+                VolumeKind::Lasting => None,
+                VolumeKind::Scratch => Some(scratch(volume.as_str(), declared.size.as_ref(), None)),
+                VolumeKind::Memory => Some(scratch(volume.as_str(), declared.size.as_ref(), Some("Memory"))),
+            };
+            mount(volume.as_str(), &declared.path, false, made);
+        }
+        if has_tmp {
+            volumes.retain(|volume| volume["name"] != "tmp");
+        } else {
+            mount("tmp", "/tmp", false, None);
+        }
+
+        let main = Self::main_container(place, config, &mounts);
+        let agent = self.agent_container(&mounts);
+        let mut init = json!({
+            "name": "midship-init",
+            "image": self.inputs.agent_image,
+            "args": ["copy", paths::BIN],
+            "resources": small(),
+            "securityContext": restricted(),
+            "volumeMounts": [{ "name": "midship-bin", "mountPath": paths::BIN }],
+        });
+        if config.has_files {
+            // the same agent writes the files, so that the process finds them when it starts
+            let args = json!(["copy", paths::BIN, "--files", format!("{}/{AGENT_FILE}", paths::CONFIG)]);
+            init["args"] = args;
+            init["env"] = downward();
+            let writable = mounts.iter().filter(|mount| mount["name"] != "midship-bin").cloned();
+            init["volumeMounts"] =
+                writable.chain([json!({ "name": "midship-bin", "mountPath": paths::BIN })]).collect();
+        }
+        let user = place.declared.user.unwrap_or_default();
+        let account = component.service_account.as_ref().map_or(resolved.name.as_str(), |name| name.as_str());
+        let mut spec = json!({
+            "serviceAccountName": account,
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "terminationGracePeriodSeconds": config.stop_timeout.0.as_secs() + 15,
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": user.uid,
+                "runAsGroup": user.gid,
+                "fsGroup": user.gid,
+                "fsGroupChangePolicy": "OnRootMismatch",
+                "seccompProfile": { "type": "RuntimeDefault" },
+            },
+            "initContainers": [init],
+            "containers": [main, agent],
+            "volumes": volumes,
+        });
+        if !resolved.image_pull_secrets.is_empty() {
+            spec["imagePullSecrets"] = json!(resolved.image_pull_secrets);
+        }
+        self.exporter(place, &mut spec);
+        self.scheduling(place, &mut spec);
+        self.additions(place, &mut spec);
+        PodTemplate {
+            config_revision: Some(config.revision.revision.clone()),
+            metadata: Some(self.pod_metadata(place)),
+            spec,
+            volumes: (!place.group.storage.is_empty())
+                .then(|| place.group.storage.iter().map(|(name, storage)| (name.clone(), storage.clone())).collect()),
+        }
+    }
+
+    fn config_sources(&self, place: &Place<'_>, config: &GroupConfig) -> Vec<Value> {
+        let name =
+            naming::config(self.resolved.name.as_str(), place.component.name.as_str(), place.group.name.as_str());
+        let mut sources = vec![json!({ "configMap": { "name": name } })];
+        if config.has_secret_files {
+            sources.push(json!({ "secret": { "name": name } }));
+        }
+        sources
+    }
+
+    fn main_container(place: &Place<'_>, config: &GroupConfig, mounts: &[Value]) -> Value {
+        let component = place.component;
+        let directory = if config.process_is_written { paths::RUN } else { paths::CONFIG };
+        let mut env: Vec<Value> = downward().as_array().cloned().unwrap_or_default();
+        env.extend(config.secret_env.iter().map(|(name, source)| json!({ "name": name, "valueFrom": source })));
+        let ports: Vec<Value> = component
+            .ports
+            .iter()
+            .map(|(name, port)| {
+                json!({ "name": name, "containerPort": port.port, "protocol": if port.udp { "UDP" } else { "TCP" } })
+            })
+            .collect();
+        let agent = format!("{}/midship-agent", paths::BIN);
+        let mut container = json!({
+            "name": component.name,
+            "image": component.image,
+            "command": [agent, "init", "--config", format!("{directory}/{PROCESS_FILE}")],
+            "env": env,
+            "ports": ports,
+            "resources": place.group.resources,
+            "readinessProbe": {
+                "exec": { "command": [agent, "ctl", "ready"] },
+                "periodSeconds": 2,
+                "timeoutSeconds": 5,
+                "failureThreshold": 1,
+            },
+            "securityContext": restricted(),
+            "volumeMounts": mounts,
+        });
+        if let Some(policy) = component.pull_policy {
+            container["imagePullPolicy"] = json!(match policy {
+                PullPolicy::Always => "Always",
+                PullPolicy::IfNotPresent => "IfNotPresent",
+                PullPolicy::Never => "Never",
+            });
+        }
+        container
+    }
+
+    fn agent_container(&self, mounts: &[Value]) -> Value {
+        let mut mounts = mounts.to_vec();
+        mounts.retain(|mount| mount["name"] != "midship-bin");
+        mounts.push(json!({ "name": "midship-token", "mountPath": TOKEN, "readOnly": true }));
+        json!({
+            "name": "midship",
+            "image": self.inputs.agent_image,
+            "args": ["serve", "--config", format!("{}/{AGENT_FILE}", paths::CONFIG)],
+            "env": downward(),
+            "ports": [{ "name": "midship", "containerPort": AGENT_PORT, "protocol": "TCP" }],
+            "resources": small(),
+            "securityContext": restricted(),
+            "volumeMounts": mounts,
+        })
+    }
+
+    fn exporter(&mut self, place: &Place<'_>, spec: &mut Value) {
+        if self.resolved.monitoring.exporter != Some(true) {
+            return;
+        }
+        let manifest = &self.package.manifest;
+        let Some(exporter) = manifest.monitoring.as_ref().and_then(|monitoring| monitoring.exporter.clone()) else {
+            let reason = format!("{} has no exporter", manifest.type_);
+            self.refusals.push(Refusal::new("spec.monitoring.exporter", Code::Invalid, reason));
+            return;
+        };
+        if exporter.component.as_ref().or(self.package.main_component()) != Some(&place.component.name) {
+            return;
+        }
+        let image_name = exporter.image.as_deref().unwrap_or("exporter");
+        let version = manifest.version(self.resolved.version.as_str());
+        let Some(image) = version.and_then(|version| version.images.get(image_name)) else {
+            let reason = format!("version {} names no image \"{image_name}\" for the exporter", self.resolved.version);
+            self.refusals.push(Refusal::new("spec.monitoring.exporter", Code::Invalid, reason));
+            return;
+        };
+        let command: Vec<String> = exporter
+            .command
+            .iter()
+            .map(|word| self.text("monitoring.exporter.command", word, &place.context))
+            .collect();
+        let credentials = naming::credentials(self.resolved.name.as_str());
+        let mut env = Vec::new();
+        for (name, source) in &exporter.env {
+            let text = self.text("monitoring.exporter.env", source, &place.context);
+            env.push(match crate::extension::placeholders::only_secret(&text) {
+                Some(key) => {
+                    json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": credentials, "key": key } } })
+                }
+                None => json!({ "name": name, "value": text }),
+            });
+        }
+        let mut container = json!({
+            "name": "exporter",
+            "image": image,
+            "env": env,
+            "ports": [{ "name": "exporter", "containerPort": exporter.port, "protocol": "TCP" }],
+            "resources": exporter.resources.as_ref().map_or_else(small, |resources| json!(resources)),
+            "securityContext": restricted(),
+        });
+        if !command.is_empty() {
+            container["command"] = json!(command);
+        }
+        if self.resolved.tls.is_some() {
+            container["volumeMounts"] = json!([{ "name": "midship-tls", "mountPath": paths::TLS, "readOnly": true }]);
+        }
+        if let Some(containers) = spec["containers"].as_array_mut() {
+            containers.push(container);
+        }
+    }
+
+    fn scheduling(&self, place: &Place<'_>, spec: &mut Value) {
+        let scheduling = &place.group.scheduling;
+        let chosen = json!({ "matchLabels": selector(self.resolved, Some(place.component.name.as_str()), None, None) });
+        let constraints: Vec<Value> = if let Some(own) = &scheduling.topology_spread_constraints {
+            own.iter()
+                .cloned()
+                .map(|mut constraint| {
+                    if constraint.get("labelSelector").is_none() {
+                        constraint["labelSelector"] = chosen.clone();
+                    }
+                    constraint
+                })
+                .collect()
+        } else {
+            let keys: &[&str] = match scheduling.spread {
+                Some(Spread::None) => &[],
+                None | Some(Spread::Node) => &["kubernetes.io/hostname"],
+                Some(Spread::Zone) => &["topology.kubernetes.io/zone", "kubernetes.io/hostname"],
+            };
+            let otherwise = if scheduling.strict == Some(true) { "DoNotSchedule" } else { "ScheduleAnyway" };
+            keys.iter()
+                .map(|key| {
+                    json!({ "maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": otherwise, "labelSelector": chosen })
+                })
+                .collect()
+        };
+        let fields: [(&str, Option<Value>); 7] = [
+            ("topologySpreadConstraints", (!constraints.is_empty()).then(|| json!(constraints))),
+            ("nodeSelector", scheduling.node_selector.as_ref().map(|selector| json!(selector))),
+            ("tolerations", scheduling.tolerations.as_ref().map(|tolerations| json!(tolerations))),
+            ("affinity", scheduling.affinity.clone()),
+            ("priorityClassName", scheduling.priority_class_name.as_ref().map(|name| json!(name))),
+            ("schedulerName", scheduling.scheduler_name.as_ref().map(|name| json!(name))),
+            ("runtimeClassName", scheduling.runtime_class_name.as_ref().map(|name| json!(name))),
+        ];
+        for (field, value) in fields {
+            if let Some(value) = value {
+                spec[field] = value;
+            }
+        }
+    }
+
+    /// What the package adds to the pod in Kubernetes' own words.
+    fn additions(&mut self, place: &Place<'_>, spec: &mut Value) {
+        let name = place.component.name.as_str();
+        let mut patches = Vec::new();
+        if let Some(pod) = &place.declared.pod {
+            patches.push(self.value(&format!("components.{name}.pod"), pod, &place.context));
+        }
+        if let Some(path) = &place.declared.pod_template {
+            let text = self.file(path, &place.context);
+            if !text.trim().is_empty() {
+                match yaml::read::<Value>(path, &text) {
+                    Ok(value) => patches.push(value),
+                    Err(problem) => {
+                        let reason = format!("{path}: renders no YAML: line {}: {}", problem.line, problem.reason);
+                        self.refusals.push(Refusal::new("", Code::Package, reason));
+                    }
+                }
+            }
+        }
+        for addition in &patches {
+            patch::apply(spec, addition);
+        }
+        if let Some(reason) = patch::forbidden(spec) {
+            self.refusals.push(Refusal::new("", Code::Package, format!("component {name}: {reason}")));
+        }
+    }
+
+    fn pod_metadata(&self, place: &Place<'_>) -> Value {
+        let extra = &place.component.pod_metadata;
+        let mut all: BTreeMap<String, String> = extra.labels.clone().unwrap_or_default();
+        all.extend(object_labels(self.resolved, Some(place.component.name.as_str())));
+        all.insert(labels::GROUP.to_owned(), place.group.name.to_string());
+        let mut metadata = Map::new();
+        metadata.insert("labels".to_owned(), json!(all));
+        if let Some(annotations) = &extra.annotations {
+            metadata.insert("annotations".to_owned(), json!(annotations));
+        }
+        Value::Object(metadata)
+    }
+}
+
+/// What the agent needs; measured, with room.
+fn small() -> Value {
+    json!({ "requests": { "cpu": "10m", "memory": "24Mi" }, "limits": { "memory": "256Mi" } })
+}
+
+/// The "restricted" Pod Security Standard, and a root file system nobody writes to.
+fn restricted() -> Value {
+    json!({
+        "allowPrivilegeEscalation": false,
+        "capabilities": { "drop": ["ALL"] },
+        "readOnlyRootFilesystem": true,
+    })
+}
+
+/// What a pod knows of itself. The PodSet labels each pod with its ordinal.
+fn downward() -> Value {
+    let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
+    json!([
+        field("MIDSHIP_POD", "metadata.name"),
+        field("MIDSHIP_NAMESPACE", "metadata.namespace"),
+        field("MIDSHIP_POD_IP", "status.podIP"),
+        field("MIDSHIP_NODE", "spec.nodeName"),
+        field("MIDSHIP_ORDINAL", &format!("metadata.labels['{}']", labels::ORDINAL)),
+    ])
+}
+
+fn scratch(name: &str, size: Option<&crate::api::values::Quantity>, medium: Option<&str>) -> Value {
+    let mut dir = json!({});
+    if let Some(size) = size {
+        dir["sizeLimit"] = json!(size);
+    }
+    if let Some(medium) = medium {
+        dir["medium"] = json!(medium);
+    }
+    json!({ "name": name, "emptyDir": dir })
+}

@@ -1,0 +1,228 @@
+//! Decides everything an instance leaves open, and refuses what its package does not allow.
+
+mod components;
+mod merge;
+mod parameters;
+
+use std::collections::BTreeMap;
+
+use super::contract::Topology;
+use super::defaults::Defaults;
+use super::naming;
+use super::package::Package;
+use super::problem::{Code, Refusal, Refusals, listed, unknown};
+use super::resolved::Resolved;
+use crate::api::instance::{ClientCertificates, DesiredState, InstanceSpec, Tls, TlsIssuer};
+use crate::api::values::DeletionPolicy;
+use crate::names::{ComponentName, InstanceName, NamespaceName, TopologyName};
+
+/// What else decides, besides the instance and its package.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Defaults of the repository for the instance's environment, the weaker first.
+    pub defaults: Vec<Defaults>,
+    /// Replicas that `kubectl scale` or an autoscaler chose for components whose number the instance leaves free.
+    pub replicas: BTreeMap<ComponentName, u16>,
+}
+
+/// An instance as it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub name: &'a InstanceName,
+    pub namespace: &'a NamespaceName,
+    pub spec: &'a InstanceSpec,
+}
+
+/// Decides everything, or says everything that is wrong.
+pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings) -> Result<Resolved, Refusals> {
+    let mut resolver = Resolver { package, asked, layers: Vec::new(), refusals: Vec::new(), warnings: Vec::new() };
+    resolver.versions();
+    resolver.environment(surroundings);
+    let topology = resolver.topology();
+    let Some((topology_name, topology)) = topology.filter(|_| resolver.refusals.is_empty()) else {
+        return Err(Refusals(resolver.refusals));
+    };
+    let spec = asked.spec;
+    let (tls, network) =
+        (resolver.tls(), resolver.pick(spec.network.as_ref(), |d| d.network.as_ref()).unwrap_or_default());
+    let monitoring = resolver.pick(spec.monitoring.as_ref(), |d| d.monitoring.as_ref()).unwrap_or_default();
+    let failover = resolver.pick(spec.failover.as_ref(), |d| d.failover.as_ref()).unwrap_or_default();
+    let backup = resolver.pick(spec.backup.as_ref(), |d| d.backup.as_ref());
+    resolver.check_extras(&monitoring, backup.is_some());
+    let components = resolver.components(topology_name, topology, surroundings);
+    let mut resolved = Resolved {
+        name: asked.name.clone(),
+        namespace: asked.namespace.clone(),
+        type_: spec.type_.clone(),
+        extension_version: spec.extension_version.clone(),
+        extension_digest: package.digest.clone(),
+        version: spec.version.clone(),
+        topology: topology_name.clone(),
+        environment: spec.environment.clone(),
+        stopped: spec.state == Some(DesiredState::Stopped),
+        deletion_policy: resolver
+            .pick(spec.deletion_policy.as_ref(), |d| d.deletion_policy.as_ref())
+            .unwrap_or(DeletionPolicy::Retain),
+        components,
+        tls,
+        monitoring,
+        network,
+        failover,
+        backup_policy: backup.map(|backup| backup.policy),
+        credentials: spec.credentials.as_ref().map(|credentials| credentials.secret_name.clone()),
+        image_pull_secrets: spec.image_pull_secrets.clone(),
+        warnings: Vec::new(),
+    };
+    resolver.name_lengths(&resolved);
+    if resolver.refusals.is_empty() {
+        resolver.parameters(&mut resolved);
+    }
+    resolved.warnings = std::mem::take(&mut resolver.warnings);
+    if resolver.refusals.is_empty() { Ok(resolved) } else { Err(Refusals(resolver.refusals)) }
+}
+
+struct Resolver<'a> {
+    package: &'a Package,
+    asked: Asked<'a>,
+    /// Defaults that apply, the weaker first.
+    layers: Vec<Defaults>,
+    refusals: Vec<Refusal>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Resolver<'a> {
+    fn refuse(&mut self, field: impl Into<String>, code: Code, reason: impl Into<String>) {
+        self.refusals.push(Refusal::new(field, code, reason));
+    }
+
+    /// What the instance says, else the strongest default that says anything.
+    fn pick<T: Clone>(&self, said: Option<&T>, of: impl Fn(&Defaults) -> Option<&T>) -> Option<T> {
+        said.or_else(|| self.layers.iter().rev().find_map(of)).cloned()
+    }
+
+    fn versions(&mut self) {
+        let (manifest, spec) = (&self.package.manifest, self.asked.spec);
+        if spec.type_ != manifest.type_ || spec.extension_version != manifest.version {
+            let reason = format!(
+                "asks for {} {}, but this package is {} {}",
+                spec.type_, spec.extension_version, manifest.type_, manifest.version
+            );
+            let field = if spec.type_ == manifest.type_ { "spec.extensionVersion" } else { "spec.type" };
+            self.refuse(field, Code::Invalid, reason);
+            return;
+        }
+        match manifest.version(spec.version.as_str()) {
+            None => {
+                let known = manifest.versions.iter().map(|version| version.version.as_str());
+                let reason = format!(
+                    "{} {} does not run version {}; it runs {}",
+                    manifest.type_,
+                    manifest.version,
+                    spec.version,
+                    listed(known)
+                );
+                self.refuse("spec.version", Code::Unknown, reason);
+            }
+            Some(version) => {
+                if let Some(why) = &version.deprecated {
+                    self.warnings.push(format!("version {} should not be used for long: {why}", version.version));
+                }
+            }
+        }
+    }
+
+    fn environment(&mut self, surroundings: &Surroundings) {
+        let spec = self.asked.spec;
+        let own = &self.package.manifest.environments;
+        if let Some(environment) = &spec.environment {
+            match own.get(environment) {
+                Some(defaults) => self.layers.push(defaults.clone()),
+                None if surroundings.defaults.is_empty() => {
+                    let known = own.keys().map(AsRef::as_ref);
+                    self.refuse("spec.environment", Code::Unknown, unknown("environment", environment.as_str(), known));
+                }
+                None => {}
+            }
+        }
+        self.layers.extend(surroundings.defaults.iter().cloned());
+    }
+
+    fn topology(&mut self) -> Option<(&'a TopologyName, &'a Topology)> {
+        let manifest = &self.package.manifest;
+        match self.pick(self.asked.spec.topology.as_ref(), |d| d.topology.as_ref()) {
+            None => manifest.default_topology(),
+            Some(name) => {
+                let found = manifest.topologies.get_key_value(&name);
+                if found.is_none() {
+                    let known = manifest.topologies.keys().map(AsRef::as_ref);
+                    self.refuse("spec.topology", Code::Unknown, unknown("topology", name.as_str(), known));
+                }
+                found
+            }
+        }
+    }
+
+    fn tls(&mut self) -> Option<Tls> {
+        let tls = self
+            .pick(self.asked.spec.tls.as_ref(), |d| d.tls.as_ref())
+            .filter(|tls| tls.issuer != Some(TlsIssuer::None))?;
+        match &self.package.manifest.tls {
+            None => {
+                let reason = format!("{} {} has no TLS", self.package.manifest.type_, self.package.manifest.version);
+                self.refuse("spec.tls", Code::Invalid, reason);
+            }
+            Some(support) => {
+                let asks = tls.client_certificates.is_some_and(|asked| asked != ClientCertificates::None);
+                if asks && !support.client_certificates {
+                    self.refuse(
+                        "spec.tls.clientCertificates",
+                        Code::Invalid,
+                        format!("{} cannot ask clients for certificates", self.package.manifest.type_),
+                    );
+                }
+            }
+        }
+        Some(tls)
+    }
+
+    fn check_extras(&mut self, monitoring: &crate::api::instance::Monitoring, backed_up: bool) {
+        let manifest = &self.package.manifest;
+        let known = manifest.monitoring.as_ref();
+        for (name, value) in monitoring.thresholds.iter().flatten() {
+            let field = format!("spec.monitoring.thresholds.{name}");
+            if !known.is_some_and(|monitoring| monitoring.thresholds.contains_key(name)) {
+                let names = known.iter().flat_map(|monitoring| monitoring.thresholds.keys().map(String::as_str));
+                self.refuse(field, Code::Unknown, unknown("threshold", name, names.collect::<Vec<_>>()));
+            } else if !value.is_number() {
+                self.refuse(field, Code::Invalid, format!("threshold {name}: {value} is no number"));
+            }
+        }
+        if backed_up && manifest.backup.is_none() {
+            self.refuse("spec.backup", Code::Invalid, format!("{} declares no way to back it up", manifest.type_));
+        }
+        if self.asked.spec.credentials.is_some() && manifest.credentials.is_none() {
+            let reason = format!("{} knows no administrator", manifest.type_);
+            self.refuse("spec.credentials", Code::Invalid, reason);
+        }
+    }
+
+    /// Kubernetes cuts names at 63 characters; nothing is to be cut.
+    fn name_lengths(&mut self, resolved: &Resolved) {
+        let services = resolved.components.iter().flat_map(|component| {
+            let headless = naming::headless(resolved.name.as_str(), component.name.as_str());
+            let declared = self.package.component(component.name.as_str());
+            let own = declared.and_then(|declared| declared.services.as_ref());
+            let own = own.into_iter().flatten().map(|(name, _)| naming::service(resolved.name.as_str(), name));
+            std::iter::once(headless).chain(own)
+        });
+        let longest = resolved.pods().into_iter().chain(services).max_by_key(String::len);
+        if let Some(name) = longest.filter(|name| name.len() > 63) {
+            let reason = format!(
+                "is too long: {name} would have {} characters, and Kubernetes allows 63; use a name shorter by {}",
+                name.len(),
+                name.len() - 63
+            );
+            self.refuse("metadata.name", Code::Invalid, reason);
+        }
+    }
+}

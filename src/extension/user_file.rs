@@ -1,0 +1,109 @@
+//! A user's own configuration file: the parameters in it are held to the same rules as those in the spec.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::contract::component::FileFormat;
+use super::parameters::{ParameterSet, Refused};
+
+/// Everything wrong with the file, as `line N: reason`. Settings that are not parameters are the user's own business.
+pub fn check(format: FileFormat, text: &str, set: &ParameterSet, version: &str) -> Vec<String> {
+    let settings = match format {
+        FileFormat::Words => lines(text, |line| line.split_once(char::is_whitespace).unwrap_or((line, ""))),
+        FileFormat::Properties => lines(text, |line| line.split_once('=').unwrap_or((line, ""))),
+        FileFormat::Yaml => match serde_saphyr::from_str::<Value>(text) {
+            Ok(value) => flatten(&value),
+            Err(error) => {
+                let place = error.location().map(|place| format!("line {}: ", place.line())).unwrap_or_default();
+                return vec![format!("{place}is no YAML")];
+            }
+        },
+        FileFormat::Json => match serde_json::from_str::<Value>(text) {
+            Ok(value) => flatten(&value),
+            Err(error) => return vec![format!("line {}: is no JSON", error.line())],
+        },
+    };
+    settings
+        .into_iter()
+        .filter_map(|(line, name, value)| {
+            let checked = match &value {
+                Value::String(text) => set.check_text(&name, text, version),
+                other => set.check(&name, other, version),
+            };
+            match checked {
+                Err(Refused::Invalid(reason)) if line > 0 => Some(format!("line {line}: {reason}")),
+                Err(Refused::Invalid(reason)) => Some(reason),
+                Ok(_) | Err(Refused::Unknown(_)) => None,
+            }
+        })
+        .collect()
+}
+
+type Setting = (usize, String, Value);
+
+fn lines(text: &str, split: impl Fn(&str) -> (&str, &str)) -> Vec<Setting> {
+    text.lines()
+        .enumerate()
+        .map(|(number, line)| (number + 1, line.trim()))
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with(['#', ';', '[', '!']))
+        .map(|(number, line)| {
+            let (name, value) = split(line);
+            let value = value.trim();
+            let quoted = |mark: char| value.len() > 1 && value.starts_with(mark) && value.ends_with(mark);
+            let value = if quoted('"') || quoted('\'') { &value[1..value.len() - 1] } else { value };
+            (number, name.trim().to_owned(), Value::from(value))
+        })
+        .collect()
+}
+
+/// `a: {b: 1}` becomes `a.b`.
+fn flatten(value: &Value) -> Vec<Setting> {
+    fn walk(path: &str, map: &Map<String, Value>, found: &mut BTreeMap<String, Value>) {
+        for (key, value) in map {
+            let path = super::yaml::join(path, key);
+            match value {
+                Value::Object(inner) => walk(&path, inner, found),
+                other => {
+                    found.insert(path, other.clone());
+                }
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    if let Value::Object(map) = value {
+        walk("", map, &mut found);
+    }
+    found.into_iter().map(|(name, value)| (0, name, value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(format: FileFormat, text: &str) -> Vec<String> {
+        let parameters = serde_saphyr::from_str(
+            "count: {type: integer, maximum: 16}\nsize: {type: bytes, maximum: 1Gi}\nlog.level: {type: string, enum: [a, b]}",
+        );
+        let set = ParameterSet::new(&parameters.expect("parameters"), None).expect("rules");
+        check(format, text, &set, "1.0")
+    }
+
+    #[test]
+    fn each_wrong_line_is_named_and_unknown_settings_pass() {
+        let words = "# hello\ncount 17\nother x y z\nsize 2Gi\n";
+        assert_eq!(
+            errors(FileFormat::Words, words),
+            [
+                "line 2: parameter count: 17 is too large; allowed is 16 and less",
+                "line 4: parameter size: 2Gi is too large; allowed is 1Gi and less"
+            ]
+        );
+        assert_eq!(errors(FileFormat::Properties, "[main]\ncount = '3'\n"), [] as [&str; 0]);
+        assert_eq!(
+            errors(FileFormat::Yaml, "log: {level: c}"),
+            ["parameter log.level: \"c\" is not allowed; allowed are a and b"]
+        );
+        assert_eq!(errors(FileFormat::Json, "{\n,"), ["line 2: is no JSON"]);
+    }
+}

@@ -1,0 +1,184 @@
+//! Reads a package's YAML so that every error has a line, a column and a way out.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde_saphyr::Error;
+use serde_saphyr::granit_parser::{Event, Parser};
+
+use super::problem::{Problem, listed, unknown};
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: 64,
+            max_nodes: 50_000,
+            max_events: 200_000,
+            max_aliases: 100,
+            max_anchors: 100,
+            max_documents: 256,
+            max_total_scalar_bytes: 2 * 1024 * 1024,
+        },
+        strict_booleans: true,
+        with_snippet: false,
+    }
+}
+
+/// Reads one document.
+pub fn read<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, Problem> {
+    serde_saphyr::from_str_with_options(text, options()).map_err(|error| explain(path, &error))
+}
+
+/// Reads all documents of a file; empty ones are left out.
+pub fn read_all<T: DeserializeOwned>(path: &str, text: &str) -> Result<Vec<T>, Problem> {
+    serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| explain(path, &error))
+}
+
+fn explain(path: &str, error: &Error) -> Problem {
+    let error = error.without_snippet();
+    let (line, column) = error.location().map_or((0, 0), |location| {
+        (usize::try_from(location.line()).unwrap_or(0), usize::try_from(location.column()).unwrap_or(0))
+    });
+    let reason = match error {
+        Error::SerdeUnknownField { field, expected, .. } => unknown("field", field, expected.iter().copied()),
+        Error::SerdeMissingField { field, .. } => format!("\"{field}\" is missing"),
+        Error::SerdeUnknownVariant { variant, expected, .. } => {
+            format!("\"{}\" is not one of {}", variant.escape_default(), listed(expected.iter().copied()))
+        }
+        Error::SerdeInvalidType { unexpected, expected, .. }
+        | Error::SerdeInvalidValue { unexpected, expected, .. } => {
+            format!("found {unexpected}, expected {expected}")
+        }
+        Error::DuplicateMappingKey { key: Some(key), .. } => format!("\"{}\" is there twice", key.escape_default()),
+        Error::Message { msg, .. } => msg.clone(),
+        other => first_line(&other.render()),
+    };
+    Problem::new(path, line, column, reason)
+}
+
+/// The message without the parser's own idea of a place in front of or behind it.
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.split(" at line ").next().unwrap_or(line);
+    let unplaced = line.strip_prefix("line ").and_then(|rest| rest.split_once(": ")).map_or(line, |(_, rest)| rest);
+    unplaced.to_owned()
+}
+
+/// Where each value of a document stands: `components.cache.ports[0]` to line and column.
+#[derive(Clone, Debug, Default)]
+pub struct Positions(BTreeMap<String, (usize, usize)>);
+
+enum Level {
+    Map { path: String, key: Option<String> },
+    List { path: String, next: usize },
+}
+
+impl Positions {
+    /// Reads positions of the first document; a text that does not parse has none beyond the error.
+    pub fn read(text: &str) -> Self {
+        let mut found = BTreeMap::new();
+        let mut levels: Vec<Level> = Vec::new();
+        for event in Parser::new_from_str(text) {
+            let Ok((event, span)) = event else { break };
+            let place = (span.start.line(), span.start.col() + 1);
+            match event {
+                Event::Scalar(..) | Event::Alias(..) | Event::MappingStart(..) | Event::SequenceStart(..) => {
+                    let scalar = if let Event::Scalar(text, ..) = &event { Some(text.to_string()) } else { None };
+                    let path = match levels.last_mut() {
+                        None => String::new(),
+                        Some(Level::Map { path, key: key @ None }) => {
+                            let name = scalar.unwrap_or_default();
+                            found.insert(join(path, &name), place);
+                            *key = Some(name);
+                            continue;
+                        }
+                        Some(Level::Map { path, key }) => join(path, &key.take().unwrap_or_default()),
+                        Some(Level::List { path, next }) => {
+                            *next += 1;
+                            format!("{path}[{}]", *next - 1)
+                        }
+                    };
+                    found.entry(path.clone()).or_insert(place);
+                    match event {
+                        Event::MappingStart(..) => levels.push(Level::Map { path, key: None }),
+                        Event::SequenceStart(..) => levels.push(Level::List { path, next: 0 }),
+                        _ => {}
+                    }
+                }
+                Event::MappingEnd | Event::SequenceEnd => {
+                    levels.pop();
+                }
+                Event::DocumentEnd => break,
+                _ => {}
+            }
+        }
+        Self(found)
+    }
+
+    /// Line and column of a field, or of the nearest thing around it that is written.
+    pub fn of(&self, field: &str) -> (usize, usize) {
+        let mut field = field;
+        loop {
+            if let Some(place) = self.0.get(field) {
+                return *place;
+            }
+            match field.rfind(['.', '[']) {
+                Some(end) => field = &field[..end],
+                None => return self.0.get("").copied().unwrap_or((1, 1)),
+            }
+        }
+    }
+}
+
+/// The path of a field within an object.
+pub fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "camelCase")]
+    struct Sample {
+        #[allow(dead_code)]
+        image_name: String,
+        #[allow(dead_code)]
+        count: Option<u32>,
+    }
+
+    #[test]
+    fn errors_say_where_and_what_was_meant() {
+        let cases = [
+            ("imageNam: a", "f:1:1: there is no field \"imageNam\"; did you mean \"imageName\"?"),
+            ("imageName: a\ncount: many", "f:2:8: "),
+            ("count: 1", "f:1:1: \"imageName\" is missing"),
+            ("imageName: a\nimageName: b", "f:2:1: \"imageName\" is there twice"),
+            ("imageName: [", "f:1:12: expected string scalar"),
+        ];
+        for (text, expected) in cases {
+            let problem = read::<Sample>("f", text).expect_err("wrong").to_string();
+            assert!(problem.starts_with(expected), "{text:?} gave {problem}");
+            assert!(!problem.contains('\n'), "{problem}");
+        }
+    }
+
+    #[test]
+    fn an_alias_bomb_is_refused() {
+        let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
+                    d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d]";
+        assert!(read::<serde_json::Value>("f", bomb).is_err());
+    }
+
+    #[test]
+    fn positions_point_at_keys_and_items() {
+        let positions = Positions::read("a:\n  b: 1\n  c:\n    - x\n    - y: 2\n");
+        assert_eq!(positions.of("a.b"), (2, 3));
+        assert_eq!(positions.of("a.c[0]"), (4, 7));
+        assert_eq!(positions.of("a.c[1].y"), (5, 7));
+        assert_eq!(positions.of("a.b.not.there"), (2, 3));
+    }
+}
