@@ -1,3 +1,7 @@
 //! Tests that need an API server and nothing else: what it accepts, what it refuses and how it says so.
 
+mod chart;
+mod controller;
+mod doctor;
 mod harness;
+mod plugin;
