@@ -3,8 +3,7 @@
 use clap::Args;
 use clap_complete::Shell;
 
-use super::error::CommandError;
-use super::{Outcome, command};
+use super::{Outcome, caller, command};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -12,7 +11,7 @@ pub struct Arguments {
     shell: Shell,
 }
 
-pub fn run(arguments: &Arguments) -> Result<Outcome, CommandError> {
-    clap_complete::generate(arguments.shell, &mut command(), "midship", &mut std::io::stdout());
-    Ok(Outcome::Done)
+pub fn run(arguments: &Arguments) -> Outcome {
+    clap_complete::generate(arguments.shell, &mut command(), caller().program(), &mut std::io::stdout());
+    Outcome::Done
 }

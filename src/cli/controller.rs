@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
@@ -89,7 +90,9 @@ fn namespace(text: &str) -> Result<Option<NamespaceName>, crate::names::NameErro
 pub fn run(arguments: Arguments, connection: Connection) -> Result<Outcome, CommandError> {
     let Arguments { qps, burst, workers, .. } = arguments;
     if !(qps.is_finite() && qps > 0.0) || burst == 0 || workers == 0 {
-        return Err(CommandError::new("--qps, --burst and --workers must be more than 0"));
+        return Err(CommandError::new("nothing could ever be done: --qps, --burst and --workers must be more than 0")
+            .at(format!("--qps {qps} --burst {burst} --workers {workers}"))
+            .remedy("leave them out: the defaults are right for most clusters"));
     }
     let _telemetry = telemetry::start(arguments.log_format, &arguments.log_level, arguments.otlp_endpoint.as_deref())?;
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
@@ -114,6 +117,8 @@ pub fn run(arguments: Arguments, connection: Connection) -> Result<Outcome, Comm
         .enable_all()
         .build()
         .map_err(CommandError::runtime)?;
-    runtime.block_on(controller::run(options))?;
-    Ok(Outcome::Done)
+    let ended = runtime.block_on(controller::run(options));
+    // a look into a repository that hangs would be waited for
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(ended.map(|()| Outcome::Done)?)
 }

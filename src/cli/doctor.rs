@@ -4,6 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use serde::Serialize;
 
@@ -11,6 +12,7 @@ use super::Outcome;
 use super::connection::{Connected, Connection};
 use super::error::CommandError;
 use super::output::{self, Cell, Format, Table, Tone};
+use crate::cluster::access::Account;
 use crate::cluster::discovery::{DefinitionState, OptionalKind, definitions, optional_kinds};
 use crate::cluster::{Scope, access};
 use crate::names::NamespaceName;
@@ -29,6 +31,10 @@ pub struct Arguments {
     /// Namespace Midship is installed in.
     #[arg(long, value_name = "NAME", default_value = "midship-system")]
     installed_in: String,
+
+    /// Name of the controller's lease and ServiceAccount there: that of its Helm release.
+    #[arg(long, value_name = "NAME", default_value = "midship")]
+    installed_as: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -41,7 +47,8 @@ enum Verdict {
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
 struct Check {
-    check: &'static str,
+    #[serde(rename = "check")]
+    about: &'static str,
     verdict: Verdict,
     found: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,16 +56,16 @@ struct Check {
 }
 
 impl Check {
-    fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, found: found.into(), remedy: None }
+    fn ok(about: &'static str, found: impl Into<String>) -> Self {
+        Self { about, verdict: Verdict::Ok, found: found.into(), remedy: None }
     }
 
-    fn warning(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Warning, found: found.into(), remedy: Some(remedy.into()) }
+    fn warning(about: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { about, verdict: Verdict::Warning, found: found.into(), remedy: Some(remedy.into()) }
     }
 
-    fn failed(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Failed, found: found.into(), remedy: Some(remedy.into()) }
+    fn failed(about: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { about, verdict: Verdict::Failed, found: found.into(), remedy: Some(remedy.into()) }
     }
 }
 
@@ -66,12 +73,17 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let cluster = connection.connect().await?;
     let server = cluster.config.cluster_url.to_string();
     let scope = Scope::from_namespaces(arguments.namespaces.clone());
-    let mut checks = vec![version(&cluster.server_version), clock(&cluster, connection).await?];
-    checks.push(definitions_check(&connection.in_time(&server, definitions(&cluster.client)).await?));
-    checks.push(permissions(&cluster, connection, &scope, &arguments.installed_in).await?);
-    checks.push(leader(&cluster, connection, &arguments.installed_in).await?);
+    let home = Home { namespace: &arguments.installed_in, name: &arguments.installed_as };
+    let states = connection.in_time(&server, definitions(&cluster.client)).await;
+    let mut checks = vec![
+        version(&cluster.server_version),
+        or_unknown("clock", clock(&cluster, connection).await),
+        or_unknown("definitions", states.map(|states| definitions_check(&states))),
+        or_unknown("permissions", permissions(&cluster, connection, &scope, home).await),
+        or_unknown("leader", leader(&cluster, connection, home).await),
+    ];
     checks.extend(optional(&cluster).await);
-    output::print(format, &checks, || table(&checks))?;
+    output::print(format, &checks, || if format == Format::Markdown { wide(&checks) } else { narrow(&checks) })?;
     let failed = checks.iter().filter(|check| check.verdict == Verdict::Failed).count();
     if failed == 0 {
         return Ok(Outcome::Done);
@@ -79,21 +91,68 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let checks = if failed == 1 { "one check failed".to_owned() } else { format!("{failed} checks failed") };
     Err(CommandError::new(checks)
         .at(server)
-        .remedy("follow the column TO DO from the top; later checks often depend on earlier ones"))
+        .remedy("do what is said above, from the top; later checks often depend on earlier ones"))
 }
 
-fn table(checks: &[Check]) -> Table {
+/// Where the controller is installed, and under which name.
+#[derive(Clone, Copy)]
+struct Home<'a> {
+    namespace: &'a str,
+    name: &'a str,
+}
+
+/// The check, or that it could not be made: one answer that is refused says nothing of the others.
+fn or_unknown(check: &'static str, result: Result<Check, CommandError>) -> Check {
+    result.unwrap_or_else(|error| Check::failed(check, error.what, error.remedies.join("; ")))
+}
+
+fn verdict(check: &Check) -> Cell {
+    match check.verdict {
+        Verdict::Ok => Cell::new("ok", Tone::Good),
+        Verdict::Warning => Cell::new("warning", Tone::Doubtful),
+        Verdict::Failed => Cell::new("failed", Tone::Bad),
+    }
+}
+
+/// For pull requests: a row for each check.
+fn wide(checks: &[Check]) -> Table {
     let mut table = Table::new(&["CHECK", "VERDICT", "FOUND", "TO DO"]);
     for check in checks {
-        let (word, tone) = match check.verdict {
-            Verdict::Ok => ("ok", Tone::Good),
-            Verdict::Warning => ("warning", Tone::Doubtful),
-            Verdict::Failed => ("failed", Tone::Bad),
-        };
         let remedy = check.remedy.as_deref().unwrap_or("-");
-        table.row(vec![check.check.into(), Cell::new(word, tone), check.found.as_str().into(), remedy.into()]);
+        table.row(vec![check.about.into(), verdict(check), check.found.as_str().into(), remedy.into()]);
     }
     table
+}
+
+/// For terminals: what to do stands below what was found.
+fn narrow(checks: &[Check]) -> Table {
+    let mut table = Table::new(&["CHECK", "VERDICT", "FOUND"]);
+    for check in checks {
+        let mut lines = wrapped(&check.found).into_iter();
+        table.row(vec![check.about.into(), verdict(check), lines.next().unwrap_or_default().into()]);
+        // what is to be done may be a command, which people copy: it stays on one line
+        for line in lines.chain(check.remedy.iter().map(|remedy| format!("to do: {remedy}"))) {
+            table.row(vec!["".into(), "".into(), line.into()]);
+        }
+    }
+    table
+}
+
+/// Lines of a width that is easy to read.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is always one");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= 100 {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
 }
 
 fn version(found: &str) -> Check {
@@ -148,44 +207,48 @@ fn definitions_check(states: &[(crate::api::Kind, DefinitionState)]) -> Check {
     if wrong.is_empty() {
         return Check::ok("definitions", format!("all {} kinds", states.len()));
     }
-    let usable = states.iter().all(|(_, state)| matches!(state, DefinitionState::Ready | DefinitionState::Different));
-    if usable {
-        Check::warning("definitions", wrong.join(", "), install)
-    } else {
-        Check::failed("definitions", wrong.join(", "), install)
-    }
+    Check::failed("definitions", wrong.join(", "), install)
 }
 
 async fn permissions(
     cluster: &Connected,
     connection: &Connection,
     scope: &Scope,
-    installed_in: &str,
+    home: Home<'_>,
 ) -> Result<Check, CommandError> {
     let server = cluster.config.cluster_url.to_string();
-    let needed = access::needed(scope, installed_in);
+    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), home.namespace);
+    let installed = connection.in_time(&server, accounts.get_opt(home.name)).await?.is_some();
+    let (account, who) = if installed {
+        let account = Account::ServiceAccount { namespace: home.namespace.to_owned(), name: home.name.to_owned() };
+        (account, format!("ServiceAccount {}/{}", home.namespace, home.name))
+    } else {
+        (Account::Mine, "you".to_owned())
+    };
+    let needed = access::needed(scope, home.namespace);
     let number = needed.len();
-    let missing = connection.in_time(&server, access::missing(&cluster.client, needed)).await?;
+    let missing = connection.in_time(&server, access::missing(&cluster.client, &account, needed)).await?;
     if missing.is_empty() {
-        return Ok(Check::ok("permissions", format!("all {number} for {scope}")));
+        return Ok(Check::ok("permissions", format!("{who} may do all that is needed for {scope} ({number} things)")));
     }
-    let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
-    Ok(Check::warning(
-        "permissions",
-        format!("you may not {}", missing.join("; ")),
-        "nothing if Midship runs as an account of its own; to run it as you, grant these",
-    ))
+    let remedy = if installed {
+        "grant this with the Helm chart's roles (helm upgrade; rbac.create), or say with --namespaces which namespaces it looks after"
+    } else {
+        "install the controller with its own account by the Helm chart, or have this granted to run it as you"
+    };
+    Ok(Check::failed("permissions", format!("{who} may not {}", access::summary(&missing).join("; ")), remedy))
 }
 
-async fn leader(cluster: &Connected, connection: &Connection, namespace: &str) -> Result<Check, CommandError> {
+async fn leader(cluster: &Connected, connection: &Connection, home: Home<'_>) -> Result<Check, CommandError> {
     let server = cluster.config.cluster_url.to_string();
+    let Home { namespace, name } = home;
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
-    let lease = connection.in_time(&server, leases.get_opt("midship")).await?;
+    let lease = connection.in_time(&server, leases.get_opt(name)).await?;
     let spec = lease.and_then(|lease| lease.spec);
     let install =
-        format!("install the controller: helm install midship charts/midship -n {namespace} --create-namespace");
+        format!("install the controller: helm install {name} charts/midship -n {namespace} --create-namespace");
     let Some(spec) = spec else {
-        return Ok(Check::failed("leader", format!("no lease in namespace {namespace}"), install));
+        return Ok(Check::failed("leader", format!("no lease {name} in namespace {namespace}"), install));
     };
     let look = format!("look at the controller's logs: kubectl logs -n {namespace} -l app.kubernetes.io/name=midship");
     let Some(holder) = spec.holder_identity.filter(|holder| !holder.is_empty()) else {
@@ -221,6 +284,16 @@ async fn optional(cluster: &Connected) -> Vec<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_findings_are_wrapped_between_words() {
+        let text = "word ".repeat(50);
+        let lines = wrapped(text.trim_end());
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines.iter().all(|line| line.len() <= 100));
+        assert_eq!(lines.join(" "), text.trim_end());
+        assert_eq!(wrapped("short"), ["short"]);
+    }
 
     #[test]
     fn old_clusters_are_told_apart_from_unknown_ones() {

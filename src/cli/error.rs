@@ -8,9 +8,9 @@ use crate::cluster::problem::Problem;
 /// Why a command failed.
 #[derive(Debug)]
 pub struct CommandError {
-    what: String,
+    pub(super) what: String,
     place: Option<String>,
-    remedies: Vec<String>,
+    pub(super) remedies: Vec<String>,
 }
 
 impl CommandError {
@@ -30,6 +30,7 @@ impl CommandError {
         self
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
     pub fn runtime(error: std::io::Error) -> Self {
         Self::new(format!("the system gives no threads or sockets: {error}"))
             .remedy("look for limits on processes and open files: ulimit -a")
@@ -56,21 +57,39 @@ impl From<Problem> for CommandError {
 
 impl From<crate::serve::telemetry::TelemetryError> for CommandError {
     fn from(error: crate::serve::telemetry::TelemetryError) -> Self {
-        Self::new(error.to_string())
+        use crate::serve::telemetry::TelemetryError;
+        let (place, remedy) = match &error {
+            TelemetryError::Level(level) => (
+                format!("--log-level {level:?}"),
+                "use error, warn, info, debug or trace, or a filter such as midship=debug,kube=warn",
+            ),
+            TelemetryError::Traces { endpoint, .. } => (
+                format!("--otlp-endpoint {endpoint}"),
+                "name the collector's address for OTLP over HTTP, such as http://otel:4318, or leave it out",
+            ),
+        };
+        Self::new(error.to_string()).at(place).remedy(remedy)
     }
 }
 
 impl From<crate::controller::ControllerError> for CommandError {
     fn from(error: crate::controller::ControllerError) -> Self {
         use crate::controller::ControllerError;
-        let remedy = match &error {
-            ControllerError::Health { .. } => {
-                "choose another address with --health-address, or end the process that has it"
+        let (place, remedy) = match &error {
+            ControllerError::Health { address, .. } => (
+                format!("--health-address {address}"),
+                "choose another address with --health-address, or end the process that has it",
+            ),
+            ControllerError::Metrics(_) => {
+                ("--metrics-address".to_owned(), "choose another address with --metrics-address, or leave it out")
             }
-            ControllerError::Metrics(_) => "choose another address with --metrics-address, or leave it out",
-            ControllerError::Signals(_) => "look for limits on processes and open files: ulimit -a",
-            ControllerError::LeaseTaken { .. } => "nothing: whoever started this replica starts it again",
+            ControllerError::Signals(_) => {
+                ("this process".to_owned(), "look for limits on processes and open files: ulimit -a")
+            }
+            ControllerError::LeaseTaken { .. } => {
+                ("the lease".to_owned(), "nothing: whoever started this replica starts it again")
+            }
         };
-        Self::new(error.to_string()).remedy(remedy)
+        Self::new(error.to_string()).at(place).remedy(remedy)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, CommandFactory};
 
 use super::error::CommandError;
-use super::{Outcome, command};
+use super::{Cli, Outcome};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -21,6 +21,6 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, CommandError> {
             .remedy("name a folder that can be written to")
     };
     std::fs::create_dir_all(&arguments.to).map_err(failed)?;
-    clap_mangen::generate_to(command(), &arguments.to).map_err(failed)?;
+    clap_mangen::generate_to(Cli::command(), &arguments.to).map_err(failed)?;
     Ok(Outcome::Done)
 }

@@ -9,6 +9,7 @@ mod doctor;
 mod error;
 mod manual;
 mod output;
+mod plugin;
 mod repository;
 mod validate;
 
@@ -19,6 +20,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use connection::Connection;
 use error::CommandError;
 use output::Format;
+use plugin::Caller;
 
 /// What a command ends with when nothing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,16 +71,19 @@ enum Command {
 
 /// The whole program.
 pub fn run() -> ExitCode {
-    let matches = match command().try_get_matches() {
-        Ok(matches) => matches,
+    if caller() == Caller::KubectlCompletion {
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        anstream::print!("{}", plugin::candidates(command(), &words));
+        return ExitCode::SUCCESS;
+    }
+    let cli = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match cli {
+        Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
+            // 2, which clap takes for mistakes, means here that there are changes
             return if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
         }
-    };
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
     };
     match dispatch(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
@@ -92,10 +97,12 @@ pub fn run() -> ExitCode {
 
 /// The command as clap knows it, under the name it was called by.
 fn command() -> clap::Command {
-    let called = std::env::args_os().next().map(std::path::PathBuf::from);
-    let plugin = called.as_deref().and_then(std::path::Path::file_stem).is_some_and(|stem| stem == "kubectl-midship");
     let command = Cli::command();
-    if plugin { command.bin_name("kubectl midship") } else { command }
+    if caller() == Caller::Kubectl { command.bin_name("kubectl midship") } else { command }
+}
+
+fn caller() -> Caller {
+    Caller::of(std::env::args_os().next().as_deref())
 }
 
 fn dispatch(cli: Cli) -> Result<Outcome, CommandError> {
@@ -106,7 +113,7 @@ fn dispatch(cli: Cli) -> Result<Outcome, CommandError> {
         Command::Doctor(arguments) => in_background(doctor::run(&arguments, &connection, output)),
         Command::Crds(arguments) => crds::run(&arguments),
         Command::Controller(arguments) => controller::run(arguments, connection),
-        Command::Completion(arguments) => completion::run(&arguments),
+        Command::Completion(arguments) => Ok(completion::run(&arguments)),
         Command::Man(arguments) => manual::run(&arguments),
     }
 }

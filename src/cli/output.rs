@@ -1,5 +1,7 @@
 //! How results are printed: as a table for people, as JSON or YAML for programs, as Markdown for pull requests.
 
+use std::fmt::Write;
+
 use anstream::println;
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
@@ -80,7 +82,7 @@ impl Table {
         let line = |cells: Vec<(&str, Style)>| {
             let mut line = String::new();
             for (column, (text, style)) in cells.into_iter().enumerate() {
-                line.push_str(&format!("{style}{text}{style:#}"));
+                let _ = write!(line, "{style}{text}{style:#}");
                 if column < last {
                     let padding = widths[column] + 3 - text.chars().count();
                     line.push_str(&" ".repeat(padding));

@@ -35,7 +35,8 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
     let Defined { objects, errors, files, broken } = defined;
     let verdict = Verdict { files, objects: objects.len(), errors: &errors };
     if errors.is_empty() && format == Format::Table {
-        anstream::println!("{files} files with {} objects are well", objects.len());
+        let (files, number) = (counted(files, "file"), counted(objects.len(), "object"));
+        anstream::println!("all is well: {files}, {number}");
         return Ok(Outcome::Done);
     }
     output::print(format, &verdict, || table(&errors))?;

@@ -1,7 +1,10 @@
 //! Whether this account may do what the controller has to do.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
+    SubjectAccessReviewSpec,
+};
 use kube::api::PostParams;
 use kube::{Api, Client};
 
@@ -64,32 +67,93 @@ pub fn needed(scope: &Scope, lease_namespace: &str) -> Vec<Permission> {
     all
 }
 
-/// Those of `permissions` that this account does not have.
-pub async fn missing(client: &Client, permissions: Vec<Permission>) -> Result<Vec<Permission>, kube::Error> {
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let ask = |permission: Permission| {
-        let reviews = reviews.clone();
-        async move {
-            let review = SelfSubjectAccessReview {
-                spec: SelfSubjectAccessReviewSpec {
-                    resource_attributes: Some(ResourceAttributes {
-                        verb: Some(permission.verb.into()),
-                        group: Some(permission.group.into()),
-                        resource: Some(permission.resource.clone()),
-                        subresource: permission.subresource.map(Into::into),
-                        namespace: permission.namespace.clone(),
-                        ..ResourceAttributes::default()
-                    }),
-                    ..SelfSubjectAccessReviewSpec::default()
-                },
-                ..SelfSubjectAccessReview::default()
-            };
-            let answer = reviews.create(&PostParams::default(), &review).await?;
-            let allowed = answer.status.is_some_and(|status| status.allowed);
-            Ok::<_, kube::Error>((!allowed).then_some(permission))
-        }
+/// Whose permissions are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// Who is connected.
+    Mine,
+    ServiceAccount {
+        namespace: String,
+        name: String,
+    },
+}
+
+/// Those of `permissions` that the account does not have.
+pub async fn missing(
+    client: &Client,
+    account: &Account,
+    permissions: Vec<Permission>,
+) -> Result<Vec<Permission>, kube::Error> {
+    let ask = async |permission: Permission| {
+        let allowed = is_allowed(client, account, attributes(&permission)).await?;
+        Ok::<_, kube::Error>((!allowed).then_some(permission))
     };
     stream::iter(permissions).map(ask).buffered(8).try_filter_map(|missing| async { Ok(missing) }).try_collect().await
+}
+
+fn attributes(permission: &Permission) -> ResourceAttributes {
+    ResourceAttributes {
+        verb: Some(permission.verb.into()),
+        group: Some(permission.group.into()),
+        resource: Some(permission.resource.clone()),
+        subresource: permission.subresource.map(Into::into),
+        namespace: permission.namespace.clone(),
+        ..ResourceAttributes::default()
+    }
+}
+
+async fn is_allowed(client: &Client, account: &Account, what: ResourceAttributes) -> Result<bool, kube::Error> {
+    let how = PostParams::default();
+    let status = match account {
+        Account::Mine => {
+            let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(what), ..Default::default() };
+            let review = SelfSubjectAccessReview { spec, ..Default::default() };
+            Api::<SelfSubjectAccessReview>::all(client.clone()).create(&how, &review).await?.status
+        }
+        Account::ServiceAccount { namespace, name } => {
+            let spec = SubjectAccessReviewSpec {
+                user: Some(format!("system:serviceaccount:{namespace}:{name}")),
+                groups: Some(vec![
+                    "system:serviceaccounts".into(),
+                    format!("system:serviceaccounts:{namespace}"),
+                    "system:authenticated".into(),
+                ]),
+                resource_attributes: Some(what),
+                ..Default::default()
+            };
+            let review = SubjectAccessReview { spec, ..Default::default() };
+            Api::<SubjectAccessReview>::all(client.clone()).create(&how, &review).await?.status
+        }
+    };
+    Ok(status.is_some_and(|status| status.allowed))
+}
+
+/// Permissions in few words: those that differ in one thing only are said together.
+pub fn summary(permissions: &[Permission]) -> Vec<String> {
+    type Verbs = Vec<&'static str>;
+    type Place<'a> = (&'a Option<String>, &'static str);
+    let mut verbs: Vec<(Place, String, Verbs)> = Vec::new();
+    for one in permissions {
+        let resource = one.subresource.map_or(one.resource.clone(), |sub| format!("{}/{sub}", one.resource));
+        let place = (&one.namespace, one.group);
+        match verbs.iter_mut().find(|(at, about, _)| *at == place && *about == resource) {
+            Some((_, _, verbs)) => verbs.push(one.verb),
+            None => verbs.push((place, resource, vec![one.verb])),
+        }
+    }
+    let mut resources: Vec<(Place, Verbs, Vec<String>)> = Vec::new();
+    for (place, resource, verbs) in verbs {
+        match resources.iter_mut().find(|(at, about, _)| *at == place && *about == verbs) {
+            Some((_, _, resources)) => resources.push(resource),
+            None => resources.push((place, verbs, vec![resource])),
+        }
+    }
+    let sentence = |((namespace, group), verbs, resources): (Place, Verbs, Vec<String>)| {
+        let group = if group.is_empty() { String::new() } else { format!(" ({group})") };
+        let place = namespace.as_ref().map_or("everywhere".to_owned(), |namespace| format!("in {namespace}"));
+        format!("{} {}{group} {place}", verbs.join(", "), resources.join(", "))
+    };
+    resources.into_iter().map(sentence).collect()
 }
 
 #[cfg(test)]
@@ -113,5 +177,15 @@ mod tests {
         let all = needed(&Scope::Cluster, "midship-system");
         assert_eq!(all[0].to_string(), "get leases (coordination.k8s.io) in midship-system");
         assert!(all.iter().any(|one| one.to_string() == "patch instances/status (midship.dev) everywhere"));
+    }
+
+    #[test]
+    fn many_permissions_are_said_in_few_words() {
+        let scope = Scope::from_namespaces(vec![NamespaceName::parse("shop").expect("a name")]);
+        let all = summary(&needed(&scope, "midship-system"));
+        assert_eq!(all[0], "get, create, update leases (coordination.k8s.io) in midship-system");
+        assert!(all.contains(&"list, watch extensions (midship.dev) everywhere".to_owned()), "{all:#?}");
+        assert!(all.contains(&"create events (events.k8s.io) in shop".to_owned()), "{all:#?}");
+        assert!(all.len() < 10, "{all:#?}");
     }
 }

@@ -148,7 +148,9 @@ where
                             let done = matches!(event, Event::InitDone);
                             if let Some(event) = readable(event, &health, &on_change) {
                                 let touched = apply(&mut writer, &event);
-                                touched.iter().for_each(|key| on_change(key));
+                                for key in &touched {
+                                    on_change(key);
+                                }
                             }
                             if done {
                                 synced_sender.send_replace(true);
@@ -196,8 +198,13 @@ fn readable<K: Resource<DynamicType = ()>>(
         Event::Apply(guard) => sort(guard).map(Event::Apply),
         Event::InitApply(guard) => sort(guard).map(Event::InitApply),
         Event::Delete(guard) => {
-            unreadable.remove(&Key::of(&guard));
-            guard.0.ok().map(Event::Delete)
+            let key = Key::of(&guard);
+            unreadable.remove(&key);
+            let object = guard.0.ok();
+            if object.is_none() {
+                on_change(&key);
+            }
+            object.map(Event::Delete)
         }
         Event::Init => {
             unreadable.clear();

@@ -31,11 +31,20 @@ impl Problem {
         .at(path.display().to_string())
     }
 
-    pub fn no_kubeconfig(error: &dyn StdError) -> Self {
+    pub fn no_kubeconfig(place: &str, error: &dyn StdError) -> Self {
         Self::new(
-            format!("no usable cluster configuration: {}", causes(error)),
+            format!("no cluster is named that could be used: {}", causes(error)),
             "name a kubeconfig with --kubeconfig or KUBECONFIG, or run inside a pod with a ServiceAccount",
         )
+        .at(place)
+    }
+
+    pub fn own_account(error: &dyn StdError) -> Self {
+        Self::new(
+            format!("the pod's own account cannot be used: {}", causes(error)),
+            "give the pod a ServiceAccount whose token is mounted (automountServiceAccountToken), or name a kubeconfig",
+        )
+        .at("/var/run/secrets/kubernetes.io/serviceaccount")
     }
 
     pub fn from_kube(error: &kube::Error) -> Self {

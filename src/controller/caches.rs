@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use kube::Client;
 
 use crate::api::{
@@ -58,7 +59,8 @@ caches! {
     backups: Backup,
 }
 
-const GATE: &str = "watches";
+/// The readiness gate this room keeps.
+pub const GATE: &str = "watches";
 
 impl Caches {
     pub fn len(&self) -> usize {
@@ -67,21 +69,23 @@ impl Caches {
 
     /// Keeps gauges and readiness true to the caches, for as long as it is polled.
     pub async fn measure(self: Arc<Self>, metrics: Arc<Metrics>, readiness: Readiness) {
-        readiness.waits(GATE, "all objects are being listed");
-        self.synced().await;
         loop {
             let mut problem = None;
             for (kind, number, trouble) in self.state() {
                 metrics.set_objects(kind.as_str(), number);
                 problem = problem.or(trouble);
             }
+            let synced = self.synced().now_or_never().is_some();
             match problem {
                 Some(problem) => {
                     readiness.waits(GATE, problem);
                 }
-                None => readiness.passed(GATE),
+                None if synced => readiness.passed(GATE),
+                None => {
+                    readiness.waits(GATE, "all objects are being listed");
+                }
             }
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            tokio::time::sleep(if synced { Duration::from_secs(5) } else { Duration::from_millis(200) }).await;
         }
     }
 }

@@ -51,8 +51,15 @@ pub struct Options {
     pub allow_insecure_git: bool,
 }
 
+/// The readiness gate of the election.
+const LEASE: &str = "lease";
+
 /// How long one reconcile may take.
 const RECONCILE_DEADLINE: Duration = Duration::from_mins(5);
+
+/// How long that may take which was begun before a stop: less than the 30 s after which Kubernetes kills, so that there is
+/// time left to release the lease.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 
 /// Why the controller ended without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +80,6 @@ pub async fn run(options: Options) -> Result<(), ControllerError> {
     let readiness = Readiness::default();
     let metrics = Metrics::new();
     let (client_sender, client) = watch::channel(None);
-    readiness.waits(startup::GATE, "starting");
     health::serve(options.health_address, readiness.clone(), stop.clone())
         .await
         .map_err(|source| ControllerError::Health { address: options.health_address, source })?;
@@ -83,7 +89,7 @@ pub async fn run(options: Options) -> Result<(), ControllerError> {
     let context = Context { options, readiness, metrics, stop, client: client_sender };
     tracing::info!(scope = %context.options.scope, version = env!("CARGO_PKG_VERSION"), "the controller starts");
     loop {
-        match context.term().await {
+        match Box::pin(context.term()).await {
             Lost::Stopped => break,
             Lost::Taken { by } => return Err(ControllerError::LeaseTaken { by }),
             Lost::NotRenewed { problem } => {
@@ -107,11 +113,16 @@ struct Context {
 impl Context {
     /// One term: from waiting for a usable cluster to the end of leading it.
     async fn term(&self) -> Lost {
-        let usable = self.stop.run_until_cancelled(startup::wait(&self.options, &self.readiness)).await;
+        self.readiness.forget(caches::GATE);
+        self.readiness.waits(startup::GATE, "it is not known yet whether the cluster can be used");
+        if self.options.leader_election {
+            self.readiness.waits(LEASE, "it is not known yet who leads");
+        }
+        let usable = self.stop.run_until_cancelled(Box::pin(startup::wait(&self.options, &self.readiness))).await;
         let Some(Usable { client, unlimited, config, lease_namespace }) = usable else { return Lost::Stopped };
         self.client.send_replace(Some(unlimited.clone()));
         if !self.options.leader_election {
-            self.work(client, config).await;
+            Box::pin(self.work(client, config)).await;
             return Lost::Stopped;
         }
         let Options { lease_name, identity, .. } = &self.options;
@@ -122,7 +133,7 @@ impl Context {
         tracing::info!(identity, "this replica leads");
         let finished = CancellationToken::new();
         let work = async {
-            self.work(client, config).await;
+            Box::pin(self.work(client, config)).await;
             finished.cancel();
             std::future::pending().await
         };
@@ -138,24 +149,25 @@ impl Context {
         let mut known = None;
         let standing_by = |seen: Result<&str, &str>| match seen {
             Ok(holder) => {
-                self.readiness.passed("lease");
+                self.readiness.passed(LEASE);
                 if known.as_deref() != Some(holder) {
                     tracing::info!(leader = holder, "another replica leads; standing by");
                     known = Some(holder.to_owned());
                 }
             }
             Err(problem) => {
-                if self.readiness.waits("lease", problem) {
+                if self.readiness.waits(LEASE, problem) {
                     tracing::warn!(problem, "waiting for the lease");
                 }
             }
         };
         elector.acquire(standing_by).await;
-        self.readiness.passed("lease");
     }
 
     /// Works on everything until told to stop, then ends what was begun.
     async fn work(&self, client: Client, config: kube::Config) {
+        self.readiness.waits(caches::GATE, "all objects are being listed");
+        self.readiness.passed(LEASE);
         self.metrics.set_leading(true);
         let queue = Queue::default();
         let sources: Arc<OnceLock<Arc<GitSources>>> = Arc::default();
@@ -181,7 +193,7 @@ impl Context {
         let events = Events::new(client.clone(), &self.options.identity);
         let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
         let _ = sources.set(git_sources.clone());
-        let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE };
+        let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };
         frame::run(git_sources, queue, bounds, self.metrics.clone(), self.stop.clone()).await;
         self.metrics.set_leading(false);
     }

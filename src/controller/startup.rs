@@ -55,7 +55,7 @@ async fn attempt(options: &Options) -> Result<Usable, Problem> {
     in_time(&server, unlimited.apiserver_version()).await?;
     check_definitions(&in_time(&server, definitions(&unlimited)).await?)?;
     let needed = access::needed(&options.scope, &lease_namespace);
-    check_permissions(&in_time(&server, access::missing(&unlimited, needed)).await?)?;
+    check_permissions(&in_time(&server, access::missing(&unlimited, &access::Account::Mine, needed)).await?)?;
     let found = optional_kinds(&unlimited).await;
     for kind in OptionalKind::ALL.into_iter().filter(|kind| !found.contains(kind)) {
         tracing::info!(?kind, consequence = kind.use_of_it(), "an optional kind is not installed");
@@ -104,8 +104,9 @@ fn check_permissions(missing: &[access::Permission]) -> Result<(), Problem> {
     if missing.is_empty() {
         return Ok(());
     }
-    let shown: Vec<_> = missing.iter().take(5).map(ToString::to_string).collect();
-    let more = if missing.len() > 5 { format!(" and {} more", missing.len() - 5) } else { String::new() };
+    let all = access::summary(missing);
+    let more = if all.len() > 6 { format!(" and {} more", all.len() - 6) } else { String::new() };
+    let shown: Vec<_> = all.into_iter().take(6).collect();
     Err(Problem::new(
         format!("this account may not {}{more}", shown.join("; ")),
         "grant it: the Helm chart's roles hold everything; `midship doctor` lists all that is missing",

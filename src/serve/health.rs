@@ -29,6 +29,11 @@ impl Readiness {
         self.gates.lock().expect("no panic while it is held").insert(gate, None);
     }
 
+    /// A gate that has nothing to do with being ready for now.
+    pub fn forget(&self, gate: &'static str) {
+        self.gates.lock().expect("no panic while it is held").remove(gate);
+    }
+
     pub fn is_ready(&self) -> bool {
         let gates = self.gates.lock().expect("no panic while it is held");
         !gates.is_empty() && gates.values().all(Option::is_none)
@@ -52,6 +57,7 @@ impl Readiness {
 /// Serves the two endpoints until told to stop. They tell no more than the state of the process.
 pub async fn serve(address: SocketAddr, readiness: Readiness, stop: CancellationToken) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
+    tracing::info!(address = %listener.local_addr()?, "serving health checks");
     let routes =
         Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(readiness);
     tokio::spawn(async move {
@@ -83,6 +89,10 @@ mod tests {
         readiness.passed("definitions");
         assert_eq!(readiness.report(), "[-] caches: instances are being listed\n[+] definitions ok\n");
         readiness.passed("caches");
+        assert!(readiness.is_ready());
+        readiness.waits("lease", "nobody answers");
+        assert!(!readiness.is_ready());
+        readiness.forget("lease");
         assert!(readiness.is_ready());
     }
 }

@@ -128,6 +128,10 @@ impl Elector {
         let limit = self.timing.renew_deadline / 2;
         match timeout(limit, self.claim_once()).await {
             Ok(Ok(claim)) => Ok(claim),
+            // not yet a loss: it may have been anybody, and the next look tells who holds the lease
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
+                Err("somebody else changed the lease at the same moment".to_owned())
+            }
             Ok(Err(error)) => Err(Problem::from_kube(&error).to_string()),
             Err(_) => Err(format!("the API server did not answer within {} s", limit.as_secs())),
         }
@@ -151,8 +155,6 @@ impl Elector {
                 self.seen = Some(Seen { lease, since: now });
                 Ok(claim)
             }
-            // somebody was faster; look again next time
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Claim::Wait { holder: "another replica".into() }),
             Err(error) => Err(error),
         }
     }

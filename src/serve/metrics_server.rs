@@ -55,6 +55,8 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let bound = listener.local_addr().map_err(|source| ServeError::Listen { address, source })?;
+    tracing::info!(address = %bound, "serving metrics");
     let acceptor = TlsAcceptor::from(Arc::new(certificate()?));
     let routes = Router::new().route("/metrics", get(answer)).with_state(Shared { metrics, client });
     tokio::spawn(async move {

@@ -18,11 +18,9 @@ pub enum LogFormat {
 /// Why logs or traces cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    #[error(
-        "the log level {0:?} is not understood; use error, warn, info, debug or trace, or a filter such as midship=debug"
-    )]
+    #[error("the log level {0:?} is not understood")]
     Level(String),
-    #[error("traces cannot be sent to {endpoint}: {reason}; check --otlp-endpoint")]
+    #[error("traces cannot be sent to {endpoint}: {reason}")]
     Traces { endpoint: String, reason: String },
 }
 

@@ -3,6 +3,7 @@
 mod agent;
 mod api;
 mod chart;
+mod cli;
 mod e2e;
 mod forge;
 mod harness;

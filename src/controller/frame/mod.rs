@@ -60,6 +60,8 @@ pub trait Reconciler: Send + Sync + 'static {
 pub struct Bounds {
     pub workers: usize,
     pub deadline: Duration,
+    /// How long what was begun may take once it is told to stop.
+    pub grace: Duration,
 }
 
 /// Works until it is told to stop, and then ends what it has begun.
@@ -74,10 +76,20 @@ pub async fn run<R: Reconciler>(
     for _ in 0..bounds.workers.max(1) {
         workers.spawn(work(reconciler.clone(), queue.clone(), bounds.deadline, metrics.clone(), stop.clone()));
     }
-    while let Some(ended) = workers.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(kind = R::KIND, %error, "a worker ended unexpectedly");
+    let all_ended = async {
+        while let Some(ended) = workers.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(kind = R::KIND, %error, "a worker ended unexpectedly");
+            }
         }
+    };
+    let time_is_up = async {
+        stop.cancelled().await;
+        tokio::time::sleep(bounds.grace).await;
+    };
+    tokio::select! {
+        () = all_ended => {}
+        () = time_is_up => tracing::warn!(kind = R::KIND, "something that was begun did not end in time and is given up"),
     }
 }
 
@@ -89,6 +101,7 @@ async fn work<R: Reconciler>(
     stop: CancellationToken,
 ) {
     while let Some(key) = stop.run_until_cancelled(queue.next()).await {
+        metrics.set_waiting(R::KIND, queue.len());
         let span = tracing::info_span!("reconcile", kind = R::KIND, object = %key, reconcile = next_id());
         let started = Instant::now();
         let attempt = std::panic::AssertUnwindSafe(reconciler.reconcile(&key)).catch_unwind();
@@ -99,6 +112,7 @@ async fn work<R: Reconciler>(
             }
             Err(_) => Err(Failure::new("DeadlineExceeded", format!("not done after {} s", deadline.as_secs()))),
         };
+        metrics.set_waiting(R::KIND, queue.len());
         metrics.reconciled(R::KIND, outcome.as_ref().err().map(|failure| failure.reason), started.elapsed());
         let _entered = span.enter();
         match outcome {
@@ -115,4 +129,34 @@ async fn work<R: Reconciler>(
 fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Hangs;
+
+    impl Reconciler for Hangs {
+        const KIND: &'static str = "Hanging";
+
+        async fn reconcile(&self, _: &Key) -> Result<Next, Failure> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn what_hangs_is_given_up_after_the_stop() {
+        let queue = Queue::default();
+        queue.add(&Key::new("ns", "stuck"));
+        let stop = CancellationToken::new();
+        let bounds = Bounds { workers: 1, deadline: Duration::from_hours(1), grace: Duration::from_millis(20) };
+        let running = tokio::spawn(run(Arc::new(Hangs), queue.clone(), bounds, Metrics::new(), stop.clone()));
+        while !queue.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(20), running).await;
+        ended.expect("it ends in time").expect("without a panic");
+    }
 }

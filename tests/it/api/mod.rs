@@ -1,4 +1,8 @@
 //! Tests that need an API server and nothing else: what it accepts, what it refuses and how it says so.
 
 mod chart;
+mod controller;
+mod doctor;
+mod git_source;
 mod harness;
+mod plugin;

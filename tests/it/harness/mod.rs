@@ -7,6 +7,7 @@ mod scene;
 mod server;
 mod wait;
 
-pub use command::Run;
+pub use command::{Output, Run, find, midship};
+pub use definitions::install as install_definitions;
 pub use scene::{Scene, api_test, e2e_test};
 pub use wait::wait_for;

@@ -1,0 +1,182 @@
+//! A controller of this build as a process of its own, with its logs and endpoints at hand.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::wait_for;
+
+/// How soon it has to say what it waits for.
+pub const SAID_WITHIN: Duration = Duration::from_secs(10);
+/// How soon it has to be there on a busy machine.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// Ends with the test. When that failed, its log is printed.
+pub struct Controller {
+    pub identity: String,
+    child: Child,
+    folder: TempDir,
+    http: reqwest::Client,
+}
+
+impl Controller {
+    /// Starts it for the cluster that the kubeconfig names, with endpoints on free ports.
+    pub fn start(identity: &str, kubeconfig: &Path, args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = File::create(folder.path().join("log")).expect("a log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_midship"));
+        command
+            .env_clear()
+            .env("HOME", folder.path())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .arg("controller")
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .args(["--identity", identity, "--health-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"])
+            .args(["--allow-insecure-git", "--log-level", "info,midship=debug"])
+            .arg("--cache-dir")
+            .arg(folder.path().join("cache"))
+            .args(args)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let http = reqwest::Client::builder()
+            .tls_danger_accept_invalid_certs(true)
+            .timeout(Duration::from_secs(10))
+            .build()
+            .expect("an HTTP client");
+        Self { identity: identity.to_owned(), child, folder, http }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).expect("the log can be read")
+    }
+
+    /// The lines of its log; each has to be JSON.
+    pub fn log(&self) -> Vec<Value> {
+        let text = self.log_text();
+        // the last line may be half written
+        let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    pub fn logged(&self, message: &str) -> Option<Value> {
+        self.log().into_iter().find(|line| line["message"].as_str().is_some_and(|text| text.contains(message)))
+    }
+
+    pub async fn logs(&self, message: &str, deadline: Duration) -> Value {
+        wait_for(&format!("{} to log {message:?}", self.identity), deadline, async || {
+            self.logged(message).ok_or_else(|| self.log_text())
+        })
+        .await
+    }
+
+    async fn address(&self, message: &str) -> SocketAddr {
+        let line = self.logs(message, SOON).await;
+        line["address"]
+            .as_str()
+            .and_then(|address| address.parse().ok())
+            .unwrap_or_else(|| panic!("no address: {line}"))
+    }
+
+    pub async fn healthy(&self) -> String {
+        let address = self.address("serving health checks").await;
+        let answer = self.http.get(format!("http://{address}/livez")).send().await.expect("it answers");
+        format!("{} {}", answer.status().as_u16(), answer.text().await.expect("it says something"))
+    }
+
+    /// The status and text of /readyz.
+    pub async fn readyz(&self) -> (u16, String) {
+        let address = self.address("serving health checks").await;
+        match self.http.get(format!("http://{address}/readyz")).send().await {
+            Ok(answer) => (answer.status().as_u16(), answer.text().await.expect("it says something")),
+            Err(error) => (0, error.to_string()),
+        }
+    }
+
+    pub async fn ready(&self, deadline: Duration) {
+        wait_for(&format!("{} to be ready", self.identity), deadline, async || match self.readyz().await {
+            (200, _) => Ok(()),
+            (code, text) => Err(format!("{code} {text}")),
+        })
+        .await;
+    }
+
+    /// Waits until /readyz and the log both say this.
+    pub async fn says(&self, text: &str) {
+        wait_for(&format!("/readyz to say {text:?}"), SAID_WITHIN, async || match self.readyz().await {
+            (503, said) if said.contains(text) => Ok(()),
+            (code, said) => Err(format!("{code} {said}")),
+        })
+        .await;
+        let log = self.log_text();
+        assert!(log.contains(text), "the log does not say {text:?}:\n{log}");
+    }
+
+    /// The status, the content type and the text of /metrics.
+    pub async fn metrics(&self, token: Option<&str>) -> (u16, String, String) {
+        let address = self.address("serving metrics").await;
+        let mut request = self.http.get(format!("https://{address}/metrics"));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.expect("it answers");
+        let kind = answer.headers().get("content-type").map(|kind| kind.to_str().expect("text").to_owned());
+        (answer.status().as_u16(), kind.unwrap_or_default(), answer.text().await.expect("it says something"))
+    }
+
+    pub fn leads(&self) -> bool {
+        self.logged("this replica leads").is_some()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        kill(Pid::from_raw(pid), signal).expect("it can be signalled");
+    }
+
+    /// The exit code, or the number of the signal that ended it as shells count.
+    pub async fn exit(&mut self, deadline: Duration) -> i32 {
+        let who = format!("{} to end", self.identity);
+        let status: ExitStatus = wait_for(&who, deadline, async || match self.child.try_wait() {
+            Ok(Some(status)) => Ok(status),
+            Ok(None) => Err("it runs".to_owned()),
+            Err(error) => Err(error.to_string()),
+        })
+        .await;
+        status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+    }
+
+    pub fn still_runs(&mut self) -> bool {
+        self.child.try_wait().expect("it can be asked for").is_none()
+    }
+
+    pub fn resident_mib(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory is known");
+        line.trim().trim_end_matches("kB").trim().parse::<f64>().expect("a number") / 1024.0
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of the controller {}\n{}--- end", self.identity, self.log_text());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What is never deleted, and what waits for somebody to agree.
+
+use serde_json::json;
+
+use super::team_test;
+use super::repository::instance;
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("i{number}")).collect()
+}
+
+#[test]
+fn a_file_that_vanishes_takes_its_object_along() {
+    team_test(async |team| {
+        team.repository.write("a.yaml", &instance("a", "7.0"));
+        team.repository.write("b.yaml", &instance("b", "7.0"));
+        team.repository.commit("Two caches");
+        team.follow(json!({})).await;
+        team.has(&["a 7.0", "b 7.0"]).await;
+        team.repository.remove("a.yaml");
+        team.repository.commit("Drop a");
+        team.becomes("Applied").await;
+        team.has(&["b 7.0"]).await;
+    });
+}
+
+#[test]
+fn more_deletions_than_the_budget_allows_wait_for_a_commit_that_agrees() {
+    team_test(async |team| {
+        for name in names(6) {
+            team.repository.write(&format!("{name}.yaml"), &instance(&name, "7.0"));
+        }
+        team.repository.commit("Six caches");
+        team.follow(json!({ "prune": { "maxCount": 2, "maxPercent": 100 } })).await;
+        team.becomes("Applied").await;
+        for name in names(3) {
+            team.repository.remove(&format!("{name}.yaml"));
+        }
+        team.repository.write("new.yaml", &instance("new", "7.0"));
+        team.repository.commit("Drop three, add one");
+        let message = team.becomes("Held").await;
+        assert!(message.contains("3 of 7 objects would be deleted") || message.contains("3 of 6 objects would be deleted"), "{message}");
+        assert!(message.contains("Midship-Allow-Deletions: 3"), "{message}");
+        assert_eq!(team.running().await.len(), 7, "nothing is deleted, the new one is there");
+        assert_eq!(team.source().await.status.expect("a status").held.len(), 3);
+        team.repository.commit("Yes, drop them\n\nMidship-Allow-Deletions: 3");
+        team.becomes("Applied").await;
+        team.has(&["i3 7.0", "i4 7.0", "i5 7.0", "new 7.0"]).await;
+    });
+}
+
+#[test]
+fn an_emptied_repository_deletes_nothing() {
+    team_test(async |team| {
+        team.repository.write("a.yaml", &instance("a", "7.0"));
+        team.repository.commit("A cache");
+        team.follow(json!({})).await;
+        team.becomes("Applied").await;
+        team.repository.remove("a.yaml");
+        team.repository.commit("Nothing left\n\nMidship-Allow-Deletions: 100");
+        let message = team.becomes("Held").await;
+        assert!(message.contains("an empty repository never deletes"), "{message}");
+        assert_eq!(team.running().await, ["a 7.0"]);
+    });
+}
+
+#[test]
+fn a_repository_that_is_gone_leaves_everything_and_says_so() {
+    team_test(async |team| {
+        team.repository.write("a.yaml", &instance("a", "7.0"));
+        team.repository.commit("A cache");
+        team.follow(json!({})).await;
+        team.becomes("Applied").await;
+        let (here, away) = (team.repository.path().join(".git"), team.repository.path().join("away"));
+        std::fs::rename(&here, &away).expect("it can be moved");
+        let message = team.says("RepositoryNotFound").await;
+        assert!(message.contains("stays applied"), "{message}");
+        assert_eq!(team.running().await, ["a 7.0"]);
+        std::fs::rename(&away, &here).expect("it can be moved back");
+        team.becomes("Applied").await;
+    });
+}
+
+#[test]
+fn a_branch_that_is_not_there_is_named() {
+    team_test(async |team| {
+        team.follow(json!({ "ref": { "branch": "mian" } })).await;
+        let message = wait_for_message(team).await;
+        assert!(message.contains("there is no branch `mian`"), "{message}");
+    });
+}
+
+async fn wait_for_message(team: &super::Team<'_>) -> String {
+    team.says("NoSuchRef").await
+}
+
+#[test]
+fn an_object_outside_the_allowed_namespaces_is_refused_with_its_line() {
+    team_test(async |team| {
+        team.repository.write("a.yaml", &instance("a", "7.0").replace("{name: a}", "{name: a, namespace: kube-system}"));
+        team.repository.write("b.yaml", &instance("b", "7.0"));
+        team.repository.commit("One too far");
+        team.follow(json!({})).await;
+        let message = team.becomes("InvalidFiles").await;
+        assert!(message.contains("a.yaml:3:") && message.contains("may not write to the namespace kube-system"), "{message}");
+        team.has(&["b 7.0"]).await;
+    });
+}

@@ -1,0 +1,10 @@
+//! GitSources against a real API server: from push to applied, with guards and the audit branch.
+
+mod applied;
+mod audit;
+mod guards;
+mod killed;
+mod repository;
+mod team;
+
+use team::{SOON, Team, team_test};

@@ -1,0 +1,82 @@
+//! A repository on disk, changed with the real `git`.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::harness::Run;
+
+/// A work tree with a branch `main`.
+pub struct Repository {
+    folder: TempDir,
+}
+
+impl Repository {
+    pub fn new() -> Self {
+        let repository = Self { folder: tempfile::tempdir().expect("a folder") };
+        repository.git(&["init", "-q", "-b", "main"]);
+        repository
+    }
+
+    pub fn url(&self) -> String {
+        format!("file://{}", self.folder.path().display())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    #[track_caller]
+    pub fn git(&self, args: &[&str]) -> String {
+        let people = ["-c", "user.name=Ada Lovelace", "-c", "user.email=ada@example.com", "-c", "commit.gpgsign=false"];
+        let run = Run::new("git").env("GIT_CONFIG_NOSYSTEM", "1").arg("-C").arg(self.path());
+        run.args(people).args(args).stdout().trim_end().to_owned()
+    }
+
+    fn file(&self, path: &str) -> PathBuf {
+        self.path().join(path)
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        let file = self.file(path);
+        std::fs::create_dir_all(file.parent().expect("it is in a folder")).expect("folders can be made");
+        std::fs::write(file, text).expect("the file can be written");
+    }
+
+    pub fn remove(&self, path: &str) {
+        std::fs::remove_file(self.file(path)).expect("it is there");
+    }
+
+    /// Commits everything; returns the commit.
+    pub fn commit(&self, message: &str) -> String {
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "--allow-empty", "-m", message]);
+        self.head()
+    }
+
+    pub fn head(&self) -> String {
+        self.git(&["rev-parse", "main"])
+    }
+
+    /// The messages on the audit branch, oldest first.
+    pub fn audit(&self) -> Vec<String> {
+        if self.git(&["branch", "--list", "midship/audit/test"]).is_empty() {
+            return Vec::new();
+        }
+        let log = self.git(&["log", "--reverse", "--format=%B%x00", "midship/audit/test"]);
+        log.split('\0').map(|message| message.trim().to_owned()).filter(|message| !message.is_empty()).collect()
+    }
+
+    pub fn audit_files(&self) -> Vec<String> {
+        let list = self.git(&["ls-tree", "-r", "--name-only", "midship/audit/test"]);
+        list.lines().map(ToOwned::to_owned).collect()
+    }
+}
+
+/// An instance file.
+pub fn instance(name: &str, version: &str) -> String {
+    format!(
+        "apiVersion: midship.dev/v1alpha1\nkind: Instance\nmetadata: {{name: {name}}}\n\
+         spec: {{type: cache, extensionVersion: 1.0.0, version: \"{version}\"}}\n"
+    )
+}

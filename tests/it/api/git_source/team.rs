@@ -1,0 +1,132 @@
+//! A team with a repository, a GitSource in its namespace, and a controller that looks after that namespace alone.
+
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use midship::api::conditions::{Condition, find};
+use midship::api::{GitSource, Instance};
+use serde_json::{Value, json};
+
+use super::repository::Repository;
+use crate::api::controller::process::Controller;
+use crate::harness::{Scene, api_test, wait_for};
+
+/// Deadline of what takes a second or two on a machine with nothing else to do.
+pub const SOON: Duration = Duration::from_secs(30);
+
+pub struct Team<'a> {
+    pub scene: &'a Scene,
+    pub repository: Repository,
+    pub controller: Controller,
+}
+
+/// Runs `body` for a team whose repository has nothing but a README yet.
+pub fn team_test(body: impl AsyncFnOnce(&mut Team<'_>)) {
+    api_test(async |scene| {
+        let repository = Repository::new();
+        repository.write("README.md", "Our middleware.\n");
+        repository.commit("Begin");
+        let controller = start(scene);
+        body(&mut Team { scene, repository, controller }).await;
+    });
+}
+
+fn start(scene: &Scene) -> Controller {
+    let namespace = scene.namespace.as_str();
+    let args = ["--namespaces", namespace, "--lease-namespace", namespace, "--leader-elect=false", "--cluster-name", "test"];
+    Controller::start("controller", &scene.kubeconfig(), &args)
+}
+
+impl Team<'_> {
+    pub fn sources(&self) -> Api<GitSource> {
+        self.scene.objects()
+    }
+
+    pub fn instances(&self) -> Api<Instance> {
+        self.scene.objects()
+    }
+
+    /// Makes the GitSource, with these fields beside the usual ones.
+    pub async fn follow(&self, more: Value) {
+        let mut spec = json!({ "url": self.repository.url(), "ref": { "branch": "main" }, "interval": "1s" });
+        spec.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+        let object = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "GitSource", "metadata": { "name": "main" }, "spec": spec });
+        let object: GitSource = serde_json::from_value(object).expect("a source");
+        self.sources().create(&PostParams::default(), &object).await.expect("it can be made");
+    }
+
+    pub async fn patch_source(&self, patch: Value) {
+        let patched = self.sources().patch("main", &PatchParams::default(), &Patch::Merge(&patch)).await;
+        patched.expect("it can be patched");
+    }
+
+    pub async fn source(&self) -> GitSource {
+        self.sources().get("main").await.expect("it is there")
+    }
+
+    /// Waits until the source has looked at the newest commit and is ready for this reason; returns its message.
+    pub async fn becomes(&self, reason: &str) -> String {
+        let head = self.repository.head();
+        wait_for(&format!("the source to be {reason} at {head}"), SOON, async || {
+            let status = self.source().await.status.unwrap_or_default();
+            let ready = find(&status.conditions, "Ready").cloned();
+            match ready {
+                Some(Condition { reason: found, message, .. })
+                    if found == reason && status.fetched_commit.as_deref() == Some(&head) =>
+                {
+                    Ok(message)
+                }
+                _ => Err(format!("{status:#?}")),
+            }
+        })
+        .await
+    }
+
+    /// Waits until the source is ready for this reason, whatever the commit; returns its message.
+    pub async fn says(&self, reason: &str) -> String {
+        wait_for(&format!("the source to say {reason}"), SOON, async || {
+            let status = self.source().await.status.unwrap_or_default();
+            let ready = find(&status.conditions, "Ready").filter(|ready| ready.reason == reason);
+            ready.map(|ready| ready.message.clone()).ok_or_else(|| format!("{status:#?}"))
+        })
+        .await
+    }
+
+    /// The names and versions of all instances, sorted.
+    pub async fn running(&self) -> Vec<String> {
+        let list = self.instances().list(&kube::api::ListParams::default()).await.expect("they can be listed");
+        let mut all: Vec<String> = list.items.iter().map(|one| format!("{} {}", one.name_any(), one.spec.version)).collect();
+        all.sort();
+        all
+    }
+
+    /// Waits until exactly these instances are there.
+    pub async fn has(&self, expected: &[&str]) {
+        wait_for(&format!("the instances to be {expected:?}"), SOON, async || {
+            let found = self.running().await;
+            if found == expected { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    }
+
+    /// Waits until the audit branch tells of the newest commit in so many commits in all.
+    pub async fn recorded(&self, number: usize) -> Vec<String> {
+        let head = self.repository.head();
+        wait_for(&format!("{number} audit commits, the last of {head}"), SOON, async || {
+            let audit = self.repository.audit();
+            let told = audit.last().is_some_and(|last| last.contains(&format!("Midship-Commit: {head}")));
+            if told && audit.len() == number { Ok(audit) } else { Err(format!("{audit:#?}")) }
+        })
+        .await
+    }
+
+    /// How many reconciles of sources the log tells of.
+    pub async fn polls(&self) -> usize {
+        self.controller.log().iter().filter(|line| line["message"] == "looked").count()
+    }
+
+    pub fn start_again(&mut self) {
+        self.controller = start(self.scene);
+    }
+}
