@@ -5,6 +5,12 @@ use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::{Value, json};
+
+/// A rule for the API server: a text must have this form, and a person is told so in words, not by the pattern.
+pub fn form(pattern: &str, words: &str) -> Value {
+    json!({ "rule": format!("self.matches(r'{pattern}')"), "message": format!("use {words}") })
+}
 
 /// Why a text is not the name it was meant to be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,8 +47,11 @@ impl Shape {
         match self {
             Self::Label => "^[a-z]([-a-z0-9]*[a-z0-9])?$",
             Self::HostLabel => "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
-            Self::Subdomain => "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
-            Self::Semver => "^(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?$",
+            Self::Subdomain => "^[a-z0-9]+((-+|[.])[a-z0-9]+)*$",
+            Self::Semver => concat!(
+                "^((0|[1-9][0-9]{0,8})[.]){2}(0|[1-9][0-9]{0,8})",
+                "(-(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)([.](0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*)?$"
+            ),
             Self::Version => "^[0-9A-Za-z]([0-9A-Za-z._-]*[0-9A-Za-z])?$",
             Self::Key => "^[A-Za-z_][A-Za-z0-9._/-]*$",
             Self::CommitId => "^([0-9a-f]{40}|[0-9a-f]{64})$",
@@ -51,15 +60,11 @@ impl Shape {
 
     const fn rule(self) -> &'static str {
         match self {
-            Self::Label => {
-                "lower-case letters, digits and '-', starting with a letter and ending with a letter or digit"
-            }
-            Self::HostLabel => "lower-case letters, digits and '-', starting and ending with a letter or digit",
-            Self::Subdomain => "lower-case letters, digits, '-' and '.', starting and ending with a letter or digit",
+            Self::Label => "lower-case letters, digits and inner '-', starting with a letter",
+            Self::HostLabel => "lower-case letters, digits and inner '-'",
+            Self::Subdomain => "lower-case letters, digits, inner '-' and '.'",
             Self::Semver => "an exact version of three numbers, such as 1.0.0 (no range, no leading 'v')",
-            Self::Version => {
-                "letters, digits, '.', '_' and '-', starting and ending with a letter or digit, such as 7.0"
-            }
+            Self::Version => "letters, digits and inner '.', '_' and '-', such as 7.0",
             Self::Key => "letters, digits, '.', '_', '/' and '-', starting with a letter or '_'",
             Self::CommitId => "a full commit id of 40 or 64 lower-case hexadecimal digits",
         }
@@ -77,7 +82,10 @@ impl Shape {
             Self::Label => label(text, |b| b.is_ascii_lowercase()),
             Self::HostLabel => label(text, |b| b.is_ascii_lowercase() || b.is_ascii_digit()),
             Self::Subdomain => text.split('.').all(|part| Self::HostLabel.holds(part)),
-            Self::Semver => semver::Version::parse(text).is_ok_and(|version| version.build.is_empty()),
+            Self::Semver => semver::Version::parse(text).is_ok_and(|version| {
+                let numbers = [version.major, version.minor, version.patch];
+                version.build.is_empty() && numbers.iter().all(|number| *number < 1_000_000_000)
+            }),
             Self::Version => {
                 let bytes = text.as_bytes();
                 bytes.first().is_some_and(u8::is_ascii_alphanumeric)
@@ -176,7 +184,8 @@ macro_rules! name {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "minLength": 1, "maxLength": $max, "pattern": $shape.pattern() })
+                json_schema!({ "type": "string", "maxLength": $max,
+                    "x-kubernetes-validations": [form($shape.pattern(), $shape.rule())] })
             }
         }
     };
@@ -223,6 +232,10 @@ name!(
     RoleName, "role", Shape::Label, 20
 );
 name!(
+    /// A schedule of a backup policy, such as `nightly`.
+    ScheduleName, "schedule name", Shape::Label, 32
+);
+name!(
     /// A parameter of a middleware's configuration.
     ParameterName, "parameter name", Shape::Key, 128
 );
@@ -238,6 +251,11 @@ name!(
     /// A full commit id.
     CommitId, "commit id", Shape::CommitId, 64
 );
+
+impl ObjectName {
+    /// Its form as a bare pattern: costs the API server nothing, and a person more.
+    pub const PATTERN: &str = Shape::Subdomain.pattern();
+}
 
 impl ExtensionVersion {
     pub fn semver(&self) -> semver::Version {
@@ -323,7 +341,7 @@ mod tests {
         let error = InstanceName::parse("Orders").expect_err("capitals are refused");
         assert_eq!(
             error.to_string(),
-            "instance name \"Orders\" is not valid; use lower-case letters, digits and '-', starting with a letter and ending with a letter or digit"
+            "instance name \"Orders\" is not valid; use lower-case letters, digits and inner '-', starting with a letter"
         );
     }
 
@@ -365,6 +383,16 @@ mod tests {
         }
     }
 
+    fn matches(shape: Shape, text: &str) -> bool {
+        let schema = serde_json::json!({ "pattern": shape.pattern() });
+        jsonschema::options().build(&schema).expect("the pattern compiles").is_valid(&serde_json::json!(text))
+    }
+
+    fn of_shape(shape: Shape) -> impl Strategy<Value = String> {
+        let bare = shape.pattern().trim_start_matches('^').trim_end_matches('$');
+        proptest::string::string_regex(bare).expect("the pattern compiles")
+    }
+
     fn all_shapes() -> [Shape; 7] {
         [Shape::Label, Shape::HostLabel, Shape::Subdomain, Shape::Semver, Shape::Version, Shape::Key, Shape::CommitId]
     }
@@ -378,14 +406,17 @@ mod tests {
         }
 
         #[test]
-        fn what_the_code_accepts_the_api_server_accepts_too(text in "[a-zA-Z0-9._/+-]{1,45}") {
+        fn what_the_code_accepts_the_api_server_accepts_and_the_other_way_round(text in "[a-cA-C0-2._/+-]{1,8}") {
             for shape in all_shapes() {
-                if parse("name", shape, 40, &text).is_ok() {
-                    let pattern = jsonschema::options()
-                        .build(&serde_json::json!({ "pattern": shape.pattern() }))
-                        .expect("the pattern compiles");
-                    prop_assert!(pattern.is_valid(&serde_json::json!(text)), "{text}");
-                }
+                prop_assert_eq!(parse("name", shape, 40, &text).is_ok(), matches(shape, &text), "{} {}", shape.pattern(), text);
+            }
+        }
+
+        #[test]
+        fn what_the_api_server_accepts_the_code_can_read(texts in all_shapes().map(of_shape)) {
+            for (shape, text) in all_shapes().into_iter().zip(texts) {
+                prop_assert!(matches(shape, &text), "{} {text}", shape.pattern());
+                prop_assert!(parse("name", shape, usize::MAX, &text).is_ok(), "{} {text}", shape.pattern());
             }
         }
 

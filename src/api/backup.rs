@@ -10,6 +10,7 @@ use serde_with::skip_serializing_none;
 use super::conditions::Condition;
 use super::instance::BackedUpInstance;
 use super::operation::BackupType;
+use super::schema;
 use crate::names::ObjectName;
 
 /// Which backup this is.
@@ -43,14 +44,15 @@ pub struct BackupSpec {
     /// The BackupRepository in the same namespace.
     pub repository: ObjectName,
     /// Its identity in the repository.
-    #[schemars(regex(pattern = r"^[0-9A-HJKMNP-TV-Z]{26}$"))]
+    #[schemars(length(max = 26), extend("x-kubernetes-validations" = [schema::a_backup_id()]))]
     pub id: String,
     /// The instance that was backed up.
     pub instance: BackedUpInstance,
     /// Retention never removes it while this is true.
     pub hold: Option<bool>,
     /// Labels; retention can keep by them.
-    #[schemars(length(max = 16))]
+    #[serde(default)]
+    #[schemars(schema_with = "schema::labels")]
     pub labels: Option<BTreeMap<String, String>>,
 }
 
@@ -61,15 +63,19 @@ pub struct BackupSpec {
 pub struct BackupStatus {
     /// The generation of the spec that was last looked at.
     pub observed_generation: Option<i64>,
+    /// Where it stands; Damaged has failed verification, Expiring is about to be removed.
     pub phase: Option<BackupPhase>,
+    /// Full or Incremental.
     #[serde(rename = "type")]
     pub type_: Option<BackupType>,
     /// Method, as the extension names it.
     pub method: Option<String>,
     /// The full backup this one adds to.
     pub parent: Option<String>,
+    /// When it started.
     #[schemars(extend("format" = "date-time"))]
     pub started_at: Option<String>,
+    /// When it was committed.
     #[schemars(extend("format" = "date-time"))]
     pub completed_at: Option<String>,
     /// Bytes in the repository, for people.
@@ -80,6 +86,7 @@ pub struct BackupStatus {
     pub stored_bytes: Option<i64>,
     /// How well it is proven: Committed, Listed, Read or Restored.
     pub verified: Option<Verified>,
+    /// When that was proven.
     #[schemars(extend("format" = "date-time"))]
     pub verified_at: Option<String>,
     /// Why it failed, or what is wrong with it.
@@ -87,6 +94,7 @@ pub struct BackupStatus {
     /// When retention will remove it.
     #[schemars(extend("format" = "date-time"))]
     pub expires_at: Option<String>,
+    /// What is well and what is not: Ready, Reconciling, Stalled and others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -11,8 +11,8 @@ use serde_with::skip_serializing_none;
 use super::conditions::Condition;
 use super::operation::BackupType;
 use super::schema;
-use super::values::{Duration, LocalRef};
-use crate::names::{InstanceName, ObjectName, RoleName};
+use super::values::{Cron, Duration, LocalRef, Quantity};
+use crate::names::{InstanceName, ObjectName, RoleName, ScheduleName};
 
 /// When, what, where to, how long.
 #[skip_serializing_none]
@@ -70,7 +70,7 @@ pub struct BackupPolicySpec {
     /// No scheduled backups while this is true.
     pub suspend: Option<bool>,
     /// Bandwidth of one backup, in bytes per second.
-    pub bandwidth: Option<super::values::Quantity>,
+    pub bandwidth: Option<Quantity>,
     /// How long one backup may take.
     pub timeout: Option<Duration>,
 }
@@ -81,11 +81,9 @@ pub struct BackupPolicySpec {
 #[serde(rename_all = "camelCase")]
 pub struct Schedule {
     /// A name for it, such as nightly.
-    #[schemars(regex(pattern = r"^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$"))]
-    pub name: String,
+    pub name: ScheduleName,
     /// Five fields as in crontab, or @hourly, @daily, @weekly, @monthly.
-    #[schemars(length(max = 100), regex(pattern = r"^(@(hourly|daily|weekly|monthly|yearly)|\S+( +\S+){4})$"))]
-    pub cron: String,
+    pub cron: Cron,
     /// Time zone, such as Europe/Berlin; UTC where left out.
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
@@ -97,13 +95,15 @@ pub struct Schedule {
     /// A start that was missed by more than this is left out; 1h where left out.
     pub deadline: Option<Duration>,
     /// Labels of the backups; retention can keep by them.
-    #[schemars(length(max = 16))]
+    #[serde(default)]
+    #[schemars(schema_with = "schema::labels")]
     pub labels: Option<BTreeMap<String, String>>,
 }
 
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogArchiving {
+    /// Whether logs are archived.
     pub enabled: bool,
     /// Longest time whose changes may be lost; 5m where left out.
     pub interval: Option<Duration>,
@@ -130,10 +130,13 @@ pub struct Retention {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LabelRetention {
+    /// The label.
     #[schemars(length(min = 1, max = 317))]
     pub label: String,
+    /// The value it must have.
     #[schemars(length(max = 63))]
     pub value: String,
+    /// How long they are kept.
     pub age: Duration,
 }
 
@@ -142,11 +145,9 @@ pub struct LabelRetention {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BackupVerification {
     /// When a backup is restored into a scratch instance: five fields as in crontab.
-    #[schemars(length(max = 100))]
-    pub restore: Option<String>,
+    pub restore: Option<Cron>,
     /// When stored data is read in full, a part each time.
-    #[schemars(length(max = 100))]
-    pub read: Option<String>,
+    pub read: Option<Cron>,
     /// A Secret with the key `identity`, which test restores decrypt with.
     pub identity: Option<LocalRef>,
     /// Alert when the newest verified backup is older than this.
@@ -169,6 +170,7 @@ pub struct BackupPolicyStatus {
     pub next: Option<String>,
     /// Share of the last hundred backups that were completed, in percent.
     pub success_rate: Option<i32>,
+    /// What is well and what is not: Ready, Reconciling, Stalled and others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

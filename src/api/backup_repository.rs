@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::conditions::Condition;
+use super::schema;
 use super::values::{Duration, LocalRef, Quantity};
-use crate::names::ObjectName;
+use crate::names::{ObjectName, form};
 
 /// A store, who can read what is in it, and how much of it may be used.
 #[skip_serializing_none]
@@ -60,20 +61,22 @@ pub struct BackupRepositorySpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "self.bucket == oldSelf.bucket", "message": "bucket cannot be changed: make a new repository" },
-    { "rule": "!(has(self.credentials) && has(self.webIdentity) && self.webIdentity)", "message": "give credentials or webIdentity, not both" }]))]
+    { "rule": schema::unchanged(&["bucket"], &["prefix"]),
+      "message": "bucket and prefix cannot be changed, the backups are there: make a new repository" },
+    { "rule": "has(self.credentials) != (has(self.webIdentity) && self.webIdentity)", "message": "give credentials, or webIdentity: true, and not both" }]))]
 pub struct S3Store {
     /// Bucket.
-    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"))]
+    #[schemars(length(max = 63), extend("x-kubernetes-validations" = [form(
+        r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", "a bucket name of 3 to 63 lower-case letters, digits, '-' and '.'")]))]
     pub bucket: String,
     /// Folder in the bucket.
-    #[schemars(length(max = 512), regex(pattern = r"^[^/].*[^/]$"))]
+    #[schemars(length(max = 512), extend("x-kubernetes-validations" = [schema::a_relative_path()]))]
     pub prefix: Option<String>,
     /// Region; us-east-1 where left out.
     #[schemars(length(min = 1, max = 64))]
     pub region: Option<String>,
     /// Address of the store; AWS's own where left out.
-    #[schemars(length(max = 1024), regex(pattern = r"^https?://[^\s@]+$"))]
+    #[schemars(length(max = 1024), extend("x-kubernetes-validations" = [schema::a_web_address()]))]
     pub endpoint: Option<String>,
     /// Put the bucket into the path instead of the host name, as most compatible stores want it.
     pub path_style: Option<bool>,
@@ -98,22 +101,25 @@ pub enum Checksums {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "has(self.claim) != has(self.nfs)", "message": "give claim or nfs, exactly one" }]))]
+    { "rule": "has(self.claim) != has(self.nfs)", "message": "give claim or nfs, exactly one" },
+    { "rule": "self == oldSelf", "message": "the place cannot be changed, the backups are there: make a new repository" }]))]
 pub struct FilesystemStore {
     /// A PersistentVolumeClaim that several pods can mount.
     pub claim: Option<ObjectName>,
     /// An NFS export.
     pub nfs: Option<Nfs>,
     /// Folder in it.
-    #[schemars(length(max = 512), regex(pattern = r"^[^/].*$"))]
+    #[schemars(length(max = 512), extend("x-kubernetes-validations" = [schema::a_relative_path()]))]
     pub path: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Nfs {
+    /// The server's name or address.
     #[schemars(length(min = 1, max = 253))]
     pub server: String,
-    #[schemars(regex(pattern = r"^/.*$"), length(max = 1024))]
+    /// The exported folder.
+    #[schemars(length(max = 1024), extend("x-kubernetes-validations" = [form(r"^/\S*$", "the exported path, which starts with '/'")]))]
     pub path: String,
 }
 
@@ -127,7 +133,8 @@ pub struct Nfs {
 pub struct Encryption {
     /// age public keys. Their private keys need not be in the cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(regex(pattern = r"^age1[02-9ac-hj-np-z]{58}$")))]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"), extend("items" = schema::texts(62, &form(
+        r"^age1[02-9ac-hj-np-z]{58}$", "an age public key: age1 and 58 characters, as age-keygen prints it (never the private key)"))))]
     pub recipients: Vec<String>,
     /// Store backups in the clear.
     pub disabled: Option<bool>,
@@ -169,6 +176,7 @@ pub struct BackupRepositoryStatus {
     pub size: Option<String>,
     /// Whether they are encrypted.
     pub encrypted: Option<bool>,
+    /// What is well and what is not: Ready, Reconciling, Stalled and others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -9,7 +9,7 @@ use super::conditions::Condition;
 use super::pod_set::PodTemplate;
 use super::schema;
 use super::values::DeletionPolicy;
-use crate::names::{ComponentName, GroupName, InstanceName, ObjectName, Ordinal};
+use crate::names::{ComponentName, GroupName, InstanceName, ObjectName, Ordinal, RoleName};
 
 /// What the Instance decided for one component.
 #[skip_serializing_none]
@@ -59,7 +59,7 @@ pub struct ComponentSpec {
     /// Roles from the first to be disturbed to the last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
-    pub role_order: Vec<String>,
+    pub role_order: Vec<RoleName>,
 }
 
 /// One group of pods.
@@ -67,6 +67,7 @@ pub struct ComponentSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentGroup {
+    /// The group's name.
     pub name: GroupName,
     /// Number of pods; `spec.replicas` decides for the group `default` where left out.
     #[schemars(range(min = 0, max = 1000))]
@@ -92,6 +93,7 @@ pub struct ComponentStatus {
     pub ready_replicas: Option<i32>,
     /// Selects the pods, as text; autoscalers read it.
     pub selector: Option<String>,
+    /// What is well and what is not: Ready, Reconciling, Stalled and others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -25,6 +25,7 @@ pub struct Condition {
     /// What this is about, such as Ready.
     #[serde(rename = "type")]
     pub type_: String,
+    /// Whether it holds.
     pub status: ConditionStatus,
     /// The state in one CamelCase word, for machines.
     pub reason: String,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::conditions::Condition;
+use super::schema;
 use crate::names::{ExtensionType, ExtensionVersion, NamespaceName, ObjectName};
 
 /// Which package this is, and where its files are.
@@ -46,7 +47,7 @@ pub struct ExtensionSpec {
     /// Version of the package.
     pub version: ExtensionVersion,
     /// Digest of the package's files, the same wherever it comes from.
-    #[schemars(regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    #[schemars(length(max = 71), extend("x-kubernetes-validations" = [schema::a_digest()]))]
     pub digest: String,
     /// The objects that hold the files.
     #[schemars(length(min = 1, max = 64))]
@@ -59,8 +60,11 @@ pub struct ExtensionSpec {
 /// An object that holds some of a package's files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PackagePart {
+    /// ConfigMap, or Secret for what is secret.
     pub kind: PartKind,
+    /// Its namespace.
     pub namespace: NamespaceName,
+    /// Its name.
     pub name: ObjectName,
 }
 
@@ -95,6 +99,7 @@ pub struct ExtensionStatus {
     /// What is wrong with it, as `path:line: reason`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
+    /// What is well and what is not: Ready, Reconciling, Stalled and others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::conditions::Condition;
+use super::schema;
 use super::values::{Duration, LocalRef, Quantity};
-use crate::names::{CommitId, EnvironmentName, NamespaceName, ObjectName};
+use crate::names::{CommitId, EnvironmentName, NamespaceName, ObjectName, form};
 
 /// Which repository, what of it, how it may act, and where its record goes.
 #[skip_serializing_none]
@@ -37,19 +38,18 @@ use crate::names::{CommitId, EnvironmentName, NamespaceName, ObjectName};
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "!(has(self.audit) && has(self.audit.branch) && !has(self.audit.url) && has(self.ref) && has(self.ref.branch)) || self.audit.branch != self.ref.branch",
+      "message": "audit.branch is the branch that is followed, and that one is never written to: name another" }]))]
 pub struct GitSourceSpec {
     /// Address of the repository: `https://…`, `ssh://…` or `user@host:path`, without credentials in it.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[^-\s][^\s]*$"),
-        extend("x-kubernetes-validations" = [
-            { "rule": "!self.matches('^[a-z]+://[^/]*:[^/]*@')", "message": "leave the password out of url and put it in the Secret that credentials names" }]))]
+    #[schemars(length(max = 1024), extend("x-kubernetes-validations" = [schema::a_repository(), schema::no_secret_inside()]))]
     pub url: String,
     /// What to follow; the branch the repository calls its default where left out.
     #[serde(rename = "ref")]
     pub ref_: Option<GitRef>,
     /// Folder to reconcile; the whole repository where left out. Several clusters share a repository by a path each.
-    #[schemars(length(max = 512), regex(pattern = r"^[^/].*$"),
-        extend("x-kubernetes-validations" = [
-            { "rule": "!self.split('/').exists(part, part == '..')", "message": "path must stay inside the repository: no '..'" }]))]
+    #[schemars(length(max = 512), extend("x-kubernetes-validations" = [schema::a_relative_path()]))]
     pub path: Option<String>,
     /// How often the repository is asked for something new; 1m where left out. Webhooks make it sooner.
     pub interval: Option<Duration>,
@@ -66,7 +66,8 @@ pub struct GitSourceSpec {
     pub verification: Option<Verification>,
     /// Namespaces it may write to; its own alone where left out, every one with `*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), inner(regex(pattern = r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 256), extend("items" = schema::texts(63, &form(
+        r"^([*]|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$", "names of namespaces, or * for every one"))), extend("x-kubernetes-list-type" = "set"))]
     pub namespaces: Vec<String>,
     /// Namespace of objects that name none, outside `instances/<namespace>/`; the source's own where left out.
     pub default_namespace: Option<NamespaceName>,
@@ -76,7 +77,8 @@ pub struct GitSourceSpec {
     pub environment: Option<EnvironmentName>,
     /// What happens to objects whose file is gone.
     pub prune: Option<Prune>,
-    /// What happens when somebody changes an applied object.
+    /// What happens when somebody changes an applied object: Revert (assumed) changes it back, Report leaves it, Adopt
+    /// commits the change to a branch for a pull request.
     pub drift: Option<Drift>,
     /// What happens to a field that another manager owns: it is reported, or taken over.
     pub conflicts: Option<Conflicts>,
@@ -100,14 +102,14 @@ pub struct GitSourceSpec {
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "(has(self.branch) ? 1 : 0) + (has(self.tag) ? 1 : 0) + (has(self.semver) ? 1 : 0) + (has(self.commit) ? 1 : 0) == 1",
+    { "rule": "[has(self.branch), has(self.tag), has(self.semver), has(self.commit)].exists_one(given, given)",
       "message": "give exactly one of branch, tag, semver and commit" }]))]
 pub struct GitRef {
     /// A branch.
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^-\s/][^\s~^:?*\[\\]*$"))]
+    #[schemars(length(max = 255), extend("x-kubernetes-validations" = [schema::a_git_name()]))]
     pub branch: Option<String>,
     /// A tag.
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^-\s/][^\s~^:?*\[\\]*$"))]
+    #[schemars(length(max = 255), extend("x-kubernetes-validations" = [schema::a_git_name()]))]
     pub tag: Option<String>,
     /// The highest tag in a range, such as `>=1.2, <2`.
     #[schemars(length(min = 1, max = 255))]
@@ -120,7 +122,7 @@ pub struct GitRef {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Proxy {
     /// Address of the proxy.
-    #[schemars(length(max = 1024), regex(pattern = r"^https?://[^\s]+$"))]
+    #[schemars(length(max = 1024), extend("x-kubernetes-validations" = [schema::a_web_address()]))]
     pub url: String,
     /// A Secret with `username` and `password`.
     pub credentials: Option<LocalRef>,
@@ -135,7 +137,7 @@ pub struct Verification {
     pub signers: LocalRef,
     /// Folders to which this applies; everything where left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), extend("items" = schema::texts(512, &schema::a_relative_path())))]
     pub paths: Vec<String>,
 }
 
@@ -185,10 +187,10 @@ pub struct Audit {
     /// Write audit commits (assumed when the credentials may push), or not.
     pub enabled: Option<bool>,
     /// Branch; `midship/audit/<cluster>` where left out.
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^-\s/][^\s~^:?*\[\\]*$"))]
+    #[schemars(length(max = 255), extend("x-kubernetes-validations" = [schema::a_git_name()]))]
     pub branch: Option<String>,
     /// Another repository for the record.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[^-\s][^\s]*$"))]
+    #[schemars(length(max = 1024), extend("x-kubernetes-validations" = [schema::a_repository(), schema::no_secret_inside()]))]
     pub url: Option<String>,
     /// Credentials of that repository, or ones that may push to this one.
     pub credentials: Option<LocalRef>,
@@ -198,7 +200,7 @@ pub struct Audit {
     #[schemars(length(min = 1, max = 128))]
     pub author_name: Option<String>,
     /// Address in the commits.
-    #[schemars(length(min = 3, max = 254))]
+    #[schemars(length(max = 254), extend("x-kubernetes-validations" = [form(r"^[^@\s<>]+@[^@\s<>]+$", "an address such as midship@example.com")]))]
     pub author_email: Option<String>,
 }
 
@@ -214,9 +216,10 @@ pub struct Webhook {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Forge {
+    /// What kind of forge it is.
     pub provider: ForgeProvider,
     /// Address of its API, where it is not on the repository's host.
-    #[schemars(length(max = 1024), regex(pattern = r"^https?://[^\s]+$"))]
+    #[schemars(length(max = 1024), extend("x-kubernetes-validations" = [schema::a_web_address()]))]
     pub url: Option<String>,
     /// A Secret with `token`.
     pub credentials: LocalRef,
@@ -276,6 +279,7 @@ pub struct GitSourceStatus {
     pub drifted: Vec<DriftedObject>,
     /// The record.
     pub audit: Option<AuditStatus>,
+    /// What is well and what is not: Ready, Reconciling, Stalled and others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -302,7 +306,9 @@ pub struct SyncCounts {
 pub struct FileError {
     /// The file.
     pub path: String,
+    /// The line, from 1.
     pub line: Option<u32>,
+    /// The column, from 1.
     pub column: Option<u32>,
     /// The kind of error in one word, for machines.
     pub code: String,
@@ -327,6 +333,7 @@ pub struct DriftedObject {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditStatus {
+    /// The branch it is on.
     pub branch: Option<String>,
     /// The newest audit commit.
     pub commit: Option<String>,

@@ -16,6 +16,24 @@ use crate::names::{
     ComponentName, ExtensionVersion, GroupName, InstanceName, MiddlewareVersion, ObjectName, Ordinal, RoleName,
 };
 
+/// What cannot be changed once somebody asked for it.
+const ONCE: [&str; 14] = [
+    "target",
+    "switchover",
+    "process",
+    "verticalScale",
+    "horizontalScale",
+    "volumeExpand",
+    "configure",
+    "upgrade",
+    "backup",
+    "restore",
+    "custom",
+    "timeout",
+    "retries",
+    "onFailure",
+];
+
 /// What is to be done, to which pods, and how failures are met. It is done once; only `suspend`, `cancel`, `approve` and
 /// `ttl` can be changed afterwards.
 #[skip_serializing_none]
@@ -41,8 +59,13 @@ use crate::names::{
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "self.instance == oldSelf.instance && self.type == oldSelf.type && has(self.target) == has(oldSelf.target) && (!has(self.target) || self.target == oldSelf.target)",
-      "message": "an operation is done once: make a new one to do something else" },
+    { "rule": schema::unchanged(&["instance", "type"], &ONCE),
+      "message": "an operation is done once: make a new one to do something else (only suspend, cancel, approve and ttl can be changed)" },
+    { "rule": "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)", "message": "cancel cannot be taken back: make a new operation" },
+    { "rule": "!has(self.target) || self.type in ['Restart', 'Reload', 'Process', 'Backup', 'Rotate', 'Custom']",
+      "message": "target is only for the types Restart, Reload, Process, Backup, Rotate and Custom; the others act on the whole instance or name a component themselves" },
+    { "rule": "!has(self.restore) || self.restore.replaceDataOf == self.instance",
+      "message": "restore.replaceDataOf must repeat the name of the instance: its present data will be replaced" },
     { "rule": "self.type == 'Switchover' || !has(self.switchover)", "message": "switchover is only for type Switchover" },
     { "rule": "(self.type == 'Process') == has(self.process)", "message": "type Process needs process, and only that type has it" },
     { "rule": "(self.type == 'VerticalScale') == has(self.verticalScale)", "message": "type VerticalScale needs verticalScale, and only that type has it" },
@@ -57,7 +80,11 @@ use crate::names::{
 pub struct OperationSpec {
     /// The instance in the same namespace.
     pub instance: InstanceName,
-    /// What is to be done.
+    /// What is to be done. Restart and Reload: to processes, one after another, replicas first. Stop and Start: to the whole
+    /// instance. Switchover: hand the exclusive role to another pod. Process: start, stop, restart or reload chosen
+    /// processes, some at a time. VerticalScale, HorizontalScale, VolumeExpand, Configure: change the instance. Upgrade:
+    /// move to another version. Rollback: take the last upgrade or configuration back. Backup: make one now. Restore: in
+    /// place. Rotate: take over new certificates and credentials. Custom: what the extension or you declare.
     #[serde(rename = "type")]
     pub type_: OperationType,
     /// Which of its pods; all of them where left out.
@@ -87,14 +114,15 @@ pub struct OperationSpec {
     /// How often a failed step is tried again.
     #[schemars(range(min = 0, max = 100))]
     pub retries: Option<i32>,
-    /// What a step that failed for good means for the rest.
+    /// What a step that failed for good means for the rest: Abort leaves what was done, Continue goes on with the next
+    /// step, Rollback takes back what was done, Pause waits for somebody to decide.
     pub on_failure: Option<FailurePolicy>,
     /// The operation goes no further while this is true.
     pub suspend: Option<bool>,
     /// Ends the operation at the next safe point.
     pub cancel: Option<bool>,
     /// Names of checks that said "not ready" and are to be passed over.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 63)))]
     pub approve: Option<Vec<String>>,
     /// How long the finished operation is kept; 7d where left out.
     pub ttl: Option<Duration>,
@@ -140,17 +168,22 @@ pub enum OperationType {
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
+    /// Those of this component.
     pub component: Option<ComponentName>,
+    /// Those of this group.
     pub group: Option<GroupName>,
+    /// Those that have this role.
     pub role: Option<RoleName>,
     /// Single pods by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "set"))]
     pub pods: Vec<ObjectName>,
 }
 
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "!(has(self.from) && has(self.to) && self.from == self.to)", "message": "from and to are the same pod" }]))]
 pub struct Switchover {
     /// The pod that has the role now; whoever it is where left out.
     pub from: Option<ObjectName>,
@@ -163,6 +196,7 @@ pub struct Switchover {
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessBatch {
+    /// What is done to the processes.
     pub action: ProcessAction,
     /// How many at a time; 1 where left out.
     #[schemars(range(min = 1, max = 1000))]
@@ -181,14 +215,18 @@ pub enum ProcessAction {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerticalScale {
+    /// The component.
     pub component: ComponentName,
+    /// The new CPU and memory.
     pub resources: Resources,
 }
 
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HorizontalScale {
+    /// The component.
     pub component: ComponentName,
+    /// The group of pods; `default` where left out.
     pub group: Option<GroupName>,
     /// The new number of pods.
     #[schemars(range(min = 0, max = 1000))]
@@ -201,16 +239,20 @@ pub struct HorizontalScale {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeExpand {
+    /// The component.
     pub component: ComponentName,
-    /// New size of each volume.
-    #[schemars(length(min = 1, max = 8))]
+    /// New size of each volume, by its name.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 8))]
     pub sizes: BTreeMap<String, Quantity>,
 }
 
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "has(self.parameters) != has(self.revision)", "message": "give parameters, or the revision to go back to" }]))]
 pub struct Configure {
+    /// The component.
     pub component: ComponentName,
     /// Parameters to change; null takes one back to its default.
     #[serde(default)]
@@ -230,7 +272,9 @@ pub struct Configure {
     { "rule": "has(self.extensionVersion) != has(self.version)",
       "message": "give extensionVersion or version: they are upgraded one at a time" }]))]
 pub struct Upgrade {
+    /// The new version of the extension package.
     pub extension_version: Option<ExtensionVersion>,
+    /// The new version of the middleware.
     pub version: Option<MiddlewareVersion>,
 }
 
@@ -246,7 +290,8 @@ pub struct BackupRequest {
     #[serde(rename = "type")]
     pub type_: Option<BackupType>,
     /// Labels of the backup; retention can keep by them.
-    #[schemars(length(max = 16))]
+    #[serde(default)]
+    #[schemars(schema_with = "schema::labels")]
     pub labels: Option<BTreeMap<String, String>>,
     /// Retention never removes it.
     pub hold: Option<bool>,
@@ -285,7 +330,7 @@ pub struct CustomOperation {
     pub parameters: Option<BTreeMap<String, Value>>,
     /// Steps, one after another.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub steps: Vec<Step>,
 }
 
@@ -293,14 +338,15 @@ pub struct CustomOperation {
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "(has(self.apply) ? 1 : 0) + (has(self.delete) ? 1 : 0) + (has(self.call) ? 1 : 0) + (has(self.wait) ? 1 : 0) == 1",
+    { "rule": "[has(self.apply), has(self.delete), has(self.call), has(self.wait)].exists_one(given, given)",
       "message": "a step does exactly one of apply, delete, call and wait" }]))]
 pub struct Step {
+    /// A name for it.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// Apply this object in the instance's namespace.
     #[serde(default)]
-    #[schemars(schema_with = "schema::any_object")]
+    #[schemars(schema_with = "schema::kubernetes_object")]
     pub apply: Option<Value>,
     /// Delete this object.
     pub delete: Option<ObjectTarget>,
@@ -318,10 +364,13 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectTarget {
+    /// Its API version, such as v1 or apps/v1.
     #[schemars(length(min = 1, max = 253))]
     pub api_version: String,
+    /// Its kind.
     #[schemars(length(min = 1, max = 63))]
     pub kind: String,
+    /// Its name.
     pub name: ObjectName,
 }
 
@@ -331,6 +380,7 @@ pub struct AgentCall {
     /// An action of the lifecycle API, such as reload or pre-scale-in.
     #[schemars(length(min = 1, max = 63))]
     pub action: String,
+    /// What is passed to it.
     #[serde(default)]
     #[schemars(schema_with = "schema::parameters")]
     pub parameters: Option<BTreeMap<String, Value>>,
@@ -343,6 +393,8 @@ pub struct AgentCall {
 
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "has(self.condition) != has(self.duration)", "message": "give condition or duration, exactly one" }]))]
 pub struct WaitFor {
     /// A condition of the instance that must be True.
     #[schemars(length(min = 1, max = 63))]
@@ -370,6 +422,7 @@ pub enum FailurePolicy {
 pub struct OperationStatus {
     /// The generation of the spec that was last looked at.
     pub observed_generation: Option<i64>,
+    /// Where it stands, in one word; Paused waits for somebody.
     pub phase: Option<OperationPhase>,
     /// Finished steps of all steps, such as 2/5.
     pub progress: Option<String>,
@@ -377,16 +430,20 @@ pub struct OperationStatus {
     pub current_step: Option<String>,
     /// What it does or waits for, or how it ended.
     pub message: Option<String>,
+    /// When it started.
     #[schemars(extend("format" = "date-time"))]
     pub started_at: Option<String>,
+    /// When it ended.
     #[schemars(extend("format" = "date-time"))]
     pub finished_at: Option<String>,
     /// Who asked for it, where known.
     pub requested_by: Option<String>,
+    /// Each step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepStatus>,
     /// The instance it was restored from, for a restore.
     pub restored_from: Option<BackedUpInstance>,
+    /// What is well and what is not: Ready, Reconciling, Stalled and others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -408,12 +465,39 @@ pub enum OperationPhase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StepStatus {
+    /// The step.
     pub name: String,
+    /// Where it stands.
     pub phase: OperationPhase,
+    /// How often it was tried.
     pub attempts: i32,
+    /// What it does or waits for, or why it failed.
     pub message: Option<String>,
+    /// When it started.
     #[schemars(extend("format" = "date-time"))]
     pub started_at: Option<String>,
+    /// When it ended.
     #[schemars(extend("format" = "date-time"))]
     pub finished_at: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::CustomResourceExt;
+
+    use super::*;
+
+    #[test]
+    fn every_field_is_either_fixed_or_meant_to_be_changed() {
+        let crd = serde_json::to_value(Operation::crd()).expect("plain data");
+        let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+        let known = ["instance", "type", "suspend", "cancel", "approve", "ttl"];
+        let unknown: Vec<_> = spec
+            .as_object()
+            .expect("properties")
+            .keys()
+            .filter(|field| !ONCE.contains(&field.as_str()) && !known.contains(&field.as_str()))
+            .collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
 }

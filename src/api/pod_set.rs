@@ -12,7 +12,7 @@ use super::conditions::Condition;
 use super::instance::UpdateOptions;
 use super::schema;
 use super::values::{DeletionPolicy, Storage};
-use crate::names::{ComponentName, GroupName, InstanceName, ObjectName, Ordinal};
+use crate::names::{ComponentName, GroupName, InstanceName, ObjectName, Ordinal, RoleName};
 
 /// What the Component decided for one group.
 #[skip_serializing_none]
@@ -66,7 +66,7 @@ pub struct PodSetSpec {
     /// Roles from the first to be disturbed to the last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
-    pub role_order: Vec<String>,
+    pub role_order: Vec<RoleName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -91,7 +91,7 @@ pub struct PodTemplate {
     #[schemars(schema_with = "schema::any_object")]
     pub spec: Value,
     /// The claims of each pod, by volume name.
-    #[schemars(length(max = 8))]
+    #[schemars(extend("maxProperties" = 8))]
     pub volumes: Option<BTreeMap<String, Storage>>,
 }
 
@@ -115,6 +115,7 @@ pub struct PodSetStatus {
     /// Each pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<PodSetMember>,
+    /// What is well and what is not: Ready, Reconciling, Stalled and others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -125,10 +126,15 @@ pub struct PodSetStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSetMember {
+    /// Its place in the group.
     pub ordinal: Ordinal,
+    /// Whether it serves.
     pub ready: bool,
+    /// Its confirmed role.
     pub role: Option<String>,
+    /// Digest of the template it was made from.
     pub revision: Option<String>,
+    /// The node it runs on.
     pub node: Option<String>,
     /// What it waits for.
     pub reason: Option<String>,

@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_with::skip_serializing_none;
 
 use super::schema;
-use crate::names::{NamespaceName, ObjectName};
+use crate::names::{ObjectName, form};
 
 /// An amount as Kubernetes writes it: `100m`, `2`, `1.5Gi`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -67,8 +67,9 @@ impl JsonSchema for Quantity {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "x-kubernetes-int-or-string": true, "anyOf": [{ "type": "integer" }, { "type": "string" }],
-            "pattern": "^([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$" })
+        json_schema!({ "x-kubernetes-int-or-string": true, "maxLength": 20, "x-kubernetes-validations": [{
+            "rule": "isQuantity(string(self)) && !string(self).startsWith('-')",
+            "message": "use a quantity, such as 500m, 2 or 1Gi" }] })
     }
 }
 
@@ -85,7 +86,7 @@ impl Duration {
         let mut millis = 0u64;
         while !rest.is_empty() {
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            let number: u64 = rest.get(..digits)?.parse().ok()?;
+            let number: u64 = rest.get(..digits).filter(|text| text.len() <= 9)?.parse().ok()?;
             rest = &rest[digits..];
             let letters = rest.bytes().take_while(u8::is_ascii_lowercase).count();
             let (_, factor) = Self::UNITS.iter().find(|(unit, _)| *unit == &rest[..letters])?;
@@ -146,7 +147,30 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "maxLength": 32, "pattern": "^([0-9]+(ms|s|m|h|d))+$" })
+        json_schema!({ "type": "string", "maxLength": 32,
+            "x-kubernetes-validations": [form("^([0-9]{1,9}(ms|s|m|h|d))+$", "a duration, such as 30s, 5m, 1h30m or 14d")] })
+    }
+}
+
+/// When something happens: five fields as in crontab, or one of the words for common ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cron(pub String);
+
+impl JsonSchema for Cron {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Cron".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "maxLength": 100, "x-kubernetes-validations": [form(
+            r"^(@(hourly|daily|weekly|monthly|yearly)|[^\s@]+( +\S+){4})$",
+            "five fields as in crontab, such as 30 2 * * *, or @hourly, @daily, @weekly, @monthly, @yearly"
+        )] })
     }
 }
 
@@ -167,22 +191,18 @@ pub struct KeyRef {
     pub key: String,
 }
 
-/// An object in a namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NamespacedRef {
-    pub namespace: NamespaceName,
-    pub name: ObjectName,
-}
-
 /// CPU and memory of the middleware's container.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "!has(self.requests) || !has(self.limits) || self.requests.all(r, !(r in self.limits) || quantity(string(self.requests[r])).compareTo(quantity(string(self.limits[r]))) <= 0)",
+      "message": "a request is more than its limit" }]))]
 pub struct Resources {
     /// What is reserved.
-    #[schemars(length(max = 16))]
+    #[schemars(extend("maxProperties" = 8))]
     pub requests: Option<BTreeMap<String, Quantity>>,
     /// What may be used at most.
-    #[schemars(length(max = 16))]
+    #[schemars(extend("maxProperties" = 8))]
     pub limits: Option<BTreeMap<String, Quantity>>,
 }
 
@@ -203,12 +223,13 @@ pub enum Spread {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scheduling {
-    /// How far pods are kept apart.
+    /// How far pods are kept apart where possible: none, on different nodes (node), in different zones (zone).
     pub spread: Option<Spread>,
     /// Whether a pod waits rather than run where `spread` does not allow it.
     pub strict: Option<bool>,
     /// Labels a node must have.
-    #[schemars(length(max = 64))]
+    #[serde(default)]
+    #[schemars(schema_with = "schema::labels")]
     pub node_selector: Option<BTreeMap<String, String>>,
     /// Tolerations, as in a pod.
     #[serde(default)]
@@ -223,10 +244,16 @@ pub struct Scheduling {
     #[schemars(schema_with = "schema::any_objects")]
     pub topology_spread_constraints: Option<Vec<Value>>,
     /// Priority class of the pods.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::class_name")]
     pub priority_class_name: Option<ObjectName>,
     /// Scheduler of the pods.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::class_name")]
     pub scheduler_name: Option<ObjectName>,
     /// Runtime class of the pods.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::class_name")]
     pub runtime_class_name: Option<ObjectName>,
 }
 
@@ -238,9 +265,12 @@ pub struct Storage {
     /// Size of each pod's volume. It can grow where the storage class allows it, never shrink.
     pub size: Quantity,
     /// Storage class; the cluster's default one where left out. Cannot be changed for volumes that exist.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::class_name")]
     pub storage_class_name: Option<ObjectName>,
     /// Labels put on the claims.
-    #[schemars(length(max = 32))]
+    #[serde(default)]
+    #[schemars(schema_with = "schema::labels")]
     pub labels: Option<BTreeMap<String, String>>,
 }
 
@@ -261,13 +291,14 @@ pub enum DeletionPolicy {
     { "rule": "!(has(self.tag) && has(self.digest))", "message": "give a tag or a digest, not both" }]))]
 pub struct ImageOverride {
     /// Registry and repository, such as `registry.example.com/cache/server`.
-    #[schemars(length(min = 1, max = 255))]
+    #[schemars(length(max = 255), extend("x-kubernetes-validations" = [form(
+        r"^([a-z0-9.-]+(:[0-9]+)?/)?[a-z0-9._/-]+$", "registry and repository without tag or digest, such as registry.example.com/cache/server")]))]
     pub repository: Option<String>,
     /// Tag.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"))]
+    #[schemars(length(max = 128), extend("x-kubernetes-validations" = [form(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", "an image tag, such as 7.0.5")]))]
     pub tag: Option<String>,
-    /// Digest; it wins over what any tag points at.
-    #[schemars(regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    /// Digest, in place of a tag.
+    #[schemars(length(max = 71), extend("x-kubernetes-validations" = [schema::a_digest()]))]
     pub digest: Option<String>,
     /// When the image is pulled.
     pub pull_policy: Option<PullPolicy>,
@@ -284,9 +315,13 @@ pub enum PullPolicy {
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExtraMetadata {
-    #[schemars(length(max = 64))]
+    /// Labels.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::labels")]
     pub labels: Option<BTreeMap<String, String>>,
-    #[schemars(length(max = 64))]
+    /// Annotations.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::annotations")]
     pub annotations: Option<BTreeMap<String, String>>,
 }
 
@@ -300,7 +335,7 @@ mod tests {
     fn durations_are_written_as_people_write_them() {
         assert_eq!(Duration::parse("1h30m").map(|d| d.0.as_secs()), Some(5400));
         assert_eq!(Duration::parse("14d").map(|d| d.to_string()).as_deref(), Some("14d"));
-        for wrong in ["", "5", "m", "5 m", "1.5h", "5M", "-1s", "99999999999999999999d"] {
+        for wrong in ["", "5", "m", "5 m", "1.5h", "5M", "-1s", "9999999999d"] {
             assert_eq!(Duration::parse(wrong), None, "{wrong:?}");
         }
     }

@@ -95,7 +95,7 @@ fn a_wrong_package_says_where_and_why() {
             "a type with capitals",
             "type: demo",
             "type: Demo",
-            "extension.yaml:1:7: extension type \"Demo\" is not valid; use lower-case letters, digits and '-', starting with a letter and ending with a letter or digit",
+            "extension.yaml:1:7: extension type \"Demo\" is not valid; use lower-case letters, digits and inner '-', starting with a letter",
         ),
         (
             "a version range",

@@ -180,7 +180,7 @@ impl<'a> Renderer<'a> {
                 groups,
                 deletion_policy: Some(resolved.deletion_policy),
                 service_name: ObjectName::parse(&headless).ok(),
-                role_order: declared.roles.iter().map(|role| role.name.to_string()).collect(),
+                role_order: declared.roles.iter().map(|role| role.name.clone()).collect(),
             },
         );
         made.metadata = ObjectMeta {

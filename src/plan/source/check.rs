@@ -8,7 +8,8 @@ use kube_cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::{Map, Value, json};
 
 use super::object::closest;
-use crate::api::Kind;
+use crate::api::{Kind, schema};
+use crate::names::ObjectName;
 
 /// Something wrong with a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +25,12 @@ pub struct Mistake {
 /// Everything that is wrong with the spec of an object.
 pub fn spec(kind: Kind, spec: &Value) -> Vec<Mistake> {
     let checker = Checker::of(kind);
+    let spec = &without_empty_fields(&checker.schema, spec);
     let mut mistakes: Vec<Mistake> =
         checker.shape.iter_errors(spec).flat_map(|error| explain(&error, &checker.schema)).collect();
     if mistakes.is_empty() {
         mistakes.extend(broken_rules(checker, spec));
+        find_duplicates("", &checker.schema, spec, &mut mistakes);
     }
     for mistake in &mut mistakes {
         mistake.pointer.insert_str(0, "/spec");
@@ -63,22 +66,16 @@ impl Checker {
     }
 }
 
-/// What a Kubernetes schema leaves to the API server's own ways, said in JSON Schema: unknown fields are wrong, and null
-/// is allowed where it is said to be.
+/// What a Kubernetes schema leaves to the API server's own ways, said in JSON Schema: unknown fields are wrong, and an
+/// object within an object says what it is.
 fn make_strict(schema: &mut Value) {
     let Value::Object(map) = schema else { return };
     let open = map.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
     if map.contains_key("properties") && !map.contains_key("additionalProperties") && !open {
         map.insert("additionalProperties".into(), Value::Bool(false));
     }
-    if map.remove("nullable") == Some(Value::Bool(true))
-        && let Some(Value::String(name)) = map.get("type")
-    {
-        let with_null = json!([name, "null"]);
-        map.insert("type".into(), with_null);
-        if let Some(Value::Array(options)) = map.get_mut("enum") {
-            options.push(Value::Null);
-        }
+    if map.contains_key("x-kubernetes-embedded-resource") {
+        map.insert("required".into(), json!(["apiVersion", "kind"]));
     }
     if let Some(Value::Object(properties)) = map.get_mut("properties") {
         properties.values_mut().for_each(make_strict);
@@ -90,17 +87,65 @@ fn make_strict(schema: &mut Value) {
     }
 }
 
+/// A field with nothing after its colon counts as left out: the API server takes such fields away before it looks.
+fn without_empty_fields(schema: &Value, value: &Value) -> Value {
+    let child = |name: &str| schema["properties"].get(name).unwrap_or(&schema["additionalProperties"]);
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(name, field)| !(field.is_null() && schema["properties"].get(name.as_str()).is_some()))
+            .map(|(name, field)| (name.clone(), without_empty_fields(child(name), field)))
+            .collect(),
+        Value::Array(items) => items.iter().map(|item| without_empty_fields(&schema["items"], item)).collect(),
+        other => other.clone(),
+    }
+}
+
 fn broken_rules(checker: &Checker, spec: &Value) -> Vec<Mistake> {
     let Err(errors) = Validator::new().validate_compiled(&checker.rules, spec, None) else { return Vec::new() };
     errors
         .into_vec()
         .into_iter()
-        .map(|error| Mistake {
-            pointer: pointer_of_field_path(&error.field_path),
-            code: "rule",
-            message: error.message,
+        .map(|error| {
+            let pointer = pointer_of_field_path(&error.field_path);
+            let message = match spec.pointer(&pointer) {
+                Some(value @ (Value::String(_) | Value::Number(_))) => format!("{}: {}", text_of(value), error.message),
+                _ => error.message,
+            };
+            Mistake { pointer, code: "rule", message }
         })
         .collect()
+}
+
+/// Items that are twice in a list that is a set, or a mapping by one of its fields.
+fn find_duplicates(pointer: &str, schema: &Value, value: &Value, mistakes: &mut Vec<Mistake>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let child = schema["properties"].get(name).unwrap_or(&schema["additionalProperties"]);
+                let name = name.replace('~', "~0").replace('/', "~1");
+                find_duplicates(&format!("{pointer}/{name}"), child, field, mistakes);
+            }
+        }
+        Value::Array(items) => {
+            let keys = schema["x-kubernetes-list-map-keys"].as_array();
+            let key = |item: &Value| match keys {
+                Some(keys) => keys.iter().filter_map(Value::as_str).map(|key| item[key].clone()).collect(),
+                None => vec![item.clone()],
+            };
+            let unique = matches!(schema["x-kubernetes-list-type"].as_str(), Some("set" | "map"));
+            for (index, item) in items.iter().enumerate() {
+                let here = format!("{pointer}/{index}");
+                if unique && items[..index].iter().any(|before| key(before) == key(item)) {
+                    let what: Vec<_> = key(item).iter().map(text_of).collect();
+                    let message = format!("{} is there twice", what.join(", "));
+                    mistakes.push(Mistake { pointer: here.clone(), code: "duplicate", message });
+                }
+                find_duplicates(&here, &schema["items"], item, mistakes);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// `components[0].service` as `/components/0/service`.
@@ -172,18 +217,13 @@ fn fields_at(schema: &Value, pointer: &str) -> Vec<String> {
     here["properties"].as_object().map(|fields: &Map<_, _>| fields.keys().cloned().collect()).unwrap_or_default()
 }
 
-/// What a pattern wants, for the patterns that our names and values have.
+/// What a pattern wants, for those that are not rules with words of their own.
 fn rule_of(pattern: &str) -> String {
-    const KNOWN: [(&str, &str); 7] = [
-        ("^[a-z]([-a-z0-9]*[a-z0-9])?$", "use lower-case letters, digits and '-', starting with a letter"),
-        ("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "use lower-case letters, digits and '-'"),
-        ("^(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)\\.", "give an exact version of three numbers, such as 1.0.0"),
-        ("^([0-9]+(ms|s|m|h|d))+$", "write a duration like 30s, 5m or 1h30m"),
-        ("^([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(", "write a quantity like 500m, 2 or 1Gi"),
-        ("^age1", "give an age public key, which begins with age1"),
-        ("^[0-9A-Za-z]([0-9A-Za-z._-]*[0-9A-Za-z])?$", "use letters, digits, '.', '_' and '-'"),
+    const KNOWN: [(&str, &str); 2] = [
+        (schema::LABEL_VALUE, "use letters, digits and inner '-', '_' and '.'"),
+        (ObjectName::PATTERN, "use lower-case letters, digits, inner '-' and '.'"),
     ];
-    let known = KNOWN.iter().find(|(beginning, _)| pattern.starts_with(beginning));
+    let known = KNOWN.iter().find(|(known, _)| pattern == *known);
     known.map_or_else(|| format!("it must match {pattern}"), |(_, rule)| (*rule).to_owned())
 }
 
@@ -252,6 +292,13 @@ mod tests {
     }
 
     #[test]
+    fn a_field_without_a_value_counts_as_left_out() {
+        let empty =
+            instance(json!({ "tls": null, "components": [{ "name": "a", "storage": { "data": { "size": null } } }] }));
+        assert_eq!(said(&empty), ["/spec/components/0/storage/data missing-field: size is missing"]);
+    }
+
+    #[test]
     fn each_mistake_is_told_with_its_place_and_a_suggestion() {
         let cases = [
             (
@@ -273,9 +320,17 @@ mod tests {
             (json!({ "version": 7.0 }), "/spec/version wrong-type: 7.0 is not a text (put it in quotes)"),
             (
                 json!({ "extensionVersion": "1.0" }),
-                "/spec/extensionVersion malformed: \"1.0\" is malformed: give an exact version of three numbers, such as 1.0.0",
+                "/spec/extensionVersion rule: \"1.0\": use an exact version of three numbers, such as 1.0.0 (no range, no leading 'v')",
             ),
             (json!({ "components": [{ "replicas": 1 }] }), "/spec/components/0 missing-field: name is missing"),
+            (
+                json!({ "components": [{ "name": "a" }, { "name": "a" }] }),
+                "/spec/components/1 duplicate: \"a\" is there twice",
+            ),
+            (
+                json!({ "components": [{ "name": "a", "offline": [1, 2, 1] }] }),
+                "/spec/components/0/offline/2 duplicate: 1 is there twice",
+            ),
             (
                 json!({ "tls": { "issuer": "builtin", "secretName": "x" } }),
                 "/spec/tls rule: give exactly one of issuer, certManager and secretName",

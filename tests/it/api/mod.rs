@@ -6,3 +6,4 @@ mod doctor;
 mod git_source;
 mod harness;
 mod plugin;
+mod refused;

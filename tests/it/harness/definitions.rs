@@ -71,11 +71,13 @@ async fn served(
     Ok(())
 }
 
-/// The first place where the published schema is not the wanted one. An integer-or-string is published in other words.
+/// The first place where the published schema is not the wanted one. An integer-or-string and an embedded object are
+/// published in other words.
 fn difference(place: &str, wanted: &Value, published: &Value) -> Option<String> {
     match (wanted, published) {
         (Value::Object(wanted), Value::Object(published)) => {
-            let in_other_words = |key: &str| key == "anyOf" || key == "allOf";
+            let embedded = wanted.contains_key("x-kubernetes-embedded-resource");
+            let in_other_words = |key: &str| key == "anyOf" || key == "allOf" || embedded;
             let keys = wanted.keys().chain(published.keys().filter(|key| !wanted.contains_key(*key)));
             keys.filter(|key| !in_other_words(key)).find_map(|key| {
                 let place = format!("{place}.{key}");

@@ -92,7 +92,7 @@ fn definitions_are_upgraded_left_and_taken_over() {
             &copy.kind("extensions"),
         ]);
         established.stdout();
-        let extension = json!({ "apiVersion": format!("{}/v1alpha1", copy.group), "kind": "Extension", "metadata": { "name": "kept" },
+        let extension = json!({ "apiVersion": format!("{}/v1alpha1", copy.group), "kind": "Extension", "metadata": { "name": "cache-1.0.0" },
             "spec": { "type": "cache", "version": "1.0.0", "digest": format!("sha256:{}", "0".repeat(64)),
                 "parts": [{ "kind": "ConfigMap", "namespace": "default", "name": "cache" }] } });
         wait_for("the kind to be served", Duration::from_secs(20), async || {
@@ -103,10 +103,10 @@ fn definitions_are_upgraded_left_and_taken_over() {
         let goodbye = scene.helm(["uninstall", "midship"]).stdout();
         assert!(goodbye.contains("kept due to the resource policy"), "{goodbye}");
         assert_eq!(definitions(scene, &copy), all);
-        scene.kubectl(["get", &copy.kind("extensions"), "kept"]).stdout();
+        scene.kubectl(["get", &copy.kind("extensions"), "cache-1.0.0"]).stdout();
 
         release("install").stdout();
-        scene.kubectl(["get", &copy.kind("extensions"), "kept"]).stdout();
+        scene.kubectl(["get", &copy.kind("extensions"), "cache-1.0.0"]).stdout();
 
         release("upgrade").args(["--set", "crds.keep=false"]).stdout();
         scene.helm(["uninstall", "midship"]).stdout();
