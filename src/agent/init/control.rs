@@ -10,13 +10,15 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 use nix::sys::stat::{Mode, umask};
 
-use super::protocol::{Code, MAX_REQUEST, Problem, Request, Response};
+use super::protocol::{Code, MAX_REQUEST, Op, Problem, Request, Response};
 use super::state::Millis;
 use super::sys::{PollFd, READABLE, WRITABLE, watch};
 
 const MAX_CLIENTS: usize = 32;
-/// Clients that wait for an answer or follow the events; the others may be sent away for a new one.
-const MAX_LASTING: usize = 16;
+/// Clients that wait for the end of an order. All but these and the followers may be sent away for a new one.
+const MAX_WAITING: usize = 16;
+/// Clients that follow the events; one more takes the place of the oldest.
+const MAX_FOLLOWING: usize = 8;
 /// How long a new client may take to ask something.
 const FIRST_REQUEST: Millis = 5_000;
 const NEXT_REQUEST: Millis = 60_000;
@@ -185,6 +187,12 @@ impl Server {
         for line in backlog {
             client.queue(line, now);
         }
+        let following = |client: &&mut Client| client.stage == Stage::Following;
+        if self.clients.iter_mut().filter(following).count() > MAX_FOLLOWING
+            && let Some(oldest) = self.clients.iter_mut().filter(following).min_by_key(|client| client.key)
+        {
+            oldest.deadline = 0;
+        }
     }
 
     pub fn publish(&mut self, line: &str, now: Millis) {
@@ -273,8 +281,7 @@ impl Server {
     }
 
     fn next_request(&mut self, index: usize, now: Millis) -> Option<(Key, Request)> {
-        let lasting =
-            self.clients.iter().filter(|client| matches!(client.stage, Stage::Waiting | Stage::Following)).count();
+        let waiting = self.clients.iter().filter(|client| client.stage == Stage::Waiting).count();
         let client = &mut self.clients[index];
         if client.stage != Stage::Open || client.paused(now) || !client.output.is_empty() {
             return None;
@@ -299,12 +306,13 @@ impl Server {
                 return None;
             }
         };
-        if lasting >= MAX_LASTING {
+        client.asked = true;
+        let lasts = matches!(request.op, Op::Start | Op::Stop | Op::Restart | Op::Reload);
+        if lasts && waiting >= MAX_WAITING {
             let problem = Problem::new(Code::TooMany, "too many clients wait already").hint("try again later");
-            client.send_away(Some(request.id), problem, now);
+            client.send(&Response::refused(Some(request.id), problem), now);
             return None;
         }
-        client.asked = true;
         client.stage = Stage::Waiting;
         client.deadline = Millis::MAX;
         Some((client.key, request))
@@ -431,91 +439,5 @@ impl Client {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::protocol::Op;
-    use super::*;
-
-    fn serve(server: &mut Server, now: Millis) -> Vec<(Key, Request)> {
-        let mut fds = Vec::new();
-        server.watched(now, &mut fds);
-        super::super::sys::poll(&mut fds, Some(50)).unwrap();
-        server.serve(&fds, now)
-    }
-
-    fn connect_and_ask(server: &mut Server, path: &Path, line: &str) -> (UnixStream, Vec<(Key, Request)>) {
-        let mut stream = UnixStream::connect(path).unwrap();
-        stream.write_all(line.as_bytes()).unwrap();
-        let asked = serve(server, 1);
-        (stream, asked)
-    }
-
-    fn listening() -> (tempfile::TempDir, PathBuf, Server) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s");
-        let mut server = Server::new(&path);
-        server.listen().unwrap();
-        (dir, path, server)
-    }
-
-    #[test]
-    fn a_follower_that_never_reads_is_dropped_and_others_go_on() {
-        let (_dir, path, mut server) = listening();
-        let (_deaf, asked) = connect_and_ask(&mut server, &path, "{\"op\":\"events\"}\n");
-        assert_eq!(asked[0].1.op, Op::Events);
-        server.follow(asked[0].0, &Response::done(0, serde_json::json!({})), &[], 1);
-        let (keen, asked) = connect_and_ask(&mut server, &path, "{\"op\":\"events\"}\n");
-        server.follow(asked[0].0, &Response::done(0, serde_json::json!({})), &[], 1);
-        keen.set_nonblocking(true).unwrap();
-        let (mut keen, mut heard, mut buffer) = (keen, 0, [0; 65_536]);
-        for _ in 0..10_000 {
-            server.publish(&"x".repeat(99), 1);
-            heard += keen.read(&mut buffer).unwrap_or(0);
-        }
-        assert_eq!(server.clients.len(), 1);
-        assert!(heard > 900_000, "{heard}");
-    }
-
-    #[test]
-    fn what_one_client_leaves_unread_is_bounded() {
-        let (_dir, path, mut server) = listening();
-        let (_stream, asked) = connect_and_ask(&mut server, &path, &"{\"op\":\"status\"}\n".repeat(200));
-        let (mut answered, mut next) = (0, asked);
-        while let Some((key, request)) = next.pop() {
-            server.answer(key, &Response::done(request.id, serde_json::json!("y".repeat(10_000))), 1);
-            answered += 1;
-            next = serve(&mut server, 1);
-        }
-        // what the kernel takes, and one answer that it does not take any more
-        assert!((2..60).contains(&answered), "{answered}");
-        let held: usize = server.clients.iter().map(|client| client.output.len() + client.input.len()).sum();
-        assert!(held < 20_000, "{held}");
-        assert_eq!(server.due(1), Some(1 + UNREAD));
-        serve(&mut server, 1 + UNREAD);
-        assert!(server.clients.is_empty(), "it had its time");
-    }
-
-    #[test]
-    fn a_silent_client_makes_room_for_one_that_asks() {
-        let (_dir, path, mut server) = listening();
-        let silent: Vec<_> = (0..100).map(|_| UnixStream::connect(&path).unwrap()).collect();
-        serve(&mut server, 1);
-        serve(&mut server, 1);
-        assert_eq!(server.clients.len(), MAX_CLIENTS);
-        let (_stream, asked) = connect_and_ask(&mut server, &path, "{\"op\":\"ready\"}\n");
-        assert_eq!(asked.len(), 1);
-        drop(silent);
-        serve(&mut server, 1);
-        assert_eq!(server.clients.len(), 1);
-        assert_eq!(server.due(1), None, "nothing is due while the one client waits");
-    }
-
-    #[test]
-    fn a_silent_client_is_cut_off_in_time() {
-        let (_dir, path, mut server) = listening();
-        let (_stream, asked) = connect_and_ask(&mut server, &path, "{\"op\":");
-        assert!(asked.is_empty());
-        assert_eq!(server.due(1), Some(1 + FIRST_REQUEST));
-        serve(&mut server, 1 + FIRST_REQUEST);
-        assert!(server.clients.is_empty());
-    }
-}
+#[path = "control_tests.rs"]
+mod tests;

@@ -88,9 +88,9 @@ mod tests {
 
     #[test]
     fn a_bare_name_is_looked_for_along_the_path() {
-        let found = candidates("redis", b"/a:/b::");
+        let found = candidates("server", b"/a:/b::");
         let found: Vec<_> = found.iter().map(|path| path.to_str().unwrap()).collect();
-        assert_eq!(found, ["/a/redis", "/b/redis", "./redis", "./redis"]);
+        assert_eq!(found, ["/a/server", "/b/server", "./server", "./server"]);
         assert_eq!(candidates("./run", b"/a").len(), 1);
     }
 

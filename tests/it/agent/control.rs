@@ -201,7 +201,7 @@ fn garbage_half_lines_and_endless_lines_harm_nobody() {
     let writer = endless.try_clone().unwrap();
     let feeder = std::thread::spawn(move || {
         let mut writer = writer;
-        let _ = (0..160).try_for_each(|_| writer.write_all(&[b'x'; 65_536]));
+        let _ = (0..660).try_for_each(|_| writer.write_all(&[b'x'; 16_000]));
         let _ = writer.shutdown(std::net::Shutdown::Write);
     });
     let mut line = String::new();
@@ -270,13 +270,13 @@ fn a_client_that_asks_all_the_time_is_slowed_down() {
     let mut stream = raw(&pod);
     stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     let start = Instant::now();
-    let (mut answers, mut buffer) = (0, [0; 65_536]);
+    let (mut answers, mut buffer) = (0, [0; 4_096]);
     while start.elapsed() < Duration::from_millis(1_500) {
         stream.set_nonblocking(true).unwrap();
         let _ = stream.write(b"{\"op\":\"ready\"}\n{\"op\":\"ready\"}\n");
         stream.set_nonblocking(false).unwrap();
         if let Ok(got) = stream.read(&mut buffer) {
-            answers += buffer[..got].iter().filter(|byte| **byte == b'\n').count();
+            answers += buffer[..got].split(|byte| *byte == b'\n').count() - 1;
         }
     }
     assert!((1..=300).contains(&answers), "{answers} answers in 1.5 s");

@@ -1,4 +1,5 @@
 //! The agent as it runs in pods: the real program with real processes, as an ordinary process and as PID 1.
+#![allow(clippy::unwrap_used)]
 
 mod configuration;
 mod control;

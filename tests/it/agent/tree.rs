@@ -10,10 +10,6 @@ use serde_json::json;
 
 use super::pod::{Place, Pod, alive, appears, children, descendants, everywhere, shell, stat, until, with};
 
-fn pid_in(path: &std::path::Path) -> i32 {
-    until("a pid", || fs::read_to_string(path).unwrap_or_default().trim().parse().map_err(|_| "none yet".to_owned()))
-}
-
 #[test]
 fn orphans_are_reaped_and_no_zombies_stay() {
     everywhere("orphans_are_reaped_and_no_zombies_stay", |place| {
@@ -88,7 +84,7 @@ fn nothing_of_a_crashed_process_lives_when_the_next_one_starts() {
 #[test]
 fn processes_that_came_from_outside_are_left_alone() {
     let Some(pod) = namespaced() else {
-        println!("skipped processes_that_came_from_outside_are_left_alone: this machine lets us make no pid namespace");
+        println!("skipped processes_that_came_from_outside_are_left_alone: only root can enter a namespace");
         return;
     };
     // as `kubectl exec` does

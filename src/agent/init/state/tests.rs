@@ -19,6 +19,7 @@ fn policy() -> Policy {
 }
 
 /// The edge, as it promises to behave, with processes that behave as they like.
+#[allow(clippy::struct_excessive_bools)]
 struct World {
     state: State,
     now: Millis,
