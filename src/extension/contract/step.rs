@@ -37,7 +37,7 @@ pub struct Step {
     pub file: Option<FileStep>,
     /// Send a command to a server that speaks RESP.
     pub resp: Option<Resp>,
-    /// Send a statement to a server that speaks the PostgreSQL protocol.
+    /// Send a statement to a server that speaks the postgres protocol.
     pub postgres: Option<Postgres>,
     /// Set variables for the steps that follow.
     pub set: Option<BTreeMap<String, Expression>>,

@@ -176,7 +176,7 @@ fn messages_carry_nothing_that_could_fool_a_terminal() {
 #[test]
 fn reading_many_small_files_is_fast() {
     let text = "apiVersion: midship.dev/v1alpha1\nkind: Instance\nmetadata: {name: orders-cache, namespace: shop}\nspec:\n  \
-        type: redis\n  extensionVersion: 1.0.0\n  version: \"7.0\"\n  topology: replication\n  components:\n    - name: redis\n      \
+        type: cache\n  extensionVersion: 1.0.0\n  version: \"7.0\"\n  topology: replication\n  components:\n    - name: cache\n      \
         replicas: 3\n      resources: {requests: {cpu: 100m, memory: 128Mi}}\n      storage: {data: {size: 1Gi}}\n      \
         parameters: {maxmemory-policy: allkeys-lru}\n";
     let started = std::time::Instant::now();
