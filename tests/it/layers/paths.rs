@@ -257,7 +257,7 @@ fn tokens(text: &str) -> Vec<(usize, Token)> {
                 }
                 let word: String = chars[from..at].iter().collect();
                 let raw = ["r", "br", "cr"].contains(&word.as_str());
-                let hashes = (at..).take_while(|at| peek(*at) == '#').count();
+                let hashes = chars[at..].iter().take_while(|c| **c == '#').count();
                 if raw && peek(at + hashes) == '"' {
                     at = after_raw_string(&chars, at + hashes, hashes);
                 } else if raw && hashes == 1 {
