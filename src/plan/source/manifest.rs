@@ -180,7 +180,11 @@ fn metadata_mistakes(metadata: Option<&Value>, kind: ObjectKind) -> Vec<Mistake>
                 }
             }
             Some(_) => {
-                mistakes.push(mistake(&format!("/metadata/{field}"), "wrong-type", format!("{field} is not a mapping")));
+                mistakes.push(mistake(
+                    &format!("/metadata/{field}"),
+                    "wrong-type",
+                    format!("{field} is not a mapping"),
+                ));
             }
         }
     }

@@ -215,7 +215,10 @@ fn a_control_socket_that_cannot_be_made_does_not_keep_the_process_from_running()
 #[test]
 fn a_program_that_cannot_run_is_explained() {
     for (config, message) in [
-        (json!({ "command": ["no-such-program"], "env": { "PATH": "/usr/bin:/bin" } }), "cannot run no-such-program: it is nowhere in PATH of this image"),
+        (
+            json!({ "command": ["no-such-program"], "env": { "PATH": "/usr/bin:/bin" } }),
+            "cannot run no-such-program: it is nowhere in PATH of this image",
+        ),
         (
             json!({ "command": ["/no/such/program"] }),
             "cannot run /no/such/program: it, or the interpreter it names, is not in this image",

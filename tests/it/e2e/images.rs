@@ -13,7 +13,8 @@ fn root() -> &'static Path {
 pub fn load(name: &str) -> String {
     let tag = Run::new(root().join("tests/images/build")).args(["--ref", name]).stdout().trim().to_owned();
     let Some(state) = std::env::var_os("MIDSHIP_CLUSTER") else { return tag };
-    let folder = std::env::var_os("MIDSHIP_TEST_IMAGES").map(PathBuf::from).expect("MIDSHIP_TEST_IMAGES names the archives");
+    let folder =
+        std::env::var_os("MIDSHIP_TEST_IMAGES").map(PathBuf::from).expect("MIDSHIP_TEST_IMAGES names the archives");
     let archive = folder.join(format!("{name}.tar"));
     let mut load = Run::new(root().join("tests/cluster/cluster")).env("MIDSHIP_CLUSTER", state);
     for name in ["MIDSHIP_CACHE", "HOME"] {

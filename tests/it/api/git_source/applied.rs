@@ -26,7 +26,11 @@ fn a_push_is_applied_and_the_next_one_too() {
         assert_eq!(annotations["midship.dev/source-path"], "b.yaml");
         assert_eq!(annotations["midship.dev/source-commit"], commit);
         let a = team.instances().get("a").await.expect("it is there");
-        assert_ne!(a.metadata.annotations.expect("annotations")["midship.dev/source-commit"], commit, "a did not change");
+        assert_ne!(
+            a.metadata.annotations.expect("annotations")["midship.dev/source-commit"],
+            commit,
+            "a did not change"
+        );
     });
 }
 
@@ -42,12 +46,19 @@ fn a_broken_file_is_told_by_line_and_stops_nothing_else() {
         team.repository.write("c.yaml", "a: [");
         team.repository.commit("Break two files, add one");
         let message = team.becomes("InvalidFiles").await;
-        assert!(message.contains("a.yaml:4:7: spec: type is missing") && message.contains("everything else is applied"), "{message}");
+        assert!(
+            message.contains("a.yaml:4:7: spec: type is missing") && message.contains("everything else is applied"),
+            "{message}"
+        );
         // what the broken file defined before stays
         team.has(&["a 7.0", "b 7.0"]).await;
         let errors = team.source().await.status.expect("a status").errors;
-        let places: Vec<String> = errors.iter().map(|error| format!("{}:{:?} {}", error.path, error.line, error.code)).collect();
-        assert_eq!(places, ["a.yaml:Some(4) missing-field", "a.yaml:Some(4) unknown-field", "c.yaml:Some(1) yaml-syntax"]);
+        let places: Vec<String> =
+            errors.iter().map(|error| format!("{}:{:?} {}", error.path, error.line, error.code)).collect();
+        assert_eq!(
+            places,
+            ["a.yaml:Some(4) missing-field", "a.yaml:Some(4) unknown-field", "c.yaml:Some(1) yaml-syntax"]
+        );
         team.repository.write("a.yaml", &instance("a", "7.2"));
         team.repository.remove("c.yaml");
         team.repository.commit("Mend");
@@ -131,9 +142,9 @@ fn a_poll_without_news_writes_nothing() {
         team.recorded(1).await;
         let quiet = wait_for("the source to come to rest", SOON, async || {
             let before = team.source().await.metadata.resource_version;
-            let polls = team.polls().await;
+            let polls = team.polls();
             wait_for("three more polls", SOON, async || {
-                let now = team.polls().await;
+                let now = team.polls();
                 if now >= polls + 3 { Ok(()) } else { Err(format!("{now}")) }
             })
             .await;

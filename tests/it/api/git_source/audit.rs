@@ -58,12 +58,17 @@ fn values_of_secrets_are_nowhere_but_in_the_secret() {
         let audit = team.repository.git(&["log", "-p", "midship/audit/test"]);
         let source = serde_json::to_string(&team.source().await).expect("JSON");
         let events = team.scene.kubectl(["get", "events", "-o", "yaml"]).stdout();
-        for (place, text) in [("audit", audit.as_str()), ("status", &source), ("events", &events), ("log", &team.controller.log_text())] {
+        for (place, text) in
+            [("audit", audit.as_str()), ("status", &source), ("events", &events), ("log", &team.controller.log_text())]
+        {
             for value in ["correct-horse", "battery-horse", "Y29ycmVjdC1ob3JzZQ", "YmF0dGVyeS1ob3JzZQ"] {
                 assert!(!text.contains(value), "{value} stands in the {place}");
             }
         }
-        assert!(audit.contains("-  password: (secret ") && audit.contains("+  password: (secret "), "that it changed is told: {audit}");
+        assert!(
+            audit.contains("-  password: (secret ") && audit.contains("+  password: (secret "),
+            "that it changed is told: {audit}"
+        );
     });
 }
 

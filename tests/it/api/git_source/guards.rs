@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::team_test;
 use super::repository::instance;
+use super::team_test;
 
 fn names(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("i{number}")).collect()
@@ -39,7 +39,10 @@ fn more_deletions_than_the_budget_allows_wait_for_a_commit_that_agrees() {
         team.repository.write("new.yaml", &instance("new", "7.0"));
         team.repository.commit("Drop three, add one");
         let message = team.becomes("Held").await;
-        assert!(message.contains("3 of 7 objects would be deleted") || message.contains("3 of 6 objects would be deleted"), "{message}");
+        assert!(
+            message.contains("3 of 7 objects would be deleted") || message.contains("3 of 6 objects would be deleted"),
+            "{message}"
+        );
         assert!(message.contains("Midship-Allow-Deletions: 3"), "{message}");
         assert_eq!(team.running().await.len(), 7, "nothing is deleted, the new one is there");
         assert_eq!(team.source().await.status.expect("a status").held.len(), 3);
@@ -97,12 +100,16 @@ async fn wait_for_message(team: &super::Team<'_>) -> String {
 #[test]
 fn an_object_outside_the_allowed_namespaces_is_refused_with_its_line() {
     team_test(async |team| {
-        team.repository.write("a.yaml", &instance("a", "7.0").replace("{name: a}", "{name: a, namespace: kube-system}"));
+        team.repository
+            .write("a.yaml", &instance("a", "7.0").replace("{name: a}", "{name: a, namespace: kube-system}"));
         team.repository.write("b.yaml", &instance("b", "7.0"));
         team.repository.commit("One too far");
         team.follow(json!({})).await;
         let message = team.becomes("InvalidFiles").await;
-        assert!(message.contains("a.yaml:3:") && message.contains("may not write to the namespace kube-system"), "{message}");
+        assert!(
+            message.contains("a.yaml:3:") && message.contains("may not write to the namespace kube-system"),
+            "{message}"
+        );
         team.has(&["b 7.0"]).await;
     });
 }

@@ -30,9 +30,10 @@ async fn kill_often(team: &mut Team<'_>, rounds: u64) {
     let mut versions = Vec::new();
     for round in 0..rounds {
         for number in 0..10 {
-            team.repository.write(&format!("i{number}.yaml"), &instance(&format!("i{number}"), &format!("1.{round}.{number}")));
+            team.repository
+                .write(&format!("i{number}.yaml"), &instance(&format!("i{number}"), &format!("1.{round}.{number}")));
         }
-        if round > 0 && round % 3 == 0 {
+        if round > 0 && round.is_multiple_of(3) {
             team.repository.remove("i9.yaml");
         }
         versions.push(team.repository.commit(&format!("Round {round}")));
@@ -49,10 +50,15 @@ async fn kill_often(team: &mut Team<'_>, rounds: u64) {
         let files = if team.repository.audit().is_empty() { Vec::new() } else { team.repository.audit_files() };
         let expected = team.running().await.len() + 1;
         let wrong = differing(team).await;
-        if files.len() == expected && wrong.is_empty() { Ok(team.repository.audit()) } else { Err(format!("{files:?} {wrong:?}")) }
+        if files.len() == expected && wrong.is_empty() {
+            Ok(team.repository.audit())
+        } else {
+            Err(format!("{files:?} {wrong:?}"))
+        }
     })
     .await;
-    let mut records: Vec<&str> = audit.iter().filter_map(|message| message.lines().find(|line| line.starts_with("Midship-Record: "))).collect();
+    let mut records: Vec<&str> =
+        audit.iter().filter_map(|message| message.lines().find(|line| line.starts_with("Midship-Record: "))).collect();
     let all = records.len();
     records.sort_unstable();
     records.dedup();
@@ -60,7 +66,7 @@ async fn kill_often(team: &mut Team<'_>, rounds: u64) {
     assert_eq!(all, audit.len(), "a commit has no record");
     let last = audit.last().expect("something was applied");
     assert!(versions.iter().any(|version| last.contains(version.as_str())) || last.contains(&head), "{last}");
-    assert_eq!(team.running().await.len(), if rounds > 1 && (rounds - 1) % 3 == 0 { 10 } else { 11 });
+    assert_eq!(team.running().await.len(), if rounds > 1 && (rounds - 1).is_multiple_of(3) { 10 } else { 11 });
     team.repository.git(&["fsck", "--strict"]);
 }
 

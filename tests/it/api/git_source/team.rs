@@ -34,7 +34,8 @@ pub fn team_test(body: impl AsyncFnOnce(&mut Team<'_>)) {
 
 fn start(scene: &Scene) -> Controller {
     let namespace = scene.namespace.as_str();
-    let args = ["--namespaces", namespace, "--lease-namespace", namespace, "--leader-elect=false", "--cluster-name", "test"];
+    let args =
+        ["--namespaces", namespace, "--lease-namespace", namespace, "--leader-elect=false", "--cluster-name", "test"];
     Controller::start("controller", &scene.kubeconfig(), &args)
 }
 
@@ -96,7 +97,8 @@ impl Team<'_> {
     /// The names and versions of all instances, sorted.
     pub async fn running(&self) -> Vec<String> {
         let list = self.instances().list(&kube::api::ListParams::default()).await.expect("they can be listed");
-        let mut all: Vec<String> = list.items.iter().map(|one| format!("{} {}", one.name_any(), one.spec.version)).collect();
+        let mut all: Vec<String> =
+            list.items.iter().map(|one| format!("{} {}", one.name_any(), one.spec.version)).collect();
         all.sort();
         all
     }
@@ -122,7 +124,7 @@ impl Team<'_> {
     }
 
     /// How many reconciles of sources the log tells of.
-    pub async fn polls(&self) -> usize {
+    pub fn polls(&self) -> usize {
         self.controller.log().iter().filter(|line| line["message"] == "looked").count()
     }
 
