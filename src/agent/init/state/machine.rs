@@ -412,18 +412,26 @@ impl State {
                 if self.crashes > 0 && now.saturating_sub(since) >= self.policy.stable_after {
                     self.crashes = 0;
                 }
-                if let Some(limit) = self.policy.start_timeout
-                    && !proven
-                    && now.saturating_sub(since) >= limit
-                {
-                    let why = format!("the process was not ready within {limit} ms");
-                    self.reason.clone_from(&why);
-                    self.begin_stop(pid, since, self.policy.stop_timeout, Some(why), now, out);
+                if !proven {
+                    self.give_up_on(pid, since, now, out);
                 }
+            }
+            Phase::Starting { pid: Some(pid), since } => {
+                let (pid, since) = (*pid, *since);
+                self.give_up_on(pid, since, now, out);
             }
             Phase::Sweeping { look_at, .. } if now >= *look_at => out.push(Action::KillAll),
             Phase::Waiting { until, .. } if now >= *until => self.begin_start(now, out),
             _ => {}
+        }
+    }
+
+    /// A process that takes too long to start, be it that the disk with its program does not answer.
+    fn give_up_on(&mut self, pid: i32, since: Millis, now: Millis, out: &mut Vec<Action>) {
+        if let Some(limit) = self.policy.start_timeout.filter(|limit| now.saturating_sub(since) >= *limit) {
+            let why = format!("the process was not ready within {limit} ms");
+            self.because(&why);
+            self.begin_stop(pid, since, self.policy.stop_timeout, Some(why), now, out);
         }
     }
 

@@ -345,7 +345,8 @@ impl State {
     /// When [`Event::Tick`] is due.
     pub fn wake_at(&self) -> Option<Millis> {
         match &self.phase {
-            Phase::Idle(_) | Phase::Starting { .. } => None,
+            Phase::Idle(_) => None,
+            Phase::Starting { since, .. } => self.policy.start_timeout.map(|limit| since.saturating_add(limit)),
             Phase::Hook { kill_at, .. } | Phase::Stopping { kill_at, .. } => Some(*kill_at),
             Phase::Up { since, proven, .. } => {
                 let proof = self.policy.start_timeout.filter(|_| !proven).map(|limit| since.saturating_add(limit));
