@@ -184,7 +184,7 @@ macro_rules! name {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "maxLength": $max,
+                json_schema!({ "type": "string", "minLength": 1, "maxLength": $max, "pattern": $shape.pattern(),
                     "x-kubernetes-validations": [form($shape.pattern(), $shape.rule())] })
             }
         }

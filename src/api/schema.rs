@@ -168,6 +168,19 @@ pub fn tidy(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd
 }
 
+/// The same without what only the API server understands.
+pub fn for_editors(mut schema: Value) -> Value {
+    match &mut schema {
+        Value::Object(map) => {
+            map.retain(|key, _| !key.starts_with("x-kubernetes-"));
+            map.values_mut().for_each(|child| *child = for_editors(child.take()));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = for_editors(item.take())),
+        _ => {}
+    }
+    schema
+}
+
 fn tidy_value(schema: &mut Value) {
     let Value::Object(map) = schema else { return };
     map.remove("default");
@@ -177,6 +190,11 @@ fn tidy_value(schema: &mut Value) {
     }
     if map.contains_key("x-kubernetes-int-or-string") {
         map.remove("anyOf");
+    }
+    // editors read patterns, people are told by the rule
+    if map.contains_key("x-kubernetes-validations") {
+        map.remove("pattern");
+        map.remove("minLength");
     }
     let says_nothing = |format: &str| matches!(format, "uint8" | "uint16" | "uint32" | "uint64" | "int32" | "int64");
     if map.get("format").and_then(Value::as_str).is_some_and(says_nothing) {

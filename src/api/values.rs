@@ -67,7 +67,9 @@ impl JsonSchema for Quantity {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "x-kubernetes-int-or-string": true, "maxLength": 20, "x-kubernetes-validations": [{
+        json_schema!({ "anyOf": [{ "type": "integer" }, { "type": "string" }], "x-kubernetes-int-or-string": true,
+            "pattern": "^[0-9]+([.][0-9]*)?([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+            "maxLength": 20, "x-kubernetes-validations": [{
             "rule": "isQuantity(string(self)) && !string(self).startsWith('-')",
             "message": "use a quantity, such as 500m, 2 or 1Gi" }] })
     }
@@ -147,8 +149,9 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "maxLength": 32,
-            "x-kubernetes-validations": [form("^([0-9]{1,9}(ms|s|m|h|d))+$", "a duration, such as 30s, 5m, 1h30m or 14d")] })
+        const PATTERN: &str = "^([0-9]{1,9}(ms|s|m|h|d))+$";
+        json_schema!({ "type": "string", "maxLength": 32, "pattern": PATTERN,
+            "x-kubernetes-validations": [form(PATTERN, "a duration, such as 30s, 5m, 1h30m or 14d")] })
     }
 }
 

@@ -5,18 +5,19 @@ use serde_json::Value;
 
 use super::cases::CaseFile;
 use super::contract::Manifest;
+use crate::api::schema::for_editors;
 
 /// The schema of `extension.yaml`.
 pub fn manifest() -> Value {
     let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<Manifest>().to_value();
     schema["$id"] = "https://midship.dev/schemas/extension.schema.json".into();
     schema["properties"]["contract"]["default"] = "v1".into();
-    schema
+    for_editors(schema)
 }
 
 /// The schema of a file in `tests/`.
 pub fn cases() -> Value {
-    SchemaSettings::draft07().into_generator().into_root_schema_for::<CaseFile>().to_value()
+    for_editors(SchemaSettings::draft07().into_generator().into_root_schema_for::<CaseFile>().to_value())
 }
 
 #[cfg(test)]
