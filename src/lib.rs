@@ -5,6 +5,7 @@ pub mod api;
 pub mod cli;
 pub mod cluster;
 pub mod controller;
+pub mod cue;
 pub mod diff;
 pub mod extension;
 pub mod names;

@@ -216,15 +216,26 @@ mod tests {
 
     #[test]
     fn the_next_version_of_a_package_says_what_it_adds() {
-        let shipped = crate::extension::tests::shipped();
-        let find = |name: &str| &shipped.iter().find(|(known, _)| known == name).expect("shipped").1;
-        let [(one, two)] = [("postgresql/1.0.0", "postgresql/1.1.0")];
-        let lines = differences(find(one), find(two));
-        assert!(lines.contains(&"+ version 18: docker.io/library/postgres:18".to_owned()), "{}", lines.join("\n"));
-        assert!(lines.contains(&"+ action postgres.postExtensionUpgrade: 1 steps".to_owned()), "{}", lines.join("\n"));
-        assert!(!lines.iter().any(|line| line.starts_with('-')), "{}", lines.join("\n"));
-        let page = page(find(two));
-        assert!(page.contains("max_connections  integer, default 100, change: restart."), "{page}");
-        assert!(Summary::of(&find(two).manifest).matches("SQL primary"));
+        let next = scaffold(&ExtensionType::parse("demo").expect("a type"));
+        let first = Package::load(next.clone()).unwrap_or_else(|problems| panic!("{problems}"));
+        let changed = next.iter().map(|(path, bytes)| {
+            let text =
+                String::from_utf8_lossy(bytes).replace("version: 0.1.0", "version: 0.2.0\nupgradableFrom: [0.1.0]");
+            let text = text.replace("maximum: 10000", "maximum: 20000");
+            let text = text.replace("versions:\n", "versions:\n  - {version: \"2.0\", image: \"demo:2.0\"}\n");
+            (path.to_owned(), text.into_bytes())
+        });
+        let files = PackageFiles::new(changed.collect::<Vec<_>>()).expect("plain files");
+        let second = Package::load(files).unwrap_or_else(|problems| panic!("{problems}"));
+        let lines = differences(&first, &second);
+        assert_eq!(lines.len(), 2, "{}", lines.join("\n"));
+        assert_eq!(
+            lines[0],
+            "~ parameter demo.connections: {\"default\":100,\"maximum\":10000,\"minimum\":1,\"type\":\"integer\"} becomes {\"default\":100,\"maximum\":20000,\"minimum\":1,\"type\":\"integer\"}"
+        );
+        let page = page(&second);
+        assert!(page.contains("connections  integer, default 100, change: restart."), "{page}");
+        assert!(Summary::of(&second.manifest).matches("DEMO sentence"));
+        assert_eq!(Summary::of(&second.manifest).line(), "2.0, 1.0 · standalone");
     }
 }

@@ -11,6 +11,7 @@ pub mod defaults;
 pub mod describe;
 pub mod files;
 pub mod gates;
+mod growth;
 mod lint;
 pub mod naming;
 pub mod package;

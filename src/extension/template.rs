@@ -7,7 +7,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Va
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
-use super::{quantity, versions};
+use super::{growth, quantity, versions};
 use crate::api::values::Duration;
 
 /// What one template may use.
@@ -65,6 +65,12 @@ impl Engine {
         // what carries a value from one round of a loop to the next could double it each time
         environment.remove_global("namespace");
         environment.remove_global("debug");
+        // these make much out of little
+        environment.remove_filter("format");
+        environment.remove_filter("pprint");
+        environment.add_filter("join", join);
+        environment.add_filter("replace", replace);
+        environment.add_filter("indent", indent);
         environment.add_filter("to_yaml", to_yaml);
         environment.add_filter("to_json", to_json);
         environment.add_filter("quote", |value: &Value| to_json(&Value::from(value.to_string())));
@@ -86,6 +92,7 @@ impl Engine {
 
     /// Compiles a template file.
     pub fn add(&mut self, name: &str, source: &str) -> Result<(), TemplateError> {
+        bounded(name, source)?;
         self.environment.add_template_owned(name.to_owned(), source.to_owned()).map_err(|error| explain(&error, name))
     }
 
@@ -102,6 +109,7 @@ impl Engine {
         if !source.contains("{{") && !source.contains("{%") && !source.contains("{#") {
             return Ok(source.to_owned());
         }
+        bounded(name, source)?;
         let template = self.environment.template_from_named_str(name, source).map_err(|error| explain(&error, name))?;
         let mut output = Capped { bytes: Vec::new(), limit: TEXT.output };
         template.render_captured_to(context.clone(), &mut output).map_err(|error| explain(&error, name))?;
@@ -138,6 +146,7 @@ impl Engine {
 
     /// Variables a text reads, or why it does not compile.
     pub fn text_reads(&self, name: &str, source: &str) -> Result<Vec<String>, TemplateError> {
+        bounded(name, source)?;
         let template = self.environment.template_from_named_str(name, source).map_err(|error| explain(&error, name))?;
         Ok(sorted(template.undeclared_variables(true)))
     }
@@ -195,6 +204,49 @@ fn explain(error: &Error, name: &str) -> TemplateError {
 
 fn wrong(reason: String) -> Error {
     Error::new(ErrorKind::InvalidOperation, reason)
+}
+
+fn bounded(name: &str, source: &str) -> Result<(), TemplateError> {
+    growth::check(source).map_err(|(line, reason)| TemplateError { name: name.to_owned(), line, reason })
+}
+
+/// A text that a filter may give back.
+fn capped(length: usize) -> Result<(), Error> {
+    if length > FILE.output {
+        return Err(wrong(format!("makes a text of more than {} bytes", FILE.output)));
+    }
+    Ok(())
+}
+
+fn join(list: &Value, joiner: Option<String>) -> Result<String, Error> {
+    let joiner = joiner.unwrap_or_default();
+    let mut out = String::new();
+    for (place, item) in list.try_iter()?.enumerate() {
+        if place > 0 {
+            out.push_str(&joiner);
+        }
+        out.push_str(&item.to_string());
+        capped(out.len())?;
+    }
+    Ok(out)
+}
+
+fn replace(text: &str, from: &str, to: &str) -> Result<String, Error> {
+    let times = text.matches(from).count();
+    capped(text.len().saturating_add(times.saturating_mul(to.len())))?;
+    Ok(text.replace(from, to))
+}
+
+/// Indents every line but the first, which stands where the template puts it, and empty ones.
+fn indent(text: &str, width: Option<usize>) -> Result<String, Error> {
+    let width = width.unwrap_or(4);
+    capped(text.lines().count().saturating_mul(width).saturating_add(text.len()))?;
+    let margin = " ".repeat(width);
+    let lines = text
+        .split('\n')
+        .enumerate()
+        .map(|(place, line)| if place == 0 || line.is_empty() { line.to_owned() } else { format!("{margin}{line}") });
+    Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn milliseconds(text: &str) -> Result<i64, Error> {
@@ -258,7 +310,9 @@ mod tests {
         let huge = text("{% for a in range(90000) %}xxxxxxxxxxxxxxxxxxxx{% endfor %}").expect_err("too large");
         assert!(huge.starts_with("t:1: its output is larger than"), "{huge}");
         assert!(text("{{ 'x' * 99999999 }}").is_err());
-        assert!(text("{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}").is_err());
+        assert!(text("{{ [a] * 100000 | join('xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx') }}").is_err());
+        assert!(text("{{ 'a\nb' | indent(99999999) }}").is_err());
+        assert!(text("{{ ('a' * 9999) | replace('a', 'b' * 9999) }}").is_err());
     }
 
     #[test]

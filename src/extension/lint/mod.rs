@@ -6,6 +6,7 @@ mod templates;
 mod upgrades;
 
 pub(super) use structure::image_of;
+pub(super) use templates::ALWAYS;
 
 use super::package::Package;
 use super::problem::Problem;

@@ -1,0 +1,204 @@
+//! Runs the `cue` program: a child with bounded memory, processor time and patience, asked once per question.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::extension::cue::CueCheck;
+
+/// The variable that names the program.
+pub const VARIABLE: &str = "MIDSHIP_CUE";
+
+/// Answers that are remembered before all are forgotten.
+const REMEMBERED: usize = 4096;
+/// More than this nobody reads.
+const MAX_ANSWER: u64 = 64 * 1024;
+/// Errors shown of one check.
+const MAX_ERRORS: usize = 20;
+/// The field the checked value stands under; taken out of messages again.
+const FIELD: &str = "midship_value";
+
+/// What one check may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Memory it may write to, in bytes.
+    pub memory: u64,
+    /// Processor time in seconds.
+    pub cpu: u64,
+    /// Time until an answer.
+    pub time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: 512 * 1024 * 1024, cpu: 5, time: Duration::from_secs(10) }
+    }
+}
+
+type Answer = Result<(), Vec<String>>;
+
+/// The `cue` program.
+#[derive(Debug)]
+pub struct Cue {
+    program: PathBuf,
+    limits: Limits,
+    answers: Mutex<HashMap<[u8; 32], Answer>>,
+}
+
+impl Default for Cue {
+    /// The program `MIDSHIP_CUE` names, else `cue` in `PATH`.
+    fn default() -> Self {
+        let program = std::env::var_os(VARIABLE).filter(|program| !program.is_empty());
+        Self::new(program.map_or_else(|| PathBuf::from("cue"), PathBuf::from), Limits::default())
+    }
+}
+
+/// Why there is no answer. None of these is remembered.
+#[derive(Debug, thiserror::Error)]
+enum NoAnswer {
+    #[error("the program {program} cannot be run: {source}; install cue, or name it in {VARIABLE}")]
+    Start { program: PathBuf, source: std::io::Error },
+    #[error("its limits could not be set: {0}")]
+    Limit(std::io::Error),
+    #[error("it could not be asked: {0}")]
+    Talk(std::io::Error),
+    #[error("it took longer than {0} s")]
+    Slow(u64),
+    #[error("it needs more than {0} MiB of memory or {1} s of processor time")]
+    Greedy(u64, u64),
+}
+
+impl Cue {
+    pub fn new(program: PathBuf, limits: Limits) -> Self {
+        Self { program, limits, answers: Mutex::default() }
+    }
+
+    fn ask(&self, question: &str) -> Result<Answer, NoAnswer> {
+        let mut command = Command::new(&self.program);
+        // nothing of ours is the rules' business, and no rule fetches anything
+        command.env_clear().env("CUE_REGISTRY", "none").env("HOME", "/nonexistent").env("GOMAXPROCS", "1");
+        command.args(["vet", "-c", "cue:", "-"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|source| NoAnswer::Start { program: self.program.clone(), source })?;
+        // it waits for its question, so the limits are there before it can use anything
+        let outcome = self.limit(&child).map_err(NoAnswer::Limit).and_then(|()| self.talk(&mut child, question));
+        if outcome.is_err() {
+            let _ = child.kill();
+        }
+        let _ = child.wait();
+        outcome
+    }
+
+    fn limit(&self, child: &Child) -> std::io::Result<()> {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let to = |limit: u64| Rlimit { current: Some(limit), maximum: Some(limit) };
+        prlimit(pid, Resource::Data, to(self.limits.memory))?;
+        prlimit(pid, Resource::Cpu, to(self.limits.cpu))?;
+        prlimit(pid, Resource::Core, to(0))?;
+        prlimit(pid, Resource::Fsize, to(0))?;
+        Ok(())
+    }
+
+    fn talk(&self, child: &mut Child, question: &str) -> Result<Answer, NoAnswer> {
+        let (Some(mut input), Some(errors)) = (child.stdin.take(), child.stderr.take()) else {
+            return Ok(Ok(()));
+        };
+        let reader = std::thread::spawn(move || {
+            let mut answer = String::new();
+            let mut errors = errors.take(MAX_ANSWER);
+            let mut bytes = Vec::new();
+            if errors.read_to_end(&mut bytes).is_ok() {
+                answer = String::from_utf8_lossy(&bytes).into_owned();
+            }
+            // what is longer is read and dropped, so that the program is not held up
+            let _ = std::io::copy(&mut errors.into_inner(), &mut std::io::sink());
+            answer
+        });
+        let question = question.to_owned();
+        let writer = std::thread::spawn(move || input.write_all(question.as_bytes()));
+        let end = Instant::now() + self.limits.time;
+        let status = loop {
+            match child.try_wait().map_err(NoAnswer::Talk)? {
+                Some(status) => break status,
+                None if Instant::now() >= end => return Err(NoAnswer::Slow(self.limits.time.as_secs())),
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        };
+        let answer = reader.join().unwrap_or_default();
+        // a program that ended before it read everything says itself why
+        let _ = writer.join();
+        let greedy = || NoAnswer::Greedy(self.limits.memory >> 20, self.limits.cpu);
+        match status.code() {
+            Some(0) => Ok(Ok(())),
+            Some(1) => Ok(Err(readable(&answer))),
+            _ => Err(greedy()),
+        }
+    }
+}
+
+impl CueCheck for Cue {
+    fn check(&self, source: &str, value: &Value) -> Result<(), Vec<String>> {
+        // JSON is CUE, so one text holds both
+        let question = format!("{source}\n{FIELD}: #Parameters & {value}\n");
+        let key: [u8; 32] = Sha256::digest(question.as_bytes()).into();
+        let remembered = self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(answer) = remembered {
+            return answer;
+        }
+        match self.ask(&question) {
+            Ok(answer) => {
+                let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+                if answers.len() >= REMEMBERED {
+                    answers.clear();
+                }
+                answers.insert(key, answer.clone());
+                answer
+            }
+            Err(error) => Err(vec![format!("the rules could not be checked: {error}")]),
+        }
+    }
+}
+
+/// `parameter max: invalid value 2 (out of bound >=3)`, a line for each error, without places in a text nobody has seen.
+fn readable(answer: &str) -> Vec<String> {
+    let errors: Vec<String> = answer
+        .lines()
+        .filter(|line| !line.starts_with(' ') && !line.trim().is_empty())
+        .map(|line| {
+            let line = line.trim_end_matches(':');
+            match line.strip_prefix(FIELD) {
+                Some(rest) => format!("parameter {}", rest.trim_start_matches('.')),
+                None => format!("the rules are wrong: {line}"),
+            }
+        })
+        .take(MAX_ERRORS)
+        .collect();
+    if errors.is_empty() { vec!["the rules are not fulfilled".to_owned()] } else { errors }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn errors_name_the_parameter() {
+        let answer = "midship_value.b: invalid value 2 (out of bound >=3):\n    -:3:11\n    -:7:12\n";
+        assert_eq!(readable(answer), ["parameter b: invalid value 2 (out of bound >=3)"]);
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_says_what_to_do() {
+        let cue = Cue::new(PathBuf::from("/nonexistent/cue"), Limits::default());
+        let errors = cue.check("#Parameters: _", &json!({})).expect_err("no program");
+        assert!(errors[0].ends_with("install cue, or name it in MIDSHIP_CUE"), "{}", errors[0]);
+    }
+}

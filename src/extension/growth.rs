@@ -1,0 +1,196 @@
+//! Keeps templates from building ever larger texts in memory, where neither fuel nor the cap on output would notice.
+//!
+//! A text can only grow by being put together. What was put together must not be put together again: then its size is
+//! bounded by the template's own length times the largest value it was given.
+
+use std::collections::BTreeSet;
+
+/// Operators in one tag; each can add the largest value once more.
+const MAX_OPERATORS: usize = 64;
+
+/// Tags that capture output, which could be captured again and again.
+const CAPTURES: [&str; 6] = ["macro", "call", "filter", "import", "from", "extends"];
+
+/// The line and reason of the first thing that is not allowed.
+pub fn check(source: &str) -> Result<(), (usize, String)> {
+    let tags = tags(source);
+    let made: BTreeSet<&str> = tags.iter().filter(|tag| tag.puts_together()).flat_map(Tag::sets).collect();
+    for tag in &tags {
+        let first = tag.words.first().copied().unwrap_or_default();
+        if tag.statement && CAPTURES.contains(&first) {
+            return Err((
+                tag.line,
+                format!("\"{first}\" is not available in packages; repeat the text, or include a file"),
+            ));
+        }
+        if tag.statement && first == "set" && !tag.assigns {
+            return Err((tag.line, "\"set\" needs a value here: {% set name = value %}".to_owned()));
+        }
+        if tag.operators > MAX_OPERATORS {
+            return Err((
+                tag.line,
+                format!("has {} operators in one expression, at most {MAX_OPERATORS} are allowed", tag.operators),
+            ));
+        }
+        if tag.puts_together()
+            && let Some(name) = tag.words.iter().skip(tag.target_words()).find(|word| made.contains(*word))
+        {
+            let reason = format!(
+                "\"{name}\" was put together from other values and cannot be put together again; write it in one expression"
+            );
+            return Err((tag.line, reason));
+        }
+    }
+    Ok(())
+}
+
+/// What stands between two braces, as far as it matters here.
+struct Tag<'a> {
+    line: usize,
+    statement: bool,
+    /// Names and keywords, in order; none from within quotes, none after a dot.
+    words: Vec<&'a str>,
+    /// `+`, `~`, `*` and filters.
+    operators: usize,
+    assigns: bool,
+    /// Words before `=` or `in`.
+    before: usize,
+}
+
+impl<'a> Tag<'a> {
+    /// Whether the tag makes a new value that has a name, out of several.
+    fn puts_together(&self) -> bool {
+        self.statement && self.operators > 0 && matches!(self.words.first(), Some(&("set" | "with" | "for")))
+    }
+
+    /// The names it gives.
+    fn sets(&self) -> impl Iterator<Item = &'a str> + '_ {
+        // `with` gives several, each before its own `=`; taking all its words is on the safe side
+        let end = if self.words.first() == Some(&"with") { self.words.len() } else { self.before };
+        self.words[1.min(end)..end].iter().copied().filter(|word| !crate::extension::lint::ALWAYS.contains(word))
+    }
+
+    fn target_words(&self) -> usize {
+        self.before
+    }
+}
+
+fn tags(source: &str) -> Vec<Tag<'_>> {
+    let bytes = source.as_bytes();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(offset) = source[at..].find('{') {
+        let start = at + offset;
+        let kind = bytes.get(start + 1).copied();
+        match kind {
+            Some(b'#') => at = source[start..].find("#}").map_or(source.len(), |end| start + end + 2),
+            Some(kind @ (b'{' | b'%')) => {
+                let end = end_of(bytes, start + 2, if kind == b'{' { b"}}" } else { b"%}" });
+                let line = source[..start].matches('\n').count() + 1;
+                let tag = read(&source[start + 2..end], line, kind == b'%');
+                let raw = tag.statement && tag.words.first() == Some(&"raw");
+                found.push(tag);
+                at = (end + 2).min(source.len());
+                if raw {
+                    at = source[at..].find("endraw").map_or(source.len(), |end| at + end);
+                }
+            }
+            _ => at = start + 1,
+        }
+    }
+    found
+}
+
+/// Where a tag ends; quotes may hold what looks like an end.
+fn end_of(bytes: &[u8], start: usize, end: &[u8]) -> usize {
+    let mut at = start;
+    while at < bytes.len() {
+        match bytes[at] {
+            quote @ (b'"' | b'\'') => at = after_quote(bytes, at + 1, quote),
+            _ if bytes[at..].starts_with(end) => return at,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+fn after_quote(bytes: &[u8], mut at: usize, quote: u8) -> usize {
+    while at < bytes.len() && bytes[at] != quote {
+        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    }
+    (at + 1).min(bytes.len())
+}
+
+fn read(text: &str, line: usize, statement: bool) -> Tag<'_> {
+    let bytes = text.as_bytes();
+    let mut tag = Tag { line, statement, words: Vec::new(), operators: 0, assigns: false, before: usize::MAX };
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            quote @ (b'"' | b'\'') => at = after_quote(bytes, at + 1, quote),
+            byte if byte.is_ascii_alphabetic() || byte == b'_' => {
+                let end = (at..bytes.len())
+                    .find(|end| !bytes[*end].is_ascii_alphanumeric() && bytes[*end] != b'_')
+                    .unwrap_or(bytes.len());
+                let word = &text[at..end];
+                if word == "in" && tag.before == usize::MAX {
+                    tag.before = tag.words.len();
+                }
+                let attribute = text[..at].trim_end().ends_with('.');
+                if !attribute {
+                    tag.words.push(word);
+                }
+                at = end;
+            }
+            byte => {
+                if b"+~*|".contains(&byte) {
+                    tag.operators += 1;
+                }
+                let comparison = at > 0 && b"=!<>".contains(&bytes[at - 1]) || bytes.get(at + 1) == Some(&b'=');
+                if byte == b'=' && !comparison {
+                    tag.assigns = true;
+                    tag.before = tag.before.min(tag.words.len());
+                }
+                at += 1;
+            }
+        }
+    }
+    tag.before = tag.before.min(tag.words.len());
+    tag
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_doubles_is_found_wherever_it_hides() {
+        for (line, source) in [
+            (2, "{% set a = b ~ b %}\n{% set a = a ~ a %}"),
+            (2, "{% set a = b + b %}\n{% set c = a + a %}"),
+            (1, "{% set a = a ~ a %}{{ a }}"),
+            (1, "{% for x in [b ~ b] %}{% for y in [x ~ x] %}{% endfor %}{% endfor %}"),
+            (1, "{% with a = b ~ b %}{% with c = a ~ a %}{% endwith %}{% endwith %}"),
+            (1, "{% set a = b | join(b) %}{% set c = a | replace('x', a) %}"),
+            (1, "{% set a %}{{ b }}{% endset %}"),
+            (3, "\n\n{% macro f(a) %}{{ f(a ~ a) }}{% endmacro %}"),
+        ] {
+            assert_eq!(check(source).map_err(|(line, _)| line), Err(line), "{source}");
+        }
+        let many = format!("{{{{ a{} }}}}", " ~ a".repeat(65));
+        assert!(check(&many).is_err());
+    }
+
+    #[test]
+    fn what_people_write_passes() {
+        for source in [
+            "{% set kind = 'a' if b == 'c' else 'd' %}{{ kind ~ kind }}",
+            "{% set all = pods | map(attribute='host') | join(',') %}{{ all }}",
+            "{% for name, value in params | items %}{{ name }} = {{ value | replace(\"'\", \"''\") }}\n{% endfor %}",
+            "{% if a %}{% include 'config/b.j2' %}{% endif %}{# {% macro x %} #}{% raw %}{% macro %}{% endraw %}",
+            "{% set n = replicas // 2 + 1 %}quorum {{ n }}",
+        ] {
+            assert_eq!(check(source), Ok(()), "{source}");
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Templates that fail or run wild, and instances that ask for what is not there.
+
+use serde_json::json;
+
+use super::{MANIFEST_TEXT, compare, load, refusals};
+
+#[test]
+fn a_wrong_template_is_found_when_the_package_is_loaded() {
+    let cases = [
+        (
+            "an undefined variable in a file",
+            "count {{ count }}\n",
+            "config/demo.conf.j2:1: \"count\" is not defined; there is instance, namespace, type, version, extension_version, topology, environment, component, group, replicas, components, params, resources, storage, ports, paths, files, tls, username, secret and 10 more",
+        ),
+        (
+            "a parameter in a file that is not declared",
+            "a\ncount {{ params.cuont }}\n",
+            "config/demo.conf.j2:2: \"params.cuont\" is not defined; did you mean \"params.count\"?",
+        ),
+        (
+            "a bomb of concatenations",
+            "{% set a = params.count ~ 'x' %}\n{% set a = a ~ a ~ a ~ a %}{{ a }}",
+            "config/demo.conf.j2:2: \"a\" was put together from other values and cannot be put together again; write it in one expression",
+        ),
+        (
+            "endless recursion",
+            "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
+            "config/demo.conf.j2:1: \"macro\" is not available in packages; repeat the text, or include a file",
+        ),
+        (
+            "a loop that is not closed",
+            "{% for a in [1] %}\n",
+            "config/demo.conf.j2:1: syntax error: unexpected end of input, expected end of block",
+        ),
+        (
+            "a filter that is never closed",
+            "{{ params.count | \n",
+            "config/demo.conf.j2:1: syntax error: unexpected end of input, expected identifier",
+        ),
+    ];
+    let found = cases.iter().map(|(name, config, expected)| {
+        let found = load(MANIFEST_TEXT, config, None)
+            .map_or_else(|problems| problems.to_string(), |_| "nothing wrong".to_owned());
+        (*name, found, *expected)
+    });
+    compare(&found.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_template_that_fails_or_runs_wild_is_stopped_when_it_renders() {
+    let cases = [
+        (
+            "an unknown filter",
+            "a\n\n{{ params.count | upcase }}\n",
+            "config/demo.conf.j2:3: unknown filter: filter upcase is unknown",
+        ),
+        (
+            "a loop without an end",
+            "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
+            "config/demo.conf.j2:1: takes too long: is there a loop without an end, or a list without a bound?",
+        ),
+        (
+            "huge output",
+            "{% for a in range(60000) %}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}",
+            "config/demo.conf.j2:1: its output is larger than 1048576 bytes",
+        ),
+        ("a huge text", "{{ 'x' * 99999999 }}", "config/demo.conf.j2:1: its output is larger than 1048576 bytes"),
+        (
+            "an item that is not there",
+            "x\n{{ components.server.pods[7].host }}\n",
+            "config/demo.conf.j2:2: \"[7].host\" is not defined",
+        ),
+        (
+            "a number that is text",
+            "{{ params.count + 'a' }}",
+            "config/demo.conf.j2:1: invalid operation: tried to use + operator on unsupported types number and string",
+        ),
+        (
+            "an include from outside",
+            "{% include '../other' %}",
+            "config/demo.conf.j2:1: tried to include non-existing template '../other'",
+        ),
+    ];
+    let found = cases.iter().map(|(name, config, expected)| {
+        let package = load(MANIFEST_TEXT, config, None).unwrap_or_else(|problems| panic!("{name}: {problems}"));
+        (*name, refusals(&package, &json!({})), *expected)
+    });
+    compare(&found.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_wrong_instance_says_which_field_and_what_is_allowed() {
+    let package =
+        load(MANIFEST_TEXT, "count {{ params.count }}\n", None).unwrap_or_else(|problems| panic!("{problems}"));
+    let cases = [
+        ("another type", json!({"type": "other"}), "spec.type: asks for other 1.0.0, but this package is demo 1.0.0"),
+        (
+            "another extension version",
+            json!({"extensionVersion": "1.0.1"}),
+            "spec.extensionVersion: asks for demo 1.0.1, but this package is demo 1.0.0",
+        ),
+        (
+            "a version the package does not run",
+            json!({"version": "3.0"}),
+            "spec.version: demo 1.0.0 does not run version 3.0; it runs 1.0 and 2.0",
+        ),
+        (
+            "an unknown topology",
+            json!({"topology": "pear"}),
+            "spec.topology: there is no topology \"pear\"; there is pair, sharded and single",
+        ),
+        (
+            "an unknown environment",
+            json!({"environment": "produktion"}),
+            "spec.environment: there is no environment \"produktion\"; there are none at all",
+        ),
+        (
+            "an unknown component",
+            json!({"components": [{"name": "sever"}]}),
+            "spec.components[sever]: there is no component \"sever\"; did you mean \"server\"?",
+        ),
+        (
+            "a component of another topology",
+            json!({"topology": "single", "components": [{"name": "watcher"}]}),
+            "spec.components[watcher]: component watcher is no part of topology single; it is in pair",
+        ),
+        (
+            "a component twice",
+            json!({"components": [{"name": "server"}, {"name": "server"}]}),
+            "spec.components[server]: component server is there twice",
+        ),
+        (
+            "too many replicas",
+            json!({"components": [{"name": "server", "replicas": 10}]}),
+            "spec.components[server].replicas: replicas of component server: 10 is not allowed; allowed is 1 to 5",
+        ),
+        (
+            "too few replicas",
+            json!({"components": [{"name": "server", "replicas": 0}]}),
+            "spec.components[server].replicas: replicas of component server: 0 is not allowed; allowed is 1 to 5",
+        ),
+        (
+            "negative replicas",
+            json!({"components": [{"name": "server", "replicas": -1}]}),
+            "spec.components[server].replicas: -1 is no number of pods",
+        ),
+        (
+            "an even number of watchers",
+            json!({"components": [{"name": "watcher", "replicas": 4}]}),
+            "spec.components[watcher].replicas: replicas of component watcher: 4 is even, and a majority needs an odd number",
+        ),
+        (
+            "an ordinal that is not there",
+            json!({"components": [{"name": "server", "replicas": 3, "offline": [7]}]}),
+            "spec.components[server].offline: there is no ordinal 7 to take offline: with 3 replicas and 1 offline the ordinals are 0 to 3",
+        ),
+        (
+            "groups where there are none",
+            json!({"components": [{"name": "server", "groups": [{"name": "shard-0", "replicas": 1}]}]}),
+            "spec.components[server].groups: component server has no groups in topology pair, so there is no group shard-0; give replicas",
+        ),
+        (
+            "replicas where there are groups",
+            json!({"topology": "sharded", "components": [{"name": "server", "replicas": 3}]}),
+            "spec.components[server].replicas: component server has groups in topology sharded: give groups such as shard-0, each with its replicas",
+        ),
+        (
+            "a group of another name",
+            json!({"topology": "sharded", "components": [{"name": "server", "groups": [{"name": "shard-0", "replicas": 1}, {"name": "part-1", "replicas": 1}]}]}),
+            "spec.components[server].groups[part-1]: group part-1 is called otherwise than shard-0, shard-1 and so on",
+        ),
+        (
+            "too few groups",
+            json!({"topology": "sharded", "components": [{"name": "server", "groups": [{"name": "shard-0", "replicas": 1}]}]}),
+            "spec.components[server].groups: groups of component server: 1 is not allowed; allowed is 2 to 1000",
+        ),
+        (
+            "a group twice",
+            json!({"topology": "sharded", "components": [{"name": "server", "groups": [{"name": "shard-0", "replicas": 1}, {"name": "shard-0", "replicas": 1}]}]}),
+            "spec.components[server].groups: group shard-0 is there twice",
+        ),
+        (
+            "an ordinal that is not there in a group",
+            json!({"topology": "sharded", "components": [{"name": "server", "groups": [{"name": "shard-0", "replicas": 1, "offline": [3]}, {"name": "shard-1", "replicas": 1}]}]}),
+            "spec.components[server].groups[shard-0].offline: there is no ordinal 3 to take offline: with 1 replicas and 1 offline the ordinals are 0 to 1",
+        ),
+        (
+            "an unknown parameter",
+            json!({"components": [{"name": "server", "parameters": {"cuont": 3}}]}),
+            "spec.components[server].parameters.cuont: there is no parameter \"cuont\"; did you mean \"count\"?",
+        ),
+        (
+            "a parameter out of range",
+            json!({"components": [{"name": "server", "parameters": {"count": 30}}]}),
+            "spec.components[server].parameters.count: parameter count: 30 is too large; allowed is 1 to 9",
+        ),
+        (
+            "a parameter of another kind",
+            json!({"components": [{"name": "server", "parameters": {"count": "three"}}]}),
+            "spec.components[server].parameters.count: parameter count: \"three\" is no integer",
+        ),
+        (
+            "a parameter of a later version",
+            json!({"version": "1.0", "components": [{"name": "server", "parameters": {"newer": 1}}]}),
+            "spec.components[server].parameters.newer: parameter newer: version 1.0 does not have it; it needs >=2.0",
+        ),
+        (
+            "a parameter of another topology",
+            json!({"components": [{"name": "server", "parameters": {"shards-only": true}}]}),
+            "spec.components[server].parameters.shards-only: parameter shards-only cannot be set here: topology == 'sharded'",
+        ),
+        (
+            "a secret in the clear",
+            json!({"components": [{"name": "server", "parameters": {"license": "abc"}}]}),
+            "spec.components[server].parameters.license: parameter license is secret: give it in secretParameters, from a Secret",
+        ),
+        (
+            "an unknown secret parameter",
+            json!({"components": [{"name": "server", "secretParameters": {"licence": {"name": "a", "key": "b"}}}]}),
+            "spec.components[server].secretParameters.licence: there is no parameter \"licence\"; did you mean \"license\"?",
+        ),
+        (
+            "parameters that do not fit together",
+            json!({"components": [{"name": "server", "parameters": {"low": 8, "high": 3}}]}),
+            "spec.components[server].parameters: parameter high: 3 is less than the minimum of 4",
+        ),
+        (
+            "an unknown volume",
+            json!({"components": [{"name": "server", "storage": {"date": {"size": "1Gi"}}}]}),
+            "spec.components[server].storage.date: there is no volume \"date\"; did you mean \"data\"?",
+        ),
+        (
+            "a size that is none",
+            json!({"components": [{"name": "server", "storage": {"data": {"size": "much"}}}]}),
+            "spec.components[server].storage.data.size: \"much\" is no size; write it like 1Gi",
+        ),
+        (
+            "a request above the limit",
+            json!({"components": [{"name": "server", "resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}}]}),
+            "spec.components[server].resources.requests.memory: the request of 2Gi memory is above the limit of 1Gi",
+        ),
+        (
+            "an amount that is none",
+            json!({"components": [{"name": "server", "resources": {"limits": {"cpu": "lots"}}}]}),
+            "spec.components[server].resources.limits.cpu: \"lots\" is no amount; write it like 100m, 2 or 1Gi",
+        ),
+        (
+            "an image of another version",
+            json!({"components": [{"name": "server", "image": {"tag": "1.0-alpine"}}]}),
+            "spec.components[server].image.tag: tag 1.0-alpine is version 1.0, but spec.version is 2.0; to upgrade, change spec.version",
+        ),
+        (
+            "an unknown configuration file",
+            json!({"components": [{"name": "server", "configFiles": {"dem.conf": {"content": "x"}}}]}),
+            "spec.components[server].configFiles.dem.conf: there is no configuration file \"dem.conf\"; did you mean \"demo.conf\"?",
+        ),
+        (
+            "a configuration file that is fixed",
+            json!({"components": [{"name": "server", "configFiles": {"demo.conf": {"content": "x"}}}]}),
+            "spec.components[server].configFiles.demo.conf: demo.conf of component server cannot be replaced; set parameters instead",
+        ),
+        ("TLS where there is none", json!({"tls": {"issuer": "builtin"}}), "spec.tls: demo 1.0.0 has no TLS"),
+        (
+            "credentials where there are none",
+            json!({"credentials": {"secretName": "mine"}}),
+            "spec.credentials: demo knows no administrator",
+        ),
+        (
+            "a backup where there is none",
+            json!({"backup": {"policy": "nightly"}}),
+            "spec.backup: demo declares no way to back it up",
+        ),
+        (
+            "an unknown threshold",
+            json!({"monitoring": {"thresholds": {"memroy": 0.5}}}),
+            "spec.monitoring.thresholds.memroy: there is no threshold \"memroy\"; did you mean \"memory\"?",
+        ),
+        (
+            "a threshold that is no number",
+            json!({"monitoring": {"thresholds": {"memory": "much"}}}),
+            "spec.monitoring.thresholds.memory: threshold memory: \"much\" is no number",
+        ),
+    ];
+    let found = cases.iter().map(|(name, spec, expected)| (*name, refusals(&package, spec), *expected));
+    compare(&found.collect::<Vec<_>>());
+}

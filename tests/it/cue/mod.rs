@@ -1,0 +1,63 @@
+//! Rules in CUE, checked by the real program.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use midship::cue::{Cue, Limits};
+use midship::extension::cue::CueCheck;
+use serde_json::json;
+
+fn program() -> PathBuf {
+    let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/tool");
+    let output = Command::new(tool).arg("cue").output().expect("the tool runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+}
+
+const RULES: &str = "#Parameters: {\n\tlow: int & >=1\n\thigh: int & >=low\n\tmode: \"a\" | \"b\"\n\t...\n}\n";
+
+#[test]
+fn values_that_do_not_fit_together_are_refused_by_name() {
+    let cue = Cue::new(program(), Limits::default());
+    assert_eq!(cue.check(RULES, &json!({ "low": 1, "high": 2, "mode": "a", "other": [1] })), Ok(()));
+    let errors = cue.check(RULES, &json!({ "low": 3, "high": 2, "mode": "a" })).expect_err("too low");
+    assert_eq!(errors, ["parameter high: invalid value 2 (out of bound >=3)"]);
+    let errors = cue.check(RULES, &json!({ "low": 1, "high": 2, "mode": "c" })).expect_err("no such mode");
+    assert!(errors.iter().any(|error| error.starts_with("parameter mode: ")), "{errors:?}");
+}
+
+#[test]
+fn the_same_question_is_answered_from_memory() {
+    let cue = Cue::new(program(), Limits::default());
+    let value = json!({ "low": 1, "high": 2, "mode": "a" });
+    assert_eq!(cue.check(RULES, &value), Ok(()));
+    let begun = Instant::now();
+    for _ in 0..1000 {
+        assert_eq!(cue.check(RULES, &value), Ok(()));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn rules_that_eat_memory_or_time_are_stopped() {
+    let limits = Limits { memory: 384 << 20, cpu: 3, time: Duration::from_secs(20) };
+    let cue = Cue::new(program(), limits);
+    let mut bomb = String::from("a0: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n");
+    for level in 1..9 {
+        let before = level - 1;
+        bomb.push_str(&format!("a{level}: [for x in a{before} for y in a0 {{x: x, y: y}}]\n"));
+    }
+    bomb.push_str("#Parameters: {...}\n");
+    let begun = Instant::now();
+    let errors = cue.check(&bomb, &json!({})).expect_err("too much");
+    assert!(errors[0].starts_with("the rules could not be checked: "), "{errors:?}");
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn rules_that_are_no_cue_say_so() {
+    let cue = Cue::new(program(), Limits::default());
+    let errors = cue.check("#Parameters: {", &json!({})).expect_err("no CUE");
+    assert!(errors[0].starts_with("the rules are wrong: "), "{errors:?}");
+}
