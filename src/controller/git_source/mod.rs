@@ -223,8 +223,8 @@ impl GitSources {
     }
 }
 
-/// Doubles with every failure, up to ten minutes.
+/// Doubles with every failure, up to the interval of polls.
 fn back_off(failures: u32, interval: Duration) -> Duration {
     let doubled = Duration::from_secs(2).saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(10)));
-    doubled.min(Duration::from_mins(10)).min(interval.max(Duration::from_secs(30)))
+    doubled.min(interval.clamp(Duration::from_secs(5), Duration::from_mins(10)))
 }
