@@ -130,6 +130,7 @@ impl GitSources {
         match seen {
             Ok(seen) => {
                 tracing::debug!(commit = %seen.commit.id, "looked");
+                remembered.unsettled |= remembered.failed_looks > 0;
                 remembered.failed_looks = 0;
                 remembered.seen = Some(seen);
                 Ok(())
@@ -163,7 +164,11 @@ impl GitSources {
         remembered.unsettled = failed || !plan.drifted.is_empty() || !plan.foreign.is_empty();
         remembered.planned = Some(seen.commit.id);
         remembered.asked_at_plan.clone_from(&remembered.asked);
-        self.say(source, remembered, Report::Synced { seen: &seen, plan: &plan, results: &results, settings }).await?;
+        // while the repository cannot be reached that is what there is to say, even though what it said is kept up
+        if remembered.failed_looks == 0 {
+            self.say(source, remembered, Report::Synced { seen: &seen, plan: &plan, results: &results, settings })
+                .await?;
+        }
         let done = Sync { seen: &seen, plan: &plan, live: &live, results: &results };
         let noted = remembered.ledger.note(source, settings, &self.client, &self.cache_dir, done).await;
         if let Err(problem) = noted {
@@ -219,6 +224,8 @@ impl GitSources {
     }
 
     async fn say(&self, source: &GitSource, remembered: &mut Remembered, report: Report<'_>) -> Result<(), Failure> {
+        // what stood in the way is told until a sync tells otherwise, even if there is nothing new then
+        remembered.unsettled |= matches!(report, Report::Suspended | Report::Unusable(_));
         status::publish(&self.client, source, &mut remembered.said, report).await
     }
 }

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -61,15 +62,19 @@ fn server(authority: &Authority) -> String {
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let (Ok(mut stream), Ok(mut tls)) = (stream, rustls::ServerConnection::new(Arc::clone(&config))) else {
+            let (Ok(mut connection), Ok(mut tls)) = (stream, rustls::ServerConnection::new(Arc::clone(&config))) else {
                 return;
             };
-            let mut stream = rustls::Stream::new(&mut tls, &mut stream);
+            let mut stream = rustls::Stream::new(&mut tls, &mut connection);
             let mut request = [0; 4096];
             // a client without a certificate is told so here
             if stream.read(&mut request).is_ok_and(|count| count > 0) {
                 let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             }
+            // closing with something unread would reset the connection and lose what was said
+            let _ = connection.shutdown(Shutdown::Write);
+            let _ = connection.set_read_timeout(Some(Duration::from_secs(5)));
+            while connection.read(&mut request).is_ok_and(|count| count > 0) {}
         }
     });
     format!("https://localhost:{port}/a.git")
