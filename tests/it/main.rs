@@ -10,3 +10,4 @@ mod extension;
 mod forge;
 mod harness;
 mod layers;
+mod samples;

@@ -7,3 +7,4 @@ mod git_source;
 mod harness;
 mod plugin;
 mod refused;
+mod samples;
