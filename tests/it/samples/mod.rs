@@ -28,9 +28,10 @@ pub fn samples() -> Vec<Sample> {
     for file in files {
         let name = file.strip_prefix(root).expect("below the root").display().to_string();
         let text = || std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
-        if name.starts_with("docs/samples/") && name.ends_with(".yaml") {
+        let ending = file.extension().and_then(std::ffi::OsStr::to_str);
+        if name.starts_with("docs/samples/") && ending == Some("yaml") {
             objects(&name, 1, &text(), &mut found);
-        } else if name.ends_with(".md") && file.is_file() {
+        } else if ending == Some("md") && file.is_file() {
             for (line, block) in fenced_yaml(&text()) {
                 if block.contains("apiVersion: midship.dev") {
                     objects(&name, line, &block, &mut found);
