@@ -12,6 +12,11 @@ export CARGO_BUILD_TARGET ?= $(shell uname -m)-unknown-linux-gnu
 RUSTFLAGS_NAME := CARGO_TARGET_$(shell tr a-z- A-Z_ <<<'$(CARGO_BUILD_TARGET)')_RUSTFLAGS
 export $(RUSTFLAGS_NAME) ?= -C target-feature=+crt-static
 export CARGO_BUILD_BUILD_DIR ?= $(MIDSHIP_CACHE)/cargo
+# Cargo takes our own crate for built when another checkout built it there, with that one's paths in it: say that it changed.
+ifneq ($(shell cat '$(CARGO_BUILD_BUILD_DIR)/.checkout' 2>/dev/null),$(CURDIR))
+$(shell mkdir -p '$(CARGO_BUILD_BUILD_DIR)' && touch src/lib.rs src/main.rs src/bin/midship-agent.rs tests/it/main.rs && \
+	echo '$(CURDIR)' >'$(CARGO_BUILD_BUILD_DIR)/.checkout')
+endif
 endif
 BUILT := target/$(CARGO_BUILD_TARGET)/debug
 
