@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::conditions::Condition;
-use super::pod_set::PodTemplate;
+use super::instance::{DesiredState, UpdateOptions};
+use super::pod_set::{PodTemplate, StartOrder};
 use super::schema;
 use super::values::DeletionPolicy;
 use crate::names::{ComponentName, GroupName, InstanceName, ObjectName, Ordinal, RoleName};
@@ -52,6 +53,16 @@ pub struct ComponentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub groups: Vec<ComponentGroup>,
+    /// Running (assumed) or Stopped: no pods, volumes stay.
+    pub state: Option<DesiredState>,
+    /// Components of the instance that have to be ready before this one starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub after: Vec<ComponentName>,
+    /// How changes reach the pods.
+    pub update: Option<UpdateOptions>,
+    /// Start pods one after another, each once the one before it is ready, or all at once.
+    pub start: Option<StartOrder>,
     /// What happens to the volumes of pods that go away.
     pub deletion_policy: Option<DeletionPolicy>,
     /// The headless Service that gives the pods their names.

@@ -19,6 +19,10 @@ pub const SOURCE: &str = "midship.dev/source";
 pub const SOURCE_PATH: &str = "midship.dev/source-path";
 /// The commit an object was last applied from.
 pub const SOURCE_COMMIT: &str = "midship.dev/source-commit";
+/// Digest of the template a pod was made from.
+pub const REVISION: &str = "midship.dev/revision";
+/// What the agent of a pod reports, as JSON: see [`super::pod_report`].
+pub const REPORT: &str = "midship.dev/report";
 /// Asks a controller to look again now; any new value will do.
 pub const RECONCILE_AT: &str = "midship.dev/reconcile-at";
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_with::skip_serializing_none;
 
 use super::conditions::Condition;
-use super::instance::UpdateOptions;
+use super::instance::{DesiredState, UpdateOptions};
 use super::schema;
 use super::values::{DeletionPolicy, Storage};
 use crate::names::{ComponentName, GroupName, InstanceName, ObjectName, Ordinal, RoleName};
@@ -53,6 +53,8 @@ pub struct PodSetSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::ordinals")]
     pub offline: Vec<Ordinal>,
+    /// Running (assumed) or Stopped: no pods, volumes stay.
+    pub state: Option<DesiredState>,
     /// What each pod is made from.
     pub template: PodTemplate,
     /// How changes reach the pods.

@@ -10,6 +10,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{Config, Event, watcher};
+use kube::api::ObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -33,6 +34,10 @@ impl Key {
     pub fn of<K: Resource>(object: &K) -> Self {
         Self { namespace: object.namespace(), name: object.name_any() }
     }
+
+    pub fn of_meta(meta: &ObjectMeta) -> Self {
+        Self { namespace: meta.namespace.clone(), name: meta.name.clone().unwrap_or_default() }
+    }
 }
 
 impl fmt::Display for Key {
@@ -44,8 +49,8 @@ impl fmt::Display for Key {
     }
 }
 
-/// Told of every object that appears, changes or goes.
-pub type OnChange = Arc<dyn Fn(&Key) + Send + Sync>;
+/// Told of every object that appears, changes or goes: with what is known of it, which is nothing where it cannot be read.
+pub type OnChange = Arc<dyn Fn(&Key, Option<&ObjectMeta>) + Send + Sync>;
 
 /// All objects of one kind in a scope, as last seen. Dropping it ends its watches.
 pub struct Cache<K: Resource<DynamicType = ()> + Clone + 'static> {
@@ -72,9 +77,14 @@ where
     K: Resource<DynamicType = ()> + Watched + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
 {
     pub fn start(client: &Client, scope: &Scope, on_change: &OnChange) -> Self {
+        Self::selected(client, scope, None, on_change)
+    }
+
+    /// Only those that have these labels.
+    pub fn selected(client: &Client, scope: &Scope, labels: Option<&str>, on_change: &OnChange) -> Self {
         let parts = K::apis::<DeserializeGuard<K>>(client, scope)
             .into_iter()
-            .map(|(namespace, api)| Part::start(namespace, api, on_change.clone()))
+            .map(|(namespace, api)| Part::start(namespace, api, labels, on_change.clone()))
             .collect();
         Self { parts }
     }
@@ -131,15 +141,17 @@ impl<K> Part<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
 {
-    fn start(namespace: Option<String>, api: Api<DeserializeGuard<K>>, on_change: OnChange) -> Self {
+    fn start(namespace: Option<String>, api: Api<DeserializeGuard<K>>, labels: Option<&str>, on_change: OnChange) -> Self {
         let (store, mut writer) = store::<K>();
         let health = Arc::new(Health::default());
         let (synced_sender, synced) = watch::channel(false);
+        // a watch that ends within the server's usual time keeps its answers well below the client's time-outs
+        let mut config = Config::default().timeout(290);
+        config.label_selector = labels.map(str::to_owned);
         let task = {
             let health = health.clone();
             async move {
-                // a watch that ends within the server's usual time keeps its answers well below the client's time-outs
-                let stream = watcher(api, Config::default().timeout(290)).default_backoff();
+                let stream = watcher(api, config).default_backoff();
                 let mut stream = std::pin::pin!(stream);
                 while let Some(event) = stream.next().await {
                     match event {
@@ -148,8 +160,8 @@ where
                             let done = matches!(event, Event::InitDone);
                             if let Some(event) = readable(event, &health, &on_change) {
                                 let touched = apply(&mut writer, &event);
-                                for key in &touched {
-                                    on_change(key);
+                                for meta in &touched {
+                                    on_change(&Key::of_meta(meta), Some(meta));
                                 }
                             }
                             if done {
@@ -189,7 +201,7 @@ fn readable<K: Resource<DynamicType = ()>>(
             Err(invalid) => {
                 tracing::warn!(kind = %K::kind(&()), object = %key, error = %invalid.error, "the object cannot be read");
                 unreadable.insert(key.clone(), invalid.error);
-                on_change(&key);
+                on_change(&key, None);
                 None
             }
         }
@@ -202,7 +214,7 @@ fn readable<K: Resource<DynamicType = ()>>(
             unreadable.remove(&key);
             let object = guard.0.ok();
             if object.is_none() {
-                on_change(&key);
+                on_change(&key, None);
             }
             object.map(Event::Delete)
         }
@@ -216,16 +228,16 @@ fn readable<K: Resource<DynamicType = ()>>(
 
 /// Brings the store up to date and says which objects that touches. After an interruption these are also the ones that
 /// went away unseen.
-fn apply<K: Resource<DynamicType = ()> + Clone + 'static>(writer: &mut Writer<K>, event: &Event<K>) -> Vec<Key> {
+fn apply<K: Resource<DynamicType = ()> + Clone + 'static>(writer: &mut Writer<K>, event: &Event<K>) -> Vec<ObjectMeta> {
     let before = if matches!(event, Event::InitDone) { writer.as_reader().state() } else { Vec::new() };
     writer.apply_watcher_event(event);
     match event {
-        Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => vec![Key::of(object)],
+        Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => vec![object.meta().clone()],
         Event::Init => Vec::new(),
         Event::InitDone => {
             let now = writer.as_reader();
             let gone = |object: &Arc<K>| now.get(&ObjectRef::from_obj(object.as_ref())).is_none();
-            before.iter().filter(|object| gone(object)).map(|object| Key::of(object.as_ref())).collect()
+            before.iter().filter(|object| gone(object)).map(|object| object.meta().clone()).collect()
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use kube::Client;
+use kube::api::ObjectMeta;
 
 use crate::api::{
     Backup, BackupPolicy, BackupRepository, Component, Extension, GitSource, Instance, Kind, Operation, PodSet,
@@ -14,7 +15,7 @@ use crate::serve::health::Readiness;
 use crate::serve::metrics::Metrics;
 
 /// Told of every object that appears, changes or goes.
-pub type OnChange = Arc<dyn Fn(Kind, &Key) + Send + Sync>;
+pub type OnChange = Arc<dyn Fn(Kind, &Key, Option<&ObjectMeta>) + Send + Sync>;
 
 macro_rules! caches {
     ($($field:ident: $kind:ident),+ $(,)?) => {
@@ -29,7 +30,8 @@ macro_rules! caches {
                 Self {
                     $($field: {
                         let on_change = on_change.clone();
-                        Cache::start(client, scope, &(Arc::new(move |key: &Key| on_change(Kind::$kind, key)) as _))
+                        let told = move |key: &Key, meta: Option<&ObjectMeta>| on_change(Kind::$kind, key, meta);
+                        Cache::start(client, scope, &(Arc::new(told) as _))
                     },)+
                 }
             }

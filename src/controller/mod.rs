@@ -4,6 +4,7 @@
 mod caches;
 pub mod frame;
 mod git_source;
+mod queues;
 mod startup;
 
 use std::net::SocketAddr;
@@ -28,8 +29,9 @@ use crate::serve::lease::{Elector, Lost, Timing};
 use crate::serve::metrics::Metrics;
 use crate::serve::metrics_server;
 use caches::{Caches, OnChange};
-use frame::{Bounds, Queue};
+use frame::{Bounds, Reconciler};
 use git_source::GitSources;
+use queues::Queues;
 use startup::Usable;
 
 /// Everything that can be chosen from outside.
@@ -169,17 +171,15 @@ impl Context {
         self.readiness.waits(caches::GATE, "all objects are being listed");
         self.readiness.passed(LEASE);
         self.metrics.set_leading(true);
-        let queue = Queue::default();
+        let queues = Queues::default();
         let sources: Arc<OnceLock<Arc<GitSources>>> = Arc::default();
         let on_change: OnChange = {
-            let (queue, sources) = (queue.clone(), sources.clone());
-            Arc::new(move |kind, key| {
-                if kind == Kind::GitSource {
-                    queue.add(key);
-                }
-                let owner = sources.get().and_then(|sources| sources.touched(&id_of(kind, key)?));
-                if let Some(owner) = owner {
-                    queue.add(&owner);
+            let (queues, sources) = (queues.clone(), sources.clone());
+            Arc::new(move |kind, key, meta| {
+                queues.changed(kind, key, meta);
+                let source = sources.get().and_then(|sources| sources.touched(&id_of(kind, key)?));
+                if let Some(source) = source {
+                    queues.of(Kind::GitSource).add(&source);
                 }
             })
         };
@@ -194,8 +194,25 @@ impl Context {
         let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
         let _ = sources.set(git_sources.clone());
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };
-        frame::run(git_sources, queue, bounds, self.metrics.clone(), self.stop.clone()).await;
+        let run = Run { queues, bounds, metrics: self.metrics.clone(), stop: self.stop.clone() };
+        tokio::join!(run.each(git_sources, Kind::GitSource));
         self.metrics.set_leading(false);
+    }
+}
+
+/// What the controllers of all kinds share while they run.
+struct Run {
+    queues: Queues,
+    bounds: Bounds,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+}
+
+impl Run {
+    /// Works on every object of a kind until told to stop.
+    async fn each<R: Reconciler>(&self, reconciler: Arc<R>, kind: Kind) {
+        let queue = self.queues.of(kind).clone();
+        frame::run(reconciler, queue, self.bounds, self.metrics.clone(), self.stop.clone()).await;
     }
 }
 

@@ -23,6 +23,9 @@ pub const READY_FILE: &str = "/midship/run/ready";
 /// Where log files lie.
 pub const LOGS: &str = "/midship/logs";
 
+/// How long a pod may wait for its turn and for its data before PID 1 asks again: a copy of a large database takes hours.
+const PERMIT_TIMEOUT: &str = "24h";
+
 /// The configuration of a group, and what its pods need because of it.
 pub struct GroupConfig {
     pub revision: ConfigRevision,
@@ -229,6 +232,13 @@ impl Renderer<'_> {
             "restart": { "policy": restart },
             "readiness": Self::readiness(place),
         });
+        if self.needs_permission(place) {
+            // the agent prepares the start, and knows whether this pod may run at all
+            process["preStart"] = json!([{
+                "command": [format!("{}/midship-agent", paths::BIN), "permit"],
+                "timeout": PERMIT_TIMEOUT,
+            }]);
+        }
         if let Some(directory) = &declared.working_directory {
             let field = format!("components.{component}.process.workingDirectory");
             process["workingDir"] = json!(self.text(&field, directory, &place.context));
@@ -245,6 +255,18 @@ impl Renderer<'_> {
             }] });
         }
         process
+    }
+
+    /// Whether the process may start only when the agent says so.
+    fn needs_permission(&self, place: &Place<'_>) -> bool {
+        place.declared.actions.prepare.is_some() || self.failover(place)
+    }
+
+    /// Whether Midship hands out the exclusive role of these pods.
+    fn failover(&self, place: &Place<'_>) -> bool {
+        let topology = self.package.manifest.topologies.get(&self.resolved.topology);
+        topology.is_some_and(crate::extension::contract::Topology::failover_by_midship)
+            && place.declared.roles.iter().any(|role| role.exclusive)
     }
 
     /// How PID 1 finds out whether the process serves. What needs a protocol the agent asks, and leaves a file.
@@ -324,7 +346,6 @@ impl Renderer<'_> {
             .collect();
         let database = manifest.connection.as_ref().and_then(|connection| connection.database.clone());
         let database = database.map(|text| self.text("connection.database", &text, &place.context));
-        let topology = manifest.topologies.get(&self.resolved.topology);
         let mut ports: BTreeMap<String, u16> = BTreeMap::new();
         for component in &self.resolved.components {
             ports.extend(component.ports.iter().map(|(name, port)| (name.clone(), port.port)));
@@ -343,8 +364,7 @@ impl Renderer<'_> {
             database,
             files,
             roles: place.declared.roles.clone(),
-            failover: topology.is_some_and(crate::extension::contract::Topology::failover_by_midship)
-                && place.declared.roles.iter().any(|role| role.exclusive),
+            failover: self.failover(place),
             role: place.declared.role.clone(),
             ready: Self::ready_probe(place),
             live: place.declared.probes.as_ref().and_then(|probes| probes.live.clone()),

@@ -25,6 +25,7 @@ use super::resolved::{Resolved, ResolvedComponent, ResolvedGroup};
 use super::secret::{SecretObject, SecretValue};
 use super::template::{self, TemplateError};
 use crate::api::component::{Component, ComponentGroup, ComponentSpec};
+use crate::api::instance::DesiredState;
 use crate::api::labels;
 use crate::names::{ComponentName, ObjectName};
 
@@ -178,6 +179,10 @@ impl<'a> Renderer<'a> {
                     .then(|| component.groups.first().map(|group| i32::from(group.replicas)))
                     .flatten(),
                 groups,
+                state: resolved.stopped.then_some(DesiredState::Stopped),
+                after: declared.after.clone(),
+                update: Some(component.update.clone()),
+                start: declared.start,
                 deletion_policy: Some(resolved.deletion_policy),
                 service_name: ObjectName::parse(&headless).ok(),
                 role_order: declared.roles.iter().map(|role| role.name.clone()).collect(),

@@ -1,0 +1,45 @@
+//! What the agent of a pod reports of it, in an annotation: written by the agent alone, read by controllers and people.
+
+use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+
+/// The value of the annotation [`super::labels::REPORT`].
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodReport {
+    /// State of the process, as PID 1 names it.
+    pub process: Option<String>,
+    /// Whether the process serves.
+    pub ready: bool,
+    /// Why not, or what it waits for.
+    pub reason: Option<String>,
+    /// The role it was found to have.
+    pub role: Option<String>,
+    /// Since when.
+    pub role_since: Option<String>,
+    /// The term of the exclusive role it knows of; each new holder begins a new one.
+    pub epoch: Option<u64>,
+    /// How far its data reaches; the greater, the newer.
+    pub position: Option<i64>,
+    /// How many bytes of data it is behind, rounded, so that a busy database does not write to the API server all the time.
+    pub lag: Option<i64>,
+    /// The host it follows.
+    pub follows: Option<String>,
+    /// Revision of the configuration in effect.
+    pub config_revision: Option<String>,
+    /// What is configured, but takes effect with the next start of the process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pending_restart: Vec<String>,
+    /// Starts of the process after the first.
+    pub restarts: u64,
+    /// Version of the agent.
+    pub agent: Option<String>,
+}
+
+impl PodReport {
+    /// Reads the annotation; nothing where there is none or somebody else wrote it.
+    pub fn of(annotations: Option<&std::collections::BTreeMap<String, String>>) -> Option<Self> {
+        serde_json::from_str(annotations?.get(super::labels::REPORT)?).ok()
+    }
+}
