@@ -5,6 +5,7 @@ mod controller;
 mod doctor;
 mod git_source;
 mod harness;
+mod kubectl;
 mod plugin;
 mod refused;
 mod samples;
