@@ -4,3 +4,4 @@ pub mod cli;
 pub mod copy;
 pub mod ctl;
 pub mod init;
+pub mod role;

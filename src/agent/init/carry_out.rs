@@ -127,6 +127,7 @@ impl Init {
         let child = self.ended_child.take();
         let started = child.as_ref().is_some_and(|child| !child.hook && child.why.is_none());
         let reason = match ended.exit {
+            _ if self.state.burnt => EndReason::Fenced,
             _ if ended.asked && ended.forced => EndReason::Killed,
             _ if ended.asked => EndReason::Requested,
             _ if !started => EndReason::StartFailed,

@@ -27,3 +27,4 @@ mod tree;
 mod watch;
 
 pub use supervisor::{Options, run};
+pub use sys::boottime;

@@ -25,6 +25,9 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// For `signal`.
     pub signal: Option<Signal>,
+    /// For `fuse`: when to kill the process unless told otherwise before, in milliseconds of CLOCK_BOOTTIME, which all
+    /// containers of a machine share; never, where left out.
+    pub deadline: Option<u64>,
     /// For `events`: also those after this number, as far as they are still known.
     pub since: Option<u64>,
 }
@@ -39,12 +42,13 @@ pub enum Op {
     Restart,
     Reload,
     Signal,
+    Fuse,
     Events,
 }
 
 impl Request {
     pub fn new(op: Op) -> Self {
-        Self { id: 1, op, timeout: None, signal: None, since: None }
+        Self { id: 1, op, timeout: None, signal: None, deadline: None, since: None }
     }
 }
 
@@ -148,6 +152,8 @@ pub struct Status {
     pub restarts: u64,
     pub consecutive_crashes: u32,
     pub crash_loop: bool,
+    /// When the process is killed unless its permission to run is renewed.
+    pub fuse_at: Option<String>,
     /// The order under way.
     pub operation: Option<String>,
     pub readiness: ReadyResult,
@@ -191,6 +197,8 @@ pub enum EndReason {
     Completed,
     Crashed,
     OutOfMemory,
+    /// Killed because its permission to run was not renewed in time.
+    Fenced,
     /// There was no process to end.
     StartFailed,
     /// PID 1 was killed together with it: out of memory, node failure, or killed from outside.

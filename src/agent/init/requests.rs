@@ -62,6 +62,9 @@ impl Init {
         if request.since.is_some() && request.op != Op::Events {
             return misplaced("since", "events");
         }
+        if request.deadline.is_some() && request.op != Op::Fuse {
+            return misplaced("deadline", "fuse");
+        }
         let timeout = request.timeout.map(|timeout| millis(timeout).min(MAX_TIMEOUT));
         match request.op {
             Op::Status => Ok(Some(serde_json::to_value(self.status()).unwrap_or_default())),
@@ -75,6 +78,12 @@ impl Init {
                 };
                 self.order(client, request.id, order);
                 Ok(None)
+            }
+            Op::Fuse => {
+                self.step(Event::Fuse { at: request.deadline });
+                // one that is over already takes effect before anybody is told
+                self.look_at_fuse();
+                Ok(Some(json!({ "state": self.state.shown(), "pid": self.state.pid(), "armed": self.state.fuse.is_some() })))
             }
             Op::Reload => self.reload(client, request.id),
             Op::Signal => self.signal(request),
@@ -181,6 +190,7 @@ impl Init {
             restarts: self.state.starts.saturating_sub(1),
             consecutive_crashes: self.state.crashes,
             crash_loop: self.state.in_crash_loop(),
+            fuse_at: self.state.fuse.map(|at| self.wall_at(self.now().saturating_add(at.saturating_sub(sys::boottime())))),
             operation: self.state.operation.map(|operation| operation.to_string()),
             readiness: self.readiness(),
             last_exit: self.record.history.last().cloned(),

@@ -21,7 +21,7 @@ use super::readiness::Judge;
 use super::record::Record;
 use super::signals;
 use super::state::{self, Event, Exit, Millis, Phase, Shown, State, Ticket, Wish};
-use super::sys::{self, Outcome, PollFd, READABLE, SignalFd, WRITABLE, watch};
+use super::sys::{self, FuseTimer, Outcome, PollFd, READABLE, SignalFd, WRITABLE, watch};
 use super::watch::Watcher;
 
 /// How often to look whether the control socket is still in its place.
@@ -41,6 +41,8 @@ pub struct Options {
 pub enum InitError {
     #[error("cannot take over signals: {0}")]
     Signals(std::io::Error),
+    #[error("cannot make a timer: {0}")]
+    Timer(std::io::Error),
     #[error("cannot wait for events: {0}")]
     Poll(std::io::Error),
     #[error(transparent)]
@@ -99,6 +101,7 @@ pub(super) struct Init {
     pub(super) judged: Option<i32>,
     pub(super) probe: Option<TcpProbe>,
     pub(super) server: Server,
+    fuse: FuseTimer,
     maintain_at: Millis,
     socket_error: Option<String>,
     pub(super) waiters: Vec<Waiter>,
@@ -159,6 +162,7 @@ impl Init {
             judged: None,
             probe: None,
             server: Server::new(&options.socket),
+            fuse: FuseTimer::new().map_err(InitError::Timer)?,
             maintain_at: MAINTAIN_EVERY,
             socket_error: None,
             waiters: Vec::new(),
@@ -205,6 +209,7 @@ impl Init {
             let timeout = if more { 0 } else { self.next_due().saturating_sub(self.now()) };
             self.watched(&mut fds);
             sys::poll(&mut fds, Some(timeout)).map_err(InitError::Poll)?;
+            self.look_at_fuse();
             self.take_signals();
             more = self.reap();
             self.look(&fds);
@@ -217,6 +222,7 @@ impl Init {
     fn watched(&self, fds: &mut Vec<PollFd>) {
         fds.clear();
         fds.push(watch(self.signals.as_raw_fd(), READABLE));
+        fds.push(watch(self.fuse.as_raw_fd(), READABLE));
         let failure = self.child.as_ref().and_then(|child| child.failure.as_ref());
         fds.push(watch(failure.map_or(-1, AsRawFd::as_raw_fd), READABLE));
         fds.push(watch(self.probe.as_ref().map_or(-1, TcpProbe::fd), WRITABLE));
@@ -227,7 +233,7 @@ impl Init {
 
     fn look(&mut self, fds: &[PollFd]) {
         let now = self.now();
-        let [_, failure, probe, config, rest @ ..] = fds else { return };
+        let [_, _, failure, probe, config, rest @ ..] = fds else { return };
         for helper in &mut self.helpers {
             if rest.iter().any(|fd| Some(fd.fd) == helper.fd() && fd.revents != 0) {
                 helper.listen();
@@ -284,6 +290,13 @@ impl Init {
             if std::mem::take(&mut self.busy) {
                 sys::forget_code();
             }
+        }
+    }
+
+    /// Looked at before anything else, however late we are.
+    pub(super) fn look_at_fuse(&mut self) {
+        if self.state.fuse.is_some_and(|at| sys::boottime() >= at) {
+            self.step(Event::Burnt);
         }
     }
 
@@ -475,6 +488,7 @@ impl Init {
             }
             self.follow_process();
         }
+        self.fuse.set(self.state.fuse);
         self.tell();
         self.keep_record();
     }

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 
-use super::state::Exit;
+use super::state::{Exit, Millis};
 
 /// Signals that reach PID 1 as data instead of interrupting it.
 pub struct SignalFd(OwnedFd);
@@ -51,6 +51,56 @@ impl SignalFd {
 impl AsRawFd for SignalFd {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+/// Milliseconds since the machine started, also those it slept; the same in all its containers.
+pub fn boottime() -> Millis {
+    // SAFETY: timespec is plain data, for which all zeroes are valid.
+    let mut now: libc::timespec = unsafe { std::mem::zeroed() };
+    // SAFETY: `now` lives through the call, which only writes to it.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now) };
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+/// Becomes readable at a moment of [`boottime`], also when the machine slept through it.
+pub struct FuseTimer {
+    fd: OwnedFd,
+    set: Option<Millis>,
+}
+
+impl FuseTimer {
+    pub fn new() -> io::Result<Self> {
+        let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
+        // SAFETY: timerfd_create takes two integers and returns a descriptor or -1.
+        let fd = check(unsafe { libc::timerfd_create(libc::CLOCK_BOOTTIME, flags) })?;
+        // SAFETY: the call returned a new descriptor that nobody else owns.
+        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, set: None })
+    }
+
+    pub fn set(&mut self, at: Option<Millis>) {
+        if self.set == at {
+            return;
+        }
+        // all zeroes take the timer away, so the first moment of all is one later
+        let at_ms = at.map_or(0, |at| at.max(1));
+        let value = libc::timespec {
+            tv_sec: libc::time_t::try_from(at_ms / 1_000).unwrap_or(libc::time_t::MAX),
+            tv_nsec: libc::c_long::try_from(at_ms % 1_000 * 1_000_000).unwrap_or(0),
+        };
+        let interval = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let timer = libc::itimerspec { it_interval: interval, it_value: value };
+        // SAFETY: the descriptor is open, `timer` lives through the call, and a null old value is allowed.
+        unsafe {
+            libc::timerfd_settime(self.fd.as_raw_fd(), libc::TFD_TIMER_ABSTIME, &raw const timer, ptr::null_mut())
+        };
+        self.set = at;
+    }
+}
+
+impl AsRawFd for FuseTimer {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 
