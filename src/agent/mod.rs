@@ -1,7 +1,9 @@
-//! What runs inside pods: the process manager that is PID 1, and the small commands around it.
+//! What runs inside pods: the process manager that is PID 1, the hands of the agent beside it, and small commands.
 
+pub mod actions;
 pub mod cli;
 pub mod copy;
 pub mod ctl;
+pub mod facts;
 pub mod init;
 pub mod role;
