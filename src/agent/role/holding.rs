@@ -15,6 +15,7 @@ impl State {
         }
         match self.process {
             Process::Asking if self.granted.is_none() && !self.stopping => {
+                self.fuse_for_start(now, out);
                 if !self.may_yield(now, out) && self.fuse.is_some_and(|at| at > now) {
                     self.because("prepares the start of the process");
                     self.grant(Grant::Holder, out);
@@ -33,6 +34,7 @@ impl State {
         let Some(seen) = self.seen() else { return };
         let serves = self.process == Process::Up
             && !self.demoted
+            && self.data == Some(tenure.epoch)
             && self.role.as_ref().is_some_and(|observed| observed.exclusive);
         let news = serves && seen.record.served != Some(tenure.epoch) && now >= self.retry_at;
         if now < tenure.renew_at && !news {

@@ -20,7 +20,9 @@ impl State {
             granted: None,
             role: None,
             fuse: None,
-            fusing: false,
+            fuse_told: 0,
+            fuse_heard: 0,
+            fuse_void: 0,
             data,
             doing: None,
             retry_at: 0,
@@ -35,7 +37,8 @@ impl State {
             deliberate: false,
             parked: false,
             demoted: false,
-            undo: false,
+            // what an agent before this one had begun with a process that runs is not known
+            undo: true,
             failures: 0,
             stopping: false,
             exited: false,
@@ -51,8 +54,8 @@ impl State {
             Event::Lease(seen) => self.looked(seen, now),
             Event::Written { purpose, sent, result } => self.written(purpose, sent, result, now, out),
             Event::Fused { at, done } => {
-                self.fusing = false;
-                if done {
+                self.fuse_heard += 1;
+                if done && self.fuse_heard > self.fuse_void {
                     self.fuse = at;
                 }
             }
@@ -139,8 +142,23 @@ impl State {
     fn light_fuse(&mut self, now: Millis, out: &mut Vec<Order>) {
         let Some(until) = self.until() else { return };
         if until > now {
-            self.fusing = true;
-            out.push(Order::Fuse { at: Some(until) });
+            self.tell_fuse(Some(until), out);
+        }
+    }
+
+    fn tell_fuse(&mut self, at: Option<Millis>, out: &mut Vec<Order>) {
+        self.fuse_told += 1;
+        out.push(Order::Fuse { at });
+    }
+
+    fn fusing(&self) -> bool {
+        self.fuse_told > self.fuse_heard
+    }
+
+    /// A process that is about to start needs a fuse of its own: PID 1 forgets it with the process before.
+    pub(super) fn fuse_for_start(&mut self, now: Millis, out: &mut Vec<Order>) {
+        if self.fuse.is_none() && !self.fusing() {
+            self.light_fuse(now, out);
         }
     }
 
@@ -172,6 +190,7 @@ impl State {
 
     /// The process ended: what was known of it is void.
     fn forget_process(&mut self) {
+        (self.fuse, self.fuse_void) = (None, self.fuse_told);
         self.role = None;
         (self.following, self.granted, self.demoted, self.undo) = (None, None, false, false);
         if !self.settings.lasting {
@@ -231,7 +250,7 @@ impl State {
                 {
                     self.following = Some((primary.clone(), seen.record.epoch));
                 }
-                self.demoted = false;
+                (self.demoted, self.undo) = (false, false);
             }
             Deed::Demote | Deed::Switchover { .. } => {
                 self.parked = true;
@@ -290,13 +309,13 @@ impl State {
         }
         self.look_at_tenure(now, out);
         self.end_switchover(now, out);
+        self.remember(out);
         if self.tenure.is_some() {
             self.hold(now, out);
         } else {
             self.wait(now, out);
         }
         self.unfuse(out);
-        self.remember(out);
         self.show(out);
     }
 
@@ -316,8 +335,7 @@ impl State {
         self.reason = if taken { "the role was taken away" } else { "the lease could not be renewed in time" }.to_owned();
         if !matches!(self.process, Process::Down | Process::Asking) || self.granted.is_some() {
             // PID 1 does so by itself at the same moment; when it was taken away before, it has to be told
-            self.fusing = true;
-            out.push(Order::Fuse { at: Some(0) });
+            self.tell_fuse(Some(0), out);
         }
     }
 
@@ -333,9 +351,8 @@ impl State {
             }
             Process::Unknown | Process::Starting => false,
         };
-        if self.tenure.is_none() && self.writing != Some(Purpose::Take) && self.fuse.is_some() && !self.fusing && harmless {
-            self.fusing = true;
-            out.push(Order::Fuse { at: None });
+        if self.tenure.is_none() && self.writing != Some(Purpose::Take) && self.fuse.is_some() && !self.fusing() && harmless {
+            self.tell_fuse(None, out);
         }
     }
 
@@ -343,9 +360,12 @@ impl State {
     fn remember(&mut self, out: &mut Vec<Order>) {
         let Some(seen) = self.seen() else { return };
         let (epoch, serving) = (seen.record.epoch, seen.record.served == Some(seen.record.epoch));
-        let Some(observed) = self.role.as_ref().filter(|_| serving && self.process == Process::Up) else { return };
+        let Some(observed) = self.role.as_ref().filter(|_| self.process == Process::Up) else { return };
         let belongs = if self.tenure.is_some() {
+            // marked before anybody is told that data from before is old
             observed.exclusive
+        } else if !serving {
+            false
         } else {
             let holder = seen.record.holder.as_ref().map(|holder| holder.pod.as_str());
             let attached = observed.follows.as_deref().is_none_or(|follows| Some(follows) == holder);

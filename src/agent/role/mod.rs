@@ -301,7 +301,10 @@ pub struct State {
     role: Option<Observed>,
     /// When PID 1 kills the process, as far as we know.
     fuse: Option<Millis>,
-    fusing: bool,
+    /// How often PID 1 was told about the fuse, how often it answered, and the answers that are about an earlier process.
+    fuse_told: u64,
+    fuse_heard: u64,
+    fuse_void: u64,
     /// The epoch the data is from; nothing where there is none.
     data: Option<u64>,
     doing: Option<Deed>,

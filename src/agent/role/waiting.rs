@@ -80,6 +80,9 @@ impl State {
         if self.doing.is_some() {
             return;
         }
+        if by == self.settings.me.pod {
+            return self.because("waits until the lease of the pod that had this name before is over");
+        }
         match self.process {
             Process::Asking if self.granted.is_none() => {
                 if serving {
