@@ -104,6 +104,13 @@ impl State {
         self.complete(record, up, position)?;
         let ahead = others.iter().filter(|other| **other > mine).count();
         let mut delay = STEP.saturating_mul(u64::try_from(ahead).unwrap_or(u64::MAX));
+        if others.iter().any(|other| other.0 && (other.1, other.2) > (mine.1, mine.2)) {
+            if self.settings.synchronous > 0 && record.last.as_deref() != Some(me) {
+                return Err("nobody has the role; another pod that runs has more of the data".to_owned());
+            }
+            // it may have begun to wait for the end of the lease later than this one
+            delay = delay.saturating_add(self.settings.duration).saturating_add(self.settings.margin());
+        }
         let last = record.last.as_deref();
         let runs = up || others.iter().any(|other| other.0);
         if !runs && last.is_some_and(|last| last != me) {

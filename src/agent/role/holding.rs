@@ -10,7 +10,7 @@ impl State {
             }
             self.renew(now, out);
         }
-        if self.doing.is_some() {
+        if self.doing.is_some() || self.releasing {
             return;
         }
         match self.process {
@@ -66,6 +66,7 @@ impl State {
             None => "gave the role up".to_owned(),
         };
         let record = Record { holder: None, candidate, ..seen.record };
+        self.releasing = true;
         self.write(Purpose::Release, record, out);
     }
 
@@ -119,10 +120,17 @@ impl State {
     /// Whether somebody else can go on where this pod ended.
     fn replaceable(&self) -> bool {
         let served = self.seen().and_then(|seen| seen.record.served);
-        let ready = self.peers.values().filter(|peer| peer.up && peer.data >= served).count();
+        served.is_some() && self.spoken(served) && self.best_peer(served).is_some()
+    }
+
+    /// Whether so many others have told how far they are that one of them has every confirmed write.
+    fn spoken(&self, served: Option<u64>) -> bool {
+        let last = self.seen().and_then(|seen| seen.record.last.as_deref());
+        let known = self.peers.iter().filter(|(name, peer)| {
+            Some(name.as_str()) != last && peer.up && peer.data >= served && peer.position.is_some()
+        });
         let enough = self.settings.pods.len().saturating_sub(self.settings.synchronous);
-        let complete = self.settings.synchronous == 0 || ready >= enough;
-        served.is_some() && complete && self.best_peer(served).is_some()
+        self.settings.synchronous == 0 || known.count() >= enough
     }
 
     /// For whom it is released; nobody in particular where only they can tell who has the most.
@@ -130,7 +138,7 @@ impl State {
         let served = self.seen().and_then(|seen| seen.record.served);
         let (name, best) = self.best_peer(served)?;
         let rivals = self.peers.values().filter(|peer| peer.up && peer.data >= served).count();
-        (best.exact || rivals == 1).then(|| name.clone())
+        (self.spoken(served) && (best.exact || rivals == 1)).then(|| name.clone())
     }
 
     fn serve(&mut self, now: Millis, out: &mut Vec<Order>) {

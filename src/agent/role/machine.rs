@@ -15,6 +15,7 @@ impl State {
             view: View::Unseen,
             tenure: None,
             writing: None,
+            releasing: false,
             process: Process::Unknown,
             process_since: now,
             granted: None,
@@ -93,6 +94,7 @@ impl State {
         self.writing = None;
         match result {
             Written::Done(seen) => {
+                self.releasing = false;
                 let epoch = seen.record.epoch;
                 self.view = View::Seen { seen, since: now };
                 match purpose {
@@ -130,7 +132,7 @@ impl State {
                 (self.vacant, self.yielding, self.failures) = (None, None, 0);
                 // what was known of the others was for another question
                 self.peers_at = None;
-                if purpose == Purpose::Take {
+                if purpose == Purpose::Take && self.until().is_some_and(|until| now < until) {
                     out.push(Order::ClearLabels);
                 }
             }

@@ -294,6 +294,8 @@ pub struct State {
     view: View,
     tenure: Option<Tenure>,
     writing: Option<Purpose>,
+    /// A release was sent and nobody knows whether it arrives: nothing may start before a later write has succeeded.
+    releasing: bool,
     process: Process,
     process_since: Millis,
     /// A permission is being prepared or was given.
