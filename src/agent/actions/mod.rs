@@ -5,6 +5,8 @@ mod error;
 mod render;
 mod run;
 mod scope;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::PathBuf;
