@@ -47,7 +47,8 @@ impl Init {
     /// SIGKILL for everything below; how much still lived.
     pub(super) fn kill_all(&self) -> usize {
         let child = self.child.as_ref().map(|child| child.pid);
-        let awaited: Vec<i32> = self.helpers.iter().map(|helper| helper.pid).chain(child).collect();
+        let execs = self.execs.iter().map(|execution| execution.pid);
+        let awaited: Vec<i32> = self.helpers.iter().map(|helper| helper.pid).chain(execs).chain(child).collect();
         tree::kill_all(child, &awaited)
     }
 

@@ -12,7 +12,7 @@ use super::supervisor::{Init, Waiter};
 use super::sys;
 
 /// Nobody waits longer than this for a process to stop.
-const MAX_TIMEOUT: Millis = 24 * 60 * 60 * 1000;
+pub(super) const MAX_TIMEOUT: Millis = 24 * 60 * 60 * 1000;
 
 /// What to tell people about a refused order.
 pub(super) fn problem(refusal: &Refusal) -> Problem {
@@ -53,8 +53,8 @@ impl Init {
     fn handle(&mut self, client: Key, request: &Request) -> Result<Option<Value>, Problem> {
         let misplaced =
             |field: &str, ops: &str| Err(Problem::new(Code::BadRequest, format!("{field} goes only with {ops}")));
-        if request.timeout.is_some() && !matches!(request.op, Op::Stop | Op::Restart) {
-            return misplaced("timeout", "stop and restart");
+        if request.timeout.is_some() && !matches!(request.op, Op::Stop | Op::Restart | Op::Exec) {
+            return misplaced("timeout", "stop, restart and exec");
         }
         if request.signal.is_some() && request.op != Op::Signal {
             return misplaced("signal", "signal");
@@ -62,8 +62,13 @@ impl Init {
         if request.since.is_some() && request.op != Op::Events {
             return misplaced("since", "events");
         }
+<<<<<<< HEAD
         if request.deadline.is_some() && request.op != Op::Fuse {
             return misplaced("deadline", "fuse");
+=======
+        if request.exec.is_some() && request.op != Op::Exec {
+            return misplaced("exec", "exec");
+>>>>>>> runner
         }
         let timeout = request.timeout.map(|timeout| millis(timeout).min(MAX_TIMEOUT));
         match request.op {
@@ -87,6 +92,7 @@ impl Init {
             }
             Op::Reload => self.reload(client, request.id),
             Op::Signal => self.signal(request),
+            Op::Exec => self.exec(client, request).map(|()| None),
         }
     }
 

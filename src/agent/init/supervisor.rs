@@ -11,6 +11,7 @@ use nix::libc;
 
 use super::config::{Config, ConfigError, Loaded, Start};
 use super::control::{ControlError, Key, Server};
+use super::exec::Execution;
 use super::helper::{Helper, Job};
 use super::log::say;
 use super::memory::OomCounter;
@@ -97,6 +98,7 @@ pub(super) struct Init {
     /// The one that has just been collected.
     pub(super) ended_child: Option<Child>,
     pub(super) helpers: Vec<Helper>,
+    pub(super) execs: Vec<Execution>,
     pub(super) judge: Judge,
     pub(super) judged: Option<i32>,
     pub(super) probe: Option<TcpProbe>,
@@ -158,6 +160,7 @@ impl Init {
             child: None,
             ended_child: None,
             helpers: Vec::new(),
+            execs: Vec::new(),
             judge: Judge::default(),
             judged: None,
             probe: None,
@@ -229,6 +232,7 @@ impl Init {
         fds.push(watch(self.watcher.as_ref().and_then(Watcher::fd).unwrap_or(-1), READABLE));
         self.server.watched(self.now(), fds);
         fds.extend(self.helpers.iter().filter_map(Helper::fd).map(|fd| watch(fd, READABLE)));
+        fds.extend(self.execs.iter().flat_map(Execution::fds).map(|fd| watch(fd, READABLE)));
     }
 
     fn look(&mut self, fds: &[PollFd]) {
@@ -237,6 +241,12 @@ impl Init {
         for helper in &mut self.helpers {
             if rest.iter().any(|fd| Some(fd.fd) == helper.fd() && fd.revents != 0) {
                 helper.listen();
+            }
+        }
+        for execution in &mut self.execs {
+            let heard = execution.fds().any(|own| rest.iter().any(|fd| fd.fd == own && fd.revents != 0));
+            if heard {
+                execution.listen();
             }
         }
         if failure.revents != 0 {
@@ -267,6 +277,7 @@ impl Init {
         .into_iter()
         .flatten()
         .chain(self.helpers.iter().map(|helper| helper.kill_at))
+        .chain(self.execs.iter().map(|execution| execution.kill_at))
         .min()
         .unwrap_or(now)
     }
@@ -279,6 +290,7 @@ impl Init {
         for helper in self.helpers.iter_mut().filter(|helper| now >= helper.kill_at) {
             helper.kill(now);
         }
+        self.end_execs();
         self.run_checks();
         if self.watcher.as_mut().is_some_and(|watcher| now >= watcher.due() && watcher.changed(now)) {
             self.reload_config();
@@ -349,6 +361,11 @@ impl Init {
                 sys::reap(pid);
                 let helper = self.helpers.swap_remove(index);
                 self.helper_ended(helper, exit);
+            } else if let Some(index) = self.execs.iter().position(|execution| execution.pid == pid) {
+                let _ = sys::send_signal(-pid, libc::SIGKILL);
+                sys::reap(pid);
+                let execution = self.execs.swap_remove(index);
+                self.exec_ended(execution, exit);
             } else {
                 sys::reap(pid);
                 orphans = true;

@@ -5,11 +5,13 @@ use std::ffi::{CString, c_char};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::ptr;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 use super::state::{Exit, Millis};
 
@@ -197,6 +199,22 @@ pub fn poll(fds: &mut [PollFd], timeout_ms: Option<u64>) -> io::Result<()> {
     }
 }
 
+/// Reads from a socket, with the descriptors that came along.
+pub fn receive(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = nix::cmsg_space!([RawFd; super::protocol::STREAMS]);
+    let mut parts = [io::IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let mut received = Vec::new();
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = control {
+            // SAFETY: the kernel made these descriptors for us just now; nobody else owns them.
+            received.extend(descriptors.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    Ok((message.bytes, received))
+}
+
 /// Everything a new process needs, made before the fork, after which nothing may be allocated.
 #[derive(Default)]
 pub struct Program {
@@ -209,6 +227,8 @@ pub struct Program {
     pub gid: Option<u32>,
     pub groups: Option<Vec<u32>>,
     pub nofile: Option<u64>,
+    /// Where it reads from, if not from nothing.
+    pub stdin: Option<RawFd>,
     /// Where its output goes, if not where ours goes.
     pub stdout: Option<RawFd>,
     pub stderr: Option<RawFd>,
@@ -245,7 +265,7 @@ pub fn spawn(program: &Program) -> io::Result<Spawned> {
     // SAFETY: between fork and exec the child calls only async-signal-safe functions and allocates nothing.
     let pid = check(unsafe { libc::fork() })?;
     if pid == 0 {
-        let stdin = null.as_ref().map(AsRawFd::as_raw_fd);
+        let stdin = program.stdin.or(null.as_ref().map(AsRawFd::as_raw_fd));
         // SAFETY: this is the child; all pointers were made before the fork and its memory is a copy of ours.
         unsafe {
             let (step, error) = become_program(program, stdin, &arguments, &environment, parent);
