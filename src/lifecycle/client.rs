@@ -48,7 +48,11 @@ pub struct Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -189,8 +193,7 @@ impl Client {
         &self,
         within: Duration,
     ) -> Result<impl Stream<Item = Result<Status, Problem>> + Send + 'static, Problem> {
-        let ask =
-            |mut client: LifecycleClient<Channel>, _| async move { client.events(EventsRequest {}).await };
+        let ask = |mut client: LifecycleClient<Channel>, _| async move { client.events(EventsRequest {}).await };
         let stream = self.call(within, true, ask).await?;
         Ok(stream.map_ok(Status::from).map_err(Problem::from))
     }
@@ -236,7 +239,8 @@ impl Client {
         if let Some(cause) = cause {
             problem.code = if problem.code == Code::Timeout { Code::Timeout } else { Code::Unavailable };
             problem.message = format!("the agent at {} cannot be asked: {cause}", self.address);
-            problem.hint = Some("see whether its pod runs and the network lets the controller reach its port".to_owned());
+            problem.hint =
+                Some("see whether its pod runs and the network lets the controller reach its port".to_owned());
         }
         problem
     }

@@ -6,6 +6,7 @@ pub mod identity;
 pub mod messages;
 pub mod problem;
 pub mod tls;
+pub mod trust;
 pub mod values;
 
 pub use client::Client;

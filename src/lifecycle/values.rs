@@ -31,10 +31,12 @@ pub struct Status {
     pub holder: bool,
     /// The term of the exclusive role it knows of.
     pub epoch: Option<u64>,
-    /// Whether it ever had data as a member; a pod without never takes the exclusive role over.
-    pub member: bool,
+    /// The term its data is from; nothing where it never was a member: such a pod never takes the exclusive role over.
+    pub data_epoch: Option<u64>,
     /// How far its data reaches; the greater, the newer.
     pub position: Option<i64>,
+    /// Whether the position is the one of now, not of a look before the process ended.
+    pub position_exact: bool,
     /// Bytes of data it is behind.
     pub lag: Option<i64>,
     /// The host it follows.
@@ -49,10 +51,15 @@ pub struct Status {
 }
 
 impl Status {
+    /// Whether there is a process.
+    pub fn up(&self) -> bool {
+        self.pid.is_some()
+    }
+
     /// Without what changes all the time in a busy pod: whoever follows changes is told of nothing else.
     #[must_use]
     pub fn without_progress(&self) -> Self {
-        Self { position: None, lag: None, ..self.clone() }
+        Self { position: None, position_exact: false, lag: None, ..self.clone() }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use futures::{Stream, stream};
 use serde_json::{Map, Value};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
@@ -18,7 +19,7 @@ use crate::lifecycle::proto::{
     CallReply, CallRequest, CapabilitiesReply, CapabilitiesRequest, EventsRequest, HealthReply, HealthRequest,
     ProcessReply, ProcessRequest, StatusReply, StatusRequest, SwitchoverReply, SwitchoverRequest,
 };
-use crate::lifecycle::{Code, Order, Problem, Task};
+use crate::lifecycle::{self, Code, Order, Problem, Task};
 
 pub fn routes<A: Agent>(calls: Arc<Calls<A>>) -> Router {
     Routes::new(LifecycleServer::new(Server(calls))).into_axum_router()
@@ -38,16 +39,9 @@ impl<A: Agent> Lifecycle for Server<A> {
         let (mut changes, permit) = self.0.follow()?;
         // what is there already is the first event
         changes.mark_changed();
-        let next = async |(mut changes, permit, told): (tokio::sync::watch::Receiver<Arc<_>>, _, _)| loop {
-            // ends with the agent
-            changes.changed().await.ok()?;
-            let status: crate::lifecycle::Status = changes.borrow_and_update().as_ref().clone();
-            let essence = Some(status.without_progress());
-            if essence != told {
-                return Some((Ok(StatusReply::from(status)), (changes, permit, essence)));
-            }
-        };
-        Ok(Response::new(Box::pin(stream::unfold((changes, permit, None), next))))
+        let following = Following { changes, told: None, _place: permit };
+        let next = async |mut following: Following| Some((Ok(following.next().await?.into()), following));
+        Ok(Response::new(Box::pin(stream::unfold(following, next))))
     }
 
     async fn capabilities(&self, _: Request<CapabilitiesRequest>) -> Result<Response<CapabilitiesReply>, Status> {
@@ -97,6 +91,28 @@ impl<A: Agent> Lifecycle for Server<A> {
         let (caller, SwitchoverRequest { target, idempotency_key }) = parts(request)?;
         let Answer { value, replayed } = self.0.switchover(&caller, &idempotency_key, target).await?;
         Ok(Response::new((value, replayed).into()))
+    }
+}
+
+/// Somebody who follows the status.
+struct Following {
+    changes: watch::Receiver<Arc<lifecycle::Status>>,
+    told: Option<lifecycle::Status>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Following {
+    /// The next status that is worth telling; nothing once the agent has ended.
+    async fn next(&mut self) -> Option<lifecycle::Status> {
+        loop {
+            self.changes.changed().await.ok()?;
+            let status = self.changes.borrow_and_update().as_ref().clone();
+            let essence = status.without_progress();
+            if self.told.as_ref() != Some(&essence) {
+                self.told = Some(essence);
+                return Some(status);
+            }
+        }
     }
 }
 

@@ -39,8 +39,11 @@ pub trait Agent: Send + Sync + 'static {
     fn health(&self) -> impl Future<Output = Result<Health, Problem>> + Send;
 
     /// Runs what was found among the capabilities; nothing where there was nothing to do.
-    fn run(&self, task: Task, parameters: Map<String, Value>)
-    -> impl Future<Output = Result<Option<Value>, Problem>> + Send;
+    fn run(
+        &self,
+        task: Task,
+        parameters: Map<String, Value>,
+    ) -> impl Future<Output = Result<Option<Value>, Problem>> + Send;
 
     fn process(
         &self,
