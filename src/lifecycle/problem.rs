@@ -40,7 +40,7 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [Self; 14] = [
+    pub const ALL: [Self; 14] = [
         Self::BadRequest,
         Self::Forbidden,
         Self::NotFound,
