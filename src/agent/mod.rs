@@ -1,6 +1,7 @@
 //! What runs inside pods: the process manager that is PID 1, the hands of the agent beside it, and small commands.
 
 pub mod actions;
+pub mod api;
 pub mod cli;
 pub mod copy;
 pub mod ctl;

@@ -62,13 +62,11 @@ impl Init {
         if request.since.is_some() && request.op != Op::Events {
             return misplaced("since", "events");
         }
-<<<<<<< HEAD
         if request.deadline.is_some() && request.op != Op::Fuse {
             return misplaced("deadline", "fuse");
-=======
+        }
         if request.exec.is_some() && request.op != Op::Exec {
             return misplaced("exec", "exec");
->>>>>>> runner
         }
         let timeout = request.timeout.map(|timeout| millis(timeout).min(MAX_TIMEOUT));
         match request.op {
