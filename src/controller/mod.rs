@@ -3,10 +3,13 @@
 
 pub mod agents;
 mod caches;
+mod component;
 pub mod frame;
 mod git_source;
+mod pod_set;
 mod queues;
 mod startup;
+mod workloads;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,8 +35,12 @@ use crate::serve::metrics_server;
 use caches::{Caches, OnChange};
 use frame::{Bounds, Reconciler};
 use git_source::GitSources;
+use component::Components;
+use pod_set::PodSets;
+use pod_set::agents::NoAgents;
 use queues::Queues;
 use startup::Usable;
+use workloads::Workloads;
 
 /// Everything that can be chosen from outside.
 #[derive(Clone, Debug)]
@@ -174,10 +181,14 @@ impl Context {
         self.metrics.set_leading(true);
         let queues = Queues::default();
         let sources: Arc<OnceLock<Arc<GitSources>>> = Arc::default();
+        let neighbours: Arc<OnceLock<Arc<Components>>> = Arc::default();
         let on_change: OnChange = {
-            let (queues, sources) = (queues.clone(), sources.clone());
+            let (queues, sources, neighbours) = (queues.clone(), sources.clone(), neighbours.clone());
             Arc::new(move |kind, key, meta| {
                 queues.changed(kind, key, meta);
+                if let (Kind::Component, Some(components)) = (kind, neighbours.get()) {
+                    components.neighbours(key).iter().for_each(|other| queues.of(kind).add(other));
+                }
                 let source = sources.get().and_then(|sources| sources.touched(&id_of(kind, key)?));
                 if let Some(source) = source {
                     queues.of(Kind::GitSource).add(&source);
@@ -185,18 +196,27 @@ impl Context {
             })
         };
         let caches = Arc::new(Caches::start(&client, &self.options.scope, &on_change));
+        let workloads = Workloads::start(&client, &self.options.scope, &queues).await;
         let measure = caches.clone().measure(self.metrics.clone(), self.readiness.clone());
         let _measuring = AbortOnDropHandle::new(tokio::spawn(measure));
-        if self.stop.run_until_cancelled(caches.synced()).await.is_none() {
+        let synced = async { tokio::join!(caches.synced(), workloads.synced()) };
+        if self.stop.run_until_cancelled(synced).await.is_none() {
             return;
         }
         tracing::info!(objects = caches.len(), "all objects are known");
         let events = Events::new(client.clone(), &self.options.identity);
+        let components = Arc::new(Components::new(client.clone(), caches.clone(), events.clone()));
+        let _ = neighbours.set(components.clone());
+        let pod_sets = PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), NoAgents);
         let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
         let _ = sources.set(git_sources.clone());
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };
         let run = Run { queues, bounds, metrics: self.metrics.clone(), stop: self.stop.clone() };
-        tokio::join!(run.each(git_sources, Kind::GitSource));
+        tokio::join!(
+            run.each(git_sources, Kind::GitSource),
+            run.each(components, Kind::Component),
+            run.each(Arc::new(pod_sets), Kind::PodSet)
+        );
         self.metrics.set_leading(false);
     }
 }
