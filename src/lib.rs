@@ -12,4 +12,5 @@ pub mod names;
 pub mod plan;
 pub mod repo;
 pub mod serve;
+pub mod sops;
 pub mod source;
