@@ -4,8 +4,6 @@
 mod cipher;
 mod keys;
 mod metadata;
-#[cfg(test)]
-mod tests;
 mod tree;
 
 use serde_json::Value;

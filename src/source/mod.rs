@@ -13,7 +13,7 @@ use crate::plan::source::manifest::{self, Manifest, Placement, Reading, SETTINGS
 use crate::plan::source::settings;
 use crate::repo::{Document, File, FileTree, Limits, Listing, ParseLimits, Problem, TreeError, parse};
 
-pub use sealed::Opening;
+pub use sealed::{Opening, in_order};
 
 /// Everything a tree defines, and what is wrong with it. Reading a later tree reuses what has not changed.
 #[derive(Clone)]
