@@ -14,4 +14,5 @@ pub mod pki;
 pub mod plan;
 pub mod repo;
 pub mod serve;
+pub mod sops;
 pub mod source;
