@@ -4,13 +4,20 @@ mod completion;
 mod connection;
 mod controller;
 mod crds;
+mod describe;
 mod diff;
 mod doctor;
 mod error;
+mod extension;
+mod get;
 mod manual;
 mod output;
 mod plugin;
+mod preview;
+mod render;
 mod repository;
+mod session;
+mod snapshot;
 mod validate;
 
 use std::process::ExitCode;
@@ -57,6 +64,14 @@ enum Command {
     Validate(validate::Arguments),
     /// Show what changes between two commits, or between a commit and the files as they are.
     Diff(diff::Arguments),
+    /// Show the objects that instances become, without asking a cluster.
+    Render(render::Arguments),
+    /// List objects: instances, sources, operations, backups and others.
+    Get(get::Arguments),
+    /// Show one page about an object: how it is, what it is made of, what it waits for, what happened.
+    Describe(describe::Arguments),
+    /// Begin, check, test, show, compare and install packages of middleware.
+    Extension(extension::Arguments),
     /// Check that the cluster and Midship are well, and say how to mend what is not.
     Doctor(doctor::Arguments),
     /// Print the definitions of all kinds, for `kubectl apply --server-side -f -`.
@@ -110,6 +125,10 @@ fn dispatch(cli: Cli) -> Result<Outcome, CommandError> {
     match command {
         Command::Validate(arguments) => validate::run(&arguments, output),
         Command::Diff(arguments) => diff::run(&arguments, output),
+        Command::Render(arguments) => render::run(&arguments, output),
+        Command::Get(arguments) => in_background(get::run(&arguments, &connection, output)),
+        Command::Describe(arguments) => in_background(describe::run(&arguments, &connection, output)),
+        Command::Extension(arguments) => extension::run(arguments, &connection, output),
         Command::Doctor(arguments) => in_background(doctor::run(&arguments, &connection, output)),
         Command::Crds(arguments) => crds::run(&arguments),
         Command::Controller(arguments) => controller::run(arguments, connection),

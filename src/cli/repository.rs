@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::error::CommandError;
+use super::snapshot::{self, Snapshot};
 use crate::plan::source::Placement;
-use crate::repo::{FolderTree, History, HistoryError, Limits, TreeError};
-use crate::source::{self, Defined};
+use crate::repo::{CommitTree, FolderTree, History, HistoryError, TreeError};
 
 #[derive(Args, Clone, Debug)]
 pub struct Files {
@@ -25,44 +25,38 @@ pub struct Files {
 }
 
 impl Files {
+    /// The same of another folder.
+    pub fn of(&self, path: PathBuf) -> Self {
+        Self { path, ..self.clone() }
+    }
+
     fn placement(&self) -> Placement {
         let allowed = (!self.allowed_namespaces.is_empty()).then(|| self.allowed_namespaces.iter().cloned().collect());
         Placement { default_namespace: self.default_namespace.clone(), allowed, folder: String::new() }
     }
 
-    /// What the files define as they are now.
-    pub fn now(&self) -> Result<Defined, CommandError> {
+    /// The files as they are now.
+    pub fn now(&self) -> Result<Snapshot, CommandError> {
         let tree = FolderTree::open(&self.path).map_err(|error| unreadable(&error, &self.path))?;
-        let contents = source::read(&tree, &Limits::default(), &self.placement(), None);
-        Ok(contents.map_err(|error| unreadable(&error, &self.path))?.defined())
+        snapshot::read(&tree, &self.placement()).map_err(|error| unreadable(&error, &self.path))
     }
 
-    /// What they defined in a commit.
-    pub fn at(&self, revision: &str) -> Result<Defined, CommandError> {
-        let explain = |error: HistoryError| {
-            let remedy = match &error {
-                HistoryError::NoRepository { .. } => "run this inside a clone",
-                HistoryError::NoSuchRevision(_) => {
-                    "check the name with `git log --all`; a shallow clone may have to be deepened: git fetch --unshallow"
-                }
-                HistoryError::Tree(_) => "repair the clone: git fsck",
-            };
-            CommandError::new(error.to_string()).at(self.path.display().to_string()).remedy(remedy)
-        };
+    /// The files as they were in a commit.
+    pub fn at(&self, revision: &str) -> Result<Snapshot, CommandError> {
+        let explain = |error: HistoryError| history_problem(&error, &self.path);
         let repository = History::open(&self.path).map_err(explain)?;
         let commit = repository.resolve(revision).map_err(explain)?;
         let folder = self.folder_in(&repository)?;
         let tree = repository.tree(commit).and_then(|tree| tree.at(&folder));
-        let tree = match tree {
+        let tree: CommitTree = match tree {
             Ok(tree) => tree,
             // the folder is new
-            Err(TreeError::NoFolder(_)) => return Ok(Defined::default()),
+            Err(TreeError::NoFolder(_)) => return Ok(Snapshot::default()),
             Err(error) => return Err(unreadable(&error, &self.path)),
         };
         let folder = if folder.is_empty() { folder } else { format!("{folder}/") };
         let placement = Placement { folder, ..self.placement() };
-        let contents = source::read(&tree, &Limits::default(), &placement, None);
-        Ok(contents.map_err(|error| unreadable(&error, &self.path))?.defined())
+        snapshot::read(&tree, &placement).map_err(|error| unreadable(&error, &self.path))
     }
 
     /// Where in the repository the folder is.
@@ -76,7 +70,19 @@ impl Files {
     }
 }
 
-fn unreadable(error: &TreeError, path: &Path) -> CommandError {
+/// Why history could not be read, and what to do.
+pub fn history_problem(error: &HistoryError, path: &Path) -> CommandError {
+    let remedy = match error {
+        HistoryError::NoRepository { .. } => "run this inside a clone",
+        HistoryError::NoSuchRevision(_) => {
+            "check the name with `git log --all`; a shallow clone may have to be deepened: git fetch --unshallow"
+        }
+        HistoryError::Tree(_) => "repair the clone: git fsck",
+    };
+    CommandError::new(error.to_string()).at(path.display().to_string()).remedy(remedy)
+}
+
+pub fn unreadable(error: &TreeError, path: &Path) -> CommandError {
     CommandError::new(error.to_string())
         .at(path.display().to_string())
         .remedy("name a folder that exists and can be read")
