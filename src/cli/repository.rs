@@ -37,12 +37,38 @@ impl Files {
 
     /// The files as they are now.
     pub fn now(&self) -> Result<Snapshot, CommandError> {
+        self.now_placed(&self.placement())
+    }
+
+    fn now_placed(&self, placement: &Placement) -> Result<Snapshot, CommandError> {
         let tree = FolderTree::open(&self.path).map_err(|error| unreadable(&error, &self.path))?;
-        snapshot::read(&tree, &self.placement()).map_err(|error| unreadable(&error, &self.path))
+        snapshot::read(&tree, placement).map_err(|error| unreadable(&error, &self.path))
+    }
+
+    /// The files as they are, or in a commit, placed as a source does it. Paths begin with the source's folder, which is
+    /// below ours or is ours.
+    pub fn placed(&self, revision: Option<&str>, placement: &Placement) -> Result<Snapshot, CommandError> {
+        let below = self.path.join(&placement.folder);
+        let files = if below.is_dir() { self.of(below) } else { self.clone() };
+        let own = Placement { folder: String::new(), ..placement.clone() };
+        let mut snapshot = match revision {
+            None => files.now_placed(&own)?,
+            Some(revision) => files.at_placed(revision, &own)?,
+        };
+        let inside = |path: &str| format!("{}{}", placement.folder, path);
+        for manifest in &mut snapshot.defined.objects {
+            manifest.path = inside(&manifest.path).into();
+        }
+        snapshot.defined.broken = snapshot.defined.broken.iter().map(|path| inside(path)).collect();
+        Ok(snapshot)
     }
 
     /// The files as they were in a commit.
     pub fn at(&self, revision: &str) -> Result<Snapshot, CommandError> {
+        self.at_placed(revision, &self.placement())
+    }
+
+    fn at_placed(&self, revision: &str, placement: &Placement) -> Result<Snapshot, CommandError> {
         let explain = |error: HistoryError| history_problem(&error, &self.path);
         let repository = History::open(&self.path).map_err(explain)?;
         let commit = repository.resolve(revision).map_err(explain)?;
@@ -55,8 +81,16 @@ impl Files {
             Err(error) => return Err(unreadable(&error, &self.path)),
         };
         let folder = if folder.is_empty() { folder } else { format!("{folder}/") };
-        let placement = Placement { folder, ..self.placement() };
-        snapshot::read(&tree, &placement).map_err(|error| unreadable(&error, &self.path))
+        let placement = Placement { folder: folder.clone(), ..placement.clone() };
+        let mut snapshot = snapshot::read(&tree, &placement).map_err(|error| unreadable(&error, &self.path))?;
+        for manifest in &mut snapshot.defined.objects {
+            let inside = manifest.path.strip_prefix(folder.as_str()).map(Into::into);
+            manifest.path = inside.unwrap_or_else(|| manifest.path.clone());
+        }
+        let broken = std::mem::take(&mut snapshot.defined.broken);
+        let inside = |path: String| path.strip_prefix(folder.as_str()).map(str::to_owned).unwrap_or(path);
+        snapshot.defined.broken = broken.into_iter().map(inside).collect();
+        Ok(snapshot)
     }
 
     /// Where in the repository the folder is.

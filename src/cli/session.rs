@@ -10,6 +10,7 @@ use crate::cluster::problem::Problem;
 use crate::extension::problem::{closest, unknown};
 
 /// A cluster that answers.
+#[derive(Clone)]
 pub struct Session<'a> {
     connection: &'a Connection,
     pub client: Client,
@@ -30,6 +31,11 @@ impl<'a> Session<'a> {
         let cluster = connection.connect().await?;
         let namespace = connection.namespace.clone().unwrap_or_else(|| cluster.config.default_namespace.clone());
         Ok(Self { connection, client: cluster.client, server: cluster.config.cluster_url.to_string(), namespace })
+    }
+
+    /// The same in another namespace.
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), ..self.clone() }
     }
 
     /// The answer of the API server in time, or why there is none.

@@ -3,7 +3,7 @@
 
 mod caches;
 pub mod frame;
-mod git_source;
+pub mod git_source;
 mod queues;
 mod startup;
 

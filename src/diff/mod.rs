@@ -1,5 +1,6 @@
 //! What changes, object by object, as text for a terminal, as Markdown for a pull request, as JSON for programs.
 
+pub mod fields;
 mod redact;
 
 use std::collections::BTreeMap;

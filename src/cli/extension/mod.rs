@@ -1,6 +1,7 @@
 //! `midship extension`: packages on disk and in a cluster.
 
 mod diff;
+mod install;
 mod lint;
 mod list;
 mod new;
@@ -39,6 +40,8 @@ enum Command {
     List(list::Arguments),
     /// Show how two packages differ, as far as people who run them care.
     Diff(diff::Arguments),
+    /// Install a package in the cluster. An installed version never changes.
+    Install(install::Arguments),
 }
 
 pub fn run(arguments: Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
@@ -49,6 +52,7 @@ pub fn run(arguments: Arguments, connection: &Connection, format: Format) -> Res
         Command::Show(arguments) => show::run(&arguments, format),
         Command::List(arguments) => list::run(&arguments, connection, format),
         Command::Diff(arguments) => diff::run(&arguments, format),
+        Command::Install(arguments) => super::in_background(install::run(&arguments, connection, format)),
     }
 }
 
