@@ -5,7 +5,7 @@ pub mod agents;
 mod caches;
 mod component;
 pub mod frame;
-mod git_source;
+pub mod git_source;
 mod pod_set;
 mod queues;
 mod startup;

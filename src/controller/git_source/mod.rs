@@ -5,8 +5,8 @@ mod audit;
 mod live;
 mod look;
 mod memory;
-mod objects;
-mod settings;
+pub mod objects;
+pub mod settings;
 mod status;
 mod trust;
 
