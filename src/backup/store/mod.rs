@@ -4,7 +4,7 @@
 //! Guarantees every implementation gives, held by `conformance`:
 //! - `put_new` writes an object whole or not at all, and never over another one;
 //! - what was written is found by `get`, `head` and `list` at once;
-//! - keys are listed in the order of their bytes, each once, however many pages it takes.
+//! - every key is listed once, however many pages it takes; in which order, each store decides for itself.
 
 #[cfg(test)]
 pub mod conformance;
@@ -113,7 +113,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn features(&self) -> StoreFuture<'_, Features>;
 }
 
-/// Every object under a prefix.
+/// Every object under a prefix, in the order of their keys.
 pub async fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
     let mut list = List { prefix: prefix.to_owned(), ..List::default() };
     let mut found = Vec::new();
@@ -122,6 +122,7 @@ pub async fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<ObjectInfo>
         found.extend(page.objects);
         list.after = next(store, &list, page.next)?;
         if list.after.is_none() {
+            found.sort_by(|a, b| a.key.cmp(&b.key));
             return Ok(found);
         }
     }
@@ -136,6 +137,7 @@ pub async fn list_folders(store: &dyn Store, prefix: &str) -> Result<Vec<String>
         found.extend(page.folders);
         list.after = next(store, &list, page.next)?;
         if list.after.is_none() {
+            found.sort_unstable();
             return Ok(found);
         }
     }
