@@ -4,4 +4,6 @@
 pub mod component;
 pub mod effect;
 pub mod pod_set;
+pub mod retention;
+pub mod schedule;
 pub mod source;
