@@ -9,6 +9,7 @@ pub mod cue;
 pub mod diff;
 pub mod extension;
 pub mod names;
+pub mod pki;
 pub mod plan;
 pub mod repo;
 pub mod serve;
