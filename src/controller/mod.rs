@@ -2,9 +2,13 @@
 //! of ours on its way.
 
 mod caches;
+mod extension;
 pub mod frame;
 mod git_source;
+mod instance;
+mod packages;
 mod queues;
+mod said;
 mod startup;
 
 use std::net::SocketAddr;
@@ -29,8 +33,11 @@ use crate::serve::lease::{Elector, Lost, Timing};
 use crate::serve::metrics::Metrics;
 use crate::serve::metrics_server;
 use caches::{Caches, OnChange};
+use crate::cluster::parts::OnChange as OnPart;
+use extension::Extensions;
 use frame::{Bounds, Reconciler};
 use git_source::GitSources;
+use instance::Instances;
 use queues::Queues;
 use startup::Usable;
 
@@ -49,6 +56,8 @@ pub struct Options {
     pub workers: usize,
     pub limits: Limits,
     pub cache_dir: PathBuf,
+    /// The image that agents are copied from into pods.
+    pub agent_image: String,
     /// Repositories without encryption or on this machine, for development.
     pub allow_insecure_git: bool,
 }
@@ -124,7 +133,7 @@ impl Context {
         let Some(Usable { client, unlimited, config, lease_namespace }) = usable else { return Lost::Stopped };
         self.client.send_replace(Some(unlimited.clone()));
         if !self.options.leader_election {
-            Box::pin(self.work(client, config)).await;
+            Box::pin(self.work(client, config, lease_namespace)).await;
             return Lost::Stopped;
         }
         let Options { lease_name, identity, .. } = &self.options;
@@ -135,7 +144,7 @@ impl Context {
         tracing::info!(identity, "this replica leads");
         let finished = CancellationToken::new();
         let work = async {
-            Box::pin(self.work(client, config)).await;
+            Box::pin(self.work(client, config, lease_namespace.clone())).await;
             finished.cancel();
             std::future::pending().await
         };
@@ -167,7 +176,7 @@ impl Context {
     }
 
     /// Works on everything until told to stop, then ends what was begun.
-    async fn work(&self, client: Client, config: kube::Config) {
+    async fn work(&self, client: Client, config: kube::Config, home: String) {
         self.readiness.waits(caches::GATE, "all objects are being listed");
         self.readiness.passed(LEASE);
         self.metrics.set_leading(true);
@@ -183,7 +192,11 @@ impl Context {
                 }
             })
         };
-        let caches = Arc::new(Caches::start(&client, &self.options.scope, &on_change));
+        let on_part: OnPart = {
+            let queues = queues.clone();
+            Arc::new(move |meta| queues.part_changed(Some(meta)))
+        };
+        let caches = Arc::new(Caches::start(&client, &self.options.scope, &on_change, &on_part));
         let measure = caches.clone().measure(self.metrics.clone(), self.readiness.clone());
         let _measuring = AbortOnDropHandle::new(tokio::spawn(measure));
         if self.stop.run_until_cancelled(caches.synced()).await.is_none() {
@@ -191,11 +204,25 @@ impl Context {
         }
         tracing::info!(objects = caches.len(), "all objects are known");
         let events = Events::new(client.clone(), &self.options.identity);
-        let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
+        let (scope, agent_image) = (self.options.scope.clone(), self.options.agent_image.clone());
+        let shared = || (client.clone(), caches.clone(), queues.clone(), events.clone());
+        let (extensions, instances) = {
+            let (client, caches, queues, events) = shared();
+            let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()));
+            let (client, caches, queues, events) = shared();
+            let packages = extensions.packages();
+            let instances = Instances::new(client, caches, queues, events, packages, (home, agent_image));
+            (Arc::new(extensions), Arc::new(instances))
+        };
+        let git_sources = Arc::new(GitSources::new((client.clone(), config), caches.clone(), events, &self.options));
         let _ = sources.set(git_sources.clone());
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };
         let run = Run { queues, bounds, metrics: self.metrics.clone(), stop: self.stop.clone() };
-        tokio::join!(run.each(git_sources, Kind::GitSource));
+        tokio::join!(
+            run.each(git_sources, Kind::GitSource),
+            run.each(extensions, Kind::Extension),
+            run.each(instances, Kind::Instance),
+        );
         self.metrics.set_leading(false);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::api::ObjectMeta;
 
 use super::frame::Queue;
-use crate::api::Kind;
+use crate::api::{Kind, labels};
 use crate::cluster::Key;
 
 /// The queues of all controllers.
@@ -37,6 +37,10 @@ impl Queues {
         if let Some((kind, key)) = meta.and_then(maker) {
             self.of(kind).add(&key);
         }
+        let labels = meta.and_then(|meta| meta.labels.as_ref());
+        if let Some(name) = labels.and_then(|labels| labels.get(labels::EXTENSION)) {
+            self.of(Kind::Extension).add(&Key { namespace: None, name: name.clone() });
+        }
     }
 }
 
@@ -47,7 +51,9 @@ fn maker(meta: &ObjectMeta) -> Option<(Kind, Key)> {
         return None;
     }
     let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == owner.kind)?;
-    Some((kind, Key { namespace: meta.namespace.clone(), name: owner.name.clone() }))
+    // what lives in no namespace may own what does
+    let namespace = meta.namespace.clone().filter(|_| kind != Kind::Extension);
+    Some((kind, Key { namespace, name: owner.name.clone() }))
 }
 
 #[cfg(test)]

@@ -50,6 +50,11 @@ pub fn tls(instance: &str) -> String {
     format!("{instance}-tls")
 }
 
+/// The authority that signs the certificates of an instance.
+pub fn authority(instance: &str) -> String {
+    format!("{instance}-ca")
+}
+
 pub fn metadata(instance: &str) -> String {
     format!("{instance}-metadata")
 }

@@ -1,4 +1,5 @@
 //! Decisions: from what is wanted and what is there to what is done, each with its reason. No clock, no I/O, no
 //! randomness, so that controller, command line and console decide alike.
 
+pub mod instance;
 pub mod source;
