@@ -8,6 +8,7 @@ pub mod controller;
 pub mod cue;
 pub mod diff;
 pub mod extension;
+pub mod lifecycle;
 pub mod names;
 pub mod pki;
 pub mod plan;

@@ -1,6 +1,7 @@
 //! The controller: waits until the cluster is usable, takes part in the election, and while it leads keeps every object
 //! of ours on its way.
 
+pub mod agents;
 mod caches;
 mod extension;
 pub mod frame;
