@@ -3,14 +3,17 @@
 
 pub mod agents;
 mod caches;
+mod component;
 mod extension;
 pub mod frame;
 mod git_source;
 mod instance;
 mod packages;
+mod pod_set;
 mod queues;
 mod said;
 mod startup;
+mod workloads;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,6 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::api::Kind;
 use crate::cluster::client::Target;
 use crate::cluster::events::Events;
+use crate::cluster::parts::OnChange as OnPart;
 use crate::cluster::rate_limit::Limits;
 use crate::cluster::{Key, Scope};
 use crate::plan::source::{ObjectId, ObjectKind};
@@ -33,14 +37,18 @@ use crate::serve::health::{self, Readiness};
 use crate::serve::lease::{Elector, Lost, Timing};
 use crate::serve::metrics::Metrics;
 use crate::serve::metrics_server;
+use agents::Agents;
 use caches::{Caches, OnChange};
-use crate::cluster::parts::OnChange as OnPart;
 use extension::Extensions;
 use frame::{Bounds, Reconciler};
 use git_source::GitSources;
+use component::Components;
 use instance::Instances;
+use pod_set::PodSets;
+use pod_set::agents::NoAgents;
 use queues::Queues;
 use startup::Usable;
+use workloads::Workloads;
 
 /// Everything that can be chosen from outside.
 #[derive(Clone, Debug)]
@@ -183,10 +191,14 @@ impl Context {
         self.metrics.set_leading(true);
         let queues = Queues::default();
         let sources: Arc<OnceLock<Arc<GitSources>>> = Arc::default();
+        let neighbours: Arc<OnceLock<Arc<Components>>> = Arc::default();
         let on_change: OnChange = {
-            let (queues, sources) = (queues.clone(), sources.clone());
+            let (queues, sources, neighbours) = (queues.clone(), sources.clone(), neighbours.clone());
             Arc::new(move |kind, key, meta| {
                 queues.changed(kind, key, meta);
+                if let (Kind::Component, Some(components)) = (kind, neighbours.get()) {
+                    components.neighbours(key).iter().for_each(|other| queues.of(kind).add(other));
+                }
                 let source = sources.get().and_then(|sources| sources.touched(&id_of(kind, key)?));
                 if let Some(source) = source {
                     queues.of(Kind::GitSource).add(&source);
@@ -198,9 +210,11 @@ impl Context {
             Arc::new(move |meta| queues.part_changed(Some(meta)))
         };
         let caches = Arc::new(Caches::start(&client, &self.options.scope, &on_change, &on_part));
+        let workloads = Workloads::start(&client, &self.options.scope, &queues).await;
         let measure = caches.clone().measure(self.metrics.clone(), self.readiness.clone());
         let _measuring = AbortOnDropHandle::new(tokio::spawn(measure));
-        if self.stop.run_until_cancelled(caches.synced()).await.is_none() {
+        let synced = async { tokio::join!(caches.synced(), workloads.synced()) };
+        if self.stop.run_until_cancelled(synced).await.is_none() {
             return;
         }
         tracing::info!(objects = caches.len(), "all objects are known");
@@ -212,10 +226,14 @@ impl Context {
             let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()));
             let (client, caches, queues, events) = shared();
             let packages = extensions.packages();
-            let instances = Instances::new(client, caches, queues, events, packages, (home, agent_image));
+            let agents = (Arc::new(Agents::new(client.clone(), &home)), workloads.pods.clone());
+            let instances = Instances::new(client, caches, queues, events, packages, agents, (home, agent_image));
             (Arc::new(extensions), Arc::new(instances))
         };
-        let git_sources = Arc::new(GitSources::new((client.clone(), config), caches.clone(), events, &self.options));
+        let components = Arc::new(Components::new(client.clone(), caches.clone(), events.clone()));
+        let _ = neighbours.set(components.clone());
+        let pod_sets = PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), NoAgents);
+        let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
         let _ = sources.set(git_sources.clone());
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };
         let run = Run { queues, bounds, metrics: self.metrics.clone(), stop: self.stop.clone() };
@@ -223,6 +241,8 @@ impl Context {
             run.each(git_sources, Kind::GitSource),
             run.each(extensions, Kind::Extension),
             run.each(instances, Kind::Instance),
+            run.each(components, Kind::Component),
+            run.each(Arc::new(pod_sets), Kind::PodSet),
         );
         self.metrics.set_leading(false);
     }

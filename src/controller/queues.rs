@@ -30,6 +30,13 @@ impl Queues {
     pub fn changed(&self, kind: Kind, key: &Key, meta: Option<&ObjectMeta>) {
         self.of(kind).add(key);
         self.part_changed(meta);
+        if kind == Kind::PodSet {
+            // its members are shown by the instance, two owners up
+            let labels = meta.and_then(|meta| meta.labels.as_ref());
+            if let Some(name) = labels.and_then(|labels| labels.get(labels::INSTANCE)) {
+                self.of(Kind::Instance).add(&Key { namespace: key.namespace.clone(), name: name.clone() });
+            }
+        }
     }
 
     /// Something that one of our objects made changed: that object is looked at.

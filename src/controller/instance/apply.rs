@@ -14,16 +14,20 @@ use tokio::time::Instant;
 
 use super::memory::{Kept, Remembered};
 use super::observe;
-use crate::api::{API_VERSION, Component, Instance, Kind, labels};
+use crate::api::{API_VERSION, Instance, Kind, labels};
 use crate::cluster::discovery::OptionalKind;
 use crate::cluster::parts::{Part, resource_version, version};
 use crate::cluster::problem::Problem;
 use crate::controller::frame::Failure;
 use crate::extension::render::Rendered;
 use crate::extension::secret::SecretObject;
-use crate::extension::{Resolved, naming};
+use crate::extension::naming;
 use crate::plan::instance::parts::{Applied, PartId, Plan, Why};
 
+/// Where a free number of pods stands until the bill is written.
+const FREE: &str = "free";
+/// Owns the number of pods of components that others may scale.
+const SCALE_MANAGER: &str = "midship-scale";
 /// Requests at a time for one instance.
 const AT_ONCE: usize = 8;
 
@@ -33,6 +37,8 @@ pub struct Wanted {
     pub digest: String,
     body: Value,
     wave: u8,
+    /// The number of pods a component begins with that is free to be scaled by others.
+    free: Option<u16>,
 }
 
 /// Everything that is wanted, in the order it is applied in.
@@ -70,8 +76,8 @@ pub fn bill(instance: &Instance, rendered: &Rendered, more: &[SecretObject], kno
             body.remove("status");
         }
         // people and autoscalers decide: what is applied here would be taken back from them
-        if let Some(spec) = body["spec"].as_object_mut() {
-            spec.remove("replicas");
+        if let Some(free) = body["spec"].as_object_mut().and_then(|spec| spec.remove("replicas")) {
+            body["metadata"][FREE] = free;
         }
         body
     });
@@ -100,13 +106,15 @@ pub fn bill(instance: &Instance, rendered: &Rendered, more: &[SecretObject], kno
         .collect();
     let metadata = naming::metadata(&instance.name_any());
     let wanted = bodies.into_iter().map(|(wave, mut body)| {
+        let free = body["metadata"].as_object_mut().and_then(|metadata| metadata.remove(FREE));
+        let free = free.and_then(|free| u16::try_from(free.as_u64()?).ok());
         body["metadata"]["ownerReferences"] = owner.clone();
         let id = PartId::of(&body);
         if id.kind == "ConfigMap" && id.name == metadata && !unwatched.is_empty() {
             body["metadata"]["annotations"][labels::INVENTORY] = json!(unwatched.join("\n"));
         }
         let digest = hex::encode(Sha256::digest(body.to_string()));
-        Wanted { id, digest, body, wave }
+        Wanted { id, digest, body, wave, free }
     });
     Bill { wanted: wanted.collect(), left_out }
 }
@@ -193,8 +201,21 @@ impl Hand<'_> {
             }
         }
         let parameters = PatchParams { force: true, ..PatchParams::apply(labels::MANAGER) };
-        let applied = api.patch(&wanted.id.name, &parameters, &Patch::Apply(&wanted.body)).await;
+        let mut body = std::borrow::Cow::Borrowed(&wanted.body);
+        if let Some(begins_with) = wanted.free {
+            let there = api.get_opt(&wanted.id.name).await.map_err(|error| refused(&error))?;
+            match there.as_ref().map(|there| there.data["spec"]["replicas"].as_i64()) {
+                Some(chosen) => {
+                    self.share_replicas(&wanted.id, chosen.unwrap_or_else(|| i64::from(begins_with))).await?;
+                }
+                None => body.to_mut()["spec"]["replicas"] = json!(begins_with),
+            }
+        }
+        let applied = api.patch(&wanted.id.name, &parameters, &Patch::Apply(body.as_ref())).await;
         let applied = applied.map_err(|error| refused(&error))?;
+        if let Some(chosen) = body["spec"]["replicas"].as_i64().filter(|_| wanted.free.is_some()) {
+            self.share_replicas(&wanted.id, chosen).await?;
+        }
         Ok(Outcome::Applied(Applied {
             digest: wanted.digest.clone(),
             uid: applied.uid().unwrap_or_default(),
@@ -218,29 +239,21 @@ impl Hand<'_> {
         Api::namespaced_with(self.client.clone(), self.namespace, &resource(id))
     }
 
-    /// Gives components whose number of pods is free the number they begin with.
-    pub async fn begin_replicas(&self, resolved: &Resolved, live: &[std::sync::Arc<Component>]) -> Result<(), Failure> {
-        for component in resolved.components.iter().filter(|component| component.free_replicas) {
-            let name = naming::component(self.instance, component.name.as_str());
-            let Some(group) = component.groups.first() else { continue };
-            if live.iter().any(|live| live.name_any() == name && live.spec.replicas.is_some()) {
-                continue;
-            }
-            let api: Api<Component> = Api::namespaced(self.client.clone(), self.namespace);
-            let refused = |error: &kube::Error| refused(&PartId::new(API_VERSION, "Component", &name), error);
-            let Some(there) = api.get_opt(&name).await.map_err(|error| refused(&error))? else { continue };
-            if there.spec.replicas.is_some() {
-                continue;
-            }
-            let patch = json!({
-                "metadata": { "resourceVersion": there.metadata.resource_version },
-                "spec": { "replicas": group.replicas },
-            });
-            let parameters =
-                PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
-            api.patch(&name, &parameters, &Patch::Merge(&patch)).await.map_err(|error| refused(&error))?;
+    /// Owns the number of pods under a name of its own and without force: what others choose later stays, and nothing is
+    /// taken away once the component itself is applied without a number.
+    async fn share_replicas(&self, id: &PartId, replicas: i64) -> Result<(), Failure> {
+        let body = json!({
+            "apiVersion": id.api_version,
+            "kind": id.kind,
+            "metadata": { "name": id.name },
+            "spec": { "replicas": replicas },
+        });
+        match self.api(id).patch(&id.name, &PatchParams::apply(SCALE_MANAGER), &Patch::Apply(&body)).await {
+            Ok(_) => Ok(()),
+            // somebody chose another number by now
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            Err(error) => Err(refused(id, &error)),
         }
-        Ok(())
     }
 }
 

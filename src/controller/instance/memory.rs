@@ -28,6 +28,8 @@ pub struct Remembered {
     pub applied: BTreeMap<PartId, Kept>,
     /// Secrets of ours as they were read last, with the version they had then.
     pub secrets: BTreeMap<String, (Option<String>, Values)>,
+    /// How often each pod failed at what is done once.
+    pub attempts: HashMap<String, u32>,
     /// The refusal an event was made of last, so that it is told once.
     pub told: Option<String>,
 }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod certificates;
+mod create;
 mod decide;
 mod inputs;
 mod memory;
@@ -14,26 +15,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
+use super::agents::Agents;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
 use super::packages::{Packages, Uses, used_by};
 use super::queues::Queues;
 use crate::api::conditions::{ConditionStatus, Finding};
 use crate::api::{Instance, InstanceStatus, Kind, labels};
-use crate::cluster::Key;
+use crate::cluster::{Cache, Key};
 use crate::cluster::discovery::{OptionalKind, optional_kinds};
 use crate::cluster::events::Events;
 use crate::cue::Cue;
 use crate::extension::gates::Step;
 use crate::extension::problem::Code;
-use crate::extension::render::{Inputs, Rendered};
-use crate::extension::{Refusal, Refusals, Resolved, Surroundings, install, render};
+use crate::extension::render::{Inputs, Rendered, object_labels};
+use crate::extension::secret::SecretObject;
+use crate::extension::{Refusal, Refusals, Resolved, Surroundings, install, naming, render};
 use crate::plan::instance::health::{ComponentSeen, Verdict};
 use crate::plan::instance::parts::{PartId, Situation, plan};
 use crate::plan::instance::versions::between;
@@ -48,6 +53,8 @@ use status::{InForce, Report};
 
 /// What waits for something that is not watched looks again after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// What is being waited for within seconds.
+const SOON: Duration = Duration::from_secs(2);
 /// Secrets and files of users may change without anybody saying so.
 const FOREIGN: Duration = Duration::from_mins(5);
 /// What is not watched is looked after in such steps.
@@ -64,6 +71,8 @@ pub struct Instances {
     packages: Arc<Packages>,
     uses: Uses,
     cue: Arc<Cue>,
+    agents: Arc<Agents>,
+    pods: Arc<Cache<Pod>>,
     agent_image: String,
     /// The namespace Midship runs in.
     home: String,
@@ -78,9 +87,11 @@ impl Instances {
         queues: Queues,
         events: Events,
         packages: Arc<Packages>,
+        agents: (Arc<Agents>, Arc<Cache<Pod>>),
         place: (String, String),
     ) -> Self {
         let (home, agent_image) = place;
+        let (agents, pods) = agents;
         Self {
             client,
             caches,
@@ -89,6 +100,8 @@ impl Instances {
             packages,
             uses: Uses::default(),
             cue: Arc::default(),
+            agents,
+            pods,
             agent_image,
             home,
             kinds: AsyncMutex::default(),
@@ -146,6 +159,20 @@ struct Work<'a> {
     remembered: &'a mut Remembered,
 }
 
+/// What is said of one look.
+struct Said<'a> {
+    verdict: &'a Verdict,
+    in_force: Option<InForce<'a>>,
+    unfinished: Option<String>,
+    also: Vec<Finding>,
+}
+
+impl<'a> Said<'a> {
+    fn of(verdict: &'a Verdict) -> Self {
+        Self { verdict, in_force: None, unfinished: None, also: Vec::new() }
+    }
+}
+
 /// What came of trying to put something in force.
 struct Made {
     rendered: Rendered,
@@ -167,7 +194,7 @@ impl Work<'_> {
             self.remembered.applied.iter().map(|(id, kept)| (id.clone(), kept.applied.counter)).collect();
         let components = observed.seen(&newest);
         if self.instance.spec.suspend == Some(true) {
-            self.say(&Verdict::Suspended, None, &observed, &components, Vec::new()).await?;
+            self.say(Said::of(&Verdict::Suspended), &observed, &components).await?;
             return Ok(Next::WhenChanged);
         }
         self.hold().await?;
@@ -211,16 +238,17 @@ impl Work<'_> {
         }
         if let Some(failure) = made.done.failed {
             let verdict = Verdict::Waits { reason: "NotApplied", message: failure.message.clone() };
-            self.say(&verdict, None, &observed, &components, Vec::new()).await?;
+            self.say(Said::of(&verdict), &observed, &components).await?;
             return Err(failure);
         }
-        let hand = Hand { client: &self.shared.client, namespace: &namespace, instance: &name };
-        hand.begin_replicas(&going.resolved, &observed.components).await?;
         // what was written just now is not what components were seen with
         let newest: BTreeMap<PartId, u64> =
             self.remembered.applied.iter().map(|(id, kept)| (id.clone(), kept.applied.counter)).collect();
         let components = observed.seen(&newest);
-        let also = warnings(&going.resolved, &made.left_out);
+        let mut also = warnings(&going.resolved, &made.left_out);
+        let ready = status::settled(&name, self.before, &observed, &components) && !going.resolved.stopped;
+        let (unfinished, created) = if ready { self.create(&going).await } else { (None, None) };
+        also.extend(created);
         let in_force = InForce {
             package: &going.package,
             resolved: &going.resolved,
@@ -228,8 +256,10 @@ impl Work<'_> {
             runs: going.runs.clone(),
             target: going.target.clone(),
         };
-        self.say(&Verdict::InForce, Some(in_force), &observed, &components, also).await?;
-        let again = made.again.into_iter().chain(lags.then_some(LOOK_AGAIN)).min();
+        let waits = unfinished.is_some();
+        let said = Said { verdict: &Verdict::InForce, in_force: Some(in_force), unfinished, also };
+        self.say(said, &observed, &components).await?;
+        let again = made.again.into_iter().chain((lags || waits).then_some(SOON)).min();
         Ok(again.map_or(Next::WhenChanged, Next::After))
     }
 
@@ -251,7 +281,7 @@ impl Work<'_> {
             Progress::Waits { message, overdue } => {
                 let verdict = Verdict::Deleting { waits: Some(message), overdue };
                 let components = observed.seen(&BTreeMap::new());
-                self.say(&verdict, None, observed, &components, Vec::new()).await?;
+                self.say(Said::of(&verdict), observed, &components).await?;
                 Ok(Next::After(remove::LOOK_AGAIN))
             }
         }
@@ -303,7 +333,9 @@ impl Work<'_> {
             Err(refusals) => return Ok(Err(refusals)),
         };
         let mut again = reader.foreign.then_some(FOREIGN);
-        let mut more = Vec::new();
+        let (secret, due) = self.agent_secret(&mut reader, resolved).await?;
+        again = Some(again.map_or(due, |again| again.min(due)));
+        let mut more = vec![secret];
         if let (Trust::Own(authority), Some(need)) = (&trust, &rendered.certificate) {
             let (secrets, due) = authority.secrets(&mut reader, self.remembered, resolved, need, now).await?;
             more.extend(secrets);
@@ -323,6 +355,24 @@ impl Work<'_> {
         }
         let done = self.apply(&bill, observed, (&namespace, &name)).await;
         Ok(Ok(Made { rendered, done, left_out: bill.left_out, again }))
+    }
+
+    /// The certificate of the instance's agents, and how long it can stay.
+    async fn agent_secret(
+        &mut self,
+        reader: &mut Reader<'_>,
+        resolved: &Resolved,
+    ) -> Result<(SecretObject, Duration), Failure> {
+        let (instance, namespace) = (resolved.name.as_str(), resolved.namespace.as_str());
+        let held = reader.own(self.remembered, instance, &naming::agent_tls(instance)).await?;
+        let held: BTreeMap<String, ByteString> =
+            held.iter().map(|(key, value)| (key.clone(), ByteString(value.expose().as_bytes().to_vec()))).collect();
+        let made = self.shared.agents.secret(instance, namespace, Some(&held).filter(|held| !held.is_empty())).await;
+        let mut made = made.map_err(|error| Failure::new("NoAgentCertificate", error))?;
+        made.secret.labels = object_labels(resolved, None);
+        self.remembered.expect(&made.secret.name, &made.secret.data);
+        let wait = made.look_again.duration_since(Timestamp::now());
+        Ok((made.secret, if wait.is_negative() { LOOK_AGAIN } else { wait.unsigned_abs().max(LOOK_AGAIN) }))
     }
 
     async fn apply(&mut self, bill: &Bill, observed: &Observed, place: (&str, &str)) -> Done {
@@ -357,7 +407,7 @@ impl Work<'_> {
                 self.remembered.told = Some(text);
             }
         }
-        self.say(verdict, None, observed, components, Vec::new()).await?;
+        self.say(Said::of(verdict), observed, components).await?;
         let missing = matches!(verdict, Verdict::Waits { reason: "Missing", .. });
         let foreign = matches!(verdict, Verdict::Refused(_));
         Ok(match (missing, foreign) {
@@ -397,13 +447,12 @@ impl Work<'_> {
 
     async fn say(
         &mut self,
-        verdict: &Verdict,
-        in_force: Option<InForce<'_>>,
+        said: Said<'_>,
         observed: &Observed,
         components: &[ComponentSeen],
-        also: Vec<Finding>,
     ) -> Result<(), Failure> {
-        let report = Report { verdict, in_force, observed, components, unfinished: None, also };
+        let Said { verdict, in_force, unfinished, also } = said;
+        let report = Report { verdict, in_force, observed, components, unfinished, also };
         let name = self.instance.name_any();
         let now = Time(Timestamp::now());
         // an upgrade that began meanwhile is in what was said
