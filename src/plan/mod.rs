@@ -3,6 +3,7 @@
 
 pub mod component;
 pub mod effect;
+pub mod instance;
 pub mod pod_set;
 pub mod retention;
 pub mod schedule;
