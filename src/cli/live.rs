@@ -79,6 +79,8 @@ pub async fn compare(
         desired: &desired,
         live: &live,
         broken_files: &snapshot.defined.broken,
+        // whose commits count is decided where they are applied: a plan shows what they would do
+        untrusted: &|_| false,
         whole_tree_read: true,
         prune: settings::prune(&source.spec),
         drift: source.spec.drift.unwrap_or(Drift::Revert),
