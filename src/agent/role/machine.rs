@@ -62,6 +62,7 @@ impl State {
             }
             Event::Process(process) => self.process(process, now),
             Event::Prepared { ok, told } => self.prepared(ok, told, now),
+            Event::Data(data) => self.data = data,
             Event::Role(observed) => self.observed(observed, now),
             Event::Peers(peers) => {
                 (self.peers, self.asking, self.peers_at) = (peers, false, Some(now));

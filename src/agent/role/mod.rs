@@ -222,6 +222,8 @@ pub enum Event {
     /// PID 1 kills the process at this moment; `done` is false where PID 1 did not answer.
     Fused { at: Option<Millis>, done: bool },
     Process(Process),
+    /// The epoch the data is from, as its mark says by now.
+    Data(Option<u64>),
     /// The preparation for a start has ended; whether it told the process whom to follow.
     Prepared { ok: bool, told: bool },
     /// The role was looked for; nothing where the process did not answer.

@@ -77,7 +77,9 @@ impl State {
     }
 
     fn follow(&mut self, by: &str, epoch: u64, serving: bool, now: Millis, out: &mut Vec<Order>) {
-        if self.doing.is_some() {
+        // a process that is restarted to follow asks meanwhile
+        let restarting = matches!(self.doing, Some(Deed::Follow { .. })) && self.process == Process::Asking;
+        if self.doing.is_some() && !restarting {
             return;
         }
         if by == self.settings.me.pod {
