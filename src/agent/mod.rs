@@ -5,3 +5,4 @@ pub mod cli;
 pub mod copy;
 pub mod ctl;
 pub mod init;
+pub mod peers;
