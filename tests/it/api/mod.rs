@@ -6,5 +6,6 @@ mod doctor;
 mod git_source;
 mod harness;
 mod plugin;
+mod pod_set;
 mod refused;
 mod samples;
