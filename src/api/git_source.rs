@@ -1,8 +1,11 @@
 //! `GitSource`: a repository being reconciled.
 
+use std::collections::BTreeMap;
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_with::skip_serializing_none;
 
 use super::conditions::Condition;
@@ -24,12 +27,12 @@ use crate::names::{CommitId, EnvironmentName, NamespaceName, ObjectName, form};
     category = "midship",
     derive = "PartialEq",
     doc = "A Git repository being reconciled: Git proposes, the cluster disposes, Git remembers.",
-    printcolumn(name = "URL", type_ = "string", json_path = ".spec.url"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Applied", type_ = "string", json_path = ".status.applied"),
     printcolumn(name = "Synced", type_ = "date", json_path = ".status.appliedAt"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".spec.url", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -268,6 +271,8 @@ pub struct GitSourceStatus {
     pub fetched_commit: Option<String>,
     /// What was counted at the last sync.
     pub counts: Option<SyncCounts>,
+    /// What the repository's midship.yaml says of environments; instances are resolved with it.
+    pub settings: Option<AppliedSettings>,
     /// Files and objects that are not applied, and why; the first fifty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FileError>,
@@ -283,6 +288,18 @@ pub struct GitSourceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// What a repository's midship.yaml says of environments.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AppliedSettings {
+    /// The environment of instances that name none, by namespace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub namespaces: BTreeMap<String, String>,
+    /// What instances get where they say nothing, by environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub environments: BTreeMap<String, Value>,
 }
 
 /// What was counted at a sync.

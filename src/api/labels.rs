@@ -12,6 +12,8 @@ pub const ORDINAL: &str = "midship.dev/ordinal";
 pub const ROLE: &str = "midship.dev/role";
 /// The middleware's type.
 pub const TYPE: &str = "midship.dev/type";
+/// The Extension whose files an object holds.
+pub const EXTENSION: &str = "midship.dev/extension";
 /// The GitSource that applied an object.
 pub const SOURCE: &str = "midship.dev/source";
 
@@ -41,6 +43,13 @@ pub const DELETE_UID: &str = "midship.dev/delete-uid";
 pub const REPORT: &str = "midship.dev/report";
 /// Asks a controller to look again now; any new value will do.
 pub const RECONCILE_AT: &str = "midship.dev/reconcile-at";
+
+/// Lets a deletion go through without the clean-up or the wait that holds it, when it says `true`.
+pub const DELETE_ANYWAY: &str = "midship.dev/delete-anyway";
+/// What an instance has besides the kinds that are watched: a list of objects, on its metadata ConfigMap.
+pub const INVENTORY: &str = "midship.dev/inventory";
+/// The volumes that go with an instance, by name and UID, written before the first one is deleted.
+pub const VOLUMES_TO_DELETE: &str = "midship.dev/volumes-to-delete";
 
 /// Who manages an object, in Kubernetes' own words.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

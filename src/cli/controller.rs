@@ -29,6 +29,14 @@ pub struct Arguments {
     #[arg(long, env = "MIDSHIP_METRICS_ADDRESS")]
     metrics_address: Option<SocketAddr>,
 
+    /// Address for webhooks of forges, POST /hooks/<namespace>/<GitSource>; none are taken where left out.
+    #[arg(long, env = "MIDSHIP_WEBHOOK_ADDRESS")]
+    webhook_address: Option<SocketAddr>,
+
+    /// Folder with tls.crt and tls.key for webhooks; without it they come as plain HTTP, for a proxy that ends TLS.
+    #[arg(long, env = "MIDSHIP_WEBHOOK_TLS", value_name = "FOLDER", requires = "webhook_address")]
+    webhook_tls: Option<PathBuf>,
+
     /// Work only while this replica holds the lease.
     #[arg(long, env = "MIDSHIP_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
     leader_elect: bool,
@@ -102,6 +110,8 @@ pub fn run(arguments: Arguments, connection: Connection) -> Result<Outcome, Comm
         scope: Scope::from_namespaces(arguments.namespaces.into_iter().flatten().collect()),
         health_address: arguments.health_address,
         metrics_address: arguments.metrics_address,
+        webhook_address: arguments.webhook_address,
+        webhook_tls: arguments.webhook_tls,
         leader_election: arguments.leader_elect,
         lease_namespace: arguments.lease_namespace.or(connection.namespace),
         lease_name: arguments.lease_name,

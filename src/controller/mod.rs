@@ -1,10 +1,11 @@
 //! The controller: waits until the cluster is usable, takes part in the election, and while it leads keeps every object
 //! of ours on its way.
 
+pub mod agents;
 mod caches;
 mod component;
 pub mod frame;
-mod git_source;
+pub mod git_source;
 mod pod_set;
 mod queues;
 mod startup;
@@ -30,7 +31,7 @@ use crate::plan::source::{ObjectId, ObjectKind};
 use crate::serve::health::{self, Readiness};
 use crate::serve::lease::{Elector, Lost, Timing};
 use crate::serve::metrics::Metrics;
-use crate::serve::metrics_server;
+use crate::serve::{metrics_server, webhook};
 use caches::{Caches, OnChange};
 use frame::{Bounds, Reconciler};
 use git_source::GitSources;
@@ -48,6 +49,10 @@ pub struct Options {
     pub scope: Scope,
     pub health_address: SocketAddr,
     pub metrics_address: Option<SocketAddr>,
+    /// Where forges say that a repository changed.
+    pub webhook_address: Option<SocketAddr>,
+    /// A folder with tls.crt and tls.key for it.
+    pub webhook_tls: Option<PathBuf>,
     pub leader_election: bool,
     pub lease_namespace: Option<String>,
     pub lease_name: String,
@@ -77,6 +82,8 @@ pub enum ControllerError {
     Health { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Metrics(#[from] metrics_server::ServeError),
+    #[error(transparent)]
+    Webhook(#[from] webhook::ServeError),
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
     #[error("{by} leads now; this replica ends and starts afresh")]
@@ -93,7 +100,10 @@ pub async fn run(options: Options) -> Result<(), ControllerError> {
         .await
         .map_err(|source| ControllerError::Health { address: options.health_address, source })?;
     if let Some(address) = options.metrics_address {
-        metrics_server::serve(address, metrics.clone(), client, stop.clone()).await?;
+        metrics_server::serve(address, metrics.clone(), client.clone(), stop.clone()).await?;
+    }
+    if let Some(address) = options.webhook_address {
+        webhook::serve(address, options.webhook_tls.clone(), client, stop.clone()).await?;
     }
     let context = Context { options, readiness, metrics, stop, client: client_sender };
     tracing::info!(scope = %context.options.scope, version = env!("CARGO_PKG_VERSION"), "the controller starts");

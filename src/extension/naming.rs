@@ -55,6 +55,11 @@ pub fn tls(instance: &str) -> String {
     format!("{instance}-tls")
 }
 
+/// The certificate of the instance's agents.
+pub fn agent_tls(instance: &str) -> String {
+    format!("{instance}-agent")
+}
+
 pub fn metadata(instance: &str) -> String {
     format!("{instance}-metadata")
 }

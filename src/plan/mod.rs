@@ -2,5 +2,6 @@
 //! randomness, so that controller, command line and console decide alike.
 
 pub mod component;
+pub mod effect;
 pub mod pod_set;
 pub mod source;

@@ -2,32 +2,24 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use k8s_openapi::api::authorization::v1::{NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::connections;
 use super::metrics::Metrics;
-
-const HANDSHAKE: Duration = Duration::from_secs(5);
-const CONNECTION: Duration = Duration::from_mins(1);
-const CONNECTIONS: usize = 64;
 
 /// Why the endpoint cannot be offered.
 #[derive(Debug, thiserror::Error)]
@@ -59,39 +51,9 @@ pub async fn serve(
     tracing::info!(address = %bound, "serving metrics");
     let acceptor = TlsAcceptor::from(Arc::new(certificate()?));
     let routes = Router::new().route("/metrics", get(answer)).with_state(Shared { metrics, client });
-    tokio::spawn(async move {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        while let Some(Ok(place)) = stop.run_until_cancelled(places.clone().acquire_owned()).await {
-            match stop.run_until_cancelled(listener.accept()).await {
-                None => return,
-                Some(Err(error)) => {
-                    tracing::warn!(%error, "a connection for metrics failed");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                Some(Ok((connection, _))) => {
-                    let (acceptor, routes) = (acceptor.clone(), routes.clone());
-                    tokio::spawn(async move {
-                        let _place = place;
-                        if timeout(CONNECTION, talk(connection, acceptor, routes)).await.is_err() {
-                            tracing::debug!("a connection for metrics was open for too long");
-                        }
-                    });
-                }
-            }
-        }
-    });
+    let tls: connections::Tls = Arc::new(move || Some(acceptor.clone()));
+    tokio::spawn(connections::serve(listener, "metrics", tls, routes, stop));
     Ok(())
-}
-
-async fn talk(connection: TcpStream, acceptor: TlsAcceptor, routes: Router) {
-    let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(connection)).await else { return };
-    let served = Builder::new(TokioExecutor::new())
-        .http1_only()
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection for metrics broke");
-    }
 }
 
 fn certificate() -> Result<rustls::ServerConfig, ServeError> {

@@ -1,7 +1,9 @@
-//! What the controller offers and holds: health, metrics, logs, the leader's lease.
+//! What the controller offers and holds: health, metrics, webhooks, logs, the leader's lease.
 
+mod connections;
 pub mod health;
 pub mod lease;
 pub mod metrics;
 pub mod metrics_server;
 pub mod telemetry;
+pub mod webhook;

@@ -2,19 +2,27 @@
 //! line alike.
 
 mod places;
+mod sealed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::api::git_source::FileError;
-use crate::plan::source::manifest::{self, Manifest, Placement, Reading, defined_twice, holds_objects};
-use crate::repo::{File, FileTree, Limits, Listing, ParseLimits, TreeError, parse};
+use crate::plan::source::RepositorySettings;
+use crate::plan::source::manifest::{self, Manifest, Placement, Reading, SETTINGS, defined_twice, holds_objects};
+use crate::plan::source::settings;
+use crate::repo::{Document, File, FileTree, Limits, Listing, ParseLimits, Problem, TreeError, parse};
+
+pub use sealed::{Opening, in_order};
 
 /// Everything a tree defines, and what is wrong with it. Reading a later tree reuses what has not changed.
 #[derive(Clone)]
 pub struct Contents {
     listing: Listing,
+    /// Where objects may go, as the repository itself narrows it.
     placement: Placement,
+    opening: Opening,
+    settings: Result<Arc<RepositorySettings>, Vec<FileError>>,
     files: BTreeMap<String, Arc<Reading>>,
 }
 
@@ -29,32 +37,110 @@ pub struct Defined {
     pub files: usize,
 }
 
-/// Reads a tree. Files that are as they were in `previous` are not read again.
+/// Reads a tree, leaving encrypted files closed. Files that are as they were in `previous` are not read again.
 pub fn read(
     tree: &impl FileTree,
     limits: &Limits,
     placement: &Placement,
     previous: Option<&Contents>,
 ) -> Result<Contents, TreeError> {
-    let previous = previous.filter(|previous| previous.placement == *placement);
+    read_opening(tree, limits, placement, &Opening::Left, previous)
+}
+
+/// Reads a tree and the encrypted files in it.
+pub fn read_opening(
+    tree: &impl FileTree,
+    limits: &Limits,
+    placement: &Placement,
+    opening: &Opening,
+    previous: Option<&Contents>,
+) -> Result<Contents, TreeError> {
     let listing = tree.list(limits, previous.map(|previous| &previous.listing))?;
+    let settings = read_settings(tree, &listing, limits, placement)?;
+    let placement = match &settings {
+        Ok(settings) => settings.narrow(placement),
+        Err(_) => placement.clone(),
+    };
+    let previous = previous.filter(|previous| previous.placement == placement && previous.opening == *opening);
     let mut files = previous.map(|previous| previous.files.clone()).unwrap_or_default();
     let changed: Vec<(String, Option<File>)> = match previous {
         Some(previous) => previous.listing.diff(&listing).into_iter().map(|change| (change.path, change.new)).collect(),
         None => listing.files().into_iter().map(|(path, file)| (path, Some(file.clone()))).collect(),
     };
-    for (path, file) in changed.into_iter().filter(|(path, _)| holds_objects(path)) {
+    let within = |path: &str| holds_objects(path.strip_prefix(placement.folder.as_str()).unwrap_or(path));
+    for (path, file) in changed.into_iter().filter(|(path, _)| within(path)) {
         match file {
             None => {
                 files.remove(&path);
             }
             Some(file) => {
-                let reading = read_file(tree, &path, &file, limits, placement)?;
+                let reading = read_file(tree, &path, &file, limits, &placement, opening)?;
                 files.insert(path, Arc::new(reading));
             }
         }
     }
-    Ok(Contents { listing, placement: placement.clone(), files })
+    Ok(Contents { listing, placement, opening: opening.clone(), settings, files })
+}
+
+/// What the repository says of itself, or why that cannot be read.
+fn read_settings(
+    tree: &impl FileTree,
+    listing: &Listing,
+    limits: &Limits,
+    placement: &Placement,
+) -> Result<Result<Arc<RepositorySettings>, Vec<FileError>>, TreeError> {
+    let path = format!("{}{SETTINGS}", placement.folder);
+    let Some(file) = listing.get(&path).cloned() else { return Ok(Ok(Arc::default())) };
+    let documents = match documents(tree, &path, &file, limits)? {
+        Ok(documents) => documents,
+        Err(errors) => return Ok(Err(errors)),
+    };
+    Ok(match documents.as_slice() {
+        [] => Ok(Arc::default()),
+        [document] => settings::read(&path, &document.value, &document.places).map(Arc::new),
+        [_, second, ..] => {
+            let place = second.places.start();
+            let message = "the settings are one document; remove the second".to_owned();
+            Err(vec![FileError {
+                path,
+                line: Some(place.line),
+                column: Some(place.column),
+                code: "too-many-documents".into(),
+                message,
+            }])
+        }
+    })
+}
+
+/// The documents of a file, or what is wrong with its text.
+fn documents(
+    tree: &impl FileTree,
+    path: &str,
+    file: &File,
+    limits: &Limits,
+) -> Result<Result<Vec<Document>, Vec<FileError>>, TreeError> {
+    let bytes = match tree.read(path, file, limits) {
+        Ok(bytes) => bytes,
+        Err(TreeError::Refused(refusal)) => {
+            return Ok(Err(vec![refused(refusal.path, refusal.code.as_str(), refusal.reason)]));
+        }
+        Err(error) => return Err(error),
+    };
+    let explain = |problems: Vec<Problem>| problems.into_iter().map(explained).collect();
+    Ok(parse(path, &bytes, &ParseLimits::default()).map_err(explain))
+}
+
+fn explained(problem: Problem) -> FileError {
+    FileError {
+        message: match problem.hint {
+            Some(hint) => format!("{}; {hint}", problem.reason),
+            None => problem.reason,
+        },
+        path: problem.path,
+        line: Some(problem.position.line),
+        column: Some(problem.position.column),
+        code: problem.code.as_str().to_owned(),
+    }
 }
 
 fn read_file(
@@ -63,31 +149,15 @@ fn read_file(
     file: &File,
     limits: &Limits,
     placement: &Placement,
+    opening: &Opening,
 ) -> Result<Reading, TreeError> {
-    let bytes = match tree.read(path, file, limits) {
-        Ok(bytes) => bytes,
-        Err(TreeError::Refused(refusal)) => {
-            let error = refused(refusal.path, refusal.code.as_str(), refusal.reason);
-            return Ok(Reading { objects: Vec::new(), errors: vec![error] });
-        }
-        Err(error) => return Err(error),
-    };
-    let documents = match parse(path, &bytes, &ParseLimits::default()) {
+    let documents = match documents(tree, path, file, limits)? {
         Ok(documents) => documents,
-        Err(problems) => {
-            let errors = problems.into_iter().map(|problem| FileError {
-                message: match problem.hint {
-                    Some(hint) => format!("{}; {hint}", problem.reason),
-                    None => problem.reason,
-                },
-                path: problem.path,
-                line: Some(problem.position.line),
-                column: Some(problem.position.column),
-                code: problem.code.as_str().to_owned(),
-            });
-            return Ok(Reading { objects: Vec::new(), errors: errors.collect() });
-        }
+        Err(errors) => return Ok(Reading { objects: Vec::new(), errors }),
     };
+    if sealed::is_sealed(&documents) {
+        return Ok(sealed::read(path, documents, placement, opening));
+    }
     let mut whole = Reading::default();
     for document in documents {
         let Reading { objects, errors } = manifest::read(path, document.value, &document.places, placement);
@@ -102,6 +172,11 @@ fn refused(path: String, code: &str, reason: String) -> FileError {
 }
 
 impl Contents {
+    /// What the repository says of itself; none where that cannot be read.
+    pub fn settings(&self) -> Option<&Arc<RepositorySettings>> {
+        self.settings.as_ref().ok()
+    }
+
     /// All objects that one file alone defines, and all errors.
     pub fn defined(&self) -> Defined {
         let mut objects: Vec<Manifest> =
@@ -109,6 +184,7 @@ impl Contents {
         let mut errors: Vec<FileError> =
             self.files.values().flat_map(|reading| reading.errors.iter().cloned()).collect();
         errors.extend(defined_twice(&mut objects));
+        errors.extend(self.settings.as_ref().err().into_iter().flatten().cloned());
         for refusal in self.listing.refused() {
             errors.push(refused(refusal.path.clone(), refusal.code.as_str(), refusal.reason.clone()));
         }

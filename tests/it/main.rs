@@ -11,3 +11,4 @@ mod forge;
 mod harness;
 mod layers;
 mod samples;
+mod sops;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::{StreamExt, stream};
 use kube::Client;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -13,7 +15,7 @@ use super::objects::{self, DIGEST};
 use super::settings::Settings;
 use crate::api::labels;
 use crate::cluster::problem::Problem;
-use crate::plan::source::{Action, Desired, ObjectId, Plan, What};
+use crate::plan::source::{Action, Desired, ObjectId, ObjectKind, Plan, What};
 
 /// Requests at a time.
 const AT_ONCE: usize = 24;
@@ -58,12 +60,27 @@ async fn one(
     settings: &Settings,
     client: &Client,
 ) -> Outcome {
-    let failure = match (action.what, desired) {
+    let failure: Result<(), String> = match (action.what, desired) {
         (What::Delete, _) => delete(action, live, client).await,
         (_, Some(desired)) => apply(action, desired, seen, settings, client).await,
         (_, None) => Ok(()),
     };
-    Outcome { id: action.id.clone(), what: action.what, failure: failure.err() }
+    let failure = failure.err().map(|reason| match seen.bodies.get(&action.id) {
+        Some(body) if action.id.kind == ObjectKind::Secret => without_values(reason, body),
+        _ => reason,
+    });
+    Outcome { id: action.id.clone(), what: action.what, failure }
+}
+
+/// What the API server said of a Secret, without any value of it that it may have quoted.
+fn without_values(mut reason: String, secret: &Value) -> String {
+    for value in secret["data"].as_object().into_iter().flatten().filter_map(|(_, value)| value.as_str()) {
+        let plain = BASE64.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        for text in [Some(value.to_owned()), plain].into_iter().flatten().filter(|text| text.len() > 3) {
+            reason = reason.replace(&text, "(secret)");
+        }
+    }
+    reason
 }
 
 async fn apply(

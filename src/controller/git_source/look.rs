@@ -9,10 +9,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::settings::Settings;
+use super::trust::{FastForward, Verification};
 use crate::api::git_source::FileError;
-use crate::plan::source::{Desired, ObjectId, Placement};
+use crate::plan::source::{Desired, ObjectId, Placement, RepositorySettings};
 use crate::repo::{Bounds, Cache, CacheError, Commit, Follow, Limits, Remote, RemoteError, ResolveError};
-use crate::source::{self, Contents};
+use crate::source::{self, Contents, Opening};
 
 /// What was seen in a repository. Cheap to clone.
 #[derive(Clone)]
@@ -24,10 +25,35 @@ pub struct Seen {
     pub bodies: Arc<BTreeMap<ObjectId, Arc<Value>>>,
     pub errors: Arc<Vec<FileError>>,
     pub broken: Arc<BTreeSet<String>>,
+    /// Folders that no trusted commit vouches for, and why: nothing of what was applied from them changes.
+    pub untrusted: Arc<BTreeMap<String, String>>,
+    /// What the repository says of itself; none where that cannot be read.
+    pub settings: Option<Arc<RepositorySettings>>,
     pub files: usize,
     contents: Arc<Contents>,
     /// What decides how the same commit is read.
-    reading: Arc<(Placement, Limits, String)>,
+    reading: Arc<Reading>,
+}
+
+/// What decides how a commit is read.
+#[derive(Clone, PartialEq)]
+struct Reading {
+    placement: Placement,
+    limits: Limits,
+    folder: String,
+    opening: Opening,
+    verification: Option<Verification>,
+}
+
+impl Seen {
+    /// Whether a file lies in a folder that no trusted commit vouches for.
+    pub fn is_untrusted(&self, path: &str) -> bool {
+        self.untrusted.keys().any(|folder| within(path, folder))
+    }
+}
+
+fn within(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Why nothing could be seen.
@@ -82,19 +108,31 @@ pub struct Look {
     cache: Cache,
     timeout: Duration,
     fetch_bytes: u64,
-    reading: (Placement, Limits, String),
+    reading: Reading,
+    fast_forward: Option<FastForward>,
     before: Option<Seen>,
 }
 
 impl Look {
     pub fn new(settings: &Settings, cache_dir: &Path, before: Option<Seen>) -> Self {
+        let verification = settings.verification.clone();
+        let needs_history =
+            settings.fast_forward.is_some() || verification.as_ref().is_some_and(Verification::needs_history);
+        let folder = cache_folder(cache_dir, settings, needs_history);
         Self {
             remote: settings.remote.clone(),
             follow: settings.follow.clone(),
-            cache: Cache::new(cache_folder(cache_dir, settings)),
+            cache: if needs_history { Cache::with_history(folder) } else { Cache::new(folder) },
             timeout: settings.timeout,
             fetch_bytes: settings.fetch_bytes,
-            reading: (settings.placement.clone(), settings.limits.clone(), settings.folder.clone()),
+            reading: Reading {
+                placement: settings.placement.clone(),
+                limits: settings.limits.clone(),
+                folder: settings.folder.clone(),
+                opening: settings.opening.clone(),
+                verification,
+            },
+            fast_forward: settings.fast_forward.clone(),
             before,
         }
     }
@@ -116,12 +154,19 @@ impl Look {
             return Ok(before.clone());
         }
         self.cache.fetch(session, resolved.commit)?;
-        let (placement, limits, folder) = &self.reading;
+        if let Some(fast_forward) = &self.fast_forward {
+            fast_forward.check(&self.cache, resolved.commit, &bounds)?;
+        }
+        let Reading { placement, limits, folder, opening, verification } = &self.reading;
+        let untrusted = match verification {
+            Some(verification) => verification.check(&self.cache, resolved.commit, &bounds)?,
+            None => BTreeMap::new(),
+        };
         let previous = before.filter(|before| *before.reading == self.reading).map(|before| before.contents.as_ref());
         let ((commit, contents), mended) = self.cache.read(&self.remote, resolved.commit, &bounds, |tree| {
             let commit = tree.commit().clone();
             let tree = tree.at(folder)?;
-            Ok((commit, source::read(&tree, limits, placement, previous)?))
+            Ok((commit, source::read_opening(&tree, limits, placement, opening, previous)?))
         })?;
         if let Some(mended) = mended {
             tracing::warn!(?mended, "the local copy was damaged and was fetched anew");
@@ -129,11 +174,21 @@ impl Look {
         let branch = resolved.reference.as_deref().map_or("commit", |name| {
             name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name)
         });
-        Ok(self.seen(commit, branch, contents))
+        Ok(self.seen(commit, branch, contents, untrusted))
     }
 
-    fn seen(&self, commit: Commit, branch: &str, contents: Contents) -> Seen {
-        let defined = contents.defined();
+    fn seen(&self, commit: Commit, branch: &str, contents: Contents, untrusted: BTreeMap<String, String>) -> Seen {
+        let mut defined = contents.defined();
+        let hidden = |path: &str| untrusted.keys().any(|folder| within(path, folder));
+        defined.objects.retain(|manifest| !hidden(&manifest.path));
+        defined.errors.retain(|error| !hidden(&error.path));
+        defined.errors.extend(untrusted.iter().map(|(folder, reason)| FileError {
+            path: folder.clone(),
+            line: None,
+            column: None,
+            code: "not-verified".into(),
+            message: reason.clone(),
+        }));
         let desired = defined
             .objects
             .iter()
@@ -151,6 +206,8 @@ impl Look {
             bodies: Arc::new(bodies),
             errors: Arc::new(defined.errors),
             broken: Arc::new(defined.broken),
+            untrusted: Arc::new(untrusted),
+            settings: contents.settings().cloned(),
             files: defined.files,
             contents: Arc::new(contents),
             reading: Arc::new(self.reading.clone()),
@@ -159,7 +216,8 @@ impl Look {
 }
 
 /// One folder for each repository and each way into it, so that nobody reads what only others may fetch.
-fn cache_folder(cache_dir: &Path, settings: &Settings) -> PathBuf {
-    let way = format!("{}\n{}", settings.url, settings.label);
+fn cache_folder(cache_dir: &Path, settings: &Settings, history: bool) -> PathBuf {
+    let depth = if history { "\nhistory" } else { "" };
+    let way = format!("{}\n{}{depth}", settings.url, settings.label);
     cache_dir.join(hex::encode(&Sha256::digest(way.as_bytes())[..16]))
 }

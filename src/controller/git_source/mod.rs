@@ -5,9 +5,10 @@ mod audit;
 mod live;
 mod look;
 mod memory;
-mod objects;
-mod settings;
+pub mod objects;
+pub mod settings;
 mod status;
+mod trust;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -195,13 +196,16 @@ impl GitSources {
     ) -> Result<(Plan, Observed), Failure> {
         let live = live::observe(&self.caches, client, settings, seen, part).await?;
         let desired: Vec<Desired> = seen.desired.iter().filter(|desired| part.has(&desired.id)).cloned().collect();
+        let prune = settings.prune(&seen.commit);
         let plan = plan(&Situation {
             source: &settings.label,
             desired: &desired,
             live: &live.objects,
             broken_files: &seen.broken,
-            whole_tree_read: matches!(part, Part::Everything),
-            prune: settings.prune(&seen.commit),
+            untrusted: &|path| seen.is_untrusted(path),
+            // what a repository says of deletions counts, and cannot be known while it cannot be read
+            whole_tree_read: matches!(part, Part::Everything) && seen.settings.is_some(),
+            prune: seen.settings.as_ref().map_or(prune, |settings| settings.limit(prune)),
             drift: settings.drift,
         });
         Ok((plan, live))

@@ -9,13 +9,16 @@ use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
 
 use super::audit::Destination;
-use crate::api::GitSource;
+use super::trust::{ACCEPT_REWRITE, FastForward, Verification};
+use crate::api::{GitSource, GitSourceSpec};
 use crate::api::git_source::{Conflicts, Drift, GitRef, Limits as SpecLimits};
 use crate::cluster::client::connect;
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
 use crate::plan::source::{Placement, Prune};
-use crate::repo::{Access, Commit, Follow, Limits, ObjectId, Proxy, Remote, RemoteUrl, Signer};
+use crate::repo::{Access, Commit, Follow, Limits, ObjectId, Proxy, Remote, RemoteUrl, Signer, TrustedSigners};
+use crate::sops::Keys;
+use crate::source::Opening;
 
 /// The trailer with which a commit agrees to deletions.
 const AGREEMENT: &str = "Midship-Allow-Deletions";
@@ -42,6 +45,12 @@ pub struct Settings {
     max_count: usize,
     max_percent: usize,
     service_account: Option<String>,
+    /// What is done with encrypted files.
+    pub opening: Opening,
+    /// Which commits are trusted; none asks for no trust.
+    pub verification: Option<Verification>,
+    /// What a new commit has to follow from, where that is asked for.
+    pub fast_forward: Option<FastForward>,
     /// Where the record goes; none where none is wanted.
     pub audit: Option<Destination>,
 }
@@ -103,17 +112,12 @@ impl Settings {
         let seconds = |duration: Option<crate::api::values::Duration>, least: u64, otherwise: u64| {
             duration.map_or(Duration::from_secs(otherwise), |given| given.0.max(Duration::from_secs(least)))
         };
-        let folder =
-            spec.path.as_deref().map(|path| path.trim_end_matches('/')).filter(|path| !path.is_empty() && *path != ".");
-        let folder = folder.map(|path| format!("{path}/")).unwrap_or_default();
-        let placement = Placement {
-            default_namespace: spec.default_namespace.as_ref().map_or_else(|| namespace.clone(), ToString::to_string),
-            allowed: allowed(&spec.namespaces, &namespace),
-            folder: folder.clone(),
-        };
-        let prune = spec.prune.clone().unwrap_or_default();
-        let count = |given: Option<i32>, otherwise| given.and_then(|n| usize::try_from(n).ok()).unwrap_or(otherwise);
+        let placement = placement(spec, &namespace);
+        let folder = placement.folder.clone();
+        let prune = prune(spec);
         let (limits, fetch_bytes) = limits(spec.limits.as_ref());
+        let opening = opening(source, client).await?;
+        let verification = verification(source, client).await?;
         Ok(Self {
             label: label(&namespace, &source.name_any()),
             name: source.name_any(),
@@ -130,9 +134,12 @@ impl Settings {
             fetch_bytes,
             drift: spec.drift.unwrap_or(Drift::Revert),
             take_over: spec.conflicts == Some(Conflicts::TakeOver),
-            prune_enabled: prune.enabled.unwrap_or(true),
-            max_count: count(prune.max_count, 10),
-            max_percent: count(prune.max_percent, 30),
+            prune_enabled: prune.enabled,
+            max_count: prune.max_count,
+            max_percent: prune.max_percent,
+            opening,
+            verification,
+            fast_forward: fast_forward(source),
             service_account: spec.service_account_name.as_ref().map(ToString::to_string),
         })
     }
@@ -152,6 +159,29 @@ impl Settings {
     }
 }
 
+/// Where the objects of a source go, and where they may.
+pub fn placement(spec: &GitSourceSpec, own: &str) -> Placement {
+    let folder = spec.path.as_deref().map(|path| path.trim_end_matches('/'));
+    let folder = folder.filter(|path| !path.is_empty() && *path != ".").map(|path| format!("{path}/"));
+    Placement {
+        default_namespace: spec.default_namespace.as_ref().map_or_else(|| own.to_owned(), ToString::to_string),
+        allowed: allowed(&spec.namespaces, own),
+        folder: folder.unwrap_or_default(),
+    }
+}
+
+/// What a source says about objects whose file is gone, for a commit that agrees to no more.
+pub fn prune(spec: &GitSourceSpec) -> Prune {
+    let prune = spec.prune.clone().unwrap_or_default();
+    let count = |given: Option<i32>, otherwise| given.and_then(|n| usize::try_from(n).ok()).unwrap_or(otherwise);
+    Prune {
+        enabled: prune.enabled.unwrap_or(true),
+        max_count: count(prune.max_count, 10),
+        max_percent: count(prune.max_percent, 30),
+        agreed: 0,
+    }
+}
+
 /// A commit as people say it.
 pub fn short(id: &ObjectId) -> String {
     id.to_hex_with_len(10).to_string()
@@ -167,7 +197,7 @@ pub fn label(namespace: &str, name: &str) -> String {
     format!("{}-{digest}", &full[..46])
 }
 
-fn follow(given: Option<&GitRef>) -> Result<Follow, Problem> {
+pub fn follow(given: Option<&GitRef>) -> Result<Follow, Problem> {
     let Some(GitRef { branch, tag, semver, commit }) = given else { return Ok(Follow::Head) };
     let follow = match (branch, tag, semver, commit) {
         (Some(branch), _, _, _) => Follow::branch(branch),
@@ -177,6 +207,52 @@ fn follow(given: Option<&GitRef>) -> Result<Follow, Problem> {
         _ => return Ok(Follow::Head),
     };
     follow.map_err(Problem::of_spec)
+}
+
+/// The keys that open encrypted files.
+async fn opening(source: &GitSource, client: &Client) -> Result<Opening, Problem> {
+    let Some(secret) = &source.spec.decryption else { return Ok(Opening::Refused) };
+    let entries = secret_keys(client, &source.namespace().unwrap_or_default(), secret.name.as_str()).await?;
+    let keys = Keys::parse(entries.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
+    let keys = keys.map_err(|error| Problem::of_secret(format!("Secret {}: {error}", secret.name)))?;
+    Ok(Opening::With(Arc::new(keys)))
+}
+
+async fn verification(source: &GitSource, client: &Client) -> Result<Option<Verification>, Problem> {
+    let Some(given) = &source.spec.verification else { return Ok(None) };
+    let name = &given.signers.name;
+    let entries = secret_keys(client, &source.namespace().unwrap_or_default(), name.as_str()).await?;
+    let mut signers = TrustedSigners::default();
+    for (key, bytes) in entries {
+        let openpgp = std::path::Path::new(&key).extension().is_some_and(|ending| ending == "asc");
+        if !openpgp && key != "allowed_signers" {
+            continue;
+        }
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Problem::of_secret(format!("Secret {name}: {key} is no text; put keys there in their text form")))?;
+        if openpgp {
+            signers.openpgp.push(text);
+        } else {
+            signers.ssh = text;
+        }
+    }
+    if signers == TrustedSigners::default() {
+        return Err(Problem::of_secret(format!(
+            "Secret {name} has neither allowed_signers (SSH) nor a key that ends with .asc (OpenPGP): nobody would be trusted"
+        )));
+    }
+    let folders = given.paths.iter().map(|path| path.trim_matches('/').to_owned());
+    Ok(Some(Verification { signers, folders: folders.filter(|path| !path.is_empty() && path != ".").collect() }))
+}
+
+/// What has to come before a new commit.
+fn fast_forward(source: &GitSource) -> Option<FastForward> {
+    if source.spec.require_fast_forward != Some(true) {
+        return None;
+    }
+    let applied = source.status.as_ref()?.applied_commit.as_ref()?;
+    let applied = ObjectId::from_hex(applied.as_bytes()).ok()?;
+    Some(FastForward { applied, accepted: source.annotations().get(ACCEPT_REWRITE).cloned() })
 }
 
 /// Where the record goes.

@@ -65,7 +65,7 @@ pub async fn publish(
 fn replaced(status: &GitSourceStatus) -> serde_json::Value {
     let mut patch = json!({
         "applied": null, "appliedCommit": null, "appliedAt": null, "fetchedCommit": null, "counts": null,
-        "errors": null, "held": null, "drifted": null, "audit": null, "conditions": null, "observedGeneration": null,
+        "errors": null, "settings": null, "held": null, "drifted": null, "audit": null, "conditions": null, "observedGeneration": null,
     });
     if let (Some(patch), Ok(serde_json::Value::Object(new))) = (patch.as_object_mut(), serde_json::to_value(status)) {
         patch.extend(new);
@@ -127,8 +127,16 @@ fn synced(
             format!("{id} is applied by the GitSource {other}; define it in one repository only"),
         )
     });
-    let errors: Vec<FileError> = seen.errors.iter().cloned().chain(failed.iter().cloned()).chain(foreign).collect();
+    let kept = plan.kept.iter().map(|(id, path)| {
+        let message = format!("{id} was applied from {path}, which no trusted commit vouches for now; it stays as it is");
+        error_of(id, seen, "not-verified", message)
+    });
+    let errors: Vec<FileError> =
+        seen.errors.iter().cloned().chain(failed.iter().cloned()).chain(foreign).chain(kept).collect();
     status.fetched_commit = Some(id.clone());
+    if let Some(settings) = &seen.settings {
+        status.settings = settings.applied();
+    }
     status.counts = Some(SyncCounts {
         files: saturated(seen.files),
         objects: saturated(seen.desired.len()),

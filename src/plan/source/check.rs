@@ -8,6 +8,7 @@ use kube_cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::{Map, Value, json};
 
 use super::object::closest;
+use super::settings::RepositorySettings;
 use crate::api::{Kind, schema};
 use crate::names::ObjectName;
 
@@ -24,20 +25,22 @@ pub struct Mistake {
 
 /// Everything that is wrong with the spec of an object.
 pub fn spec(kind: Kind, spec: &Value) -> Vec<Mistake> {
-    let checker = Checker::of(kind);
-    let spec = &without_empty_fields(&checker.schema, spec);
-    let mut mistakes: Vec<Mistake> =
-        checker.shape.iter_errors(spec).flat_map(|error| explain(&error, &checker.schema)).collect();
-    if mistakes.is_empty() {
-        mistakes.extend(broken_rules(checker, spec));
-        find_duplicates("", &checker.schema, spec, &mut mistakes);
-    }
+    let mut mistakes = Checker::of(kind).mistakes(spec);
     for mistake in &mut mistakes {
         mistake.pointer.insert_str(0, "/spec");
     }
-    mistakes.sort_by(|a, b| (&a.pointer, &a.message).cmp(&(&b.pointer, &b.message)));
-    mistakes.dedup();
     mistakes
+}
+
+/// Everything that is wrong with a repository's own settings.
+pub fn repository_settings(value: &Value) -> Vec<Mistake> {
+    static CHECKER: OnceLock<Checker> = OnceLock::new();
+    let checker = CHECKER.get_or_init(|| {
+        let settings = schemars::generate::SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
+        let schema = settings.into_generator().into_root_schema_for::<RepositorySettings>();
+        Checker::of_schema(serde_json::to_value(schema).expect("plain data"))
+    });
+    checker.mistakes(value)
 }
 
 /// The schema of a kind's spec in the forms it is checked with.
@@ -57,7 +60,24 @@ impl Checker {
 
     fn new(kind: Kind) -> Self {
         let crd = serde_json::to_value(kind.crd()).expect("plain data");
-        let schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone();
+        Self::of_schema(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone())
+    }
+
+    /// All mistakes, each once, in the order of their places.
+    fn mistakes(&self, value: &Value) -> Vec<Mistake> {
+        let value = &without_empty_fields(&self.schema, value);
+        let mut mistakes: Vec<Mistake> =
+            self.shape.iter_errors(value).flat_map(|error| explain(&error, &self.schema)).collect();
+        if mistakes.is_empty() {
+            mistakes.extend(broken_rules(self, value));
+            find_duplicates("", &self.schema, value, &mut mistakes);
+        }
+        mistakes.sort_by(|a, b| (&a.pointer, &a.message).cmp(&(&b.pointer, &b.message)));
+        mistakes.dedup();
+        mistakes
+    }
+
+    fn of_schema(schema: Value) -> Self {
         let rules = compile_schema(&schema);
         let mut strict = schema.clone();
         make_strict(&mut strict);

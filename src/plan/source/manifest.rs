@@ -51,34 +51,88 @@ pub trait Locate {
     fn locate(&self, pointer: &str, of_key: bool) -> (u32, u32);
 }
 
-/// Whether a file of the repository holds objects: YAML and JSON, but not the repository's own settings, packages, or
-/// anything hidden.
+/// The file with a repository's own settings, in the folder that is reconciled.
+pub const SETTINGS: &str = "midship.yaml";
+
+/// Whether a file holds objects: YAML and JSON, but not the repository's own settings, packages, or anything hidden.
+/// `path` is that within the folder that is reconciled.
 pub fn holds_objects(path: &str) -> bool {
     let hidden = path.split('/').any(|part| part.starts_with('.'));
     let ending = path.rsplit_once('.').is_some_and(|(_, ending)| matches!(ending, "yaml" | "yml" | "json"));
-    let own = path == "midship.yaml" || path.starts_with("extensions/");
+    let own = path == SETTINGS || path.starts_with("extensions/");
     ending && !hidden && !own
 }
 
 /// Reads one document of a file.
 pub fn read(path: &str, value: Value, places: &impl Locate, placement: &Placement) -> Reading {
+    read_kept(path, value, places, placement, &[])
+}
+
+/// Reads one document in which values at `hidden`, as JSON pointers, may be told to nobody: it was encrypted, and may
+/// define nothing but Secrets.
+pub fn read_decrypted(
+    path: &str,
+    value: Value,
+    places: &impl Locate,
+    placement: &Placement,
+    hidden: &[String],
+) -> Reading {
+    if let Some(reading) = not_a_secret(path, &value, places) {
+        return reading;
+    }
+    read_kept(path, value, places, placement, hidden)
+}
+
+/// Reads one document whose values nobody here can decrypt: what it defines is known, and what is in it is not checked.
+pub fn read_sealed(path: &str, mut value: Value, places: &impl Locate, placement: &Placement) -> Reading {
+    if let Some(map) = value.as_object_mut() {
+        map.remove("sops");
+    }
+    if let Some(reading) = not_a_secret(path, &value, places) {
+        return reading;
+    }
     let mut reading = Reading::default();
     match identify(path, &value, placement) {
-        Err(mistakes) => reading.errors = mistakes.iter().map(|mistake| error_at(path, mistake, places)).collect(),
-        Ok((id, mut body)) => {
+        Err(mistakes) => {
+            reading.errors = mistakes.iter().map(|mistake| error_at(path, mistake, places, &[])).collect();
+        }
+        Ok((id, body)) => reading.objects.push(manifest(path, id, body, places)),
+    }
+    reading
+}
+
+fn not_a_secret(path: &str, value: &Value, places: &impl Locate) -> Option<Reading> {
+    if value["kind"] == "Secret" {
+        return None;
+    }
+    let message = "only Secrets are applied from encrypted files, everything else is shown in the audit branch; leave kind and metadata readable with encrypted_regex: ^(data|stringData)$";
+    let mistake = mistake("/kind", "encrypted", message);
+    Some(Reading { objects: Vec::new(), errors: vec![error_at(path, &mistake, places, &[])] })
+}
+
+fn manifest(path: &str, id: ObjectId, mut body: Value, places: &impl Locate) -> Manifest {
+    if let Some(namespace) = &id.namespace {
+        body["metadata"]["namespace"] = Value::String(namespace.clone());
+    }
+    if id.kind == ObjectKind::Secret {
+        as_stored(&mut body);
+    }
+    let digest = digest(&body);
+    let (line, _) = places.locate("", false);
+    Manifest { id, path: path.into(), line, body: Arc::new(body), digest }
+}
+
+fn read_kept(path: &str, value: Value, places: &impl Locate, placement: &Placement, hidden: &[String]) -> Reading {
+    let mut reading = Reading::default();
+    let errors = |mistakes: &[Mistake]| mistakes.iter().map(|one| error_at(path, one, places, hidden)).collect();
+    match identify(path, &value, placement) {
+        Err(mistakes) => reading.errors = errors(&mistakes),
+        Ok((id, body)) => {
             let mistakes = well_formed(id.kind, &body);
             if mistakes.is_empty() {
-                if let Some(namespace) = &id.namespace {
-                    body["metadata"]["namespace"] = Value::String(namespace.clone());
-                }
-                if id.kind == ObjectKind::Secret {
-                    as_stored(&mut body);
-                }
-                let digest = digest(&body);
-                let (line, _) = places.locate("", false);
-                reading.objects.push(Manifest { id, path: path.into(), line, body: Arc::new(body), digest });
+                reading.objects.push(manifest(path, id, body, places));
             }
-            reading.errors = mistakes.iter().map(|mistake| error_at(path, mistake, places)).collect();
+            reading.errors = errors(&mistakes);
         }
     }
     reading
@@ -130,7 +184,7 @@ fn identify(path: &str, value: &Value, placement: &Placement) -> Result<(ObjectI
         return Err(vec![mistake(
             "/sops",
             "encrypted",
-            "this file is encrypted with SOPS, which cannot be read yet; create the Secret in the cluster",
+            "sops is the name of what SOPS writes, and this is not that; remove it, or encrypt the file with sops",
         )]);
     }
     let kind = ObjectKind::of(api_version, kind).map_err(|reason| vec![mistake("/kind", "kind", reason)])?;
@@ -216,7 +270,7 @@ fn place(path: &str, kind: ObjectKind, given: Option<&str>, placement: &Placemen
         Some(allowed) if !allowed.contains(namespace) => {
             let allowed: Vec<_> = allowed.iter().map(String::as_str).collect();
             Err(wrong(format!(
-                "this source may not write to the namespace {namespace}, only to {}; spec.namespaces of the GitSource says so",
+                "this source may not write to the namespace {namespace}, only to {}; spec.namespaces of the GitSource and namespaces in midship.yaml say so",
                 allowed.join(", ")
             )))
         }
@@ -288,7 +342,8 @@ fn as_stored(body: &mut Value) {
     }
 }
 
-fn error_at(path: &str, mistake: &Mistake, places: &impl Locate) -> FileError {
+/// A mistake with its place; what it says of a hidden value is left out.
+pub fn error_at(path: &str, mistake: &Mistake, places: &impl Locate, hidden: &[String]) -> FileError {
     let of_key = matches!(mistake.code, "unknown-field" | "status" | "encrypted");
     let (line, column) = places.locate(&mistake.pointer, of_key);
     FileError {
@@ -299,7 +354,10 @@ fn error_at(path: &str, mistake: &Mistake, places: &impl Locate) -> FileError {
         message: match mistake.pointer.as_str() {
             "" => mistake.message.clone(),
             pointer => {
-                format!("{}: {}", pointer[1..].replace("~1", "/").replace("~0", "~").replace('/', "."), mistake.message)
+                let inside = |one: &String| pointer.strip_prefix(one.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+                let secret = hidden.iter().any(inside);
+                let said = if secret { "the encrypted value is not what belongs here" } else { &mistake.message };
+                format!("{}: {said}", pointer[1..].replace("~1", "/").replace("~0", "~").replace('/', "."))
             }
         },
     }

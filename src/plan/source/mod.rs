@@ -4,8 +4,10 @@ pub mod check;
 pub mod differences;
 pub mod manifest;
 pub mod object;
+pub mod settings;
 pub mod sync;
 
 pub use manifest::{Manifest, Placement, Reading, read};
+pub use settings::RepositorySettings;
 pub use object::{ObjectId, ObjectKind};
 pub use sync::{Action, Desired, Live, Plan, Prune, Situation, What, plan};

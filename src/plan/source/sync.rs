@@ -49,6 +49,8 @@ pub struct Situation<'a> {
     pub live: &'a BTreeMap<ObjectId, Live>,
     /// Files with errors: what was applied from them stays as it is.
     pub broken_files: &'a BTreeSet<String>,
+    /// Whether a file is one that nobody trusted vouches for: what was applied from it stays as it is.
+    pub untrusted: &'a dyn Fn(&str) -> bool,
     /// Whether every file of the tree was looked at.
     pub whole_tree_read: bool,
     pub prune: Prune,
@@ -87,6 +89,8 @@ pub struct Plan {
     pub drifted: BTreeMap<ObjectId, Vec<String>>,
     /// Objects that another source applied, with its name.
     pub foreign: BTreeMap<ObjectId, String>,
+    /// Objects that stay as they are because of the file they were applied from, and that file.
+    pub kept: BTreeMap<ObjectId, String>,
     /// Objects that are still being deleted, and are made again once they are gone.
     pub leaving: BTreeSet<ObjectId>,
     /// Objects that are as they should be.
@@ -116,6 +120,11 @@ fn decide(desired: &Desired, situation: &Situation<'_>, plan: &mut Plan) {
     let Some(live) = situation.live.get(&desired.id) else {
         return act(What::Create, format!("{} defines it", desired.path));
     };
+    let kept = live.path.as_ref().filter(|path| live.source.is_some() && (situation.untrusted)(path));
+    if let Some(path) = kept {
+        plan.kept.insert(desired.id.clone(), path.clone());
+        return;
+    }
     match live.source.as_deref() {
         Some(other) if other != situation.source => {
             plan.foreign.insert(desired.id.clone(), other.to_owned());
@@ -141,7 +150,9 @@ fn prune(situation: &Situation<'_>, plan: &mut Plan) {
     let wanted: BTreeSet<&ObjectId> = situation.desired.iter().map(|desired| &desired.id).collect();
     let ours = |live: &Live| live.source.as_deref() == Some(situation.source);
     let applied = situation.live.values().filter(|live| ours(live)).count();
-    let broken = |live: &Live| live.path.as_ref().is_some_and(|path| situation.broken_files.contains(path));
+    let broken = |live: &Live| {
+        live.path.as_ref().is_some_and(|path| situation.broken_files.contains(path) || (situation.untrusted)(path))
+    };
     let gone: Vec<(&ObjectId, &Live)> = situation
         .live
         .iter()

@@ -47,6 +47,7 @@ impl World {
             desired: &self.desired,
             live: &self.live,
             broken_files: &self.broken,
+            untrusted: &|path| path.starts_with("untrusted/"),
             whole_tree_read: self.whole,
             prune: self.prune,
             drift: self.drift,

@@ -81,6 +81,24 @@ impl Places {
         found.key.unwrap_or(found.at)
     }
 
+    /// The keys of a mapping in the order they were written in, each with what is below it; nothing for other values.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Self)> {
+        let entries = match &self.inner {
+            Inner::Map(entries) => entries.as_slice(),
+            _ => &[],
+        };
+        entries.iter().map(|(key, places)| (&**key, places))
+    }
+
+    /// The items of a list, in their order; nothing for other values.
+    pub fn items(&self) -> impl Iterator<Item = &Self> {
+        let items = match &self.inner {
+            Inner::List(items) => items.as_slice(),
+            _ => &[],
+        };
+        items.iter()
+    }
+
     fn find(&self, pointer: &str) -> &Self {
         let mut here = self;
         for part in pointer.split('/').skip(1) {

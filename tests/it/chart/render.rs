@@ -8,7 +8,8 @@ use crate::harness::Run;
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// Values people use, and what is to hold of every one of them is asserted over all.
-const VARIANTS: [(&str, &[&str]); 11] = [
+const VARIANTS: [(&str, &[&str]); 12] = [
+    ("webhooks", &["webhook.enabled=true", "webhook.tlsSecret=hooks", "networkPolicy.enabled=true"]),
     ("as it is", &[]),
     ("one controller", &["replicas=1", "podDisruptionBudget.enabled=false"]),
     ("named namespaces", &["namespaces={shop-dev,shop-prod}"]),
@@ -206,6 +207,22 @@ fn probes_and_services_name_ports_that_are_there() {
         .map(|rule| rule["ports"][0]["port"].clone())
         .collect();
     assert_eq!(open, ["health", "metrics"]);
+}
+
+#[test]
+fn webhooks_are_taken_only_where_somebody_asked_for_them() {
+    assert!(!render(&[]).args().iter().any(|arg| arg.contains("webhook")));
+    let plain = render(&["webhook.enabled=true", "networkPolicy.enabled=true"]);
+    assert!(plain.args().contains(&"--webhook-address=0.0.0.0:9443"));
+    assert!(!plain.args().iter().any(|arg| arg.contains("webhook-tls")));
+    let ingress = &plain.only("NetworkPolicy")["spec"]["ingress"];
+    assert_eq!(ingress[2], json!({ "ports": [{ "port": "webhook" }] }));
+    let tls = render(&["webhook.enabled=true", "webhook.tlsSecret=hooks"]);
+    assert!(tls.args().contains(&"--webhook-tls=/etc/midship/webhook"));
+    let mounts = tls.container()["volumeMounts"].as_array().expect("mounts");
+    assert!(mounts.contains(&json!({ "name": "webhook-tls", "mountPath": "/etc/midship/webhook", "readOnly": true })));
+    let volumes = tls.only("Deployment")["spec"]["template"]["spec"]["volumes"].as_array().expect("volumes");
+    assert!(volumes.contains(&json!({ "name": "webhook-tls", "secret": { "secretName": "hooks" } })));
 }
 
 #[test]

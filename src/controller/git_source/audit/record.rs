@@ -41,6 +41,7 @@ pub fn files(
         .map(|result| &result.id)
         .chain(sync.plan.foreign.keys())
         .chain(&sync.plan.leaving)
+        .chain(sync.plan.kept.keys())
         .collect();
     let mut files = BTreeMap::new();
     let mut kept: BTreeSet<String> = unsettled.iter().map(|id| file_of(settings, id)).collect();

@@ -93,6 +93,11 @@ impl Controller {
             .unwrap_or_else(|| panic!("no address: {line}"))
     }
 
+    /// Where it takes webhooks.
+    pub async fn webhooks(&self) -> SocketAddr {
+        self.address("serving webhooks").await
+    }
+
     pub async fn healthy(&self) -> String {
         let address = self.address("serving health checks").await;
         let answer = self.http.get(format!("http://{address}/livez")).send().await.expect("it answers");

@@ -4,7 +4,12 @@ mod applied;
 mod audit;
 mod guards;
 mod killed;
+mod encrypted;
+mod hostile;
 mod repository;
+mod settings;
 mod team;
+mod trusted;
+mod webhook;
 
 use team::{SOON, Team, team_test};

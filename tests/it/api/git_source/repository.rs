@@ -54,6 +54,22 @@ impl Repository {
         self.head()
     }
 
+    /// A new SSH key.
+    pub fn ssh_key(&self, name: &str) -> SshKey {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = SshKey { path: folder.path().join(name), _folder: folder };
+        Run::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key.path).stdout();
+        key
+    }
+
+    /// Commits everything, signed.
+    pub fn commit_signed(&self, message: &str, key: &SshKey) -> String {
+        self.git(&["add", "-A"]);
+        let signing = format!("user.signingKey={}", key.path.display());
+        self.git(&["-c", "gpg.format=ssh", "-c", &signing, "commit", "-q", "-S", "--allow-empty", "-m", message]);
+        self.head()
+    }
+
     pub fn head(&self) -> String {
         self.git(&["rev-parse", "main"])
     }
@@ -70,6 +86,20 @@ impl Repository {
     pub fn audit_files(&self) -> Vec<String> {
         let list = self.git(&["ls-tree", "-r", "--name-only", "midship/audit/test"]);
         list.lines().map(ToOwned::to_owned).collect()
+    }
+}
+
+/// A key that signs commits.
+pub struct SshKey {
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl SshKey {
+    /// The public half, as it stands in a list of allowed signers.
+    pub fn public(&self) -> String {
+        let text = std::fs::read_to_string(self.path.with_extension("pub")).expect("ssh-keygen wrote it");
+        text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use midship::api::conditions::{Condition, find};
+use midship::api::git_source::FileError;
 use midship::api::{GitSource, Instance};
 use serde_json::{Value, json};
 
@@ -35,7 +37,7 @@ pub fn team_test(body: impl AsyncFnOnce(&mut Team<'_>)) {
 fn start(scene: &Scene) -> Controller {
     let namespace = scene.namespace.as_str();
     let args =
-        ["--namespaces", namespace, "--lease-namespace", namespace, "--leader-elect=false", "--cluster-name", "test"];
+        ["--namespaces", namespace, "--lease-namespace", namespace, "--leader-elect=false", "--cluster-name", "test", "--webhook-address", "127.0.0.1:0"];
     Controller::start("controller", &scene.kubeconfig(), &args)
 }
 
@@ -60,6 +62,26 @@ impl Team<'_> {
     pub async fn patch_source(&self, patch: Value) {
         let patched = self.sources().patch("main", &PatchParams::default(), &Patch::Merge(&patch)).await;
         patched.expect("it can be patched");
+    }
+
+    /// Makes or replaces a Secret.
+    pub async fn secret(&self, name: &str, entries: &[(&str, &str)]) {
+        let values: serde_json::Map<String, Value> =
+            entries.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": values });
+        let secrets: Api<Secret> = self.scene.objects();
+        let parameters = PatchParams::apply("test").force();
+        secrets.patch(name, &parameters, &Patch::Apply(&secret)).await.expect("a Secret can be made");
+    }
+
+    /// The errors in the status, each as `path:line:column code: message`.
+    pub async fn errors(&self) -> Vec<String> {
+        let errors = self.source().await.status.unwrap_or_default().errors;
+        let place = |error: &FileError| match (error.line, error.column) {
+            (Some(line), Some(column)) => format!("{}:{line}:{column}", error.path),
+            _ => error.path.clone(),
+        };
+        errors.iter().map(|error| format!("{} {}: {}", place(error), error.code, error.message)).collect()
     }
 
     pub async fn source(&self) -> GitSource {

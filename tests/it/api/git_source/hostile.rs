@@ -1,0 +1,1 @@
+//! Repositories that mean harm, or were written in a hurry.

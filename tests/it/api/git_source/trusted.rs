@@ -1,0 +1,129 @@
+//! Histories that may not be rewritten, and commits that somebody trusted has to sign.
+
+use serde_json::json;
+
+use super::repository::instance;
+use super::{SOON, team_test};
+use crate::harness::wait_for;
+
+#[test]
+fn a_rewritten_history_is_held_until_somebody_agrees() {
+    team_test(async |team| {
+        team.repository.write("a.yaml", &instance("a", "1"));
+        team.repository.commit("First");
+        team.follow(json!({ "requireFastForward": true })).await;
+        team.becomes("Applied").await;
+        team.repository.write("a.yaml", &instance("a", "2"));
+        team.repository.commit("Second");
+        team.repository.write("a.yaml", &instance("a", "3"));
+        let third = team.repository.commit("Third");
+        team.becomes("Applied").await;
+        team.has(&["a 3"]).await;
+        team.repository.git(&["reset", "-q", "--hard", "HEAD~2"]);
+        team.repository.write("a.yaml", &instance("a", "9"));
+        let rewritten = team.repository.commit("Rewritten");
+        let message = team.says("NotFastForward").await;
+        assert_eq!(
+            message,
+            format!(
+                "{} does not follow from the applied commit {}: the history was rewritten, and spec.requireFastForward holds it; \
+                 to accept it, set the annotation midship.dev/accept-rewrite: {rewritten} on the GitSource, or requireFastForward to false; \
+                 main@{} stays applied",
+                &rewritten[..10],
+                &third[..10],
+                &third[..10]
+            )
+        );
+        assert_eq!(team.running().await, ["a 3"]);
+        team.patch_source(json!({ "metadata": { "annotations": { "midship.dev/accept-rewrite": rewritten } } })).await;
+        team.has(&["a 9"]).await;
+        team.becomes("Applied").await;
+        // agreeing to one is not agreeing to the next; without the wish nothing is held
+        team.repository.git(&["commit", "-q", "--amend", "--allow-empty", "-m", "Again"]);
+        team.says("NotFastForward").await;
+        team.patch_source(json!({ "spec": { "requireFastForward": false } })).await;
+        team.becomes("Applied").await;
+    });
+}
+
+#[test]
+fn only_commits_of_trusted_signers_are_applied() {
+    team_test(async |team| {
+        let (ann, eve) = (team.repository.ssh_key("ann"), team.repository.ssh_key("eve"));
+        team.secret("signers", &[("allowed_signers", &format!("ann@example.com {}", ann.public()))]).await;
+        team.repository.write("a.yaml", &instance("a", "1"));
+        team.repository.commit_signed("Signed", &ann);
+        team.follow(json!({ "verification": { "signers": { "name": "signers" } } })).await;
+        team.becomes("Applied").await;
+        team.has(&["a 1"]).await;
+        team.repository.write("a.yaml", &instance("a", "2"));
+        let unsigned = team.repository.commit("Not signed");
+        let message = team.says("Unsigned").await;
+        assert!(
+            message.starts_with(&format!("commit {unsigned} is not signed; nothing of it is applied, as spec.verification says; sign the commit")),
+            "{message}"
+        );
+        team.repository.write("a.yaml", &instance("a", "3"));
+        team.repository.commit_signed("Signed by a stranger", &eve);
+        let message = team.says("SignerNotTrusted").await;
+        assert!(message.contains("is signed by nobody among the trusted signers"), "{message}");
+        assert_eq!(team.running().await, ["a 1"]);
+        team.secret("signers", &[("allowed_signers", "# nobody\n")]).await;
+        team.says("NoTrustedSigners").await;
+        team.secret("signers", &[("allowed_signers", &format!("eve@example.com {}", eve.public()))]).await;
+        team.has(&["a 3"]).await;
+        team.secret("signers", &[("allowed_signers", "")]).await;
+        team.scene.kubectl(["delete", "secret", "signers"]).stdout();
+        let message = team.says("InvalidCredentials").await;
+        assert!(message.starts_with("there is no Secret signers"), "{message}");
+    });
+}
+
+#[test]
+fn trust_asked_for_some_folders_leaves_the_others_free() {
+    team_test(async |team| {
+        let ann = team.repository.ssh_key("ann");
+        team.secret("signers", &[("allowed_signers", &format!("ann@example.com {}", ann.public()))]).await;
+        team.repository.write("prod/a.yaml", &instance("a", "1"));
+        team.repository.write("test/b.yaml", &instance("b", "1"));
+        team.repository.commit_signed("Signed", &ann);
+        team.follow(json!({ "verification": { "signers": { "name": "signers" }, "paths": ["prod"] },
+            "prune": { "maxPercent": 100 } }))
+        .await;
+        team.becomes("Applied").await;
+        // elsewhere anybody may change things
+        team.repository.write("test/b.yaml", &instance("b", "2"));
+        team.repository.commit("Not signed, and need not be");
+        team.becomes("Applied").await;
+        team.has(&["a 1", "b 2"]).await;
+        // in the folder, nobody else may: neither change, nor delete, nor move
+        team.repository.write("prod/a.yaml", &instance("a", "2"));
+        team.repository.write("test/b.yaml", &instance("b", "3"));
+        let unsigned = team.repository.commit("Not signed, and has to be");
+        team.becomes("InvalidFiles").await;
+        team.has(&["a 1", "b 3"]).await;
+        assert_eq!(
+            team.errors().await,
+            [format!("prod not-verified: commit {unsigned} is not signed, and no trusted commit left this folder as it is; what was applied from it stays")]
+        );
+        team.repository.remove("prod/a.yaml");
+        team.repository.write("test/a.yaml", &instance("a", "6"));
+        team.repository.write("test/b.yaml", &instance("b", "4"));
+        team.repository.commit("Move it out");
+        team.has(&["a 1", "b 4"]).await;
+        let errors = team.errors().await;
+        let namespace = &team.scene.namespace;
+        assert_eq!(
+            errors.last().map(String::as_str),
+            Some(format!("test/a.yaml not-verified: Instance {namespace}/a was applied from prod/a.yaml, which no trusted commit vouches for now; it stays as it is").as_str()),
+            "{errors:#?}"
+        );
+        team.repository.commit_signed("I agree", &ann);
+        team.has(&["a 6", "b 4"]).await;
+        wait_for("the audit branch to be whole", SOON, async || {
+            let files = team.repository.audit_files();
+            if files.len() == 3 { Ok(()) } else { Err(format!("{files:?}")) }
+        })
+        .await;
+    });
+}

@@ -1,0 +1,135 @@
+//! What the real `sops` encrypts is opened to what it was; what was changed since is not opened at all.
+
+mod program;
+
+use midship::repo::{Document, ParseLimits, parse};
+use midship::sops::{self, Problem, Tree};
+use midship::source::in_order;
+use serde_json::Value;
+
+pub use program::Person;
+
+fn documents(text: &str) -> Vec<Document> {
+    parse("file", text.as_bytes(), &ParseLimits::default()).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"))
+}
+
+fn open(text: &str, person: &Person) -> Result<Vec<Value>, Problem> {
+    let documents = documents(text);
+    let trees: Vec<Tree> = documents.iter().map(|document| in_order(&document.value, &document.places)).collect();
+    sops::open(&trees, &person.keys()).map(|opened| opened.into_iter().map(|one| one.value).collect())
+}
+
+const YAML: &str = "\
+apiVersion: v1
+kind: Secret
+metadata:
+  name: everything
+  annotations: {note_unencrypted: 'clear', other: x}
+stringData:
+  zebra: last in the alphabet and first in the file
+  alpha: \"two\\nlines and ünïcode ☃\"
+  empty: \"\"
+  number: \"12\"
+deep:
+  numbers: [1, -7, 2.5, 0.1, 1e21, 0.0000001]
+  flags: [true, false, null]
+  # a comment
+  list:
+    # another, in a list
+    - {b: 1, a: x}
+    - plain
+  nothing: null
+  map: {}
+";
+
+#[test]
+fn everything_sops_can_write_is_read_back() {
+    let person = Person::new();
+    let plain = |text: &str| documents(text).into_iter().map(|document| document.value).collect::<Vec<_>>();
+    let variants: [&[&str]; 10] = [
+        &[],
+        &["--encrypted-regex", "^(data|stringData)$"],
+        &["--unencrypted-regex", "^(apiVersion|kind|metadata)$"],
+        &["--encrypted-suffix", "Data"],
+        &["--unencrypted-suffix", "_unencrypted"],
+        &["--unencrypted-suffix", ""],
+        &["--encrypted-regex", "^(data|stringData)$", "--mac-only-encrypted"],
+        &["--mac-only-encrypted"],
+        &["--encrypted-comment-regex", "comment"],
+        &["--unencrypted-comment-regex", "comment"],
+    ];
+    for options in variants {
+        let sealed = person.encrypt(YAML, "yaml", options);
+        assert!(sealed.contains("ENC[AES256_GCM") && !sealed.contains("last in the alphabet") || options[0].contains("comment"), "{sealed}");
+        let opened = open(&sealed, &person).unwrap_or_else(|problem| panic!("{options:?}: {problem:?}\n{sealed}"));
+        assert_eq!(opened, plain(YAML), "{options:?}");
+    }
+    let several = format!("{YAML}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: second}}\nstringData: {{b: x, a: y}}\n");
+    let sealed = person.encrypt(&several, "yaml", &["--encrypted-regex", "^(data|stringData)$"]);
+    assert_eq!(open(&sealed, &person).expect("two documents"), plain(&several));
+    let json = serde_json::to_string(&plain(YAML)[0]).expect("JSON");
+    for options in variants {
+        let sealed = person.encrypt(&json, "json", options);
+        if sealed.contains("ENC[") {
+            let opened = open(&sealed, &person).unwrap_or_else(|problem| panic!("{options:?}: {problem:?}\n{sealed}"));
+            // JSON tells numbers apart only by how they are written
+            assert_eq!(opened[0]["stringData"], plain(YAML)[0]["stringData"], "{options:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_changed_since_is_refused_with_its_place() {
+    let person = Person::new();
+    let regex = ["--encrypted-regex", "^(data|stringData)$"];
+    let sealed = person.encrypt(YAML, "yaml", &regex);
+    let line = |key: &str| sealed.lines().find(|line| line.trim_start().starts_with(key)).expect("the line").to_owned();
+    let value = |key: &str| line(key).split_once(": ").expect("a value").1.to_owned();
+    let refused = |text: &str| {
+        let problem = open(text, &person).expect_err("it was changed");
+        assert!(!problem.message.contains("alphabet") && !problem.message.contains("ünïcode"), "{problem:?}");
+        format!("{} {}", problem.pointer, problem.code)
+    };
+    let swapped = sealed.replace(&value("zebra"), "X").replace(&value("alpha"), &value("zebra")).replace(": X\n", &format!(": {}\n", value("alpha")));
+    assert_eq!(refused(&swapped), "/stringData/zebra sops-value");
+    assert_eq!(refused(&sealed.replace(&value("number"), "plain")), "/stringData/number sops-value");
+    assert_eq!(refused(&sealed.replace(&format!("{}\n", line("number")), "")), "/sops/mac sops-mac");
+    assert_eq!(refused(&sealed.replace("name: everything", "name: something")), "/sops/mac sops-mac");
+    assert_eq!(refused(&sealed.replace("    other: x\n", "    other: x\n    more: y\n")), "/sops/mac sops-mac");
+    assert_eq!(refused(&sealed.replace(&line("mac"), "    mac: nothing")), "/sops/mac sops-mac");
+    assert_eq!(refused(&sealed.replace(&format!("{}\n", line("mac")), "")), "/sops sops-metadata");
+    assert_eq!(refused(&sealed.replace(&line("lastmodified"), "    lastmodified: \"2020-01-01T00:00:00Z\"")), "/sops/mac sops-mac");
+    assert_eq!(refused(&sealed.replace("^(data|stringData)$", "^(data|stringData|deep)$")), "/deep/numbers/0 sops-value");
+    assert_eq!(refused(&sealed.replace("^(data|stringData)$", "^nothing$")), "/sops/mac sops-mac");
+    assert_eq!(refused(&sealed.replace("^(data|stringData)$", "(")), "/sops/encrypted_regex sops-metadata");
+    assert_eq!(refused(&sealed.replace("type:str]", "type:int]")), "/stringData/zebra sops-value");
+    assert_eq!(refused(&sealed.replace("type:str]", "type:secret]")), "/stringData/zebra sops-value");
+    let other = Person::new();
+    let problem = open(&sealed, &other).expect_err("it is for somebody else");
+    assert_eq!((problem.pointer.as_str(), problem.code), ("/sops/age", "sops-key"));
+    assert!(problem.message.contains(&person.recipient) && problem.message.contains(&other.recipient), "{problem:?}");
+}
+
+#[test]
+fn the_right_one_of_several_identities_is_found() {
+    let (person, other) = (Person::new(), Person::new());
+    let sealed = person.encrypt(YAML, "yaml", &[]);
+    let both = format!("{}\n{}", other.key_file(), person.key_file());
+    let keys = sops::Keys::parse([("both.agekey", both.as_bytes()), ("README", &b"x"[..])].into_iter()).expect("two");
+    assert_eq!(keys.recipients().len(), 2);
+    let documents = documents(&sealed);
+    let trees: Vec<Tree> = documents.iter().map(|document| in_order(&document.value, &document.places)).collect();
+    assert!(sops::open(&trees, &keys).is_ok());
+    assert!(!format!("{keys:?}").contains("SECRET"));
+}
+
+#[test]
+fn a_secret_without_an_identity_is_told_apart_from_one_with_a_wrong_one() {
+    let error = |name: &str, text: &str| {
+        sops::Keys::parse([(name, text.as_bytes())].into_iter()).expect_err("no identity").to_string()
+    };
+    assert!(error("identity", "x").starts_with("no entry ends with .agekey"));
+    assert!(error("a.agekey", "# nothing\n").starts_with("a.agekey holds no age identity"));
+    assert!(error("a.agekey", "\nAGE-SECRET-KEY-1QQ\n").starts_with("a.agekey:2: this is no age identity"));
+    assert!(!error("a.agekey", "AGE-SECRET-KEY-1QQ").contains("1QQ"));
+}
