@@ -32,12 +32,13 @@ use crate::serve::health::{self, Readiness};
 use crate::serve::lease::{Elector, Lost, Timing};
 use crate::serve::metrics::Metrics;
 use crate::serve::{metrics_server, webhook};
+use agents::Agents;
 use caches::{Caches, OnChange};
 use frame::{Bounds, Reconciler};
 use git_source::GitSources;
 use component::Components;
 use pod_set::PodSets;
-use pod_set::agents::NoAgents;
+use pod_set::agents::Remote;
 use queues::Queues;
 use startup::Usable;
 use workloads::Workloads;
@@ -141,7 +142,7 @@ impl Context {
         let Some(Usable { client, unlimited, config, lease_namespace }) = usable else { return Lost::Stopped };
         self.client.send_replace(Some(unlimited.clone()));
         if !self.options.leader_election {
-            Box::pin(self.work(client, config)).await;
+            Box::pin(self.work(client, config, &lease_namespace)).await;
             return Lost::Stopped;
         }
         let Options { lease_name, identity, .. } = &self.options;
@@ -152,7 +153,7 @@ impl Context {
         tracing::info!(identity, "this replica leads");
         let finished = CancellationToken::new();
         let work = async {
-            Box::pin(self.work(client, config)).await;
+            Box::pin(self.work(client, config, &lease_namespace)).await;
             finished.cancel();
             std::future::pending().await
         };
@@ -183,8 +184,8 @@ impl Context {
         elector.acquire(standing_by).await;
     }
 
-    /// Works on everything until told to stop, then ends what was begun.
-    async fn work(&self, client: Client, config: kube::Config) {
+    /// Works on everything until told to stop, then ends what was begun. `home` is the namespace of its own secrets.
+    async fn work(&self, client: Client, config: kube::Config, home: &str) {
         self.readiness.waits(caches::GATE, "all objects are being listed");
         self.readiness.passed(LEASE);
         self.metrics.set_leading(true);
@@ -216,7 +217,8 @@ impl Context {
         let events = Events::new(client.clone(), &self.options.identity);
         let components = Arc::new(Components::new(client.clone(), caches.clone(), events.clone()));
         let _ = neighbours.set(components.clone());
-        let pod_sets = PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), NoAgents);
+        let agents = Arc::new(Agents::new(client.clone(), home));
+        let pod_sets = PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents));
         let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
         let _ = sources.set(git_sources.clone());
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };

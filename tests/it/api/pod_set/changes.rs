@@ -96,13 +96,17 @@ fn other_changes_make_new_pods_one_after_another_even_if_the_controller_is_kille
 fn a_change_that_fails_is_taken_back() {
     stage_test(async |stage| {
         let update = json!({ "rollback": true, "timeout": "3s" });
-        let group = |image: &str| -> Value { json!([{ "name": "default", "replicas": 3, "template": template(image) }]) };
+        let group =
+            |image: &str| -> Value { json!([{ "name": "default", "replicas": 3, "template": template(image) }]) };
         stage.apply(json!({ "update": update, "groups": group("store:1") })).await;
         stage.becomes("Ready").await;
         stage.nodes.refuse("store:2");
         stage.apply(json!({ "update": update, "groups": group("store:2") })).await;
         let message = stage.becomes("RolledBack").await;
-        assert!(message.contains("ImagePullBackOff: no store:2 anywhere") || message.contains("pods go back to"), "{message}");
+        assert!(
+            message.contains("ImagePullBackOff: no store:2 anywhere") || message.contains("pods go back to"),
+            "{message}"
+        );
         have_images(stage, ["store:1"; 3]).await;
         let set: PodSet = stage.set().await;
         let status = set.status.expect("a status");

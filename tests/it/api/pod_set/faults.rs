@@ -53,7 +53,8 @@ fn a_pod_of_somebody_else_stands_in_the_way_and_is_named() {
 fn what_the_api_server_refuses_is_said_in_its_words() {
     stage_test(async |stage| {
         let mut template = super::template("store:1");
-        template["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "2" }, "limits": { "cpu": "1" } });
+        template["spec"]["containers"][0]["resources"] =
+            json!({ "requests": { "cpu": "2" }, "limits": { "cpu": "1" } });
         stage.group(json!({ "template": template })).await;
         wait_for("the refusal to be told", SOON, async || {
             let status = stage.component().await.status.unwrap_or_default();

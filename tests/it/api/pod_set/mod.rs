@@ -110,7 +110,11 @@ impl Stage<'_> {
                     let said = find(&status.conditions, "Ready").is_some_and(|said| said.reason == reason);
                     said && current(status.observed_generation, set.metadata.generation)
                 });
-            if ready.reason == reason && settled { Ok(ready.message.clone()) } else { Err(format!("{}: {}", ready.reason, ready.message)) }
+            if ready.reason == reason && settled {
+                Ok(ready.message.clone())
+            } else {
+                Err(format!("{}: {}", ready.reason, ready.message))
+            }
         })
         .await
     }

@@ -78,7 +78,11 @@ fn wanted(pod: &Pod, refused: &BTreeSet<String>) -> Value {
     let serves = !refused.contains(&image);
     let now = Timestamp::now();
     let waiting = json!({ "waiting": { "reason": "ImagePullBackOff", "message": format!("no {image} anywhere") } });
-    let state = if serves { json!({ "running": { "startedAt": now }, "waiting": null }) } else { json!({ "running": null, "waiting": waiting["waiting"] }) };
+    let state = if serves {
+        json!({ "running": { "startedAt": now }, "waiting": null })
+    } else {
+        json!({ "running": null, "waiting": waiting["waiting"] })
+    };
     json!({
         "phase": "Running",
         "qosClass": "Burstable",

@@ -67,7 +67,8 @@ fn a_class_that_does_not_let_volumes_grow_is_named() {
 #[test]
 fn a_volume_goes_with_its_pod_only_where_the_policy_says_so() {
     stage_test(async |stage| {
-        let group = |replicas: i32| json!([{ "name": "default", "replicas": replicas, "template": template("store:1") }]);
+        let group =
+            |replicas: i32| json!([{ "name": "default", "replicas": replicas, "template": template("store:1") }]);
         stage.apply(json!({ "deletionPolicy": "Delete", "groups": group(3) })).await;
         stage.becomes("Ready").await;
         stage.apply(json!({ "deletionPolicy": "Delete", "groups": group(2) })).await;
