@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod backup;
 pub mod cli;
 pub mod cluster;
 pub mod controller;

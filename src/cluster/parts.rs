@@ -157,9 +157,18 @@ pub fn is_watched(kind: &str) -> bool {
     KINDS.iter().any(|(_, _, known, _)| *known == kind)
 }
 
+/// `apiVersion` of a kind that is watched here.
+pub fn api_version(kind: &str) -> String {
+    match KINDS.iter().find(|(_, _, known, _)| *known == kind) {
+        Some(("", version, ..)) => (*version).to_owned(),
+        Some((group, version, ..)) => format!("{group}/{version}"),
+        None => String::new(),
+    }
+}
+
 fn resource(number: usize) -> ApiResource {
     let (group, version, kind, plural) = KINDS[number];
-    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let api_version = api_version(kind);
     ApiResource {
         group: group.to_owned(),
         version: version.to_owned(),

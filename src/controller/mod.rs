@@ -4,10 +4,14 @@
 pub mod agents;
 mod caches;
 mod component;
+mod extension;
 pub mod frame;
 pub mod git_source;
+mod instance;
+mod packages;
 mod pod_set;
 mod queues;
+mod said;
 mod startup;
 mod workloads;
 
@@ -25,6 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::api::Kind;
 use crate::cluster::client::Target;
 use crate::cluster::events::Events;
+use crate::cluster::parts::OnChange as OnPart;
 use crate::cluster::rate_limit::Limits;
 use crate::cluster::{Key, Scope};
 use crate::plan::source::{ObjectId, ObjectKind};
@@ -34,9 +39,11 @@ use crate::serve::metrics::Metrics;
 use crate::serve::{metrics_server, webhook};
 use agents::Agents;
 use caches::{Caches, OnChange};
+use extension::Extensions;
 use frame::{Bounds, Reconciler};
 use git_source::GitSources;
 use component::Components;
+use instance::Instances;
 use pod_set::PodSets;
 use pod_set::agents::Remote;
 use queues::Queues;
@@ -62,6 +69,8 @@ pub struct Options {
     pub workers: usize,
     pub limits: Limits,
     pub cache_dir: PathBuf,
+    /// The image that agents are copied from into pods.
+    pub agent_image: String,
     /// Repositories without encryption or on this machine, for development.
     pub allow_insecure_git: bool,
 }
@@ -142,7 +151,7 @@ impl Context {
         let Some(Usable { client, unlimited, config, lease_namespace }) = usable else { return Lost::Stopped };
         self.client.send_replace(Some(unlimited.clone()));
         if !self.options.leader_election {
-            Box::pin(self.work(client, config, &lease_namespace)).await;
+            Box::pin(self.work(client, config, lease_namespace)).await;
             return Lost::Stopped;
         }
         let Options { lease_name, identity, .. } = &self.options;
@@ -153,7 +162,7 @@ impl Context {
         tracing::info!(identity, "this replica leads");
         let finished = CancellationToken::new();
         let work = async {
-            Box::pin(self.work(client, config, &lease_namespace)).await;
+            Box::pin(self.work(client, config, lease_namespace.clone())).await;
             finished.cancel();
             std::future::pending().await
         };
@@ -184,8 +193,8 @@ impl Context {
         elector.acquire(standing_by).await;
     }
 
-    /// Works on everything until told to stop, then ends what was begun. `home` is the namespace of its own secrets.
-    async fn work(&self, client: Client, config: kube::Config, home: &str) {
+    /// Works on everything until told to stop, then ends what was begun.
+    async fn work(&self, client: Client, config: kube::Config, home: String) {
         self.readiness.waits(caches::GATE, "all objects are being listed");
         self.readiness.passed(LEASE);
         self.metrics.set_leading(true);
@@ -205,7 +214,11 @@ impl Context {
                 }
             })
         };
-        let caches = Arc::new(Caches::start(&client, &self.options.scope, &on_change));
+        let on_part: OnPart = {
+            let queues = queues.clone();
+            Arc::new(move |meta| queues.part_changed(Some(meta)))
+        };
+        let caches = Arc::new(Caches::start(&client, &self.options.scope, &on_change, &on_part));
         let workloads = Workloads::start(&client, &self.options.scope, &queues).await;
         let measure = caches.clone().measure(self.metrics.clone(), self.readiness.clone());
         let _measuring = AbortOnDropHandle::new(tokio::spawn(measure));
@@ -215,9 +228,20 @@ impl Context {
         }
         tracing::info!(objects = caches.len(), "all objects are known");
         let events = Events::new(client.clone(), &self.options.identity);
+        let (scope, agent_image) = (self.options.scope.clone(), self.options.agent_image.clone());
+        let shared = || (client.clone(), caches.clone(), queues.clone(), events.clone());
+        let agents = Arc::new(Agents::new(client.clone(), &home));
+        let (extensions, instances) = {
+            let (client, caches, queues, events) = shared();
+            let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()));
+            let (client, caches, queues, events) = shared();
+            let packages = extensions.packages();
+            let agents = (agents.clone(), workloads.pods.clone());
+            let instances = Instances::new(client, caches, queues, events, packages, agents, (home, agent_image));
+            (Arc::new(extensions), Arc::new(instances))
+        };
         let components = Arc::new(Components::new(client.clone(), caches.clone(), events.clone()));
         let _ = neighbours.set(components.clone());
-        let agents = Arc::new(Agents::new(client.clone(), home));
         let pod_sets = PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents));
         let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
         let _ = sources.set(git_sources.clone());
@@ -225,8 +249,10 @@ impl Context {
         let run = Run { queues, bounds, metrics: self.metrics.clone(), stop: self.stop.clone() };
         tokio::join!(
             run.each(git_sources, Kind::GitSource),
+            run.each(extensions, Kind::Extension),
+            run.each(instances, Kind::Instance),
             run.each(components, Kind::Component),
-            run.each(Arc::new(pod_sets), Kind::PodSet)
+            run.each(Arc::new(pod_sets), Kind::PodSet),
         );
         self.metrics.set_leading(false);
     }

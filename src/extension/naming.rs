@@ -55,6 +55,11 @@ pub fn tls(instance: &str) -> String {
     format!("{instance}-tls")
 }
 
+/// The authority that signs the certificates of an instance.
+pub fn authority(instance: &str) -> String {
+    format!("{instance}-ca")
+}
+
 /// The certificate of the instance's agents.
 pub fn agent_tls(instance: &str) -> String {
     format!("{instance}-agent")

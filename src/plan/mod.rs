@@ -3,5 +3,8 @@
 
 pub mod component;
 pub mod effect;
+pub mod instance;
 pub mod pod_set;
+pub mod retention;
+pub mod schedule;
 pub mod source;

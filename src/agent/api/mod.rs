@@ -2,6 +2,7 @@
 //! nothing of what an agent does: whatever implements [`Agent`] is served. `docs/agent.md` explains it to people.
 
 mod calls;
+mod capabilities;
 mod credentials;
 mod deadline;
 mod gate;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::lifecycle::{Capabilities, Health, Order, Problem, ProcessResult, Status, Switched, Task};
 
+pub use capabilities::capabilities;
 pub use credentials::{CredentialsError, identity};
 pub use listen::{ServeError, Serving, serve};
 pub use rest::ROUTES;

@@ -105,7 +105,9 @@ impl Asked {
     /// The body as JSON; left out, it has no fields.
     fn fields<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let body: &[u8] = if self.body.trim_ascii().is_empty() { b"{}" } else { &self.body };
-        serde_json::from_slice(body).map_err(|error| {
+        // by way of a map: a list would be taken for the fields in order
+        let fields = serde_json::from_slice::<Map<String, Value>>(body);
+        fields.and_then(|fields| serde_json::from_value(fields.into())).map_err(|error| {
             Problem::new(Code::BadRequest, format!("the body cannot be understood: {error}"))
                 .hint("docs/agent-openapi.yaml says what it may hold")
         })

@@ -85,7 +85,10 @@ fn a_broken_authority_is_never_overwritten_and_a_deleted_one_is_made_anew() {
         let error = agents.secret("cache", &scene.namespace, first.data.as_ref()).await.expect_err("it is broken");
         assert!(matches!(error, AgentsError::Authority { .. }), "{error}");
         let said = error.to_string();
-        assert!(said.contains("midship-agents cannot be used: ") && said.contains("restore it, or delete it"), "{said}");
+        assert!(
+            said.contains("midship-agents cannot be used: ") && said.contains("restore it, or delete it"),
+            "{said}"
+        );
         assert_eq!(authority(scene).await.resource_version(), before.resource_version());
 
         secrets.delete(AUTHORITY_SECRET, &DeleteParams::default()).await.expect("it can be deleted");

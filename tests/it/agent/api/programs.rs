@@ -34,7 +34,8 @@ async fn curl_speaks_to_an_agent() {
     assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["pod"], "cache-1");
     let body = json!({ "parameters": { "a": 1 } }).to_string();
     let more = ["--fail-with-body", "-H", "idempotency-key: 42", "-H", "midship-timeout: 10s", "-d", &body];
-    let arguments = [&tls[..], &more, &[&url("/v1/actions/echo")]].concat();
+    let echo = url("/v1/actions/echo");
+    let arguments = [&tls[..], &more, &[&echo]].concat();
     let (well, stdout, stderr) = run(&world, "curl", &arguments).await;
     assert!(well, "{stderr}");
     assert_eq!(stdout, r#"{"ran":true,"result":{"told":{"a":1},"turn":1}}"#);
