@@ -58,9 +58,18 @@ pub fn needed(scope: &Scope, lease_namespace: &str) -> Vec<Permission> {
             }
             all.push(permission("patch", GROUP, &kind.plural(), Some("status"), part));
         }
-        for resource in ["configmaps", "secrets", "services", "pods", "persistentvolumeclaims"] {
+        for resource in ["configmaps", "secrets", "services"] {
             all.push(permission("patch", "", resource, None, part));
         }
+        for verb in ["get", "list", "watch", "create", "patch", "delete"] {
+            for resource in ["pods", "persistentvolumeclaims"] {
+                all.push(permission(verb, "", resource, None, part));
+            }
+        }
+        for verb in ["get", "list", "create", "delete"] {
+            all.push(permission(verb, "apps", "controllerrevisions", None, part));
+        }
+        all.push(permission("create", GROUP, "podsets", None, part));
         all.push(permission("create", "events.k8s.io", "events", None, part));
     }
     all.dedup();

@@ -8,5 +8,6 @@ mod git_source;
 mod harness;
 mod kubectl;
 mod plugin;
+mod pod_set;
 mod refused;
 mod samples;

@@ -2,6 +2,7 @@
 
 mod images;
 mod installed;
+mod pod_set;
 mod pods;
 
 use std::time::Duration;
