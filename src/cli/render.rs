@@ -169,9 +169,11 @@ fn ended(
     }
     if rendered.is_empty() {
         let instances = snapshot.defined.objects.iter().filter(|one| one.id.kind == crate::plan::source::ObjectKind::Instance);
-        let names: Vec<String> = instances.map(|one| format!("{}/{}", one.id.namespace.as_deref().unwrap_or_default(), one.id.name)).collect();
+        let mut names: Vec<&str> = instances.map(|one| one.id.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
         let error = match &arguments.instance {
-            Some(name) => CommandError::new(crate::extension::problem::unknown("instance", name, names.iter().map(String::as_str))),
+            Some(name) => CommandError::new(crate::extension::problem::unknown("instance", name, names)),
             None => CommandError::new("there is no instance here"),
         };
         return Err(error.at(place).remedy("name a folder or file that defines instances"));

@@ -83,10 +83,10 @@ fn the_same_disturbs_nobody() {
 fn coming_and_going_is_counted_and_volumes_are_told() {
     let package = package(true);
     assert_eq!(told(&package, Value::Null, server(json!({}))), ["creates 3 pods"]);
-    assert_eq!(told(&package, json!({}), Value::Null), ["stops and removes 1 pod; their volumes stay"]);
+    assert_eq!(told(&package, json!({}), Value::Null), ["stops and removes 1 pod; its volumes stay"]);
     assert_eq!(
         told(&package, json!({ "deletionPolicy": "Delete" }), Value::Null),
-        ["stops and removes 1 pod and their volumes: the data is lost"]
+        ["stops and removes 1 pod and its volumes: the data is lost"]
     );
     assert_eq!(
         told(&package, server(json!({})), server(json!({ "replicas": 3, "offline": [1] }))),
@@ -154,6 +154,6 @@ fn an_upgrade_says_whether_there_is_a_way_back_and_two_steps_are_refused() {
 fn stopping_and_starting_are_told_with_what_stays() {
     let stopped = json!({ "state": "Stopped" });
     let sentences = told(&package(true), json!({}), stopped.clone());
-    assert_eq!(sentences, ["stops all 1 pod; volumes, Services and Secrets stay; it does not serve until it is started"]);
+    assert_eq!(sentences, ["stops 1 pod; volumes, Services and Secrets stay; it does not serve until it is started"]);
     assert_eq!(told(&package(true), stopped, json!({})), ["starts 1 pod"]);
 }

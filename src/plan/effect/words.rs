@@ -30,14 +30,16 @@ impl fmt::Display for Whole {
             Self::Created { pods: 0 } => f.write_str("creates the instance without pods: it is to be stopped"),
             Self::Created { pods: number } => write!(f, "creates {}", pods(*number)),
             Self::Deleted { pods: number, volumes } => {
-                let fate = match volumes {
-                    DeletionPolicy::Delete => " and their volumes: the data is lost",
-                    DeletionPolicy::Retain => "; their volumes stay",
-                };
-                write!(f, "stops and removes {}{fate}", pods(*number))
+                let whose = if *number == 1 { "its" } else { "their" };
+                match volumes {
+                    DeletionPolicy::Delete => {
+                        write!(f, "stops and removes {} and {whose} volumes: the data is lost", pods(*number))
+                    }
+                    DeletionPolicy::Retain => write!(f, "stops and removes {}; {whose} volumes stay", pods(*number)),
+                }
             }
             Self::Stopped { pods: number } => {
-                write!(f, "stops all {}; volumes, Services and Secrets stay; it does not serve until it is started", pods(*number))
+                write!(f, "stops {}; volumes, Services and Secrets stay; it does not serve until it is started", pods(*number))
             }
             Self::Started { pods: number } => write!(f, "starts {}", pods(*number)),
             Self::Upgrade(Step::None) | Self::Continues => f.write_str("disturbs no pod"),

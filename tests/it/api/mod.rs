@@ -1,9 +1,10 @@
 //! Tests that need an API server and nothing else: what it accepts, what it refuses and how it says so.
 
 mod chart;
+mod cli;
 mod controller;
 mod doctor;
-mod git_source;
+pub mod git_source;
 mod harness;
 mod plugin;
 mod refused;

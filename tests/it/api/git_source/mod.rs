@@ -4,7 +4,7 @@ mod applied;
 mod audit;
 mod guards;
 mod killed;
-mod repository;
-mod team;
+pub mod repository;
+pub mod team;
 
 use team::{SOON, Team, team_test};
