@@ -119,7 +119,9 @@ async fn chosen(
             return Err(CommandError::new(unknown("pod", wanted, names.iter().map(String::as_str))).at(place));
         }
     }
-    let has = |pod: &Pod, key: &str, wanted: Option<&String>| wanted.is_none_or(|wanted| pod.labels().get(key) == Some(wanted));
+    let has = |pod: &Pod, key: &str, wanted: Option<&String>| {
+        wanted.is_none_or(|wanted| pod.labels().get(key) == Some(wanted))
+    };
     pods.retain(|pod| {
         has(pod, labels::COMPONENT, arguments.component.as_ref())
             && has(pod, labels::ROLE, arguments.role.as_ref())
@@ -135,7 +137,8 @@ async fn chosen(
 
 /// The container that is meant: the middleware's own is the first, and carries its component's name.
 pub fn container(pod: &Pod, wanted: Option<&str>) -> Result<String, CommandError> {
-    let containers = pod.spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+    let containers =
+        pod.spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
     let names: Vec<&str> = containers.map(|container| container.name.as_str()).collect();
     let own = pod.labels().get(labels::COMPONENT).map(String::as_str).filter(|own| names.contains(own));
     match wanted {

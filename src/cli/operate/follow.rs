@@ -49,15 +49,21 @@ pub async fn to_its_end(session: &Session<'_>, made: &Operation, timeout: u64) -
         }
         Look::Ended(End::Done(status)) => {
             let word = if status.phase == Some(OperationPhase::Cancelled) { "was cancelled" } else { "failed" };
-            Err(CommandError::new(format!("the operation {word}: {}", printable(&told(&status)))).at(place).remedy(look))
+            Err(CommandError::new(format!("the operation {word}: {}", printable(&told(&status))))
+                .at(place)
+                .remedy(look))
         }
         Look::Ended(End::Ignored(operation)) => {
             let withdrawn = withdraw(session, &operation).await?;
-            let fate = if withdrawn { "it was withdrawn, so that nothing happens later" } else { "it was just taken up" };
-            Err(CommandError::new(format!("no controller took the operation up within {} s; {fate}", TAKEN_UP.as_secs()))
-                .at(place)
-                .remedy("see whether the controller runs: midship doctor")
-                .remedy("a controller of this version may not carry out operations of this type yet: CHANGELOG.md"))
+            let fate =
+                if withdrawn { "it was withdrawn, so that nothing happens later" } else { "it was just taken up" };
+            Err(CommandError::new(format!(
+                "no controller took the operation up within {} s; {fate}",
+                TAKEN_UP.as_secs()
+            ))
+            .at(place)
+            .remedy("see whether the controller runs: midship doctor")
+            .remedy("a controller of this version may not carry out operations of this type yet: CHANGELOG.md"))
         }
         Look::Waiting(told) => Err(CommandError::new(format!("the operation did not end within {timeout} s"))
             .at(format!("{place}: {}", printable(&told)))

@@ -126,8 +126,10 @@ fn known<'a>(
 ) -> Result<(), CommandError> {
     let all: Vec<&str> = all.collect();
     match name {
-        Some(name) if !status.members.is_empty() && !all.contains(&name) => Err(CommandError::new(unknown(what, name, all))
-            .remedy("`midship describe` shows the instance's components and pods")),
+        Some(name) if !status.members.is_empty() && !all.contains(&name) => {
+            Err(CommandError::new(unknown(what, name, all))
+                .remedy("`midship describe` shows the instance's components and pods"))
+        }
         _ => Ok(()),
     }
 }

@@ -78,7 +78,8 @@ fn in_git(instance: &Instance, path: &str, wanted: DesiredState) -> CommandError
 /// The line of the instance's state, or of its spec, where the file is here too.
 fn line(path: &str, name: &str) -> Option<u32> {
     let here = std::env::current_dir().ok()?;
-    let file = here.ancestors().map(|folder| folder.join(path)).find(|file: &std::path::PathBuf| Path::is_file(file))?;
+    let file =
+        here.ancestors().map(|folder| folder.join(path)).find(|file: &std::path::PathBuf| Path::is_file(file))?;
     let documents = parse(path, &std::fs::read(file).ok()?, &ParseLimits::default()).ok()?;
     let document = documents.iter().find(|document| {
         document.value["kind"] == "Instance" && document.value["metadata"]["name"] == Value::from(name)
@@ -91,7 +92,8 @@ async fn wait(session: &Session<'_>, name: &str, wanted: DesiredState, timeout: 
     let seen = watch(Duration::from_secs(timeout), async || {
         let instance = session.instance(name).await?;
         let status = instance.status.clone().unwrap_or_default();
-        let current = status.observed_generation.is_some() && status.observed_generation >= instance.metadata.generation;
+        let current =
+            status.observed_generation.is_some() && status.observed_generation >= instance.metadata.generation;
         let there = match wanted {
             DesiredState::Stopped => status.phase == Some(Phase::Stopped),
             DesiredState::Running => status.phase == Some(Phase::Running),
@@ -99,7 +101,8 @@ async fn wait(session: &Session<'_>, name: &str, wanted: DesiredState, timeout: 
         if current && there {
             return Ok(Look::Ended(status.ready.unwrap_or_default()));
         }
-        let phase = status.phase.map_or_else(|| "no controller looked at it yet".to_owned(), |phase| format!("{phase:?}"));
+        let phase =
+            status.phase.map_or_else(|| "no controller looked at it yet".to_owned(), |phase| format!("{phase:?}"));
         let message = find(&status.conditions, READY).map(|ready| format!(": {}", ready.message));
         Ok(Look::Waiting(format!("{phase}{}", message.unwrap_or_default())))
     })
@@ -110,9 +113,11 @@ async fn wait(session: &Session<'_>, name: &str, wanted: DesiredState, timeout: 
             anstream::println!("Instance {}/{name} is {wanted:?}{pods}", session.namespace);
             Ok(Outcome::Done)
         }
-        Look::Waiting(told) => Err(CommandError::new(format!("it is to be {wanted:?}, but was not within {timeout} s"))
-            .at(format!("Instance {}/{name}: {}", session.namespace, printable(&told)))
-            .remedy(format!("midship describe inst/{name} -n {}", session.namespace))
-            .remedy("see whether the controller runs: midship doctor")),
+        Look::Waiting(told) => {
+            Err(CommandError::new(format!("it is to be {wanted:?}, but was not within {timeout} s"))
+                .at(format!("Instance {}/{name}: {}", session.namespace, printable(&told)))
+                .remedy(format!("midship describe inst/{name} -n {}", session.namespace))
+                .remedy("see whether the controller runs: midship doctor"))
+        }
     }
 }

@@ -92,7 +92,8 @@ fn a_page_explains_every_parameter() {
 fn what_installing_would_make_can_be_seen_without_a_cluster() {
     let args = ["extension", "install", &shipped("memcached/1.0.0"), "--dry-run", "-o", "json"];
     let list: serde_json::Value = serde_json::from_str(&midship().args(args).stdout()).expect("JSON");
-    let kinds: Vec<&str> = list["items"].as_array().expect("a list").iter().filter_map(|item| item["kind"].as_str()).collect();
+    let kinds: Vec<&str> =
+        list["items"].as_array().expect("a list").iter().filter_map(|item| item["kind"].as_str()).collect();
     assert_eq!(kinds, ["ConfigMap", "Extension"]);
     assert_eq!(list["items"][0]["immutable"], true);
     assert_eq!(list["items"][1]["metadata"]["name"], "memcached-1.0.0");

@@ -65,7 +65,10 @@ fn rollback_pushes_a_branch_and_never_the_watched_one() {
 
     let again = on(&repository, &[&["rollback", "orders", "--to", "HEAD"][..], &author].concat());
     assert_eq!(again.code, 0, "{again}");
-    let watched = on(&repository, &[&["rollback", "orders", "--to", &before, "--on", "main", "--branch", "main"][..], &author].concat());
+    let watched = on(
+        &repository,
+        &[&["rollback", "orders", "--to", &before, "--on", "main", "--branch", "main"][..], &author].concat(),
+    );
     assert!(watched.stderr.contains("the watched branch is never pushed to"), "{watched}");
 }
 
@@ -84,7 +87,10 @@ fn a_deleted_instance_can_be_taken_back() {
 #[test]
 fn mistakes_are_answered_with_what_was_meant() {
     let repository = team();
-    assert_snapshot!("unknown-object", seen(&on(&repository, &["blame", "ordrs"]), repository.path()).replace(&repository.head()[..10], "COMMIT"));
+    assert_snapshot!(
+        "unknown-object",
+        seen(&on(&repository, &["blame", "ordrs"]), repository.path()).replace(&repository.head()[..10], "COMMIT")
+    );
     assert_snapshot!("no-audit-branch", seen(&on(&repository, &["history", "orders"]), repository.path()));
     let output = on(&repository, &["rollback", "orders", "--to", "v9"]);
     assert!(output.stderr.contains("`v9` names no commit of this repository"), "{output}");

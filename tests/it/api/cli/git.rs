@@ -29,7 +29,10 @@ fn the_record_tells_what_happened_and_holds_against_tampering() {
         assert!(nothing.stderr.contains("the record tells nothing of Instance b"), "{nothing}");
 
         let blame = run(team.scene, &["blame", "inst/a"]);
-        assert!(blame.stdout.lines().any(|line| line.starts_with("spec.version") && line.contains(&second[..10])), "{blame}");
+        assert!(
+            blame.stdout.lines().any(|line| line.starts_with("spec.version") && line.contains(&second[..10])),
+            "{blame}"
+        );
 
         let verified = run(team.scene, &["audit", "verify"]);
         assert!(verified.stdout.starts_with("all is well: 2 commits on midship/audit/test"), "{verified}");
@@ -57,7 +60,8 @@ fn rollback_makes_a_branch_that_takes_effect_once_it_is_merged() {
         team.repository.write("instances/a.yaml", &instance("a", "7.2"));
         team.repository.commit("Newer");
         team.has(&["a 7.2"]).await;
-        let args = ["rollback", "inst/a", "--to", &first, "--author", "Grace Hopper <grace@example.com>", "--on", "back"];
+        let args =
+            ["rollback", "inst/a", "--to", &first, "--author", "Grace Hopper <grace@example.com>", "--on", "back"];
         let output = run(team.scene, &args);
         assert_eq!(output.code, 2, "{output}");
         assert_eq!(team.running().await, ["a 7.2"], "nothing has changed yet");

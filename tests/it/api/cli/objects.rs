@@ -12,14 +12,18 @@ fn objects_are_listed_in_the_columns_of_their_definitions() {
     api_test(async |scene| {
         let none = run(scene, &["get"]);
         assert_eq!((none.code, none.stdout.as_str()), (0, ""), "{none}");
-        assert!(none.stderr.contains(&format!("there are no instances in the namespace {}", scene.namespace)), "{none}");
+        assert!(
+            none.stderr.contains(&format!("there are no instances in the namespace {}", scene.namespace)),
+            "{none}"
+        );
         let instances = scene.objects::<Instance>();
         instances.create(&PostParams::default(), &instance("orders", json!({}))).await.expect("created");
         let status = json!({ "status": { "phase": "Running", "ready": "3/3", "primary": "orders-cache-0" } });
         instances.patch_status("orders", &PatchParams::default(), &Patch::Merge(&status)).await.expect("patched");
 
         let list = run(scene, &["get"]);
-        let words = |line: Option<&str>| line.unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let words =
+            |line: Option<&str>| line.unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let mut lines = list.stdout.lines();
         assert_eq!(words(lines.next()), ["NAME", "TYPE", "VERSION", "PHASE", "READY", "PRIMARY", "AGE"], "{list}");
         assert_eq!(words(lines.next())[..6], ["orders", "cache", "7.0", "Running", "3/3", "orders-cache-0"], "{list}");
@@ -27,7 +31,10 @@ fn objects_are_listed_in_the_columns_of_their_definitions() {
             assert!(run(scene, words).stdout.contains("orders-cache-0"), "{words:?}");
         }
         let wide = run(scene, &["get", "inst", "--wide", "-o", "markdown"]);
-        assert!(wide.stdout.starts_with("| NAME | TYPE | VERSION | PHASE | READY | PRIMARY | AGE | TOPOLOGY |"), "{wide}");
+        assert!(
+            wide.stdout.starts_with("| NAME | TYPE | VERSION | PHASE | READY | PRIMARY | AGE | TOPOLOGY |"),
+            "{wide}"
+        );
         let json = run(scene, &["get", "inst", "orders", "-o", "json"]).stdout;
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(json["status"]["ready"], "3/3");
@@ -66,8 +73,12 @@ fn one_page_tells_how_an_instance_is_and_what_it_waits_for() {
         } });
         instances.patch_status("orders", &PatchParams::default(), &Patch::Merge(&status)).await.expect("patched");
         let output = run(scene, &["describe", "orders"]);
-        for part in ["Phase       Updating, 1/2 pods ready", "Waits for   waiting for orders-cache-1",
-                     "Comes from  instances/orders.yaml at 9c7d98fec3", "orders-cache-0   cache       primary   yes"] {
+        for part in [
+            "Phase       Updating, 1/2 pods ready",
+            "Waits for   waiting for orders-cache-1",
+            "Comes from  instances/orders.yaml at 9c7d98fec3",
+            "orders-cache-0   cache       primary   yes",
+        ] {
             assert!(output.stdout.contains(part), "no {part:?}: {output}");
         }
         let json = run(scene, &["describe", "orders", "-o", "json"]).stdout;

@@ -50,9 +50,11 @@ fn an_operation_is_followed_to_its_end() {
                 let operation = the_operation(scene).await;
                 let target = operation.spec.target.clone().expect("a target");
                 assert_eq!(target.pods.iter().map(ToString::to_string).collect::<Vec<_>>(), ["orders-cache-1"]);
-                let status = json!({ "status": { "phase": phase, "progress": "1/1", "message": "all processes restarted" } });
+                let status =
+                    json!({ "status": { "phase": phase, "progress": "1/1", "message": "all processes restarted" } });
                 let api = scene.objects::<Operation>();
-                let done = api.patch_status(&operation.name_any(), &PatchParams::default(), &Patch::Merge(&status)).await;
+                let done =
+                    api.patch_status(&operation.name_any(), &PatchParams::default(), &Patch::Merge(&status)).await;
                 done.expect("patched");
             })
             .await;
@@ -68,7 +70,10 @@ fn an_operation_that_nobody_takes_up_is_withdrawn() {
         with_pods(scene, json!({})).await;
         let output = run(scene, &["switchover", "orders", "--to", "orders-cache-1"]);
         assert_eq!(output.code, 1, "{output}");
-        assert!(output.stderr.contains("no controller took the operation up within 15 s; it was withdrawn"), "{output}");
+        assert!(
+            output.stderr.contains("no controller took the operation up within 15 s; it was withdrawn"),
+            "{output}"
+        );
         let left = scene.objects::<Operation>().list(&ListParams::default()).await.expect("they can be listed");
         assert!(left.items.is_empty(), "{:?}", left.items);
         let output = run(scene, &["switchover", "orders", "--to", "orders-cache-9"]);

@@ -35,11 +35,15 @@ fn the_plan_says_what_a_push_will_do_and_nothing_is_left_afterwards() {
         team.repository.remove("instances/b.yaml");
         let output = plan(team, &["diff", "--live"]);
         assert_eq!(output.code, 2, "{output}");
-        assert!(output.stdout.contains("-   version: \"7.0\"") && output.stdout.contains("+   version: \"7.2\""), "{output}");
+        assert!(
+            output.stdout.contains("-   version: \"7.0\"") && output.stdout.contains("+   version: \"7.2\""),
+            "{output}"
+        );
         assert!(output.stdout.contains(&format!("delete Instance {}/b", team.scene.namespace)), "{output}");
         let output = plan(team, &["plan", "-o", "json"]);
         let value: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
-        let actions: Vec<_> = value["actions"].as_array().expect("a list").iter().map(|one| one["action"].clone()).collect();
+        let actions: Vec<_> =
+            value["actions"].as_array().expect("a list").iter().map(|one| one["action"].clone()).collect();
         assert_eq!(actions, ["update", "delete"], "{output}");
         let committed = plan(team, &["plan", "--revision", "HEAD"]);
         assert_eq!(committed.code, 0, "{committed}");
