@@ -92,7 +92,9 @@ impl Origin {
     pub async fn open(&self, connection: &Connection, need: Need) -> Result<Opened, CommandError> {
         let placement = Placement { default_namespace: "default".into(), allowed: None, folder: String::new() };
         match &self.repo {
-            Some(path) if Path::new(path).is_dir() && need != Need::Writable => self.clone_on_disk(path, placement, need),
+            Some(path) if Path::new(path).is_dir() && need != Need::Writable => {
+                self.clone_on_disk(path, placement, need)
+            }
             Some(place) => {
                 let path = Path::new(place);
                 let address = if path.is_dir() {
@@ -179,14 +181,27 @@ impl Origin {
             let tip = history.resolve(&revision).map_err(explain)?;
             (revision, tip)
         };
-        Ok(Opened { history, tip, branch, placement, known_tip: None, place: path.to_owned(), writable: None, folder: None })
+        Ok(Opened {
+            history,
+            tip,
+            branch,
+            placement,
+            known_tip: None,
+            place: path.to_owned(),
+            writable: None,
+            folder: None,
+        })
     }
 
     fn is_audit(&self, branch: &str) -> bool {
         self.audit_branch.as_deref().map_or_else(|| branch.starts_with(AUDIT), |wanted| wanted == branch)
     }
 
-    fn one_audit_branch(&self, known: Vec<(String, ObjectId)>, place: &str) -> Result<(String, ObjectId), CommandError> {
+    fn one_audit_branch(
+        &self,
+        known: Vec<(String, ObjectId)>,
+        place: &str,
+    ) -> Result<(String, ObjectId), CommandError> {
         match known.as_slice() {
             [only] => Ok(only.clone()),
             [] => Err(CommandError::new(match &self.audit_branch {

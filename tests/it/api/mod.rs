@@ -2,9 +2,10 @@
 
 mod agents;
 mod chart;
+mod cli;
 mod controller;
 mod doctor;
-mod git_source;
+pub mod git_source;
 mod harness;
 mod kubectl;
 mod plugin;

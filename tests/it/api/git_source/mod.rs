@@ -11,5 +11,7 @@ mod settings;
 mod team;
 mod trusted;
 mod webhook;
+pub mod repository;
+pub mod team;
 
 use team::{SOON, Team, team_test};
