@@ -4,6 +4,7 @@ mod applied;
 mod audit;
 mod guards;
 mod killed;
+mod leaving;
 mod encrypted;
 mod hostile;
 mod repository;
