@@ -16,6 +16,9 @@ use crate::extension::cue::CueCheck;
 /// The variable that names the program.
 pub const VARIABLE: &str = "MIDSHIP_CUE";
 
+/// How an error begins that says nothing of the value: the program could not be asked.
+pub const UNCHECKED: &str = "the rules could not be checked";
+
 /// Answers that are remembered before all are forgotten.
 const REMEMBERED: usize = 4096;
 /// More than this nobody reads.
@@ -161,7 +164,7 @@ impl CueCheck for Cue {
                 answers.insert(key, answer.clone());
                 answer
             }
-            Err(error) => Err(vec![format!("the rules could not be checked: {error}")]),
+            Err(error) => Err(vec![format!("{UNCHECKED}: {error}")]),
         }
     }
 }

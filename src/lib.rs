@@ -2,13 +2,16 @@
 
 pub mod agent;
 pub mod api;
+pub mod backup;
 pub mod cli;
 pub mod cluster;
 pub mod controller;
 pub mod cue;
 pub mod diff;
 pub mod extension;
+pub mod lifecycle;
 pub mod names;
+pub mod pki;
 pub mod plan;
 pub mod repo;
 pub mod serve;

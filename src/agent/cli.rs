@@ -7,10 +7,12 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::ctl::{self, Client, CtlError};
-use super::init::protocol::{DEFAULT_SOCKET, Notice, Op, OrderResult, Request, Status};
+use super::init::config::EnvValue;
+use super::init::protocol::{DEFAULT_SOCKET, ExecOrder, Notice, Op, OrderResult, Request, Status};
 use super::init::signals::Signal;
 use super::{copy, init};
 use crate::api::values::Duration;
+use crate::extension::context::paths;
 
 /// Runs a middleware's process as PID 1 of its container, and what else is needed in its pod.
 #[derive(Parser)]
@@ -28,6 +30,12 @@ enum Command {
     Copy {
         /// The directory, usually a shared volume.
         dir: PathBuf,
+        /// Also write the configuration files that this configuration of the agent names.
+        #[arg(long, value_name = "FILE")]
+        files: Option<PathBuf>,
+        /// Where the secrets lie that these files need.
+        #[arg(long, value_name = "DIRECTORY", default_value = paths::SECRETS)]
+        secrets: PathBuf,
     },
     /// Ask the process manager of this container.
     Ctl(CtlArgs),
@@ -95,6 +103,20 @@ enum OrderArgs {
         #[arg(value_parser = parse_signal)]
         signal: Signal,
     },
+    /// Run a command beside the process, in its surroundings, and end as it ends.
+    Exec {
+        /// After this it is killed.
+        #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+        timeout: Duration,
+        /// A variable besides those the process has.
+        #[arg(short, long, value_name = "NAME=VALUE", value_parser = parse_variable)]
+        env: Vec<(String, String)>,
+        /// The directory to run it in.
+        #[arg(long, value_name = "DIRECTORY")]
+        dir: Option<PathBuf>,
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
     /// Print what happens as it happens.
     Events {
         /// Also what happened after this number.
@@ -105,6 +127,11 @@ enum OrderArgs {
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::parse(text).ok_or_else(|| "write it like 500ms, 30s or 5m".to_owned())
+}
+
+fn parse_variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it like NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn parse_signal(text: &str) -> Result<Signal, String> {
@@ -120,13 +147,18 @@ pub fn run() -> ExitCode {
                 Err(error) => fail(&error),
             }
         }
-        Command::Copy { dir } => match copy::copy_self(&dir) {
-            Ok(path) => {
-                print(&path.display().to_string());
-                ExitCode::SUCCESS
+        Command::Copy { dir, files, secrets } => {
+            let written = files.map_or(Ok(Vec::new()), |files| copy::write_files(&files, &secrets));
+            match written.and_then(|written| Ok((copy::copy_self(&dir)?, written))) {
+                Ok((path, written)) => {
+                    for path in [path].iter().chain(&written) {
+                        print(&path.display().to_string());
+                    }
+                    ExitCode::SUCCESS
+                }
+                Err(error) => fail(&error),
             }
-            Err(error) => fail(&error),
-        },
+        }
         Command::Ctl(args) => ask(&args).unwrap_or_else(|error| fail(&error)),
     }
 }
@@ -151,15 +183,28 @@ fn ask(args: &CtlArgs) -> Result<ExitCode, CtlError> {
         OrderArgs::Reload => Op::Reload,
         OrderArgs::Signal { .. } => Op::Signal,
         OrderArgs::Events { .. } => Op::Events,
+        OrderArgs::Exec { .. } => Op::Exec,
     });
-    match args.order {
+    match &args.order {
         OrderArgs::Ready => return Ok(ready(&args.socket, &request, args.output)),
-        OrderArgs::Stop { timeout } | OrderArgs::Restart { timeout } => request.timeout = timeout,
-        OrderArgs::Signal { signal } => request.signal = Some(signal),
-        OrderArgs::Events { since } => request.since = since,
+        OrderArgs::Stop { timeout } | OrderArgs::Restart { timeout } => request.timeout = *timeout,
+        OrderArgs::Signal { signal } => request.signal = Some(*signal),
+        OrderArgs::Events { since } => request.since = *since,
+        OrderArgs::Exec { timeout, env, dir, command } => {
+            let env = env.iter().map(|(name, value)| (name.clone(), EnvValue(value.clone()))).collect();
+            request.timeout = Some(*timeout);
+            request.exec = Some(ExecOrder { command: command.clone(), env, working_dir: dir.clone(), stdin: None });
+        }
         OrderArgs::Status | OrderArgs::Start | OrderArgs::Reload => {}
     }
     let mut client = Client::connect(&args.socket, args.wait.0)?;
+    if request.op == Op::Exec {
+        let result = client.exec(&request)?;
+        if result.timed_out {
+            eprintln!("midship-agent: the command took too long and was killed");
+        }
+        return Ok(ExitCode::from(ctl::exit_status(&result)));
+    }
     let answer = client.ask(&request)?;
     if request.op == Op::Events {
         return follow(&mut client, args.output);

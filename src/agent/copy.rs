@@ -6,6 +6,11 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::facts::PodFacts;
+use super::files::{self, FilesError};
+use super::secrets::{Secrets, SecretsError};
+use crate::extension::agent::AgentConfig;
+
 const NAME: &str = "midship-agent";
 
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +21,21 @@ pub enum CopyError {
     Read(io::Error),
     #[error("cannot write {path}: {source}")]
     Write { path: PathBuf, source: io::Error },
+    #[error("{path}: cannot be used as the agent's configuration: {reason}")]
+    Config { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    #[error(transparent)]
+    Files(#[from] FilesError),
+}
+
+/// Writes the configuration files that the agent's configuration names, with what only this pod knows filled in.
+pub fn write_files(config: &Path, secrets: &Path) -> Result<Vec<PathBuf>, CopyError> {
+    let failed = |reason: String| CopyError::Config { path: config.to_owned(), reason };
+    let text = fs::read(config).map_err(|error| failed(error.to_string()))?;
+    let config: AgentConfig = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
+    let secrets = Secrets::read(secrets)?;
+    Ok(files::write(&config.files, &secrets, &PodFacts::from_environment(&config))?)
 }
 
 /// Copies this program into `dir`, all at once: whoever looks sees the old one or the new one, and runs it.

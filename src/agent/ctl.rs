@@ -2,13 +2,16 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::init::protocol::{Code, Notice, Problem, ReadyResult, Request, Response, Status};
+use super::init::protocol::{Code, ExecResult, Notice, Problem, ReadyResult, Request, Response, Status};
+use super::init::signals::Signal;
+use super::pid1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CtlError {
@@ -49,8 +52,24 @@ impl Client {
     pub fn ask(&mut self, request: &Request) -> Result<Value, CtlError> {
         let mut line = serde_json::to_vec(request).map_err(CtlError::Garbled)?;
         line.push(b'\n');
-        // one that was sent away at once may have said why before it stopped listening
         let sent = self.stream.get_mut().write_all(&line);
+        self.answer(sent)
+    }
+
+    /// Runs a command that reads and writes what we read and write.
+    pub fn exec(&mut self, request: &Request) -> Result<ExecResult, CtlError> {
+        let mut line = serde_json::to_vec(request).map_err(CtlError::Garbled)?;
+        line.push(b'\n');
+        let streams = [io::stdin().as_raw_fd(), io::stdout().as_raw_fd(), io::stderr().as_raw_fd()];
+        let sent = pid1::send(self.stream.get_ref().as_raw_fd(), &line, &streams)
+            .and_then(|sent| self.stream.get_mut().write_all(&line[sent..]));
+        // how long that takes is up to the command
+        self.be_patient()?;
+        serde_json::from_value(self.answer(sent)?).map_err(CtlError::Garbled)
+    }
+
+    fn answer(&mut self, sent: io::Result<()>) -> Result<Value, CtlError> {
+        // one that was sent away at once may have said why before it stopped listening
         let response = match (self.line(), sent) {
             (Err(_), Err(error)) => return Err(CtlError::Broken(error)),
             (line, _) => line?.ok_or(CtlError::Closed)?,
@@ -85,6 +104,12 @@ impl Client {
 pub fn ready(socket: &Path, request: &Request) -> Result<ReadyResult, CtlError> {
     let answer = Client::connect(socket, Duration::from_secs(1))?.ask(request)?;
     serde_json::from_value(answer).map_err(CtlError::Garbled)
+}
+
+/// What a shell would say of a command that ended so.
+pub fn exit_status(result: &ExecResult) -> u8 {
+    let signal = result.signal.as_deref().and_then(Signal::parse).map_or(1, |signal| 128 + signal.number());
+    u8::try_from(result.code.unwrap_or(signal)).unwrap_or(1)
 }
 
 /// The status on one page.

@@ -28,8 +28,8 @@ use crate::names::{ObjectName, form};
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Backups", type_ = "integer", json_path = ".status.backups"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
-    printcolumn(name = "Encrypted", type_ = "boolean", json_path = ".status.encrypted"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Encrypted", type_ = "boolean", json_path = ".status.encrypted", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",

@@ -26,8 +26,8 @@ use crate::names::{ExtensionType, ExtensionVersion, NamespaceName, ObjectName};
     printcolumn(name = "Version", type_ = "string", json_path = ".spec.version"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Instances", type_ = "integer", json_path = ".status.instances"),
-    printcolumn(name = "Runs", type_ = "string", json_path = ".status.summary"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Runs", type_ = "string", json_path = ".status.summary", priority = 1),
     printcolumn(name = "Digest", type_ = "string", json_path = ".spec.digest", priority = 1),
     printcolumn(
         name = "Message",

@@ -27,12 +27,12 @@ use crate::names::{CommitId, EnvironmentName, NamespaceName, ObjectName, form};
     category = "midship",
     derive = "PartialEq",
     doc = "A Git repository being reconciled: Git proposes, the cluster disposes, Git remembers.",
-    printcolumn(name = "URL", type_ = "string", json_path = ".spec.url"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Applied", type_ = "string", json_path = ".status.applied"),
     printcolumn(name = "Synced", type_ = "date", json_path = ".status.appliedAt"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".spec.url", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",

@@ -12,6 +12,8 @@ pub const ORDINAL: &str = "midship.dev/ordinal";
 pub const ROLE: &str = "midship.dev/role";
 /// The middleware's type.
 pub const TYPE: &str = "midship.dev/type";
+/// The Extension whose files an object holds.
+pub const EXTENSION: &str = "midship.dev/extension";
 /// The GitSource that applied an object.
 pub const SOURCE: &str = "midship.dev/source";
 
@@ -21,10 +23,33 @@ pub const SOURCE_PATH: &str = "midship.dev/source-path";
 pub const SOURCE_COMMIT: &str = "midship.dev/source-commit";
 /// Digest of the template a pod was made from.
 pub const REVISION: &str = "midship.dev/revision";
+/// Revision of the configuration a pod was last told of; a new one makes the kubelet refresh its volumes at once.
+pub const CONFIG_REVISION: &str = "midship.dev/config-revision";
+/// Digests of the parts of the template a pod has, as JSON, so that it is known what a change needs.
+pub const MADE_FROM: &str = "midship.dev/made-from";
+/// When a pod was last changed in place.
+pub const CHANGED_AT: &str = "midship.dev/changed-at";
+/// Containers that a change in place replaces: their identifiers, separated by commas.
+pub const REPLACES: &str = "midship.dev/replaces";
+/// The pod has handed over what it had and may go: its UID.
+pub const DEPARTED: &str = "midship.dev/departed";
+/// The revision of the configuration a pod's process was last started anew for.
+pub const RESTARTED_FOR: &str = "midship.dev/restarted-for";
+/// The volume of the template a claim is for.
+pub const VOLUME: &str = "midship.dev/volume";
+/// The claim is to be deleted once its pod is gone: the claim's UID.
+pub const DELETE_UID: &str = "midship.dev/delete-uid";
 /// What the agent of a pod reports, as JSON: see [`super::pod_report`].
 pub const REPORT: &str = "midship.dev/report";
 /// Asks a controller to look again now; any new value will do.
 pub const RECONCILE_AT: &str = "midship.dev/reconcile-at";
+
+/// Lets a deletion go through without the clean-up or the wait that holds it, when it says `true`.
+pub const DELETE_ANYWAY: &str = "midship.dev/delete-anyway";
+/// What an instance has besides the kinds that are watched: a list of objects, on its metadata ConfigMap.
+pub const INVENTORY: &str = "midship.dev/inventory";
+/// The volumes that go with an instance, by name and UID, written before the first one is deleted.
+pub const VOLUMES_TO_DELETE: &str = "midship.dev/volumes-to-delete";
 
 /// Who manages an object, in Kubernetes' own words.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

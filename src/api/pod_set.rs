@@ -114,6 +114,12 @@ pub struct PodSetStatus {
     pub revision: Option<String>,
     /// Digest of the last template that all pods had.
     pub last_good_revision: Option<String>,
+    /// Digest of a template that failed; another one clears it.
+    pub failed_revision: Option<String>,
+    /// The pod that last had the role that is disturbed last; it starts first when all were stopped.
+    pub last_holder: Option<Ordinal>,
+    /// The highest ordinal there ever was.
+    pub highest_ordinal: Option<Ordinal>,
     /// Each pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<PodSetMember>,

@@ -15,6 +15,9 @@ use crate::controller::{self, Options};
 use crate::names::NamespaceName;
 use crate::serve::telemetry::{self, LogFormat};
 
+/// The image that belongs to this version.
+const AGENT_IMAGE: &str = concat!("registry.midship.dev/midship:", env!("CARGO_PKG_VERSION"));
+
 #[derive(Args)]
 pub struct Arguments {
     /// Namespaces to look after, separated by commas; the whole cluster where left out.
@@ -73,6 +76,10 @@ pub struct Arguments {
     #[arg(long, env = "MIDSHIP_CACHE_DIR", value_name = "FOLDER", default_value = "/var/cache/midship")]
     cache_dir: PathBuf,
 
+    /// Image that agents are copied from into the pods of instances.
+    #[arg(long, env = "MIDSHIP_AGENT_IMAGE", value_name = "IMAGE", default_value = AGENT_IMAGE)]
+    agent_image: String,
+
     /// Accept repositories over plain http:// and file://, for development.
     #[arg(long, env = "MIDSHIP_ALLOW_INSECURE_GIT")]
     allow_insecure_git: bool,
@@ -120,6 +127,7 @@ pub fn run(arguments: Arguments, connection: Connection) -> Result<Outcome, Comm
         workers,
         limits: Limits { per_second: qps, burst },
         cache_dir: arguments.cache_dir,
+        agent_image: arguments.agent_image,
         allow_insecure_git: arguments.allow_insecure_git,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,17 +1,33 @@
 //! The command line: one file per command.
 
+mod audit;
+mod blame;
 mod completion;
 mod connection;
 mod controller;
 mod crds;
+mod describe;
 mod diff;
 mod doctor;
 mod error;
+mod extension;
+mod follow;
+mod get;
+mod history;
+mod live;
 mod manual;
+mod origin;
 mod output;
+mod plan;
 mod plugin;
+mod preview;
+mod render;
 mod repository;
+mod rollback;
+mod session;
+mod snapshot;
 mod validate;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -57,6 +73,30 @@ enum Command {
     Validate(validate::Arguments),
     /// Show what changes between two commits, or between a commit and the files as they are.
     Diff(diff::Arguments),
+    /// Show what the controller would do in the cluster if these files were pushed, and why.
+    Plan(plan::Arguments),
+    /// Show the objects that instances become, without asking a cluster.
+    Render(render::Arguments),
+    /// List objects: instances, sources, operations, backups and others.
+    Get(get::Arguments),
+    /// Show one page about an object: how it is, what it is made of, what it waits for, what happened.
+    Describe(describe::Arguments),
+    /// Let the controller look at a repository now.
+    Sync(follow::Sync),
+    /// Leave what a repository or an instance says unapplied until it is resumed.
+    Suspend(follow::Suspension),
+    /// Go on after `suspend`.
+    Resume(follow::Suspension),
+    /// Show what happened to an object: what changed, by which commit, by whom, and how it ended.
+    History(history::Arguments),
+    /// Show each field of an object with its file and line, and the commit that last changed it.
+    Blame(blame::Arguments),
+    /// Make a branch on which an object is what it was, to be merged.
+    Rollback(rollback::Arguments),
+    /// Check the record of what was applied.
+    Audit(audit::Arguments),
+    /// Begin, check, test, show, compare and install packages of middleware.
+    Extension(extension::Arguments),
     /// Check that the cluster and Midship are well, and say how to mend what is not.
     Doctor(doctor::Arguments),
     /// Print the definitions of all kinds, for `kubectl apply --server-side -f -`.
@@ -109,7 +149,19 @@ fn dispatch(cli: Cli) -> Result<Outcome, CommandError> {
     let Cli { connection, output, command } = cli;
     match command {
         Command::Validate(arguments) => validate::run(&arguments, output),
-        Command::Diff(arguments) => diff::run(&arguments, output),
+        Command::Diff(arguments) => diff::run(&arguments, &connection, output),
+        Command::Plan(arguments) => in_background(plan::run(&arguments, &connection, output)),
+        Command::Render(arguments) => render::run(&arguments, output),
+        Command::Get(arguments) => in_background(get::run(&arguments, &connection, output)),
+        Command::Describe(arguments) => in_background(describe::run(&arguments, &connection, output)),
+        Command::Sync(arguments) => in_background(follow::sync(&arguments, &connection)),
+        Command::Suspend(arguments) => in_background(follow::suspend(&arguments, &connection, true)),
+        Command::Resume(arguments) => in_background(follow::suspend(&arguments, &connection, false)),
+        Command::History(arguments) => in_background(history::run(&arguments, &connection, output)),
+        Command::Blame(arguments) => in_background(blame::run(&arguments, &connection, output)),
+        Command::Rollback(arguments) => in_background(rollback::run(&arguments, &connection, output)),
+        Command::Audit(arguments) => in_background(audit::run(&arguments, &connection, output)),
+        Command::Extension(arguments) => extension::run(arguments, &connection, output),
         Command::Doctor(arguments) => in_background(doctor::run(&arguments, &connection, output)),
         Command::Crds(arguments) => crds::run(&arguments),
         Command::Controller(arguments) => controller::run(arguments, connection),

@@ -48,6 +48,10 @@ impl Cell {
     pub fn new(text: impl Into<String>, tone: Tone) -> Self {
         Self { text: printable(&text.into()), tone }
     }
+
+    pub fn is_blank(&self) -> bool {
+        self.text.is_empty()
+    }
 }
 
 impl<T: Into<String>> From<T> for Cell {
@@ -58,13 +62,22 @@ impl<T: Into<String>> From<T> for Cell {
 
 /// Rows under headings.
 pub struct Table {
-    headings: Vec<&'static str>,
+    headings: Vec<String>,
     rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
-    pub fn new(headings: &[&'static str]) -> Self {
-        Self { headings: headings.to_vec(), rows: Vec::new() }
+    pub fn new(headings: &[&str]) -> Self {
+        Self { headings: headings.iter().map(|heading| printable(heading)).collect(), rows: Vec::new() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// As text for a terminal, or as Markdown.
+    pub fn shown(&self, format: Format) -> String {
+        if format == Format::Markdown { self.markdown() } else { self.text() }
     }
 
     pub fn row(&mut self, cells: Vec<Cell>) {
@@ -72,7 +85,7 @@ impl Table {
     }
 
     fn text(&self) -> String {
-        let mut widths: Vec<usize> = self.headings.iter().map(|heading| heading.len()).collect();
+        let mut widths: Vec<usize> = self.headings.iter().map(|heading| heading.chars().count()).collect();
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.text.chars().count());
@@ -90,7 +103,7 @@ impl Table {
             }
             line + "\n"
         };
-        let mut text = line(self.headings.iter().map(|heading| (*heading, Style::new().bold())).collect());
+        let mut text = line(self.headings.iter().map(|heading| (heading.as_str(), Style::new().bold())).collect());
         for row in &self.rows {
             text.push_str(&line(row.iter().map(|cell| (cell.text.as_str(), cell.tone.style())).collect()));
         }
@@ -99,7 +112,7 @@ impl Table {
 
     fn markdown(&self) -> String {
         let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let mut text = row(self.headings.iter().map(ToString::to_string).collect());
+        let mut text = row(self.headings.clone());
         text.push_str(&row(self.headings.iter().map(|_| "---".to_owned()).collect()));
         for cells in &self.rows {
             text.push_str(&row(cells.iter().map(|cell| cell.text.replace('|', "\\|").replace('\n', "<br>")).collect()));

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::error::CommandError;
+use super::snapshot::{self, Snapshot};
 use crate::plan::source::Placement;
-use crate::repo::{FolderTree, History, HistoryError, Limits, TreeError};
-use crate::source::{self, Defined};
+use crate::repo::{CommitTree, FolderTree, History, HistoryError, TreeError};
 
 #[derive(Args, Clone, Debug)]
 pub struct Files {
@@ -25,44 +25,72 @@ pub struct Files {
 }
 
 impl Files {
+    /// The same of another folder.
+    pub fn of(&self, path: PathBuf) -> Self {
+        Self { path, ..self.clone() }
+    }
+
     fn placement(&self) -> Placement {
         let allowed = (!self.allowed_namespaces.is_empty()).then(|| self.allowed_namespaces.iter().cloned().collect());
         Placement { default_namespace: self.default_namespace.clone(), allowed, folder: String::new() }
     }
 
-    /// What the files define as they are now.
-    pub fn now(&self) -> Result<Defined, CommandError> {
-        let tree = FolderTree::open(&self.path).map_err(|error| unreadable(&error, &self.path))?;
-        let contents = source::read(&tree, &Limits::default(), &self.placement(), None);
-        Ok(contents.map_err(|error| unreadable(&error, &self.path))?.defined())
+    /// The files as they are now.
+    pub fn now(&self) -> Result<Snapshot, CommandError> {
+        self.now_placed(&self.placement())
     }
 
-    /// What they defined in a commit.
-    pub fn at(&self, revision: &str) -> Result<Defined, CommandError> {
-        let explain = |error: HistoryError| {
-            let remedy = match &error {
-                HistoryError::NoRepository { .. } => "run this inside a clone",
-                HistoryError::NoSuchRevision(_) => {
-                    "check the name with `git log --all`; a shallow clone may have to be deepened: git fetch --unshallow"
-                }
-                HistoryError::Tree(_) => "repair the clone: git fsck",
-            };
-            CommandError::new(error.to_string()).at(self.path.display().to_string()).remedy(remedy)
+    fn now_placed(&self, placement: &Placement) -> Result<Snapshot, CommandError> {
+        let tree = FolderTree::open(&self.path).map_err(|error| unreadable(&error, &self.path))?;
+        snapshot::read(&tree, placement).map_err(|error| unreadable(&error, &self.path))
+    }
+
+    /// The files as they are, or in a commit, placed as a source does it. Paths begin with the source's folder, which is
+    /// below ours or is ours.
+    pub fn placed(&self, revision: Option<&str>, placement: &Placement) -> Result<Snapshot, CommandError> {
+        let below = self.path.join(&placement.folder);
+        let files = if below.is_dir() { self.of(below) } else { self.clone() };
+        let own = Placement { folder: String::new(), ..placement.clone() };
+        let mut snapshot = match revision {
+            None => files.now_placed(&own)?,
+            Some(revision) => files.at_placed(revision, &own)?,
         };
+        let inside = |path: &str| format!("{}{}", placement.folder, path);
+        for manifest in &mut snapshot.defined.objects {
+            manifest.path = inside(&manifest.path).into();
+        }
+        snapshot.defined.broken = snapshot.defined.broken.iter().map(|path| inside(path)).collect();
+        Ok(snapshot)
+    }
+
+    /// The files as they were in a commit.
+    pub fn at(&self, revision: &str) -> Result<Snapshot, CommandError> {
+        self.at_placed(revision, &self.placement())
+    }
+
+    fn at_placed(&self, revision: &str, placement: &Placement) -> Result<Snapshot, CommandError> {
+        let explain = |error: HistoryError| history_problem(&error, &self.path);
         let repository = History::open(&self.path).map_err(explain)?;
         let commit = repository.resolve(revision).map_err(explain)?;
         let folder = self.folder_in(&repository)?;
         let tree = repository.tree(commit).and_then(|tree| tree.at(&folder));
-        let tree = match tree {
+        let tree: CommitTree = match tree {
             Ok(tree) => tree,
             // the folder is new
-            Err(TreeError::NoFolder(_)) => return Ok(Defined::default()),
+            Err(TreeError::NoFolder(_)) => return Ok(Snapshot::default()),
             Err(error) => return Err(unreadable(&error, &self.path)),
         };
         let folder = if folder.is_empty() { folder } else { format!("{folder}/") };
-        let placement = Placement { folder, ..self.placement() };
-        let contents = source::read(&tree, &Limits::default(), &placement, None);
-        Ok(contents.map_err(|error| unreadable(&error, &self.path))?.defined())
+        let placement = Placement { folder: folder.clone(), ..placement.clone() };
+        let mut snapshot = snapshot::read(&tree, &placement).map_err(|error| unreadable(&error, &self.path))?;
+        for manifest in &mut snapshot.defined.objects {
+            let inside = manifest.path.strip_prefix(folder.as_str()).map(Into::into);
+            manifest.path = inside.unwrap_or_else(|| manifest.path.clone());
+        }
+        let broken = std::mem::take(&mut snapshot.defined.broken);
+        let inside = |path: String| path.strip_prefix(folder.as_str()).map(str::to_owned).unwrap_or(path);
+        snapshot.defined.broken = broken.into_iter().map(inside).collect();
+        Ok(snapshot)
     }
 
     /// Where in the repository the folder is.
@@ -76,7 +104,19 @@ impl Files {
     }
 }
 
-fn unreadable(error: &TreeError, path: &Path) -> CommandError {
+/// Why history could not be read, and what to do.
+pub fn history_problem(error: &HistoryError, path: &Path) -> CommandError {
+    let remedy = match error {
+        HistoryError::NoRepository { .. } => "run this inside a clone",
+        HistoryError::NoSuchRevision(_) => {
+            "check the name with `git log --all`; a shallow clone may have to be deepened: git fetch --unshallow"
+        }
+        HistoryError::Tree(_) => "repair the clone: git fsck",
+    };
+    CommandError::new(error.to_string()).at(path.display().to_string()).remedy(remedy)
+}
+
+pub fn unreadable(error: &TreeError, path: &Path) -> CommandError {
     CommandError::new(error.to_string())
         .at(path.display().to_string())
         .remedy("name a folder that exists and can be read")

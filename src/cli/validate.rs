@@ -6,8 +6,11 @@ use serde::Serialize;
 use super::Outcome;
 use super::error::CommandError;
 use super::output::{self, Cell, Format, Table, Tone};
+use super::preview::{NoPreview, preview};
 use super::repository::Files;
+use super::snapshot::{SETTINGS, Snapshot};
 use crate::api::git_source::FileError;
+use crate::cue::Cue;
 use crate::source::Defined;
 
 #[derive(Args)]
@@ -28,11 +31,14 @@ struct Verdict<'a> {
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandError> {
-    let defined = match &arguments.revision {
+    let snapshot = match &arguments.revision {
         None => arguments.files.now()?,
         Some(revision) => arguments.files.at(revision)?,
     };
-    let Defined { objects, errors, files, broken } = defined;
+    let refused = refused(&snapshot);
+    let Defined { objects, mut errors, files, mut broken } = snapshot.defined;
+    broken.extend(refused.iter().map(|error| error.path.clone()));
+    errors.extend(refused);
     let verdict = Verdict { files, objects: objects.len(), errors: &errors };
     if errors.is_empty() && format == Format::Table {
         let (files, number) = (counted(files, "file"), counted(objects.len(), "object"));
@@ -46,6 +52,28 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
     let place = arguments.files.path.display().to_string();
     let wrong = format!("{} in {}", counted(errors.len(), "error"), counted(broken.len(), "file"));
     Err(CommandError::new(wrong).at(place).remedy("mend the places named above; the controller applies every other file and leaves what these files defined before"))
+}
+
+/// Instances that their packages refuse, where the repository has these packages, and settings that cannot be read.
+fn refused(snapshot: &Snapshot) -> Vec<FileError> {
+    let error = |path: &str, line: Option<u32>, code: &str, message: String| FileError {
+        path: path.to_owned(),
+        line,
+        column: line.map(|_| 1),
+        code: code.to_owned(),
+        message,
+    };
+    let mut errors = Vec::new();
+    errors.extend(snapshot.settings_problem.iter().map(|problem| error(SETTINGS, None, "settings", problem.clone())));
+    let rules = Cue::default();
+    for manifest in &snapshot.defined.objects {
+        if let Some(Err(NoPreview::Refused(reasons))) = preview(snapshot, manifest, &rules) {
+            errors.extend(reasons.into_iter().map(|reason| {
+                error(&manifest.path, Some(manifest.line), "refused", format!("{}: {reason}", manifest.id))
+            }));
+        }
+    }
+    errors
 }
 
 fn counted(number: usize, word: &str) -> String {

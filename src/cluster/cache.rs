@@ -242,7 +242,7 @@ fn apply<K: Resource<DynamicType = ()> + Clone + 'static>(writer: &mut Writer<K>
     }
 }
 
-fn describe(error: &kube::runtime::watcher::Error) -> String {
+pub(super) fn describe(error: &kube::runtime::watcher::Error) -> String {
     use kube::runtime::watcher::Error;
     match error {
         Error::InitialListFailed(error) | Error::WatchStartFailed(error) | Error::WatchFailed(error) => {

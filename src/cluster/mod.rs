@@ -5,9 +5,11 @@ pub mod cache;
 pub mod client;
 pub mod discovery;
 pub mod events;
+pub mod parts;
 pub mod problem;
 pub mod rate_limit;
 pub mod scope;
 
 pub use cache::{Cache, Key};
+pub use parts::Parts;
 pub use scope::Scope;

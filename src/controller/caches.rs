@@ -10,7 +10,8 @@ use kube::api::ObjectMeta;
 use crate::api::{
     Backup, BackupPolicy, BackupRepository, Component, Extension, GitSource, Instance, Kind, Operation, PodSet,
 };
-use crate::cluster::{Cache, Key, Scope};
+use crate::cluster::parts::OnChange as OnPart;
+use crate::cluster::{Cache, Key, Parts, Scope};
 use crate::serve::health::Readiness;
 use crate::serve::metrics::Metrics;
 
@@ -22,12 +23,15 @@ macro_rules! caches {
         /// One cache per kind.
         pub struct Caches {
             $(pub $field: Cache<$kind>,)+
+            /// What Midship made of other kinds.
+            pub parts: Parts,
         }
 
         impl Caches {
             /// Starts watching everything. `on_change` is told of each object that appears, changes or goes.
-            pub fn start(client: &Client, scope: &Scope, on_change: &OnChange) -> Self {
+            pub fn start(client: &Client, scope: &Scope, on_change: &OnChange, on_part: &OnPart) -> Self {
                 Self {
+                    parts: Parts::start(client, scope, on_part),
                     $($field: {
                         let on_change = on_change.clone();
                         let told = move |key: &Key, meta: Option<&ObjectMeta>| on_change(Kind::$kind, key, meta);
@@ -39,6 +43,7 @@ macro_rules! caches {
             /// Returns once every object of every kind has been seen.
             pub async fn synced(&self) {
                 $(self.$field.synced().await;)+
+                self.parts.synced().await;
             }
 
             /// The number of objects of each kind, and what keeps its watch from running.
@@ -72,7 +77,7 @@ impl Caches {
     /// Keeps gauges and readiness true to the caches, for as long as it is polled.
     pub async fn measure(self: Arc<Self>, metrics: Arc<Metrics>, readiness: Readiness) {
         loop {
-            let mut problem = None;
+            let mut problem = self.parts.problem();
             for (kind, number, trouble) in self.state() {
                 metrics.set_objects(kind.as_str(), number);
                 problem = problem.or(trouble);

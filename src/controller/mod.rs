@@ -1,11 +1,19 @@
 //! The controller: waits until the cluster is usable, takes part in the election, and while it leads keeps every object
 //! of ours on its way.
 
+pub mod agents;
 mod caches;
+mod component;
+mod extension;
 pub mod frame;
-mod git_source;
+pub mod git_source;
+mod instance;
+mod packages;
+mod pod_set;
 mod queues;
+mod said;
 mod startup;
+mod workloads;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::api::Kind;
 use crate::cluster::client::Target;
 use crate::cluster::events::Events;
+use crate::cluster::parts::OnChange as OnPart;
 use crate::cluster::rate_limit::Limits;
 use crate::cluster::{Key, Scope};
 use crate::plan::source::{ObjectId, ObjectKind};
@@ -28,11 +37,18 @@ use crate::serve::health::{self, Readiness};
 use crate::serve::lease::{Elector, Lost, Timing};
 use crate::serve::metrics::Metrics;
 use crate::serve::{metrics_server, webhook};
+use agents::Agents;
 use caches::{Caches, OnChange};
+use extension::Extensions;
 use frame::{Bounds, Reconciler};
 use git_source::GitSources;
+use component::Components;
+use instance::Instances;
+use pod_set::PodSets;
+use pod_set::agents::NoAgents;
 use queues::Queues;
 use startup::Usable;
+use workloads::Workloads;
 
 /// Everything that can be chosen from outside.
 #[derive(Clone, Debug)]
@@ -53,6 +69,8 @@ pub struct Options {
     pub workers: usize,
     pub limits: Limits,
     pub cache_dir: PathBuf,
+    /// The image that agents are copied from into pods.
+    pub agent_image: String,
     /// Repositories without encryption or on this machine, for development.
     pub allow_insecure_git: bool,
 }
@@ -133,7 +151,7 @@ impl Context {
         let Some(Usable { client, unlimited, config, lease_namespace }) = usable else { return Lost::Stopped };
         self.client.send_replace(Some(unlimited.clone()));
         if !self.options.leader_election {
-            Box::pin(self.work(client, config)).await;
+            Box::pin(self.work(client, config, lease_namespace)).await;
             return Lost::Stopped;
         }
         let Options { lease_name, identity, .. } = &self.options;
@@ -144,7 +162,7 @@ impl Context {
         tracing::info!(identity, "this replica leads");
         let finished = CancellationToken::new();
         let work = async {
-            Box::pin(self.work(client, config)).await;
+            Box::pin(self.work(client, config, lease_namespace.clone())).await;
             finished.cancel();
             std::future::pending().await
         };
@@ -176,35 +194,65 @@ impl Context {
     }
 
     /// Works on everything until told to stop, then ends what was begun.
-    async fn work(&self, client: Client, config: kube::Config) {
+    async fn work(&self, client: Client, config: kube::Config, home: String) {
         self.readiness.waits(caches::GATE, "all objects are being listed");
         self.readiness.passed(LEASE);
         self.metrics.set_leading(true);
         let queues = Queues::default();
         let sources: Arc<OnceLock<Arc<GitSources>>> = Arc::default();
+        let neighbours: Arc<OnceLock<Arc<Components>>> = Arc::default();
         let on_change: OnChange = {
-            let (queues, sources) = (queues.clone(), sources.clone());
+            let (queues, sources, neighbours) = (queues.clone(), sources.clone(), neighbours.clone());
             Arc::new(move |kind, key, meta| {
                 queues.changed(kind, key, meta);
+                if let (Kind::Component, Some(components)) = (kind, neighbours.get()) {
+                    components.neighbours(key).iter().for_each(|other| queues.of(kind).add(other));
+                }
                 let source = sources.get().and_then(|sources| sources.touched(&id_of(kind, key)?));
                 if let Some(source) = source {
                     queues.of(Kind::GitSource).add(&source);
                 }
             })
         };
-        let caches = Arc::new(Caches::start(&client, &self.options.scope, &on_change));
+        let on_part: OnPart = {
+            let queues = queues.clone();
+            Arc::new(move |meta| queues.part_changed(Some(meta)))
+        };
+        let caches = Arc::new(Caches::start(&client, &self.options.scope, &on_change, &on_part));
+        let workloads = Workloads::start(&client, &self.options.scope, &queues).await;
         let measure = caches.clone().measure(self.metrics.clone(), self.readiness.clone());
         let _measuring = AbortOnDropHandle::new(tokio::spawn(measure));
-        if self.stop.run_until_cancelled(caches.synced()).await.is_none() {
+        let synced = async { tokio::join!(caches.synced(), workloads.synced()) };
+        if self.stop.run_until_cancelled(synced).await.is_none() {
             return;
         }
         tracing::info!(objects = caches.len(), "all objects are known");
         let events = Events::new(client.clone(), &self.options.identity);
+        let (scope, agent_image) = (self.options.scope.clone(), self.options.agent_image.clone());
+        let shared = || (client.clone(), caches.clone(), queues.clone(), events.clone());
+        let (extensions, instances) = {
+            let (client, caches, queues, events) = shared();
+            let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()));
+            let (client, caches, queues, events) = shared();
+            let packages = extensions.packages();
+            let agents = (Arc::new(Agents::new(client.clone(), &home)), workloads.pods.clone());
+            let instances = Instances::new(client, caches, queues, events, packages, agents, (home, agent_image));
+            (Arc::new(extensions), Arc::new(instances))
+        };
+        let components = Arc::new(Components::new(client.clone(), caches.clone(), events.clone()));
+        let _ = neighbours.set(components.clone());
+        let pod_sets = PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), NoAgents);
         let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
         let _ = sources.set(git_sources.clone());
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };
         let run = Run { queues, bounds, metrics: self.metrics.clone(), stop: self.stop.clone() };
-        tokio::join!(run.each(git_sources, Kind::GitSource));
+        tokio::join!(
+            run.each(git_sources, Kind::GitSource),
+            run.each(extensions, Kind::Extension),
+            run.each(instances, Kind::Instance),
+            run.each(components, Kind::Component),
+            run.each(Arc::new(pod_sets), Kind::PodSet),
+        );
         self.metrics.set_leading(false);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::api::ObjectMeta;
 
 use super::frame::Queue;
-use crate::api::Kind;
+use crate::api::{Kind, labels};
 use crate::cluster::Key;
 
 /// The queues of all controllers.
@@ -30,12 +30,23 @@ impl Queues {
     pub fn changed(&self, kind: Kind, key: &Key, meta: Option<&ObjectMeta>) {
         self.of(kind).add(key);
         self.part_changed(meta);
+        if kind == Kind::PodSet {
+            // its members are shown by the instance, two owners up
+            let labels = meta.and_then(|meta| meta.labels.as_ref());
+            if let Some(name) = labels.and_then(|labels| labels.get(labels::INSTANCE)) {
+                self.of(Kind::Instance).add(&Key { namespace: key.namespace.clone(), name: name.clone() });
+            }
+        }
     }
 
     /// Something that one of our objects made changed: that object is looked at.
     pub fn part_changed(&self, meta: Option<&ObjectMeta>) {
         if let Some((kind, key)) = meta.and_then(maker) {
             self.of(kind).add(&key);
+        }
+        let labels = meta.and_then(|meta| meta.labels.as_ref());
+        if let Some(name) = labels.and_then(|labels| labels.get(labels::EXTENSION)) {
+            self.of(Kind::Extension).add(&Key { namespace: None, name: name.clone() });
         }
     }
 }
@@ -47,7 +58,9 @@ fn maker(meta: &ObjectMeta) -> Option<(Kind, Key)> {
         return None;
     }
     let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == owner.kind)?;
-    Some((kind, Key { namespace: meta.namespace.clone(), name: owner.name.clone() }))
+    // what lives in no namespace may own what does
+    let namespace = meta.namespace.clone().filter(|_| kind != Kind::Extension);
+    Some((kind, Key { namespace, name: owner.name.clone() }))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What changes, object by object, as text for a terminal, as Markdown for a pull request, as JSON for programs.
 
+pub mod fields;
 mod redact;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,9 @@ pub struct ObjectChange {
     pub before: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Value>,
+    /// What the change means, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<String>,
 }
 
 /// Everything that changes.
@@ -44,7 +48,23 @@ pub type Objects = BTreeMap<ObjectId, Arc<Value>>;
 
 /// Compares two states of the same objects. Values of Secrets are shown only as changed or unchanged.
 pub fn compare(before: &Objects, after: &Objects, redaction: &Redaction) -> Changes {
-    let mut ids: Vec<&ObjectId> = before.keys().chain(after.keys()).collect();
+    between(before, after, |id, value| shown(id, value, redaction))
+}
+
+/// Objects of any kind, by what people call them, with nothing secret in them.
+pub type Manifests = BTreeMap<String, Arc<Value>>;
+
+/// Compares two states of objects of any kind.
+pub fn compare_manifests(before: &Manifests, after: &Manifests) -> Changes {
+    between(before, after, |_, value| value.clone())
+}
+
+fn between<I: Ord + ToString>(
+    before: &BTreeMap<I, Arc<Value>>,
+    after: &BTreeMap<I, Arc<Value>>,
+    show: impl Fn(&I, &Value) -> Value,
+) -> Changes {
+    let mut ids: Vec<&I> = before.keys().chain(after.keys()).collect();
     ids.sort();
     ids.dedup();
     let mut changes = Changes::default();
@@ -59,8 +79,9 @@ pub fn compare(before: &Objects, after: &Objects, redaction: &Redaction) -> Chan
             (None, _) => Fate::Create,
             (_, None) => Fate::Delete,
         };
-        let shown = |value: Option<&Arc<Value>>| value.map(|value| shown(id, value, redaction));
-        changes.changes.push(ObjectChange { object: id.to_string(), fate, before: shown(old), after: shown(new) });
+        let shown = |value: Option<&Arc<Value>>| value.map(|value| show(id, value));
+        let (before, after) = (shown(old), shown(new));
+        changes.changes.push(ObjectChange { object: id.to_string(), fate, before, after, effects: Vec::new() });
     }
     changes
 }
@@ -133,6 +154,9 @@ impl Changes {
                     let _ = writeln!(text, "{}", paint(line.tag, &format!("  {} {}", sign(line.tag), line.text)));
                 }
             }
+            for effect in &change.effects {
+                let _ = writeln!(text, "{}", paint(ChangeTag::Equal, &format!("  ⇒ {effect}")));
+            }
             text.push('\n');
         }
         let _ = writeln!(text, "{}", self.summary());
@@ -155,6 +179,12 @@ impl Changes {
             let fence = "`".repeat(longest.max(2) + 1);
             let title = change.title().replace('<', "&lt;");
             let _ = write!(text, "\n<details><summary>{title}</summary>\n\n{fence}diff\n{body}{fence}\n\n</details>\n");
+            if !change.effects.is_empty() {
+                text.push('\n');
+            }
+            for effect in &change.effects {
+                let _ = writeln!(text, "- {}", effect.replace('<', "&lt;").replace('`', "'"));
+            }
         }
         text
     }

@@ -22,6 +22,8 @@ pub mod paths {
     pub const SCRIPTS: &str = "/midship/scripts";
     pub const TLS: &str = "/midship/tls";
     pub const RUN: &str = "/midship/run";
+    /// The agent's own certificate; in its container alone.
+    pub const AGENT_TLS: &str = "/midship/agent-tls";
 }
 
 /// The context of one group's pods.

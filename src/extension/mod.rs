@@ -12,6 +12,7 @@ pub mod describe;
 pub mod files;
 pub mod gates;
 mod growth;
+pub mod install;
 mod lint;
 pub mod naming;
 pub mod package;

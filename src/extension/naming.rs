@@ -20,6 +20,11 @@ pub fn pod(instance: &str, component: &str, group: &str, ordinal: u16) -> String
     format!("{}-{ordinal}", pod_set(instance, component, group))
 }
 
+/// The claim of one of a pod's volumes.
+pub fn claim(volume: &str, pod: &str) -> String {
+    format!("{volume}-{pod}")
+}
+
 /// The headless Service that gives a component's pods their names.
 pub fn headless(instance: &str, component: &str) -> String {
     format!("{instance}-{component}-pods")
@@ -48,6 +53,16 @@ pub fn connection(instance: &str) -> String {
 
 pub fn tls(instance: &str) -> String {
     format!("{instance}-tls")
+}
+
+/// The authority that signs the certificates of an instance.
+pub fn authority(instance: &str) -> String {
+    format!("{instance}-ca")
+}
+
+/// The certificate of the instance's agents.
+pub fn agent_tls(instance: &str) -> String {
+    format!("{instance}-agent")
 }
 
 pub fn metadata(instance: &str) -> String {

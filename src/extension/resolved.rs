@@ -109,6 +109,26 @@ impl Resolved {
         self.tls.as_ref().and_then(|tls| tls.client_certificates).unwrap_or(ClientCertificates::None)
     }
 
+    /// What was in force before, as far as it limits what may follow: topology, volumes and parameters as `status.resolved`
+    /// tells them. Nothing where it tells nothing.
+    pub fn as_it_was(&self, status: &instance::Resolved) -> Option<Self> {
+        let topology = TopologyName::parse(status.topology.as_deref()?).ok()?;
+        let told = status.components.as_ref()?;
+        let mut before = Self { topology, ..self.clone() };
+        before.components.retain_mut(|component| {
+            let Some(groups) = told[component.name.as_str()]["groups"].as_array() else { return false };
+            component.groups.retain_mut(|group| {
+                let Some(was) = groups.iter().find(|was| was["name"] == group.name.as_str()) else { return false };
+                let read = |field: &str| was.get(field).cloned().unwrap_or_else(|| json!({}));
+                group.storage = serde_json::from_value(read("storage")).unwrap_or_default();
+                group.parameters = serde_json::from_value(read("parameters")).unwrap_or_default();
+                true
+            });
+            true
+        });
+        Some(before)
+    }
+
     /// What `status.resolved` shows.
     pub fn status(&self) -> instance::Resolved {
         let components: serde_json::Map<String, Value> = self
@@ -138,6 +158,7 @@ impl Resolved {
             extension_digest: Some(self.extension_digest.clone()),
             version: Some(self.version.to_string()),
             extension_version: Some(self.extension_version.to_string()),
+            target: None,
             components: Some(Value::Object(components)),
         }
     }

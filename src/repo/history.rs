@@ -65,6 +65,23 @@ impl History {
         commit.map(|commit| commit.id).map_err(|_| missing())
     }
 
+    /// The references whose full names start with this, and the commits they point to.
+    pub fn references(&self, prefix: &str) -> Result<Vec<(String, ObjectId)>, TreeError> {
+        let damaged = |reason: String| TreeError::Damaged(clean(&reason, 400));
+        let platform = self.repository.references().map_err(|error| damaged(error.to_string()))?;
+        let found = platform.prefixed(prefix).map_err(|error| damaged(error.to_string()))?;
+        let mut all = Vec::new();
+        for reference in found {
+            let mut reference = reference.map_err(|error| damaged(error.to_string()))?;
+            // what points to no commit is of no use here
+            if let Ok(commit) = reference.peel_to_id() {
+                all.push((clean(&reference.name().as_bstr().to_string(), 250), commit.detach()));
+            }
+        }
+        all.sort();
+        Ok(all)
+    }
+
     /// The tree of a commit.
     pub fn tree(&self, commit: ObjectId) -> Result<CommitTree, TreeError> {
         CommitTree::open(self.repository.clone(), commit)

@@ -109,6 +109,22 @@ impl Session {
             .map_err(|error| reason(&self.wire, &self.remote, &error))
     }
 
+    /// The branches whose names start with this, and the commits they point to.
+    pub fn branches(&mut self, prefix: &str) -> Result<Vec<(String, gix::ObjectId)>, RemoteError> {
+        const HEADS: &str = "refs/heads/";
+        let all = self.references(&[format!("{HEADS}{prefix}")])?;
+        let branch = |r: &Ref| {
+            let name = full_name(r).to_string().strip_prefix(HEADS)?.to_owned();
+            match r {
+                Ref::Direct { object, .. } | Ref::Symbolic { object, .. } | Ref::Peeled { object, .. } => {
+                    Some((name, *object))
+                }
+                Ref::Unborn { .. } => None,
+            }
+        };
+        Ok(all.iter().filter_map(branch).collect())
+    }
+
     /// The commit that a reference points to, told by its full name.
     pub(super) fn find(&mut self, reference: &str) -> Result<Option<gix::ObjectId>, RemoteError> {
         let all = self.references(&[reference.to_owned()])?;

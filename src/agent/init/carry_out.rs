@@ -47,7 +47,8 @@ impl Init {
     /// SIGKILL for everything below; how much still lived.
     pub(super) fn kill_all(&self) -> usize {
         let child = self.child.as_ref().map(|child| child.pid);
-        let awaited: Vec<i32> = self.helpers.iter().map(|helper| helper.pid).chain(child).collect();
+        let execs = self.execs.iter().map(|execution| execution.pid);
+        let awaited: Vec<i32> = self.helpers.iter().map(|helper| helper.pid).chain(execs).chain(child).collect();
         tree::kill_all(child, &awaited)
     }
 
@@ -127,6 +128,7 @@ impl Init {
         let child = self.ended_child.take();
         let started = child.as_ref().is_some_and(|child| !child.hook && child.why.is_none());
         let reason = match ended.exit {
+            _ if self.state.burnt => EndReason::Fenced,
             _ if ended.asked && ended.forced => EndReason::Killed,
             _ if ended.asked => EndReason::Requested,
             _ if !started => EndReason::StartFailed,

@@ -386,7 +386,7 @@ impl Config {
         Self::parse(Path::new("the command line"), document.to_string().as_bytes())
     }
 
-    fn check(&self) -> Result<(), (String, String)> {
+    pub(super) fn check(&self) -> Result<(), (String, String)> {
         let fail = |field: &str, message: &str| Err((field.to_owned(), message.to_owned()));
         check_command("command", &self.command)?;
         for (name, value) in &self.env {

@@ -1,7 +1,7 @@
 //! The control socket: a few clients at a time, each with little memory, none of whom can make PID 1 wait.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -10,9 +10,9 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 use nix::sys::stat::{Mode, umask};
 
-use super::protocol::{Code, MAX_REQUEST, Op, Problem, Request, Response};
+use super::protocol::{Code, EXEC_BEGINS, MAX_EXEC_REQUEST, MAX_REQUEST, Op, Problem, Request, Response, STREAMS};
 use super::state::Millis;
-use super::sys::{PollFd, READABLE, WRITABLE, watch};
+use super::sys::{PollFd, READABLE, WRITABLE, receive, watch};
 
 const MAX_CLIENTS: usize = 32;
 /// Clients that wait for the end of an order. All but these and the followers may be sent away for a new one.
@@ -59,6 +59,8 @@ struct Client {
     stream: UnixStream,
     stage: Stage,
     input: Vec<u8>,
+    /// Came with what it asks.
+    descriptors: Vec<OwnedFd>,
     output: Vec<u8>,
     /// Sends no more.
     ended: bool,
@@ -207,6 +209,16 @@ impl Server {
         self.clients.iter().any(|client| client.stage == Stage::Following)
     }
 
+    /// What came with the request that the client waits for.
+    pub fn descriptors(&mut self, key: Key) -> Vec<OwnedFd> {
+        let client = self.clients.iter_mut().find(|client| client.key == key);
+        client.map(|client| std::mem::take(&mut client.descriptors)).unwrap_or_default()
+    }
+
+    pub fn has(&self, key: Key) -> bool {
+        self.clients.iter().any(|client| client.key == key)
+    }
+
     /// Nobody can reach us from here on.
     pub fn close(&mut self) {
         if self.listener.take().is_some() {
@@ -245,6 +257,7 @@ impl Server {
             stream,
             stage: Stage::Open,
             input: Vec::new(),
+            descriptors: Vec::new(),
             output: Vec::new(),
             ended: false,
             asked: false,
@@ -287,8 +300,9 @@ impl Server {
             return None;
         }
         let Some(end) = client.input.iter().position(|byte| *byte == b'\n') else {
-            if client.input.len() > MAX_REQUEST {
-                let problem = Problem::new(Code::TooLong, format!("a request has at most {MAX_REQUEST} bytes"));
+            let most = client.longest();
+            if client.input.len() > most {
+                let problem = Problem::new(Code::TooLong, format!("a request has at most {most} bytes"));
                 client.send_away(None, problem, now);
             } else if client.ended {
                 client.deadline = 0;
@@ -307,7 +321,14 @@ impl Server {
             }
         };
         client.asked = true;
-        let lasts = matches!(request.op, Op::Start | Op::Stop | Op::Restart | Op::Reload);
+        if client.input.is_empty() {
+            // a long one must not be remembered for ever
+            client.input = Vec::new();
+        }
+        if request.op != Op::Exec {
+            client.descriptors.clear();
+        }
+        let lasts = matches!(request.op, Op::Start | Op::Stop | Op::Restart | Op::Reload | Op::Exec);
         if lasts && waiting >= MAX_WAITING {
             let problem = Problem::new(Code::TooMany, "too many clients wait already").hint("try again later");
             client.send(&Response::refused(Some(request.id), problem), now);
@@ -334,10 +355,15 @@ impl Client {
     fn reads(&self, now: Millis) -> bool {
         !self.ended
             && match self.stage {
-                Stage::Open => self.output.is_empty() && !self.paused(now) && self.input.len() <= MAX_REQUEST,
+                Stage::Open => self.output.is_empty() && !self.paused(now) && self.input.len() <= self.longest(),
                 Stage::Following | Stage::Leaving => true,
                 Stage::Waiting => false,
             }
+    }
+
+    /// How long what it asks may be.
+    fn longest(&self) -> usize {
+        if self.input.starts_with(EXEC_BEGINS) { MAX_EXEC_REQUEST } else { MAX_REQUEST }
     }
 
     fn paused(&self, now: Millis) -> bool {
@@ -360,8 +386,8 @@ impl Client {
     fn read(&mut self) -> bool {
         let mut buffer = [0; MAX_REQUEST];
         for _ in 0..16 {
-            match self.stream.read(&mut buffer) {
-                Ok(0) => {
+            match receive(&self.stream, &mut buffer) {
+                Ok((0, _)) => {
                     self.ended = true;
                     return match self.stage {
                         Stage::Open => !self.input.is_empty(),
@@ -369,9 +395,11 @@ impl Client {
                         Stage::Waiting | Stage::Following => true,
                     };
                 }
-                Ok(got) if self.stage == Stage::Open => {
+                Ok((got, descriptors)) if self.stage == Stage::Open => {
                     self.input.extend_from_slice(&buffer[..got]);
-                    if self.input.len() > MAX_REQUEST {
+                    self.descriptors.extend(descriptors);
+                    self.descriptors.truncate(STREAMS);
+                    if self.input.len() > self.longest() {
                         return true;
                     }
                 }

@@ -8,6 +8,7 @@ mod carry_out;
 mod checks;
 pub mod config;
 mod control;
+mod exec;
 mod helper;
 mod log;
 mod log_file;
@@ -27,3 +28,4 @@ mod tree;
 mod watch;
 
 pub use supervisor::{Options, run};
+pub use sys::boottime;

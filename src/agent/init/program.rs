@@ -34,6 +34,7 @@ pub fn prepare(command: &[String], config: &Config, streams: Streams) -> Program
         gid: config.gid,
         groups: config.groups.clone(),
         nofile: config.limits.nofile,
+        stdin: None,
         stdout: streams.map(|(stdout, _)| stdout),
         stderr: streams.map(|(_, stderr)| stderr),
     }

@@ -1,32 +1,79 @@
 //! What goes over the control socket: one JSON document per line, each way. `docs/agent.md` explains it.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_with::skip_serializing_none;
 
-use super::config::Pending;
+use super::config::{EnvValue, Pending};
 use super::signals::Signal;
 use super::state::Shown;
 use crate::api::values::Duration;
 
 /// Longest request; they are small.
 pub const MAX_REQUEST: usize = 4096;
+/// Longest request that begins with [`EXEC_BEGINS`]: a command may have long arguments.
+pub const MAX_EXEC_REQUEST: usize = 128 * 1024;
+pub const EXEC_BEGINS: &[u8] = br#"{"op":"exec""#;
+/// Descriptors that may come with `exec`: standard input, output and error.
+pub const STREAMS: usize = 3;
 pub const DEFAULT_SOCKET: &str = "/midship/run/init.sock";
 
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Request {
+    pub op: Op,
     /// Comes back with the answer.
     #[serde(default)]
     pub id: u64,
-    pub op: Op,
-    /// For `stop` and `restart`: when to kill, if not when the configuration says.
+    /// For `stop` and `restart`: when to kill, if not when the configuration says. For `exec`: when to kill.
     pub timeout: Option<Duration>,
     /// For `signal`.
     pub signal: Option<Signal>,
+    /// For `fuse`: when to kill the process unless told otherwise before, in milliseconds of CLOCK_BOOTTIME, which all
+    /// containers of a machine share; never, where left out.
+    pub deadline: Option<u64>,
     /// For `events`: also those after this number, as far as they are still known.
     pub since: Option<u64>,
+    /// For `exec`.
+    pub exec: Option<ExecOrder>,
+}
+
+/// A command to run beside the process, in its surroundings.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExecOrder {
+    pub command: Vec<String>,
+    /// Besides what the process has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, EnvValue>,
+    pub working_dir: Option<PathBuf>,
+    /// What it reads, where no descriptors come with the request.
+    pub stdin: Option<EnvValue>,
+}
+
+/// How a command ended.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecResult {
+    pub code: Option<i32>,
+    pub signal: Option<String>,
+    /// It was killed because its time was over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timed_out: bool,
+    /// The first of what it wrote, where no descriptors came with the request.
+    pub stdout: Option<String>,
+    /// The last of it.
+    pub stderr: Option<String>,
+    /// Bytes that are not in `stdout`.
+    pub stdout_dropped: Option<u64>,
+    /// Bytes that are not in `stderr`.
+    pub stderr_dropped: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,12 +86,14 @@ pub enum Op {
     Restart,
     Reload,
     Signal,
+    Fuse,
     Events,
+    Exec,
 }
 
 impl Request {
     pub fn new(op: Op) -> Self {
-        Self { id: 1, op, timeout: None, signal: None, since: None }
+        Self { op, id: 1, timeout: None, signal: None, deadline: None, since: None, exec: None }
     }
 }
 
@@ -148,6 +197,8 @@ pub struct Status {
     pub restarts: u64,
     pub consecutive_crashes: u32,
     pub crash_loop: bool,
+    /// When the process is killed unless its permission to run is renewed.
+    pub fuse_at: Option<String>,
     /// The order under way.
     pub operation: Option<String>,
     pub readiness: ReadyResult,
@@ -191,6 +242,8 @@ pub enum EndReason {
     Completed,
     Crashed,
     OutOfMemory,
+    /// Killed because its permission to run was not renewed in time.
+    Fenced,
     /// There was no process to end.
     StartFailed,
     /// PID 1 was killed together with it: out of memory, node failure, or killed from outside.

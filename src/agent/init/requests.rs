@@ -12,7 +12,7 @@ use super::supervisor::{Init, Waiter};
 use super::sys;
 
 /// Nobody waits longer than this for a process to stop.
-const MAX_TIMEOUT: Millis = 24 * 60 * 60 * 1000;
+pub(super) const MAX_TIMEOUT: Millis = 24 * 60 * 60 * 1000;
 
 /// What to tell people about a refused order.
 pub(super) fn problem(refusal: &Refusal) -> Problem {
@@ -53,14 +53,20 @@ impl Init {
     fn handle(&mut self, client: Key, request: &Request) -> Result<Option<Value>, Problem> {
         let misplaced =
             |field: &str, ops: &str| Err(Problem::new(Code::BadRequest, format!("{field} goes only with {ops}")));
-        if request.timeout.is_some() && !matches!(request.op, Op::Stop | Op::Restart) {
-            return misplaced("timeout", "stop and restart");
+        if request.timeout.is_some() && !matches!(request.op, Op::Stop | Op::Restart | Op::Exec) {
+            return misplaced("timeout", "stop, restart and exec");
         }
         if request.signal.is_some() && request.op != Op::Signal {
             return misplaced("signal", "signal");
         }
         if request.since.is_some() && request.op != Op::Events {
             return misplaced("since", "events");
+        }
+        if request.deadline.is_some() && request.op != Op::Fuse {
+            return misplaced("deadline", "fuse");
+        }
+        if request.exec.is_some() && request.op != Op::Exec {
+            return misplaced("exec", "exec");
         }
         let timeout = request.timeout.map(|timeout| millis(timeout).min(MAX_TIMEOUT));
         match request.op {
@@ -76,8 +82,15 @@ impl Init {
                 self.order(client, request.id, order);
                 Ok(None)
             }
+            Op::Fuse => {
+                self.step(Event::Fuse { at: request.deadline });
+                // one that is over already takes effect before anybody is told
+                self.look_at_fuse();
+                Ok(Some(json!({ "state": self.state.shown(), "pid": self.state.pid(), "armed": self.state.fuse.is_some() })))
+            }
             Op::Reload => self.reload(client, request.id),
             Op::Signal => self.signal(request),
+            Op::Exec => self.exec(client, request).map(|()| None),
         }
     }
 
@@ -181,6 +194,7 @@ impl Init {
             restarts: self.state.starts.saturating_sub(1),
             consecutive_crashes: self.state.crashes,
             crash_loop: self.state.in_crash_loop(),
+            fuse_at: self.state.fuse.map(|at| self.wall_at(self.now().saturating_add(at.saturating_sub(sys::boottime())))),
             operation: self.state.operation.map(|operation| operation.to_string()),
             readiness: self.readiness(),
             last_exit: self.record.history.last().cloned(),

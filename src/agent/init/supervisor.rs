@@ -11,6 +11,7 @@ use nix::libc;
 
 use super::config::{Config, ConfigError, Loaded, Start};
 use super::control::{ControlError, Key, Server};
+use super::exec::Execution;
 use super::helper::{Helper, Job};
 use super::log::say;
 use super::memory::OomCounter;
@@ -21,7 +22,7 @@ use super::readiness::Judge;
 use super::record::Record;
 use super::signals;
 use super::state::{self, Event, Exit, Millis, Phase, Shown, State, Ticket, Wish};
-use super::sys::{self, Outcome, PollFd, READABLE, SignalFd, WRITABLE, watch};
+use super::sys::{self, FuseTimer, Outcome, PollFd, READABLE, SignalFd, WRITABLE, watch};
 use super::watch::Watcher;
 
 /// How often to look whether the control socket is still in its place.
@@ -41,6 +42,8 @@ pub struct Options {
 pub enum InitError {
     #[error("cannot take over signals: {0}")]
     Signals(std::io::Error),
+    #[error("cannot make a timer: {0}")]
+    Timer(std::io::Error),
     #[error("cannot wait for events: {0}")]
     Poll(std::io::Error),
     #[error(transparent)]
@@ -95,10 +98,12 @@ pub(super) struct Init {
     /// The one that has just been collected.
     pub(super) ended_child: Option<Child>,
     pub(super) helpers: Vec<Helper>,
+    pub(super) execs: Vec<Execution>,
     pub(super) judge: Judge,
     pub(super) judged: Option<i32>,
     pub(super) probe: Option<TcpProbe>,
     pub(super) server: Server,
+    fuse: FuseTimer,
     maintain_at: Millis,
     socket_error: Option<String>,
     pub(super) waiters: Vec<Waiter>,
@@ -155,10 +160,12 @@ impl Init {
             child: None,
             ended_child: None,
             helpers: Vec::new(),
+            execs: Vec::new(),
             judge: Judge::default(),
             judged: None,
             probe: None,
             server: Server::new(&options.socket),
+            fuse: FuseTimer::new().map_err(InitError::Timer)?,
             maintain_at: MAINTAIN_EVERY,
             socket_error: None,
             waiters: Vec::new(),
@@ -205,6 +212,7 @@ impl Init {
             let timeout = if more { 0 } else { self.next_due().saturating_sub(self.now()) };
             self.watched(&mut fds);
             sys::poll(&mut fds, Some(timeout)).map_err(InitError::Poll)?;
+            self.look_at_fuse();
             self.take_signals();
             more = self.reap();
             self.look(&fds);
@@ -217,20 +225,28 @@ impl Init {
     fn watched(&self, fds: &mut Vec<PollFd>) {
         fds.clear();
         fds.push(watch(self.signals.as_raw_fd(), READABLE));
+        fds.push(watch(self.fuse.as_raw_fd(), READABLE));
         let failure = self.child.as_ref().and_then(|child| child.failure.as_ref());
         fds.push(watch(failure.map_or(-1, AsRawFd::as_raw_fd), READABLE));
         fds.push(watch(self.probe.as_ref().map_or(-1, TcpProbe::fd), WRITABLE));
         fds.push(watch(self.watcher.as_ref().and_then(Watcher::fd).unwrap_or(-1), READABLE));
         self.server.watched(self.now(), fds);
         fds.extend(self.helpers.iter().filter_map(Helper::fd).map(|fd| watch(fd, READABLE)));
+        fds.extend(self.execs.iter().flat_map(Execution::fds).map(|fd| watch(fd, READABLE)));
     }
 
     fn look(&mut self, fds: &[PollFd]) {
         let now = self.now();
-        let [_, failure, probe, config, rest @ ..] = fds else { return };
+        let [_, _, failure, probe, config, rest @ ..] = fds else { return };
         for helper in &mut self.helpers {
             if rest.iter().any(|fd| Some(fd.fd) == helper.fd() && fd.revents != 0) {
                 helper.listen();
+            }
+        }
+        for execution in &mut self.execs {
+            let heard = execution.fds().any(|own| rest.iter().any(|fd| fd.fd == own && fd.revents != 0));
+            if heard {
+                execution.listen();
             }
         }
         if failure.revents != 0 {
@@ -261,6 +277,7 @@ impl Init {
         .into_iter()
         .flatten()
         .chain(self.helpers.iter().map(|helper| helper.kill_at))
+        .chain(self.execs.iter().map(|execution| execution.kill_at))
         .min()
         .unwrap_or(now)
     }
@@ -273,6 +290,7 @@ impl Init {
         for helper in self.helpers.iter_mut().filter(|helper| now >= helper.kill_at) {
             helper.kill(now);
         }
+        self.end_execs();
         self.run_checks();
         if self.watcher.as_mut().is_some_and(|watcher| now >= watcher.due() && watcher.changed(now)) {
             self.reload_config();
@@ -284,6 +302,13 @@ impl Init {
             if std::mem::take(&mut self.busy) {
                 sys::forget_code();
             }
+        }
+    }
+
+    /// Looked at before anything else, however late we are.
+    pub(super) fn look_at_fuse(&mut self) {
+        if self.state.fuse.is_some_and(|at| sys::boottime() >= at) {
+            self.step(Event::Burnt);
         }
     }
 
@@ -336,6 +361,11 @@ impl Init {
                 sys::reap(pid);
                 let helper = self.helpers.swap_remove(index);
                 self.helper_ended(helper, exit);
+            } else if let Some(index) = self.execs.iter().position(|execution| execution.pid == pid) {
+                let _ = sys::send_signal(-pid, libc::SIGKILL);
+                sys::reap(pid);
+                let execution = self.execs.swap_remove(index);
+                self.exec_ended(execution, exit);
             } else {
                 sys::reap(pid);
                 orphans = true;
@@ -475,6 +505,7 @@ impl Init {
             }
             self.follow_process();
         }
+        self.fuse.set(self.state.fuse);
         self.tell();
         self.keep_record();
     }

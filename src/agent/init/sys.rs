@@ -5,13 +5,15 @@ use std::ffi::{CString, c_char};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::ptr;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
-use super::state::Exit;
+use super::state::{Exit, Millis};
 
 /// Signals that reach PID 1 as data instead of interrupting it.
 pub struct SignalFd(OwnedFd);
@@ -51,6 +53,56 @@ impl SignalFd {
 impl AsRawFd for SignalFd {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+/// Milliseconds since the machine started, also those it slept; the same in all its containers.
+pub fn boottime() -> Millis {
+    // SAFETY: timespec is plain data, for which all zeroes are valid.
+    let mut now: libc::timespec = unsafe { std::mem::zeroed() };
+    // SAFETY: `now` lives through the call, which only writes to it.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now) };
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+/// Becomes readable at a moment of [`boottime`], also when the machine slept through it.
+pub struct FuseTimer {
+    fd: OwnedFd,
+    set: Option<Millis>,
+}
+
+impl FuseTimer {
+    pub fn new() -> io::Result<Self> {
+        let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
+        // SAFETY: timerfd_create takes two integers and returns a descriptor or -1.
+        let fd = check(unsafe { libc::timerfd_create(libc::CLOCK_BOOTTIME, flags) })?;
+        // SAFETY: the call returned a new descriptor that nobody else owns.
+        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, set: None })
+    }
+
+    pub fn set(&mut self, at: Option<Millis>) {
+        if self.set == at {
+            return;
+        }
+        // all zeroes take the timer away, so the first moment of all is one later
+        let at_ms = at.map_or(0, |at| at.max(1));
+        let value = libc::timespec {
+            tv_sec: libc::time_t::try_from(at_ms / 1_000).unwrap_or(libc::time_t::MAX),
+            tv_nsec: libc::c_long::try_from(at_ms % 1_000 * 1_000_000).unwrap_or(0),
+        };
+        let interval = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let timer = libc::itimerspec { it_interval: interval, it_value: value };
+        // SAFETY: the descriptor is open, `timer` lives through the call, and a null old value is allowed.
+        unsafe {
+            libc::timerfd_settime(self.fd.as_raw_fd(), libc::TFD_TIMER_ABSTIME, &raw const timer, ptr::null_mut())
+        };
+        self.set = at;
+    }
+}
+
+impl AsRawFd for FuseTimer {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 
@@ -147,6 +199,22 @@ pub fn poll(fds: &mut [PollFd], timeout_ms: Option<u64>) -> io::Result<()> {
     }
 }
 
+/// Reads from a socket, with the descriptors that came along.
+pub fn receive(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = nix::cmsg_space!([RawFd; super::protocol::STREAMS]);
+    let mut parts = [io::IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let mut received = Vec::new();
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = control {
+            // SAFETY: the kernel made these descriptors for us just now; nobody else owns them.
+            received.extend(descriptors.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    Ok((message.bytes, received))
+}
+
 /// Everything a new process needs, made before the fork, after which nothing may be allocated.
 #[derive(Default)]
 pub struct Program {
@@ -159,6 +227,8 @@ pub struct Program {
     pub gid: Option<u32>,
     pub groups: Option<Vec<u32>>,
     pub nofile: Option<u64>,
+    /// Where it reads from, if not from nothing.
+    pub stdin: Option<RawFd>,
     /// Where its output goes, if not where ours goes.
     pub stdout: Option<RawFd>,
     pub stderr: Option<RawFd>,
@@ -195,7 +265,7 @@ pub fn spawn(program: &Program) -> io::Result<Spawned> {
     // SAFETY: between fork and exec the child calls only async-signal-safe functions and allocates nothing.
     let pid = check(unsafe { libc::fork() })?;
     if pid == 0 {
-        let stdin = null.as_ref().map(AsRawFd::as_raw_fd);
+        let stdin = program.stdin.or(null.as_ref().map(AsRawFd::as_raw_fd));
         // SAFETY: this is the child; all pointers were made before the fork and its memory is a copy of ours.
         unsafe {
             let (step, error) = become_program(program, stdin, &arguments, &environment, parent);

@@ -15,7 +15,9 @@ pub use component::{
     ConfigFile, EnvVar, InstanceComponent, InstanceGroup, Logs, ProcessOptions, ProcessRestart, ServiceOptions,
     ServiceType, TrafficPolicy, UpdateOptions, UpdateStrategy,
 };
-pub use status::{BackupSummary, ConfigurationStatus, Connection, InstanceStatus, Member, Phase, Resolved};
+pub use status::{
+    BackupSummary, ConfigurationStatus, Connection, InstanceStatus, Member, Phase, Resolved, UpgradeTarget,
+};
 
 use super::schema;
 use super::values::{Cron, DeletionPolicy, Duration, LocalRef, Quantity};

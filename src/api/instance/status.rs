@@ -70,10 +70,23 @@ pub struct Resolved {
     pub version: Option<String>,
     /// The extension version that is in force.
     pub extension_version: Option<String>,
+    /// Where an upgrade leads that is under way.
+    pub target: Option<UpgradeTarget>,
     /// Replicas, resources, storage and parameters of each component.
     #[serde(default)]
     #[schemars(schema_with = "schema::any_object")]
     pub components: Option<Value>,
+}
+
+/// The versions an upgrade leads to.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpgradeTarget {
+    /// The middleware version.
+    pub version: Option<String>,
+    /// The extension version.
+    pub extension_version: Option<String>,
 }
 
 /// How clients connect.

@@ -6,8 +6,8 @@ mod leave;
 mod live;
 mod look;
 mod memory;
-mod objects;
-mod settings;
+pub mod objects;
+pub mod settings;
 mod status;
 mod trust;
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::audit::Destination;
 use super::trust::{ACCEPT_REWRITE, FastForward, Verification};
-use crate::api::GitSource;
+use crate::api::{GitSource, GitSourceSpec};
 use crate::api::git_source::{Conflicts, Drift, GitRef, Limits as SpecLimits};
 use crate::cluster::client::connect;
 use crate::cluster::problem::Problem as ClusterProblem;
@@ -112,16 +112,9 @@ impl Settings {
         let seconds = |duration: Option<crate::api::values::Duration>, least: u64, otherwise: u64| {
             duration.map_or(Duration::from_secs(otherwise), |given| given.0.max(Duration::from_secs(least)))
         };
-        let folder =
-            spec.path.as_deref().map(|path| path.trim_end_matches('/')).filter(|path| !path.is_empty() && *path != ".");
-        let folder = folder.map(|path| format!("{path}/")).unwrap_or_default();
-        let placement = Placement {
-            default_namespace: spec.default_namespace.as_ref().map_or_else(|| namespace.clone(), ToString::to_string),
-            allowed: allowed(&spec.namespaces, &namespace),
-            folder: folder.clone(),
-        };
-        let prune = spec.prune.clone().unwrap_or_default();
-        let count = |given: Option<i32>, otherwise| given.and_then(|n| usize::try_from(n).ok()).unwrap_or(otherwise);
+        let placement = placement(spec, &namespace);
+        let folder = placement.folder.clone();
+        let prune = prune(spec);
         let (limits, fetch_bytes) = limits(spec.limits.as_ref());
         let opening = opening(source, client).await?;
         let verification = verification(source, client).await?;
@@ -141,9 +134,9 @@ impl Settings {
             fetch_bytes,
             drift: spec.drift.unwrap_or(Drift::Revert),
             take_over: spec.conflicts == Some(Conflicts::TakeOver),
-            prune_enabled: prune.enabled.unwrap_or(true),
-            max_count: count(prune.max_count, 10),
-            max_percent: count(prune.max_percent, 30),
+            prune_enabled: prune.enabled,
+            max_count: prune.max_count,
+            max_percent: prune.max_percent,
             opening,
             verification,
             fast_forward: fast_forward(source),
@@ -176,6 +169,29 @@ pub fn acting(
     connect(config, None).map_err(|problem| Failure::new("Impersonation", problem))
 }
 
+/// Where the objects of a source go, and where they may.
+pub fn placement(spec: &GitSourceSpec, own: &str) -> Placement {
+    let folder = spec.path.as_deref().map(|path| path.trim_end_matches('/'));
+    let folder = folder.filter(|path| !path.is_empty() && *path != ".").map(|path| format!("{path}/"));
+    Placement {
+        default_namespace: spec.default_namespace.as_ref().map_or_else(|| own.to_owned(), ToString::to_string),
+        allowed: allowed(&spec.namespaces, own),
+        folder: folder.unwrap_or_default(),
+    }
+}
+
+/// What a source says about objects whose file is gone, for a commit that agrees to no more.
+pub fn prune(spec: &GitSourceSpec) -> Prune {
+    let prune = spec.prune.clone().unwrap_or_default();
+    let count = |given: Option<i32>, otherwise| given.and_then(|n| usize::try_from(n).ok()).unwrap_or(otherwise);
+    Prune {
+        enabled: prune.enabled.unwrap_or(true),
+        max_count: count(prune.max_count, 10),
+        max_percent: count(prune.max_percent, 30),
+        agreed: 0,
+    }
+}
+
 /// A commit as people say it.
 pub fn short(id: &ObjectId) -> String {
     id.to_hex_with_len(10).to_string()
@@ -191,7 +207,7 @@ pub fn label(namespace: &str, name: &str) -> String {
     format!("{}-{digest}", &full[..46])
 }
 
-fn follow(given: Option<&GitRef>) -> Result<Follow, Problem> {
+pub fn follow(given: Option<&GitRef>) -> Result<Follow, Problem> {
     let Some(GitRef { branch, tag, semver, commit }) = given else { return Ok(Follow::Head) };
     let follow = match (branch, tag, semver, commit) {
         (Some(branch), _, _, _) => Follow::branch(branch),

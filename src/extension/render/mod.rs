@@ -258,7 +258,7 @@ impl<'a> Renderer<'a> {
 }
 
 /// Labels of every object of an instance.
-fn object_labels(resolved: &Resolved, component: Option<&str>) -> BTreeMap<String, String> {
+pub fn object_labels(resolved: &Resolved, component: Option<&str>) -> BTreeMap<String, String> {
     let mut all = BTreeMap::from([
         ("app.kubernetes.io/name".to_owned(), resolved.type_.to_string()),
         ("app.kubernetes.io/instance".to_owned(), resolved.name.to_string()),

@@ -32,6 +32,8 @@ impl Renderer<'_> {
                 { "downwardAPI": { "items": [
                     { "path": "namespace", "fieldRef": { "apiVersion": "v1", "fieldPath": "metadata.namespace" } }] } },
             ] } }),
+            json!({ "name": "midship-agent-tls", "secret": {
+                "secretName": naming::agent_tls(resolved.name.as_str()), "defaultMode": 0o440 } }),
             json!({ "name": "tmp", "emptyDir": {} }),
         ];
         let mut mounts = vec![
@@ -197,6 +199,7 @@ impl Renderer<'_> {
         let mut mounts = mounts.to_vec();
         mounts.retain(|mount| mount["name"] != "midship-bin");
         mounts.push(json!({ "name": "midship-token", "mountPath": TOKEN, "readOnly": true }));
+        mounts.push(json!({ "name": "midship-agent-tls", "mountPath": paths::AGENT_TLS, "readOnly": true }));
         json!({
             "name": "midship",
             "image": self.inputs.agent_image,

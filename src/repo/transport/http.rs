@@ -40,7 +40,9 @@ impl HttpClient {
             .referer(false)
             .connect_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(1)
-            .pool_idle_timeout(Duration::from_secs(90))
+            // servers close idle connections after five seconds and more; a push must not be sent into one that is closing,
+            // because nobody could say whether it arrived
+            .pool_idle_timeout(Duration::from_secs(4))
             .http1_only();
         if let Some(ca) = &access.ca {
             let certificates = reqwest::Certificate::from_pem_bundle(ca.as_bytes())

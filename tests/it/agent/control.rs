@@ -73,7 +73,7 @@ fn requests_that_make_no_sense_are_refused_with_a_code_and_a_reason() {
     for (line, code, part) in [
         ("{\"op\":\"dance\"}", Code::BadRequest, "unknown variant `dance`"),
         ("{\"op\":\"status\",\"colour\":1}", Code::BadRequest, "unknown field `colour`"),
-        ("{\"op\":\"start\",\"timeout\":\"1s\"}", Code::BadRequest, "timeout goes only with stop and restart"),
+        ("{\"op\":\"start\",\"timeout\":\"1s\"}", Code::BadRequest, "timeout goes only with stop, restart and exec"),
         ("{\"op\":\"signal\"}", Code::BadRequest, "signal names no signal"),
         ("{\"op\":\"signal\",\"signal\":\"KILL\"}", Code::Unsupported, "SIGKILL is not passed on"),
         ("{\"op\":\"reload\"}", Code::Unsupported, "does not say how to reload"),

@@ -1,6 +1,7 @@
 //! The agent as it runs in pods: the real program with real processes, as an ordinary process and as PID 1.
 #![allow(clippy::unwrap_used)]
 
+mod api;
 mod configuration;
 mod control;
 mod copy;

@@ -1,10 +1,12 @@
 //! Tests that need an API server and nothing else: what it accepts, what it refuses and how it says so.
 
+mod agents;
 mod chart;
 mod controller;
 mod doctor;
 mod git_source;
 mod harness;
+mod kubectl;
 mod plugin;
 mod refused;
 mod samples;

@@ -155,6 +155,13 @@ impl Repository {
         self.git(&["rev-parse", "HEAD"])
     }
 
+    /// A bare clone that `git` itself keeps, to compare with.
+    pub fn bare_clone(&self) -> Reference<'_> {
+        let folder = tempfile::tempdir().expect("a folder");
+        git(folder.path(), &["init", "-q", "--bare", "."]);
+        Reference { repository: self, folder }
+    }
+
     /// Runs git on the server's side of the repository.
     pub fn on_server(&self, args: &[&str]) -> String {
         let state = Path::new(forge().get("FORGE_SSH_KEY")).ancestors().nth(2).expect("a folder");
@@ -164,6 +171,39 @@ impl Repository {
 
     fn git(&self, args: &[&str]) -> String {
         git(self.clone.path(), args)
+    }
+}
+
+/// What `git` does for the same purpose.
+pub struct Reference<'a> {
+    repository: &'a Repository,
+    folder: tempfile::TempDir,
+}
+
+impl Reference<'_> {
+    pub fn fetch(&self, way: &str) {
+        self.ask(way, &["fetch", "-q", "--depth", "1"], &["main"]);
+    }
+
+    pub fn ls_remote(&self, way: &str) {
+        self.ask(way, &["ls-remote", "-q"], &["HEAD"]);
+    }
+
+    fn ask(&self, way: &str, order: &[&str], what: &[&str]) {
+        let (user, password) = (forge().get("FORGE_USER"), forge().get("FORGE_PASSWORD"));
+        let helper = format!("credential.helper=!f() {{ echo username={user}; echo password={password}; }}; f");
+        let ca = format!("http.sslCAInfo={}", forge().get("FORGE_CA"));
+        let ssh = format!(
+            "core.sshCommand=ssh -i {} -o IdentitiesOnly=yes -o UserKnownHostsFile={}",
+            forge().get("FORGE_SSH_KEY"),
+            forge().get("FORGE_KNOWN_HOSTS")
+        );
+        let url = if way == "ssh" { &self.repository.ssh } else { &self.repository.https };
+        let mut args = vec!["-c", &helper, "-c", &ca, "-c", &ssh];
+        args.extend(order);
+        args.push(url);
+        args.extend(what);
+        git(self.folder.path(), &args);
     }
 }
 

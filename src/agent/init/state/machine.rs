@@ -6,6 +6,8 @@ use super::{
 };
 use crate::agent::init::signals;
 
+const BURNT: &str = "the process was killed because its permission to run was not renewed in time";
+
 impl State {
     pub(super) fn take(&mut self, event: Event, now: Millis, out: &mut Vec<Action>) {
         match event {
@@ -19,6 +21,8 @@ impl State {
             Event::Exited { pid, exit, what } => self.exited(pid, exit, what.as_deref(), now, out),
             Event::Swept { left } => self.swept(left, now, out),
             Event::Ready { ready } => self.readiness(ready),
+            Event::Fuse { at } => self.fuse = at,
+            Event::Burnt => self.burn(now, out),
             Event::Tick => self.tick(now, out),
         }
     }
@@ -239,7 +243,13 @@ impl State {
                 let (uptime, forced, asked) = (now.saturating_sub(*started), forced.is_some(), why.is_none());
                 let what = why.clone().unwrap_or_else(|| {
                     let how = describe("the process");
-                    if forced { format!("{how} because it did not stop in time") } else { how }
+                    if self.burnt {
+                        BURNT.to_owned()
+                    } else if forced { 
+                        format!("{how} because it did not stop in time")
+                    } else {
+                        how
+                    }
                 });
                 self.ended(Some(pid), Ended { exit: Some(exit), uptime, asked, forced, what }, now, out);
             }
@@ -250,6 +260,8 @@ impl State {
     /// An attempt to run the process is over: nothing may follow before all it left behind is gone.
     fn ended(&mut self, pid: Option<i32>, ended: Ended, now: Millis, out: &mut Vec<Action>) {
         self.last_status = ended.exit.map_or(127, Exit::status);
+        // nothing runs any more that it could be for
+        self.fuse = None;
         out.push(Action::Record { pid, ended: ended.clone() });
         if !ended.asked && self.operation.is_some_and(|operation| operation != Operation::Stop) {
             self.finish(&Err(Refusal::Failed(ended.what.clone())), out);
@@ -341,6 +353,7 @@ impl State {
     }
 
     fn begin_start(&mut self, now: Millis, out: &mut Vec<Action>) {
+        self.burnt = false;
         self.after_hook(0, self.policy.hooks.clone(), now, out);
     }
 
@@ -381,6 +394,28 @@ impl State {
         self.phase = Phase::Stopping { pid, started, kill_at, forced: None, why };
         out.push(Action::SignalStop { pid });
         self.tick(now, out);
+    }
+
+    /// The permission to run is over: nothing may go on for a moment longer, and whatever follows begins with the first
+    /// command before the start.
+    fn burn(&mut self, now: Millis, out: &mut Vec<Action>) {
+        self.fuse = None;
+        if let Some((pid, started)) = self.child() {
+            self.burnt = true;
+            self.because(BURNT);
+            self.phase = Phase::Stopping { pid, started, kill_at: now, forced: None, why: None };
+        }
+        match &mut self.phase {
+            Phase::Stopping { kill_at, .. } => {
+                *kill_at = now;
+                self.tick(now, out);
+            }
+            Phase::Sweeping { after: after @ After::Hook { .. }, .. } => {
+                let what = BURNT.to_owned();
+                *after = After::Attempt(Ended { exit: None, uptime: 0, asked: true, forced: false, what });
+            }
+            _ => {}
+        }
     }
 
     fn readiness(&mut self, is: bool) {

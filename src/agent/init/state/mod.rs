@@ -209,6 +209,10 @@ pub struct State {
     pub crashes: u32,
     /// Times the process was started.
     pub starts: u64,
+    /// When whatever runs is killed unless somebody says otherwise before, by a clock that counts while the machine sleeps.
+    pub fuse: Option<Millis>,
+    /// What ran last was killed because of it.
+    pub burnt: bool,
     /// What PID 1 would exit with.
     last_status: i32,
     /// Why it is as it is, in a sentence.
@@ -256,6 +260,12 @@ pub enum Event {
     Ready {
         ready: bool,
     },
+    /// Sets, moves or (with nothing) takes away the moment at which whatever runs is killed.
+    Fuse {
+        at: Option<Millis>,
+    },
+    /// That moment has come.
+    Burnt,
     Tick,
 }
 
@@ -328,6 +338,8 @@ impl Default for State {
             tickets: Vec::new(),
             crashes: 0,
             starts: 0,
+            fuse: None,
+            burnt: false,
             last_status: 0,
             reason: "waits for a usable configuration".to_owned(),
         }

@@ -1,0 +1,177 @@
+//! Who takes a lease that nobody has: whoever has the most data, then the lowest ordinal, one after another.
+
+use std::cmp::Reverse;
+
+use super::{Member, Millis, Order, Process, Purpose, RETURN, Record, SPEAK, STEP, State, View};
+
+/// The greater goes first: runs, epoch of the data, position, was the last to serve, ordinal.
+type Rank = (bool, Option<u64>, Option<i64>, bool, Reverse<u16>);
+
+impl State {
+    /// Nobody has the lease: take it when it is this pod's turn.
+    pub(super) fn stand(&mut self, now: Millis, out: &mut Vec<Order>) {
+        let since = self.vacant.unwrap_or(now);
+        if self.writing.is_some() || self.doing.is_some() || now < self.retry_at {
+            return;
+        }
+        let record = self.seen().map(|seen| seen.record.clone()).unwrap_or_default();
+        let chosen = record.candidate.as_deref() == Some(self.settings.me.pod.as_str());
+        if !chosen && self.yielding.is_some_and(|until| now < until) {
+            return self.because("gave the role up, and waits for somebody to take it");
+        }
+        if let Err(reason) = self.able(&record) {
+            return self.because(&reason);
+        }
+        if chosen {
+            return self.seize(&record, out);
+        }
+        if !self.settings.alone() {
+            // all say exactly how far they are once they notice; those who asked before that ask again
+            let spoken = since.saturating_add(SPEAK);
+            if now < spoken {
+                return self.because("nobody has the role; asks the others how far their data reaches");
+            }
+            if self.peers_at.is_some_and(|at| at < spoken) {
+                self.peers_at = None;
+            }
+            if !self.fresh_peers(now, out) {
+                return;
+            }
+        }
+        match self.turn(&record) {
+            Err(reason) => self.because(&reason),
+            Ok(delay) if now.saturating_sub(since) < delay => {
+                self.reason = format!("nobody has the role; others go first for {} s", delay / 1_000);
+            }
+            Ok(_) => self.seize(&record, out),
+        }
+    }
+
+    fn seize(&mut self, old: &Record, out: &mut Vec<Order>) {
+        let epoch = if self.view == View::Absent { 0 } else { old.epoch + 1 };
+        let record = self.own_record(epoch, old);
+        self.because("takes the role");
+        self.write(Purpose::Take, record, out);
+    }
+
+    /// Whether this pod may have the role at all.
+    fn able(&self, record: &Record) -> Result<(), String> {
+        let mine = record.last.as_deref() == Some(self.settings.me.pod.as_str())
+            || record.candidate.as_deref() == Some(self.settings.me.pod.as_str());
+        if !self.settings.automatic && !mine && record.served.is_some() {
+            return Err("nobody has the role, and failover is manual: ask for a switchover".to_owned());
+        }
+        let process = match self.process {
+            Process::Up | Process::Asking => true,
+            Process::Down => self.parked,
+            Process::Unknown | Process::Starting => false,
+        };
+        if !process {
+            return Err("nobody has the role; the process of this pod does not run".to_owned());
+        }
+        let Some(served) = record.served else { return Ok(()) };
+        if self.data >= Some(served) || self.settings.alone() {
+            return Ok(());
+        }
+        match self.data {
+            None if !self.settings.lasting => Ok(()),
+            None => Err("nobody has the role; this pod has no data, and waits for one that has".to_owned()),
+            Some(data) => Err(format!(
+                "nobody has the role; the data of this pod is of term {data}, and was overtaken in term {served}"
+            )),
+        }
+    }
+
+    fn rank(&self, name: &str, up: bool, data: Option<u64>, position: Option<i64>, record: &Record) -> Rank {
+        let last = record.last.as_deref() == Some(name);
+        // where nothing runs, nobody knows positions, and the last to serve comes first
+        (up, data, position.filter(|_| up), last, Reverse(self.settings.ordinal(name)))
+    }
+
+    /// How long to wait from the moment nobody had the lease.
+    fn turn(&self, record: &Record) -> Result<Millis, String> {
+        let me = self.settings.me.pod.as_str();
+        let up = self.process == Process::Up;
+        let position = self.role.as_ref().and_then(|observed| observed.position);
+        let mine = self.rank(me, up, self.data, position, record);
+        let current = |data: Option<u64>| record.served.is_none() || data >= record.served;
+        let others: Vec<Rank> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| current(peer.data))
+            .map(|(name, peer)| self.rank(name, peer.up, peer.data, peer.position, record))
+            .collect();
+        self.complete(record, up, position)?;
+        let ahead = others.iter().filter(|other| **other > mine).count();
+        let mut delay = STEP.saturating_mul(u64::try_from(ahead).unwrap_or(u64::MAX));
+        if others.iter().any(|other| other.0 && (other.1, other.2) > (mine.1, mine.2)) {
+            if self.settings.synchronous > 0 && record.last.as_deref() != Some(me) {
+                return Err("nobody has the role; another pod that runs has more of the data".to_owned());
+            }
+            // it may have begun to wait for the end of the lease later than this one
+            delay = delay.saturating_add(self.settings.duration).saturating_add(self.settings.margin());
+        }
+        let last = record.last.as_deref();
+        let runs = up || others.iter().any(|other| other.0);
+        if !runs && last.is_some_and(|last| last != me) {
+            delay = delay.saturating_add(RETURN);
+            if self.settings.synchronous > 0 {
+                // only the last to serve is known to have everything
+                delay = delay.saturating_add(4 * RETURN);
+            }
+        }
+        if record.candidate.is_some() {
+            delay = delay.saturating_add(STEP);
+        }
+        if !current(self.data) {
+            // without anything to keep, a pod begins anew only once nobody with data turned up
+            delay = delay.saturating_add(2 * RETURN);
+        }
+        if record.served.is_none() {
+            let absent = |pod: &&Member| pod.ordinal < self.settings.ordinal(me) && !self.peers.contains_key(&pod.name);
+            let lower = self.settings.pods.iter().filter(absent).count();
+            delay = delay.saturating_add(RETURN.saturating_mul(u64::try_from(lower).unwrap_or(u64::MAX)));
+        }
+        Ok(delay)
+    }
+
+    /// With synchronous replication, enough pods have to have spoken that one of them has every confirmed write.
+    fn complete(&self, record: &Record, up: bool, position: Option<i64>) -> Result<(), String> {
+        let synchronous = self.settings.synchronous;
+        let me = self.settings.me.pod.as_str();
+        let last = record.last.as_deref();
+        if synchronous == 0 || record.served.is_none() || last == Some(me) {
+            return Ok(());
+        }
+        let others = self.peers.iter().filter(|(name, peer)| {
+            Some(name.as_str()) != last && peer.up && peer.data >= record.served && peer.position.is_some()
+        });
+        let known = others.count() + usize::from(up && position.is_some());
+        let enough = self.settings.pods.len().saturating_sub(synchronous);
+        if known >= enough || (known == 0 && !up) {
+            return Ok(());
+        }
+        let missing: Vec<&str> = self
+            .settings
+            .pods
+            .iter()
+            .map(|pod| pod.name.as_str())
+            .filter(|name| *name != me && !self.peers.get(*name).is_some_and(|peer| peer.up))
+            .collect();
+        Err(format!("nobody has the role; waits for {}, which may have confirmed writes", missing.join(", ")))
+    }
+
+    /// When something has to be decided though nothing has happened.
+    pub fn wake_at(&self, now: Millis) -> Millis {
+        let busy = self.vacant.is_some() || self.yielding.is_some() || self.switchover.is_some() || self.stopping;
+        let next = if busy { 100 } else { 1_000 };
+        let due = [
+            self.tenure.as_ref().map(|tenure| tenure.renew_at),
+            self.until(),
+            self.tenure.is_none().then(|| self.expires_at()).flatten(),
+            (self.retry_at > now).then_some(self.retry_at),
+        ];
+        let least = now.saturating_add(20);
+        due.into_iter().flatten().chain([now.saturating_add(next)]).min().unwrap_or(now).max(least)
+    }
+}

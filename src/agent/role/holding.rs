@@ -1,0 +1,270 @@
+//! What the holder of the role does: renew, serve, and give it up in good order.
+
+use super::{ABSENCE, Deed, Grant, Millis, Order, Process, Purpose, Record, State};
+
+impl State {
+    pub(super) fn hold(&mut self, now: Millis, out: &mut Vec<Order>) {
+        if self.writing.is_none() {
+            if let Some(candidate) = self.gives_up(now, out) {
+                return self.release(candidate, out);
+            }
+            self.renew(now, out);
+        }
+        if self.doing.is_some() || self.releasing {
+            return;
+        }
+        match self.process {
+            Process::Asking if self.granted.is_none() && !self.stopping => {
+                self.fuse_for_start(now, out);
+                if !self.may_yield(now, out) && self.fuse.is_some_and(|at| at > now) {
+                    self.because("prepares the start of the process");
+                    self.grant(Grant::Holder, out);
+                }
+            }
+            Process::Down if self.parked && !self.stopping && self.switchover.is_none() && now >= self.retry_at => {
+                self.order(Deed::Start, out);
+            }
+            Process::Up => self.serve(now, out),
+            _ => {}
+        }
+    }
+
+    fn renew(&mut self, now: Millis, out: &mut Vec<Order>) {
+        let Some(tenure) = self.tenure.clone() else { return };
+        let Some(seen) = self.seen() else { return };
+        let serves = self.process == Process::Up
+            && !self.demoted
+            && self.data == Some(tenure.epoch)
+            && self.role.as_ref().is_some_and(|observed| observed.exclusive);
+        let news = serves && seen.record.served != Some(tenure.epoch) && now >= self.retry_at;
+        if now < tenure.renew_at && !news {
+            return;
+        }
+        let mut record = self.own_record(tenure.epoch, &seen.record);
+        if serves {
+            record.served = Some(tenure.epoch);
+            record.last = Some(self.settings.me.pod.clone());
+        }
+        self.write(Purpose::Renew, record, out);
+    }
+
+    pub(super) fn own_record(&self, epoch: u64, old: &Record) -> Record {
+        Record {
+            holder: Some(self.settings.me.clone()),
+            epoch,
+            served: old.served,
+            last: old.last.clone(),
+            candidate: None,
+            duration: self.settings.duration,
+        }
+    }
+
+    fn release(&mut self, candidate: Option<String>, out: &mut Vec<Order>) {
+        let Some(seen) = self.seen().cloned() else { return };
+        self.reason = match &candidate {
+            Some(candidate) => format!("gave the role up for {candidate}"),
+            None => "gave the role up".to_owned(),
+        };
+        let record = Record { holder: None, candidate, ..seen.record };
+        self.releasing = true;
+        self.write(Purpose::Release, record, out);
+    }
+
+    /// Nothing of this pod can write any more.
+    fn dead(&self, now: Millis) -> bool {
+        match self.process {
+            Process::Down => true,
+            Process::Asking => self.granted.is_none(),
+            // PID 1 has killed it, or is gone together with it
+            Process::Unknown => {
+                self.fuse.is_none() && now.saturating_sub(self.process_since) > self.settings.duration
+            }
+            Process::Starting | Process::Up => false,
+        }
+    }
+
+    /// Whether the role is to be released now, and for whom.
+    fn gives_up(&mut self, now: Millis, out: &mut Vec<Order>) -> Option<Option<String>> {
+        if self.doing.is_some() || !(self.dead(now) || self.demoted) {
+            return None;
+        }
+        if let Some(target) = self.switchover.as_ref().and_then(|switchover| switchover.target.clone()) {
+            return Some(Some(target));
+        }
+        if self.stopping {
+            return self.fresh_peers(now, out).then(|| self.candidate());
+        }
+        let gone = match self.process {
+            Process::Asking => self.may_yield(now, out) && self.peers_known(now),
+            Process::Down | Process::Unknown => {
+                let absent = !self.parked && now.saturating_sub(self.process_since) >= ABSENCE;
+                absent && self.settings.automatic && !self.settings.alone() && self.fresh_peers(now, out)
+            }
+            Process::Starting | Process::Up => false,
+        };
+        (gone && self.replaceable()).then(|| self.candidate())
+    }
+
+    /// Whether the others may be better than a start of this one; asks them where that is not known yet.
+    fn may_yield(&mut self, now: Millis, out: &mut Vec<Order>) -> bool {
+        if self.deliberate || self.offered || !self.settings.automatic || self.settings.alone() {
+            return false;
+        }
+        !self.fresh_peers(now, out) || self.replaceable()
+    }
+
+    fn peers_known(&self, now: Millis) -> bool {
+        self.peers_at.is_some_and(|at| now.saturating_sub(at) <= super::FRESH)
+    }
+
+    /// Whether somebody else can go on where this pod ended.
+    fn replaceable(&self) -> bool {
+        let served = self.seen().and_then(|seen| seen.record.served);
+        served.is_some() && self.spoken(served) && self.best_peer(served).is_some()
+    }
+
+    /// Whether so many others have told how far they are that one of them has every confirmed write.
+    fn spoken(&self, served: Option<u64>) -> bool {
+        let last = self.seen().and_then(|seen| seen.record.last.as_deref());
+        let known = self.peers.iter().filter(|(name, peer)| {
+            Some(name.as_str()) != last && peer.up && peer.data >= served && peer.position.is_some()
+        });
+        let enough = self.settings.pods.len().saturating_sub(self.settings.synchronous);
+        self.settings.synchronous == 0 || known.count() >= enough
+    }
+
+    /// For whom it is released; nobody in particular where only they can tell who has the most.
+    fn candidate(&self) -> Option<String> {
+        let served = self.seen().and_then(|seen| seen.record.served);
+        let (name, best) = self.best_peer(served)?;
+        let rivals = self.peers.values().filter(|peer| peer.up && peer.data >= served).count();
+        (self.spoken(served) && (best.exact || rivals == 1)).then(|| name.clone())
+    }
+
+    fn serve(&mut self, now: Millis, out: &mut Vec<Order>) {
+        if self.stopping {
+            return self.step_down(now, out);
+        }
+        if self.switchover.is_some() {
+            return self.hand_over(now, out);
+        }
+        let Some(observed) = &self.role else { return self.watch_silence(now, out) };
+        if observed.exclusive && !self.undo && !self.demoted {
+            self.because("has the role");
+            return;
+        }
+        if self.failures >= 3 {
+            self.failures = 0;
+            self.reason = format!("three promotions failed: {}", self.reason);
+            return self.order(Deed::Kill, out);
+        }
+        // never without the fuse that ends it
+        if now >= self.retry_at && self.fuse.is_some_and(|at| at > now) {
+            self.order(Deed::Promote, out);
+        }
+    }
+
+    /// A process that answered, and then does not for as long as a holder may be silent, is as good as gone.
+    fn watch_silence(&mut self, now: Millis, out: &mut Vec<Order>) {
+        let silent = self.tenure.as_ref().map_or(0, |tenure| now.saturating_sub(tenure.silent));
+        if !self.answered || !self.settings.automatic || silent < self.settings.duration {
+            return;
+        }
+        if self.settings.alone() || !self.fresh_peers(now, out) || !self.replaceable() {
+            return;
+        }
+        self.reason = format!("the process has not answered for {} s", silent / 1_000);
+        self.order(Deed::Kill, out);
+    }
+
+    fn step_down(&mut self, now: Millis, out: &mut Vec<Order>) {
+        if self.demoted {
+            return;
+        }
+        if self.undo {
+            if now >= self.retry_at {
+                self.order(Deed::Stop, out);
+            }
+        } else {
+            self.order(Deed::Demote, out);
+        }
+    }
+
+    /// A switchover that somebody asked for.
+    fn hand_over(&mut self, now: Millis, out: &mut Vec<Order>) {
+        if self.demoted || self.switchover.as_ref().is_some_and(|switchover| switchover.target.is_some()) {
+            return;
+        }
+        if !self.fresh_peers(now, out) {
+            return;
+        }
+        let epoch = self.tenure.as_ref().map(|tenure| tenure.epoch);
+        let wanted = self.switchover.as_ref().and_then(|switchover| switchover.wanted.clone());
+        let chosen = match &wanted {
+            None => self.best_peer(epoch).map(|(name, _)| name.clone()).ok_or_else(|| {
+                "no other pod runs with all the data; wait until one does, or name one to see why".to_owned()
+            }),
+            Some(wanted) => self.fit(wanted, epoch).map(|()| wanted.clone()),
+        };
+        match chosen {
+            Ok(target) => {
+                if let Some(switchover) = &mut self.switchover {
+                    switchover.target = Some(target.clone());
+                }
+                self.order(Deed::Switchover { target }, out);
+            }
+            Err(reason) => {
+                if let Some(switchover) = self.switchover.take() {
+                    out.push(Order::Answer { ticket: switchover.ticket, result: Err(reason) });
+                }
+            }
+        }
+    }
+
+    fn fit(&self, name: &str, epoch: Option<u64>) -> Result<(), String> {
+        let Some(peer) = self.peers.get(name) else {
+            return Err(format!("{name} does not answer; a pod that takes over has to run"));
+        };
+        if !peer.up {
+            return Err(format!("the process of {name} does not run"));
+        }
+        if peer.data < epoch {
+            return Err(format!("{name} does not follow {} yet, or has nothing of its data", self.settings.me.pod));
+        }
+        match (peer.lag, self.settings.max_lag) {
+            (Some(lag), Some(most)) if lag > most => Err(format!("{name} is {lag} bytes behind, more than {most}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells whoever asked for a switchover how it ended.
+    pub(super) fn end_switchover(&mut self, now: Millis, out: &mut Vec<Order>) {
+        let Some(switchover) = &self.switchover else { return };
+        let target = switchover.target.clone().unwrap_or_default();
+        let result = match (switchover.handed, self.seen()) {
+            (Some(handed), Some(seen)) if seen.record.epoch > handed => match &seen.record.holder {
+                Some(holder) if holder.pod == target => (seen.record.served == Some(seen.record.epoch)).then_some(Ok(())),
+                Some(holder) => Some(Err(format!("{} took the role before {target} did", holder.pod))),
+                None => None,
+            },
+            _ if self.tenure.is_none() && switchover.handed.is_none() => {
+                Some(Err("the role was lost before it could be handed over".to_owned()))
+            }
+            _ => None,
+        };
+        let late = || format!("{target} did not take the role within {} s", super::SWITCHOVER / 1_000);
+        let result = result.or_else(|| (now >= switchover.deadline).then(|| Err(late())));
+        if let Some(result) = result {
+            let ticket = switchover.ticket;
+            self.switchover = None;
+            self.undo |= self.demoted;
+            out.push(Order::Answer { ticket, result });
+        }
+    }
+
+    pub(super) fn because(&mut self, reason: &str) {
+        if self.reason != reason {
+            reason.clone_into(&mut self.reason);
+        }
+    }
+}

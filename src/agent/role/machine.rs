@@ -1,0 +1,484 @@
+//! What each event teaches, and what follows from everything known at any moment.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Deed, Event, FRESH, Grant, HAND_OVER, Millis, Observed, Order, Peer, Process, Purpose, Record, SWITCHOVER, Seen,
+    Settings, State, Summary, Switchover, Tenure, View, Written,
+};
+
+impl State {
+    /// `data` is the epoch the data is from, where a mark of it was found.
+    pub fn new(settings: Settings, data: Option<u64>, now: Millis) -> Self {
+        Self {
+            settings,
+            view: View::Unseen,
+            tenure: None,
+            writing: None,
+            releasing: false,
+            process: Process::Unknown,
+            process_since: now,
+            granted: None,
+            role: None,
+            fuse: None,
+            fuse_told: 0,
+            fuse_heard: 0,
+            fuse_void: 0,
+            data,
+            doing: None,
+            retry_at: 0,
+            following: None,
+            peers: BTreeMap::new(),
+            asking: false,
+            peers_at: None,
+            vacant: None,
+            yielding: None,
+            offered: false,
+            answered: false,
+            deliberate: false,
+            parked: false,
+            demoted: false,
+            // what an agent before this one had begun with a process that runs is not known
+            undo: true,
+            failures: 0,
+            stopping: false,
+            exited: false,
+            switchover: None,
+            label: None,
+            labelled_holding: false,
+            reason: "waits for a look at the lease".to_owned(),
+        }
+    }
+
+    pub(super) fn take(&mut self, event: Event, now: Millis, out: &mut Vec<Order>) {
+        match event {
+            Event::Lease(seen) => self.looked(seen, now),
+            Event::Written { purpose, sent, result } => self.written(purpose, sent, result, now, out),
+            Event::Fused { at, done } => {
+                self.fuse_heard += 1;
+                if done && self.fuse_heard > self.fuse_void {
+                    self.fuse = at;
+                }
+            }
+            Event::Process(process) => self.process(process, now),
+            Event::Prepared { ok, told } => self.prepared(ok, told, now),
+            Event::Role(observed) => self.observed(observed, now),
+            Event::Peers(peers) => {
+                (self.peers, self.asking, self.peers_at) = (peers, false, Some(now));
+            }
+            Event::Did { deed, result } => self.did(&deed, result, now, out),
+            Event::Restarting => self.deliberate = true,
+            Event::Switchover { ticket, target } => self.switchover(ticket, target, now, out),
+            Event::Stop => self.stopping = true,
+            Event::Configured(settings) => self.settings = settings,
+            Event::Tick => {}
+        }
+    }
+
+    fn looked(&mut self, seen: Option<Seen>, now: Millis) {
+        let Some(seen) = seen else {
+            // a lease that vanishes has been anybody's for as long as it may have been unknown to us
+            if self.view != View::Absent {
+                self.vacant = None;
+            }
+            self.view = View::Absent;
+            return;
+        };
+        match &self.view {
+            View::Seen { seen: known, .. } if known.version == seen.version => {}
+            _ => self.view = View::Seen { seen, since: now },
+        }
+    }
+
+    fn written(&mut self, purpose: Purpose, sent: Millis, result: Written, now: Millis, out: &mut Vec<Order>) {
+        self.writing = None;
+        match result {
+            Written::Done(seen) => {
+                self.releasing = false;
+                let epoch = seen.record.epoch;
+                self.view = View::Seen { seen, since: now };
+                match purpose {
+                    Purpose::Release => self.released(epoch, now),
+                    Purpose::Take | Purpose::Renew => self.renewed(purpose, epoch, sent, now, out),
+                }
+            }
+            Written::Conflict => {
+                // a lease that nobody else may write was written: what it says now tells whether it is still ours
+                out.push(Order::Look);
+                self.postpone_renewal(now);
+            }
+            Written::Failed(why) => {
+                self.reason = format!("the lease cannot be written: {why}");
+                out.push(Order::Look);
+                self.postpone_renewal(now);
+            }
+        }
+    }
+
+    fn postpone_renewal(&mut self, now: Millis) {
+        let retry = self.settings.retry();
+        self.retry_at = self.retry_at.max(now.saturating_add(retry));
+        if let Some(tenure) = &mut self.tenure {
+            tenure.renew_at = now.saturating_add(retry);
+        }
+    }
+
+    fn renewed(&mut self, purpose: Purpose, epoch: u64, sent: Millis, now: Millis, out: &mut Vec<Order>) {
+        let renew_at = sent.saturating_add(self.settings.renew_every());
+        match &mut self.tenure {
+            Some(tenure) if tenure.epoch == epoch => (tenure.renewed, tenure.renew_at) = (sent, renew_at),
+            _ => {
+                self.tenure = Some(Tenure { epoch, renewed: sent, renew_at, silent: now });
+                (self.vacant, self.yielding, self.failures) = (None, None, 0);
+                // what was known of the others was for another question
+                self.peers_at = None;
+                if purpose == Purpose::Take && self.until().is_some_and(|until| now < until) {
+                    out.push(Order::ClearLabels);
+                }
+            }
+        }
+        self.light_fuse(now, out);
+    }
+
+    /// Lets PID 1 know how long the process may go on.
+    fn light_fuse(&mut self, now: Millis, out: &mut Vec<Order>) {
+        let Some(until) = self.until() else { return };
+        if until > now {
+            self.tell_fuse(Some(until), out);
+        }
+    }
+
+    fn tell_fuse(&mut self, at: Option<Millis>, out: &mut Vec<Order>) {
+        self.fuse_told += 1;
+        out.push(Order::Fuse { at });
+    }
+
+    fn fusing(&self) -> bool {
+        self.fuse_told > self.fuse_heard
+    }
+
+    /// A process that is about to start needs a fuse of its own: PID 1 forgets it with the process before.
+    pub(super) fn fuse_for_start(&mut self, now: Millis, out: &mut Vec<Order>) {
+        if self.fuse.is_none() && !self.fusing() {
+            self.light_fuse(now, out);
+        }
+    }
+
+    fn released(&mut self, epoch: u64, now: Millis) {
+        self.tenure = None;
+        (self.following, self.vacant, self.offered) = (None, None, true);
+        self.yielding = Some(now.saturating_add(HAND_OVER));
+        if let Some(switchover) = &mut self.switchover {
+            switchover.handed = Some(epoch);
+        }
+    }
+
+    fn process(&mut self, process: Process, now: Millis) {
+        // one that asks does not run; a permission that was given is used until something else is known
+        let stale = self.process == Process::Asking && process == Process::Up;
+        if stale || process == self.process {
+            return;
+        }
+        if matches!(process, Process::Down | Process::Asking) {
+            self.forget_process();
+        }
+        if process == Process::Up {
+            self.silent(now);
+            self.role = None;
+            (self.deliberate, self.offered, self.answered) = (false, false, false);
+        }
+        (self.process, self.process_since) = (process, now);
+    }
+
+    /// The process ended: what was known of it is void.
+    fn forget_process(&mut self) {
+        (self.fuse, self.fuse_void) = (None, self.fuse_told);
+        self.role = None;
+        (self.following, self.granted, self.demoted, self.undo) = (None, None, false, false);
+        if !self.settings.lasting {
+            self.data = None;
+        }
+    }
+
+    fn silent(&mut self, now: Millis) {
+        if let Some(tenure) = &mut self.tenure {
+            tenure.silent = now;
+        }
+    }
+
+    fn prepared(&mut self, ok: bool, told: bool, now: Millis) {
+        let Some(grant) = self.granted.clone() else { return };
+        if !ok {
+            // PID 1 waits a little and asks again
+            self.granted = None;
+            self.process(Process::Down, now);
+            return;
+        }
+        if let (Grant::Follower { primary }, true) = (&grant, told)
+            && let Some(seen) = self.seen()
+            && seen.record.holder.as_ref().is_some_and(|holder| holder.pod == *primary)
+        {
+            self.following = Some((primary.clone(), seen.record.epoch));
+        }
+        (self.process, self.process_since) = (Process::Starting, now);
+        self.silent(now);
+        self.parked = false;
+    }
+
+    fn observed(&mut self, observed: Option<Observed>, now: Millis) {
+        if self.process != Process::Up {
+            return;
+        }
+        if observed.is_some() {
+            self.answered = true;
+            self.silent(now);
+        }
+        self.role = observed;
+    }
+
+    fn did(&mut self, deed: &Deed, result: Result<(), String>, now: Millis, out: &mut Vec<Order>) {
+        self.doing = None;
+        // what was seen before says nothing about now
+        self.role = None;
+        self.silent(now);
+        let failed = result.is_err();
+        self.retry_at = if failed { now.saturating_add(STEP_AFTER_FAILURE) } else { now };
+        match deed {
+            Deed::Promote if failed => self.failures += 1,
+            Deed::Promote => (self.failures, self.undo, self.demoted) = (0, false, false),
+            Deed::Follow { primary } if !failed => {
+                if let Some(seen) = self.seen()
+                    && seen.record.holder.as_ref().is_some_and(|holder| holder.pod == *primary)
+                {
+                    self.following = Some((primary.clone(), seen.record.epoch));
+                }
+                (self.demoted, self.undo) = (false, false);
+            }
+            Deed::Demote | Deed::Switchover { .. } => {
+                self.parked = true;
+                self.demoted = !failed;
+                self.undo = failed;
+                if let (Err(reason), Some(switchover)) = (&result, self.switchover.take()) {
+                    out.push(Order::Answer { ticket: switchover.ticket, result: Err(reason.clone()) });
+                }
+            }
+            Deed::Start => self.parked = failed,
+            Deed::Follow { .. } | Deed::Kill | Deed::Stop => {}
+        }
+        if let Err(reason) = result {
+            self.reason = reason;
+        }
+    }
+
+    fn switchover(&mut self, ticket: super::Ticket, target: Option<String>, now: Millis, out: &mut Vec<Order>) {
+        let mut refuse = |reason: String| out.push(Order::Answer { ticket, result: Err(reason) });
+        if self.tenure.is_none() {
+            let holder = self.summary().holder;
+            return refuse(match holder {
+                Some(holder) => format!("{} does not have the role; ask {holder}", self.settings.me.pod),
+                None => "nobody has the role at the moment; wait until somebody does".to_owned(),
+            });
+        }
+        if self.switchover.is_some() {
+            return refuse("a switchover is under way already; wait for it to end".to_owned());
+        }
+        if let Some(target) = &target {
+            if *target == self.settings.me.pod {
+                return out.push(Order::Answer { ticket, result: Ok(()) });
+            }
+            if !self.settings.pods.iter().any(|pod| pod.name == *target) {
+                let known: Vec<&str> = self.settings.pods.iter().map(|pod| pod.name.as_str()).collect();
+                return refuse(format!("{target} is no pod of this group; it has {}", known.join(", ")));
+            }
+        }
+        self.peers_at = None;
+        self.switchover = Some(Switchover {
+            ticket,
+            wanted: target,
+            target: None,
+            deadline: now.saturating_add(SWITCHOVER),
+            handed: None,
+        });
+    }
+
+    /// Everything that follows from what is known.
+    pub(super) fn decide(&mut self, now: Millis, out: &mut Vec<Order>) {
+        if self.exited {
+            return;
+        }
+        if self.fuse.is_some_and(|at| now >= at) {
+            self.fuse = None;
+        }
+        self.look_at_tenure(now, out);
+        self.end_switchover(now, out);
+        self.remember(out);
+        if self.tenure.is_some() {
+            self.hold(now, out);
+        } else {
+            self.wait(now, out);
+        }
+        self.unfuse(out);
+        self.show(out);
+    }
+
+    /// Whether it is still ours: not when its time is over, and not when somebody else's name is in it.
+    fn look_at_tenure(&mut self, now: Millis, out: &mut Vec<Order>) {
+        let Some(until) = self.until() else { return };
+        let taken = match &self.view {
+            View::Seen { seen, .. } => seen.record.holder.as_ref() != Some(&self.settings.me),
+            View::Absent => true,
+            View::Unseen => false,
+        };
+        if !taken && now < until {
+            return;
+        }
+        self.tenure = None;
+        self.following = None;
+        self.reason = if taken { "the role was taken away" } else { "the lease could not be renewed in time" }.to_owned();
+        if !matches!(self.process, Process::Down | Process::Asking) || self.granted.is_some() {
+            // PID 1 does so by itself at the same moment; when it was taken away before, it has to be told
+            self.tell_fuse(Some(0), out);
+        }
+    }
+
+    /// A process that nobody needs to fear any more is left alone.
+    fn unfuse(&mut self, out: &mut Vec<Order>) {
+        let harmless = match self.process {
+            Process::Asking => self.granted.is_none(),
+            Process::Down => true,
+            Process::Up => {
+                self.following.is_some()
+                    && self.doing.is_none()
+                    && self.role.as_ref().is_some_and(|observed| !observed.exclusive)
+            }
+            Process::Unknown | Process::Starting => false,
+        };
+        if self.tenure.is_none() && self.writing != Some(Purpose::Take) && self.fuse.is_some() && !self.fusing() && harmless {
+            self.tell_fuse(None, out);
+        }
+    }
+
+    /// Data is of an epoch once the pod served in it, or follows who does.
+    fn remember(&mut self, out: &mut Vec<Order>) {
+        let Some(seen) = self.seen() else { return };
+        let (epoch, serving) = (seen.record.epoch, seen.record.served == Some(seen.record.epoch));
+        let Some(observed) = self.role.as_ref().filter(|_| self.process == Process::Up) else { return };
+        let belongs = if self.tenure.is_some() {
+            // marked before anybody is told that data from before is old
+            observed.exclusive
+        } else if !serving {
+            false
+        } else {
+            let holder = seen.record.holder.as_ref().map(|holder| holder.pod.as_str());
+            let attached = observed.follows.as_deref().is_none_or(|follows| Some(follows) == holder);
+            !observed.exclusive && attached && self.followed(epoch)
+        };
+        if belongs && self.data != Some(epoch) {
+            self.data = Some(epoch);
+            out.push(Order::Remember(epoch));
+        }
+    }
+
+    /// Whether the process was told to follow the holder of this epoch.
+    pub(super) fn followed(&self, epoch: u64) -> bool {
+        self.following.as_ref().is_some_and(|(_, of)| *of == epoch)
+    }
+
+    fn show(&mut self, out: &mut Vec<Order>) {
+        let label = self.confirmed();
+        if self.label.as_ref() != Some(&label) {
+            self.label = Some(label.clone());
+            self.labelled_holding = self.tenure.is_some();
+            out.push(Order::Label(label));
+        }
+    }
+
+    /// The role others may rely on.
+    fn confirmed(&self) -> Option<String> {
+        let observed = self.role.as_ref().filter(|_| self.process == Process::Up && !self.demoted);
+        let shown = self.label.as_ref().and_then(Clone::clone);
+        match (&self.tenure, observed) {
+            (Some(tenure), Some(observed)) => {
+                let serving = self.seen().is_some_and(|seen| seen.record.served == Some(tenure.epoch));
+                (observed.exclusive && serving).then(|| observed.role.clone())
+            }
+            (None, Some(observed)) => {
+                let settled = self.seen().is_some_and(|seen| self.followed(seen.record.epoch)) || self.vacant.is_some();
+                (!observed.exclusive && settled).then(|| observed.role.clone())
+            }
+            // one answer that is missing changes nothing; the probe of readiness takes it out of service
+            (tenure, None) if self.process == Process::Up && !self.demoted && self.doing.is_none() => {
+                shown.filter(|_| tenure.is_some() == self.labelled_holding)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn seen(&self) -> Option<&Seen> {
+        match &self.view {
+            View::Seen { seen, .. } => Some(seen),
+            View::Unseen | View::Absent => None,
+        }
+    }
+
+    /// When the process may go on no longer.
+    pub(super) fn until(&self) -> Option<Millis> {
+        self.tenure.as_ref().map(|tenure| tenure.renewed.saturating_add(self.settings.fuse()))
+    }
+
+    /// The other pods, as far as they answered lately; asks them otherwise.
+    pub(super) fn fresh_peers(&mut self, now: Millis, out: &mut Vec<Order>) -> bool {
+        if self.settings.alone() {
+            self.peers.clear();
+            return true;
+        }
+        let fresh = self.peers_at.is_some_and(|at| now.saturating_sub(at) <= FRESH);
+        if !fresh && !self.asking {
+            self.asking = true;
+            out.push(Order::AskPeers);
+        }
+        fresh
+    }
+
+    pub(super) fn write(&mut self, purpose: Purpose, record: Record, out: &mut Vec<Order>) {
+        let version = self.seen().map(|seen| seen.version.clone());
+        self.writing = Some(purpose);
+        out.push(Order::Write { purpose, record, version });
+    }
+
+    pub(super) fn order(&mut self, deed: Deed, out: &mut Vec<Order>) {
+        self.doing = Some(deed.clone());
+        out.push(Order::Do(deed));
+    }
+
+    pub(super) fn grant(&mut self, grant: Grant, out: &mut Vec<Order>) {
+        self.granted = Some(grant.clone());
+        out.push(Order::Grant(grant));
+    }
+
+    /// The other pod that has the most, with the data of this epoch, running, and not too far behind.
+    pub(super) fn best_peer(&self, epoch: Option<u64>) -> Option<(&String, &Peer)> {
+        let most = self.settings.max_lag;
+        self.peers
+            .iter()
+            .filter(|(_, peer)| peer.up && peer.data >= epoch)
+            .filter(|(_, peer)| most.is_none_or(|most| peer.lag.is_none_or(|lag| lag <= most)))
+            .max_by_key(|(name, peer)| (peer.data, peer.position, std::cmp::Reverse(self.settings.ordinal(name))))
+    }
+
+    pub fn summary(&self) -> Summary {
+        let seen = self.seen();
+        Summary {
+            holds: self.tenure.is_some(),
+            holder: seen.and_then(|seen| seen.record.holder.as_ref()).map(|holder| holder.pod.clone()),
+            epoch: seen.map(|seen| seen.record.epoch),
+            data: self.data,
+            vacant: self.vacant.is_some(),
+            role: self.label.clone().flatten(),
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+/// Between two tries of a deed that failed.
+const STEP_AFTER_FAILURE: Millis = 1_000;

@@ -1,0 +1,375 @@
+//! Who of a set of pods has the exclusive role: a pure state machine without clock, cluster or processes.
+//!
+//! One lease per set is the authority. Whoever holds it has a fuse burning beside the process that PID 1 kills the process
+//! by; each renewal moves it on, counted from before the request. Others take the lease only after it was unchanged for its
+//! whole duration by their own clock, or was released, which happens only once the process cannot write any more. So there
+//! are never two, whatever is lost, late or stopped on the way.
+//!
+//! The edge carries orders out one after another in the order given, and reports what came of each as an event. The same
+//! order is not given again before that.
+
+mod election;
+mod holding;
+mod machine;
+mod waiting;
+
+use std::collections::BTreeMap;
+
+/// Milliseconds of a clock that never goes back and also counts while the machine sleeps.
+pub type Millis = u64;
+/// Names a request that waits for an answer.
+pub type Ticket = u64;
+
+/// A pod, and which one of those that had this name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    pub pod: String,
+    pub uid: String,
+}
+
+/// A pod of the set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub name: String,
+    pub ordinal: u16,
+}
+
+/// What does not change from event to event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub me: Holder,
+    /// All pods of the set, this one too.
+    pub pods: Vec<Member>,
+    /// How long the lease is valid without renewal.
+    pub duration: Millis,
+    /// Whether the role moves without anybody asking.
+    pub automatic: bool,
+    /// Whether what the process knows outlives the pod.
+    pub lasting: bool,
+    /// How many others have confirmed each write before its client heard of it.
+    pub synchronous: usize,
+    /// How many bytes a pod may be behind and still be chosen.
+    pub max_lag: Option<i64>,
+}
+
+impl Settings {
+    /// From before a renewal until the process is killed.
+    fn fuse(&self) -> Millis {
+        self.duration / 5 * 4
+    }
+
+    /// How long others wait beyond the duration, since clocks differ.
+    fn margin(&self) -> Millis {
+        (self.duration / 20).max(200)
+    }
+
+    fn renew_every(&self) -> Millis {
+        (self.duration / 5).min(2_000)
+    }
+
+    /// Between two tries of what failed.
+    fn retry(&self) -> Millis {
+        (self.renew_every() / 4).max(100)
+    }
+
+    fn alone(&self) -> bool {
+        self.pods.iter().all(|pod| pod.name == self.me.pod)
+    }
+
+    fn ordinal(&self, pod: &str) -> u16 {
+        self.pods.iter().find(|member| member.name == pod).map_or(u16::MAX, |member| member.ordinal)
+    }
+}
+
+/// How long one pod goes before the next one in line.
+const STEP: Millis = 2_000;
+/// How long others have to take what was released for them, before whoever released it may take it back.
+const HAND_OVER: Millis = 5_000;
+/// How long the last holder is waited for when nothing runs anywhere.
+const RETURN: Millis = 15_000;
+/// How long the pods have to say how far their data reaches.
+const SPEAK: Millis = 300;
+/// How long an answer of another pod is worth something.
+const FRESH: Millis = 3_000;
+/// How long a stopped process is waited for before the role goes elsewhere.
+const ABSENCE: Millis = 5_000;
+/// How long a switchover may take in all.
+const SWITCHOVER: Millis = 60_000;
+
+/// What the lease says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Nothing once it was released.
+    pub holder: Option<Holder>,
+    /// Counts up with each new holder.
+    pub epoch: u64,
+    /// The last epoch in which somebody really served in the role: data from before it is old.
+    pub served: Option<u64>,
+    /// Who held it last.
+    pub last: Option<String>,
+    /// For whom it was released.
+    pub candidate: Option<String>,
+    pub duration: Millis,
+}
+
+/// The lease as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub record: Record,
+    /// Which write it was; each write names the one it replaces.
+    pub version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum View {
+    Unseen,
+    /// There is none.
+    Absent,
+    Seen {
+        seen: Seen,
+        /// When it was first seen like this.
+        since: Millis,
+    },
+}
+
+/// What is known of the process of this pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// PID 1 does not answer.
+    Unknown,
+    /// Nothing runs, and nothing is about to without permission.
+    Down,
+    /// It wants to start, and waits for permission.
+    Asking,
+    /// It may start, and probably does.
+    Starting,
+    Up,
+}
+
+/// What the process was found to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    pub role: String,
+    /// Whether that is the exclusive role.
+    pub exclusive: bool,
+    pub position: Option<i64>,
+    pub lag: Option<i64>,
+    /// The pod it follows; empty where it follows nobody, nothing where that is not known.
+    pub follows: Option<String>,
+}
+
+/// What another pod says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its process runs.
+    pub up: bool,
+    /// The epoch its data is from.
+    pub data: Option<u64>,
+    pub position: Option<i64>,
+    /// Whether the position is the one of now.
+    pub exact: bool,
+    pub lag: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// Start with the exclusive role.
+    Holder,
+    /// Start and follow.
+    Follower { primary: String },
+}
+
+/// What the edge does with the process, one at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    Promote,
+    /// Afterwards it accepts no writes.
+    Demote,
+    Follow { primary: String },
+    /// Everything reaches the target; afterwards this one accepts no writes.
+    Switchover { target: String },
+    /// It does not answer any more: kill it, so that it asks for permission anew.
+    Kill,
+    /// End it for good.
+    Stop,
+    Start,
+}
+
+/// Why the lease is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It was nobody's, or somebody's whose time is over.
+    Take,
+    Renew,
+    Release,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    Done(Seen),
+    /// Somebody else was faster.
+    Conflict,
+    /// Nobody knows whether it was written.
+    Failed(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The lease was looked at.
+    Lease(Option<Seen>),
+    /// A write that was sent at `sent`.
+    Written { purpose: Purpose, sent: Millis, result: Written },
+    /// PID 1 kills the process at this moment; `done` is false where PID 1 did not answer.
+    Fused { at: Option<Millis>, done: bool },
+    Process(Process),
+    /// The preparation for a start has ended; whether it told the process whom to follow.
+    Prepared { ok: bool, told: bool },
+    /// The role was looked for; nothing where the process did not answer.
+    Role(Option<Observed>),
+    /// The other pods were asked; those that did not answer are not in it.
+    Peers(BTreeMap<String, Peer>),
+    Did { deed: Deed, result: Result<(), String> },
+    /// The process is about to be restarted on purpose: no reason to give anything up.
+    Restarting,
+    /// Somebody wants the role elsewhere.
+    Switchover { ticket: Ticket, target: Option<String> },
+    /// The agent was told to end.
+    Stop,
+    Configured(Settings),
+    Tick,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Look at the lease now.
+    Look,
+    Write {
+        purpose: Purpose,
+        record: Record,
+        /// What it replaces; nothing to make the lease.
+        version: Option<String>,
+    },
+    /// Have PID 1 kill the process at this moment, or never.
+    Fuse { at: Option<Millis> },
+    /// Prepare the start, and permit it.
+    Grant(Grant),
+    Do(Deed),
+    AskPeers,
+    /// No other pod is to be labelled with the exclusive role.
+    ClearLabels,
+    Label(Option<String>),
+    /// The data is from this epoch: write that where it outlives the pod.
+    Remember(u64),
+    Answer { ticket: Ticket, result: Result<(), String> },
+    /// Nothing is left to be done: end.
+    Exit,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Tenure {
+    epoch: u64,
+    /// When the last renewal that succeeded was sent.
+    renewed: Millis,
+    renew_at: Millis,
+    /// Since when the process has been without an answer to who it is.
+    silent: Millis,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Switchover {
+    ticket: Ticket,
+    /// The one that was asked for.
+    wanted: Option<String>,
+    /// The one that was chosen.
+    target: Option<String>,
+    deadline: Millis,
+    /// It was handed over in this epoch, and the target is waited for.
+    handed: Option<u64>,
+}
+
+/// Everything an agent knows of the role.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub settings: Settings,
+    view: View,
+    tenure: Option<Tenure>,
+    writing: Option<Purpose>,
+    /// A release was sent and nobody knows whether it arrives: nothing may start before a later write has succeeded.
+    releasing: bool,
+    process: Process,
+    process_since: Millis,
+    /// A permission is being prepared or was given.
+    granted: Option<Grant>,
+    role: Option<Observed>,
+    /// When PID 1 kills the process, as far as we know.
+    fuse: Option<Millis>,
+    /// How often PID 1 was told about the fuse, how often it answered, and the answers that are about an earlier process.
+    fuse_told: u64,
+    fuse_heard: u64,
+    fuse_void: u64,
+    /// The epoch the data is from; nothing where there is none.
+    data: Option<u64>,
+    doing: Option<Deed>,
+    /// When a deed that failed may be tried again.
+    retry_at: Millis,
+    following: Option<(String, u64)>,
+    peers: BTreeMap<String, Peer>,
+    asking: bool,
+    peers_at: Option<Millis>,
+    /// Since when nobody has had the lease, as far as we saw.
+    vacant: Option<Millis>,
+    /// Until when others go first, since this pod gave the lease up.
+    yielding: Option<Millis>,
+    /// The role was offered to others since the process ended, and nobody took it.
+    offered: bool,
+    /// The process has said who it is since it started.
+    answered: bool,
+    /// The next start of the process was asked for.
+    deliberate: bool,
+    /// The process was stopped for the role's sake, and is started again for it.
+    parked: bool,
+    /// The process accepts no writes, because it was told so.
+    demoted: bool,
+    /// A demotion failed halfway, and is to be undone.
+    undo: bool,
+    /// Promotions that failed in a row.
+    failures: u32,
+    stopping: bool,
+    exited: bool,
+    switchover: Option<Switchover>,
+    label: Option<Option<String>>,
+    /// Whether the label was given as the holder.
+    labelled_holding: bool,
+    /// What it waits for, in a sentence.
+    pub reason: String,
+}
+
+/// What people and other pods are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Whether this pod holds the lease.
+    pub holds: bool,
+    /// The holder, as far as known.
+    pub holder: Option<String>,
+    pub epoch: Option<u64>,
+    /// The epoch the data is from.
+    pub data: Option<u64>,
+    /// Nobody holds the lease: positions are worth telling exactly.
+    pub vacant: bool,
+    /// The role, once it is confirmed.
+    pub role: Option<String>,
+    pub reason: String,
+}
+
+/// The state after `event`, and what to do about it.
+pub fn next(mut state: State, event: Event, now: Millis) -> (State, Vec<Order>) {
+    let mut orders = Vec::new();
+    state.take(event, now, &mut orders);
+    state.decide(now, &mut orders);
+    (state, orders)
+}
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

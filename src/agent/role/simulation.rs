@@ -1,0 +1,669 @@
+//! Several agents with a lease between them, in a world that delays, loses, stops, kills and cuts whatever it can: what
+//! must hold whatever happens in whatever order.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Small steps of time, in milliseconds.
+const STEP_MS: u64 = 20;
+const TIMEOUT: u64 = 3_000;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Run {
+    /// Stopped on purpose.
+    Stopped,
+    /// PID 1 is about to ask.
+    Off { asks_at: u64 },
+    Asking,
+    Running { primary: bool, writable: bool, follows: Option<String>, up_at: u64 },
+}
+
+/// What is on its way.
+#[derive(Clone, Debug)]
+enum Mail {
+    Tell(Event),
+    Fuse(Option<Millis>),
+    Write { purpose: Purpose, record: Record, version: Option<String>, sent: Millis, answered: bool },
+    Do { deed: Deed, run: u64 },
+    Prepared { grant: Grant, run: u64 },
+    Look,
+    Peers,
+}
+
+struct Pod {
+    name: String,
+    uid: u32,
+    /// Nothing while the agent does not run.
+    state: Option<State>,
+    agent_at: u64,
+    /// Counts the agents, so that mail of an earlier one is lost with it.
+    life: u64,
+    /// Thousandths of a second per second that its clock is fast.
+    drift: u64,
+    paused_until: u64,
+    cut_until: u64,
+    run: Run,
+    run_id: u64,
+    fuse: Option<Millis>,
+    mark: Option<u64>,
+    position: i64,
+    label: Option<String>,
+    stopping: bool,
+}
+
+struct World {
+    random: Random,
+    now: u64,
+    pods: Vec<Pod>,
+    lease: Option<(Record, u64)>,
+    version: u64,
+    mail: Vec<(u64, usize, u64, Mail)>,
+    outage_until: u64,
+    acked: i64,
+    synchronous: usize,
+    lasting: bool,
+    standby: bool,
+    answers: Vec<Result<(), String>>,
+    calm: bool,
+}
+
+impl World {
+    fn new(seed: u64, pods: usize, synchronous: usize, lasting: bool) -> Self {
+        let mut random = Random(seed | 1);
+        (0..8).for_each(|_| {
+            random.next();
+        });
+        let standby = random.chance(50);
+        let make = |index: usize, random: &mut Random| Pod {
+            name: format!("p-{index}"),
+            uid: 0,
+            state: None,
+            agent_at: random.below(4_000),
+            life: 0,
+            drift: 990 + random.below(21),
+            paused_until: 0,
+            cut_until: 0,
+            run: Run::Off { asks_at: random.below(4_000) },
+            run_id: 0,
+            fuse: None,
+            mark: None,
+            position: 0,
+            label: None,
+            stopping: false,
+        };
+        let pods = (0..pods).map(|index| make(index, &mut random)).collect();
+        Self {
+            random,
+            now: 0,
+            pods,
+            lease: None,
+            version: 0,
+            mail: Vec::new(),
+            outage_until: 0,
+            acked: 0,
+            synchronous,
+            lasting,
+            standby,
+            answers: Vec::new(),
+            calm: false,
+        }
+    }
+
+    fn settings(&self, index: usize) -> Settings {
+        Settings {
+            me: Holder { pod: self.pods[index].name.clone(), uid: self.pods[index].uid.to_string() },
+            pods: (0..self.pods.len())
+                .map(|n| Member { name: format!("p-{n}"), ordinal: u16::try_from(n).unwrap() })
+                .collect(),
+            duration: 10_000,
+            automatic: true,
+            lasting: self.lasting,
+            synchronous: self.synchronous,
+            max_lag: None,
+        }
+    }
+
+    /// The pod's own clock.
+    fn clock(&self, index: usize) -> Millis {
+        1_000_000 + self.now * self.pods[index].drift / 1_000
+    }
+
+    fn delay(&mut self) -> u64 {
+        let most = if self.calm || self.random.chance(90) { 60 } else { 2_000 };
+        5 + self.random.below(most)
+    }
+
+    fn post(&mut self, index: usize, after: u64, mail: Mail) {
+        let life = self.pods[index].life;
+        self.mail.push((self.now + after, index, life, mail));
+    }
+
+    fn feed(&mut self, index: usize, event: Event) {
+        let now = self.clock(index);
+        let Some(state) = self.pods[index].state.take() else { return };
+        let (state, orders) = next(state, event, now);
+        self.pods[index].state = Some(state);
+        for order in orders {
+            self.carry_out(index, order);
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, order: Order) {
+        let (delay, run) = (self.delay(), self.pods[index].run_id);
+        match order {
+            Order::Look => self.post(index, delay, Mail::Look),
+            Order::Write { purpose, record, version } => {
+                let sent = self.clock(index);
+                let lost = !self.calm && self.random.chance(5);
+                // one that is late arrives though nobody waits for it any more
+                let after = if lost && self.random.chance(50) { TIMEOUT + self.random.below(12_000) } else { delay };
+                self.post(index, after, Mail::Write { purpose, record, version, sent, answered: !lost });
+                if lost {
+                    let result = Written::Failed("lost".to_owned());
+                    self.post(index, TIMEOUT, Mail::Tell(Event::Written { purpose, sent, result }));
+                }
+            }
+            // in the order given
+            Order::Fuse { at } => self.post(index, 10, Mail::Fuse(at)),
+            Order::Grant(grant) => {
+                let after = 50 + self.random.below(1_000);
+                self.post(index, after, Mail::Prepared { grant, run });
+            }
+            Order::Do(deed) => {
+                let after = 20 + self.random.below(if self.calm { 300 } else { 3_000 });
+                self.post(index, after, Mail::Do { deed, run });
+            }
+            Order::AskPeers => self.post(index, delay, Mail::Peers),
+            Order::ClearLabels => {
+                for other in (0..self.pods.len()).filter(|other| *other != index) {
+                    if self.pods[other].label.as_deref() == Some("primary") {
+                        self.pods[other].label = None;
+                    }
+                }
+            }
+            Order::Label(label) => self.pods[index].label = label,
+            Order::Remember(epoch) => self.pods[index].mark = Some(epoch),
+            Order::Answer { result, .. } => self.answers.push(result),
+            Order::Exit => {
+                self.pods[index].state = None;
+                self.pods[index].life += 1;
+                self.pods[index].agent_at = self.now + 2_000;
+            }
+        }
+    }
+
+    fn reaches_api(&self, index: usize) -> bool {
+        self.now >= self.outage_until && self.now >= self.pods[index].cut_until
+    }
+
+    fn deliver(&mut self, index: usize, mail: Mail) {
+        match mail {
+            Mail::Tell(event) => self.feed(index, event),
+            Mail::Fuse(at) => {
+                self.pods[index].fuse = at;
+                self.feed(index, Event::Fused { at, done: true });
+            }
+            Mail::Write { purpose, record, version, sent, answered } => {
+                let result = if self.reaches_api(index) {
+                    let current = self.lease.as_ref().map(|(_, version)| version.to_string());
+                    if current == version {
+                        self.version += 1;
+                        self.lease = Some((record.clone(), self.version));
+                        Written::Done(Seen { record, version: self.version.to_string() })
+                    } else {
+                        Written::Conflict
+                    }
+                } else {
+                    Written::Failed("cut".to_owned())
+                };
+                if answered {
+                    let delay = self.delay();
+                    self.post(index, delay, Mail::Tell(Event::Written { purpose, sent, result }));
+                }
+            }
+            Mail::Do { deed, run } => self.deed(index, deed, run),
+            Mail::Prepared { grant, run } => self.start(index, &grant, run),
+            Mail::Look => {
+                if self.reaches_api(index) {
+                    let seen = self.seen();
+                    let delay = self.delay();
+                    self.post(index, delay, Mail::Tell(Event::Lease(seen)));
+                }
+            }
+            Mail::Peers => {
+                let mut peers = BTreeMap::new();
+                for other in (0..self.pods.len()).filter(|other| *other != index) {
+                    let pod = &self.pods[other];
+                    let cut = self.now < pod.cut_until || self.now < self.pods[index].cut_until;
+                    let Some(state) = pod.state.as_ref().filter(|_| !cut && self.now >= pod.paused_until) else {
+                        continue;
+                    };
+                    let up = matches!(pod.run, Run::Running { up_at, .. } if self.now >= up_at);
+                    let data = state.summary().data;
+                    let position = up.then_some(pod.position);
+                    peers.insert(pod.name.clone(), Peer { up, data, position, exact: true, lag: None });
+                }
+                self.feed(index, Event::Peers(peers));
+            }
+        }
+    }
+
+    fn seen(&self) -> Option<Seen> {
+        self.lease.as_ref().map(|(record, version)| Seen { record: record.clone(), version: version.to_string() })
+    }
+
+    /// Whether what `name` holds would be the data of this pod's process after a start or a follow.
+    fn copy_from(&mut self, index: usize, name: &str) {
+        let source = self.pods.iter().find(|pod| pod.name == name);
+        if let Some(Pod { run: Run::Running { .. }, position, .. }) = source {
+            self.pods[index].position = *position;
+        }
+    }
+
+    fn start(&mut self, index: usize, grant: &Grant, run: u64) {
+        if self.pods[index].run != Run::Asking || self.pods[index].run_id != run {
+            return;
+        }
+        if !self.calm && self.random.chance(5) {
+            self.pods[index].run = Run::Off { asks_at: self.now + 1_000 };
+            return self.feed(index, Event::Prepared { ok: false, told: false });
+        }
+        let up_at = self.now + 20 + self.random.below(500);
+        let (primary, follows) = match grant {
+            Grant::Holder => (!self.standby || self.pods[index].mark.is_none(), None),
+            Grant::Follower { primary } => (false, Some(primary.clone())),
+        };
+        if primary {
+            self.becomes_writable(index);
+        }
+        self.pods[index].run = Run::Running { primary, writable: primary, follows, up_at };
+        self.feed(index, Event::Prepared { ok: true, told: true });
+    }
+
+    fn becomes_writable(&mut self, index: usize) {
+        let pod = &self.pods[index];
+        assert!(pod.fuse.is_some(), "{}: {} writes without a fuse", self.now, pod.name);
+        if self.synchronous > 0 {
+            let (position, acked) = (pod.position, self.acked);
+            assert!(position >= acked, "{}: {} has {position} of {acked} confirmed writes", self.now, pod.name);
+        }
+    }
+
+    fn deed(&mut self, index: usize, deed: Deed, run: u64) {
+        let fails = !self.calm && self.random.chance(10);
+        // a deed works on whatever runs by then
+        let same = self.pods[index].run_id == run;
+        let running = matches!(self.pods[index].run, Run::Running { .. });
+        let mut result = if fails || (!running && deed != Deed::Start) { Err("no".to_owned()) } else { Ok(()) };
+        if result.is_ok() {
+            match &deed {
+                Deed::Promote => {
+                    if self.pods[index].run_id == run {
+                        self.becomes_writable(index);
+                        if let Run::Running { primary, writable, follows, .. } = &mut self.pods[index].run {
+                            (*primary, *writable, *follows) = (true, true, None);
+                        }
+                    } else {
+                        result = Err("another process runs".to_owned());
+                    }
+                }
+                Deed::Demote => {
+                    if let Run::Running { writable, .. } = &mut self.pods[index].run {
+                        *writable = false;
+                    }
+                }
+                Deed::Switchover { target } => {
+                    if let Run::Running { writable, .. } = &mut self.pods[index].run {
+                        *writable = false;
+                    }
+                    let position = self.pods[index].position;
+                    if let Some(pod) = self.pods.iter_mut().find(|pod| pod.name == *target)
+                        && matches!(pod.run, Run::Running { .. })
+                    {
+                        pod.position = position;
+                    } else {
+                        result = Err("the target is gone".to_owned());
+                    }
+                }
+                Deed::Follow { primary: name } => {
+                    if let Run::Running { primary, writable, follows, .. } = &mut self.pods[index].run {
+                        (*primary, *writable, *follows) = (false, false, Some(name.clone()));
+                    }
+                    let name = name.clone();
+                    self.copy_from(index, &name);
+                }
+                Deed::Kill if same => self.end(index, false),
+                Deed::Stop => self.end(index, true),
+                Deed::Start => {
+                    if self.pods[index].run == Run::Stopped {
+                        self.pods[index].run = Run::Off { asks_at: self.now };
+                    }
+                }
+                Deed::Kill => {}
+            }
+        }
+        self.feed(index, Event::Did { deed, result });
+    }
+
+    fn end(&mut self, index: usize, stopped: bool) {
+        let asks_at = self.now + 50 + self.random.below(500);
+        let pod = &mut self.pods[index];
+        (pod.run_id, pod.fuse) = (pod.run_id + 1, None);
+        pod.run = if stopped { Run::Stopped } else { Run::Off { asks_at } };
+        if !self.lasting {
+            (pod.position, pod.mark) = (0, None);
+        }
+    }
+
+    fn look_at_process(&mut self, index: usize) {
+        let now = self.now;
+        let process = match &self.pods[index].run {
+            Run::Stopped | Run::Off { .. } => Process::Down,
+            Run::Asking => Process::Asking,
+            Run::Running { up_at, .. } if now >= *up_at => Process::Up,
+            Run::Running { .. } => return,
+        };
+        self.feed(index, Event::Process(process));
+    }
+
+    fn probe(&mut self, index: usize) {
+        let Run::Running { primary, follows, up_at, .. } = self.pods[index].run.clone() else { return };
+        if self.now < up_at || (!self.calm && self.random.chance(5)) {
+            return self.feed(index, Event::Role(None));
+        }
+        let name = if primary { "primary" } else { "replica" };
+        let attached = follows.filter(|name| self.serves(name) && self.now >= self.pods[index].cut_until);
+        if let Some(name) = &attached {
+            self.copy_from(index, name);
+        }
+        let position = Some(self.pods[index].position);
+        let follows = Some(attached.unwrap_or_default());
+        let observed = Observed { role: name.to_owned(), exclusive: primary, position, lag: None, follows };
+        self.feed(index, Event::Role(Some(observed)));
+    }
+
+    fn serves(&self, name: &str) -> bool {
+        self.pods.iter().any(|pod| {
+            pod.name == name && self.now >= pod.cut_until && matches!(pod.run, Run::Running { primary: true, .. })
+        })
+    }
+
+    fn step(&mut self) {
+        self.now += STEP_MS;
+        for index in 0..self.pods.len() {
+            let clock = self.clock(index);
+            if self.pods[index].fuse.is_some_and(|at| clock >= at) {
+                self.end(index, false);
+            }
+            if matches!(self.pods[index].run, Run::Off { asks_at } if self.now >= asks_at) {
+                self.pods[index].run = Run::Asking;
+            }
+            if self.pods[index].state.is_none() && self.now >= self.pods[index].agent_at {
+                self.pods[index].life += 1;
+                self.pods[index].stopping = false;
+                if self.pods[index].run == Run::Stopped {
+                    self.pods[index].run = Run::Off { asks_at: self.now };
+                }
+                let state = State::new(self.settings(index), self.pods[index].mark, clock);
+                self.pods[index].state = Some(state);
+            }
+        }
+        self.replicate();
+        let now = self.now;
+        let paused = |world: &Self, index: usize| now < world.pods[index].paused_until;
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.mail).into_iter().partition(|(at, index, _, mail)| {
+            // what is under way to the server or PID 1 needs the agent no more
+            let waits = matches!(mail, Mail::Tell(_) | Mail::Prepared { .. } | Mail::Do { .. }) && paused(self, *index);
+            *at <= now && !waits
+        });
+        self.mail = later;
+        for (_, index, life, mail) in due {
+            if self.pods[index].life == life || matches!(mail, Mail::Write { .. } | Mail::Fuse(_)) {
+                self.deliver(index, mail);
+                self.check();
+            }
+        }
+        for index in 0..self.pods.len() {
+            if self.pods[index].state.is_none() || paused(self, index) {
+                continue;
+            }
+            self.look_at_process(index);
+            if now % 5_000 == 0 && self.pods[index].label.is_none() {
+                self.pods[index].label = self.pods[index].state.as_ref().and_then(|state| state.summary().role);
+            }
+            if now % 500 == 0 {
+                self.probe(index);
+                self.post(index, 5, Mail::Look);
+            }
+            let clock = self.clock(index);
+            if self.pods[index].state.as_ref().is_some_and(|state| state.wake_at(clock.saturating_sub(STEP_MS)) <= clock) {
+                self.feed(index, Event::Tick);
+            }
+            self.check();
+        }
+    }
+
+    /// The primary writes, replicas copy; what enough of them have is confirmed.
+    fn replicate(&mut self) {
+        let Some(index) = self.writers().first().copied() else { return };
+        let (name, cut) = (self.pods[index].name.clone(), self.now < self.pods[index].cut_until);
+        self.pods[index].position += 1;
+        let position = self.pods[index].position;
+        let mut confirmed = 0;
+        for other in (0..self.pods.len()).filter(|other| *other != index) {
+            let lucky = self.random.chance(70);
+            let pod = &mut self.pods[other];
+            let reached = !cut && self.now >= pod.cut_until;
+            if let Run::Running { follows: Some(follows), .. } = &pod.run
+                && *follows == name && reached && lucky
+            {
+                pod.position = position;
+                // only a member of this term's data counts as one
+                confirmed += usize::from(self.lease.as_ref().is_some_and(|(record, _)| pod.mark >= record.served));
+            }
+        }
+        let served = self.lease.as_ref().is_some_and(|(record, _)| record.served == Some(record.epoch));
+        if served && confirmed >= self.synchronous {
+            self.acked = self.acked.max(position);
+        }
+    }
+
+    fn writers(&self) -> Vec<usize> {
+        let writable = |pod: &Pod| matches!(pod.run, Run::Running { writable: true, .. });
+        (0..self.pods.len()).filter(|index| writable(&self.pods[*index])).collect()
+    }
+
+    fn check(&self) {
+        let clock_over = |index: &usize| self.pods[*index].fuse.is_some_and(|at| self.clock(*index) >= at);
+        let writers: Vec<usize> = self.writers().into_iter().filter(|index| !clock_over(index)).collect();
+        assert!(writers.len() <= 1, "{}: {writers:?} write at once; lease {:?}", self.now, self.lease);
+    }
+
+    fn harm(&mut self) {
+        let index = usize::try_from(self.random.below(self.pods.len() as u64)).unwrap();
+        let span = self.random.below(20_000);
+        match self.random.below(9) {
+            0 => {
+                if matches!(self.pods[index].run, Run::Running { .. }) {
+                    self.end(index, false);
+                }
+            }
+            1 => {
+                self.pods[index].state = None;
+                self.pods[index].life += 1;
+                self.pods[index].agent_at = self.now + span / 4;
+            }
+            2 => self.pods[index].paused_until = self.now + span,
+            3 => self.pods[index].cut_until = self.now + span,
+            4 => self.outage_until = self.now + span / 2,
+            5 => {
+                // the pod is gone at once, and comes again as another one
+                self.end(index, false);
+                let pod = &mut self.pods[index];
+                (pod.state, pod.life, pod.uid, pod.label) = (None, pod.life + 1, pod.uid + 1, None);
+                (pod.agent_at, pod.run) = (self.now + span / 4, Run::Off { asks_at: self.now + span / 4 });
+            }
+            6 => {
+                let target = self.random.chance(50).then(|| format!("p-{}", span % self.pods.len() as u64));
+                if self.now >= self.pods[index].paused_until {
+                    self.feed(index, Event::Switchover { ticket: span, target });
+                }
+            }
+            7 => {
+                if self.now >= self.pods[index].paused_until {
+                    self.pods[index].stopping = true;
+                    self.feed(index, Event::Stop);
+                }
+            }
+            _ => {
+                if matches!(self.pods[index].run, Run::Running { .. }) {
+                    self.end(index, true);
+                    // somebody starts it again some day
+                    self.pods[index].run = Run::Off { asks_at: self.now + span };
+                }
+            }
+        }
+    }
+
+    fn go(&mut self, seconds: u64) {
+        let end = self.now + seconds * 1_000;
+        while self.now < end {
+            self.step();
+        }
+    }
+
+    fn describe(&self) -> String {
+        let pod = |pod: &Pod| {
+            let state = pod.state.as_ref();
+            let reason = state.map_or("no agent", |state| &state.reason);
+            format!("\n{} {:?} data {:?} label {:?}: {reason}\n   {state:?}", pod.name, pod.run, pod.mark, pod.label)
+        };
+        format!("{:?}{}", self.lease, self.pods.iter().map(pod).collect::<String>())
+    }
+
+    /// All is well again: one serves, all others follow it, and the labels say so.
+    fn assert_settled(&self) {
+        let writers = self.writers();
+        assert_eq!(writers.len(), 1, "at {}: {}", self.now, self.describe());
+        for (index, pod) in self.pods.iter().enumerate() {
+            let wanted = if writers.contains(&index) { "primary" } else { "replica" };
+            assert_eq!(pod.label.as_deref(), Some(wanted), "{}: {}", pod.name, self.describe());
+        }
+    }
+}
+
+fn survives(seed: u64, pods: usize, synchronous: usize, lasting: bool) {
+    let mut world = World::new(seed, pods, synchronous, lasting);
+    world.go(70);
+    for _ in 0..12 {
+        world.harm();
+        let pause = world.random.below(12);
+        world.go(pause);
+    }
+    world.calm = true;
+    world.go(200);
+    world.assert_settled();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn there_are_never_two_writers_and_in_the_end_there_is_one(seed in any::<u64>(), pods in 2usize..5) {
+        survives(seed, pods, 0, true);
+    }
+
+    #[test]
+    fn no_confirmed_write_is_lost_with_synchronous_replication(seed in any::<u64>()) {
+        survives(seed, 3, 1, true);
+    }
+
+    #[test]
+    fn pods_without_lasting_data_agree_as_well(seed in any::<u64>()) {
+        survives(seed, 3, 0, false);
+    }
+}
+
+#[test]
+fn the_first_of_new_pods_begins() {
+    let mut world = World::new(7, 3, 0, true);
+    world.calm = true;
+    world.go(20);
+    world.assert_settled();
+    assert_eq!(world.writers(), [0]);
+}
+
+#[test]
+fn after_everything_was_down_the_last_holder_comes_first() {
+    let mut world = World::new(11, 3, 0, true);
+    world.calm = true;
+    world.go(20);
+    world.feed(0, Event::Switchover { ticket: 1, target: Some("p-2".to_owned()) });
+    world.go(10);
+    assert_eq!((world.writers(), world.answers.clone()), (vec![2], vec![Ok(())]));
+    for index in 0..3 {
+        world.end(index, false);
+        let now = world.now;
+        let pod = &mut world.pods[index];
+        (pod.state, pod.life, pod.uid) = (None, pod.life + 1, pod.uid + 1);
+        (pod.agent_at, pod.run) = (now + 5_000, Run::Off { asks_at: now + 5_000 });
+    }
+    world.go(60);
+    world.assert_settled();
+    assert_eq!(world.writers(), [2]);
+}
+
+#[test]
+fn an_empty_pod_takes_over_from_nobody() {
+    let mut world = World::new(13, 2, 0, true);
+    world.calm = true;
+    world.go(20);
+    // the one with the data goes, and the other one loses its own
+    world.pods[1].mark = None;
+    world.end(1, false);
+    world.pods[1].state = None;
+    world.end(0, true);
+    let pod = &mut world.pods[0];
+    (pod.state, pod.life, pod.agent_at) = (None, pod.life + 1, u64::MAX);
+    world.go(200);
+    assert_eq!(world.writers(), [0usize; 0]);
+    world.pods[0].agent_at = world.now;
+    world.go(60);
+    world.assert_settled();
+    assert_eq!(world.writers(), [0]);
+}
+
+#[test]
+fn a_crashed_holder_is_replaced_at_once_and_follows_afterwards() {
+    let mut world = World::new(17, 3, 0, true);
+    world.calm = true;
+    world.go(20);
+    world.end(0, false);
+    world.go(4);
+    assert_ne!(world.writers(), [0], "{}", world.describe());
+    assert_eq!(world.writers().len(), 1, "{}", world.describe());
+    world.go(5);
+    world.assert_settled();
+}

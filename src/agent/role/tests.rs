@@ -1,0 +1,45 @@
+//! Single decisions, told one by one.
+
+use super::*;
+
+fn settings(pods: usize) -> Settings {
+    Settings {
+        me: Holder { pod: "p-0".into(), uid: "a".into() },
+        pods: (0..pods).map(|n| Member { name: format!("p-{n}"), ordinal: u16::try_from(n).unwrap() }).collect(),
+        duration: 10_000,
+        automatic: true,
+        lasting: true,
+        synchronous: 0,
+        max_lag: None,
+    }
+}
+
+fn feed(state: State, event: Event, now: Millis) -> (State, Vec<Order>) {
+    next(state, event, now)
+}
+
+#[test]
+fn a_pod_alone_takes_the_role_and_starts_only_with_the_fuse_lit() {
+    let state = State::new(settings(1), None, 0);
+    let (state, _) = feed(state, Event::Process(Process::Asking), 0);
+    let (state, orders) = feed(state, Event::Lease(None), 10);
+    let [Order::Write { purpose: Purpose::Take, record, version: None }] = &orders[..] else { panic!("{orders:?}") };
+    assert_eq!((record.epoch, record.duration), (0, 10_000));
+    let seen = Seen { record: record.clone(), version: "1".into() };
+    let written = Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) };
+    let (state, orders) = feed(state, written, 40);
+    assert_eq!(orders, [Order::ClearLabels, Order::Fuse { at: Some(8_010) }]);
+    let (_, orders) = feed(state, Event::Fused { at: Some(8_010), done: true }, 41);
+    assert_eq!(orders, [Order::Grant(Grant::Holder)]);
+}
+
+#[test]
+fn a_switchover_is_refused_with_the_name_of_the_pod_to_ask() {
+    let state = State::new(settings(2), None, 0);
+    let holder = Some(Holder { pod: "p-1".into(), uid: "b".into() });
+    let seen = Seen { record: Record { holder, ..Record::default() }, version: "1".into() };
+    let (state, _) = feed(state, Event::Lease(Some(seen)), 0);
+    let (_, orders) = feed(state, Event::Switchover { ticket: 3, target: None }, 1);
+    let reason = "p-0 does not have the role; ask p-1".to_owned();
+    assert_eq!(orders, [Order::Answer { ticket: 3, result: Err(reason) }]);
+}

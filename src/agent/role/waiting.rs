@@ -1,0 +1,111 @@
+//! What every other pod does: follow the holder, and notice when there is none.
+
+use super::{Deed, Grant, Millis, Order, Process, Purpose, State, View};
+
+/// What the lease says about everybody else.
+enum Reading {
+    Unknown,
+    /// It is ours by name, though we do not know since when.
+    Ours,
+    Led {
+        by: String,
+        epoch: u64,
+        serving: bool,
+    },
+    Vacant,
+}
+
+impl State {
+    pub(super) fn wait(&mut self, now: Millis, out: &mut Vec<Order>) {
+        if self.stopping && self.writing.is_none() && self.doing.is_none() && !matches!(self.reading(now), Reading::Ours) {
+            self.exited = true;
+            out.push(Order::Exit);
+            return;
+        }
+        match self.reading(now) {
+            Reading::Unknown => self.because("waits for a look at the lease"),
+            Reading::Ours => {
+                self.vacant = None;
+                if self.writing.is_none() && now >= self.retry_at
+                    && let Some(seen) = self.seen()
+                {
+                    let record = self.own_record(seen.record.epoch, &seen.record);
+                    self.write(Purpose::Renew, record, out);
+                }
+            }
+            Reading::Led { by, epoch, serving } => {
+                (self.vacant, self.yielding) = (None, None);
+                if !self.stopping {
+                    self.follow(&by, epoch, serving, now, out);
+                }
+            }
+            Reading::Vacant => {
+                self.vacant.get_or_insert(now);
+                if !self.stopping {
+                    self.stand(now, out);
+                }
+            }
+        }
+    }
+
+    fn reading(&self, now: Millis) -> Reading {
+        let (seen, since) = match &self.view {
+            View::Unseen => return Reading::Unknown,
+            View::Absent => return Reading::Vacant,
+            View::Seen { seen, since } => (seen, *since),
+        };
+        let record = &seen.record;
+        match &record.holder {
+            None => Reading::Vacant,
+            Some(holder) if *holder == self.settings.me => Reading::Ours,
+            Some(holder) => {
+                let valid = record.duration.max(self.settings.duration).saturating_add(self.settings.margin());
+                if now.saturating_sub(since) > valid {
+                    return Reading::Vacant;
+                }
+                let serving = record.served == Some(record.epoch);
+                Reading::Led { by: holder.pod.clone(), epoch: record.epoch, serving }
+            }
+        }
+    }
+
+    /// When a lease that nobody renews is over.
+    pub(super) fn expires_at(&self) -> Option<Millis> {
+        let View::Seen { seen, since } = &self.view else { return None };
+        let valid = seen.record.duration.max(self.settings.duration).saturating_add(self.settings.margin());
+        seen.record.holder.as_ref().map(|_| since.saturating_add(valid).saturating_add(1))
+    }
+
+    fn follow(&mut self, by: &str, epoch: u64, serving: bool, now: Millis, out: &mut Vec<Order>) {
+        if self.doing.is_some() {
+            return;
+        }
+        if by == self.settings.me.pod {
+            return self.because("waits until the lease of the pod that had this name before is over");
+        }
+        match self.process {
+            Process::Asking if self.granted.is_none() => {
+                if serving {
+                    self.reason = format!("prepares to follow {by}");
+                    self.grant(Grant::Follower { primary: by.to_owned() }, out);
+                } else {
+                    self.reason = format!("waits until {by} serves");
+                }
+            }
+            Process::Down if self.parked && now >= self.retry_at => self.order(Deed::Start, out),
+            Process::Up => {
+                let Some(observed) = &self.role else { return };
+                let elsewhere =
+                    observed.follows.as_deref().is_some_and(|follows| !follows.is_empty() && follows != by);
+                let due = observed.exclusive || (serving && (!self.followed(epoch) || elsewhere));
+                if due && now >= self.retry_at {
+                    self.reason = format!("is told to follow {by}");
+                    self.order(Deed::Follow { primary: by.to_owned() }, out);
+                } else if !due && serving {
+                    self.reason = format!("follows {by}");
+                }
+            }
+            _ => {}
+        }
+    }
+}

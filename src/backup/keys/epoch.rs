@@ -1,0 +1,230 @@
+//! Epochs: the keys backups are encrypted to, one after the other. An epoch's private key is made in memory, encrypted to
+//! every recipient, and forgotten. Its document comes last: an epoch that is there can be opened.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::seal::{SealError, unwrap, wrap};
+use super::{Identity, Recipient, SigningKey};
+use crate::backup::digest::Digest;
+use crate::backup::document::{DocumentError, put_same};
+use crate::backup::layout::{self, Uid};
+use crate::backup::repository::Repository;
+use crate::backup::store::{StoreError, list_all, list_folders};
+
+#[derive(Debug, thiserror::Error)]
+pub enum EpochError {
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    #[error("there are no recipients: name at least one age public key")]
+    NoRecipients,
+    #[error("{0}: {1}")]
+    Seal(String, SealError),
+    #[error("no slot of epoch {epoch} is for {recipient}; it is for the keys with the fingerprints {there}")]
+    NotForThisKey { epoch: Uid, recipient: Recipient, there: String },
+    #[error("{slot} holds another key than that of the epoch {epoch}: somebody replaced it")]
+    WrongKey { epoch: Uid, slot: String },
+    #[error("{0} does not open to what was put into it: somebody replaced it")]
+    Canary(String),
+    #[error("no epoch {0}: its key is not in the repository any more; a recovery kit may have it")]
+    NotThere(Uid),
+}
+
+impl From<StoreError> for EpochError {
+    fn from(error: StoreError) -> Self {
+        Self::Document(error.into())
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EpochDocument {
+    name: Uid,
+    recipient: String,
+    created_at: Timestamp,
+    canary: Digest,
+}
+
+/// What backups are encrypted to, and who can open it.
+#[derive(Clone, Debug)]
+pub struct Epoch {
+    pub name: Uid,
+    pub recipient: Recipient,
+    pub created_at: Timestamp,
+    /// Fingerprints of the recipients that have a slot.
+    pub slots: Vec<String>,
+    canary: Digest,
+}
+
+/// What the canary says when it opens.
+fn song(repository: &Repository, epoch: &Uid) -> String {
+    format!("midship canary\nrepository {}\nepoch {epoch}\n", repository.uuid())
+}
+
+impl Epoch {
+    /// Begins a new epoch for these recipients.
+    pub async fn begin(
+        repository: &Repository,
+        recipients: &[Recipient],
+        key: &SigningKey,
+        now: Timestamp,
+    ) -> Result<Self, EpochError> {
+        if recipients.is_empty() {
+            return Err(EpochError::NoRecipients);
+        }
+        let number = Self::all(repository).await?.last().map_or(1, |last| last.number() + 1);
+        let identity = Identity::generate();
+        let recipient = identity.recipient();
+        // the fingerprint keeps two who begin at once apart
+        let name = Uid::parse(&format!("{number:04}-{}", recipient.fingerprint())).expect("digits and letters");
+        let store = repository.store();
+        for one in recipients {
+            put_slot(repository, &name, &identity, one).await?;
+        }
+        let place = layout::canary(&name);
+        let canary = wrap(song(repository, &name).as_bytes(), &recipient)
+            .map_err(|error| EpochError::Seal(place.to_string(), error))?;
+        let digest = Digest::of(&canary);
+        put_same(store, &place, canary).await?;
+        let document =
+            EpochDocument { name: name.clone(), recipient: recipient.to_string(), created_at: now, canary: digest };
+        repository.put_document(&layout::epoch(&name), &document, key).await?;
+        let slots = recipients.iter().map(Recipient::fingerprint).collect();
+        Ok(Self { name, recipient, created_at: now, slots, canary: digest })
+    }
+
+    fn number(&self) -> u32 {
+        self.name.as_str().split('-').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+    }
+
+    /// Every epoch, the newest last. What was begun and not ended is none.
+    pub async fn all(repository: &Repository) -> Result<Vec<Self>, EpochError> {
+        let mut found = Vec::new();
+        for folder in list_folders(repository.store(), layout::EPOCHS).await? {
+            let Ok(name) = Uid::parse(&folder) else { continue };
+            match Self::named(repository, &name).await {
+                Ok(epoch) => found.push(epoch),
+                Err(EpochError::NotThere(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        found.sort_by(|a, b| (a.number(), &a.name).cmp(&(b.number(), &b.name)));
+        Ok(found)
+    }
+
+    pub async fn named(repository: &Repository, name: &Uid) -> Result<Self, EpochError> {
+        let place = layout::epoch(name);
+        let document: EpochDocument = match repository.document(&place).await {
+            Err(DocumentError::Store(error)) if error.is_not_found() => {
+                return Err(EpochError::NotThere(name.clone()));
+            }
+            answer => answer?,
+        };
+        let recipient = Recipient::parse(&document.recipient)
+            .map_err(|error| DocumentError::Malformed(place.clone(), error.to_string()))?;
+        if document.name != *name {
+            return Err(DocumentError::Forged(place).into());
+        }
+        let objects = list_all(repository.store(), &layout::epoch_folder(name)).await?;
+        let slot = |key: &str| key.strip_suffix(".age").filter(|slot| *slot != "canary").map(str::to_owned);
+        let slots = objects.iter().filter_map(|object| slot(object.key.name())).collect();
+        Ok(Self { name: name.clone(), recipient, created_at: document.created_at, slots, canary: document.canary })
+    }
+
+    /// The private key of the epoch, for one who has a recipient's.
+    pub async fn unlock(&self, repository: &Repository, identity: &Identity) -> Result<Identity, EpochError> {
+        let fingerprint = identity.recipient().fingerprint();
+        let place = layout::slot(&self.name, &fingerprint);
+        let stored = match repository.store().get(&place, None).await {
+            Err(error) if error.is_not_found() => return Err(self.not_for(identity)),
+            answer => answer?,
+        };
+        self.open_slot(place.as_str(), &stored, identity)
+    }
+
+    fn not_for(&self, identity: &Identity) -> EpochError {
+        let there = if self.slots.is_empty() { "(none)".into() } else { self.slots.join(", ") };
+        EpochError::NotForThisKey { epoch: self.name.clone(), recipient: identity.recipient(), there }
+    }
+
+    pub(super) fn open_slot(&self, slot: &str, stored: &[u8], identity: &Identity) -> Result<Identity, EpochError> {
+        let plain = unwrap(stored, identity).map_err(|error| EpochError::Seal(slot.to_owned(), error))?;
+        let plain = zeroize::Zeroizing::new(plain);
+        let wrong = || EpochError::WrongKey { epoch: self.name.clone(), slot: slot.to_owned() };
+        let text = std::str::from_utf8(&plain).map_err(|_| wrong())?;
+        let opened = Identity::parse(text).map_err(|_| wrong())?;
+        // the document of the epoch is signed; the slot is not
+        if opened.recipient() != self.recipient {
+            return Err(wrong());
+        }
+        Ok(opened)
+    }
+
+    /// Whether the canary is as it was written, which needs no key; with the epoch's key also that it opens.
+    pub async fn check_canary(&self, repository: &Repository, opened: Option<&Identity>) -> Result<(), EpochError> {
+        let place = layout::canary(&self.name);
+        let stored = repository.store().get(&place, None).await?;
+        let sings = match opened {
+            Some(key) => unwrap(&stored, key)
+                .map_err(|error| EpochError::Seal(place.to_string(), error))?
+                .eq(song(repository, &self.name).as_bytes()),
+            None => true,
+        };
+        if Digest::of(&stored) != self.canary || !sings {
+            return Err(EpochError::Canary(place.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Gives the epoch to these recipients and to nobody else. Only slots are written: no backup is touched. Who had the
+    /// key before may have kept it, so begin a new epoch as well when somebody is to be shut out of what comes.
+    pub async fn rewrap(
+        &mut self,
+        repository: &Repository,
+        identity: &Identity,
+        recipients: &[Recipient],
+    ) -> Result<(), EpochError> {
+        if recipients.is_empty() {
+            return Err(EpochError::NoRecipients);
+        }
+        let opened = self.unlock(repository, identity).await?;
+        self.check_canary(repository, Some(&opened)).await?;
+        let wanted: Vec<String> = recipients.iter().map(Recipient::fingerprint).collect();
+        for one in recipients.iter().filter(|one| !self.slots.contains(&one.fingerprint())) {
+            put_slot(repository, &self.name, &opened, one).await?;
+        }
+        // new slots are there before old ones go: whoever stops here has locked nobody out
+        for gone in self.slots.iter().filter(|slot| !wanted.contains(slot)) {
+            repository.store().delete(&layout::slot(&self.name, gone)).await?;
+        }
+        self.slots = wanted;
+        Ok(())
+    }
+
+    /// The slots as they are stored, for a recovery kit.
+    pub(super) async fn stored_slots(&self, repository: &Repository) -> Result<Vec<(String, Vec<u8>)>, EpochError> {
+        let mut found = Vec::new();
+        for slot in &self.slots {
+            let stored = repository.store().get(&layout::slot(&self.name, slot), None).await?;
+            found.push((slot.clone(), stored.to_vec()));
+        }
+        Ok(found)
+    }
+}
+
+async fn put_slot(repository: &Repository, epoch: &Uid, key: &Identity, to: &Recipient) -> Result<(), EpochError> {
+    let place = layout::slot(epoch, &to.fingerprint());
+    let secret = key.secret();
+    let text = zeroize::Zeroizing::new(format!(
+        "# midship: key of epoch {epoch} of repository {}\n# public key: {}\n{}\n",
+        repository.uuid(),
+        key.recipient(),
+        secret.expose()
+    ));
+    let stored = wrap(text.as_bytes(), to).map_err(|error| EpochError::Seal(place.to_string(), error))?;
+    match repository.store().put_new(&place, crate::backup::store::Body::new(stored)).await {
+        // every sealing is another one; the fingerprint says that it is for the same recipient
+        Err(error) if error.already_exists() => Ok(()),
+        answer => Ok(answer?),
+    }
+}

@@ -1,0 +1,207 @@
+//! What archived logs make possible: from when to when one can go back, and where segments are missing.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::archive::{Archive, LogError};
+use super::ranges::{Range, ranges};
+use crate::backup::digest::Digest;
+use crate::backup::document::DocumentError;
+use crate::backup::keys::SigningKey;
+use crate::backup::layout::{self, Line, Segment};
+use crate::backup::manifest::{LogSpan, Stored};
+use crate::backup::repository::Repository;
+use crate::backup::store::{list_all, list_folders};
+
+/// Segments in one seal.
+const SEALED_TOGETHER: usize = 64;
+
+/// A line of a log as the store shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    pub line: Line,
+    /// In order of their numbers.
+    pub segments: Vec<Segment>,
+    pub ranges: Vec<Range>,
+    /// When the newest segment was stored.
+    pub newest_at: Option<Timestamp>,
+}
+
+impl History {
+    pub async fn read(repository: &Repository, line: &Line) -> Result<Self, LogError> {
+        let objects = list_all(repository.store(), &line.folder()).await?;
+        let folder = line.folder();
+        let direct = objects.iter().filter(|object| !object.key.as_str()[folder.len()..].contains('/'));
+        let (mut segments, mut newest_at) = (Vec::new(), None);
+        for object in direct.filter(|object| !object.key.name().ends_with(".claim")) {
+            segments.extend(Segment::read(&object.key));
+            newest_at = newest_at.max(Some(object.modified));
+        }
+        segments.sort();
+        segments.dedup();
+        let ranges = ranges(segments.iter().map(|segment| segment.number));
+        Ok(Self { line: line.clone(), segments, ranges, newest_at })
+    }
+
+    /// Between its runs: what is missing.
+    pub fn gaps(&self) -> Vec<Range> {
+        let pairs = self.ranges.windows(2);
+        pairs.map(|pair| Range { first: pair[0].last + 1, last: pair[1].first - 1 }).collect()
+    }
+
+    fn named(&self, number: u64) -> Option<&Segment> {
+        let at = self.segments.binary_search_by_key(&number, |segment| segment.number).ok()?;
+        self.segments.get(at)
+    }
+}
+
+/// Every line of every log.
+pub async fn histories(repository: &Repository) -> Result<Vec<History>, LogError> {
+    let mut found = Vec::new();
+    for system in list_folders(repository.store(), layout::LOGS).await? {
+        for timeline in list_folders(repository.store(), &format!("{}{system}/", layout::LOGS)).await? {
+            if let Some(line) = Line::read(&system, &timeline) {
+                found.push(History::read(repository, &line).await?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// How far one can go from a backup by replaying its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The first number that is missing.
+    pub missing: u64,
+    /// Every change until then can be brought back.
+    pub recoverable_until: Timestamp,
+}
+
+/// From a backup's span along its line, and on along later lines of the same system that take it up without a gap.
+pub async fn window(
+    repository: &Repository,
+    span: &LogSpan,
+    completed_at: Timestamp,
+    histories: &[History],
+) -> Result<Option<Window>, LogError> {
+    let of_system = |history: &&History| history.line.system == span.line.system;
+    let mut lines: Vec<&History> = histories.iter().filter(of_system).collect();
+    lines.sort_by_key(|history| history.line.timeline);
+    let mut reached: Option<(u64, &History)> = None;
+    for history in lines.iter().filter(|history| history.line.timeline >= span.line.timeline) {
+        let own = history.line == span.line;
+        let from = match reached {
+            None if own => span.first,
+            None => continue,
+            // a new line begins in the segment where the old one ended, or in the next
+            Some((last, _)) => history.ranges.iter().map(|run| run.first).find(|first| *first <= last + 1 && *first >= span.first).unwrap_or(u64::MAX),
+        };
+        let Some(run) = history.ranges.iter().find(|run| run.contains(from)) else {
+            if own {
+                return Ok(None);
+            }
+            continue;
+        };
+        if own && run.last < span.last {
+            return Ok(None);
+        }
+        if reached.is_none_or(|(last, _)| run.last >= last) {
+            reached = Some((run.last, history));
+        }
+    }
+    let Some((last, history)) = reached else { return Ok(None) };
+    let Some(segment) = history.named(last) else { return Ok(None) };
+    let claim = Archive { repository, line: history.line.clone() }.claim(segment).await?;
+    Ok(Some(Window { missing: last.saturating_add(1), recoverable_until: claim.covers_until.max(completed_at) }))
+}
+
+/// A run of segments that were read back, signed: from now on none of them can be changed or left out unseen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    pub line: Line,
+    pub segments: Vec<SealedSegment>,
+    /// Of the seal before it, if the run continues that one.
+    pub previous: Option<Digest>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedSegment {
+    pub segment: Segment,
+    pub sha256: Digest,
+    pub stored: Stored,
+}
+
+impl Sealed {
+    fn range(&self) -> Option<Range> {
+        Some(Range { first: self.segments.first()?.segment.number, last: self.segments.last()?.segment.number })
+    }
+}
+
+/// Every seal of a line, in order. One that cannot be believed is an error.
+pub async fn seals(repository: &Repository, line: &Line) -> Result<Vec<(Digest, Sealed)>, LogError> {
+    let mut found = Vec::new();
+    for object in list_all(repository.store(), &line.seals()).await? {
+        let bytes = repository.store().get(&object.key, None).await?;
+        let seal: Sealed = repository.domain().open(&object.key, &bytes, repository.signers())?;
+        let named = seal.range().is_some_and(|range| line.seal(range.first) == object.key);
+        if seal.line != *line || !named {
+            return Err(DocumentError::Forged(object.key).into());
+        }
+        found.push((Digest::of(&bytes), seal));
+    }
+    Ok(found)
+}
+
+/// Seals what came since the last seal and has no gap. `all`: also a run that may still grow. Reads back every segment.
+pub async fn seal(repository: &Repository, line: &Line, key: &SigningKey, all: bool) -> Result<Vec<Range>, LogError> {
+    let history = History::read(repository, line).await?;
+    let mut before = seals(repository, line).await?;
+    let is_sealed = |number| before.iter().any(|(_, seal)| seal.range().is_some_and(|range| range.contains(number)));
+    let open: Vec<&Segment> = history.segments.iter().filter(|segment| !is_sealed(segment.number)).collect();
+    let archive = Archive { repository, line: line.clone() };
+    let mut made = Vec::new();
+    for run in open.chunk_by(|a, b| b.number == a.number + 1) {
+        for part in run.chunks(SEALED_TOGETHER) {
+            if part.len() < SEALED_TOGETHER && !all {
+                continue;
+            }
+            let mut segments = Vec::new();
+            for segment in part {
+                let (claim, stored, _) = archive.stored(segment).await?;
+                segments.push(SealedSegment { segment: (*segment).clone(), sha256: claim.sha256, stored });
+            }
+            let first = part[0].number;
+            let continued = before.iter().find(|(_, seal)| seal.range().is_some_and(|range| range.last + 1 == first));
+            let previous = continued.map(|(digest, _)| *digest);
+            let seal = Sealed { line: line.clone(), segments, previous };
+            let place = line.seal(first);
+            repository.put_document(&place, &seal, key).await?;
+            let digest = Digest::of(&repository.domain().sign(&place, &seal, key));
+            made.extend(seal.range());
+            before.push((digest, seal));
+        }
+    }
+    Ok(made)
+}
+
+/// What is wrong with a line: seals whose segments are gone or were changed. Segments below `from` may have been removed.
+pub async fn check_seals(repository: &Repository, line: &Line, from: u64, read: bool) -> Result<Vec<String>, LogError> {
+    let history = History::read(repository, line).await?;
+    let archive = Archive { repository, line: line.clone() };
+    let mut problems = Vec::new();
+    for (_, seal) in seals(repository, line).await? {
+        for sealed in seal.segments.iter().filter(|sealed| sealed.segment.number >= from) {
+            if history.named(sealed.segment.number) != Some(&sealed.segment) {
+                problems.push(format!("{}{} was sealed and is not there any more", line.folder(), sealed.segment));
+            } else if read {
+                match archive.stored(&sealed.segment).await {
+                    Ok((claim, stored, _)) if stored == sealed.stored && claim.sha256 == sealed.sha256 => {}
+                    Ok(_) => problems.push(format!("{}{} is not what was sealed", line.folder(), sealed.segment)),
+                    Err(LogError::NotThere(segment)) => problems.push(format!("{}{segment} is gone", line.folder())),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    Ok(problems)
+}

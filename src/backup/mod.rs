@@ -1,0 +1,27 @@
+//! Backups: what is stored, how it is proven, and how it comes back. A library without cluster, agent or command line: they
+//! hand in streams and stores.
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | `store` | where objects lie: buckets, folders |
+//! | `layout`, `document`, `manifest`, `repository` | what lies where, and who signed it |
+//! | `keys` | encryption, signatures, epochs, the recovery kit |
+//! | `write` | making a backup; its order of writes is the protocol |
+//! | `read` | the catalog, chains, restoring |
+//! | `log` | archived logs |
+//! | `verify`, `sweep` | proving and removing |
+
+pub mod clock;
+pub mod digest;
+pub mod document;
+pub mod id;
+pub mod keys;
+pub mod layout;
+pub mod log;
+pub mod manifest;
+pub mod read;
+pub mod repository;
+pub mod secret;
+pub mod store;
+pub mod verify;
+pub mod write;

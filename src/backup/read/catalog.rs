@@ -1,0 +1,274 @@
+//! What is in a repository, read from its listing and its signed documents alone.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::backup::digest::Digest;
+use crate::backup::document::DocumentError;
+use crate::backup::id::Id;
+use crate::backup::layout::{self, Owner, Place, Uid};
+use crate::backup::manifest::{Attempt, Commit, Level, Manifest, Tombstone, Verification, Void};
+use crate::backup::repository::Repository;
+use crate::backup::store::{Key, List, ObjectInfo, Store, StoreError, list_all, list_folders};
+
+/// Folders that are looked into at the same time.
+const AT_ONCE: usize = 8;
+
+/// A backup that is there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    pub place: Place,
+    pub manifest: Manifest,
+    /// Of the manifest's bytes.
+    pub digest: Digest,
+    /// The newest verification of each level.
+    pub verified: BTreeMap<Level, Verification>,
+    pub tombstone: Option<Tombstone>,
+}
+
+impl Found {
+    /// What was found to be wrong, unless a later look that saw at least as much found nothing.
+    pub fn damage(&self) -> Option<&Verification> {
+        let bad = self.verified.values().filter(|one| !one.problems.is_empty()).max_by_key(|one| one.at)?;
+        let cleared = |one: &&Verification| one.problems.is_empty() && one.level >= bad.level && one.at > bad.at;
+        if self.verified.values().any(|one| cleared(&one)) { None } else { Some(bad) }
+    }
+
+    /// How well it is proven, and since when.
+    pub fn proof(&self) -> (Level, Timestamp) {
+        let good = self.verified.iter().rev().find(|(_, one)| one.problems.is_empty());
+        good.map_or((Level::Committed, self.manifest.completed_at), |(level, one)| (*level, one.at))
+    }
+}
+
+/// Somebody works on it, or did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Begun {
+    pub place: Place,
+    pub attempt: Attempt,
+    /// When the newest of its objects was written.
+    pub active_at: Timestamp,
+}
+
+/// An attempt that is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failed {
+    pub place: Place,
+    pub void: Void,
+    /// Whether more is left of it than the note that it failed.
+    pub remains: bool,
+}
+
+/// What is left of a backup that is being removed: its manifest is gone already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leftover {
+    pub place: Place,
+    pub newest: Timestamp,
+}
+
+/// What cannot be read or believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    pub object: String,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Catalog {
+    /// The oldest first, for each owner.
+    pub found: Vec<Found>,
+    pub begun: Vec<Begun>,
+    pub failed: Vec<Failed>,
+    pub leftovers: Vec<Leftover>,
+    pub problems: Vec<Problem>,
+}
+
+enum Entry {
+    Found(Box<Found>),
+    Begun(Box<Begun>),
+    Failed(Failed),
+    Leftover(Leftover),
+    Problem(Problem),
+}
+
+impl Catalog {
+    /// Everything in the repository.
+    pub async fn read(repository: &Repository) -> Result<Self, StoreError> {
+        let mut owners = Vec::new();
+        let mut problems = Vec::new();
+        for cluster in list_folders(repository.store(), layout::CLUSTERS).await? {
+            for instance in list_folders(repository.store(), &format!("{}{cluster}/", layout::CLUSTERS)).await? {
+                match (Uid::parse(&cluster), Uid::parse(&instance)) {
+                    (Ok(cluster), Ok(instance)) => owners.push(Owner { cluster, instance }),
+                    _ => problems.push(stranger(format!("{}{cluster}/{instance}", layout::CLUSTERS))),
+                }
+            }
+        }
+        let mut all = Self { problems, ..Self::default() };
+        for owner in owners {
+            all.add(Self::of(repository, &owner).await?);
+        }
+        Ok(all)
+    }
+
+    /// The backups of one instance.
+    pub async fn of(repository: &Repository, owner: &Owner) -> Result<Self, StoreError> {
+        let names = list_folders(repository.store(), &owner.folder()).await?;
+        let looks = names.into_iter().map(|name| async move {
+            match name.parse::<Id>() {
+                Ok(id) => look(repository, Place { owner: owner.clone(), id }).await,
+                Err(_) => Ok(Some(Entry::Problem(stranger(format!("{}{name}", owner.folder()))))),
+            }
+        });
+        let entries: Vec<_> = futures::stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+        let mut catalog = Self::default();
+        for entry in entries.into_iter().flatten() {
+            match entry {
+                Entry::Found(found) => catalog.found.push(*found),
+                Entry::Begun(begun) => catalog.begun.push(*begun),
+                Entry::Failed(failed) => catalog.failed.push(failed),
+                Entry::Leftover(leftover) => catalog.leftovers.push(leftover),
+                Entry::Problem(problem) => catalog.problems.push(problem),
+            }
+        }
+        Ok(catalog)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.found.extend(other.found);
+        self.begun.extend(other.begun);
+        self.failed.extend(other.failed);
+        self.leftovers.extend(other.leftovers);
+        self.problems.extend(other.problems);
+    }
+
+    pub fn get(&self, place: &Place) -> Option<&Found> {
+        self.found.iter().find(|found| found.place == *place)
+    }
+}
+
+fn stranger(object: String) -> Problem {
+    Problem { object, reason: "it is no part of a repository".into() }
+}
+
+/// What lies in the folder of one backup.
+async fn look(repository: &Repository, place: Place) -> Result<Option<Entry>, StoreError> {
+    let mut entry = look_once(repository, &place).await?;
+    // it was removed, or committed, between the listing and the look
+    if matches!(entry, Some(Entry::Problem(_))) {
+        entry = look_once(repository, &place).await?;
+    }
+    Ok(entry)
+}
+
+async fn look_once(repository: &Repository, place: &Place) -> Result<Option<Entry>, StoreError> {
+    let store = repository.store();
+    let (objects, folders) = shallow(store, &place.folder()).await?;
+    let has = |key: &Key| objects.iter().any(|object| object.key == *key);
+    if objects.is_empty() && folders.is_empty() {
+        return Ok(None);
+    }
+    if has(&place.manifest()) {
+        let looked = committed(repository, place, has(&place.tombstone()), !folders.is_empty()).await;
+        return problem(looked);
+    }
+    let all = list_all(store, &place.folder()).await?;
+    let Some(newest) = all.iter().map(|object| object.modified).max() else { return Ok(None) };
+    if has(&place.tombstone()) || !has(&place.attempt()) {
+        return Ok(Some(Entry::Leftover(Leftover { place: place.clone(), newest })));
+    }
+    let attempt = repository.document::<Attempt>(&place.attempt()).await.and_then(|attempt| {
+        if attempt.id == place.id && attempt.owner == place.owner {
+            Ok(attempt)
+        } else {
+            Err(DocumentError::Forged(place.attempt()))
+        }
+    });
+    problem(attempt.map(|attempt| {
+        Entry::Begun(Box::new(Begun { place: place.clone(), attempt, active_at: newest }))
+    }))
+}
+
+/// What cannot be believed is told; a store that does not answer ends the reading.
+fn problem(looked: Result<Entry, DocumentError>) -> Result<Option<Entry>, StoreError> {
+    match looked {
+        Ok(entry) => Ok(Some(entry)),
+        Err(DocumentError::Store(error)) if !error.is_not_found() => Err(error),
+        Err(error) => {
+            let object = match &error {
+                DocumentError::Store(error) => error.object.clone(),
+                DocumentError::Malformed(key, _)
+                | DocumentError::UnknownSigner(key, _)
+                | DocumentError::Forged(key) => key.to_string(),
+            };
+            Ok(Some(Entry::Problem(Problem { object, reason: error.to_string() })))
+        }
+    }
+}
+
+async fn committed(
+    repository: &Repository,
+    place: &Place,
+    condemned: bool,
+    remains: bool,
+) -> Result<Entry, DocumentError> {
+    let key = place.manifest();
+    let bytes = repository.store().get(&key, None).await?;
+    let commit: Commit = repository.domain().open(&key, &bytes, repository.signers())?;
+    let manifest = match commit {
+        Commit::Backup(manifest) if manifest.id == place.id && manifest.owner == place.owner => *manifest,
+        Commit::Void(void) if void.id == place.id && void.owner == place.owner => {
+            return Ok(Entry::Failed(Failed { place: place.clone(), void, remains }));
+        }
+        _ => return Err(DocumentError::Forged(key)),
+    };
+    let tombstone = match condemned {
+        true => match repository.document(&place.tombstone()).await {
+            Ok(tombstone) => Some(tombstone),
+            // taken back meanwhile
+            Err(DocumentError::Store(error)) if error.is_not_found() => None,
+            Err(error) => return Err(error),
+        },
+        false => None,
+    };
+    let verified = verifications(repository, place).await?;
+    let digest = Digest::of(&bytes);
+    Ok(Entry::Found(Box::new(Found { place: place.clone(), manifest, digest, verified, tombstone })))
+}
+
+/// The newest verification of each level; their names say which they are.
+async fn verifications(
+    repository: &Repository,
+    place: &Place,
+) -> Result<BTreeMap<Level, Verification>, DocumentError> {
+    let objects = list_all(repository.store(), &place.verifications()).await?;
+    let mut newest: BTreeMap<&str, &Key> = BTreeMap::new();
+    for object in &objects {
+        let level = object.key.name().split('.').nth(1).unwrap_or_default();
+        newest.insert(level, &object.key);
+    }
+    let mut found = BTreeMap::new();
+    for key in newest.into_values() {
+        let verification: Verification = repository.document(key).await?;
+        found.insert(verification.level, verification);
+    }
+    Ok(found)
+}
+
+/// Objects and folders right in a folder.
+async fn shallow(store: &dyn Store, prefix: &str) -> Result<(Vec<ObjectInfo>, Vec<String>), StoreError> {
+    let mut list = List { prefix: prefix.to_owned(), folders: true, ..List::default() };
+    let (mut objects, mut folders) = (Vec::new(), Vec::new());
+    loop {
+        let page = store.list(&list).await?;
+        objects.extend(page.objects);
+        folders.extend(page.folders);
+        if page.next.is_none() || page.next == list.after {
+            return Ok((objects, folders));
+        }
+        list.after = page.next;
+    }
+}

@@ -1,0 +1,55 @@
+//! Reading: which backups there are, and bringing them back. The store is the truth; nothing is believed that is not
+//! signed, and no byte is handed out that is not the one that was written.
+
+mod catalog;
+mod chain;
+mod restore;
+
+use std::collections::BTreeMap;
+
+pub use catalog::{Begun, Catalog, Failed, Found, Leftover, Problem};
+pub use chain::{ChainError, Target};
+pub use restore::{Content, ReadError};
+
+use super::keys::epoch::EpochError;
+use super::keys::{Epoch, Identity, Kit, Opener};
+use super::layout::Uid;
+use super::repository::Repository;
+
+/// The keys of epochs that one private key opens.
+#[derive(Clone, Debug, Default)]
+pub struct Keyring {
+    keys: BTreeMap<Uid, Identity>,
+    /// Why the others do not open.
+    locked: BTreeMap<Uid, String>,
+}
+
+impl Keyring {
+    /// Opens every epoch that can be opened. A kit helps where slots were lost.
+    pub async fn unlock(repository: &Repository, identity: &Identity, kit: Option<&Kit>) -> Result<Self, EpochError> {
+        let mut ring = Self::default();
+        for epoch in Epoch::all(repository).await? {
+            let mut opened = epoch.unlock(repository, identity).await;
+            if opened.is_err()
+                && let Some(Ok(key)) = kit.and_then(|kit| kit.unlock(&epoch, identity))
+            {
+                opened = Ok(key);
+            }
+            match opened {
+                Ok(key) => drop(ring.keys.insert(epoch.name, key)),
+                Err(EpochError::Document(error)) => return Err(error.into()),
+                Err(error) => drop(ring.locked.insert(epoch.name, error.to_string())),
+            }
+        }
+        Ok(ring)
+    }
+
+    /// What opens a backup of this epoch.
+    pub fn opener(&self, epoch: Option<&Uid>) -> Result<Opener, String> {
+        let Some(epoch) = epoch else { return Ok(Opener::Clear) };
+        match self.keys.get(epoch) {
+            Some(key) => Ok(Opener::With(key.clone())),
+            None => Err(self.locked.get(epoch).cloned().unwrap_or_else(|| format!("there is no epoch {epoch}"))),
+        }
+    }
+}

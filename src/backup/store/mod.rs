@@ -1,0 +1,153 @@
+//! Where backups lie: a store of objects that are written once. One trait, two implementations (S3 and a file system), and
+//! around them what every use needs: deadlines, retries, a bound on what happens at once.
+//!
+//! Guarantees every implementation gives, held by `conformance`:
+//! - `put_new` writes an object whole or not at all, and never over another one;
+//! - what was written is found by `get`, `head` and `list` at once;
+//! - every key is listed once, however many pages it takes; in which order, each store decides for itself.
+
+#[cfg(test)]
+pub mod conformance;
+mod error;
+pub mod filesystem;
+mod key;
+#[cfg(test)]
+pub mod memory;
+pub mod probe;
+mod resilient;
+pub mod s3;
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+pub use error::{Cause, Doing, StoreError};
+pub use filesystem::Filesystem;
+pub use key::{Key, KeyError};
+pub use resilient::{Patience, Resilient};
+pub use s3::S3;
+
+use super::digest::Digest;
+
+/// No object of ours is larger: chunks are at most 32 MiB before they are sealed. Whoever puts a larger one there does not
+/// make us hold it in memory.
+pub const LARGEST_OBJECT: u64 = 48 << 20;
+
+pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// What is to be written.
+#[derive(Clone, Debug)]
+pub struct Body {
+    pub bytes: Bytes,
+    /// Of `bytes`. The store refuses what arrives with another one.
+    pub sha256: Digest,
+    /// Nobody may delete the object before, where the store can lock.
+    pub lock_until: Option<Timestamp>,
+}
+
+impl Body {
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        let sha256 = Digest::of(&bytes);
+        Self { bytes, sha256, lock_until: None }
+    }
+}
+
+/// An object as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInfo {
+    pub key: Key,
+    pub size: u64,
+    pub modified: Timestamp,
+}
+
+/// What to list.
+#[derive(Clone, Debug, Default)]
+pub struct List {
+    /// What the keys begin with; ends in '/' or is empty.
+    pub prefix: String,
+    /// Stop at the next '/' and name folders instead of what is in them.
+    pub folders: bool,
+    /// Where the last page ended.
+    pub after: Option<String>,
+    /// At most so many on a page; the store may give fewer.
+    pub limit: Option<usize>,
+}
+
+/// A page of a listing.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    pub objects: Vec<ObjectInfo>,
+    /// Names of folders, without the prefix and without '/'.
+    pub folders: Vec<String>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// What a store says it can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    pub versioning: bool,
+    pub object_lock: bool,
+}
+
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// The store in short, such as `s3://bucket/prefix`.
+    fn address(&self) -> String;
+
+    /// Writes an object that must not exist yet.
+    fn put_new<'a>(&'a self, key: &'a Key, body: Body) -> StoreFuture<'a, ()>;
+
+    /// Reads an object, or a part of it. Never more than `LARGEST_OBJECT`.
+    fn get<'a>(&'a self, key: &'a Key, range: Option<Range<u64>>) -> StoreFuture<'a, Bytes>;
+
+    fn head<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ObjectInfo>;
+
+    fn list<'a>(&'a self, list: &'a List) -> StoreFuture<'a, Page>;
+
+    /// Removes an object. One that is gone already is no error.
+    fn delete<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()>;
+
+    fn features(&self) -> StoreFuture<'_, Features>;
+}
+
+/// Every object under a prefix, in the order of their keys.
+pub async fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+    let mut list = List { prefix: prefix.to_owned(), ..List::default() };
+    let mut found = Vec::new();
+    loop {
+        let page = store.list(&list).await?;
+        found.extend(page.objects);
+        list.after = next(store, &list, page.next)?;
+        if list.after.is_none() {
+            found.sort_by(|a, b| a.key.cmp(&b.key));
+            return Ok(found);
+        }
+    }
+}
+
+/// Every folder right under a prefix.
+pub async fn list_folders(store: &dyn Store, prefix: &str) -> Result<Vec<String>, StoreError> {
+    let mut list = List { prefix: prefix.to_owned(), folders: true, ..List::default() };
+    let mut found = Vec::new();
+    loop {
+        let page = store.list(&list).await?;
+        found.extend(page.folders);
+        list.after = next(store, &list, page.next)?;
+        if list.after.is_none() {
+            found.sort_unstable();
+            return Ok(found);
+        }
+    }
+}
+
+/// A store that answers every page with the same one would keep us for ever.
+fn next(store: &dyn Store, list: &List, next: Option<String>) -> Result<Option<String>, StoreError> {
+    if next.is_some() && next == list.after {
+        let cause = Cause::Unavailable("it gives the same page of the listing again and again".into());
+        return Err(StoreError::new(&store.address(), Doing::List, &list.prefix, cause));
+    }
+    Ok(next)
+}

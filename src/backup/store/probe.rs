@@ -1,0 +1,80 @@
+//! What a store can do, tried rather than believed: a race for one key that exactly one writer may win, and whether its
+//! clock agrees with ours.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::{Body, Features, Key, Store, StoreError};
+use crate::backup::id::Id;
+
+/// Writers of one race.
+const RACERS: usize = 8;
+/// Stores that get it wrong do so in more than half of the races.
+const RACES: usize = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Capabilities {
+    pub conditional_create: bool,
+    pub versioning: bool,
+    pub object_lock: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    pub capabilities: Capabilities,
+    /// How far the clock of the store is ahead of ours.
+    pub clock_ahead: SignedDuration,
+}
+
+/// Tries the store. What it writes it removes again.
+pub async fn probe(store: &dyn Store, now: impl Fn() -> Timestamp) -> Result<Probe, StoreError> {
+    let Features { versioning, object_lock } = store.features().await?;
+    let run = Id::new(now());
+    let mut conditional_create = true;
+    let mut clock_ahead = SignedDuration::ZERO;
+    for race in 0..RACES {
+        let key = Key::parse(&format!("probe/{run}-{race}")).expect("made of letters and digits");
+        let before = now();
+        let outcome = one_race(store, &key).await;
+        let after = now();
+        if let Ok((_, modified)) = outcome {
+            // between the two it was written; only what lies outside of them is skew
+            clock_ahead = if modified < before {
+                modified.duration_since(before)
+            } else if modified > after {
+                modified.duration_since(after)
+            } else {
+                SignedDuration::ZERO
+            };
+        }
+        store.delete(&key).await?;
+        conditional_create &= outcome?.0;
+        if !conditional_create {
+            break;
+        }
+    }
+    Ok(Probe { capabilities: Capabilities { conditional_create, versioning, object_lock }, clock_ahead })
+}
+
+/// Whether one writer won and its object is the one that is kept.
+async fn one_race(store: &dyn Store, key: &Key) -> Result<(bool, Timestamp), StoreError> {
+    let writers = (0..RACERS).map(|writer| {
+        let body = Body::new(format!("writer {writer}"));
+        async move { (writer, store.put_new(key, body).await) }
+    });
+    let mut winners = Vec::new();
+    for (writer, outcome) in futures::future::join_all(writers).await {
+        match outcome {
+            Ok(()) => winners.push(writer),
+            Err(error) if error.already_exists() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let kept = store.get(key, None).await?;
+    let modified = store.head(key).await?.modified;
+    let fair = matches!(winners[..], [winner] if kept == format!("writer {winner}"));
+    // and nobody who comes later may win either
+    let late = store.put_new(key, Body::new("late")).await.is_err_and(|error| error.already_exists());
+    Ok((fair && late, modified))
+}

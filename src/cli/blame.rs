@@ -1,0 +1,160 @@
+//! `midship blame`: each field of an object with the file and line it is written in, and the commit that last changed it.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Outcome;
+use super::connection::Connection;
+use super::error::CommandError;
+use super::history::time;
+use super::origin::{Need, Opened, Origin, damaged};
+use super::output::{self, Format, Table};
+use super::session::{Target, target};
+use crate::api::Kind;
+use crate::diff::fields::{Field, fields};
+use crate::extension::parameters::plain;
+use crate::extension::problem::{listed, unknown};
+use crate::plan::source::{Manifest, ObjectId};
+use crate::repo::{Commit, Document, Limits, ParseLimits, TreeError, parse};
+use crate::source;
+
+/// More than this is no file of ours.
+const LARGEST: u64 = 1 << 20;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// NAME of an instance, KIND NAME, or KIND/NAME.
+    #[arg(value_name = "KIND/NAME", num_args = 1..=2, required = true)]
+    words: Vec<String>,
+
+    #[command(flatten)]
+    origin: Origin,
+}
+
+/// One field and who wrote it.
+#[derive(Serialize)]
+struct Line {
+    field: String,
+    value: Value,
+    path: String,
+    line: u32,
+    commit: String,
+    author: String,
+    at: i64,
+    summary: String,
+}
+
+pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
+    let target = target(&arguments.words, Some(Kind::Instance))?;
+    let opened = arguments.origin.open(connection, Need::Watched).await?;
+    let manifest = find(&opened, opened.tip, &target, connection.namespace.as_deref())?;
+    let lines = blame(&opened, &manifest).map_err(|error| damaged(&opened.place, &error))?;
+    output::print(format, &lines, || {
+        let mut table = Table::new(&["FIELD", "VALUE", "WHERE", "COMMIT", "WHEN", "BY"]);
+        for line in &lines {
+            let value: String = plain(&line.value).replace('\n', " ").chars().take(40).collect();
+            table.row(vec![
+                line.field.as_str().into(),
+                value.into(),
+                format!("{}:{}", line.path, line.line).into(),
+                line.commit.chars().take(10).collect::<String>().into(),
+                time(line.at).into(),
+                line.author.as_str().into(),
+            ]);
+        }
+        table
+    })?;
+    Ok(Outcome::Done)
+}
+
+/// The object as a commit defines it.
+pub fn find(
+    opened: &Opened,
+    commit: crate::repo::ObjectId,
+    target: &Target,
+    namespace: Option<&str>,
+) -> Result<Manifest, CommandError> {
+    let all = defined(opened, commit).map_err(|error| damaged(&opened.place, &error))?;
+    let of_kind = |id: &ObjectId| id.kind.as_str() == target.kind.as_str();
+    let here = |id: &ObjectId| namespace.is_none_or(|namespace| id.namespace.as_deref().is_none_or(|found| found == namespace));
+    let found: Vec<&Manifest> =
+        all.iter().filter(|one| of_kind(&one.id) && one.id.name == target.name && here(&one.id)).collect();
+    match found.as_slice() {
+        [only] => Ok((*only).clone()),
+        [] => {
+            let names = all.iter().filter(|one| of_kind(&one.id)).map(|one| one.id.name.as_str());
+            Err(CommandError::new(unknown(target.kind.as_str(), &target.name, names))
+                .at(format!("{} of {}", short(&commit.to_string()), opened.place))
+                .remedy("check the name, the namespace (-n) and the branch (--branch)"))
+        }
+        several => {
+            let names: Vec<String> = several.iter().map(|one| one.id.to_string()).collect();
+            Err(CommandError::new("there are several objects of this name")
+                .at(listed(names.iter().map(String::as_str)))
+                .remedy("name the namespace with -n"))
+        }
+    }
+}
+
+/// Everything a commit defines.
+pub fn defined(opened: &Opened, commit: crate::repo::ObjectId) -> Result<Vec<Manifest>, TreeError> {
+    let tree = opened.history.tree(commit)?.at(&opened.placement.folder)?;
+    Ok(source::read(&tree, &Limits::default(), &opened.placement, None)?.defined().objects)
+}
+
+pub fn short(commit: &str) -> String {
+    commit.chars().take(10).collect()
+}
+
+/// The document of a file that defines an object of this kind and name.
+fn document(bytes: &[u8], manifest: &Manifest) -> Option<Document> {
+    let documents = parse(&manifest.path, bytes, &ParseLimits::default()).ok()?;
+    documents.into_iter().find(|document| {
+        let text = |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str);
+        text("/kind") == Some(manifest.id.kind.as_str()) && text("/metadata/name") == Some(&manifest.id.name)
+    })
+}
+
+/// For each field the newest commit in which it got the value it has now.
+fn blame(opened: &Opened, manifest: &Manifest) -> Result<Vec<Line>, TreeError> {
+    let versions = opened.history.of_path(opened.tip, &manifest.path)?;
+    let mut known: BTreeMap<String, Field> = BTreeMap::new();
+    let mut authors: BTreeMap<String, Commit> = BTreeMap::new();
+    let mut newest: Option<Document> = None;
+    for (commit, blob) in versions.into_iter().rev() {
+        let found = match blob {
+            Some(blob) => document(&opened.history.blob(blob, LARGEST)?, manifest),
+            None => None,
+        };
+        let now = found.as_ref().map(|document| fields(&document.value)).unwrap_or_default();
+        for (name, field) in &now {
+            if known.get(name).is_none_or(|before| before.value != field.value) {
+                authors.insert(name.clone(), commit.clone());
+            }
+        }
+        known = now;
+        newest = found;
+    }
+    let Some(document) = newest else { return Ok(Vec::new()) };
+    let mut lines: Vec<Line> = known
+        .into_iter()
+        .filter_map(|(name, field)| {
+            let commit = authors.get(&name)?;
+            Some(Line {
+                line: document.places.key(&field.pointer).line,
+                path: manifest.path.to_string(),
+                commit: commit.id.to_string(),
+                author: commit.author.name.clone(),
+                at: commit.author.seconds,
+                summary: commit.summary().to_owned(),
+                field: name,
+                value: field.value,
+            })
+        })
+        .collect();
+    lines.sort_by(|a, b| (a.line, &a.field).cmp(&(b.line, &b.field)));
+    Ok(lines)
+}

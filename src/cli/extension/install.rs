@@ -1,0 +1,162 @@
+//! `midship extension install`: a package into the cluster, as an Extension and immutable ConfigMaps.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::PostParams;
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use super::super::Outcome;
+use super::super::connection::Connection;
+use super::super::error::CommandError;
+use super::super::output::{self, Format, Table, printable};
+use super::super::session::Session;
+use super::super::wait::{Look, watch};
+use super::{good, times};
+use crate::api::conditions::{ConditionStatus, READY, STALLED, find};
+use crate::api::{Extension, labels};
+use crate::extension::install::{Objects, objects};
+use crate::extension::{Package, Problems, cases};
+use crate::names::NamespaceName;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Folder of the package.
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    path: PathBuf,
+
+    /// Namespace that holds the package's files: where Midship is installed.
+    #[arg(long, value_name = "NAME", default_value = "midship-system")]
+    installed_in: NamespaceName,
+
+    /// Only print the objects that would be made.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// How long to wait for the controller to take it up; 0 not at all.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    timeout: u64,
+}
+
+pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
+    let package = good(&arguments.path)?;
+    tested(arguments, &package)?;
+    let made = objects(&package, &arguments.installed_in, None).map_err(|problems| {
+        CommandError::new("the package cannot be put into ConfigMaps")
+            .at(Problems(problems).to_string())
+            .remedy("shorten or remove the files named above")
+    })?;
+    if arguments.dry_run {
+        return print(&made, format);
+    }
+    let session = Session::open(connection).await?;
+    let extensions: Api<Extension> = Api::all(session.client.clone());
+    let name = made.extension.name_any();
+    let installed = session.ask(extensions.get_opt(&name)).await?;
+    if let Some(other) = installed.as_ref().filter(|found| found.spec.digest != made.extension.spec.digest) {
+        return Err(CommandError::new(format!("{name} is installed with other contents, and a version never changes"))
+            .at(format!("{} in the cluster, {} in {}", other.spec.digest, package.digest, arguments.path.display()))
+            .remedy("give the changed package a new version in its extension.yaml, and install that"));
+    }
+    let parts: Api<ConfigMap> = Api::namespaced(session.client.clone(), arguments.installed_in.as_str());
+    // whoever made them, they hold what their name says: it ends with the digest
+    let parameters = PostParams { field_manager: Some(labels::MANAGER.to_owned()), ..PostParams::default() };
+    for part in &made.parts {
+        create(&session, &parts, &parameters, part).await?;
+    }
+    create(&session, &extensions, &parameters, &made.extension).await?;
+    let news = if installed.is_some() { "was installed already" } else { "installed" };
+    anstream::eprintln!("{name} {news}: {}, {}", times(made.parts.len(), "ConfigMap"), made.extension.spec.digest);
+    if arguments.timeout > 0 {
+        ready(&session, &extensions, &name, Duration::from_secs(arguments.timeout)).await?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// A package whose own tests fail is not installed.
+fn tested(arguments: &Arguments, package: &Package) -> Result<(), CommandError> {
+    let outcomes = cases::run(package);
+    let failed: Vec<String> =
+        outcomes.iter().filter(|outcome| !outcome.passed()).map(|outcome| printable(&outcome.to_string())).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(CommandError::new(format!("{} of the package's own tests failed", times(failed.len(), "case")))
+        .at(failed.join("\n         "))
+        .remedy(format!("mend the package or its tests: midship extension test {}", arguments.path.display())))
+}
+
+/// Makes an object, unless it is there.
+async fn create<K>(session: &Session<'_>, api: &Api<K>, parameters: &PostParams, object: &K) -> Result<(), CommandError>
+where
+    K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
+{
+    match api.create(parameters, object).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(error) => Err(session.refused(&error)),
+    }
+}
+
+async fn ready(
+    session: &Session<'_>,
+    extensions: &Api<Extension>,
+    name: &str,
+    timeout: Duration,
+) -> Result<(), CommandError> {
+    let told = watch(timeout, async || {
+        let extension = session.ask(extensions.get(name)).await?;
+        let status = extension.status.unwrap_or_default();
+        let holds = |type_: &str| find(&status.conditions, type_).is_some_and(|one| one.status == ConditionStatus::True);
+        if holds(READY) {
+            return Ok(Look::Ended(status.summary.unwrap_or_default()));
+        }
+        if holds(STALLED) || !status.errors.is_empty() {
+            let reasons = if status.errors.is_empty() {
+                find(&status.conditions, STALLED).map(|one| one.message.clone()).into_iter().collect()
+            } else {
+                status.errors
+            };
+            return Err(CommandError::new(format!("the controller does not accept {name}"))
+                .at(reasons.join("\n         "))
+                .remedy("mend the package, give it a new version, and install that"));
+        }
+        Ok(Look::Waiting(find(&status.conditions, READY).map_or_else(
+            || "the controller did not look at it yet".to_owned(),
+            |ready| ready.message.clone(),
+        )))
+    })
+    .await?;
+    match told {
+        Look::Ended(summary) => anstream::println!("{name} is ready: {}", printable(&summary)),
+        Look::Waiting(reason) => {
+            return Err(CommandError::new(format!("{name} is installed, but not ready after {} s", timeout.as_secs()))
+                .at(printable(&reason))
+                .remedy("see whether the controller runs: midship doctor")
+                .remedy(format!("see how it goes on: midship describe ext/{name}")));
+        }
+    }
+    Ok(())
+}
+
+fn print(made: &Objects, format: Format) -> Result<Outcome, CommandError> {
+    let value = |error: serde_json::Error| CommandError::new(format!("an object cannot be printed: {error}"));
+    let mut items: Vec<Value> = Vec::new();
+    for part in &made.parts {
+        items.push(serde_json::to_value(part).map_err(value)?);
+    }
+    items.push(serde_json::to_value(&made.extension).map_err(value)?);
+    if format == Format::Json {
+        output::print(format, &json!({ "apiVersion": "v1", "kind": "List", "items": items }), || Table::new(&[]))?;
+        return Ok(Outcome::Done);
+    }
+    for item in items {
+        let yaml = serde_saphyr::to_string(&item)
+            .map_err(|error| CommandError::new(format!("an object cannot be printed: {error}")))?;
+        anstream::print!("---\n{}", printable(&yaml));
+    }
+    Ok(Outcome::Done)
+}

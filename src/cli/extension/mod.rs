@@ -1,0 +1,146 @@
+//! `midship extension`: packages on disk and in a cluster.
+
+mod diff;
+mod install;
+mod lint;
+mod list;
+mod new;
+mod show;
+mod test;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::Outcome;
+use super::connection::Connection;
+use super::error::CommandError;
+use super::output::Format;
+use crate::extension::files::MANIFEST;
+use crate::extension::{Package, PackageFiles, Problem, Problems};
+use crate::repo::{FileTree, FolderTree, Limits};
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Begin a package that is right as it stands, in a folder named <type>/<version>.
+    New(new::Arguments),
+    /// Check packages: every file, field, template and step. Needs no cluster.
+    Lint(lint::Arguments),
+    /// Run the tests in the packages' own tests/ folders. Needs no cluster.
+    Test(test::Arguments),
+    /// Show what a package runs, and every parameter with its default and what a change needs.
+    Show(show::Arguments),
+    /// List the packages of a folder, or those that are installed in the cluster.
+    List(list::Arguments),
+    /// Show how two packages differ, as far as people who run them care.
+    Diff(diff::Arguments),
+    /// Install a package in the cluster. An installed version never changes.
+    Install(install::Arguments),
+}
+
+pub fn run(arguments: Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
+    match arguments.command {
+        Command::New(arguments) => new::run(&arguments),
+        Command::Lint(arguments) => lint::run(&arguments, format),
+        Command::Test(arguments) => test::run(&arguments, format),
+        Command::Show(arguments) => show::run(&arguments, format),
+        Command::List(arguments) => list::run(&arguments, connection, format),
+        Command::Diff(arguments) => diff::run(&arguments, format),
+        Command::Install(arguments) => super::in_background(install::run(&arguments, connection, format)),
+    }
+}
+
+/// The packages that paths name.
+#[derive(Args)]
+struct Packages {
+    /// Folders of packages: each with an extension.yaml, or with packages somewhere below it.
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    paths: Vec<PathBuf>,
+}
+
+impl Packages {
+    /// Every folder with a package, and how people call it.
+    fn folders(&self) -> Result<Vec<PathBuf>, CommandError> {
+        let mut found = Vec::new();
+        for path in &self.paths {
+            let before = found.len();
+            if path.join(MANIFEST).is_file() {
+                found.push(path.clone());
+                continue;
+            }
+            let tree = open(path)?;
+            let listing = tree.list(&Limits::default(), None).map_err(|error| unreadable(path, &error))?;
+            for (file, _) in listing.files() {
+                if let Some(folder) = file.strip_suffix(&format!("/{MANIFEST}")) {
+                    found.push(path.join(folder));
+                }
+            }
+            if found.len() == before {
+                return Err(CommandError::new("there is no package here")
+                    .at(path.display().to_string())
+                    .remedy(format!("name a folder that has a {MANIFEST}, or one above such folders"))
+                    .remedy("to begin one: midship extension new TYPE"));
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+}
+
+fn open(path: &Path) -> Result<FolderTree, CommandError> {
+    FolderTree::open(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &crate::repo::TreeError) -> CommandError {
+    CommandError::new(error.to_string())
+        .at(path.display().to_string())
+        .remedy("name a folder that exists and can be read")
+}
+
+/// The files of the package in a folder, as all other ways of delivery hold them.
+fn files(folder: &Path) -> Result<Result<PackageFiles, Problems>, CommandError> {
+    let tree = open(folder)?;
+    let limits = Limits::default();
+    let listing = tree.list(&limits, None).map_err(|error| unreadable(folder, &error))?;
+    let refused = listing.refused();
+    if !refused.is_empty() {
+        let problem = |refusal: &&crate::repo::Refusal| Problem::in_file(refusal.path.clone(), refusal.reason.clone());
+        return Ok(Err(Problems(refused.iter().map(problem).collect())));
+    }
+    let mut all = Vec::new();
+    for (path, file) in listing.files() {
+        // an editor's or Git's own files are no part of a package
+        if path.split('/').any(|part| part.starts_with('.')) {
+            continue;
+        }
+        let bytes = tree.read(&path, file, &limits).map_err(|error| unreadable(folder, &error))?;
+        all.push((path, bytes));
+    }
+    Ok(PackageFiles::new(all).map_err(Problems))
+}
+
+/// The package in a folder, or everything that is wrong with it.
+fn load(folder: &Path) -> Result<Result<Package, Problems>, CommandError> {
+    Ok(files(folder)?.and_then(Package::load))
+}
+
+/// The package in a folder, which has to be right.
+fn good(folder: &Path) -> Result<Package, CommandError> {
+    load(folder)?.map_err(|problems| {
+        let place = folder.display();
+        let mut error = CommandError::new(format!("the package is wrong in {}", times(problems.0.len(), "place")));
+        error = error.at(problems.0.iter().map(|problem| format!("{place}/{problem}")).collect::<Vec<_>>().join("\n         "));
+        error.remedy("mend the places named above; docs/extensions.md explains every field")
+    })
+}
+
+fn times(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,72 @@
+//! `midship extension test`: a package's own tests.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::super::Outcome;
+use super::super::error::CommandError;
+use super::super::output::{self, Cell, Format, Table, Tone};
+use super::{Packages, good, times};
+use crate::extension::cases;
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    packages: Packages,
+
+    /// Run only tests whose name has these words in it.
+    #[arg(long, value_name = "WORDS")]
+    filter: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Case {
+    path: String,
+    line: usize,
+    name: String,
+    passed: bool,
+    failures: Vec<String>,
+}
+
+pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandError> {
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    let mut all = Vec::new();
+    for folder in arguments.packages.folders()? {
+        let outcomes = cases::run(&good(&folder)?);
+        if outcomes.is_empty() {
+            return Err(CommandError::new("the package has no tests")
+                .at(folder.display().to_string())
+                .remedy("write one in its folder tests/: an instance, and what must be rendered or refused"));
+        }
+        all.extend(outcomes.into_iter().filter(|outcome| outcome.name.contains(filter)).map(|outcome| Case {
+            path: folder.join(&outcome.path).display().to_string(),
+            line: outcome.line,
+            passed: outcome.passed(),
+            name: outcome.name,
+            failures: outcome.failures,
+        }));
+    }
+    if all.is_empty() {
+        return Err(CommandError::new(format!("no test has the words {filter:?} in its name"))
+            .remedy("leave --filter out to see all names"));
+    }
+    output::print(format, &all, || table(&all))?;
+    let failed = all.iter().filter(|case| !case.passed).count();
+    if failed == 0 {
+        return Ok(Outcome::Done);
+    }
+    Err(CommandError::new(format!("{failed} of {} failed", times(all.len(), "test")))
+        .remedy("the lines below each failed test say what was expected and what was there"))
+}
+
+fn table(all: &[Case]) -> Table {
+    let mut table = Table::new(&["WHERE", "VERDICT", "TEST"]);
+    for case in all {
+        let verdict = if case.passed { Cell::new("ok", Tone::Good) } else { Cell::new("failed", Tone::Bad) };
+        table.row(vec![format!("{}:{}", case.path, case.line).into(), verdict, case.name.as_str().into()]);
+        for line in case.failures.iter().flat_map(|failure| failure.lines()) {
+            table.row(vec!["".into(), "".into(), format!("  {line}").into()]);
+        }
+    }
+    table
+}

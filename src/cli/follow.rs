@@ -1,0 +1,158 @@
+//! `midship sync`, `suspend` and `resume`: looking at a repository now, and leaving things as they are for a while.
+
+use std::time::Duration;
+
+use clap::Args;
+use kube::api::{Patch, PatchParams};
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::Outcome;
+use super::connection::Connection;
+use super::error::CommandError;
+use super::live::find_source;
+use super::output::printable;
+use super::session::{Session, Target, target};
+use super::wait::{Look, watch};
+use crate::api::conditions::{ConditionStatus, READY, find};
+use crate::api::git_source::GitSourceStatus;
+use crate::api::{GitSource, Kind, labels};
+use crate::controller::git_source::settings;
+
+/// In whose name fields are changed that people ask to change.
+const PERSON: &str = "midship-cli";
+
+#[derive(Args)]
+pub struct Sync {
+    /// The GitSource: NAME, KIND/NAME or NAMESPACE/NAME; the only one there is where left out.
+    #[arg(value_name = "SOURCE")]
+    source: Option<String>,
+
+    /// Wait until this commit is applied: its id, or the first digits of it.
+    #[arg(long, value_name = "COMMIT")]
+    commit: Option<String>,
+
+    /// How long to wait for it.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
+}
+
+#[derive(Args)]
+pub struct Suspension {
+    /// NAME of a GitSource, or KIND/NAME of a GitSource or an instance.
+    #[arg(value_name = "KIND/NAME")]
+    word: String,
+}
+
+pub async fn sync(arguments: &Sync, connection: &Connection) -> Result<Outcome, CommandError> {
+    let session = Session::open(connection).await?;
+    let source = named(&session, arguments.source.as_deref()).await?;
+    let there = session.in_namespace(&source.namespace().unwrap_or_default());
+    let name = source.name_any();
+    if source.spec.suspend == Some(true) {
+        return Err(CommandError::new("the source is suspended: nobody looks at its repository")
+            .at(format!("GitSource {}/{name}", there.namespace))
+            .remedy(format!("midship resume source/{name} -n {}", there.namespace)));
+    }
+    let now = jiff::Timestamp::now().to_string();
+    let patch = json!({ "metadata": { "annotations": { labels::RECONCILE_AT: now } } });
+    patched(&there, Kind::GitSource, &name, &patch).await?;
+    let Some(wanted) = &arguments.commit else {
+        let status = source.status.unwrap_or_default();
+        anstream::println!("asked {}/{name} to look at its repository now; before: {}", there.namespace, printable(&told(&status)));
+        anstream::println!("to wait for a commit: midship sync {}/{name} --commit COMMIT", there.namespace);
+        return Ok(Outcome::Done);
+    };
+    applied(&there, &name, &wanted.to_lowercase(), Duration::from_secs(arguments.timeout)).await
+}
+
+async fn named(session: &Session<'_>, word: Option<&str>) -> Result<GitSource, CommandError> {
+    let known = word.and_then(|word| word.split_once('/')).filter(|(kind, _)| super::session::kind(kind).is_ok());
+    match (known, word) {
+        (Some(_), Some(word)) => {
+            let Target { kind, name } = target(&[word.to_owned()], None)?;
+            if kind != Kind::GitSource {
+                return Err(CommandError::new(format!("{word} is no GitSource")).remedy("write source/NAME"));
+            }
+            session.source(&name).await
+        }
+        (None, word) => find_source(session, word).await,
+        (Some(_), None) => find_source(session, None).await,
+    }
+}
+
+async fn applied(session: &Session<'_>, name: &str, wanted: &str, timeout: Duration) -> Result<Outcome, CommandError> {
+    let seen = watch(timeout, async || {
+        let status = session.source(name).await?.status.unwrap_or_default();
+        let is = |commit: Option<&String>| commit.is_some_and(|commit| commit.starts_with(wanted));
+        let ready = find(&status.conditions, READY);
+        if is(status.fetched_commit.as_ref()) && is(status.applied_commit.as_ref()) {
+            return Ok(Look::Ended((ready.is_some_and(|ready| ready.status == ConditionStatus::True), told(&status))));
+        }
+        Ok(Look::Waiting(told(&status)))
+    })
+    .await?;
+    let place = format!("GitSource {}/{name}", session.namespace);
+    match seen {
+        Look::Ended((true, told)) => {
+            anstream::println!("{}", printable(&told));
+            Ok(Outcome::Done)
+        }
+        Look::Ended((false, told)) => Err(CommandError::new(format!("{wanted} was looked at, but not all is well"))
+            .at(format!("{place}: {}", printable(&told)))
+            .remedy(format!("midship describe source/{name} -n {}", session.namespace))),
+        Look::Waiting(told) => Err(CommandError::new(format!("{wanted} was not applied within {} s", timeout.as_secs()))
+            .at(format!("{place}: {}", printable(&told)))
+            .remedy("check that the commit is on the branch the source follows, and that the controller runs: midship doctor")),
+    }
+}
+
+/// Where a source stands, in a sentence.
+fn told(status: &GitSourceStatus) -> String {
+    match find(&status.conditions, READY) {
+        Some(ready) => ready.message.clone(),
+        None => "the controller did not look at it yet".to_owned(),
+    }
+}
+
+pub async fn suspend(arguments: &Suspension, connection: &Connection, suspend: bool) -> Result<Outcome, CommandError> {
+    let target = target(std::slice::from_ref(&arguments.word), Some(Kind::GitSource))?;
+    if !matches!(target.kind, Kind::GitSource | Kind::Instance | Kind::BackupPolicy | Kind::Operation) {
+        return Err(CommandError::new(format!("a {} cannot be suspended", target.kind.as_str()))
+            .remedy("suspend the GitSource or the instance it follows from"));
+    }
+    let session = Session::open(connection).await?;
+    let object = session.get(&target).await?;
+    let of = object.labels().get(labels::SOURCE);
+    // a source that applies itself leaves itself alone once it is suspended; anything else would be changed back
+    let own = settings::label(&session.namespace, &target.name);
+    if let (Some(source), Some(path)) = (of, object.annotations().get(labels::SOURCE_PATH))
+        && !(target.kind == Kind::GitSource && *source == own)
+    {
+        return Err(CommandError::new(format!("{} {} comes from Git, which would change it back", target.kind.as_str(), target.name))
+            .at(format!("{path} of the source {source}"))
+            .remedy(format!("set spec.suspend to {suspend} in that file, and push it"))
+            .remedy(format!("or suspend the source: midship suspend source/{}", source.split_once('.').map_or(source.as_str(), |(_, name)| name))));
+    }
+    let before = object.data.pointer("/spec/suspend").and_then(serde_json::Value::as_bool).unwrap_or(false);
+    let state = if suspend { "suspended" } else { "going on" };
+    if before == suspend {
+        anstream::println!("{} {} was {state} already", target.kind.as_str(), target.name);
+        return Ok(Outcome::Done);
+    }
+    patched(&session, target.kind, &target.name, &json!({ "spec": { "suspend": suspend.then_some(true) } })).await?;
+    anstream::println!("{} {} is {state}", target.kind.as_str(), target.name);
+    Ok(Outcome::Done)
+}
+
+/// Changes an object as a person would.
+pub async fn patched(
+    session: &Session<'_>,
+    kind: Kind,
+    name: &str,
+    patch: &serde_json::Value,
+) -> Result<(), CommandError> {
+    let parameters = PatchParams { field_manager: Some(PERSON.to_owned()), ..PatchParams::default() };
+    let api = session.objects(kind);
+    session.ask(api.patch(name, &parameters, &Patch::Merge(patch))).await.map(drop)
+}

@@ -1,0 +1,209 @@
+//! A repository's files against a cluster, by the planner that the controller uses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use clap::Args;
+use futures::{StreamExt, TryStreamExt, stream};
+use kube::api::{DynamicObject, ListParams, TypeMeta};
+use kube::{Api, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::connection::Connection;
+use super::error::CommandError;
+use super::repository::Files;
+use super::session::Session;
+use super::snapshot::Snapshot;
+use crate::api::git_source::Drift;
+use crate::api::{BackupPolicy, BackupRepository, Extension, GitSource, Instance, Operation, labels};
+use crate::controller::git_source::objects::{self, DIGEST};
+use crate::controller::git_source::settings;
+use crate::extension::problem::listed;
+use crate::plan::source::differences::differences;
+use crate::plan::source::{Desired, Live, Manifest, ObjectId, ObjectKind, Plan, Situation, plan};
+
+/// How many differences of an object are told.
+const SHOWN: usize = 5;
+/// Questions to the API server at a time.
+const AT_ONCE: usize = 16;
+
+#[derive(Args, Clone, Debug)]
+pub struct Against {
+    /// The GitSource that applies these files: NAME in the namespace, or NAMESPACE/NAME; the only one there is where
+    /// left out.
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+}
+
+/// A repository's files and the cluster, compared.
+pub struct Compared {
+    pub source: String,
+    pub plan: Plan,
+    pub snapshot: Snapshot,
+    /// What is in the cluster of what is wanted or was applied, as far as a file could have said it.
+    pub live: BTreeMap<ObjectId, Arc<Value>>,
+}
+
+pub async fn compare(
+    files: &Files,
+    revision: Option<&str>,
+    against: &Against,
+    connection: &Connection,
+) -> Result<Compared, CommandError> {
+    let session = Session::open(connection).await?;
+    let source = find_source(&session, against.source.as_deref()).await?;
+    let namespace = source.namespace().unwrap_or_default();
+    let placement = settings::placement(&source.spec, &namespace);
+    let label = settings::label(&namespace, &source.name_any());
+    let snapshot = files.placed(revision, &placement)?;
+    let desired: Vec<Desired> = snapshot
+        .defined
+        .objects
+        .iter()
+        .map(|one| Desired { id: one.id.clone(), path: one.path.to_string(), digest: one.digest.clone() })
+        .collect();
+    let wanted: BTreeMap<&ObjectId, &Manifest> = snapshot.defined.objects.iter().map(|one| (&one.id, one)).collect();
+    let found = observe(&session, &label, &wanted, placement.allowed.as_ref()).await?;
+    let mut live = BTreeMap::new();
+    let mut bodies = BTreeMap::new();
+    for (id, object) in found {
+        let body = asked_for(&id, &object)?;
+        let wanted = wanted.get(&id).map(|manifest| normal(id.kind, &manifest.body));
+        live.insert(id.clone(), state(&object, wanted.as_ref(), &body));
+        bodies.insert(id, Arc::new(body));
+    }
+    let plan = plan(&Situation {
+        source: &label,
+        desired: &desired,
+        live: &live,
+        broken_files: &snapshot.defined.broken,
+        whole_tree_read: true,
+        prune: settings::prune(&source.spec),
+        drift: source.spec.drift.unwrap_or(Drift::Revert),
+    });
+    Ok(Compared { source: format!("{namespace}/{}", source.name_any()), plan, snapshot, live: bodies })
+}
+
+/// The source that is named, or the only one there is.
+pub async fn find_source(session: &Session<'_>, named: Option<&str>) -> Result<GitSource, CommandError> {
+    if let Some(name) = named {
+        let (namespace, name) = name.split_once('/').unwrap_or((session.namespace.as_str(), name));
+        return session.in_namespace(namespace).source(name).await;
+    }
+    let here = session.ask(session.sources().list(&ListParams::default())).await?.items;
+    if let [only] = here.as_slice() {
+        return Ok(only.clone());
+    }
+    let all = if here.is_empty() {
+        let everywhere: Api<GitSource> = Api::all(session.client.clone());
+        match session.ask(everywhere.list(&ListParams::default())).await {
+            Ok(list) => list.items,
+            // who may not look everywhere knows the namespace
+            Err(_) => here,
+        }
+    } else {
+        here
+    };
+    match all.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(CommandError::new("there is no GitSource")
+            .at(session.server.clone())
+            .remedy("name its namespace with -n, or make one: README.md shows how")),
+        several => {
+            let names: Vec<String> =
+                several.iter().map(|one| format!("{}/{}", one.namespace().unwrap_or_default(), one.name_any())).collect();
+            Err(CommandError::new("there are several GitSources")
+                .at(listed(names.iter().map(String::as_str)))
+                .remedy("say which with --source NAMESPACE/NAME"))
+        }
+    }
+}
+
+/// What is there of what is wanted, and of what this source applied.
+async fn observe(
+    session: &Session<'_>,
+    label: &str,
+    wanted: &BTreeMap<&ObjectId, &Manifest>,
+    allowed: Option<&BTreeSet<String>>,
+) -> Result<BTreeMap<ObjectId, DynamicObject>, CommandError> {
+    let mut found = BTreeMap::new();
+    let ours = ListParams::default().labels(&format!("{}={label}", labels::SOURCE));
+    for kind in ObjectKind::ALL {
+        let parts: Vec<Option<&str>> = match allowed {
+            Some(namespaces) if kind.is_namespaced() => namespaces.iter().map(|name| Some(name.as_str())).collect(),
+            _ => vec![None],
+        };
+        for part in parts {
+            let list = session.ask(objects::within(&session.client, kind, part).list(&ours)).await?;
+            found.extend(list.items.into_iter().map(|object| (id_of(kind, &object), object)));
+        }
+    }
+    let missing = wanted.keys().filter(|id| !found.contains_key(**id)).map(|id| async move {
+        let object = session.ask(objects::api(&session.client, id).get_opt(&id.name)).await?;
+        Ok::<_, CommandError>(object.map(|object| ((*id).clone(), object)))
+    });
+    let missing: Vec<_> = missing.collect();
+    let others: Vec<_> = stream::iter(missing).buffered(AT_ONCE).try_collect().await?;
+    found.extend(others.into_iter().flatten());
+    Ok(found)
+}
+
+fn id_of(kind: ObjectKind, object: &DynamicObject) -> ObjectId {
+    ObjectId { kind, namespace: object.metadata.namespace.clone(), name: object.name_any() }
+}
+
+fn state(object: &DynamicObject, wanted: Option<&Value>, body: &Value) -> Live {
+    let annotation = |key: &str| object.annotations().get(key).cloned();
+    Live {
+        source: object.labels().get(labels::SOURCE).cloned(),
+        path: annotation(labels::SOURCE_PATH),
+        digest: annotation(DIGEST),
+        differences: wanted.map(|wanted| differences(wanted, body, SHOWN)).unwrap_or_default(),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+    }
+}
+
+/// The object as a file could have said it: without status, and without what the API server and Midship added.
+fn asked_for(id: &ObjectId, object: &DynamicObject) -> Result<Value, CommandError> {
+    let types = Some(TypeMeta { api_version: id.kind.api_version().into(), kind: id.kind.as_str().into() });
+    let whole = serde_json::to_value(DynamicObject { types, ..object.clone() })
+        .map_err(|error| CommandError::new(format!("{id} cannot be read: {error}")))?;
+    let mut body = normal(id.kind, &whole);
+    let Some(map) = body.as_object_mut() else { return Ok(body) };
+    map.remove("status");
+    let Some(Value::Object(metadata)) = map.get_mut("metadata") else { return Ok(body) };
+    metadata.retain(|field, _| ["name", "namespace", "labels", "annotations"].contains(&field.as_str()));
+    for field in ["labels", "annotations"] {
+        let Some(Value::Object(entries)) = metadata.get_mut(field) else { continue };
+        entries.retain(|key, _| {
+            !key.starts_with("midship.dev/source")
+                && key != labels::RECONCILE_AT
+                && !key.starts_with("kubectl.kubernetes.io/")
+                && key != "kubernetes.io/metadata.name"
+        });
+        if entries.is_empty() {
+            metadata.remove(field);
+        }
+    }
+    Ok(body)
+}
+
+/// The same through our types, so that only its meaning is compared: 24h is 1d.
+pub fn normal(kind: ObjectKind, body: &Value) -> Value {
+    let through = match kind {
+        ObjectKind::Extension => through::<Extension>(body),
+        ObjectKind::BackupRepository => through::<BackupRepository>(body),
+        ObjectKind::BackupPolicy => through::<BackupPolicy>(body),
+        ObjectKind::GitSource => through::<GitSource>(body),
+        ObjectKind::Instance => through::<Instance>(body),
+        ObjectKind::Operation => through::<Operation>(body),
+        ObjectKind::Namespace | ObjectKind::Secret | ObjectKind::ConfigMap => None,
+    };
+    through.unwrap_or_else(|| body.clone())
+}
+
+fn through<K: Serialize + DeserializeOwned>(body: &Value) -> Option<Value> {
+    serde_json::to_value(serde_json::from_value::<K>(body.clone()).ok()?).ok()
+}

@@ -1,0 +1,81 @@
+//! What an instance of a repository becomes, with secrets made up: for `render`, `diff` and `validate`.
+
+use std::rc::Rc;
+
+use crate::api::instance::InstanceSpec;
+use crate::cue::{Cue, UNCHECKED};
+use crate::extension::{Asked, Package, Rendered, Resolved, cases, cue};
+use crate::names::{InstanceName, NamespaceName};
+use crate::plan::effect::Side;
+use crate::plan::source::{Manifest, ObjectKind};
+
+use super::snapshot::Snapshot;
+
+/// An instance with everything that follows from it.
+pub struct Preview {
+    pub package: Rc<Package>,
+    pub resolved: Resolved,
+    pub rendered: Rendered,
+    /// Rules that could not be checked, and why.
+    pub unchecked: Option<String>,
+}
+
+/// Why an instance cannot be previewed.
+pub enum NoPreview {
+    /// The repository has no such package, or it is wrong.
+    Package(String),
+    /// The package refuses the instance, each with its reason.
+    Refused(Vec<String>),
+}
+
+impl NoPreview {
+    pub fn reasons(self) -> Vec<String> {
+        match self {
+            Self::Package(reason) => vec![reason],
+            Self::Refused(reasons) => reasons,
+        }
+    }
+}
+
+impl Preview {
+    pub fn side(&self) -> Side<'_> {
+        Side { package: &self.package, resolved: &self.resolved, rendered: &self.rendered }
+    }
+}
+
+/// Previews an instance of the repository; nothing for other kinds.
+pub fn preview(snapshot: &Snapshot, manifest: &Manifest, rules: &Cue) -> Option<Result<Preview, NoPreview>> {
+    (manifest.id.kind == ObjectKind::Instance).then(|| instance(snapshot, manifest, rules))
+}
+
+fn instance(snapshot: &Snapshot, manifest: &Manifest, rules: &Cue) -> Result<Preview, NoPreview> {
+    let wrong = |reason: String| NoPreview::Refused(vec![reason]);
+    let mut spec: InstanceSpec = serde_json::from_value(manifest.body["spec"].clone())
+        .map_err(|error| wrong(format!("spec: {error}")))?;
+    let name = InstanceName::parse(&manifest.id.name).map_err(|error| wrong(format!("metadata.name: {error}")))?;
+    let namespace = NamespaceName::parse(manifest.id.namespace.as_deref().unwrap_or_default())
+        .map_err(|error| wrong(format!("metadata.namespace: {error}")))?;
+    let package = snapshot
+        .shelf
+        .get(spec.type_.as_str(), spec.extension_version.as_str())
+        .map_err(NoPreview::Package)?;
+    spec.environment = snapshot.settings.environment(spec.environment.as_ref(), &namespace);
+    let surroundings = snapshot.settings.surroundings(spec.environment.as_ref());
+    let known = |name: &crate::names::EnvironmentName| package.manifest.environments.contains_key(name);
+    if surroundings.defaults.is_empty() && manifest.body["spec"].get("environment").is_none() {
+        // an environment that only the repository's folders name is no mistake of the instance
+        spec.environment = spec.environment.filter(known);
+    }
+    let asked = Asked { name: &name, namespace: &namespace, spec: &spec };
+    let refused = |refusals: crate::extension::Refusals| {
+        NoPreview::Refused(refusals.0.iter().map(ToString::to_string).collect())
+    };
+    let (resolved, rendered) = cases::preview(&package, asked, &surroundings).map_err(refused)?;
+    let (unchecked, broken): (Vec<_>, Vec<_>) =
+        cue::check(&package, &resolved, rules).into_iter().partition(|refusal| refusal.reason.starts_with(UNCHECKED));
+    if !broken.is_empty() {
+        return Err(refused(crate::extension::Refusals(broken)));
+    }
+    let unchecked = unchecked.into_iter().next().map(|refusal| refusal.reason);
+    Ok(Preview { package, resolved, rendered, unchecked })
+}

@@ -1,0 +1,191 @@
+//! A cluster that answers, a namespace, and objects as people name them: `inst/orders-cache`, `instances orders-cache`.
+
+use kube::api::{DynamicObject, ListParams};
+use kube::{Api, Client, ResourceExt};
+
+use super::connection::Connection;
+use super::error::CommandError;
+use crate::api::{GitSource, Instance, Kind, Operation};
+use crate::cluster::problem::Problem;
+use crate::extension::problem::{closest, unknown};
+
+/// A cluster that answers.
+#[derive(Clone)]
+pub struct Session<'a> {
+    connection: &'a Connection,
+    pub client: Client,
+    pub server: String,
+    /// The namespace that is meant where nothing else is said.
+    pub namespace: String,
+}
+
+/// What a person pointed at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub kind: Kind,
+    pub name: String,
+}
+
+impl<'a> Session<'a> {
+    pub async fn open(connection: &'a Connection) -> Result<Self, CommandError> {
+        let cluster = connection.connect().await?;
+        let namespace = connection.namespace.clone().unwrap_or_else(|| cluster.config.default_namespace.clone());
+        Ok(Self { connection, client: cluster.client, server: cluster.config.cluster_url.to_string(), namespace })
+    }
+
+    /// The same in another namespace.
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), ..self.clone() }
+    }
+
+    /// The answer of the API server in time, or why there is none.
+    pub async fn ask<T>(&self, question: impl Future<Output = Result<T, kube::Error>>) -> Result<T, CommandError> {
+        self.connection.in_time(&self.server, question).await
+    }
+
+    /// Objects of any kind of ours, in the namespace where the kind has one.
+    pub fn objects(&self, kind: Kind) -> Api<DynamicObject> {
+        if is_namespaced(kind) {
+            Api::namespaced_with(self.client.clone(), &self.namespace, &kind.resource())
+        } else {
+            Api::all_with(self.client.clone(), &kind.resource())
+        }
+    }
+
+    pub fn instances(&self) -> Api<Instance> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub fn sources(&self) -> Api<GitSource> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub fn operations(&self) -> Api<Operation> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The object, or the one that was probably meant.
+    pub async fn get(&self, target: &Target) -> Result<DynamicObject, CommandError> {
+        let api = self.objects(target.kind);
+        match self.ask(api.get_opt(&target.name)).await? {
+            Some(object) => Ok(object),
+            None => Err(self.not_found(target).await),
+        }
+    }
+
+    pub async fn instance(&self, name: &str) -> Result<Instance, CommandError> {
+        match self.ask(self.instances().get_opt(name)).await? {
+            Some(instance) => Ok(instance),
+            None => Err(self.not_found(&Target { kind: Kind::Instance, name: name.to_owned() }).await),
+        }
+    }
+
+    pub async fn source(&self, name: &str) -> Result<GitSource, CommandError> {
+        match self.ask(self.sources().get_opt(name)).await? {
+            Some(source) => Ok(source),
+            None => Err(self.not_found(&Target { kind: Kind::GitSource, name: name.to_owned() }).await),
+        }
+    }
+
+    async fn not_found(&self, target: &Target) -> CommandError {
+        let Target { kind, name } = target;
+        let here = self.objects(*kind);
+        let names = match self.ask(here.list_metadata(&ListParams::default())).await {
+            Ok(list) => list.items.iter().map(ResourceExt::name_any).collect(),
+            Err(_) => Vec::new(),
+        };
+        let error = CommandError::new(unknown(kind.as_str(), name, names.iter().map(String::as_str)));
+        let plural = kind.plural();
+        if is_namespaced(*kind) {
+            error
+                .at(format!("namespace {} on {}", self.namespace, self.server))
+                .remedy(format!("name the namespace with -n; `midship get {plural} -A` lists all"))
+        } else {
+            error.at(self.server.clone()).remedy(format!("`midship get {plural}` lists all"))
+        }
+    }
+
+    /// The refusal of a write, as it is for one who may not, or whose object is not accepted.
+    pub fn refused(&self, error: &kube::Error) -> CommandError {
+        CommandError::from(Problem::from_kube(error).at(&self.server))
+    }
+}
+
+pub fn is_namespaced(kind: Kind) -> bool {
+    kind != Kind::Extension
+}
+
+/// The kind a word means, or the one that was probably meant.
+pub fn kind(word: &str) -> Result<Kind, CommandError> {
+    let lower = word.to_ascii_lowercase();
+    let alias = match lower.as_str() {
+        "source" | "sources" => Some(Kind::GitSource),
+        "repository" | "repositories" => Some(Kind::BackupRepository),
+        "policy" | "policies" => Some(Kind::BackupPolicy),
+        _ => None,
+    };
+    alias.or_else(|| Kind::find(word)).ok_or_else(|| {
+        let plurals: Vec<String> = Kind::ALL.iter().map(|kind| kind.plural()).collect();
+        let shorts = Kind::ALL.iter().map(|kind| kind.short());
+        let known: Vec<&str> = plurals.iter().map(String::as_str).chain(["sources", "repositories", "policies"]).collect();
+        let error = match closest(word, known.iter().copied()) {
+            Some(close) => CommandError::new(format!("there is no kind {word:?}; did you mean {close:?}?")),
+            None => CommandError::new(format!("there is no kind {word:?}")),
+        };
+        error.remedy(format!("kinds are {}, or in short {}", plurals.join(", "), shorts.collect::<Vec<_>>().join(", ")))
+    })
+}
+
+/// What words like `inst/x`, `instances x` or, where a kind goes without saying, `x` point at.
+pub fn target(words: &[String], assumed: Option<Kind>) -> Result<Target, CommandError> {
+    let how = "write KIND/NAME, such as inst/orders-cache";
+    match words {
+        [one] => match (one.split_once('/'), assumed) {
+            (Some((kind_word, name)), _) if !name.is_empty() && !name.contains('/') => {
+                Ok(Target { kind: kind(kind_word)?, name: name.to_owned() })
+            }
+            (None, Some(kind)) if !one.is_empty() => Ok(Target { kind, name: one.clone() }),
+            _ => Err(CommandError::new(format!("{one:?} does not name an object")).remedy(how)),
+        },
+        [kind_word, name] => Ok(Target { kind: kind(kind_word)?, name: name.clone() }),
+        _ => Err(CommandError::new("name one object").remedy(how)),
+    }
+}
+
+/// The same, where only an instance makes sense.
+pub fn instance_name(word: &str) -> Result<String, CommandError> {
+    let target = target(&[word.to_owned()], Some(Kind::Instance))?;
+    if target.kind == Kind::Instance {
+        return Ok(target.name);
+    }
+    Err(CommandError::new(format!("{word:?} is no instance")).remedy("write inst/NAME, or the name alone"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn objects_are_named_as_people_do() {
+        let instance = Target { kind: Kind::Instance, name: "x".into() };
+        for text in ["inst/x", "instances x", "Instance/x", "x"] {
+            assert_eq!(target(&words(text), Some(Kind::Instance)).expect("an object"), instance, "{text}");
+        }
+        assert_eq!(target(&words("source/x"), None).expect("an object").kind, Kind::GitSource);
+        for text in ["x", "inst/", "inst/a/b", "a b c"] {
+            assert!(target(&words(text), None).is_err(), "{text}");
+        }
+        assert!(instance_name("op/x").is_err());
+    }
+
+    #[test]
+    fn a_mistyped_kind_is_answered_with_the_one_that_was_meant() {
+        let error = kind("instence").expect_err("mistyped");
+        assert_eq!(error.what, "there is no kind \"instence\"; did you mean \"instances\"?");
+        assert!(kind("pods").expect_err("not ours").remedies[0].starts_with("kinds are gitsources,"));
+    }
+}

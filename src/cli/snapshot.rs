@@ -1,0 +1,185 @@
+//! A repository at one moment: the objects its files define, its packages, and what it says of environments.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::Deserialize;
+
+use crate::extension::defaults::Defaults;
+use crate::extension::problem::{listed, unknown};
+use crate::extension::{Package, PackageFiles, Surroundings};
+use crate::names::{EnvironmentName, NamespaceName};
+use crate::plan::source::Placement;
+use crate::repo::{FileTree, Limits, TreeError};
+use crate::source::{self, Defined};
+
+/// The folder of a repository that holds packages, as `<type>/<version>/…`.
+pub const EXTENSIONS: &str = "extensions";
+/// The file with the repository's own settings.
+pub const SETTINGS: &str = "midship.yaml";
+
+/// A repository at one moment.
+#[derive(Default)]
+pub struct Snapshot {
+    pub defined: Defined,
+    pub shelf: Shelf,
+    pub settings: Settings,
+    /// What is wrong with the settings.
+    pub settings_problem: Option<String>,
+}
+
+/// Reads everything of a tree. Paths that it lists begin with the placement's folder.
+pub fn read(tree: &impl FileTree, placement: &Placement) -> Result<Snapshot, TreeError> {
+    let limits = Limits::default();
+    let defined = source::read(tree, &limits, placement, None)?.defined();
+    let listing = tree.list(&limits, None)?;
+    let mut shelf = Shelf::default();
+    let mut settings = Ok(Settings::default());
+    for (path, file) in listing.files() {
+        let inside = path.strip_prefix(placement.folder.as_str()).unwrap_or(&path);
+        if inside == SETTINGS {
+            let text = String::from_utf8_lossy(&tree.read(&path, file, &limits)?).into_owned();
+            settings = crate::extension::yaml::read(&path, &text).map_err(|problem| problem.to_string());
+        } else if let Some(rest) = inside.strip_prefix(EXTENSIONS).and_then(|rest| rest.strip_prefix('/')) {
+            shelf.put(rest, tree.read(&path, file, &limits)?);
+        }
+    }
+    let (settings, settings_problem) = match settings {
+        Ok(settings) => (settings, None),
+        Err(problem) => (Settings::default(), Some(problem)),
+    };
+    Ok(Snapshot { defined, shelf, settings, settings_problem })
+}
+
+/// Packages by type and version, each loaded when it is first asked for.
+#[derive(Default)]
+pub struct Shelf {
+    files: BTreeMap<(String, String), BTreeMap<String, Vec<u8>>>,
+    loaded: RefCell<BTreeMap<(String, String), Result<Rc<Package>, String>>>,
+}
+
+impl Shelf {
+    /// Adds a file by its path below the folder of packages.
+    fn put(&mut self, path: &str, content: Vec<u8>) {
+        if let [type_, version, inside] = path.splitn(3, '/').collect::<Vec<_>>()[..] {
+            let files = self.files.entry((type_.to_owned(), version.to_owned())).or_default();
+            files.insert(inside.to_owned(), content);
+        }
+    }
+
+    /// The packages of a folder as `<type>/<version>/…`.
+    pub fn read(tree: &impl FileTree) -> Result<Self, TreeError> {
+        let limits = Limits::default();
+        let listing = tree.list(&limits, None)?;
+        let mut shelf = Self::default();
+        for (path, file) in listing.files() {
+            shelf.put(&path, tree.read(&path, file, &limits)?);
+        }
+        Ok(shelf)
+    }
+
+    /// Type and version of every package.
+    pub fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.keys().map(|(type_, version)| (type_.as_str(), version.as_str()))
+    }
+
+    /// The package an instance asks for, or why there is none, in a sentence.
+    pub fn get(&self, type_: &str, version: &str) -> Result<Rc<Package>, String> {
+        let key = (type_.to_owned(), version.to_owned());
+        if let Some(known) = self.loaded.borrow().get(&key) {
+            return known.clone();
+        }
+        let loaded = match self.files.get(&key) {
+            None => Err(self.missing(type_, version)),
+            Some(files) => PackageFiles::new(files.clone())
+                .map_err(crate::extension::Problems)
+                .and_then(Package::load)
+                .map(Rc::new)
+                .map_err(|problems| format!("the package {type_} {version} is wrong: {}", in_one_line(&problems))),
+        };
+        self.loaded.borrow_mut().insert(key, loaded.clone());
+        loaded
+    }
+
+    fn missing(&self, type_: &str, version: &str) -> String {
+        let versions: Vec<&str> =
+            self.files.keys().filter(|(known, _)| known == type_).map(|(_, version)| version.as_str()).collect();
+        if versions.is_empty() {
+            let mut types: Vec<&str> = self.files.keys().map(|(known, _)| known.as_str()).collect();
+            types.dedup();
+            return format!("no package: {}", unknown("type", type_, types));
+        }
+        format!("there is no version {version} of the package {type_}; there is {}", listed(versions))
+    }
+}
+
+fn in_one_line(problems: &crate::extension::Problems) -> String {
+    let shown: Vec<String> = problems.0.iter().take(3).map(ToString::to_string).collect();
+    let more = problems.0.len() - shown.len();
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{rest}; `midship extension lint` names each", shown.join("; "))
+}
+
+/// What `midship.yaml` says. What concerns the controller alone is not looked at here.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Settings {
+    #[serde(default)]
+    namespaces: BTreeMap<NamespaceName, NamespaceSettings>,
+    #[serde(default)]
+    environments: BTreeMap<EnvironmentName, Defaults>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct NamespaceSettings {
+    environment: Option<EnvironmentName>,
+}
+
+impl Settings {
+    /// The environment of an instance: its own word, or that of its namespace.
+    pub fn environment(&self, own: Option<&EnvironmentName>, namespace: &NamespaceName) -> Option<EnvironmentName> {
+        own.cloned().or_else(|| self.namespaces.get(namespace)?.environment.clone())
+    }
+
+    /// What an environment assumes.
+    pub fn surroundings(&self, environment: Option<&EnvironmentName>) -> Surroundings {
+        let defaults = environment.and_then(|name| self.environments.get(name)).cloned();
+        Surroundings { defaults: defaults.into_iter().collect(), ..Surroundings::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repo::MemoryTree;
+
+    fn placement() -> Placement {
+        Placement { default_namespace: "default".into(), allowed: None, folder: String::new() }
+    }
+
+    #[test]
+    fn packages_settings_and_objects_are_told_apart() {
+        let instance = "apiVersion: midship.dev/v1alpha1\nkind: Instance\nmetadata: {name: a}\n\
+                        spec: {type: demo, extensionVersion: 1.0.0, version: '1.0'}\n";
+        let tree = MemoryTree::default()
+            .with("midship.yaml", "namespaces: {shop: {environment: production}}\nenvironments: {production: {}}\n")
+            .with("instances/shop/a.yaml", instance)
+            .with("extensions/demo/1.0.0/extension.yaml", "type: demo\n");
+        let Ok(snapshot) = read(&tree, &placement()) else { panic!("it can be read") };
+        assert_eq!(snapshot.defined.objects.len(), 1, "{:?}", snapshot.defined.errors);
+        assert_eq!(snapshot.shelf.names().collect::<Vec<_>>(), [("demo", "1.0.0")]);
+        let shop = NamespaceName::parse("shop").expect("a name");
+        let environment = snapshot.settings.environment(None, &shop);
+        assert_eq!(environment.map(|name| name.to_string()).as_deref(), Some("production"));
+    }
+
+    #[test]
+    fn a_package_that_is_not_there_is_named_with_those_that_are() {
+        let tree = MemoryTree::default().with("demo/1.0.0/extension.yaml", "type: demo\n");
+        let Ok(shelf) = Shelf::read(&tree) else { panic!("it can be read") };
+        let reason = |type_: &str, version: &str| shelf.get(type_, version).expect_err("it is not there");
+        assert_eq!(reason("demo", "2.0.0"), "there is no version 2.0.0 of the package demo; there is 1.0.0");
+        assert_eq!(reason("dema", "1.0.0"), "no package: there is no type \"dema\"; did you mean \"demo\"?");
+        assert!(reason("demo", "1.0.0").starts_with("the package demo 1.0.0 is wrong: extension.yaml:"));
+    }
+}

@@ -1,0 +1,42 @@
+//! Waiting for something in the cluster, with a deadline, and saying what is waited for as it changes.
+
+use std::time::Duration;
+
+use anstream::eprintln;
+use tokio::time::{Instant, sleep};
+
+use super::error::CommandError;
+use super::output::printable;
+
+/// How often the cluster is asked.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What a look found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look<T> {
+    Ended(T),
+    /// What it waits for, in a sentence.
+    Waiting(String),
+}
+
+/// Looks until it ended or time is out, and tells each news once.
+pub async fn watch<T>(
+    timeout: Duration,
+    mut look: impl AsyncFnMut() -> Result<Look<T>, CommandError>,
+) -> Result<Look<T>, CommandError> {
+    let end = Instant::now() + timeout;
+    let mut told = String::new();
+    loop {
+        let seen = look().await?;
+        match &seen {
+            Look::Waiting(news) if Instant::now() < end => {
+                if *news != told {
+                    eprintln!("… {}", printable(news));
+                    told.clone_from(news);
+                }
+            }
+            _ => return Ok(seen),
+        }
+        sleep(PAUSE.min(end.saturating_duration_since(Instant::now()))).await;
+    }
+}

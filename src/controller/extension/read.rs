@@ -1,0 +1,195 @@
+//! Reading a package out of the objects that hold its files, and judging it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{Api, Client};
+
+use crate::api::ExtensionSpec;
+use crate::api::extension::{PackagePart, PartKind};
+use crate::cluster::problem::Problem;
+use crate::extension::{Package, cases, install};
+
+/// How many problems of a package are told.
+const LISTED: usize = 50;
+
+/// Why a package cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// The reason in one word.
+    pub reason: &'static str,
+    pub message: String,
+    /// As `path:line: reason`.
+    pub errors: Vec<String>,
+    /// Whether it may pass by itself.
+    pub passing: bool,
+}
+
+impl Unusable {
+    fn new(reason: &'static str, message: impl Into<String>, passing: bool) -> Self {
+        Self { reason, message: message.into(), errors: Vec::new(), passing }
+    }
+
+    fn wrong(reason: &'static str, errors: Vec<String>) -> Self {
+        let first = errors.first().cloned().unwrap_or_default();
+        let more = match errors.len() {
+            0 | 1 => String::new(),
+            number => format!(" (and {} more in status.errors)", number - 1),
+        };
+        let errors = errors.into_iter().take(LISTED).collect();
+        Self { reason, message: format!("{first}{more}"), errors, passing: false }
+    }
+}
+
+/// Reads and judges a package.
+pub async fn read(client: &Client, spec: &ExtensionSpec) -> Result<Package, Unusable> {
+    let mut parts = Vec::with_capacity(spec.parts.len());
+    for part in &spec.parts {
+        parts.push((name_of(part), keys(client, part).await?));
+    }
+    let spec = spec.clone();
+    let judged = tokio::task::spawn_blocking(move || judge(&spec, &parts)).await;
+    judged.unwrap_or_else(|_| {
+        Err(Unusable::new("Panic", "reading the package panicked; this is a defect of Midship, please report it", false))
+    })
+}
+
+fn name_of(part: &PackagePart) -> String {
+    let kind = match part.kind {
+        PartKind::ConfigMap => "ConfigMap",
+        PartKind::Secret => "Secret",
+    };
+    format!("{kind} {}/{}", part.namespace, part.name)
+}
+
+async fn keys(client: &Client, part: &PackagePart) -> Result<BTreeMap<String, Vec<u8>>, Unusable> {
+    let (namespace, name) = (part.namespace.as_str(), part.name.as_str());
+    let found = match part.kind {
+        PartKind::ConfigMap => {
+            let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+            api.get_opt(name).await.map(|found| {
+                found.map(|map| {
+                    let texts = map.data.into_iter().flatten().map(|(key, text)| (key, text.into_bytes()));
+                    texts.chain(map.binary_data.into_iter().flatten().map(|(key, bytes)| (key, bytes.0))).collect()
+                })
+            })
+        }
+        PartKind::Secret => {
+            let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+            api.get_opt(name).await.map(|found| {
+                found.map(|secret| secret.data.into_iter().flatten().map(|(key, bytes)| (key, bytes.0)).collect())
+            })
+        }
+    };
+    match found {
+        Ok(Some(keys)) => Ok(keys),
+        Ok(None) => Err(Unusable::new(
+            "PartMissing",
+            format!("{} is not there; install the package again", name_of(part)),
+            true,
+        )),
+        Err(error) => {
+            let problem = Problem::from_kube(&error).at(name_of(part));
+            Err(Unusable::new("PartUnreadable", problem.to_string(), true))
+        }
+    }
+}
+
+/// Pure: everything that can be said of files without a cluster.
+fn judge(spec: &ExtensionSpec, parts: &[(String, BTreeMap<String, Vec<u8>>)]) -> Result<Package, Unusable> {
+    let lines = |problems: &[crate::extension::Problem]| problems.iter().map(ToString::to_string).collect();
+    let files = install::files(parts).map_err(|problems| Unusable::wrong("InvalidPackage", lines(&problems)))?;
+    let digest = files.digest();
+    if digest != spec.digest {
+        let message = format!(
+            "the files have the digest {digest}, but {} {} was installed as {}; a version never changes: publish other \
+             content under a new version, or put the files back",
+            spec.type_, spec.version, spec.digest
+        );
+        return Err(Unusable::new("DigestMismatch", message, false));
+    }
+    let package = Package::load(files).map_err(|problems| Unusable::wrong("InvalidPackage", lines(&problems.0)))?;
+    let manifest = &package.manifest;
+    if manifest.type_ != spec.type_ || manifest.version != spec.version {
+        let message = format!(
+            "extension.yaml is {} {}, but the Extension says {} {}; make them agree",
+            manifest.type_, manifest.version, spec.type_, spec.version
+        );
+        return Err(Unusable::new("AnotherPackage", message, false));
+    }
+    let failed = cases::run(&package).into_iter().filter(|outcome| !outcome.passed()).map(|outcome| {
+        let why = outcome.failures.join("; ");
+        format!("{}:{}: {}: {why}", outcome.path, outcome.line, outcome.name)
+    });
+    let failed: Vec<String> = failed.collect();
+    if failed.is_empty() { Ok(package) } else { Err(Unusable::wrong("TestsFailed", failed)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::extension::{PackageFiles, describe};
+    use crate::names::{ExtensionType, NamespaceName};
+
+    type Parts = Vec<(String, BTreeMap<String, Vec<u8>>)>;
+
+    fn installed(change: impl Fn(&str, String) -> String) -> (ExtensionSpec, Parts) {
+        let plain = describe::scaffold(&ExtensionType::parse("demo").expect("a type"));
+        let namespace = NamespaceName::parse("home").expect("a name");
+        let package = Package::load(plain.clone()).unwrap_or_else(|problems| panic!("{problems}"));
+        let spec = install::objects(&package, &namespace, None).expect("plain").extension.spec;
+        let changed = plain.iter().map(|(path, bytes)| {
+            let text = change(path, String::from_utf8_lossy(bytes).into_owned());
+            (install::key(path), text.into_bytes())
+        });
+        (spec, vec![("ConfigMap home/part".to_owned(), changed.collect())])
+    }
+
+    fn digest(parts: &Parts) -> String {
+        let files: PackageFiles = install::files(parts).expect("plain");
+        files.digest()
+    }
+
+    #[test]
+    fn a_package_that_is_right_is_ready() {
+        let (spec, parts) = installed(|_, text| text);
+        assert_eq!(judge(&spec, &parts).expect("right").digest, spec.digest);
+    }
+
+    #[test]
+    fn other_content_under_the_same_version_is_refused_with_both_digests() {
+        let (spec, parts) = installed(|_, text| text + "\n");
+        let refused = judge(&spec, &parts).expect_err("changed");
+        assert_eq!(refused.reason, "DigestMismatch");
+        assert!(refused.message.contains(&spec.digest) && refused.message.contains(&digest(&parts)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let (mut spec, parts) = installed(|_, text| text.replace("connections = {{ params", "connections = {{ parms"));
+        spec.digest = digest(&parts);
+        let refused = judge(&spec, &parts).expect_err("a mistake");
+        assert_eq!(refused.reason, "InvalidPackage");
+        assert!(refused.errors[0].starts_with("config/server.conf.j2:2"), "{:?}", refused.errors);
+    }
+
+    #[test]
+    fn a_package_whose_own_tests_fail_is_not_ready() {
+        let (mut spec, parts) = installed(|path, text| match path {
+            "tests/render.yaml" => text.replace("connections = 7", "connections = 8"),
+            _ => text,
+        });
+        spec.digest = digest(&parts);
+        let refused = judge(&spec, &parts).expect_err("a test fails");
+        assert_eq!(refused.reason, "TestsFailed");
+        assert!(refused.message.starts_with("tests/render.yaml:2: connections are in"), "{}", refused.message);
+    }
+
+    #[test]
+    fn an_extension_that_names_another_package_is_refused() {
+        let (mut spec, parts) = installed(|_, text| text);
+        spec.type_ = ExtensionType::parse("other").expect("a type");
+        let refused = judge(&spec, &parts).expect_err("another");
+        assert_eq!(refused.message, "extension.yaml is demo 0.1.0, but the Extension says other 0.1.0; make them agree");
+    }
+}

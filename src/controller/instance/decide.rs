@@ -1,0 +1,123 @@
+//! From what an instance asks for to what is to be in force, or why not.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use crate::api::{Instance, InstanceStatus};
+use crate::controller::packages::{Packages, State};
+use crate::cue::Cue;
+use crate::extension::changes::{self, ParameterChange};
+use crate::extension::contract::Manifest;
+use crate::extension::gates::Step;
+use crate::extension::problem::Code;
+use crate::extension::{Asked, Package, Refusal, Refusals, Resolved, Surroundings, cue, install, resolve};
+use crate::names::{InstanceName, NamespaceName};
+use crate::plan::instance::health::{Verdict, served};
+use crate::plan::instance::versions::{self, Course, Stand};
+
+/// What is to be in force.
+pub struct Going {
+    pub package: Arc<Package>,
+    pub resolved: Resolved,
+    pub runs: Stand,
+    pub target: Option<Stand>,
+    /// The upgrade that begins now.
+    pub begins: Option<Step>,
+    /// Parameters that differ from what was in force.
+    pub changes: Vec<ParameterChange>,
+}
+
+/// Decides, or says why nothing is to be done. Nothing at all is said while packages are still being read.
+pub async fn decide(
+    instance: &Instance,
+    status: &InstanceStatus,
+    packages: &Packages,
+    installed: bool,
+    surroundings: &Surroundings,
+    settled: bool,
+    rules: &Arc<Cue>,
+) -> Result<Going, Option<Verdict>> {
+    let spec = &instance.spec;
+    let refuse = |refusal: Refusal| Some(Verdict::Refused(Refusals(vec![refusal])));
+    let name = InstanceName::parse(&instance.name_any())
+        .map_err(|error| refuse(Refusal::new("metadata.name", Code::Invalid, error.to_string())))?;
+    let namespace = NamespaceName::parse(&instance.namespace().unwrap_or_default())
+        .map_err(|error| refuse(Refusal::new("metadata.namespace", Code::Invalid, error.to_string())))?;
+    let extension = install::name(&spec.type_, &spec.extension_version);
+    let package = match packages.state(&extension) {
+        Some(State::Ready(package)) => package,
+        Some(State::Broken(reason)) => {
+            let message = format!("Extension {extension} is not ready: {reason}");
+            return Err(Some(Verdict::Waits { reason: "ExtensionNotReady", message }));
+        }
+        None if installed => return Err(None),
+        None => return Err(Some(missing(spec.type_.as_str(), spec.extension_version.as_str(), packages))),
+    };
+    if spec.restore.is_some() && status.resolved.is_none() {
+        let reason = "this version of Midship cannot fill a new instance from a backup; remove restore to get an empty one";
+        return Err(refuse(Refusal::new("spec.restore", Code::Invalid, reason)));
+    }
+    let wanted = Stand { extension: spec.extension_version.to_string(), version: spec.version.to_string() };
+    let (runs, target) = stands(status);
+    let all = packages.of_type(spec.type_.as_str());
+    let manifests: Vec<&Manifest> = all.iter().map(|package| &package.manifest).collect();
+    let course = versions::course(versions::Situation {
+        installed: &manifests,
+        runs: runs.as_ref(),
+        target: target.as_ref(),
+        wanted: &wanted,
+        settled,
+        served: served(status.phase),
+    });
+    let (runs, target, begins) = match course.map_err(refuse)? {
+        Course::Go { runs, target, begins } => (runs, target, begins),
+        Course::Wait(message) => return Err(Some(Verdict::Waits { reason: "WaitsForUpgrade", message })),
+    };
+    let resolved = resolve(&package, Asked { name: &name, namespace: &namespace, spec }, surroundings)
+        .map_err(|refusals| Some(Verdict::Refused(refusals)))?;
+    let refusals = checked(package.clone(), resolved.clone(), rules.clone()).await;
+    if !refusals.is_empty() {
+        return Err(Some(Verdict::Refused(Refusals(refusals))));
+    }
+    let changes = match status.resolved.as_ref().and_then(|before| resolved.as_it_was(before)) {
+        Some(before) => changes::between(&package, &before, &resolved).map_err(|it| Some(Verdict::Refused(it)))?,
+        None => Vec::new(),
+    };
+    Ok(Going { package, resolved, runs, target, begins, changes })
+}
+
+/// CUE runs in a process of its own, and that takes its time.
+async fn checked(package: Arc<Package>, resolved: Resolved, rules: Arc<Cue>) -> Vec<Refusal> {
+    let check = tokio::task::spawn_blocking(move || cue::check(&package, &resolved, rules.as_ref()));
+    check.await.unwrap_or_else(|_| {
+        let reason = "checking the rules panicked; this is a defect of Midship, please report it";
+        vec![Refusal::new("", Code::Package, reason)]
+    })
+}
+
+/// What the instance runs, and where an upgrade leads that is under way.
+pub fn stands(status: &InstanceStatus) -> (Option<Stand>, Option<Stand>) {
+    let stand = |extension: Option<&String>, version: Option<&String>| {
+        Some(Stand { extension: extension?.clone(), version: version?.clone() })
+    };
+    let Some(resolved) = &status.resolved else { return (None, None) };
+    let target = resolved.target.as_ref();
+    (
+        stand(resolved.extension_version.as_ref(), resolved.version.as_ref()),
+        target.and_then(|target| stand(target.extension_version.as_ref(), target.version.as_ref())),
+    )
+}
+
+fn missing(type_: &str, version: &str, packages: &Packages) -> Verdict {
+    let all = packages.of_type(type_);
+    let mut known: Vec<&str> = all.iter().map(|package| package.manifest.version.as_str()).collect();
+    known.sort_unstable();
+    let message = if known.is_empty() {
+        format!("no Extension of type {type_} is installed; install {type_} {version}, and this goes on by itself")
+    } else {
+        let known = crate::extension::problem::listed(known);
+        format!("Extension {type_} {version} is not installed, only {known}; install it, and this goes on by itself")
+    };
+    Verdict::Waits { reason: "ExtensionMissing", message }
+}

@@ -1,0 +1,93 @@
+//! The packages that are installed, read and found right: in memory, shared by all controllers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::api::Instance;
+use crate::cluster::Key;
+use crate::extension::{Package, install};
+
+/// How an installed version stands.
+#[derive(Clone, Debug)]
+pub enum State {
+    Ready(Arc<Package>),
+    /// It is installed and cannot be used, for this reason.
+    Broken(String),
+}
+
+/// All versions that were looked at, by the name of their Extension.
+#[derive(Debug, Default)]
+pub struct Packages {
+    by_name: RwLock<BTreeMap<String, State>>,
+}
+
+impl Packages {
+    pub fn state(&self, name: &str) -> Option<State> {
+        self.read().get(name).cloned()
+    }
+
+    pub fn ready(&self, name: &str) -> Option<Arc<Package>> {
+        match self.read().get(name)? {
+            State::Ready(package) => Some(package.clone()),
+            State::Broken(_) => None,
+        }
+    }
+
+    /// The versions of a type that can be used.
+    pub fn of_type(&self, type_: &str) -> Vec<Arc<Package>> {
+        let all = self.read();
+        let ready = all.values().filter_map(|state| match state {
+            State::Ready(package) => Some(package.clone()),
+            State::Broken(_) => None,
+        });
+        ready.filter(|package| package.manifest.type_.as_str() == type_).collect()
+    }
+
+    /// Whether this changes what instances can use.
+    pub fn put(&self, name: &str, state: State) -> bool {
+        let digest = |state: &State| match state {
+            State::Ready(package) => Ok(package.digest.clone()),
+            State::Broken(reason) => Err(reason.clone()),
+        };
+        let new = digest(&state);
+        self.write().insert(name.to_owned(), state).is_none_or(|old| digest(&old) != new)
+    }
+
+    pub fn remove(&self, name: &str) -> bool {
+        self.write().remove(name).is_some()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, State>> {
+        self.by_name.read().expect("no panic while it is held")
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<String, State>> {
+        self.by_name.write().expect("no panic while it is held")
+    }
+}
+
+/// The names of the Extensions an instance uses: the one it asks for, and the one that is in force.
+pub fn used_by(instance: &Instance) -> BTreeSet<String> {
+    let spec = &instance.spec;
+    let mut names = BTreeSet::from([install::name(&spec.type_, &spec.extension_version)]);
+    let resolved = instance.status.as_ref().and_then(|status| status.resolved.as_ref());
+    if let Some(version) = resolved.and_then(|resolved| resolved.extension_version.as_ref()) {
+        names.insert(format!("{}-{version}", spec.type_).to_lowercase());
+    }
+    names
+}
+
+/// Which Extensions each instance uses, so that those it leaves hear of it.
+#[derive(Debug, Default)]
+pub struct Uses {
+    by_instance: Mutex<BTreeMap<Key, BTreeSet<String>>>,
+}
+
+impl Uses {
+    /// The Extensions that an instance begins or ends to use.
+    pub fn changed(&self, key: &Key, now: BTreeSet<String>) -> Vec<String> {
+        let mut all = self.by_instance.lock().expect("no panic while it is held");
+        let before = if now.is_empty() { all.remove(key) } else { all.insert(key.clone(), now.clone()) };
+        before.unwrap_or_default().symmetric_difference(&now).cloned().collect()
+    }
+}

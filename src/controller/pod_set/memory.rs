@@ -1,0 +1,163 @@
+//! What is remembered of each pod set between reconciles. All of it can be lost: it is found again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::Instant;
+
+use crate::api::PodSetStatus;
+use crate::api::pod_set::PodTemplate;
+use crate::cluster::Key;
+use crate::plan::pod_set::{Attempt, Replaced, Trouble};
+
+/// How long a watch may take to show what was written.
+const LAG: Duration = Duration::from_secs(5);
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// One pod set.
+#[derive(Default)]
+pub struct Remembered {
+    pub pods: Written<Pod>,
+    pub claims: Written<PersistentVolumeClaim>,
+    pub troubles: Vec<Failed>,
+    pub replaced: BTreeMap<u16, Replaced>,
+    /// Templates of earlier revisions, as far as they were needed.
+    pub kept: BTreeMap<String, PodTemplate>,
+    /// The revision that is known to be kept in the cluster.
+    pub stored: Option<String>,
+    /// The order pods asked for, and for which revision.
+    pub asked_order: Option<(String, Option<Vec<u16>>)>,
+    /// The status that was last published.
+    pub said: Option<PodSetStatus>,
+}
+
+/// An attempt that failed, and when it is made again.
+pub struct Failed {
+    pub trouble: Trouble,
+    times: u32,
+    pub again_at: Instant,
+}
+
+impl Remembered {
+    /// Whether something that failed is not tried again yet.
+    pub fn pauses(&self, uid: &str, attempt: Attempt) -> bool {
+        self.troubles.iter().any(|failed| is(failed, uid, attempt) && failed.again_at > Instant::now())
+    }
+
+    pub fn failed(&mut self, ordinal: u16, uid: &str, attempt: Attempt, message: String, refused: bool) {
+        let before = self.troubles.iter().position(|failed| is(failed, uid, attempt));
+        let before = before.map(|place| self.troubles.swap_remove(place));
+        let times = before.as_ref().map_or(0, |failed| failed.times).saturating_add(1);
+        let since = before.map_or_else(Timestamp::now, |failed| failed.trouble.since);
+        let pause = Duration::from_secs(1 << times.min(6)).min(LONGEST_PAUSE);
+        let trouble = Trouble { ordinal, uid: uid.to_owned(), attempt, since, message, refused };
+        self.troubles.push(Failed { trouble, times, again_at: Instant::now() + pause });
+    }
+
+    pub fn worked(&mut self, uid: &str, attempt: Attempt) {
+        self.troubles.retain(|failed| !is(failed, uid, attempt));
+    }
+
+    /// When to look again because of what is remembered.
+    pub fn next_look(&self) -> Option<Duration> {
+        let retry = self.troubles.iter().filter(|failed| !failed.trouble.refused).map(|failed| failed.again_at).min();
+        let retry = retry.map(|at| at.saturating_duration_since(Instant::now()).max(Duration::from_millis(100)));
+        let stale = (!self.pods.is_empty() || !self.claims.is_empty()).then_some(LAG);
+        retry.into_iter().chain(stale).min()
+    }
+}
+
+fn is(failed: &Failed, uid: &str, attempt: Attempt) -> bool {
+    failed.trouble.uid == uid && failed.trouble.attempt == attempt
+}
+
+/// Objects that were written lately, until the watch shows them: a plan is never made from less than what is known.
+pub struct Written<K> {
+    objects: BTreeMap<String, (Option<K>, String, Instant)>,
+}
+
+impl<K> Default for Written<K> {
+    fn default() -> Self {
+        Self { objects: BTreeMap::new() }
+    }
+}
+
+impl<K: ResourceExt + Clone> Written<K> {
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// The API server answered with this.
+    pub fn wrote(&mut self, object: K) {
+        let uid = object.uid().unwrap_or_default();
+        self.objects.insert(object.name_any(), (Some(object), uid, Instant::now()));
+    }
+
+    /// The API server deleted it at once.
+    pub fn gone(&mut self, name: &str, uid: &str) {
+        self.objects.insert(name.to_owned(), (None, uid.to_owned(), Instant::now()));
+    }
+
+    /// What is known by both, the watch and the answers.
+    pub fn overlay(&mut self, watched: Vec<Arc<K>>) -> Vec<Arc<K>> {
+        let mut known: BTreeMap<String, Arc<K>> =
+            watched.into_iter().map(|object| (object.name_any(), object)).collect();
+        self.objects.retain(|name, (written, uid, at)| {
+            let late = at.elapsed() > LAG;
+            match (known.get(name), written) {
+                (None, None) => false,
+                (Some(seen), None) => {
+                    let same = seen.uid().as_ref() == Some(uid) && !late;
+                    if same {
+                        known.remove(name);
+                    }
+                    same
+                }
+                (None, Some(written)) => {
+                    if !late {
+                        known.insert(name.clone(), Arc::new(written.clone()));
+                    }
+                    !late
+                }
+                (Some(seen), Some(written)) => {
+                    let older = is_older(seen.as_ref(), written) && !late;
+                    if older {
+                        known.insert(name.clone(), Arc::new(written.clone()));
+                    }
+                    older
+                }
+            }
+        });
+        known.into_values().collect()
+    }
+}
+
+fn is_older<K: ResourceExt>(seen: &K, written: &K) -> bool {
+    let version = |object: &K| object.resource_version().and_then(|version| version.parse::<u64>().ok());
+    match (version(seen), version(written)) {
+        (Some(seen), Some(written)) => seen < written,
+        _ => false,
+    }
+}
+
+/// All pod sets.
+#[derive(Default)]
+pub struct Memory {
+    sets: Mutex<HashMap<Key, Arc<AsyncMutex<Remembered>>>>,
+}
+
+impl Memory {
+    pub fn of(&self, key: &Key) -> Arc<AsyncMutex<Remembered>> {
+        self.sets.lock().expect("no panic while it is held").entry(key.clone()).or_default().clone()
+    }
+
+    pub fn forget(&self, key: &Key) {
+        self.sets.lock().expect("no panic while it is held").remove(key);
+    }
+}

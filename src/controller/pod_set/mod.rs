@@ -1,0 +1,208 @@
+//! PodSet: look at its pods and volumes, plan the next step, say so, carry it out.
+
+pub mod agents;
+mod carry_out;
+mod memory;
+mod observe;
+mod revisions;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+
+use super::caches::Caches;
+use super::frame::{Failure, Next, Reconciler};
+use super::workloads::Workloads;
+use crate::api::{PodSet, PodSetStatus};
+use crate::cluster::Key;
+use crate::cluster::events::Events;
+use crate::cluster::problem::Problem;
+use crate::plan::pod_set::{self, Observed, Plan, Template, status};
+use agents::Agents;
+use carry_out::Hands;
+use memory::{Memory, Remembered};
+
+/// When to look again while something is waited for that gives no sign.
+const LOOK_AGAIN: Duration = Duration::from_mins(5);
+/// When to look again after something was done, should no change be seen.
+const AFTER_A_STEP: Duration = Duration::from_secs(30);
+/// How long a pod that ended by itself has to run well until its past is forgotten.
+const FORGIVEN: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+
+/// Brings pods to what pod sets say.
+pub struct PodSets<A> {
+    client: Client,
+    caches: Arc<Caches>,
+    workloads: Arc<Workloads>,
+    events: Events,
+    agents: A,
+    memory: Memory,
+}
+
+impl<A: Agents> PodSets<A> {
+    pub fn new(client: Client, caches: Arc<Caches>, workloads: Arc<Workloads>, events: Events, agents: A) -> Self {
+        Self { client, caches, workloads, events, agents, memory: Memory::default() }
+    }
+}
+
+impl<A: Agents> Reconciler for PodSets<A> {
+    const KIND: &'static str = "PodSet";
+
+    async fn reconcile(&self, key: &Key) -> Result<Next, Failure> {
+        let Some(set) = self.caches.pod_sets.get(key) else {
+            if let Some(reason) = self.caches.pod_sets.unreadable(key) {
+                return Err(Failure::new("Unreadable", reason));
+            }
+            self.memory.forget(key);
+            return Ok(Next::WhenChanged);
+        };
+        // its pods go with it, by their owner references; its volumes stay
+        if set.metadata.deletion_timestamp.is_some() {
+            self.memory.forget(key);
+            return Ok(Next::WhenChanged);
+        }
+        let remembered = self.memory.of(key);
+        let mut remembered = remembered.lock().await;
+        self.bring_on(&set, &mut remembered).await
+    }
+}
+
+impl<A: Agents> PodSets<A> {
+    async fn bring_on(&self, set: &PodSet, remembered: &mut Remembered) -> Result<Next, Failure> {
+        let name = set.name_any();
+        let before = remembered.said.clone().or_else(|| set.status.clone()).unwrap_or_default();
+        let current = Template::of(&set.spec, &set.spec.template);
+        revisions::keep(&self.client, set, remembered, &current).await?;
+        self.ask_order(set, remembered, &current).await;
+        let (seen, live) = observe::observe(&name, set, &before, &self.workloads, remembered);
+        forgive(&seen, remembered);
+        let plan = pod_set::plan(&seen);
+        let status = status::status(&seen, &plan, set.metadata.generation, None);
+        // what has to be remembered is written before it is acted upon
+        self.publish(set, remembered, status).await?;
+        if plan.actions.is_empty() {
+            if plan.record.last_good != before.last_good_revision {
+                let good = plan.record.last_good.as_deref();
+                let needed: Vec<&str> = good.into_iter().chain([current.revision.as_str()]).collect();
+                revisions::prune(&self.client, set, &needed).await?;
+            }
+            return Ok(next(&plan, remembered, seen.now));
+        }
+        let mut templates = vec![current];
+        templates.extend(seen.kept.values().map(|kept| Template::of(&set.spec, kept)));
+        let namespace = set.namespace().unwrap_or_default();
+        let hands = Hands {
+            client: &self.client,
+            events: &self.events,
+            agents: &self.agents,
+            set,
+            live: &live,
+            templates: &templates,
+            namespace: &namespace,
+        };
+        if let Err(failure) = carry_out::carry_out(&hands, &seen, &plan, remembered).await {
+            let status = status::status(&seen, &plan, set.metadata.generation, Some(&failure));
+            self.publish(set, remembered, status).await?;
+            return Err(Failure::new("NotCarriedOut", failure));
+        }
+        let wait = match next(&plan, remembered, seen.now) {
+            Next::After(wait) => wait.min(AFTER_A_STEP),
+            Next::WhenChanged => AFTER_A_STEP,
+        };
+        Ok(Next::After(wait))
+    }
+
+    /// Asks the pods, once for each revision, in which order they want to be disturbed.
+    async fn ask_order(&self, set: &PodSet, remembered: &mut Remembered, current: &Template) {
+        let config = set.spec.template.config_revision.clone().unwrap_or_default();
+        let about = format!("{}/{config}", current.revision);
+        let good = set.status.as_ref().and_then(|status| status.last_good_revision.as_ref());
+        if !current.has_agent() || good.is_none() || remembered.asked_order.as_ref().is_some_and(|(asked, _)| *asked == about) {
+            return;
+        }
+        let name = set.name_any();
+        let pods = self.workloads.pods.select(|pod| {
+            pod.owner_references().iter().any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref())
+        });
+        let Some(pod) = pods.iter().find(|pod| pod_set::view::pod(pod).ready()) else { return };
+        match self.agents.restart_order(pod).await {
+            Ok(order) => {
+                let ordinals = |names: Vec<String>| {
+                    names.iter().filter_map(|pod| pod_set::view::ordinal(&name, pod)).collect::<Vec<u16>>()
+                };
+                remembered.asked_order = Some((about, order.map(ordinals)));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "pods could not be asked for their order; it goes by role");
+            }
+        }
+    }
+
+    async fn publish(&self, set: &PodSet, remembered: &mut Remembered, status: PodSetStatus) -> Result<(), Failure> {
+        if remembered.said.as_ref() == Some(&status)
+            || (remembered.said.is_none() && set.status.as_ref() == Some(&status))
+        {
+            remembered.said = Some(status);
+            return Ok(());
+        }
+        let api: Api<PodSet> = Api::namespaced(self.client.clone(), &set.namespace().unwrap_or_default());
+        let patch = json!({ "status": replaced(&status) });
+        match api.patch_status(&set.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Ok(_) => {
+                remembered.said = Some(status);
+                Ok(())
+            }
+            // it was deleted meanwhile
+            Err(kube::Error::Api(error)) if error.code == 404 => Ok(()),
+            Err(error) => Err(Failure::new("StatusNotWritten", Problem::from_kube(&error))),
+        }
+    }
+}
+
+/// A merge patch that leaves nothing of the old status: what is absent is null.
+fn replaced(status: &PodSetStatus) -> Value {
+    let mut patch = json!({
+        "observedGeneration": null, "replicas": null, "readyReplicas": null, "updatedReplicas": null, "revision": null,
+        "lastGoodRevision": null, "failedRevision": null, "lastHolder": null, "highestOrdinal": null, "pods": null,
+        "conditions": null,
+    });
+    if let (Some(patch), Ok(Value::Object(new))) = (patch.as_object_mut(), serde_json::to_value(status)) {
+        patch.extend(new);
+    }
+    patch
+}
+
+fn owner_reference(set: &PodSet) -> Value {
+    json!({
+        "apiVersion": crate::api::API_VERSION,
+        "kind": "PodSet",
+        "name": set.name_any(),
+        "uid": set.metadata.uid,
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
+}
+
+/// Pods that have run well for a while count as new.
+fn forgive(seen: &Observed<'_>, remembered: &mut Remembered) {
+    remembered.replaced.retain(|ordinal, _| {
+        let since = seen.pods.get(ordinal).and_then(|pod| pod.ready_since);
+        since.is_none_or(|since| seen.now.duration_since(since) < FORGIVEN)
+    });
+}
+
+/// When to look again.
+fn next(plan: &Plan, remembered: &Remembered, now: Timestamp) -> Next {
+    let waited = plan.waits.iter().filter_map(|wait| wait.until).min();
+    let waited = waited.map(|until| Duration::try_from(until.duration_since(now)).unwrap_or_default());
+    let waited = waited.map(|wait| wait + Duration::from_millis(50));
+    let anything = (!plan.waits.is_empty()).then_some(LOOK_AGAIN);
+    match waited.into_iter().chain(remembered.next_look()).chain(anything).min() {
+        Some(wait) => Next::After(wait),
+        None => Next::WhenChanged,
+    }
+}

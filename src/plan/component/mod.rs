@@ -1,0 +1,306 @@
+//! The planner of components: from the groups a component consists of to its pod sets.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::api::component::{ComponentGroup, ComponentSpec};
+use crate::api::conditions::{self, ConditionStatus, Finding, READY, RECONCILING, STALLED};
+use crate::api::instance::DesiredState;
+use crate::api::pod_set::{PodSetSpec, PodSetStatus, PodTemplate};
+use crate::api::{ComponentStatus, labels};
+use crate::extension::naming::{self, DEFAULT_GROUP};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// What a component is planned from.
+pub struct Situation<'a> {
+    pub spec: &'a ComponentSpec,
+    /// Its pod sets by name.
+    pub sets: BTreeMap<String, Set>,
+    /// The other components of the instance, by their names in the extension.
+    pub others: BTreeMap<String, Other>,
+}
+
+/// A pod set that is there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Set {
+    pub spec: PodSetSpec,
+    pub status: PodSetStatus,
+    pub uid: String,
+    pub deleting: bool,
+    /// The status is about the spec as it is now.
+    pub current: bool,
+}
+
+/// Another component of the instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Other {
+    pub ready: bool,
+    pub after: Vec<String>,
+    /// How many pods it has.
+    pub pods: i32,
+    pub stopped: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Action {
+    pub set: String,
+    pub what: What,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    Apply(Box<PodSetSpec>),
+    Delete { uid: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    pub reason: &'static str,
+    pub message: String,
+    pub stalled: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    pub actions: Vec<Action>,
+    pub waits: Vec<Wait>,
+}
+
+pub fn plan(situation: &Situation<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let spec = situation.spec;
+    for group in &spec.groups {
+        let name = naming::pod_set(spec.instance.as_str(), spec.component.as_str(), group.name.as_str());
+        let live = situation.sets.get(&name);
+        if live.is_some_and(|set| set.deleting) {
+            let message = format!("pod set {name} is made again once the old one is gone");
+            plan.waits.push(Wait { reason: "SetLeaves", message, stalled: false });
+            continue;
+        }
+        let mut wanted = pod_set(spec, group);
+        let runs = live.is_some_and(|set| set.spec.state != Some(DesiredState::Stopped));
+        if !runs
+            && wanted.state != Some(DesiredState::Stopped)
+            && let Some(first) = before_start(situation)
+        {
+            let message = format!("{name} starts once {first} is ready");
+            plan.waits.push(Wait { reason: "After", message, stalled: false });
+            match live {
+                Some(_) => wanted.state = Some(DesiredState::Stopped),
+                None => continue,
+            }
+        }
+        if runs
+            && wanted.state == Some(DesiredState::Stopped)
+            && let Some(first) = before_stop(situation)
+        {
+            let message = format!("{name} stops once {first} has");
+            plan.waits.push(Wait { reason: "After", message, stalled: false });
+            wanted.state = None;
+        }
+        let reason = match live {
+            None => format!("group {} is to be", group.name),
+            Some(set) if set.spec == wanted => continue,
+            Some(set) => format!("its {} changed", changed(&set.spec, &wanted).join(", ")),
+        };
+        plan.actions.push(Action { set: name, what: What::Apply(Box::new(wanted)), reason });
+    }
+    remove_groups(situation, &mut plan);
+    plan
+}
+
+/// The pod set of a group.
+pub fn pod_set(spec: &ComponentSpec, group: &ComponentGroup) -> PodSetSpec {
+    let ComponentSpec {
+        instance,
+        component,
+        replicas,
+        groups: _,
+        state,
+        after: _,
+        update,
+        start,
+        deletion_policy,
+        service_name,
+        role_order,
+    } = spec;
+    let free = (group.name.as_str() == DEFAULT_GROUP).then_some(*replicas).flatten();
+    PodSetSpec {
+        instance: instance.clone(),
+        component: component.clone(),
+        group: group.name.clone(),
+        replicas: group.replicas.or(free).unwrap_or(1),
+        offline: group.offline.clone(),
+        state: *state,
+        template: plain(&group.template),
+        update: update.clone(),
+        start: *start,
+        deletion_policy: *deletion_policy,
+        service_name: service_name.clone(),
+        role_order: role_order.clone(),
+    }
+}
+
+/// The template as the API server keeps it: without nulls, which it drops.
+fn plain(template: &PodTemplate) -> PodTemplate {
+    let PodTemplate { config_revision, metadata, spec, volumes } = template.clone();
+    PodTemplate { config_revision, metadata: metadata.map(without_nulls), spec: without_nulls(spec), volumes }
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key, without_nulls(value)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
+    }
+}
+
+/// Who has to be ready before this component starts, and is not.
+fn before_start(situation: &Situation<'_>) -> Option<String> {
+    let missing = situation.spec.after.iter().find(|name| {
+        let other = situation.others.get(name.as_str());
+        // one that is not part of the topology keeps nobody waiting
+        other.is_some_and(|other| !other.ready)
+    });
+    missing.map(ToString::to_string)
+}
+
+/// Who starts after this component, and so stops before it.
+fn before_stop(situation: &Situation<'_>) -> Option<String> {
+    let me = situation.spec.component.as_str();
+    let later = situation.others.iter().find(|(_, other)| {
+        other.stopped && other.pods > 0 && other.after.iter().any(|name| name == me)
+    });
+    later.map(|(name, _)| name.clone())
+}
+
+/// Groups that are no longer asked for: their pods leave one by one in order, then the pod set goes.
+fn remove_groups(situation: &Situation<'_>, plan: &mut Plan) {
+    let spec = situation.spec;
+    let extra = situation.sets.iter().filter(|(_, set)| {
+        !set.deleting && !spec.groups.iter().any(|group| group.name == set.spec.group)
+    });
+    for (name, set) in extra {
+        let mut wait = |reason, message: String, stalled| plan.waits.push(Wait { reason, message, stalled });
+        if spec.groups.is_empty() {
+            wait("NoGroups", format!("no group is named, but {name} is there; it stays: name groups to remove others"), true);
+            continue;
+        }
+        if spec.state == Some(DesiredState::Stopped) {
+            wait("GroupLeaves", format!("{name} goes once the component runs: its data has to be moved first"), false);
+            continue;
+        }
+        let empty = set.spec.replicas == 0;
+        let done = conditions::find(&set.status.conditions, READY).is_some_and(|ready| ready.status == ConditionStatus::True);
+        if empty && set.current && set.status.replicas == Some(0) && done {
+            let what = What::Delete { uid: set.uid.clone() };
+            let reason = format!("group {} is gone from the spec, and its pods have left", set.spec.group);
+            plan.actions.push(Action { set: name.clone(), what, reason });
+        } else if empty && set.spec.state.is_none() {
+            wait("GroupLeaves", format!("{name} goes once its pods have left"), false);
+        } else {
+            let mut leaving = set.spec.clone();
+            leaving.replicas = 0;
+            leaving.offline.clear();
+            leaving.state = None;
+            let reason = format!("group {} is gone from the spec", set.spec.group);
+            plan.actions.push(Action { set: name.clone(), what: What::Apply(Box::new(leaving)), reason });
+        }
+    }
+}
+
+/// The fields that differ, as people know them.
+fn changed(old: &PodSetSpec, new: &PodSetSpec) -> Vec<&'static str> {
+    let all = [
+        ("replicas", old.replicas != new.replicas),
+        ("offline ordinals", old.offline != new.offline),
+        ("state", old.state != new.state),
+        ("template", old.template != new.template),
+        ("update options", old.update != new.update),
+        ("order of start", old.start != new.start),
+        ("deletion policy", old.deletion_policy != new.deletion_policy),
+        ("Service", old.service_name != new.service_name),
+        ("order of roles", old.role_order != new.role_order),
+    ];
+    all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
+
+/// What a component says of itself.
+pub fn status(
+    situation: &Situation<'_>,
+    plan: &Plan,
+    before: &ComponentStatus,
+    generation: Option<i64>,
+    failure: Option<&str>,
+    now: &Time,
+) -> ComponentStatus {
+    let spec = situation.spec;
+    let sum = |count: fn(&PodSetStatus) -> Option<i32>| situation.sets.values().filter_map(|set| count(&set.status)).sum();
+    let (replicas, ready): (i32, i32) = (sum(|status| status.replicas), sum(|status| status.ready_replicas));
+    ComponentStatus {
+        observed_generation: generation,
+        replicas: Some(replicas),
+        ready_replicas: Some(ready),
+        selector: Some(format!(
+            "{}={},{}={}",
+            labels::INSTANCE,
+            spec.instance,
+            labels::COMPONENT,
+            spec.component
+        )),
+        conditions: conditions::merge(
+            &before.conditions,
+            &findings(situation, plan, ready, failure),
+            generation,
+            now,
+        ),
+    }
+}
+
+fn findings(situation: &Situation<'_>, plan: &Plan, ready: i32, failure: Option<&str>) -> Vec<Finding> {
+    let not_ready = |reason: &str, message: String, also: &'static str| {
+        vec![
+            Finding::new(READY, ConditionStatus::False, reason, message.clone()),
+            Finding::new(also, ConditionStatus::True, reason, message),
+        ]
+    };
+    if let Some(failure) = failure {
+        return not_ready("NotCarriedOut", failure.to_owned(), RECONCILING);
+    }
+    if let Some(wait) = plan.waits.iter().find(|wait| wait.stalled) {
+        return not_ready(wait.reason, wait.message.clone(), STALLED);
+    }
+    for (name, set) in &situation.sets {
+        if let Some(stalled) = conditions::find(&set.status.conditions, STALLED) {
+            return not_ready(&stalled.reason, format!("{name}: {}", stalled.message), STALLED);
+        }
+    }
+    if let Some(wait) = plan.waits.first() {
+        return not_ready(wait.reason, wait.message.clone(), RECONCILING);
+    }
+    if let Some(action) = plan.actions.first() {
+        return not_ready("Applying", format!("{}: {}", action.set, action.reason), RECONCILING);
+    }
+    for (name, set) in &situation.sets {
+        match conditions::find(&set.status.conditions, READY).filter(|_| set.current) {
+            Some(condition) if condition.status == ConditionStatus::True => {}
+            Some(condition) => {
+                return not_ready(&condition.reason, format!("{name}: {}", condition.message), RECONCILING);
+            }
+            None => return not_ready("Creating", format!("{name} has not been looked at yet"), RECONCILING),
+        }
+    }
+    if situation.spec.state == Some(DesiredState::Stopped) {
+        return vec![Finding::new(READY, ConditionStatus::True, "Stopped", "stopped: no pods run")];
+    }
+    vec![Finding::new(READY, ConditionStatus::True, "Ready", format!("{ready} pods are ready"))]
+}

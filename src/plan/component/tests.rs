@@ -1,0 +1,136 @@
+//! Components from situation to situation.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn spec(more: Value) -> ComponentSpec {
+    let mut all = json!({
+        "instance": "shop", "component": "cache", "replicas": 3,
+        "groups": [{ "name": "default", "template": { "spec": { "containers": [] } } }],
+    });
+    for (key, value) in more.as_object().cloned().unwrap_or_default() {
+        all[key] = value;
+    }
+    serde_json::from_value(all).expect("a component")
+}
+
+fn group(name: &str, replicas: i32) -> Value {
+    json!({ "name": name, "replicas": replicas, "template": { "spec": { "containers": [] } } })
+}
+
+fn ready(pods: i32) -> PodSetStatus {
+    let finding = Finding::new(READY, ConditionStatus::True, "Ready", "all pods are ready");
+    let conditions = conditions::merge(&[], &[finding], Some(1), &Time::default());
+    PodSetStatus { replicas: Some(pods), ready_replicas: Some(pods), conditions, ..PodSetStatus::default() }
+}
+
+/// Carries plans out until there is nothing to do, as if pods came and went at once.
+fn settle(spec: &ComponentSpec, sets: &mut BTreeMap<String, Set>, others: &BTreeMap<String, Other>) -> Vec<String> {
+    let mut log = Vec::new();
+    for _ in 0..20 {
+        let plan = plan(&Situation { spec, sets: sets.clone(), others: others.clone() });
+        if plan.actions.is_empty() {
+            return log;
+        }
+        for action in plan.actions {
+            match action.what {
+                What::Apply(spec) => {
+                    let stopped = spec.state == Some(DesiredState::Stopped);
+                    let replicas = if stopped { 0 } else { spec.replicas };
+                    log.push(format!("{} {replicas}", action.set));
+                    let set = Set {
+                        spec: *spec,
+                        status: ready(replicas),
+                        uid: action.set.clone(),
+                        deleting: false,
+                        current: true,
+                    };
+                    sets.insert(action.set, set);
+                }
+                What::Delete { uid } => {
+                    assert_eq!(uid, action.set);
+                    assert_eq!(sets[&uid].status.replicas, Some(0), "pods were still there");
+                    sets.remove(&uid);
+                    log.push(format!("{uid} deleted"));
+                }
+            }
+        }
+    }
+    panic!("it never comes to rest: {log:?}");
+}
+
+#[test]
+fn groups_become_pod_sets_and_free_replicas_are_those_of_the_default_group() {
+    let (mut sets, others) = (BTreeMap::new(), BTreeMap::new());
+    assert_eq!(settle(&spec(json!({})), &mut sets, &others), ["shop-cache 3"]);
+    assert_eq!(settle(&spec(json!({ "replicas": 5 })), &mut sets, &others), ["shop-cache 5"]);
+    let named = json!({ "groups": [group("default", 2), group("shard-1", 1)] });
+    assert_eq!(settle(&spec(named), &mut sets, &others), ["shop-cache 2", "shop-cache-shard-1 1"]);
+}
+
+#[test]
+fn a_group_that_is_removed_loses_its_pods_first() {
+    let (mut sets, others) = (BTreeMap::new(), BTreeMap::new());
+    settle(&spec(json!({ "groups": [group("a", 2), group("b", 2)] })), &mut sets, &others);
+    let log = settle(&spec(json!({ "groups": [group("a", 2)] })), &mut sets, &others);
+    assert_eq!(log, ["shop-cache-b 0", "shop-cache-b deleted"]);
+}
+
+#[test]
+fn a_group_whose_pods_cannot_leave_stays() {
+    let (mut sets, others) = (BTreeMap::new(), BTreeMap::new());
+    settle(&spec(json!({ "groups": [group("a", 2), group("b", 2)] })), &mut sets, &others);
+    let set = sets.get_mut("shop-cache-b").expect("it is there");
+    set.spec.replicas = 0;
+    set.status = ready(1);
+    let spec = spec(json!({ "groups": [group("a", 2)] }));
+    let plan = plan(&Situation { spec: &spec, sets, others });
+    assert!(plan.actions.is_empty(), "{plan:#?}");
+    assert_eq!(plan.waits[0].message, "shop-cache-b goes once its pods have left");
+}
+
+#[test]
+fn no_groups_at_all_remove_nothing() {
+    let (mut sets, others) = (BTreeMap::new(), BTreeMap::new());
+    settle(&spec(json!({})), &mut sets, &others);
+    let spec = spec(json!({ "groups": [] }));
+    let plan = plan(&Situation { spec: &spec, sets, others });
+    assert!(plan.actions.is_empty() && plan.waits[0].stalled, "{plan:#?}");
+}
+
+#[test]
+fn a_component_starts_after_those_it_needs_and_stops_before_them() {
+    let mut sets = BTreeMap::new();
+    let store = |ready| Other { ready, pods: 3, ..Other::default() };
+    let after = json!({ "after": ["store"] });
+    let mut others = BTreeMap::from([("store".to_owned(), store(false))]);
+    assert!(settle(&spec(after.clone()), &mut sets, &others).is_empty());
+    others.insert("store".to_owned(), store(true));
+    assert_eq!(settle(&spec(after.clone()), &mut sets, &others), ["shop-cache 3"]);
+    // later it does not matter whether the other is ready
+    others.insert("store".to_owned(), store(false));
+    let mut changed = after;
+    changed["replicas"] = json!(4);
+    assert_eq!(settle(&spec(changed), &mut sets, &others), ["shop-cache 4"]);
+
+    let proxy = Other { after: vec!["cache".into()], pods: 1, stopped: true, ready: false };
+    let mut others = BTreeMap::from([("proxy".to_owned(), proxy.clone())]);
+    let stopped = spec(json!({ "state": "Stopped", "replicas": 4, "after": ["store"] }));
+    assert!(settle(&stopped, &mut sets, &others).is_empty(), "the proxy still has a pod");
+    others.insert("proxy".to_owned(), Other { pods: 0, ..proxy });
+    assert_eq!(settle(&stopped, &mut sets, &others), ["shop-cache 0"]);
+}
+
+#[test]
+fn a_component_says_what_its_pod_sets_say() {
+    let mut sets = BTreeMap::new();
+    let (spec, others) = (spec(json!({})), BTreeMap::new());
+    settle(&spec, &mut sets, &others);
+    let situation = Situation { spec: &spec, sets, others };
+    let before = ComponentStatus::default();
+    let status = status(&situation, &plan(&situation), &before, Some(1), None, &Time::default());
+    assert_eq!((status.replicas, status.ready_replicas), (Some(3), Some(3)));
+    assert_eq!(status.selector.as_deref(), Some("midship.dev/instance=shop,midship.dev/component=cache"));
+    assert_eq!(status.conditions[0].message, "3 pods are ready");
+}

@@ -1,0 +1,84 @@
+//! Pods that are wanted and not there, each after its volumes.
+
+use super::Planner;
+use super::steps::What;
+use crate::api::pod_set::StartOrder;
+use crate::extension::naming;
+
+impl Planner<'_> {
+    pub(super) fn create(&mut self) {
+        let seen = self.seen;
+        let ordered = seen.spec.start == Some(StartOrder::Ordered);
+        let mut before: Option<u16> = None;
+        for ordinal in self.starting_order() {
+            if !seen.pods.contains_key(&ordinal) {
+                if let Some(before) = before.filter(|_| ordered) {
+                    let (name, first) = (seen.pod_name(ordinal), seen.pod_name(before));
+                    self.wait(ordinal, "StartsInOrder", format!("{name} starts once {first} is ready"));
+                    continue;
+                }
+                self.create_one(ordinal);
+            }
+            if before.is_none() && self.keeps_others_waiting(ordinal) {
+                before = Some(ordinal);
+            }
+        }
+    }
+
+    /// The pod that last had the leading role is the first when nothing runs.
+    fn starting_order(&self) -> Vec<u16> {
+        let mut all: Vec<u16> = self.wanted.iter().copied().collect();
+        let nothing_runs = !all.iter().any(|ordinal| self.seen.pods.get(ordinal).is_some_and(|pod| pod.started));
+        if let Some(first) = self.plan.record.last_holder.filter(|first| nothing_runs && self.wanted.contains(first)) {
+            all.sort_by_key(|ordinal| (*ordinal != first, *ordinal));
+        }
+        all
+    }
+
+    /// In an ordered start: a pod that starts, but not for ever.
+    fn keeps_others_waiting(&mut self, ordinal: u16) -> bool {
+        let seen = self.seen;
+        let Some(pod) = seen.pods.get(&ordinal) else { return true };
+        if self.available(ordinal) {
+            return false;
+        }
+        let ends = self.patience_ends(pod.changed());
+        ends > seen.now
+    }
+
+    fn create_one(&mut self, ordinal: u16) {
+        let seen = self.seen;
+        let name = seen.pod_name(ordinal);
+        if let Some(until) = self.pause(ordinal) {
+            self.wait(ordinal, "PodEnds", format!("{name} is tried again at {until}")).until(until);
+            return;
+        }
+        let template = self.template_for_new();
+        let volumes: Vec<String> = template.pod.volumes.iter().flatten().map(|(volume, _)| volume.clone()).collect();
+        let revision = template.revision.clone();
+        let mut missing = Vec::new();
+        for volume in volumes {
+            let claim = naming::claim(&volume, &name);
+            match seen.claims.get(&claim) {
+                None => missing.push((claim, volume)),
+                Some(found) if found.deleting => {
+                    let message = format!("{name} waits until the old claim {claim} is gone");
+                    self.wait(ordinal, "VolumeLeaves", message);
+                    return;
+                }
+                Some(found) if !found.ours => {
+                    let message = format!("claim {claim} is somebody else's; {name} cannot use it: delete or rename it, or label it with instance, component and group to hand it over");
+                    self.wait(ordinal, "ForeignVolume", message).stalled();
+                    return;
+                }
+                Some(_) => {}
+            }
+        }
+        for (claim, volume) in missing {
+            let reason = format!("{name} needs its volume {volume}");
+            self.act(ordinal, What::CreateClaim { name: claim, volume }, reason);
+        }
+        let wanted = self.wanted.len();
+        self.act(ordinal, What::CreatePod { revision }, format!("{name} is one of the {wanted} that are to run"));
+    }
+}

@@ -1,0 +1,133 @@
+//! Pods that are to leave for good: chosen by their ordinals, one after another, each once it has handed over its role and
+//! its data. Its volumes stay, unless deleting them was agreed three times: by the policy of the spec, by an intent that is
+//! recorded on the very claim, and by a departure in order.
+
+use std::collections::BTreeSet;
+
+use super::Planner;
+use super::observed::{Attempt, Phase, Pod};
+use super::steps::What;
+use crate::api::values::DeletionPolicy;
+use crate::names::Ordinal;
+
+impl Planner<'_> {
+    /// An ordinal that never was cannot be taken offline: then nobody leaves and nobody comes.
+    pub(super) fn refuse_unknown(&mut self) {
+        let seen = self.seen;
+        let existing: BTreeSet<u16> =
+            seen.pods.keys().copied().chain(seen.status.pods.iter().map(|member| member.ordinal.get())).collect();
+        if existing.is_empty() || existing == self.wanted || self.stopped() {
+            return;
+        }
+        let highest = self.plan.record.highest.max(self.wanted.last().copied());
+        let unknown: Vec<String> = seen
+            .spec
+            .offline
+            .iter()
+            .filter(|ordinal| Some(ordinal.get()) > highest)
+            .map(ToString::to_string)
+            .collect();
+        if unknown.is_empty() {
+            return;
+        }
+        let here: Vec<String> = existing.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "offline names {}, which never was; there are {}. Nothing is scaled until that is mended",
+            unknown.join(", "),
+            here.join(", ")
+        );
+        self.wanted = existing;
+        self.held = true;
+        self.wait(None, "UnknownOrdinal", message).stalled();
+    }
+
+    pub(super) fn scale_in(&mut self) {
+        let seen = self.seen;
+        let leaving: Vec<u16> = seen.pods.keys().copied().filter(|ordinal| !self.wanted.contains(ordinal)).collect();
+        self.claims_left();
+        if leaving.iter().any(|ordinal| seen.pods[ordinal].leaving()) {
+            return;
+        }
+        if let Some(ordinal) = self.in_order(leaving).first().copied()
+            && !self.busy.contains(&ordinal)
+        {
+            self.leave(ordinal);
+        }
+    }
+
+    fn leave(&mut self, ordinal: u16) {
+        let seen = self.seen;
+        let (pod, name) = (&seen.pods[&ordinal], seen.pod_name(ordinal));
+        let why = if seen.spec.offline.iter().any(|offline| offline.get() == ordinal) {
+            format!("ordinal {ordinal} is to be offline")
+        } else {
+            format!("{} pods are to run", seen.spec.replicas)
+        };
+        if self.hands_over(ordinal, "is to leave") {
+            return;
+        }
+        if pod.has_agent && may_have_data(pod) && !pod.departed {
+            if let Some(trouble) = seen.trouble(&pod.uid, Attempt::PreScaleIn) {
+                let message = format!(
+                    "{name} is to leave and cannot hand over its data: {}; mend it, scale back, or delete the pod by hand",
+                    trouble.message
+                );
+                let refused = trouble.refused;
+                self.wait(ordinal, "PreScaleIn", message).stalled = refused;
+                if refused {
+                    return;
+                }
+            }
+            self.act(ordinal, What::PreScaleIn { uid: pod.uid.clone() }, format!("{why}; {name} hands over its data first"));
+            return;
+        }
+        if self.may_delete_volumes() {
+            for name in self.claim_names(ordinal) {
+                let Some(claim) = seen.claims.get(&name).filter(|claim| claim.ours) else { continue };
+                if claim.to_delete.as_ref() != Some(&claim.uid) {
+                    let what = What::MarkClaim { name, uid: claim.uid.clone() };
+                    self.act(ordinal, what, "the deletion policy is Delete and its pod leaves in order");
+                }
+            }
+        }
+        self.plan.actions.push(super::Action {
+            ordinal,
+            what: What::DeletePod { uid: pod.uid.clone() },
+            reason: why,
+        });
+        self.busy.insert(ordinal);
+    }
+
+    /// Claims whose pods have left.
+    fn claims_left(&mut self) {
+        let seen = self.seen;
+        for (name, claim) in &seen.claims {
+            let label = claim.labels.get(crate::api::labels::ORDINAL);
+            let Some(ordinal) = label.and_then(|text| text.parse::<Ordinal>().ok()).map(Ordinal::get) else { continue };
+            let Some(meant) = &claim.to_delete else { continue };
+            if !claim.ours || claim.deleting {
+                continue;
+            }
+            if self.wanted.contains(&ordinal) || !self.may_delete_volumes() {
+                let why = "its pod is to run again, or volumes are to be kept";
+                self.act(ordinal, What::UnmarkClaim { name: name.clone() }, why);
+                self.busy.remove(&ordinal);
+            } else if *meant != claim.uid {
+                let message = format!("claim {name} is kept: another one of its name was meant to be deleted");
+                self.wait(None, "VolumeKept", message);
+            } else if !seen.pods.contains_key(&ordinal) {
+                let what = What::DeleteClaim { name: name.clone(), uid: claim.uid.clone() };
+                self.act(ordinal, what, "its pod left in order and the deletion policy is Delete");
+            }
+        }
+    }
+
+    fn may_delete_volumes(&self) -> bool {
+        self.seen.spec.deletion_policy == Some(DeletionPolicy::Delete) && !self.held
+    }
+}
+
+/// Whether a pod may have anything to hand over: it ran at some time.
+fn may_have_data(pod: &Pod) -> bool {
+    pod.started || pod.phase == Phase::Running || pod.phase == Phase::Unknown
+}

@@ -1,0 +1,88 @@
+//! Pods end, nodes are lost.
+
+use serde_json::json;
+
+use super::spec;
+use super::world::World;
+use crate::plan::pod_set::{Node, Phase};
+
+#[test]
+fn a_pod_that_ended_is_replaced_and_ever_more_slowly() {
+    let mut world = World::running(spec(json!({})));
+    let end = |world: &mut World| {
+        let pod = world.pods.get_mut(&1).expect("it is there");
+        pod.phase = Phase::Ended;
+        pod.ready_since = None;
+        pod.problem = Some("Evicted: the node was low on memory".into());
+    };
+    end(&mut world);
+    let plan = world.plan();
+    assert_eq!(plan.actions[0].reason, "shop-cache-1 ended: Evicted: the node was low on memory");
+    world.step();
+    assert!(world.plan().actions.is_empty(), "a moment's pause");
+    world.settle();
+    assert_eq!(world.reason(), "Ready");
+    for _ in 0..3 {
+        end(&mut world);
+        world.settle();
+    }
+    end(&mut world);
+    world.later(2);
+    assert!(world.plan().actions.is_empty());
+    assert!(world.plan().waits.iter().any(|wait| wait.reason == "PodEnds" && wait.until.is_some()));
+}
+
+#[test]
+fn a_pod_on_a_lost_node_has_no_second_until_that_is_proven_safe() {
+    let mut world = World::running(spec(json!({})));
+    world.lost.insert(1);
+    world.nodes.as_mut().expect("known").insert("n1".into(), Node { ready: false, out_of_service: false });
+    let leaves_by = world.now;
+    let pod = world.pods.get_mut(&1).expect("it is there");
+    pod.ready_since = None;
+    pod.leaves_by = Some(leaves_by);
+    world.later(3600);
+    world.settle();
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert_eq!(world.reason(), "PodStuck");
+    assert!(world.message().contains("node n1 does not answer"), "{}", world.message());
+
+    world.nodes.as_mut().expect("known").insert("n1".into(), Node { ready: false, out_of_service: true });
+    world.step();
+    assert_eq!(world.log, ["ForceDeletePod 1"]);
+    world.lost.clear();
+    world.settle();
+    assert_eq!(world.reason(), "Ready");
+}
+
+#[test]
+fn a_node_that_is_gone_takes_its_pods_with_it() {
+    let mut world = World::running(spec(json!({})));
+    world.lost.insert(2);
+    world.nodes.as_mut().expect("known").remove("n2");
+    world.step();
+    assert_eq!(world.log, ["ForceDeletePod 2"]);
+}
+
+#[test]
+fn where_nodes_may_not_be_looked_at_nothing_is_taken_for_proof() {
+    let mut world = World::running(spec(json!({})));
+    world.nodes = None;
+    world.lost.insert(2);
+    let leaves_by = world.now;
+    world.pods.get_mut(&2).expect("it is there").leaves_by = Some(leaves_by);
+    world.later(3600);
+    world.settle();
+    assert!(world.log.is_empty());
+    assert!(world.message().contains("its node does not say that it stopped"), "{}", world.message());
+}
+
+#[test]
+fn a_stuck_pod_does_not_keep_the_leader_from_stopping() {
+    let mut world = World::running(spec(json!({ "roleOrder": ["replica", "primary"] })));
+    world.lost.insert(2);
+    world.change(json!({ "state": "Stopped" }));
+    world.settle();
+    assert_eq!(world.log, ["DeletePod 2", "DeletePod 1", "DeletePod 0"]);
+    assert_eq!(world.pods.len(), 1);
+}

@@ -1,0 +1,166 @@
+//! What holds for every spec and every state: plans come to an end, never disturb more than is allowed, keep the leader for
+//! last, and never delete a volume that was not agreed to be deleted.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::super::What;
+use super::spec;
+use super::world::World;
+use crate::plan::pod_set::Phase;
+
+#[derive(Clone, Debug)]
+enum Event {
+    Spec(Value),
+    Ends(u16),
+    Vanishes(u16),
+    BadImage(u8),
+    Waits(u16),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let ordinal = 0..6u16;
+    let spec = (
+        0..5i32,
+        proptest::collection::btree_set(0..8u16, 0..3),
+        1..4i32,
+        (any::<bool>(), any::<bool>(), any::<bool>()),
+        1..4u8,
+        prop_oneof![Just(None), Just(Some(5)), Just(Some(9))],
+        (0..8u8, any::<bool>()),
+    )
+        .prop_map(|(replicas, offline, most, (canary, rollback, ordered), image, grace, (rare, delete))| {
+            let mut template = super::template(&image.to_string());
+            if let Some(grace) = grace {
+                template["spec"]["terminationGracePeriodSeconds"] = json!(grace);
+            }
+            Event::Spec(json!({
+                "replicas": replicas,
+                "offline": offline,
+                "state": if rare == 0 { "Stopped" } else { "Running" },
+                "start": if ordered { "Ordered" } else { "Parallel" },
+                "deletionPolicy": if delete { "Delete" } else { "Retain" },
+                "template": template,
+                "update": {
+                    "strategy": "Rolling", "maxUnavailable": most, "canary": canary, "rollback": rollback, "timeout": "2m",
+                },
+            }))
+        });
+    let event = prop_oneof![
+        4 => spec,
+        1 => ordinal.clone().prop_map(Event::Ends),
+        1 => ordinal.prop_map(Event::Vanishes),
+        1 => (1..4u8).prop_map(Event::BadImage),
+        3 => (1..9u16).prop_map(Event::Waits),
+    ];
+    proptest::collection::vec(event, 1..14)
+}
+
+/// A step, held to what must never happen.
+fn watched_step(world: &mut World) {
+    let before = world.seen().pods.clone();
+    let claims = world.claims.clone();
+    let serving: BTreeSet<u16> = before.iter().filter(|(_, pod)| pod.ready()).map(|(ordinal, _)| *ordinal).collect();
+    let leader = world.leader();
+    let plan = world.step();
+    let stopped = plan.wanted.is_empty();
+    let most = usize::try_from(world.spec.update.as_ref().and_then(|update| update.max_unavailable).unwrap_or(1))
+        .expect("a small number");
+    let disturbed: Vec<u16> = plan
+        .actions
+        .iter()
+        .filter(|action| action.what.disrupts() && serving.contains(&action.ordinal))
+        .map(|action| action.ordinal)
+        .collect();
+    let kept: Vec<u16> = disturbed.iter().copied().filter(|ordinal| plan.wanted.contains(ordinal)).collect();
+    if !kept.is_empty() {
+        let down = plan.wanted.iter().filter(|ordinal| !serving.contains(ordinal) || disturbed.contains(ordinal)).count();
+        assert!(down <= most, "{down} down, {most} allowed: {plan:#?}");
+    }
+    if !stopped && let Some(leader) = leader.filter(|leader| kept.contains(leader) && serving.len() > 1) {
+        assert_eq!(kept, [leader], "others were disturbed together with the leader");
+    }
+    for action in &plan.actions {
+        match &action.what {
+            What::DeleteClaim { name, uid } => {
+                let claim = &claims[name];
+                assert_eq!(claim.to_delete.as_ref(), Some(&claim.uid), "no recorded intent: {name}");
+                assert_eq!(claim.uid, *uid);
+                assert!(!before.contains_key(&action.ordinal), "its pod is there: {name}");
+                assert!(!plan.wanted.contains(&action.ordinal), "it is wanted: {name}");
+                let policy = world.spec.deletion_policy;
+                assert_eq!(policy, Some(crate::api::values::DeletionPolicy::Delete), "{name}");
+            }
+            What::MarkClaim { name, .. } => {
+                let pod = &before[&action.ordinal];
+                assert!(pod.departed || !pod.started, "{name}: its pod has not handed over");
+            }
+            What::CreatePod { .. } => {
+                assert!(!before.contains_key(&action.ordinal), "a second pod");
+                assert!(plan.wanted.contains(&action.ordinal));
+            }
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_plans_keep_their_promises_and_come_to_rest(events in events(), roles in any::<bool>()) {
+        let roles = if roles { json!(["replica", "primary"]) } else { json!([]) };
+        let mut world = World::new(spec(json!({ "roleOrder": roles })));
+        for event in events {
+            match event {
+                Event::Spec(change) => world.change(change),
+                Event::Ends(ordinal) => {
+                    if let Some(pod) = world.pods.get_mut(&ordinal) {
+                        pod.phase = Phase::Ended;
+                        pod.ready_since = None;
+                    }
+                }
+                Event::Vanishes(ordinal) => {
+                    world.pods.remove(&ordinal);
+                }
+                Event::BadImage(image) => {
+                    world.bad_images.insert(format!("cache:{image}"));
+                }
+                Event::Waits(steps) => {
+                    for _ in 0..steps {
+                        watched_step(&mut world);
+                        world.tick();
+                    }
+                }
+            }
+        }
+        world.settle();
+        let plan = world.plan();
+        // whatever state that was, a good spec gets everybody running
+        world.bad_images.clear();
+        world.change(json!({ "state": "Running", "offline": [], "replicas": 3, "template": super::template("9") }));
+        for _ in 0..400 {
+            watched_step(&mut world);
+            if !world.tick() && world.plan().actions.is_empty() {
+                let until = world.plan().waits.iter().filter_map(|wait| wait.until).min();
+                match until {
+                    Some(until) if until > world.now => world.now = until,
+                    _ => break,
+                }
+            }
+        }
+        prop_assert_eq!(world.images(), vec!["cache:9"; 3], "{:#?}\n{:#?}", plan, world.plan());
+        prop_assert_eq!(world.reason(), "Ready");
+    }
+
+    #[test]
+    fn an_unknown_offline_ordinal_changes_nothing(replicas in 0..5i32, unknown in 10..900u16) {
+        let mut world = World::running(spec(json!({ "replicas": 3 })));
+        world.change(json!({ "replicas": replicas, "offline": [unknown] }));
+        world.settle();
+        prop_assert!(world.log.is_empty(), "{:?}", world.log);
+        prop_assert_eq!(world.pods.len(), 3);
+    }
+}

@@ -1,0 +1,196 @@
+//! Pods come, leave, stop and start.
+
+use serde_json::json;
+
+use super::spec;
+use super::world::World;
+use crate::plan::pod_set::{Attempt, Trouble};
+
+#[test]
+fn pods_and_volumes_come_into_being_and_then_nothing_happens() {
+    let mut world = World::new(spec(json!({})));
+    let plan = world.step();
+    assert_eq!(plan.actions.len(), 6, "{plan:#?}");
+    assert_eq!(world.reason(), "Creating");
+    world.settle();
+    assert_eq!(world.pods.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(world.claims.contains_key("data-shop-cache-2"));
+    assert_eq!((world.reason().as_str(), world.message().as_str()), ("Ready", "3 of 3 pods are ready"));
+}
+
+#[test]
+fn an_ordered_start_waits_for_each_pod_to_be_ready() {
+    let mut world = World::new(spec(json!({ "start": "Ordered" })));
+    world.step();
+    assert_eq!(world.pods.len(), 1);
+    world.tick();
+    world.step();
+    assert_eq!(world.pods.len(), 2);
+    world.settle();
+    assert_eq!(world.happened("CreatePod"), [0, 1, 2]);
+}
+
+#[test]
+fn an_ordered_start_does_not_wait_for_ever() {
+    let mut world = World::new(spec(json!({ "start": "Ordered", "update": { "timeout": "1m" } })));
+    world.bad_images.insert("cache:1".into());
+    world.settle();
+    assert_eq!(world.pods.len(), 3);
+    assert_eq!(world.reason(), "UpdateFailed");
+}
+
+#[test]
+fn the_highest_pod_leaves_after_it_handed_over_its_data_and_its_volume_stays() {
+    let mut world = World::running(spec(json!({})));
+    world.change(json!({ "replicas": 2 }));
+    world.settle();
+    assert_eq!(world.log, ["PrepareToLeave 2", "DeletePod 2"]);
+    assert!(world.claims.contains_key("data-shop-cache-2"), "Retain is assumed");
+    assert_eq!(world.reason(), "Ready");
+}
+
+#[test]
+fn exactly_the_offline_ordinal_leaves() {
+    let mut world = World::running(spec(json!({})));
+    world.change(json!({ "replicas": 2, "offline": [1] }));
+    world.settle();
+    assert_eq!(world.pods.keys().copied().collect::<Vec<_>>(), [0, 2]);
+    world.change(json!({ "replicas": 3, "offline": [1] }));
+    world.settle();
+    assert_eq!(world.pods.keys().copied().collect::<Vec<_>>(), [0, 2, 3]);
+    world.change(json!({ "offline": [] }));
+    world.settle();
+    assert_eq!(world.pods.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn an_unknown_ordinal_is_refused_and_nothing_happens() {
+    let mut world = World::running(spec(json!({})));
+    world.change(json!({ "replicas": 2, "offline": [7] }));
+    world.settle();
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert_eq!(world.reason(), "UnknownOrdinal");
+    assert_eq!(
+        world.message(),
+        "offline names 7, which never was; there are 0, 1, 2. Nothing is scaled until that is mended"
+    );
+    // what breaks meanwhile is mended all the same
+    world.pods.remove(&1);
+    world.settle();
+    assert_eq!(world.happened("CreatePod"), [1]);
+    world.change(json!({ "offline": [2] }));
+    world.settle();
+    assert_eq!(world.pods.keys().copied().collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn an_ordinal_that_left_stays_known_even_without_its_volume() {
+    let mut world = World::running(spec(json!({ "deletionPolicy": "Delete" })));
+    world.change(json!({ "replicas": 2, "offline": [2] }));
+    world.settle();
+    assert!(!world.claims.contains_key("data-shop-cache-2"));
+    world.change(json!({ "replicas": 1 }));
+    world.settle();
+    assert_eq!(world.pods.keys().copied().collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn a_volume_goes_only_by_policy_recorded_intent_and_a_departure_in_order() {
+    let mut world = World::running(spec(json!({ "deletionPolicy": "Delete" })));
+    world.change(json!({ "replicas": 2 }));
+    world.settle();
+    assert_eq!(world.log, ["PrepareToLeave 2", "AgreeToDeleteVolume 2", "DeletePod 2", "DeleteVolume 2"]);
+
+    // a pod that vanished by itself has not left in order
+    world.pods.remove(&1);
+    world.change(json!({ "replicas": 1 }));
+    world.log.clear();
+    world.settle();
+    assert!(world.log.is_empty() && world.claims.contains_key("data-shop-cache-1"), "{:?}", world.log);
+
+    // an intent that was recorded for another volume of the same name is none
+    world.claim("data-shop-cache-1").to_delete = Some("somebody-elses".into());
+    world.settle();
+    assert!(world.claims.contains_key("data-shop-cache-1"));
+
+    // whoever is wanted again keeps its volume
+    let uid = world.claim("data-shop-cache-1").uid.clone();
+    world.claim("data-shop-cache-1").to_delete = Some(uid);
+    world.change(json!({ "replicas": 2 }));
+    world.settle();
+    assert_eq!(world.claim("data-shop-cache-1").to_delete, None);
+}
+
+#[test]
+fn a_pod_that_cannot_hand_over_its_data_stays_and_says_why() {
+    let mut world = World::running(spec(json!({})));
+    world.change(json!({ "replicas": 2 }));
+    let uid = world.pods[&2].uid.clone();
+    let message = "slots cannot be moved".to_owned();
+    let trouble =
+        Trouble { ordinal: 2, uid, attempt: Attempt::PreScaleIn, since: world.now, message, refused: true };
+    world.troubles.push(trouble);
+    world.settle();
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert!(world.message().contains("slots cannot be moved"), "{}", world.message());
+}
+
+#[test]
+fn the_leader_hands_over_before_it_leaves() {
+    let mut world = World::running(spec(json!({ "roleOrder": ["replica", "primary"] })));
+    world.change(json!({ "offline": [0], "replicas": 2 }));
+    assert_eq!(world.leader(), Some(0));
+    world.settle();
+    assert_eq!(world.log, ["Switchover 0", "PrepareToLeave 0", "DeletePod 0"]);
+    assert_eq!(world.leader(), Some(1));
+}
+
+#[test]
+fn stopping_ends_with_the_leader_and_starting_begins_with_it() {
+    let mut world =
+        World::running(spec(json!({ "roleOrder": ["replica", "primary"], "start": "Ordered" })));
+    world.pods.get_mut(&0).expect("it is there").role = Some("replica".into());
+    world.pods.get_mut(&2).expect("it is there").role = Some("primary".into());
+    world.change(json!({ "state": "Stopped" }));
+    world.settle();
+    assert_eq!(world.log, ["DeletePod 1", "DeletePod 0", "DeletePod 2"]);
+    assert_eq!((world.reason().as_str(), world.claims.len()), ("Stopped", 3));
+    world.log.clear();
+    world.change(json!({ "state": "Running" }));
+    world.settle();
+    assert_eq!(world.happened("CreatePod"), [2, 0, 1]);
+}
+
+#[test]
+fn a_claim_of_somebody_else_is_never_taken() {
+    let mut world = World::new(spec(json!({ "replicas": 1 })));
+    world.settle();
+    world.pods.clear();
+    world.claim("data-shop-cache-0").ours = false;
+    world.settle();
+    assert!(world.pods.is_empty());
+    assert_eq!(world.reason(), "ForeignVolume");
+}
+
+#[test]
+fn volumes_grow_where_their_class_lets_them_and_are_refused_clearly_where_not() {
+    let mut world = World::running(spec(json!({})));
+    world.change(json!({ "template": { "volumes": { "data": { "size": "2Gi" } } } }));
+    world.settle();
+    assert_eq!(world.happened("GrowVolume"), [0, 1, 2]);
+    assert!(world.claims.values().all(|claim| claim.asked == Some(2 << 30)));
+    world.log.clear();
+
+    world.claim("data-shop-cache-1").class = Some("fixed".into());
+    world.change(json!({ "template": { "volumes": { "data": { "size": "3Gi" } } } }));
+    world.settle();
+    assert_eq!(world.happened("GrowVolume"), [0, 2]);
+    assert_eq!(
+        world.message(),
+        "volume data-shop-cache-1 cannot grow to 3Gi: storage class fixed does not let volumes grow (allowVolumeExpansion)"
+    );
+    world.change(json!({ "template": { "volumes": { "data": { "size": "1Gi" } } } }));
+    world.settle();
+    assert_eq!(world.reason(), "VolumeCannotShrink");
+    assert!(world.happened("DeletePod").is_empty(), "sizes are no reason for new pods");
+}

@@ -1,0 +1,184 @@
+//! Which backups stay and which go, each with the reason. Mark and sweep: what any rule keeps is a root, what a root needs
+//! stays with it, and only what nothing needs is condemned, waits, and is removed later.
+
+mod facts;
+mod guard;
+#[cfg(test)]
+mod property;
+mod roots;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub use facts::{AttemptFacts, BackupFacts, Facts, LogNeed, Remains, Rules};
+pub use guard::{Guards, Refusal};
+
+/// Why a backup stays.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Its place among the newest, from 1.
+    Count { place: usize, of: usize },
+    Age { until: Timestamp },
+    Label { label: String, value: String, until: Timestamp },
+    Hold,
+    /// A backup that stays adds to it.
+    NeededBy(String),
+    /// A backup that is being made adds to it.
+    AttemptAddsToIt(String),
+    /// The newest of its instance that is not known to be damaged.
+    Newest,
+    /// The newest of its instance that was restored as a test.
+    NewestRestored,
+    /// Nobody said how long backups of this instance are kept.
+    NoRules,
+    /// The last attempt of its instance failed: what there is, is all there is.
+    LastAttemptFailed,
+}
+
+/// What becomes of a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Keep(Vec<Reason>),
+    /// It was condemned, and a rule keeps it again.
+    Revive(Vec<Reason>),
+    /// Nothing keeps it: it gets a tombstone.
+    Condemn,
+    /// Its tombstone is too young.
+    Wait { until: Timestamp },
+    Remove,
+}
+
+/// What becomes of what is not a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptVerdict {
+    /// Somebody may be working on it.
+    Leave { until: Timestamp },
+    /// Nobody works on it any more: it is declared over, so that nobody can commit it.
+    Void,
+    /// It is over: what it left is removed, the note that it failed stays.
+    Clear,
+    /// It was over long ago: the note goes as well.
+    Forget,
+    /// The note stays for a while.
+    Remember { until: Timestamp },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub id: String,
+    pub instance: String,
+    pub bytes: u64,
+    pub verdict: Verdict,
+}
+
+/// The whole plan. With a refusal, nothing of it may be done; the decisions still explain what would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub refusal: Option<Refusal>,
+    pub decisions: Vec<Decision>,
+    pub attempts: Vec<(String, AttemptVerdict)>,
+    /// For each system, the first segment that something needs; what is older can go. A system that is not named keeps all.
+    pub logs: BTreeMap<String, u64>,
+}
+
+/// Decides. The same facts at the same time give the same plan.
+pub fn plan(facts: &Facts, rules: &BTreeMap<String, Rules>, guards: &Guards, now: Timestamp) -> Plan {
+    let kept = roots::kept(facts, rules, now);
+    let mut decisions = Vec::new();
+    for backup in facts.backups.iter().filter(|backup| backup.ours) {
+        let reasons = kept.get(backup.id.as_str()).cloned().unwrap_or_default();
+        let verdict = match (reasons.is_empty(), backup.condemned_at) {
+            (false, None) => Verdict::Keep(reasons),
+            (false, Some(_)) => Verdict::Revive(reasons),
+            (true, None) => Verdict::Condemn,
+            (true, Some(at)) => match at + guards.grace {
+                until if until > now => Verdict::Wait { until },
+                _ => Verdict::Remove,
+            },
+        };
+        decisions.push(Decision {
+            id: backup.id.clone(),
+            instance: backup.instance.clone(),
+            bytes: backup.bytes,
+            verdict,
+        });
+    }
+    let attempts = facts.attempts.iter().filter(|attempt| attempt.ours);
+    let attempts = attempts.map(|attempt| (attempt.id.clone(), attempt_verdict(attempt, guards, now))).collect();
+    let refusal = guard::check(facts, &decisions, guards);
+    Plan { refusal, logs: logs(facts), attempts, decisions }
+}
+
+fn attempt_verdict(attempt: &AttemptFacts, guards: &Guards, now: Timestamp) -> AttemptVerdict {
+    match attempt.remains {
+        // the writer stops at the end of its lease; an hour more is for clocks that differ
+        Remains::Open => {
+            let until = (attempt.started_at + attempt.lease).max(attempt.active_at) + guards.grace.min(HOUR);
+            if until > now { AttemptVerdict::Leave { until } } else { AttemptVerdict::Void }
+        }
+        Remains::Over { at } if at + guards.grace > now => AttemptVerdict::Remember { until: at + guards.grace },
+        Remains::Over { .. } => AttemptVerdict::Clear,
+        Remains::Note { at } if at + guards.memory > now => AttemptVerdict::Remember { until: at + guards.memory },
+        Remains::Note { .. } => AttemptVerdict::Forget,
+        Remains::Leftover => AttemptVerdict::Clear,
+    }
+}
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// A backup's log is needed as long as the backup is there, whatever was decided about it: only what is gone needs nothing.
+/// One that is being made begins later in the log than any that is there.
+fn logs(facts: &Facts) -> BTreeMap<String, u64> {
+    let mut first: BTreeMap<String, u64> = BTreeMap::new();
+    for need in facts.backups.iter().filter_map(|backup| backup.log.as_ref()) {
+        let entry = first.entry(need.system.clone()).or_insert(need.first);
+        *entry = need.first.min(*entry);
+    }
+    first
+}
+
+impl Plan {
+    /// Whether doing it would change anything.
+    pub fn is_idle(&self) -> bool {
+        let quiet = |decision: &Decision| matches!(decision.verdict, Verdict::Keep(_) | Verdict::Wait { .. });
+        let still = |verdict: &AttemptVerdict| {
+            matches!(verdict, AttemptVerdict::Leave { .. } | AttemptVerdict::Remember { .. })
+        };
+        self.refusal.is_some()
+            || (self.decisions.iter().all(quiet) && self.attempts.iter().all(|(_, verdict)| still(verdict)))
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count { place, of } => write!(f, "number {place} of the newest {of}"),
+            Self::Age { until } => write!(f, "young enough until {until}"),
+            Self::Label { label, value, until } => write!(f, "label {label}={value} keeps it until {until}"),
+            Self::Hold => f.write_str("it is held"),
+            Self::NeededBy(id) => write!(f, "{id} adds to it"),
+            Self::AttemptAddsToIt(id) => write!(f, "{id}, which is being made, adds to it"),
+            Self::Newest => f.write_str("the newest sound one of its instance"),
+            Self::NewestRestored => f.write_str("the newest one that was restored as a test"),
+            Self::NoRules => f.write_str("nobody said how long backups of this instance are kept"),
+            Self::LastAttemptFailed => f.write_str("the last attempt at a backup of its instance failed"),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = |reasons: &[Reason]| reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        match self {
+            Self::Keep(reasons) => write!(f, "stays: {}", all(reasons)),
+            Self::Revive(reasons) => write!(f, "stays after all: {}", all(reasons)),
+            Self::Condemn => f.write_str("goes: nothing keeps it; it waits with a tombstone first"),
+            Self::Wait { until } => write!(f, "goes: it is removed after {until}, unless something keeps it again"),
+            Self::Remove => f.write_str("is removed: nothing kept it while it waited"),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What is kept and why: roots, and everything they add to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::facts::{BackupFacts, Facts, Remains, Rules};
+use super::Reason;
+
+pub type Kept<'a> = BTreeMap<&'a str, Vec<Reason>>;
+
+pub fn kept<'a>(facts: &'a Facts, rules: &BTreeMap<String, Rules>, now: Timestamp) -> Kept<'a> {
+    let mut kept = Kept::new();
+    let instances: BTreeSet<&str> = facts.backups.iter().map(|backup| backup.instance.as_str()).collect();
+    for instance in instances {
+        let mut backups: Vec<&BackupFacts> =
+            facts.backups.iter().filter(|backup| backup.instance == instance).collect();
+        backups.sort_by(|a, b| (b.completed_at, &b.id).cmp(&(a.completed_at, &a.id)));
+        of_instance(facts, instance, &backups, rules.get(instance), now, &mut kept);
+    }
+    for attempt in facts.attempts.iter().filter(|attempt| attempt.remains == Remains::Open) {
+        if let Some(parent) = facts.backups.iter().find(|backup| Some(&backup.id) == attempt.parent.as_ref()) {
+            kept.entry(&parent.id).or_default().push(Reason::AttemptAddsToIt(attempt.id.clone()));
+        }
+    }
+    with_parents(facts, kept)
+}
+
+fn of_instance<'a>(
+    facts: &Facts,
+    instance: &str,
+    newest_first: &[&'a BackupFacts],
+    rules: Option<&Rules>,
+    now: Timestamp,
+    kept: &mut Kept<'a>,
+) {
+    let mut keep = |backup: &'a BackupFacts, reason| kept.entry(backup.id.as_str()).or_default().push(reason);
+    // damaged ones take no place among the newest so many: they would push out what can be restored
+    let sound = || newest_first.iter().filter(|backup| backup.sound && chain_is_sound(facts, backup));
+    if let Some(newest) = sound().next() {
+        keep(newest, Reason::Newest);
+    }
+    let restored = sound().filter(|backup| backup.restored_at.is_some()).max_by_key(|backup| backup.completed_at);
+    if let Some(restored) = restored {
+        keep(restored, Reason::NewestRestored);
+    }
+    for backup in newest_first.iter().filter(|backup| backup.hold) {
+        keep(backup, Reason::Hold);
+    }
+    let Some(rules) = rules.filter(|rules| !rules.is_empty()) else {
+        for backup in newest_first {
+            keep(backup, Reason::NoRules);
+        }
+        return;
+    };
+    if let Some(count) = rules.count {
+        for (place, backup) in sound().take(count).enumerate() {
+            keep(backup, Reason::Count { place: place + 1, of: count });
+        }
+    }
+    for backup in newest_first {
+        let after = |age| backup.completed_at.checked_add(age).unwrap_or(Timestamp::MAX);
+        if let Some(until) = rules.age.map(after).filter(|until| *until > now) {
+            keep(backup, Reason::Age { until });
+        }
+        for (label, value, age) in &rules.by_label {
+            let until = after(*age);
+            if backup.labels.get(label) == Some(value) && until > now {
+                keep(backup, Reason::Label { label: label.clone(), value: value.clone(), until });
+            }
+        }
+    }
+    let newest = newest_first.first().map(|backup| backup.completed_at);
+    let failed = facts.attempts.iter().any(|attempt| {
+        let over = matches!(attempt.remains, Remains::Over { .. } | Remains::Note { .. });
+        over && attempt.instance == instance && newest.is_none_or(|newest| attempt.started_at > newest)
+    });
+    if failed {
+        for backup in newest_first {
+            keep(backup, Reason::LastAttemptFailed);
+        }
+    }
+}
+
+/// A backup can be restored only with all it adds to.
+fn chain_is_sound(facts: &Facts, backup: &BackupFacts) -> bool {
+    let mut next = backup;
+    for _ in 0..=facts.backups.len() {
+        if !next.sound {
+            return false;
+        }
+        let Some(parent) = &next.parent else { return true };
+        match facts.backups.iter().find(|other| other.id == *parent) {
+            Some(parent) => next = parent,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// What a kept backup adds to is kept, and what that adds to, to the full one.
+fn with_parents<'a>(facts: &'a Facts, mut kept: Kept<'a>) -> Kept<'a> {
+    let mut waiting: Vec<&str> = kept.keys().copied().collect();
+    while let Some(id) = waiting.pop() {
+        let parent = facts.backups.iter().find(|backup| backup.id == id).and_then(|backup| backup.parent.as_ref());
+        let Some(parent) = parent.and_then(|parent| facts.backups.iter().find(|backup| backup.id == *parent)) else {
+            continue;
+        };
+        let reasons = kept.entry(&parent.id).or_default();
+        let new = reasons.is_empty();
+        let reason = Reason::NeededBy(id.to_owned());
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+        if new {
+            waiting.push(&parent.id);
+        }
+    }
+    kept
+}

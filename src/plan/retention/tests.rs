@@ -1,0 +1,161 @@
+//! Retention decided on scenes, with the reasons a person reads.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+fn at(day: i64) -> Timestamp {
+    Timestamp::from_second(1_780_000_000 + day * 86_400).expect("a time")
+}
+
+fn days(days: i64) -> SignedDuration {
+    SignedDuration::from_hours(24 * days)
+}
+
+pub fn backup(id: &str, day: i64) -> BackupFacts {
+    BackupFacts {
+        id: id.into(),
+        instance: "orders".into(),
+        ours: true,
+        completed_at: at(day),
+        parent: None,
+        labels: BTreeMap::new(),
+        hold: false,
+        sound: true,
+        restored_at: None,
+        condemned_at: None,
+        bytes: 1,
+        log: None,
+    }
+}
+
+fn failed(day: i64, remains: Remains) -> AttemptFacts {
+    AttemptFacts {
+        id: format!("attempt-{day}"),
+        instance: "orders".into(),
+        ours: true,
+        parent: None,
+        started_at: at(day),
+        active_at: at(day),
+        lease: days(1),
+        remains,
+    }
+}
+
+fn rules(rules: Rules) -> BTreeMap<String, Rules> {
+    BTreeMap::from([("orders".into(), rules)])
+}
+
+fn decide(facts: &Facts, by: Rules, day: i64) -> String {
+    let plan = plan(facts, &rules(by), &Guards::default(), at(day));
+    let lines = plan.decisions.iter().map(|one| format!("{}: {}", one.id, one.verdict));
+    let refusal = plan.refusal.iter().map(|refusal| format!("refused: {refusal}"));
+    refusal.chain(lines).collect::<Vec<_>>().join("\n")
+}
+
+fn facts(backups: impl IntoIterator<Item = BackupFacts>) -> Facts {
+    Facts { backups: backups.into_iter().collect(), ..Facts::default() }
+}
+
+#[test]
+fn the_newest_so_many_stay_and_damaged_ones_take_no_place() {
+    let facts = facts([backup("a", 1), backup("b", 2), BackupFacts { sound: false, ..backup("c", 3) }, backup("d", 4)]);
+    let decided = decide(&facts, Rules { count: Some(2), ..Rules::default() }, 5);
+    insta::assert_snapshot!(decided, @r"
+    a: goes: nothing keeps it; it waits with a tombstone first
+    b: stays: number 2 of the newest 2
+    c: goes: nothing keeps it; it waits with a tombstone first
+    d: stays: the newest sound one of its instance; number 1 of the newest 2
+    ");
+}
+
+#[test]
+fn what_a_kept_backup_adds_to_stays_with_it() {
+    let child = |id, parent: &str, day| BackupFacts { parent: Some(parent.into()), ..backup(id, day) };
+    let facts = facts([backup("full", 1), child("one", "full", 2), child("two", "one", 3), child("other", "full", 2)]);
+    let decided = decide(&facts, Rules { count: Some(1), ..Rules::default() }, 100);
+    insta::assert_snapshot!(decided, @r"
+    full: stays: one adds to it
+    one: stays: two adds to it
+    two: stays: the newest sound one of its instance; number 1 of the newest 1
+    other: goes: nothing keeps it; it waits with a tombstone first
+    ");
+}
+
+#[test]
+fn a_condemned_backup_waits_and_comes_back_when_somebody_holds_it() {
+    let condemned = BackupFacts { condemned_at: Some(at(5)), ..backup("a", 1) };
+    let all = |one: BackupFacts| facts([one, backup("b", 5)]);
+    let by = || Rules { count: Some(1), ..Rules::default() };
+    assert!(decide(&all(condemned.clone()), by(), 5).starts_with("a: goes: it is removed after"));
+    assert!(decide(&all(condemned.clone()), by(), 6).starts_with("a: is removed"));
+    let held = BackupFacts { hold: true, ..condemned };
+    assert!(decide(&all(held), by(), 6).starts_with("a: stays after all: it is held"));
+}
+
+#[test]
+fn ages_and_labels_keep_as_long_as_they_say() {
+    let labels = BTreeMap::from([("tier".to_owned(), "monthly".to_owned())]);
+    let facts = facts([BackupFacts { labels, ..backup("a", 0) }, backup("b", 0), backup("c", 30)]);
+    let by = || Rules {
+        age: Some(days(7)),
+        by_label: vec![("tier".into(), "monthly".into(), days(365))],
+        ..Rules::default()
+    };
+    let decided = decide(&facts, by(), 31);
+    assert!(decided.starts_with("a: stays: label tier=monthly keeps it until"), "{decided}");
+    assert!(decided.contains("b: goes"), "{decided}");
+    assert!(decide(&facts, by(), 400).contains("c: stays: the newest sound one"));
+}
+
+#[test]
+fn nothing_goes_after_a_failure_or_without_rules() {
+    let mut facts = facts([backup("a", 1), backup("b", 2)]);
+    let by = || Rules { count: Some(1), ..Rules::default() };
+    assert!(decide(&facts, Rules::default(), 9).starts_with("a: stays: nobody said"));
+    facts.attempts.push(failed(3, Remains::Note { at: at(3) }));
+    assert!(decide(&facts, by(), 9).starts_with("a: stays: the last attempt"));
+    facts.attempts[0] = failed(1, Remains::Note { at: at(1) });
+    assert!(decide(&facts, by(), 9).starts_with("a: goes"));
+}
+
+#[test]
+fn guards_refuse_what_looks_like_a_mistake() {
+    let many: Vec<BackupFacts> = (0..10).map(|day| backup(&day.to_string(), day)).collect();
+    let mut facts = facts(many);
+    let by = || Rules { count: Some(6), ..Rules::default() };
+    assert!(decide(&facts, by(), 20).starts_with("refused: 4 of 10 backups would go at once, more than 30%"));
+    assert!(!decide(&facts, Rules { count: Some(7), ..Rules::default() }, 20).contains("refused"));
+    facts.clock_skew = SignedDuration::from_mins(-6);
+    assert!(decide(&facts, by(), 20).starts_with("refused: the clock of the store"));
+    facts.unreadable.push("c/1/2/b/3/manifest.json was changed".into());
+    assert!(decide(&facts, by(), 20).starts_with("refused: 1 objects cannot be read"));
+}
+
+#[test]
+fn attempts_are_left_alone_while_somebody_may_work_on_them() {
+    let verdict = |remains, day| {
+        let facts = Facts { attempts: vec![failed(0, remains)], ..Facts::default() };
+        plan(&facts, &BTreeMap::new(), &Guards::default(), at(day)).attempts[0].1
+    };
+    assert!(matches!(verdict(Remains::Open, 1), AttemptVerdict::Leave { .. }));
+    assert_eq!(verdict(Remains::Open, 2), AttemptVerdict::Void);
+    assert!(matches!(verdict(Remains::Over { at: at(2) }, 2), AttemptVerdict::Remember { .. }));
+    assert_eq!(verdict(Remains::Over { at: at(2) }, 3), AttemptVerdict::Clear);
+    assert!(matches!(verdict(Remains::Note { at: at(2) }, 30), AttemptVerdict::Remember { .. }));
+    assert_eq!(verdict(Remains::Note { at: at(2) }, 33), AttemptVerdict::Forget);
+    assert_eq!(verdict(Remains::Leftover, 0), AttemptVerdict::Clear);
+}
+
+#[test]
+fn logs_stay_from_the_oldest_backup_that_is_there() {
+    let with_log = |id, day, first| BackupFacts {
+        log: Some(LogNeed { system: "7".into(), first }),
+        ..backup(id, day)
+    };
+    let mut facts = facts([with_log("a", 1, 10), BackupFacts { ours: false, ..with_log("b", 2, 5) }]);
+    let first = |facts: &Facts| plan(facts, &BTreeMap::new(), &Guards::default(), at(9)).logs.get("7").copied();
+    assert_eq!(first(&facts), Some(5));
+    facts.backups.pop();
+    assert_eq!(first(&facts), Some(10));
+}
