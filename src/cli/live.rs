@@ -79,7 +79,7 @@ pub async fn compare(
         desired: &desired,
         live: &live,
         broken_files: &snapshot.defined.broken,
-        // whose commits count is decided where they are applied: a plan shows what they would do
+        // signatures are for the controller to check
         untrusted: &|_| false,
         whole_tree_read: true,
         prune: settings::prune(&source.spec),
@@ -114,10 +114,8 @@ pub async fn find_source(session: &Session<'_>, named: Option<&str>) -> Result<G
             .at(session.server.clone())
             .remedy("name its namespace with -n, or make one: README.md shows how")),
         several => {
-            let names: Vec<String> = several
-                .iter()
-                .map(|one| format!("{}/{}", one.namespace().unwrap_or_default(), one.name_any()))
-                .collect();
+            let names: Vec<String> =
+                several.iter().map(|one| format!("{}/{}", one.namespace().unwrap_or_default(), one.name_any())).collect();
             Err(CommandError::new("there are several GitSources")
                 .at(listed(names.iter().map(String::as_str)))
                 .remedy("say which with --source NAMESPACE/NAME"))

@@ -110,7 +110,7 @@ fn wrong_objects_are_told_with_line_and_column() {
         (
             "x.yaml",
             "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: 5}\n",
-            "x.yaml:1:1: wrong-type: a value has the wrong type: expected",
+            "x.yaml:4:11: wrong-type: data.a: is not a text",
         ),
         (
             "x.yaml",

@@ -75,6 +75,44 @@ pub async fn observe(
     Ok(eye.observed)
 }
 
+/// Everything a source applied, in the order of application: what it is, its identity, and whether it is being deleted.
+pub async fn applied(
+    caches: &Caches,
+    client: &Client,
+    label: &str,
+    namespaces: Option<&BTreeSet<String>>,
+) -> Result<Vec<(ObjectId, String, bool)>, kube::Error> {
+    fn watched<K>(kind: ObjectKind, cache: &Cache<K>, label: &str) -> Vec<(ObjectId, String, bool)>
+    where
+        K: Resource<DynamicType = ()> + Clone + 'static,
+    {
+        let ours = |meta: &ObjectMeta| meta.labels.as_ref().and_then(|all| all.get(labels::SOURCE)).is_some_and(|one| one == label);
+        cache.list().iter().filter(|object| ours(object.meta())).map(|object| identified(kind, object.meta())).collect()
+    }
+    let mut found = watched(ObjectKind::Extension, &caches.extensions, label);
+    found.extend(watched(ObjectKind::BackupRepository, &caches.backup_repositories, label));
+    found.extend(watched(ObjectKind::BackupPolicy, &caches.backup_policies, label));
+    found.extend(watched(ObjectKind::GitSource, &caches.git_sources, label));
+    found.extend(watched(ObjectKind::Instance, &caches.instances, label));
+    found.extend(watched(ObjectKind::Operation, &caches.operations, label));
+    let ours = ListParams::default().labels(&format!("{}={label}", labels::SOURCE));
+    for kind in ASKED_FOR {
+        for part in parts(kind, namespaces) {
+            match objects::within(client, kind, part).list(&ours).await {
+                Ok(list) => found.extend(list.items.iter().map(|object| identified(kind, &object.metadata))),
+                Err(kube::Error::Api(status)) if status.code == 403 => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn identified(kind: ObjectKind, meta: &ObjectMeta) -> (ObjectId, String, bool) {
+    (id_of(kind, meta), meta.uid.clone().unwrap_or_default(), meta.deletion_timestamp.is_some())
+}
+
 struct Eye<'a> {
     label: &'a str,
     seen: &'a Seen,
@@ -109,7 +147,7 @@ impl Eye<'_> {
             stream::iter(single).buffered(AT_ONCE).try_filter_map(|found| async { Ok(found) }).try_collect().await?;
         let ours = ListParams::default().labels(&format!("{}={}", labels::SOURCE, self.label));
         for kind in ASKED_FOR {
-            for part in parts(kind, settings) {
+            for part in parts(kind, settings.placement.allowed.as_ref()) {
                 match objects::within(client, kind, part).list(&ours).await {
                     Ok(list) => found.extend(list.items.into_iter().map(|object| (kind, object))),
                     // what may not be listed may not have been applied either
@@ -160,8 +198,8 @@ fn id_of(kind: ObjectKind, metadata: &ObjectMeta) -> ObjectId {
 }
 
 /// Where objects of a kind are looked for: everywhere, or in each namespace the source may write to.
-fn parts(kind: ObjectKind, settings: &Settings) -> Vec<Option<&str>> {
-    match &settings.placement.allowed {
+fn parts(kind: ObjectKind, allowed: Option<&BTreeSet<String>>) -> Vec<Option<&str>> {
+    match allowed {
         Some(namespaces) if kind.is_namespaced() => namespaces.iter().map(|name| Some(name.as_str())).collect(),
         _ => vec![None],
     }

@@ -11,6 +11,7 @@ use super::look::Seen;
 use crate::api::GitSourceStatus;
 use crate::cluster::Key;
 use crate::plan::source::ObjectId;
+use crate::plan::source::contest::Reverts;
 use crate::repo::ObjectId as CommitId;
 
 /// What a person asked for last: the generation, and annotations such as the one that asks for a sync now.
@@ -32,6 +33,8 @@ pub struct Remembered {
     pub unsettled: bool,
     /// The status that was last published.
     pub said: Option<GitSourceStatus>,
+    /// Objects that had to be changed back.
+    pub reverts: Reverts,
     /// The record of what was done.
     pub ledger: Ledger,
     /// Objects that changed since the last plan.

@@ -2,6 +2,7 @@
 
 mod apply;
 mod audit;
+mod leave;
 mod live;
 mod look;
 mod memory;
@@ -14,18 +15,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
+use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
 use super::Options;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
-use crate::api::GitSource;
+use crate::api::{GitSource, labels};
 use crate::cluster::Key;
 use crate::cluster::events::Events;
-use crate::plan::source::{Desired, ObjectId, Plan, Situation, plan};
+use crate::plan::source::{Desired, ObjectId, Plan, Situation, What, plan};
 use audit::Sync;
 use live::{Observed, Part};
+use leave::Leaving;
 use look::{Look, Seen};
 use memory::{Memory, Remembered};
 use settings::Settings;
@@ -41,6 +43,7 @@ pub struct GitSources {
     cluster_name: String,
     allow_insecure: bool,
     memory: Memory,
+    started: Instant,
 }
 
 impl GitSources {
@@ -56,6 +59,7 @@ impl GitSources {
             cluster_name: cluster_name.clone(),
             allow_insecure: *allow_insecure_git,
             memory: Memory::default(),
+            started: Instant::now(),
         }
     }
 
@@ -76,12 +80,12 @@ impl Reconciler for GitSources {
             self.memory.forget(key);
             return Ok(Next::WhenChanged);
         };
-        if source.metadata.deletion_timestamp.is_some() {
-            self.memory.forget(key);
-            return Ok(Next::WhenChanged);
-        }
         let remembered = self.memory.of(key);
         let mut remembered = remembered.lock().await;
+        if source.metadata.deletion_timestamp.is_some() {
+            return self.end(key, &source, &mut remembered).await;
+        }
+        leave::hold(&self.client, &source, leave::takes_along(&source)).await?;
         if source.spec.suspend == Some(true) {
             self.say(&source, &mut remembered, Report::Suspended).await?;
             return Ok(Next::WhenChanged);
@@ -124,6 +128,33 @@ impl Reconciler for GitSources {
 }
 
 impl GitSources {
+    /// A source that is being deleted: with what it applied, or without.
+    async fn end(&self, key: &Key, source: &GitSource, remembered: &mut Remembered) -> Result<Next, Failure> {
+        let held = source.finalizers().iter().any(|one| one == labels::FINALIZER);
+        if held && leave::takes_along(source) {
+            let message = if source.spec.suspend == Some(true) {
+                "suspended, and so what it applied stays; set spec.suspend to false to delete that too, or spec.deletionPolicy to Orphan to leave it".to_owned()
+            } else {
+                let account = source.spec.service_account_name.as_ref().map(ToString::to_string);
+                let namespace = source.namespace().unwrap_or_default();
+                let client = settings::acting(&namespace, account.as_deref(), &self.client, &self.config)?;
+                match self.leave(source, &client).await? {
+                    Leaving::Gone => String::new(),
+                    Leaving::Waits(message) => message,
+                }
+            };
+            if !message.is_empty() {
+                self.say(source, remembered, Report::Leaving(message)).await?;
+                return Ok(Next::After(Duration::from_secs(2)));
+            }
+        }
+        if held {
+            leave::hold(&self.client, source, false).await?;
+        }
+        self.memory.forget(key);
+        Ok(Next::WhenChanged)
+    }
+
     /// Asks the repository what is new, and reads it.
     async fn look(&self, settings: &Settings, remembered: &mut Remembered) -> Result<(), look::Problem> {
         let look = Look::new(settings, &self.cache_dir, remembered.seen.take());
@@ -156,13 +187,17 @@ impl GitSources {
         if !news && !remembered.unsettled && self.decide(&client, settings, &seen, &touched).await?.0.is_quiet() {
             return Ok(());
         }
-        let (plan, live) = self.decide(&client, settings, &seen, &Part::Everything).await?;
+        let (mut plan, live) = self.decide(&client, settings, &seen, &Part::Everything).await?;
+        remembered.reverts.calm(&mut plan, self.started.elapsed());
         self.memory.own(&Key::of(source), seen.desired.iter().map(|desired| desired.id.clone()));
         tracing::debug!(actions = plan.actions.len(), held = plan.held.len(), in_sync = plan.in_sync, "planned");
         let results = apply::carry_out(&plan, &seen, &live, settings, &client).await;
+        for done in results.iter().filter(|result| result.what == What::Revert && result.failure.is_none()) {
+            remembered.reverts.done(&done.id, self.started.elapsed());
+        }
         self.tell(source, &seen, &plan, &results).await;
         let failed = results.iter().any(|result| result.failure.is_some());
-        remembered.unsettled = failed || !plan.drifted.is_empty() || !plan.foreign.is_empty();
+        remembered.unsettled = failed || !plan.drifted.is_empty() || !plan.foreign.is_empty() || !plan.contested.is_empty();
         remembered.planned = Some(seen.commit.id);
         remembered.asked_at_plan.clone_from(&remembered.asked);
         // while the repository cannot be reached that is what there is to say, even though what it said is kept up

@@ -152,11 +152,21 @@ impl Settings {
 
     /// The client that writes: as the named ServiceAccount, or as ourselves.
     pub fn acting_client(&self, ourselves: &Client, config: &kube::Config) -> Result<Client, Failure> {
-        let Some(account) = &self.service_account else { return Ok(ourselves.clone()) };
-        let mut config = config.clone();
-        config.auth_info.impersonate = Some(format!("system:serviceaccount:{}:{account}", self.namespace));
-        connect(config, None).map_err(|problem| Failure::new("Impersonation", problem))
+        acting(&self.namespace, self.service_account.as_deref(), ourselves, config)
     }
+}
+
+/// The client of a ServiceAccount, or our own.
+pub fn acting(
+    namespace: &str,
+    account: Option<&str>,
+    ourselves: &Client,
+    config: &kube::Config,
+) -> Result<Client, Failure> {
+    let Some(account) = account else { return Ok(ourselves.clone()) };
+    let mut config = config.clone();
+    config.auth_info.impersonate = Some(format!("system:serviceaccount:{namespace}:{account}"));
+    connect(config, None).map_err(|problem| Failure::new("Impersonation", problem))
 }
 
 /// Where the objects of a source go, and where they may.
@@ -306,7 +316,7 @@ async fn audit(
 }
 
 /// The namespaces that may be written to; none means all.
-fn allowed(given: &[String], own: &str) -> Option<BTreeSet<String>> {
+pub fn allowed(given: &[String], own: &str) -> Option<BTreeSet<String>> {
     match given {
         [] => Some(BTreeSet::from([own.to_owned()])),
         given if given.iter().any(|one| one == "*") => None,

@@ -22,6 +22,8 @@ const LISTED: usize = 50;
 /// What there is to say.
 pub enum Report<'a> {
     Suspended,
+    /// It is deleted, and something keeps it.
+    Leaving(String),
     Unusable(settings::Problem),
     NotFetched(look::Problem),
     /// How the record stands.
@@ -87,6 +89,7 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
             "Suspended",
             "suspended: nothing is fetched or applied; set spec.suspend to false to go on",
         )],
+        Report::Leaving(message) => not_ready("Deleting", message, true),
         Report::Unusable(problem) => not_ready(problem.reason, &problem.message, problem.passing),
         Report::NotFetched(problem) => {
             let message = match &before.applied {
@@ -131,8 +134,10 @@ fn synced(
         let message = format!("{id} was applied from {path}, which no trusted commit vouches for now; it stays as it is");
         error_of(id, seen, "not-verified", message)
     });
+    let contested =
+        plan.contested.iter().map(|(id, message)| error_of(id, seen, "contested", message.clone()));
     let errors: Vec<FileError> =
-        seen.errors.iter().cloned().chain(failed.iter().cloned()).chain(foreign).chain(kept).collect();
+        seen.errors.iter().cloned().chain(failed.iter().cloned()).chain(foreign).chain(kept).chain(contested).collect();
     status.fetched_commit = Some(id.clone());
     if let Some(settings) = &seen.settings {
         status.settings = settings.applied();

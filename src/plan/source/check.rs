@@ -38,7 +38,10 @@ pub fn repository_settings(value: &Value) -> Vec<Mistake> {
     let checker = CHECKER.get_or_init(|| {
         let settings = schemars::generate::SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
         let schema = settings.into_generator().into_root_schema_for::<RepositorySettings>();
-        Checker::of_schema(serde_json::to_value(schema).expect("plain data"))
+        let mut schema = serde_json::to_value(schema).expect("plain data");
+        // it is of the same kind as those of definitions, which do not say so
+        schema.as_object_mut().expect("a schema is a mapping").remove("$schema");
+        Checker::of_schema(schema)
     });
     checker.mistakes(value)
 }
@@ -129,12 +132,17 @@ fn broken_rules(checker: &Checker, spec: &Value) -> Vec<Mistake> {
         .map(|error| {
             let pointer = pointer_of_field_path(&error.field_path);
             let message = match spec.pointer(&pointer) {
-                Some(value @ (Value::String(_) | Value::Number(_))) => format!("{}: {}", text_of(value), error.message),
+                Some(value @ (Value::String(_) | Value::Number(_))) if !may_hold_a_login(value) => format!("{}: {}", text_of(value), error.message),
                 _ => error.message,
             };
             Mistake { pointer, code: "rule", message }
         })
         .collect()
+}
+
+/// Whether a value is an address with a user name, and so perhaps a password, in it: it is not repeated in a message.
+fn may_hold_a_login(value: &Value) -> bool {
+    value.as_str().and_then(|text| text.split_once("://")).is_some_and(|(_, rest)| rest.contains('@'))
 }
 
 /// Items that are twice in a list that is a set, or a mapping by one of its fields.

@@ -291,13 +291,21 @@ fn well_formed(kind: ObjectKind, body: &Value) -> Vec<Mistake> {
         ObjectKind::Secret => {
             let mut mistakes =
                 unknown_at_top(body, &["apiVersion", "kind", "metadata", "type", "data", "stringData", "immutable"]);
-            mistakes.extend(readable::<Secret>(body));
+            mistakes.extend(entries(body, "data", true));
+            mistakes.extend(entries(body, "stringData", false));
+            if mistakes.is_empty() {
+                mistakes.extend(readable::<Secret>(body));
+            }
             mistakes
         }
         ObjectKind::ConfigMap => {
             let mut mistakes =
                 unknown_at_top(body, &["apiVersion", "kind", "metadata", "data", "binaryData", "immutable"]);
-            mistakes.extend(readable::<ConfigMap>(body));
+            mistakes.extend(entries(body, "data", false));
+            mistakes.extend(entries(body, "binaryData", true));
+            if mistakes.is_empty() {
+                mistakes.extend(readable::<ConfigMap>(body));
+            }
             mistakes
         }
         _ => {
@@ -321,6 +329,23 @@ fn unknown_at_top(body: &Value, known: &[&str]) -> Vec<Mistake> {
             mistake(&pointer, "unknown-field", message)
         })
         .collect()
+}
+
+/// Entries that are no text, or not encoded where they have to be. Their values are not repeated: they may be secret.
+fn entries(body: &Value, field: &str, encoded: bool) -> Vec<Mistake> {
+    let Some(Value::Object(entries)) = body.get(field) else { return Vec::new() };
+    let wrong = entries.iter().filter_map(|(key, value)| {
+        let message = match value.as_str() {
+            None => "is not a text (put it in quotes)",
+            Some(text) if encoded && BASE64.decode(text.trim()).is_err() => {
+                "is not encoded in base64; plain text belongs under stringData of a Secret, or data of a ConfigMap"
+            }
+            Some(_) => return None,
+        };
+        let pointer = format!("/{field}/{}", key.replace('~', "~0").replace('/', "~1"));
+        Some(mistake(&pointer, "wrong-type", message))
+    });
+    wrong.collect()
 }
 
 fn readable<T: DeserializeOwned>(body: &Value) -> Option<Mistake> {

@@ -1,6 +1,7 @@
 //! From the files of a repository to the objects they define, and from those to what has to be done in the cluster.
 
 pub mod check;
+pub mod contest;
 pub mod differences;
 pub mod manifest;
 pub mod object;

@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_repository_narrows_what_the_source_allows_and_never_widens_it() {
-        let settings = settings(json!({ "namespaces": { "a": { "environment": "production" }, "b": null } }));
+        let settings = settings(json!({ "namespaces": { "a": { "environment": "production" }, "b": {} } }));
         let placement = |allowed: Option<&[&str]>| Placement {
             default_namespace: "a".into(),
             allowed: allowed.map(|names| names.iter().map(ToString::to_string).collect()),

@@ -91,6 +91,8 @@ pub struct Plan {
     pub foreign: BTreeMap<ObjectId, String>,
     /// Objects that stay as they are because of the file they were applied from, and that file.
     pub kept: BTreeMap<ObjectId, String>,
+    /// Objects that somebody keeps changing and that are left for a while, and what to do about it.
+    pub contested: BTreeMap<ObjectId, String>,
     /// Objects that are still being deleted, and are made again once they are gone.
     pub leaving: BTreeSet<ObjectId>,
     /// Objects that are as they should be.

@@ -36,7 +36,7 @@ impl Person {
     /// What `sops` makes of a text; `kind` is yaml or json.
     pub fn encrypt(&self, text: &str, kind: &str, options: &[&str]) -> String {
         let run = Run::new(program()).env("SOPS_AGE_RECIPIENTS", &self.recipient);
-        let run = run.args(["encrypt", "--config", "/dev/null", "--input-type", kind, "--output-type", kind]);
+        let run = run.args(["encrypt", "--input-type", kind, "--output-type", kind]);
         let file = run.home().join(format!("plain.{kind}"));
         std::fs::write(&file, text).expect("the file can be written");
         run.args(options).arg(file).stdout()

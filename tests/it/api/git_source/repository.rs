@@ -43,6 +43,31 @@ impl Repository {
         std::fs::write(file, text).expect("the file can be written");
     }
 
+    pub fn write_bytes(&self, path: &str, content: &[u8]) {
+        let file = self.file(path);
+        std::fs::create_dir_all(file.parent().expect("it is in a folder")).expect("folders can be made");
+        std::fs::write(file, content).expect("the file can be written");
+    }
+
+    /// Stores an object exactly as given, without git's opinion of it.
+    pub fn store(&self, kind: &str, content: &[u8]) -> String {
+        let run = Run::new("git").arg("-C").arg(self.path()).input(content);
+        run.args(["hash-object", "-t", kind, "--literally", "-w", "--stdin"]).stdout().trim_end().to_owned()
+    }
+
+    /// Stores a tree of these entries: mode, name, object.
+    pub fn tree(&self, entries: &[(&str, &[u8], &str)]) -> String {
+        let mut content = Vec::new();
+        for (mode, name, object) in entries {
+            content.extend_from_slice(mode.as_bytes());
+            content.push(b' ');
+            content.extend_from_slice(name);
+            content.push(0);
+            content.extend(hex::decode(object).expect("an object id"));
+        }
+        self.store("tree", &content)
+    }
+
     pub fn remove(&self, path: &str) {
         std::fs::remove_file(self.file(path)).expect("it is there");
     }

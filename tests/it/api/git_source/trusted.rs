@@ -72,7 +72,6 @@ fn only_commits_of_trusted_signers_are_applied() {
         team.says("NoTrustedSigners").await;
         team.secret("signers", &[("allowed_signers", &format!("eve@example.com {}", eve.public()))]).await;
         team.has(&["a 3"]).await;
-        team.secret("signers", &[("allowed_signers", "")]).await;
         team.scene.kubectl(["delete", "secret", "signers"]).stdout();
         let message = team.says("InvalidCredentials").await;
         assert!(message.starts_with("there is no Secret signers"), "{message}");

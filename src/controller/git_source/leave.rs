@@ -1,0 +1,88 @@
+//! A source that is deleted: its objects stay, or go with it, as its spec says. That can be changed until the end.
+
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+use super::objects;
+use super::settings::label;
+use super::{GitSources, live};
+use crate::api::git_source::SourceDeletionPolicy;
+use crate::api::{GitSource, labels};
+use crate::cluster::problem::Problem;
+use crate::controller::frame::Failure;
+use crate::plan::source::ObjectKind;
+
+/// How many objects a message names.
+const NAMED: usize = 5;
+
+/// How leaving stands.
+pub enum Leaving {
+    Gone,
+    /// What is still there, and why.
+    Waits(String),
+}
+
+/// Whether this source takes its objects along.
+pub fn takes_along(source: &GitSource) -> bool {
+    source.spec.deletion_policy == Some(SourceDeletionPolicy::Delete)
+}
+
+/// Holds the source until its objects are gone, or lets it go.
+pub async fn hold(client: &Client, source: &GitSource, held: bool) -> Result<(), Failure> {
+    let before = source.finalizers();
+    if before.iter().any(|one| one == labels::FINALIZER) == held {
+        return Ok(());
+    }
+    let mut finalizers: Vec<&str> =
+        before.iter().map(String::as_str).filter(|one| *one != labels::FINALIZER).collect();
+    if held {
+        finalizers.push(labels::FINALIZER);
+    }
+    // the version tells whether somebody else changed them meanwhile
+    let version = &source.metadata.resource_version;
+    let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": version } });
+    let api: Api<GitSource> = Api::namespaced(client.clone(), &source.namespace().unwrap_or_default());
+    match api.patch_metadata(&source.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Failure::new("FinalizerNotWritten", Problem::from_kube(&error))),
+    }
+}
+
+impl GitSources {
+    /// Deletes what the source applied, the newest kinds first. Namespaces stay: whatever else is in them is not ours.
+    pub(super) async fn leave(&self, source: &GitSource, client: &Client) -> Result<Leaving, Failure> {
+        let own = source.namespace().unwrap_or_default();
+        let label = label(&own, &source.name_any());
+        let namespaces = super::settings::allowed(&source.spec.namespaces, &own);
+        let found = live::applied(&self.caches, client, &label, namespaces.as_ref())
+            .await
+            .map_err(|error| Failure::new("NotObserved", Problem::from_kube(&error)))?;
+        let mut left: Vec<String> = Vec::new();
+        let objects = found.into_iter().filter(|(id, ..)| id.kind != ObjectKind::Namespace).rev();
+        for (id, uid, deleting) in objects {
+            let mut reason = String::new();
+            if !deleting {
+                let preconditions = Some(Preconditions { uid: Some(uid), resource_version: None });
+                let parameters = DeleteParams { preconditions, ..DeleteParams::background() };
+                match objects::api(client, &id).delete(&id.name, &parameters).await {
+                    Ok(_) => {}
+                    Err(kube::Error::Api(status)) if status.code == 404 => continue,
+                    Err(error) => reason = format!(" ({})", Problem::from_kube(&error)),
+                }
+            }
+            left.push(format!("{id}{reason}"));
+        }
+        if left.is_empty() {
+            return Ok(Leaving::Gone);
+        }
+        let number = left.len();
+        left.truncate(NAMED);
+        let more = if number > NAMED { format!(" and {} more", number - NAMED) } else { String::new() };
+        Ok(Leaving::Waits(format!(
+            "deleted with what it applied; {} still there{more}. To leave them where they are, set spec.deletionPolicy to Orphan",
+            left.join(", ")
+        )))
+    }
+}

@@ -1,1 +1,0 @@
-//! Repositories that mean harm, or were written in a hurry.

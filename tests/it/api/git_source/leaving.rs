@@ -1,0 +1,74 @@
+//! Deleting a source: what it applied stays, or goes with it; and it can always be left.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+
+use super::repository::instance;
+use super::{SOON, Team, team_test};
+use crate::harness::wait_for;
+
+const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\ndata: {a: x}\n";
+
+async fn applied(team: &Team<'_>, policy: &str) {
+    team.repository.write("a.yaml", &instance("a", "1"));
+    team.repository.write("map.yaml", MAP);
+    team.repository.commit("Two objects");
+    team.follow(json!({ "deletionPolicy": policy })).await;
+    team.becomes("Applied").await;
+}
+
+async fn delete(team: &Team<'_>) {
+    team.sources().delete("main", &DeleteParams::background()).await.expect("it can be deleted");
+}
+
+async fn gone(team: &Team<'_>) {
+    wait_for("the source to be gone", SOON, async || {
+        let found = team.sources().get_opt("main").await.expect("it can be asked for");
+        found.map_or(Ok(()), |source| Err(format!("{source:#?}")))
+    })
+    .await;
+}
+
+#[test]
+fn a_source_takes_along_what_it_applied_and_nothing_else() {
+    team_test(async |team| {
+        team.scene.kubectl(["create", "configmap", "mine"]).stdout();
+        applied(team, "Delete").await;
+        delete(team).await;
+        gone(team).await;
+        assert!(team.running().await.is_empty());
+        let maps: Api<ConfigMap> = team.scene.objects();
+        assert!(maps.get_opt("map").await.expect("it can be asked for").is_none());
+        assert!(maps.get_opt("mine").await.expect("it can be asked for").is_some());
+    });
+}
+
+#[test]
+fn without_that_wish_everything_stays() {
+    team_test(async |team| {
+        applied(team, "Orphan").await;
+        delete(team).await;
+        gone(team).await;
+        assert_eq!(team.running().await, ["a 1"]);
+    });
+}
+
+#[test]
+fn a_source_that_waits_for_an_object_says_so_and_can_be_left() {
+    team_test(async |team| {
+        applied(team, "Delete").await;
+        let held = json!({ "metadata": { "finalizers": ["example.com/held"] } });
+        team.instances().patch("a", &PatchParams::default(), &Patch::Merge(&held)).await.expect("it can be held");
+        delete(team).await;
+        let message = team.says("Deleting").await;
+        let namespace = &team.scene.namespace;
+        assert!(message.contains(&format!("Instance {namespace}/a")), "{message}");
+        assert!(message.ends_with("To leave them where they are, set spec.deletionPolicy to Orphan"), "{message}");
+        team.patch_source(json!({ "spec": { "deletionPolicy": "Orphan" } })).await;
+        gone(team).await;
+        let free = json!({ "metadata": { "finalizers": [] } });
+        team.instances().patch("a", &PatchParams::default(), &Patch::Merge(&free)).await.expect("it can be let go");
+    });
+}
