@@ -172,7 +172,7 @@ async fn look_once(repository: &Repository, place: &Place) -> Result<Option<Entr
         return Ok(None);
     }
     if has(&place.manifest()) {
-        let looked = committed(repository, place, has(&place.tombstone()), !folders.is_empty()).await;
+        let looked = committed(repository, place, has(&place.tombstone()), objects.len() > 1 || !folders.is_empty()).await;
         return problem(looked);
     }
     let all = list_all(store, &place.folder()).await?;

@@ -314,17 +314,19 @@ fn parent(request: &Request) -> Result<Option<Parent>, WriteError> {
     }
 }
 
+/// First the tombstone, then the manifest: whoever removes a backup takes the manifest first and the tombstone last, so that
+/// no moment shows a backup that is going as one that stays.
 async fn check_parent(repository: &Repository, parent: &Found) -> Result<(), WriteError> {
+    match repository.store().head(&parent.place.tombstone()).await {
+        Ok(_) => return Err(WriteError::Parent(format!("{} is about to be removed", parent.place.id))),
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(DocumentError::from(error).into()),
+    }
     let place = parent.place.manifest();
     match repository.store().get(&place, None).await {
-        Ok(bytes) if Digest::of(&bytes) == parent.digest => {}
-        Ok(_) => return Err(WriteError::Parent(format!("{place} is another one now"))),
-        Err(error) if error.is_not_found() => return Err(WriteError::Parent(format!("{place} is gone"))),
-        Err(error) => return Err(error.into()),
-    }
-    match repository.store().head(&parent.place.tombstone()).await {
-        Ok(_) => Err(WriteError::Parent(format!("{} is about to be removed", parent.place.id))),
-        Err(error) if error.is_not_found() => Ok(()),
-        Err(error) => Err(DocumentError::from(error).into()),
+        Ok(bytes) if Digest::of(&bytes) == parent.digest => Ok(()),
+        Ok(_) => Err(WriteError::Parent(format!("{place} is another one now"))),
+        Err(error) if error.is_not_found() => Err(WriteError::Parent(format!("{place} is gone"))),
+        Err(error) => Err(error.into()),
     }
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use attempt::{Committed, Request, Writing};
+pub(crate) use attempt::void;
 pub use bandwidth::Bandwidth;
 pub use error::WriteError;
 pub use gate::{EndMark, Gate, GateRefusal, SourceEnd};

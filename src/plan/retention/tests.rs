@@ -94,6 +94,17 @@ fn a_condemned_backup_waits_and_comes_back_when_somebody_holds_it() {
 }
 
 #[test]
+fn a_parent_is_never_removed_before_its_child() {
+    let parent = BackupFacts { condemned_at: Some(at(5)), ..backup("a", 1) };
+    let child = |condemned_at| BackupFacts { condemned_at, parent: Some("a".into()), ..backup("b", 2) };
+    let by = || Rules { count: Some(1), ..Rules::default() };
+    let with = |child| facts([parent.clone(), child, backup("c", 9)]);
+    assert!(decide(&with(child(Some(at(9)))), by(), 9).starts_with("a: goes: it is removed after"));
+    assert!(decide(&with(child(None)), by(), 9).starts_with("a: goes: it is removed after"));
+    assert!(decide(&with(child(Some(at(6)))), by(), 9).starts_with("a: is removed"));
+}
+
+#[test]
 fn ages_and_labels_keep_as_long_as_they_say() {
     let labels = BTreeMap::from([("tier".to_owned(), "monthly".to_owned())]);
     let facts = facts([BackupFacts { labels, ..backup("a", 0) }, backup("b", 0), backup("c", 30)]);
