@@ -184,8 +184,7 @@ async fn attempts(
     let begun = catalog.begun.iter().map(|begun| &begun.place);
     let failed = catalog.failed.iter().map(|failed| &failed.place);
     let left = catalog.leftovers.iter().map(|left| &left.place);
-    let places: BTreeMap<String, &Place> =
-        begun.chain(failed).chain(left).map(|place| (name(place), place)).collect();
+    let places: BTreeMap<String, &Place> = begun.chain(failed).chain(left).map(|place| (name(place), place)).collect();
     for (id, verdict) in &plan.attempts {
         let Some(place) = places.get(id) else { continue };
         match verdict {
@@ -281,11 +280,8 @@ pub async fn sweep_logs(
         let objects = list_all(repository.store(), &history.line.folder()).await?;
         let number = |key: &Key| super::layout::Segment::read(key).map(|segment| segment.number);
         let is_old = |key: &Key| number(key).is_some_and(|number| old.contains(&number));
-        let (claims, segments): (Vec<Key>, Vec<Key>) = objects
-            .into_iter()
-            .map(|object| object.key)
-            .filter(is_old)
-            .partition(|key| key.name().ends_with(".claim"));
+        let (claims, segments): (Vec<Key>, Vec<Key>) =
+            objects.into_iter().map(|object| object.key).filter(is_old).partition(super::layout::Segment::is_claim);
         swept.segments += segments.len();
         if delete(repository, segments, &mut swept.problems).await? {
             delete(repository, claims, &mut swept.problems).await?;

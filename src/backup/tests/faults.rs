@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-use crate::backup::store::{
-    Body, Cause, Doing, Features, Key, List, ObjectInfo, Page, Store, StoreError, StoreFuture,
-};
+use crate::backup::store::{Body, Cause, Doing, Features, Key, List, ObjectInfo, Page, Store, StoreError, StoreFuture};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -22,6 +20,8 @@ pub enum Fault {
     Lies,
     /// No answer ever comes.
     Stalls,
+    /// From here on no answer ever comes.
+    Hangs,
     /// What arrives is another object's size of zeros: a proxy that answers with a page of its own.
     Garbles,
 }
@@ -45,10 +45,16 @@ impl Faulty {
         self.calls.load(Ordering::SeqCst) > self.at
     }
 
-    async fn meet<T>(&self, doing: Doing, object: &str, call: StoreFuture<'_, T>, lie: impl FnOnce() -> Option<T>) -> Result<T, StoreError> {
+    async fn meet<T>(
+        &self,
+        doing: Doing,
+        object: &str,
+        call: StoreFuture<'_, T>,
+        lie: impl FnOnce() -> Option<T>,
+    ) -> Result<T, StoreError> {
         let number = self.calls.fetch_add(1, Ordering::SeqCst);
         let fails = |cause| Err(StoreError::new("a faulty store", doing, object, cause));
-        if number < self.at || (number > self.at && self.fault != Fault::Kill) {
+        if number < self.at || (number > self.at && !matches!(self.fault, Fault::Kill | Fault::Hangs)) {
             return call.await;
         }
         match &self.fault {
@@ -58,7 +64,7 @@ impl Faulty {
                 let _ = call.await;
                 fails(Cause::Unavailable("the answer is lost".into()))
             }
-            Fault::Stalls => std::future::pending().await,
+            Fault::Stalls | Fault::Hangs => std::future::pending().await,
             Fault::Lies | Fault::Garbles => match lie() {
                 Some(lie) => Ok(lie),
                 None => call.await,
@@ -95,9 +101,11 @@ impl Store for Faulty {
     }
 
     fn delete<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()> {
-        Box::pin(self.meet(Doing::Delete, key.as_str(), self.inner.delete(key), || {
-            (self.fault == Fault::Lies).then_some(())
-        }))
+        Box::pin(
+            self.meet(Doing::Delete, key.as_str(), self.inner.delete(key), || {
+                (self.fault == Fault::Lies).then_some(())
+            }),
+        )
     }
 
     fn features(&self) -> StoreFuture<'_, Features> {

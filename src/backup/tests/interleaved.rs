@@ -24,13 +24,25 @@ use crate::plan::retention::Rules;
 #[derive(Clone, Debug)]
 enum Step {
     /// Full, or adding to one of the backups; killed after so many calls, or not.
-    BackUp { parent: Option<prop::sample::Index>, killed: Option<usize> },
-    Retain { count: usize, killed: Option<usize> },
+    BackUp {
+        parent: Option<prop::sample::Index>,
+        killed: Option<usize>,
+    },
+    Retain {
+        count: usize,
+        killed: Option<usize>,
+    },
     /// A backup and retention at the same time, taking turns as the numbers say.
-    Both { parent: Option<prop::sample::Index>, count: usize, turns: Vec<u8> },
+    Both {
+        parent: Option<prop::sample::Index>,
+        count: usize,
+        turns: Vec<u8>,
+    },
     Verify(prop::sample::Index),
     Hold(prop::sample::Index),
-    Pass { hours: i64 },
+    Pass {
+        hours: i64,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {

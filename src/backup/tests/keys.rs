@@ -68,7 +68,9 @@ async fn a_kit_and_a_key_are_enough_when_the_slots_are_gone() {
     }
     // somewhere else, with the bucket, the page and the key
     let there = Repository::open(Arc::new(world.memory.clone()), &kit.trust()).await.expect("it is the one");
-    assert!(Keyring::unlock(&there, &world.identity, None).await.expect("read").opener(epoch_of(&world).as_ref()).is_err());
+    assert!(
+        Keyring::unlock(&there, &world.identity, None).await.expect("read").opener(epoch_of(&world).as_ref()).is_err()
+    );
     let ring = Keyring::unlock(&there, &world.identity, Some(&kit)).await.expect("read");
     ring.opener(epoch_of(&world).as_ref()).expect("the kit has the slot");
     assert!(Kit::parse("store: x\n").is_err());

@@ -46,7 +46,7 @@ async fn killed_at_any_step_leaves_a_whole_backup_or_none() {
         let result = world.back_up(&through, None, &bytes).await;
         match world.restore(Target::Newest).await {
             Ok(found) => {
-                assert_eq!(found, [bytes.clone()], "killed at step {step}");
+                assert_eq!(found, std::slice::from_ref(&bytes), "killed at step {step}");
                 complete += 1;
             }
             Err(reason) => {
@@ -87,7 +87,11 @@ async fn what_passes_is_overcome_at_any_step() {
             let faulty = Faulty::new(Arc::new(world.memory.clone()), step, fault.clone());
             let through = world.through(patient(faulty.clone())).await;
             world.back_up(&through, None, &bytes).await.unwrap_or_else(|error| panic!("{fault:?} at {step}: {error}"));
-            assert_eq!(world.restore(Target::Newest).await.expect("whole"), [bytes.clone()], "{fault:?} at {step}");
+            assert_eq!(
+                world.restore(Target::Newest).await.expect("whole"),
+                std::slice::from_ref(&bytes),
+                "{fault:?} at {step}"
+            );
             if !faulty.happened() {
                 break;
             }
@@ -111,7 +115,7 @@ async fn what_does_not_pass_fails_with_its_reason_and_lies_are_found() {
             let through = world.through(patient(faulty.clone())).await;
             let result = world.back_up(&through, None, &bytes).await;
             match world.restore(Target::Newest).await {
-                Ok(found) => assert_eq!(found, [bytes.clone()], "{fault:?} at {step}"),
+                Ok(found) => assert_eq!(found, std::slice::from_ref(&bytes), "{fault:?} at {step}"),
                 Err(reason) => assert_eq!(reason, "there is no backup of this instance", "{fault:?} at {step}"),
             }
             if !faulty.happened() {
@@ -135,8 +139,9 @@ async fn who_was_declared_gone_cannot_commit() {
         // a clock that stands still: the writer does not see its lease end
         move || at
     });
-    let mut writing =
-        crate::backup::write::Writing::begin(&world.repository, &world.key, clock, request, settings).await.expect("begun");
+    let mut writing = crate::backup::write::Writing::begin(&world.repository, &world.key, clock, request, settings)
+        .await
+        .expect("begun");
     writing.stream(super::world::source("data", rows(3000, 1))).await.expect("written");
     world.memory.pass(SignedDuration::from_hours(26));
     let swept = retain(&world, &world.repository, Rules::default(), &Wishes::default()).await.expect("voided");

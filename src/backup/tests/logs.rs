@@ -20,7 +20,13 @@ fn segment(number: u64) -> Segment {
     Segment { number, name: uid(&format!("segment{number}")) }
 }
 
-async fn push(world: &World, timeline: u32, number: u64, content: &[u8], until: Timestamp) -> Result<Arrival, LogError> {
+async fn push(
+    world: &World,
+    timeline: u32,
+    number: u64,
+    content: &[u8],
+    until: Timestamp,
+) -> Result<Arrival, LogError> {
     let archive = Archive { repository: &world.repository, line: line(timeline) };
     let (sealer, epoch) = match &world.epoch {
         Some(epoch) => (Sealer::To(epoch.recipient.clone()), Some(&epoch.name)),
@@ -34,7 +40,10 @@ async fn the_same_segment_may_come_twice_and_another_one_may_not() {
     let world = World::new(true).await;
     let until = world.now();
     assert_eq!(push(&world, 1, 5, b"changes", until).await.expect("new"), Arrival::New);
-    assert_eq!(push(&world, 1, 5, b"changes", until + SignedDuration::from_secs(9)).await.expect("again"), Arrival::Again);
+    assert_eq!(
+        push(&world, 1, 5, b"changes", until + SignedDuration::from_secs(9)).await.expect("again"),
+        Arrival::Again
+    );
     let error = push(&world, 1, 5, b"other changes", until).await.expect_err("two histories");
     assert!(error.to_string().contains("(split brain)"), "{error}");
     assert_eq!(push(&world, 2, 5, b"other changes", until).await.expect("a history of its own"), Arrival::New);
@@ -74,7 +83,9 @@ async fn one_can_go_back_as_far_as_the_log_has_no_gap() {
 
     // a replica took over in segment 13 and goes on on a timeline of its own
     for number in [13u64, 14, 15] {
-        push(&world, 2, number, b"after the failover", minute(20 + i64::try_from(number).expect("small"))).await.expect("new");
+        push(&world, 2, number, b"after the failover", minute(20 + i64::try_from(number).expect("small")))
+            .await
+            .expect("new");
     }
     let all = histories(&world.repository).await.expect("read");
     let there = reach(&all).await.expect("a window");

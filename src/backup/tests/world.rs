@@ -13,9 +13,7 @@ use crate::backup::read::{Catalog, Content, Found, Keyring, Target};
 use crate::backup::repository::{Repository, Trust};
 use crate::backup::store::Store;
 use crate::backup::store::memory::Memory;
-use crate::backup::write::{
-    Committed, EndMark, Gate, Request, Settings, Source, SourceEnd, WriteError, Writing,
-};
+use crate::backup::write::{Committed, EndMark, Gate, Request, Settings, Source, SourceEnd, WriteError, Writing};
 
 pub struct World {
     pub memory: Memory,
@@ -38,7 +36,8 @@ pub fn owner() -> Owner {
 
 /// Rows and their end mark.
 pub fn rows(count: usize, seed: u8) -> Vec<u8> {
-    let mut bytes: Vec<u8> = (0..count).map(|at| u8::try_from((at * 31 + at / 256) % 251).expect("small") ^ seed).collect();
+    let mut bytes: Vec<u8> =
+        (0..count).map(|at| u8::try_from((at * 31 + at / 256) % 251).expect("small") ^ seed).collect();
     bytes.extend_from_slice(END);
     bytes
 }
@@ -64,10 +63,10 @@ impl World {
         let (key, identity) = (SigningKey::generate(), Identity::generate());
         let now = memory.now();
         let repository = Repository::create(Arc::new(memory.clone()), &key, &Trust::Anybody, now).await.expect("made");
-        let epoch = match encrypted {
-            true => Some(Epoch::begin(&repository, &[identity.recipient()], &key, now).await.expect("begun")),
-            false => None,
-        };
+        let mut epoch = None;
+        if encrypted {
+            epoch = Some(Epoch::begin(&repository, &[identity.recipient()], &key, now).await.expect("begun"));
+        }
         Self { memory, key, identity, repository, epoch, settings: settings() }
     }
 
@@ -99,7 +98,12 @@ impl World {
         }
     }
 
-    pub async fn back_up(&self, repository: &Repository, parent: Option<Found>, bytes: &[u8]) -> Result<Committed, WriteError> {
+    pub async fn back_up(
+        &self,
+        repository: &Repository,
+        parent: Option<Found>,
+        bytes: &[u8],
+    ) -> Result<Committed, WriteError> {
         let request = self.request(parent);
         let mut writing = Writing::begin(repository, &self.key, self.clock(), request, self.settings.clone()).await?;
         writing.stream(source("config", rows(10, 0))).await?;

@@ -193,7 +193,10 @@ impl<'a> Writing<'a> {
             match shown.next() {
                 Some(object) if object.key == key && object.size == entry.stored.bytes => {}
                 Some(object) => {
-                    let found = format!("{key} of {} bytes is wanted, and {} of {} bytes is there", entry.stored.bytes, object.key, object.size);
+                    let found = format!(
+                        "{key} of {} bytes is wanted, and {} of {} bytes is there",
+                        entry.stored.bytes, object.key, object.size
+                    );
                     return Err(WriteError::NotStored(found));
                 }
                 None => return Err(WriteError::NotStored(format!("{key} is not there"))),
@@ -229,8 +232,7 @@ impl<'a> Writing<'a> {
     fn manifest(&self, index: Stored, listing: Digest, log: Option<LogSpan>) -> Result<Manifest, WriteError> {
         let description = serde_json::to_vec(&self.request.description).expect("a map of plain data");
         let description = self.pipeline.sealer.seal(&description);
-        let description =
-            description.map_err(|error| WriteError::Seal { number: self.entries.len() as u64, error })?;
+        let description = description.map_err(|error| WriteError::Seal { number: self.entries.len() as u64, error })?;
         Ok(Manifest {
             format: FORMAT,
             owner: self.place.owner.clone(),

@@ -18,8 +18,8 @@ mod progress;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use attempt::{Committed, Request, Writing};
 pub(crate) use attempt::void;
+pub use attempt::{Committed, Request, Writing};
 pub use bandwidth::Bandwidth;
 pub use error::WriteError;
 pub use gate::{EndMark, Gate, GateRefusal, SourceEnd};

@@ -56,7 +56,8 @@ impl Progress {
         let rate = u128::from(source - before.min(source)) * 1000;
         let rate = rate.checked_div(passed).and_then(|rate| u64::try_from(rate).ok());
         let missing = expected.map(|expected| expected.saturating_sub(source));
-        let left = missing.zip(rate.filter(|rate| *rate > 0)).map(|(missing, rate)| Duration::from_secs(missing / rate));
+        let left =
+            missing.zip(rate.filter(|rate| *rate > 0)).map(|(missing, rate)| Duration::from_secs(missing / rate));
         Snapshot {
             source_bytes: source,
             stored_bytes: self.stored.load(Ordering::Relaxed),

@@ -21,9 +21,18 @@ pub use guard::{Guards, Refusal};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// Its place among the newest, from 1.
-    Count { place: usize, of: usize },
-    Age { until: Timestamp },
-    Label { label: String, value: String, until: Timestamp },
+    Count {
+        place: usize,
+        of: usize,
+    },
+    Age {
+        until: Timestamp,
+    },
+    Label {
+        label: String,
+        value: String,
+        until: Timestamp,
+    },
     Hold,
     /// A backup that stays adds to it.
     NeededBy(String),
@@ -48,7 +57,9 @@ pub enum Verdict {
     /// Nothing keeps it: it gets a tombstone.
     Condemn,
     /// Its tombstone is too young.
-    Wait { until: Timestamp },
+    Wait {
+        until: Timestamp,
+    },
     Remove,
 }
 
@@ -140,10 +151,9 @@ fn attempt_verdict(attempt: &AttemptFacts, guards: &Guards, now: Timestamp) -> A
             if until > now { AttemptVerdict::Leave { until } } else { AttemptVerdict::Void }
         }
         Remains::Over { at } if at + guards.grace > now => AttemptVerdict::Remember { until: at + guards.grace },
-        Remains::Over { .. } => AttemptVerdict::Clear,
         Remains::Note { at } if at + guards.memory > now => AttemptVerdict::Remember { until: at + guards.memory },
         Remains::Note { .. } => AttemptVerdict::Forget,
-        Remains::Leftover => AttemptVerdict::Clear,
+        Remains::Over { .. } | Remains::Leftover => AttemptVerdict::Clear,
     }
 }
 

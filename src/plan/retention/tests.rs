@@ -160,10 +160,7 @@ fn attempts_are_left_alone_while_somebody_may_work_on_them() {
 
 #[test]
 fn logs_stay_from_the_oldest_backup_that_is_there() {
-    let with_log = |id, day, first| BackupFacts {
-        log: Some(LogNeed { system: "7".into(), first }),
-        ..backup(id, day)
-    };
+    let with_log = |id, day, first| BackupFacts { log: Some(LogNeed { system: "7".into(), first }), ..backup(id, day) };
     let mut facts = facts([with_log("a", 1, 10), BackupFacts { ours: false, ..with_log("b", 2, 5) }]);
     let first = |facts: &Facts| plan(facts, &BTreeMap::new(), &Guards::default(), at(9)).logs.get("7").copied();
     assert_eq!(first(&facts), Some(5));

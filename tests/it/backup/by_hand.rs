@@ -53,7 +53,10 @@ async fn a_person_restores_with_age_zstd_and_tar_alone() {
     let epoch = Epoch::begin(&made, &[recipient], &key, Timestamp::now()).await.expect("begun");
     let settings = Settings { chunk: 100_000, ..Settings::default() };
     let mut writing = Writing::begin(&made, &key, Clock::system(), request(&epoch), settings).await.expect("begun");
-    writing.stream(source("config", b"maxmemory 1gb\nend".to_vec(), EndMark::Ends(b"end".to_vec()))).await.expect("written");
+    writing
+        .stream(source("config", b"maxmemory 1gb\nend".to_vec(), EndMark::Ends(b"end".to_vec())))
+        .await
+        .expect("written");
     writing.stream(source("data", archive, EndMark::Tar)).await.expect("written");
     let committed = writing.commit(None).await.expect("committed");
     fs::write(at("kit"), Kit::of(&made).await.expect("a kit").text(Timestamp::now())).expect("written");

@@ -84,7 +84,10 @@ async fn lives(store: Arc<dyn Store>) {
     // and gone: a second backup takes its place, and a day passes
     let again = Settings { chunk: 256 << 10, memory: 2 << 20, ..Settings::default() };
     let mut writing = Writing::begin(&made, &key, Clock::system(), request(&epoch), again).await.expect("begun");
-    writing.stream(source("data", bytes[bytes.len() - 3..].to_vec(), EndMark::Ends(b"end".to_vec()))).await.expect("written");
+    writing
+        .stream(source("data", bytes[bytes.len() - 3..].to_vec(), EndMark::Ends(b"end".to_vec())))
+        .await
+        .expect("written");
     let second = writing.commit(None).await.expect("committed");
     let rules = Rules { count: Some(1), ..Rules::default() };
     let rules = BTreeMap::from([(owner().instance.to_string(), rules)]);

@@ -44,7 +44,8 @@ async fn a_server_with_a_certificate_of_its_own_is_a_store_for_those_who_trust_i
 #[tokio::test]
 async fn without_checksums_of_ours_it_is_still_written_once() {
     for implementation in ["seaweedfs", "versitygw"] {
-        let settings = Settings { checksums: Checksums::WhenRequired, ..Server::start(implementation, false).settings() };
+        let settings =
+            Settings { checksums: Checksums::WhenRequired, ..Server::start(implementation, false).settings() };
         let (store, key) = (store(&settings), Key::parse("a/b").expect("a key"));
         store.put_new(&key, Body::new("first")).await.expect("it is new");
         assert!(store.put_new(&key, Body::new("second")).await.expect_err("it is there").already_exists());
@@ -67,8 +68,12 @@ async fn what_is_wrong_with_a_bucket_is_said() {
     let nobody = Settings { endpoint: Some("http://127.0.0.1:1".into()), ..settings };
     let (cause, said) = refused(&nobody).await;
     assert!(matches!(cause, Cause::Unavailable(_)), "{said}");
-    let patience =
-        Patience { tries: 2, first_pause: Duration::from_millis(1), timeout: Duration::from_secs(5), ..Patience::default() };
+    let patience = Patience {
+        tries: 2,
+        first_pause: Duration::from_millis(1),
+        timeout: Duration::from_secs(5),
+        ..Patience::default()
+    };
     let patient = Resilient::new(store(&nobody), patience);
     let error = patient.head(&Key::parse("x").expect("a key")).await.expect_err("nobody there");
     assert!(error.is_transient(), "{error}");
