@@ -4,6 +4,8 @@
 mod configuration;
 mod control;
 mod copy;
+mod drivers;
+mod exec;
 mod frugal;
 mod life;
 mod output;
