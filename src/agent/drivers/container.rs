@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Answer, DriverError, ExecCall};
 use crate::agent::init::config::EnvValue;
@@ -116,25 +116,18 @@ impl Heard {
 async fn hear(mut stream: Receiver, mut ended: watch::Receiver<()>, first: bool) -> Heard {
     let mut heard = Heard { bytes: Vec::new(), dropped: 0 };
     let mut buffer = vec![0; 16 * 1024];
-    let mut over = false;
+    let mut over_at = None;
     loop {
-        let read = async {
-            if over {
-                timeout(AFTERMATH, stream.read(&mut buffer)).await.ok()
-            } else {
-                Some(stream.read(&mut buffer).await)
-            }
-        };
         let got = tokio::select! {
-            biased;
-            got = read => match got {
-                Some(Ok(got)) if got > 0 => got,
+            got = stream.read(&mut buffer) => match got {
+                Ok(got) if got > 0 => got,
                 _ => return heard,
             },
-            _ = ended.changed(), if !over => {
-                over = true;
+            _ = ended.changed(), if over_at.is_none() => {
+                over_at = Some(Instant::now() + AFTERMATH);
                 continue;
             }
+            () = sleep_until(over_at.unwrap_or_else(Instant::now)), if over_at.is_some() => return heard,
         };
         let room = if first { got.min(MAX_OUTPUT - heard.bytes.len()) } else { got };
         heard.bytes.extend_from_slice(&buffer[..room]);

@@ -4,7 +4,7 @@
 mod configuration;
 mod control;
 mod copy;
-mod drivers;
+pub mod drivers;
 mod exec;
 mod frugal;
 mod life;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use midship::agent::actions::{Actor, ActorSettings, Extras};
 use midship::agent::facts::PodFacts;
 use midship::extension::agent::AgentConfig;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
@@ -54,6 +55,24 @@ impl Stage {
         let answer = self.actor.operation("try", Map::new(), Extras::new()).await;
         answer.map(|answer| answer["reply"].clone()).map_err(|error| error.to_string())
     }
+}
+
+/// An authority in the stage's place for certificates; a server's certificate for another name than it is reached by,
+/// and its key.
+pub fn certificates(stage: &Stage) -> (String, String) {
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = KeyPair::generate().unwrap();
+    let authority_certificate = authority.self_signed(&authority_key).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["somewhere.else".to_owned()])
+        .unwrap()
+        .signed_by(&key, &Issuer::new(authority, authority_key))
+        .unwrap();
+    let dir = stage.dir.path().join("tls");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("ca.crt"), authority_certificate.pem()).unwrap();
+    (certificate.pem(), key.serialize_pem())
 }
 
 /// The fields of a configuration with an operation `try`.

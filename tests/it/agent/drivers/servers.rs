@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use midship::extension::contract::Probe;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Stage, operation};
+use super::{Stage, certificates, operation};
 
 /// Answers each connection with what a function makes of it; says how many there were.
 async fn serve<F, T>(tls: Option<TlsAcceptor>, talk: F) -> (u16, Arc<AtomicUsize>)
@@ -88,7 +88,7 @@ async fn ask(port: u16, step: Value) -> Result<Value, String> {
 #[tokio::test]
 async fn resp_logs_in_asks_and_tells_errors_in_the_servers_words() {
     let (port, _) = serve(None, resp).await;
-    assert_eq!(ask(port, json!({ "resp": ["ECHO", "ü {{ instance is defined }}"] })).await, Ok(json!(["ü false", 7])));
+    assert_eq!(ask(port, json!({ "resp": ["ECHO", "ü {{ 1 + 1 }}"] })).await, Ok(json!(["ü 2", 7])));
     assert_eq!(ask(port, json!({ "resp": { "command": ["OPEN"], "login": false } })).await, Ok(json!("stranger")));
     let wrong = failed("resp", "the server answered: ERR unknown command");
     assert_eq!(ask(port, json!({ "resp": ["NONSENSE"] })).await, wrong);
@@ -119,25 +119,15 @@ async fn probes_keep_their_connection_and_find_a_server_that_was_started_anew() 
     stage.actor.probe(&probe("ECHO"), midship::agent::actions::Extras::new()).await.unwrap();
 }
 
-/// An authority, and a server's certificate for another name than it is reached by; the files of an instance.
-fn certificates(stage: &Stage) -> TlsAcceptor {
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_key = KeyPair::generate().unwrap();
-    let authority_certificate = authority.self_signed(&authority_key).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["somewhere.else".to_owned()])
-        .unwrap()
-        .signed_by(&key, &Issuer::new(authority, authority_key))
-        .unwrap();
-    let dir = stage.dir.path().join("tls");
-    std::fs::create_dir(&dir).unwrap();
-    std::fs::write(dir.join("ca.crt"), authority_certificate.pem()).unwrap();
+/// A server with a certificate for another name than it is reached by; the files of an instance.
+fn acceptor(stage: &Stage) -> TlsAcceptor {
+    let (certificate, key) = certificates(stage);
+    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+        .with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
         .unwrap();
     TlsAcceptor::from(Arc::new(config))
 }
@@ -151,7 +141,7 @@ fn secure(port: u16, step: Value) -> Stage {
 #[tokio::test]
 async fn tls_takes_any_name_but_only_the_instances_authority() {
     let first = secure(1, json!({}));
-    let acceptor = certificates(&first);
+    let acceptor = acceptor(&first);
     let (port, _) = serve(Some(acceptor), resp).await;
     let right = secure(port, json!({ "resp": ["ECHO", "a"] }));
     std::fs::create_dir(right.dir.path().join("tls")).unwrap();
