@@ -10,3 +10,4 @@ pub mod files;
 pub mod init;
 pub mod pid1;
 pub mod secrets;
+pub mod stream;

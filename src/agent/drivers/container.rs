@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Answer, DriverError, ExecCall};
 use crate::agent::init::config::EnvValue;
-use crate::agent::init::protocol::{ExecOrder, Op, OrderResult, Request};
+use crate::agent::init::protocol::{ExecOrder, ExecResult, Op, OrderResult, Request};
 use crate::agent::init::signals::Signal;
-use crate::agent::pid1::{Pid1, Pid1Error};
+use crate::agent::pid1::{Pid1, Pid1Error, Running};
 use crate::extension::contract::step::ProcessStep;
 
 /// What is kept of what a command writes.
@@ -89,6 +89,18 @@ pub async fn exec(pid1: &Pid1, call: ExecCall, deadline: Instant) -> Answer {
         answer["truncated"] = json!(stdout.dropped + stderr.dropped);
     }
     Ok(answer)
+}
+
+/// How a command ended whose output goes elsewhere, and the last of what it said on standard error.
+pub async fn last_words(running: Running, stderr: Receiver) -> (Result<ExecResult, Pid1Error>, String) {
+    let (over, ended) = watch::channel(());
+    let waiting = async {
+        let result = running.ended().await;
+        drop(over);
+        result
+    };
+    let (result, said) = tokio::join!(waiting, hear(stderr, ended, false));
+    (result, said.text())
 }
 
 /// Gives a command what it reads, as far as it reads it.

@@ -3,11 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use midship::agent::drivers::ExecCall;
 use midship::agent::init::state::Shown;
+use midship::agent::pid1::Pid1;
+use midship::agent::stream;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Stage;
-use crate::agent::pod::{Pod, alive, appears, shell, sleeper, until, with};
+use crate::agent::pod::{LONG, Pod, alive, appears, children, shell, sleeper, until, with};
 
 async fn ask(pod: &Pod, step: Value) -> Result<Value, String> {
     Stage::with_step(&pod.socket(), 1, step).ask().await
@@ -74,6 +78,40 @@ async fn a_command_that_nobody_waits_for_any_more_is_ended() {
     asked.abort();
     assert!(asked.await.unwrap_err().is_cancelled());
     gone("the command to end with whoever waited");
+}
+
+#[tokio::test]
+async fn a_stream_is_whole_only_when_its_command_ends_well() {
+    let pod = Pod::start(&sleeper());
+    pod.wait_ready();
+    let pid1 = Pid1::new(&pod.socket());
+    let call =
+        |script: &str| ExecCall { command: ["sh", "-c", script].map(str::to_owned).into(), ..ExecCall::default() };
+    let read = async |script: &str| {
+        let (mut stdout, ending) = stream::read_from(&pid1, &call(script), LONG).await.unwrap();
+        let mut bytes = Vec::new();
+        stdout.read_to_end(&mut bytes).await.unwrap();
+        (bytes.len(), ending.wait().await.map_err(|error| error.to_string()))
+    };
+    assert_eq!(read("head -c 3000000 /dev/zero").await, (3_000_000, Ok(())));
+    let noisy = "head -c 1000000 /dev/zero >&2; head -c 10 /dev/zero; echo; echo disk full >&2; exit 2";
+    assert_eq!(read(noisy).await, (11, Err("sh exited with code 2: disk full".to_owned())));
+    assert_eq!(read("kill -9 $$").await, (0, Err("sh was ended by SIGKILL".to_owned())));
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("restored");
+    let (mut sink, ending) = stream::write_to(&pid1, &call(&format!("cat > {}", file.display())), LONG).await.unwrap();
+    sink.write_all(&vec![7; 2_000_000]).await.unwrap();
+    drop(sink);
+    ending.wait().await.unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().len(), 2_000_000);
+
+    let (stdout, ending) = stream::read_from(&pid1, &call("yes"), LONG).await.unwrap();
+    drop((stdout, ending));
+    until("the command to end", || match children(pod.init).len() {
+        1 => Ok(()),
+        more => Err(format!("{more} children")),
+    });
 }
 
 #[tokio::test]
