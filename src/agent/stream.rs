@@ -13,6 +13,9 @@ use super::drivers::{DriverError, ExecCall, last_words};
 use super::init::protocol::ExecResult;
 use super::pid1::Pid1;
 
+/// How many characters of what a command said last are shown.
+const SHOWN: usize = 200;
+
 /// How a streaming command ends. Dropped before that, it ends the command.
 pub struct Ending(AbortOnDropHandle<Result<(), DriverError>>);
 
@@ -66,7 +69,9 @@ async fn start(
 
 fn judge(program: &str, result: &ExecResult, words: &str) -> Result<(), DriverError> {
     let line = words.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
-    let said = if line.is_empty() { String::new() } else { format!(": {line}") };
+    // its end, where it is very long
+    let start = line.char_indices().rev().nth(SHOWN - 1).map_or(0, |(start, _)| start);
+    let said = if line.is_empty() { String::new() } else { format!(": {}", &line[start..]) };
     match (result.timed_out, result.code, &result.signal) {
         (true, ..) => Err(DriverError::new(format!("{program} took too long and was killed{said}"))),
         (_, Some(0), _) => Ok(()),

@@ -129,7 +129,8 @@ impl DriverError {
 
 pub type Answer = Result<Value, DriverError>;
 
-/// All drivers together. A call that is dropped is given up: what it began in the container is ended.
+/// All drivers together. The caller gives a call up at its deadline by dropping it: what it began is then ended. The
+/// deadline is for those who can tell the other side.
 pub trait Drivers: Send + Sync {
     fn call<'a>(&'a self, session: &'a Session, call: Call, deadline: Instant) -> BoxFuture<'a, Answer>;
 

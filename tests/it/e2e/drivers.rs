@@ -145,9 +145,9 @@ async fn redis_is_asked_in_its_own_protocol() {
 
 #[tokio::test]
 async fn postgres_is_asked_in_its_own_protocol() {
-    let script = "export POSTGRES_PASSWORD=hunter2-hunter2 PGDATA=/pgdata PGPORT=$PORT; \
+    let script = "export POSTGRES_PASSWORD=hunter2-hunter2 POSTGRES_INITDB_ARGS=--auth-host=scram-sha-256 PGDATA=/pgdata PGPORT=$PORT; \
         PATH=$(echo /usr/lib/postgresql/*/bin):$PATH; exec docker-entrypoint.sh postgres -p $PORT \
-        -c listen_addresses=127.0.0.1 -c dynamic_shared_memory_type=mmap -c fsync=off";
+        -c dynamic_shared_memory_type=mmap -c fsync=off";
     let secure = format!("{script} -c ssl=on -c ssl_cert_file=/tls/crt -c ssl_key_file=/tls/key");
     for (image, script, tls) in [("postgres-15", script, false), ("postgres-17", secure.as_str(), true)] {
         let server = Server::start(image, script, tls);

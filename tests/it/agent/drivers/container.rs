@@ -94,7 +94,7 @@ async fn a_stream_is_whole_only_when_its_command_ends_well() {
         (bytes.len(), ending.wait().await.map_err(|error| error.to_string()))
     };
     assert_eq!(read("head -c 3000000 /dev/zero").await, (3_000_000, Ok(())));
-    let noisy = "head -c 1000000 /dev/zero >&2; head -c 10 /dev/zero; echo; echo disk full >&2; exit 2";
+    let noisy = "head -c 1000000 /dev/zero >&2; head -c 10 /dev/zero; echo; echo >&2; echo disk full >&2; exit 2";
     assert_eq!(read(noisy).await, (11, Err("sh exited with code 2: disk full".to_owned())));
     assert_eq!(read("kill -9 $$").await, (0, Err("sh was ended by SIGKILL".to_owned())));
 
