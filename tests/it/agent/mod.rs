@@ -5,6 +5,8 @@ mod api;
 mod configuration;
 mod control;
 mod copy;
+pub mod drivers;
+mod exec;
 mod frugal;
 mod life;
 mod output;

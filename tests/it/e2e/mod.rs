@@ -1,5 +1,6 @@
 //! On a cluster with nodes: Midship as people install it, and real middleware in pods.
 
+mod drivers;
 mod images;
 mod installed;
 mod pod_set;
