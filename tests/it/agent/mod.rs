@@ -6,6 +6,7 @@ mod configuration;
 mod control;
 mod copy;
 mod frugal;
+mod fuse;
 mod life;
 mod output;
 mod pod;
