@@ -67,6 +67,8 @@ pub enum ServeError {
 /// Runs until told to end.
 pub fn run(options: Options) -> Result<(), ServeError> {
     let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).try_init();
+    // before anything opens a connection: one TLS implementation for all
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // one thread will do: whatever takes long waits for others
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -8,6 +8,7 @@ mod copy;
 pub mod drivers;
 mod exec;
 mod frugal;
+mod fuse;
 mod life;
 mod output;
 mod pod;
