@@ -9,7 +9,6 @@ pub mod drivers;
 pub mod facts;
 pub mod files;
 pub mod init;
-pub mod peers;
 pub mod pid1;
 pub mod role;
 pub mod secrets;

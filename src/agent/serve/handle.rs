@@ -14,12 +14,7 @@ use crate::agent::api;
 use crate::agent::init::protocol::{self, Op, OrderResult, Request};
 use crate::agent::pid1::Pid1Error;
 use crate::agent::role::Event;
-use crate::extension::contract::Action;
-use crate::lifecycle::{Capabilities, Capability, Code, Health, Order, Problem, ProcessResult, Status, Switched, Task};
-
-/// How long an action or operation may take that says nothing else.
-const ACTION: Duration = Duration::from_secs(30);
-const OPERATION: Duration = Duration::from_mins(5);
+use crate::lifecycle::{Capabilities, Code, Health, Order, Problem, ProcessResult, Status, Switched, Task};
 
 /// What controllers and people can ask of a pod.
 pub struct Agent {
@@ -45,17 +40,6 @@ impl Agent {
         extras.insert("request".to_owned(), Value::Object(parameters));
         extras
     }
-}
-
-fn capability(name: &str, description: Option<&String>, timeout: Duration) -> Capability {
-    let timeout_millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-    Capability { name: name.to_owned(), description: description.cloned(), timeout_millis }
-}
-
-/// With all its tries.
-fn longest(action: &Action) -> Duration {
-    let once = action.timeout.map_or(ACTION, |timeout| timeout.0);
-    once.saturating_mul(action.retries.unwrap_or(0).saturating_add(1))
 }
 
 fn failed(error: ActionError) -> Problem {
@@ -88,25 +72,7 @@ fn refused(error: Pid1Error) -> Problem {
 
 impl api::Agent for Agent {
     fn capabilities(&self) -> Capabilities {
-        let config = Arc::clone(&self.shared.place().config);
-        let actions = config.actions.declared();
-        Capabilities {
-            actions: actions
-                .into_iter()
-                .map(|(name, action)| capability(name, action.description.as_ref(), longest(action)))
-                .collect(),
-            operations: config
-                .operations
-                .iter()
-                .map(|(name, operation)| {
-                    let timeout = operation.timeout.map_or(OPERATION, |timeout| timeout.0);
-                    capability(name, operation.description.as_ref(), timeout)
-                })
-                .collect(),
-            switchover: config.failover,
-            roles: config.roles.iter().map(|role| role.name.to_string()).collect(),
-            agent: env!("CARGO_PKG_VERSION").to_owned(),
-        }
+        api::capabilities(&self.shared.place().config)
     }
 
     fn status(&self) -> watch::Receiver<Arc<Status>> {
@@ -150,7 +116,12 @@ impl api::Agent for Agent {
             extras.insert("changed".to_owned(), json!([]));
             self.shared.actor().run("reload", extras).await.map_err(failed)?;
             let status = self.shared.status.borrow();
-            return Ok(ProcessResult { process: status.process.clone(), pid: status.pid, changed: true, forced: false });
+            return Ok(ProcessResult {
+                process: status.process.clone(),
+                pid: status.pid,
+                changed: true,
+                forced: false,
+            });
         }
         if matches!(order, Order::Stop | Order::Restart) {
             if order == Order::Restart {
@@ -164,7 +135,12 @@ impl api::Agent for Agent {
         let answer = self.shared.pid1.ask(&request, Instant::now() + PROCESS_PATIENCE).await.map_err(refused)?;
         if order == Order::Reload {
             let status = self.shared.status.borrow();
-            return Ok(ProcessResult { process: status.process.clone(), pid: status.pid, changed: true, forced: false });
+            return Ok(ProcessResult {
+                process: status.process.clone(),
+                pid: status.pid,
+                changed: true,
+                forced: false,
+            });
         }
         let done: OrderResult = serde_json::from_value(answer)
             .map_err(|error| Problem::new(Code::Failed, format!("cannot understand PID 1: {error}")))?;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use midship::agent::peers::Peers;
 use midship::lifecycle::client::Address;
 use midship::lifecycle::identity::{CONTROLLER, agents_of};
 use midship::lifecycle::{Client, Code, Order, Task};
@@ -160,22 +159,4 @@ async fn a_connection_lasts_no_longer_than_its_certificate() {
     // it is kept alive until then
     tokio::time::timeout(LONG, stream.read_to_end(&mut text)).await.expect("it ends").unwrap();
     assert!(text.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&text));
-}
-
-#[tokio::test]
-async fn agents_ask_each_other_how_they_are() {
-    let world = World::new().await;
-    let own = tempfile::tempdir().unwrap();
-    let peers = Peers::new(own.path().to_owned(), own_name(), world.address.port());
-    let problem = peers.status("127.0.0.1", LONG).await.unwrap_err();
-    assert_eq!(problem.code, Code::Unavailable);
-    assert!(problem.message.contains("tls.crt: No such file"), "{problem}");
-    write(own.path(), &world.sibling());
-    for _ in 0..2 {
-        assert_eq!(peers.status("127.0.0.1", LONG).await.unwrap().pod, "cache-1");
-    }
-    let nobody = Peers::new(own.path().to_owned(), own_name(), 1);
-    let problem = nobody.status("127.0.0.1", Duration::from_secs(1)).await.unwrap_err();
-    assert_eq!(problem.code, Code::Unavailable, "{problem}");
-    assert!(problem.message.contains("127.0.0.1:1") && problem.message.contains("refused"), "{problem}");
 }
