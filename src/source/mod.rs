@@ -1,6 +1,7 @@
 //! A repository's files read into objects: where `repo` (files) and `plan` (decisions) meet, for controller and command
 //! line alike.
 
+mod packages;
 mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +44,8 @@ pub fn read(
         Some(previous) => previous.listing.diff(&listing).into_iter().map(|change| (change.path, change.new)).collect(),
         None => listing.files().into_iter().map(|(path, file)| (path, Some(file.clone()))).collect(),
     };
+    let touched: BTreeSet<String> = changed.iter().filter_map(|(path, _)| packages::folder(path, placement)).collect();
+    packages::read(tree, &listing, limits, placement, &touched, &mut files)?;
     for (path, file) in changed.into_iter().filter(|(path, _)| holds_objects(path)) {
         match file {
             None => {
