@@ -18,7 +18,7 @@ use crate::api::GitSource;
 use crate::controller::git_source::settings;
 use crate::extension::problem::listed;
 use crate::plan::source::Placement;
-use crate::repo::{Access, Bounds, Cache, CacheError, Follow, History, ObjectId, Remote, RemoteUrl};
+use crate::repo::{Access, Bounds, Cache, CacheError, Follow, History, HistoryError, ObjectId, Remote, RemoteUrl};
 
 /// What the branches begin with that Midship records on.
 const AUDIT: &str = "midship/audit/";
@@ -82,6 +82,17 @@ pub struct Opened {
     pub writable: Option<(Remote, Cache)>,
     /// Where it was fetched to; gone with this.
     pub folder: Option<TempDir>,
+}
+
+impl Opened {
+    /// The commit a revision names. What was fetched has no HEAD and no branches: these mean the tip there.
+    pub fn resolve(&self, revision: &str) -> Result<ObjectId, HistoryError> {
+        let (name, steps) = revision.find(['~', '^']).map_or((revision, ""), |at| revision.split_at(at));
+        if self.folder.is_some() && (name == "HEAD" || name == self.branch) {
+            return self.history.resolve(&format!("{}{steps}", self.tip));
+        }
+        self.history.resolve(revision)
+    }
 }
 
 impl Origin {

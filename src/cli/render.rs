@@ -21,7 +21,7 @@ pub struct Arguments {
     #[command(flatten)]
     files: Files,
 
-    /// Folder of packages, as <type>/<version>/…; the repository's own extensions/ where left out.
+    /// Folder of packages, as <type>/<version>; the repository's own extensions/ where left out.
     #[arg(long, value_name = "FOLDER")]
     extensions: Option<PathBuf>,
 

@@ -25,7 +25,7 @@ pub struct Arguments {
     #[arg(value_name = "KIND/NAME", num_args = 1..=2, required = true)]
     words: Vec<String>,
 
-    /// The commit of the watched branch whose state is wanted: an id, a tag, HEAD~2.
+    /// The commit of the watched branch whose state is wanted: an id, or the like of HEAD~2.
     #[arg(long, value_name = "REVISION")]
     to: String,
 
@@ -50,7 +50,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let need = if arguments.dry_run { Need::Watched } else { Need::Writable };
     let opened = arguments.origin.open(connection, need).await?;
     let wrong = |error: TreeError| damaged(&opened.place, &error);
-    let to = opened.history.resolve(&arguments.to).map_err(|error| {
+    let to = opened.resolve(&arguments.to).map_err(|error| {
         CommandError::new(error.to_string())
             .at(opened.place.clone())
             .remedy("`midship history` and `git log` name the commits there are")

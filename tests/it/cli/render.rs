@@ -47,9 +47,9 @@ fn what_is_refused_is_named_with_its_place_and_the_rest_is_rendered() {
     let wrong = "apiVersion: midship.dev/v1alpha1\nkind: Instance\nmetadata: {name: wrong}\nspec:\n  type: redis\n  \
                  extensionVersion: 1.0.0\n  version: \"7.0\"\n  components: [{name: redis, parameters: {maxmemory-policy: all}}]\n";
     repository.write("instances/shop/wrong.yaml", wrong);
-    let output = render(&repository, &[]);
+    let mut output = render(&repository, &[]);
     assert!(output.stdout.starts_with("# Instance shop/orders"), "{output}");
-    let output = crate::harness::Output { stdout: String::new(), ..output };
+    output.stdout.clear();
     assert_snapshot!(seen(&output, repository.path()));
     let validated = midship().arg("validate").arg(repository.path()).output();
     assert_eq!(validated.code, 1, "{validated}");
@@ -69,6 +69,9 @@ fn an_environment_of_the_repository_decides_what_is_left_out() {
         "midship.yaml",
         "namespaces: {shop: {environment: small}}\nenvironments: {small: {components: {redis: {replicas: 1}}}}\n",
     );
+    let file = "instances/shop/orders.yaml";
+    let instance = std::fs::read_to_string(repository.path().join(file)).expect("it can be read");
+    repository.write(file, &instance.replace("      replicas: 3\n", ""));
     let text = midship().args(["render", "-o", "json"]).arg(repository.path()).stdout();
     let list: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let component = list["items"].as_array().and_then(|items| items.iter().find(|item| item["kind"] == "Component"));
