@@ -17,7 +17,11 @@ enum Reading {
 
 impl State {
     pub(super) fn wait(&mut self, now: Millis, out: &mut Vec<Order>) {
-        if self.stopping && self.writing.is_none() && self.doing.is_none() && !matches!(self.reading(now), Reading::Ours) {
+        if self.stopping
+            && self.writing.is_none()
+            && self.doing.is_none()
+            && !matches!(self.reading(now), Reading::Ours)
+        {
             self.exited = true;
             out.push(Order::Exit);
             return;
@@ -26,7 +30,8 @@ impl State {
             Reading::Unknown => self.because("waits for a look at the lease"),
             Reading::Ours => {
                 self.vacant = None;
-                if self.writing.is_none() && now >= self.retry_at
+                if self.writing.is_none()
+                    && now >= self.retry_at
                     && let Some(seen) = self.seen()
                 {
                     let record = self.own_record(seen.record.epoch, &seen.record);
@@ -97,8 +102,7 @@ impl State {
             Process::Down if self.parked && now >= self.retry_at => self.order(Deed::Start, out),
             Process::Up => {
                 let Some(observed) = &self.role else { return };
-                let elsewhere =
-                    observed.follows.as_deref().is_some_and(|follows| !follows.is_empty() && follows != by);
+                let elsewhere = observed.follows.as_deref().is_some_and(|follows| !follows.is_empty() && follows != by);
                 let due = observed.exclusive || (serving && (!self.followed(epoch) || elsewhere));
                 if due && now >= self.retry_at {
                     self.reason = format!("is told to follow {by}");

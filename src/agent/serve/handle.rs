@@ -150,7 +150,12 @@ impl api::Agent for Agent {
             extras.insert("changed".to_owned(), json!([]));
             self.shared.actor().run("reload", extras).await.map_err(failed)?;
             let status = self.shared.status.borrow();
-            return Ok(ProcessResult { process: status.process.clone(), pid: status.pid, changed: true, forced: false });
+            return Ok(ProcessResult {
+                process: status.process.clone(),
+                pid: status.pid,
+                changed: true,
+                forced: false,
+            });
         }
         if matches!(order, Order::Stop | Order::Restart) {
             if order == Order::Restart {
@@ -164,7 +169,12 @@ impl api::Agent for Agent {
         let answer = self.shared.pid1.ask(&request, Instant::now() + PROCESS_PATIENCE).await.map_err(refused)?;
         if order == Order::Reload {
             let status = self.shared.status.borrow();
-            return Ok(ProcessResult { process: status.process.clone(), pid: status.pid, changed: true, forced: false });
+            return Ok(ProcessResult {
+                process: status.process.clone(),
+                pid: status.pid,
+                changed: true,
+                forced: false,
+            });
         }
         let done: OrderResult = serde_json::from_value(answer)
             .map_err(|error| Problem::new(Code::Failed, format!("cannot understand PID 1: {error}")))?;
