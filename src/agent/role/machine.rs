@@ -87,7 +87,7 @@ impl State {
         };
         match &self.view {
             View::Seen { seen: known, .. } if known.version == seen.version => {}
-            _ => self.view = View::Seen { seen, since: now },
+            known => self.view = View::Seen { alive: *known != View::Unseen, seen, since: now },
         }
     }
 
@@ -97,7 +97,7 @@ impl State {
             Written::Done(seen) => {
                 self.releasing = false;
                 let epoch = seen.record.epoch;
-                self.view = View::Seen { seen, since: now };
+                self.view = View::Seen { seen, since: now, alive: true };
                 match purpose {
                     Purpose::Release => self.released(epoch, now),
                     Purpose::Take | Purpose::Renew => self.renewed(purpose, epoch, sent, now, out),

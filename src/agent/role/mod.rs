@@ -129,6 +129,8 @@ enum View {
         seen: Seen,
         /// When it was first seen like this.
         since: Millis,
+        /// It changed before our eyes: whoever holds it lives.
+        alive: bool,
     },
 }
 

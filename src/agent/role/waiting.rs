@@ -11,6 +11,7 @@ enum Reading {
         by: String,
         epoch: u64,
         serving: bool,
+        alive: bool,
     },
     Vacant,
 }
@@ -38,10 +39,10 @@ impl State {
                     self.write(Purpose::Renew, record, out);
                 }
             }
-            Reading::Led { by, epoch, serving } => {
+            Reading::Led { by, epoch, serving, alive } => {
                 (self.vacant, self.yielding) = (None, None);
                 if !self.stopping {
-                    self.follow(&by, epoch, serving, now, out);
+                    self.follow(&by, (epoch, serving, alive), now, out);
                 }
             }
             Reading::Vacant => {
@@ -54,10 +55,10 @@ impl State {
     }
 
     fn reading(&self, now: Millis) -> Reading {
-        let (seen, since) = match &self.view {
+        let (seen, since, alive) = match &self.view {
             View::Unseen => return Reading::Unknown,
             View::Absent => return Reading::Vacant,
-            View::Seen { seen, since } => (seen, *since),
+            View::Seen { seen, since, alive } => (seen, *since, *alive),
         };
         let record = &seen.record;
         match &record.holder {
@@ -69,19 +70,19 @@ impl State {
                     return Reading::Vacant;
                 }
                 let serving = record.served == Some(record.epoch);
-                Reading::Led { by: holder.pod.clone(), epoch: record.epoch, serving }
+                Reading::Led { by: holder.pod.clone(), epoch: record.epoch, serving, alive }
             }
         }
     }
 
     /// When a lease that nobody renews is over.
     pub(super) fn expires_at(&self) -> Option<Millis> {
-        let View::Seen { seen, since } = &self.view else { return None };
+        let View::Seen { seen, since, .. } = &self.view else { return None };
         let valid = seen.record.duration.max(self.settings.duration).saturating_add(self.settings.margin());
         seen.record.holder.as_ref().map(|_| since.saturating_add(valid).saturating_add(1))
     }
 
-    fn follow(&mut self, by: &str, epoch: u64, serving: bool, now: Millis, out: &mut Vec<Order>) {
+    fn follow(&mut self, by: &str, (epoch, serving, alive): (u64, bool, bool), now: Millis, out: &mut Vec<Order>) {
         // a process that is restarted to follow asks meanwhile
         let restarting = matches!(self.doing, Some(Deed::Follow { .. })) && self.process == Process::Asking;
         if self.doing.is_some() && !restarting {
@@ -92,7 +93,7 @@ impl State {
         }
         match self.process {
             Process::Asking if self.granted.is_none() => {
-                if serving {
+                if serving && alive {
                     self.reason = format!("prepares to follow {by}");
                     self.grant(Grant::Follower { primary: by.to_owned() }, out);
                 } else {
