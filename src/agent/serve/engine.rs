@@ -11,9 +11,9 @@ use tokio::time::{sleep, timeout};
 
 use super::shared::{Input, Permission, Shared};
 use super::{deeds, lease, mark, peers, publish};
+use crate::agent::init::boottime;
 use crate::agent::init::protocol::{Op, Request, Status};
 use crate::agent::init::state::Shown;
-use crate::agent::init::boottime;
 use crate::agent::role::{self, Event, Order, Process, State, Ticket};
 
 /// How long PID 1 may take to move a fuse.

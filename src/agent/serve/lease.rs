@@ -63,7 +63,8 @@ async fn watch(shared: &Shared) -> Result<(), String> {
         sleep(RETRY).await;
         return Ok(());
     };
-    let params = WatchParams::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS).disable_bookmarks();
+    let params =
+        WatchParams::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS).disable_bookmarks();
     let api = leases(shared);
     let stream = timeout(PATIENCE, api.watch(&params, &version)).await.map_err(|_| late())?;
     let mut stream = std::pin::pin!(stream.map_err(|error| error.to_string())?);

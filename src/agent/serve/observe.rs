@@ -43,7 +43,8 @@ async fn roles(shared: &Shared) {
     let mut misses = 0;
     loop {
         let began = Instant::now();
-        let Some(every) = shared.place().config.role.as_ref().map(|probe| probe.every.map_or(ROLE_EVERY, |every| every.0))
+        let Some(every) =
+            shared.place().config.role.as_ref().map(|probe| probe.every.map_or(ROLE_EVERY, |every| every.0))
         else {
             sleep(IDLE).await;
             continue;
@@ -100,7 +101,8 @@ async fn readiness(shared: &Shared) {
     loop {
         let began = Instant::now();
         let process = running(shared);
-        let every = shared.place().config.ready.as_ref().and_then(|probe| probe.every).map_or(READY_EVERY, |every| every.0);
+        let every =
+            shared.place().config.ready.as_ref().and_then(|probe| probe.every).map_or(READY_EVERY, |every| every.0);
         if process.is_some() && process != started {
             match shared.actor().run("started", shared.extras()).await {
                 Ok(_) => started = process,

@@ -32,7 +32,8 @@ pub async fn follow(shared: Arc<Shared>) {
 async fn listen(shared: &Shared) -> Result<(), Pid1Error> {
     let socket = &shared.options.control;
     let connect = |source| Pid1Error::Connect { path: socket.clone(), source };
-    let mut stream = timeout(PATIENCE, UnixStream::connect(socket)).await.map_err(|_| Pid1Error::TimedOut)?.map_err(connect)?;
+    let mut stream =
+        timeout(PATIENCE, UnixStream::connect(socket)).await.map_err(|_| Pid1Error::TimedOut)?.map_err(connect)?;
     let mut request = serde_json::to_vec(&Request::new(Op::Events)).map_err(Pid1Error::Garbled)?;
     request.push(b'\n');
     stream.write_all(&request).await?;

@@ -9,8 +9,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::shared::{Findings, Shared};
 use super::Place;
+use super::shared::{Findings, Shared};
 use crate::api::labels;
 use crate::api::pod_report::PodReport;
 use crate::lifecycle::Status;
@@ -46,7 +46,8 @@ pub async fn run(shared: Arc<Shared>) {
             *known = Arc::new(status.clone());
             news
         });
-        let wanted: Told = (role(&place, &findings), serde_json::to_string(&report(&findings, &status)).unwrap_or_default());
+        let wanted: Told =
+            (role(&place, &findings), serde_json::to_string(&report(&findings, &status)).unwrap_or_default());
         let mut retry = false;
         if told.as_ref() != Some(&wanted) {
             match tell(&shared, &wanted).await {

@@ -21,16 +21,32 @@ pub type Permission = oneshot::Sender<Result<(), String>>;
 pub enum Input {
     Role(role::Event),
     /// PID 1 wants to start the process; the number tells requests apart.
-    Permit { id: u64, answer: Permission },
+    Permit {
+        id: u64,
+        answer: Permission,
+    },
     /// It does not want to any more.
-    PermitGone { id: u64 },
+    PermitGone {
+        id: u64,
+    },
     /// The preparation of a start has ended.
-    Prepared { id: u64, result: Result<bool, String> },
+    Prepared {
+        id: u64,
+        result: Result<bool, String>,
+    },
     /// How PID 1 says the process is, asked when so many permissions had been asked for.
-    Pid1 { status: Box<protocol::Status>, permits: u64 },
+    Pid1 {
+        status: Box<protocol::Status>,
+        permits: u64,
+    },
     /// PID 1 does not answer; whether nobody listens at all.
-    Pid1Gone { nobody: bool },
-    Switchover { target: Option<String>, answer: oneshot::Sender<Result<(), String>> },
+    Pid1Gone {
+        nobody: bool,
+    },
+    Switchover {
+        target: Option<String>,
+        answer: oneshot::Sender<Result<(), String>>,
+    },
     /// The configuration is another one.
     Configured,
 }
