@@ -2,11 +2,11 @@
 
 mod applied;
 mod audit;
+mod encrypted;
 mod guards;
+mod hostile;
 mod killed;
 mod leaving;
-mod encrypted;
-mod hostile;
 mod repository;
 mod settings;
 mod team;
