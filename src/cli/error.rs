@@ -80,9 +80,10 @@ impl From<crate::controller::ControllerError> for CommandError {
                 format!("--health-address {address}"),
                 "choose another address with --health-address, or end the process that has it",
             ),
-            ControllerError::Webhook(_) => {
-                ("--webhook-address".to_owned(), "choose another address with --webhook-address, and check the files in the folder of --webhook-tls")
-            }
+            ControllerError::Webhook(_) => (
+                "--webhook-address".to_owned(),
+                "choose another address with --webhook-address, and check the files in the folder of --webhook-tls",
+            ),
             ControllerError::Metrics(_) => {
                 ("--metrics-address".to_owned(), "choose another address with --metrics-address, or leave it out")
             }

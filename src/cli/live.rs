@@ -114,8 +114,10 @@ pub async fn find_source(session: &Session<'_>, named: Option<&str>) -> Result<G
             .at(session.server.clone())
             .remedy("name its namespace with -n, or make one: README.md shows how")),
         several => {
-            let names: Vec<String> =
-                several.iter().map(|one| format!("{}/{}", one.namespace().unwrap_or_default(), one.name_any())).collect();
+            let names: Vec<String> = several
+                .iter()
+                .map(|one| format!("{}/{}", one.namespace().unwrap_or_default(), one.name_any()))
+                .collect();
             Err(CommandError::new("there are several GitSources")
                 .at(listed(names.iter().map(String::as_str)))
                 .remedy("say which with --source NAMESPACE/NAME"))

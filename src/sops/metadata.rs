@@ -62,7 +62,10 @@ impl Metadata {
         }
         let recipients = self.age.as_deref().unwrap_or_default();
         if recipients.is_empty() {
-            let message = format!("the file is encrypted for no age recipient; add one: sops rotate -i --add-age {} FILE", keys.recipients().join(","));
+            let message = format!(
+                "the file is encrypted for no age recipient; add one: sops rotate -i --add-age {} FILE",
+                keys.recipients().join(",")
+            );
             return Err(("", "sops-key", message));
         }
         let opened = recipients.iter().find_map(|recipient| keys.open(&recipient.enc));

@@ -156,10 +156,9 @@ impl Walk<'_> {
             return Err(here("this value has to be encrypted and is not; edit the file with sops".to_owned()));
         };
         let additional = format!("{}:", path.join(":"));
-        let plain = self
-            .cipher
-            .open(text, &additional)
-            .map_err(|reason| here(format!("the value cannot be decrypted: {reason}; restore the file and edit it with sops")))?;
+        let plain = self.cipher.open(text, &additional).map_err(|reason| {
+            here(format!("the value cannot be decrypted: {reason}; restore the file and edit it with sops"))
+        })?;
         if !matches!(plain, Plain::Comment) {
             self.hash.update(plain.bytes());
         }

@@ -45,7 +45,8 @@ pub fn read(path: &str, documents: Vec<Document>, placement: &Placement, opening
             add(refused(path, place.map(|document| &document.places), "/sops", "encrypted", message.to_owned()));
         }
         Opening::With(keys) => {
-            let trees: Vec<Tree> = documents.iter().map(|document| in_order(&document.value, &document.places)).collect();
+            let trees: Vec<Tree> =
+                documents.iter().map(|document| in_order(&document.value, &document.places)).collect();
             match sops::open(&trees, keys) {
                 Ok(opened) => {
                     for (document, opened) in documents.iter().zip(opened) {
@@ -83,10 +84,13 @@ fn refused(path: &str, places: Option<&Places>, pointer: &str, code: &str, messa
 pub fn in_order(value: &Value, places: &Places) -> Tree {
     match value {
         Value::Object(map) => {
-            let entries = places.entries().filter_map(|(key, inner)| Some((key.to_owned(), in_order(map.get(key)?, inner))));
+            let entries =
+                places.entries().filter_map(|(key, inner)| Some((key.to_owned(), in_order(map.get(key)?, inner))));
             Tree::Map(entries.collect())
         }
-        Value::Array(items) => Tree::List(items.iter().zip(places.items()).map(|(item, inner)| in_order(item, inner)).collect()),
+        Value::Array(items) => {
+            Tree::List(items.iter().zip(places.items()).map(|(item, inner)| in_order(item, inner)).collect())
+        }
         leaf => Tree::Leaf(leaf.clone()),
     }
 }

@@ -34,8 +34,7 @@ pub async fn hold(client: &Client, source: &GitSource, held: bool) -> Result<(),
     if before.iter().any(|one| one == labels::FINALIZER) == held {
         return Ok(());
     }
-    let mut finalizers: Vec<&str> =
-        before.iter().map(String::as_str).filter(|one| *one != labels::FINALIZER).collect();
+    let mut finalizers: Vec<&str> = before.iter().map(String::as_str).filter(|one| *one != labels::FINALIZER).collect();
     if held {
         finalizers.push(labels::FINALIZER);
     }

@@ -86,7 +86,9 @@ pub async fn applied(
     where
         K: Resource<DynamicType = ()> + Clone + 'static,
     {
-        let ours = |meta: &ObjectMeta| meta.labels.as_ref().and_then(|all| all.get(labels::SOURCE)).is_some_and(|one| one == label);
+        let ours = |meta: &ObjectMeta| {
+            meta.labels.as_ref().and_then(|all| all.get(labels::SOURCE)).is_some_and(|one| one == label)
+        };
         cache.list().iter().filter(|object| ours(object.meta())).map(|object| identified(kind, object.meta())).collect()
     }
     let mut found = watched(ObjectKind::Extension, &caches.extensions, label);

@@ -26,8 +26,8 @@ use crate::cluster::Key;
 use crate::cluster::events::Events;
 use crate::plan::source::{Desired, ObjectId, Plan, Situation, What, plan};
 use audit::Sync;
-use live::{Observed, Part};
 use leave::Leaving;
+use live::{Observed, Part};
 use look::{Look, Seen};
 use memory::{Memory, Remembered};
 use settings::Settings;
@@ -197,7 +197,8 @@ impl GitSources {
         }
         self.tell(source, &seen, &plan, &results).await;
         let failed = results.iter().any(|result| result.failure.is_some());
-        remembered.unsettled = failed || !plan.drifted.is_empty() || !plan.foreign.is_empty() || !plan.contested.is_empty();
+        remembered.unsettled =
+            failed || !plan.drifted.is_empty() || !plan.foreign.is_empty() || !plan.contested.is_empty();
         remembered.planned = Some(seen.commit.id);
         remembered.asked_at_plan.clone_from(&remembered.asked);
         // while the repository cannot be reached that is what there is to say, even though what it said is kept up

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::audit::Destination;
 use super::trust::{ACCEPT_REWRITE, FastForward, Verification};
-use crate::api::{GitSource, GitSourceSpec};
 use crate::api::git_source::{Conflicts, Drift, GitRef, Limits as SpecLimits};
+use crate::api::{GitSource, GitSourceSpec};
 use crate::cluster::client::connect;
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
@@ -238,8 +238,9 @@ async fn verification(source: &GitSource, client: &Client) -> Result<Option<Veri
         if !openpgp && key != "allowed_signers" {
             continue;
         }
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Problem::of_secret(format!("Secret {name}: {key} is no text; put keys there in their text form")))?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            Problem::of_secret(format!("Secret {name}: {key} is no text; put keys there in their text form"))
+        })?;
         if openpgp {
             signers.openpgp.push(text);
         } else {

@@ -131,11 +131,11 @@ fn synced(
         )
     });
     let kept = plan.kept.iter().map(|(id, path)| {
-        let message = format!("{id} was applied from {path}, which no trusted commit vouches for now; it stays as it is");
+        let message =
+            format!("{id} was applied from {path}, which no trusted commit vouches for now; it stays as it is");
         error_of(id, seen, "not-verified", message)
     });
-    let contested =
-        plan.contested.iter().map(|(id, message)| error_of(id, seen, "contested", message.clone()));
+    let contested = plan.contested.iter().map(|(id, message)| error_of(id, seen, "contested", message.clone()));
     let errors: Vec<FileError> =
         seen.errors.iter().cloned().chain(failed.iter().cloned()).chain(foreign).chain(kept).chain(contested).collect();
     status.fetched_commit = Some(id.clone());

@@ -76,7 +76,12 @@ impl Verification {
         let mut untrusted = BTreeMap::new();
         for folder in &self.folders {
             if !self.vouched(cache, commit, folder, bounds)? {
-                untrusted.insert(folder.clone(), format!("{reason}, and no trusted commit left this folder as it is; what was applied from it stays"));
+                untrusted.insert(
+                    folder.clone(),
+                    format!(
+                        "{reason}, and no trusted commit left this folder as it is; what was applied from it stays"
+                    ),
+                );
             }
         }
         Ok(untrusted)
@@ -129,8 +134,13 @@ fn is_about_us(error: &VerifyError) -> bool {
 fn problem(error: &VerifyError) -> Problem {
     let passing = matches!(error, VerifyError::Tree(_) | VerifyError::Program(_));
     let message = match error {
-        VerifyError::Unsigned { .. } | VerifyError::NotTrusted { .. } | VerifyError::Wrong { .. } | VerifyError::Unknown { .. } => {
-            format!("{error}; nothing of it is applied, as spec.verification says; sign the commit, or add its signer to the Secret that spec.verification.signers names")
+        VerifyError::Unsigned { .. }
+        | VerifyError::NotTrusted { .. }
+        | VerifyError::Wrong { .. }
+        | VerifyError::Unknown { .. } => {
+            format!(
+                "{error}; nothing of it is applied, as spec.verification says; sign the commit, or add its signer to the Secret that spec.verification.signers names"
+            )
         }
         error => error.to_string(),
     };

@@ -36,7 +36,8 @@ pub fn spec(kind: Kind, spec: &Value) -> Vec<Mistake> {
 pub fn repository_settings(value: &Value) -> Vec<Mistake> {
     static CHECKER: OnceLock<Checker> = OnceLock::new();
     let checker = CHECKER.get_or_init(|| {
-        let settings = schemars::generate::SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
+        let settings =
+            schemars::generate::SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
         let schema = settings.into_generator().into_root_schema_for::<RepositorySettings>();
         let mut schema = serde_json::to_value(schema).expect("plain data");
         // it is of the same kind as those of definitions, which do not say so
@@ -132,7 +133,9 @@ fn broken_rules(checker: &Checker, spec: &Value) -> Vec<Mistake> {
         .map(|error| {
             let pointer = pointer_of_field_path(&error.field_path);
             let message = match spec.pointer(&pointer) {
-                Some(value @ (Value::String(_) | Value::Number(_))) if !may_hold_a_login(value) => format!("{}: {}", text_of(value), error.message),
+                Some(value @ (Value::String(_) | Value::Number(_))) if !may_hold_a_login(value) => {
+                    format!("{}: {}", text_of(value), error.message)
+                }
                 _ => error.message,
             };
             Mistake { pointer, code: "rule", message }

@@ -72,7 +72,9 @@ mod tests {
         let (id, mut contested) = plan();
         reverts.calm(&mut contested, at(10));
         assert!(contested.actions.is_empty());
-        assert!(contested.contested[&id].starts_with("Instance shop/a: somebody changed .spec.version again and again"));
+        assert!(
+            contested.contested[&id].starts_with("Instance shop/a: somebody changed .spec.version again and again")
+        );
         let (_, mut later) = plan();
         reverts.calm(&mut later, at(700));
         assert_eq!(later.actions.len(), 1);

@@ -379,7 +379,9 @@ pub fn error_at(path: &str, mistake: &Mistake, places: &impl Locate, hidden: &[S
         message: match mistake.pointer.as_str() {
             "" => mistake.message.clone(),
             pointer => {
-                let inside = |one: &String| pointer.strip_prefix(one.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+                let inside = |one: &String| {
+                    pointer.strip_prefix(one.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                };
                 let secret = hidden.iter().any(inside);
                 let said = if secret { "the encrypted value is not what belongs here" } else { &mistake.message };
                 format!("{}: {said}", pointer[1..].replace("~1", "/").replace("~0", "~").replace('/', "."))

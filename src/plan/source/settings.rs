@@ -107,8 +107,9 @@ pub fn environment_of(
     own: Option<&EnvironmentName>,
     of_source: Option<&EnvironmentName>,
 ) -> (Option<EnvironmentName>, Option<Defaults>) {
-    let of_namespace =
-        settings.and_then(|settings| settings.namespaces.get(namespace)).and_then(|name| EnvironmentName::parse(name).ok());
+    let of_namespace = settings
+        .and_then(|settings| settings.namespaces.get(namespace))
+        .and_then(|name| EnvironmentName::parse(name).ok());
     let environment = own.cloned().or(of_namespace).or_else(|| of_source.cloned());
     let defaults = environment.as_ref().and_then(|name| settings?.environments.get(name.as_str()));
     let defaults = defaults.and_then(|value| serde_json::from_value(value.clone()).ok());
@@ -152,7 +153,10 @@ mod tests {
                 "unknown-field: environments.production.components.*.replica: unknown field \"replica\"; did you mean \"replicas\"?"
             ]
         );
-        assert_eq!(wrong(json!({ "prune": { "maxPercent": 200 } })), ["out-of-range: prune.maxPercent: 200 is more than 100"]);
+        assert_eq!(
+            wrong(json!({ "prune": { "maxPercent": 200 } })),
+            ["out-of-range: prune.maxPercent: 200 is more than 100"]
+        );
     }
 
     #[test]

@@ -161,7 +161,8 @@ async fn take(
     if !concerns(hook.follow.as_ref(), &body) {
         return answer(StatusCode::OK, "the source follows something else; nothing to do");
     }
-    let patch = json!({ "metadata": { "annotations": { (labels::RECONCILE_AT): jiff::Timestamp::now().to_string() } } });
+    let patch =
+        json!({ "metadata": { "annotations": { (labels::RECONCILE_AT): jiff::Timestamp::now().to_string() } } });
     let sources: Api<GitSource> = Api::namespaced(client, &namespace);
     let parameters = PatchParams { field_manager: Some("midship-webhook".into()), ..PatchParams::default() };
     match tokio::time::timeout(PATIENCE, sources.patch_metadata(&name, &parameters, &Patch::Merge(&patch))).await {

@@ -18,7 +18,9 @@ pub enum Sender {
 /// Why a delivery does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    #[error("the delivery is not signed; set the secret in the forge, or send X-Midship-Signature: sha256=<hex HMAC-SHA-256 of the body>")]
+    #[error(
+        "the delivery is not signed; set the secret in the forge, or send X-Midship-Signature: sha256=<hex HMAC-SHA-256 of the body>"
+    )]
     Unsigned,
     #[error("the signature does not fit; use the secret that spec.webhook.secret of the GitSource names")]
     Wrong,
@@ -91,7 +93,10 @@ mod tests {
         let prefixed = format!("sha256={HEX}");
         assert_eq!(verified(&[("x-hub-signature-256", &prefixed)], BODY), Ok(Sender::GitHub));
         assert_eq!(verified(&[("x-midship-signature", &prefixed)], BODY), Ok(Sender::Generic));
-        assert_eq!(verified(&[("x-gitea-signature", HEX), ("x-hub-signature-256", "sha256=0")], BODY), Ok(Sender::Gitea));
+        assert_eq!(
+            verified(&[("x-gitea-signature", HEX), ("x-hub-signature-256", "sha256=0")], BODY),
+            Ok(Sender::Gitea)
+        );
         assert_eq!(verified(&[("x-gitlab-token", "It's a Secret to Everybody")], BODY), Ok(Sender::GitLab));
     }
 

@@ -60,11 +60,16 @@ fn everything_sops_can_write_is_read_back() {
     ];
     for options in variants {
         let sealed = person.encrypt(YAML, "yaml", options);
-        assert!(sealed.contains("ENC[AES256_GCM") && !sealed.contains("last in the alphabet") || options[0].contains("comment"), "{sealed}");
+        assert!(
+            sealed.contains("ENC[AES256_GCM") && !sealed.contains("last in the alphabet")
+                || options[0].contains("comment"),
+            "{sealed}"
+        );
         let opened = open(&sealed, &person).unwrap_or_else(|problem| panic!("{options:?}: {problem:?}\n{sealed}"));
         assert_eq!(opened, plain(YAML), "{options:?}");
     }
-    let several = format!("{YAML}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: second}}\nstringData: {{b: x, a: y}}\n");
+    let several =
+        format!("{YAML}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: second}}\nstringData: {{b: x, a: y}}\n");
     let sealed = person.encrypt(&several, "yaml", &["--encrypted-regex", "^(data|stringData)$"]);
     assert_eq!(open(&sealed, &person).expect("two documents"), plain(&several));
     let json = serde_json::to_string(&plain(YAML)[0]).expect("JSON");
@@ -90,7 +95,10 @@ fn what_was_changed_since_is_refused_with_its_place() {
         assert!(!problem.message.contains("alphabet") && !problem.message.contains("ünïcode"), "{problem:?}");
         format!("{} {}", problem.pointer, problem.code)
     };
-    let swapped = sealed.replace(&value("zebra"), "X").replace(&value("alpha"), &value("zebra")).replace(": X\n", &format!(": {}\n", value("alpha")));
+    let swapped = sealed
+        .replace(&value("zebra"), "X")
+        .replace(&value("alpha"), &value("zebra"))
+        .replace(": X\n", &format!(": {}\n", value("alpha")));
     assert_eq!(refused(&swapped), "/stringData/zebra sops-value");
     assert_eq!(refused(&sealed.replace(&value("number"), "plain")), "/stringData/number sops-value");
     assert_eq!(refused(&sealed.replace(&format!("{}\n", line("number")), "")), "/sops/mac sops-mac");
@@ -98,8 +106,14 @@ fn what_was_changed_since_is_refused_with_its_place() {
     assert_eq!(refused(&sealed.replace("    other: x\n", "    other: x\n    more: y\n")), "/sops/mac sops-mac");
     assert_eq!(refused(&sealed.replace(&line("mac"), "    mac: nothing")), "/sops/mac sops-mac");
     assert_eq!(refused(&sealed.replace(&format!("{}\n", line("mac")), "")), "/sops sops-metadata");
-    assert_eq!(refused(&sealed.replace(&line("lastmodified"), "    lastmodified: \"2020-01-01T00:00:00Z\"")), "/sops/mac sops-mac");
-    assert_eq!(refused(&sealed.replace("^(data|stringData)$", "^(data|stringData|deep)$")), "/deep/numbers/0 sops-value");
+    assert_eq!(
+        refused(&sealed.replace(&line("lastmodified"), "    lastmodified: \"2020-01-01T00:00:00Z\"")),
+        "/sops/mac sops-mac"
+    );
+    assert_eq!(
+        refused(&sealed.replace("^(data|stringData)$", "^(data|stringData|deep)$")),
+        "/deep/numbers/0 sops-value"
+    );
     assert_eq!(refused(&sealed.replace("^(data|stringData)$", "^nothing$")), "/sops/mac sops-mac");
     assert_eq!(refused(&sealed.replace("^(data|stringData)$", "(")), "/sops/encrypted_regex sops-metadata");
     assert_eq!(refused(&sealed.replace("type:str]", "type:int]")), "/stringData/zebra sops-value");

@@ -18,10 +18,7 @@ pub struct Person {
 impl Person {
     pub fn new() -> Self {
         let identity = age::x25519::Identity::generate();
-        Self {
-            identity: identity.to_string().expose_secret().to_owned(),
-            recipient: identity.to_public().to_string(),
-        }
+        Self { identity: identity.to_string().expose_secret().to_owned(), recipient: identity.to_public().to_string() }
     }
 
     /// The file that age-keygen would write.

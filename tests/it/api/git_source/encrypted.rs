@@ -19,7 +19,8 @@ const REGEX: [&str; 2] = ["--encrypted-regex", "^(data|stringData)$"];
 
 async fn stored(team: &Team<'_>, name: &str, password: &str) {
     wait_for(&format!("the Secret {name} to hold its password"), SOON, async || {
-        let found = team.scene.kubectl(["get", "secret", name, "-o", "go-template={{.data.password | base64decode}}"]).output();
+        let found =
+            team.scene.kubectl(["get", "secret", name, "-o", "go-template={{.data.password | base64decode}}"]).output();
         if found.stdout == password { Ok(()) } else { Err(found) }
     })
     .await;
@@ -43,7 +44,8 @@ fn encrypted_secrets_are_written_and_shown_nowhere() {
         stored(team, "all", "purple-horse-battery").await;
         stored(team, "json", "green-horse-battery").await;
         team.recorded(1).await;
-        team.repository.write("secrets/login.yaml", &person.encrypt(&SECRET.replace("correct", "yellow"), "yaml", &REGEX));
+        team.repository
+            .write("secrets/login.yaml", &person.encrypt(&SECRET.replace("correct", "yellow"), "yaml", &REGEX));
         team.repository.commit("Another password");
         stored(team, "login", "yellow-horse-battery").await;
         team.recorded(2).await;
@@ -92,7 +94,8 @@ fn a_file_that_cannot_be_opened_harms_no_other() {
         let without_line = |error: &String| {
             let (place, rest) = error.split_once(' ').expect("a place");
             let sops = rest.starts_with("sops-mac") || rest.starts_with("sops-key");
-            let place = if sops { format!("{}:LINE", place.split(':').next().expect("a path")) } else { place.to_owned() };
+            let place =
+                if sops { format!("{}:LINE", place.split(':').next().expect("a path")) } else { place.to_owned() };
             format!("{place} {rest}")
         };
         assert_eq!(errors.iter().map(without_line).collect::<Vec<_>>(), expected, "{errors:#?}");

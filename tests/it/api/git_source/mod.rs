@@ -2,15 +2,15 @@
 
 mod applied;
 mod audit;
+mod encrypted;
 mod guards;
+mod hostile;
 mod killed;
 mod leaving;
-mod encrypted;
-mod hostile;
+pub mod repository;
 mod settings;
+pub mod team;
 mod trusted;
 mod webhook;
-pub mod repository;
-pub mod team;
 
 use team::{SOON, Team, team_test};

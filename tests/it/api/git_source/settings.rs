@@ -32,7 +32,11 @@ fn environments_are_published_for_those_who_resolve_instances() {
             json!({ "deletionPolicy": "Retain", "components": { "*": { "replicas": 3 } } })
         );
         let a = team.instances().get("a").await.expect("it is there");
-        assert_eq!(serde_json::to_value(&a.spec).expect("JSON")["deletionPolicy"], json!(null), "the wish is not written to");
+        assert_eq!(
+            serde_json::to_value(&a.spec).expect("JSON")["deletionPolicy"],
+            json!(null),
+            "the wish is not written to"
+        );
         team.repository.remove("midship.yaml");
         team.repository.commit("Without settings");
         team.becomes("Applied").await;
@@ -49,7 +53,10 @@ fn a_namespace_the_repository_does_not_fill_is_refused() {
         team.follow(json!({ "namespaces": [team.scene.namespace, "somewhere-else"] })).await;
         let message = team.becomes("InvalidFiles").await;
         assert!(
-            message.contains("this source may not write to the namespace") && message.contains("only to somewhere-else; spec.namespaces of the GitSource and namespaces in midship.yaml say so"),
+            message.contains("this source may not write to the namespace")
+                && message.contains(
+                    "only to somewhere-else; spec.namespaces of the GitSource and namespaces in midship.yaml say so"
+                ),
             "{message}"
         );
         assert!(team.running().await.is_empty());

@@ -36,8 +36,17 @@ pub fn team_test(body: impl AsyncFnOnce(&mut Team<'_>)) {
 
 fn start(scene: &Scene) -> Controller {
     let namespace = scene.namespace.as_str();
-    let args =
-        ["--namespaces", namespace, "--lease-namespace", namespace, "--leader-elect=false", "--cluster-name", "test", "--webhook-address", "127.0.0.1:0"];
+    let args = [
+        "--namespaces",
+        namespace,
+        "--lease-namespace",
+        namespace,
+        "--leader-elect=false",
+        "--cluster-name",
+        "test",
+        "--webhook-address",
+        "127.0.0.1:0",
+    ];
     Controller::start("controller", &scene.kubeconfig(), &args)
 }
 
@@ -68,7 +77,8 @@ impl Team<'_> {
     pub async fn secret(&self, name: &str, entries: &[(&str, &str)]) {
         let values: serde_json::Map<String, Value> =
             entries.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
-        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": values });
+        let secret =
+            json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": values });
         let secrets: Api<Secret> = self.scene.objects();
         let parameters = PatchParams::apply("test").force();
         secrets.patch(name, &parameters, &Patch::Apply(&secret)).await.expect("a Secret can be made");

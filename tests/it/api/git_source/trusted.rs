@@ -60,7 +60,9 @@ fn only_commits_of_trusted_signers_are_applied() {
         let unsigned = team.repository.commit("Not signed");
         let message = team.says("Unsigned").await;
         assert!(
-            message.starts_with(&format!("commit {unsigned} is not signed; nothing of it is applied, as spec.verification says; sign the commit")),
+            message.starts_with(&format!(
+                "commit {unsigned} is not signed; nothing of it is applied, as spec.verification says; sign the commit"
+            )),
             "{message}"
         );
         team.repository.write("a.yaml", &instance("a", "3"));
@@ -88,7 +90,7 @@ fn trust_asked_for_some_folders_leaves_the_others_free() {
         team.repository.commit_signed("Signed", &ann);
         team.follow(json!({ "verification": { "signers": { "name": "signers" }, "paths": ["prod"] },
             "prune": { "maxPercent": 100 } }))
-        .await;
+            .await;
         team.becomes("Applied").await;
         // elsewhere anybody may change things
         team.repository.write("test/b.yaml", &instance("b", "2"));
@@ -103,7 +105,9 @@ fn trust_asked_for_some_folders_leaves_the_others_free() {
         team.has(&["a 1", "b 3"]).await;
         assert_eq!(
             team.errors().await,
-            [format!("prod not-verified: commit {unsigned} is not signed, and no trusted commit left this folder as it is; what was applied from it stays")]
+            [format!(
+                "prod not-verified: commit {unsigned} is not signed, and no trusted commit left this folder as it is; what was applied from it stays"
+            )]
         );
         team.repository.remove("prod/a.yaml");
         team.repository.write("test/a.yaml", &instance("a", "6"));

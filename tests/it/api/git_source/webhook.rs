@@ -97,7 +97,10 @@ async fn with_a_certificate_deliveries_come_over_tls_alone() {
     let address = || "127.0.0.1:0".parse().expect("an address");
     let serve = midship::serve::webhook::serve(address(), Some(folder.path().to_owned()), none.clone(), stop.clone());
     let error = serve.await.expect_err("the key is missing").to_string();
-    assert!(error.contains("tls.key: ") && error.ends_with("as a Secret of the type kubernetes.io/tls does"), "{error}");
+    assert!(
+        error.contains("tls.key: ") && error.ends_with("as a Secret of the type kubernetes.io/tls does"),
+        "{error}"
+    );
     write("tls.key", made.signing_key.serialize_pem());
     let serve = midship::serve::webhook::serve(address(), Some(folder.path().to_owned()), none, stop.clone());
     let bound = serve.await.expect("it serves");

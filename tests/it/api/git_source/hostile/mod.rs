@@ -81,7 +81,8 @@ fn entries_that_lead_elsewhere_harm_no_other_file() {
         let odd = tree::entries(&team.repository);
         let good = team.repository.store("blob", instance("first", "1").as_bytes());
         let last = team.repository.store("blob", instance("last", "1").as_bytes());
-        let mut entries: Vec<(&str, &[u8], &str)> = vec![("100644", b"a-good.yaml", &good), ("100644", b"zz-good.yaml", &last)];
+        let mut entries: Vec<(&str, &[u8], &str)> =
+            vec![("100644", b"a-good.yaml", &good), ("100644", b"zz-good.yaml", &last)];
         entries.extend(odd.iter().map(|odd| (odd.mode, odd.name.as_slice(), odd.object.as_str())));
         let tree = team.repository.tree(&entries);
         let commit = team.repository.git(&["commit-tree", &tree, "-p", "main", "-m", "Odd"]);

@@ -42,14 +42,36 @@ pub fn entries(repository: &Repository) -> Vec<Odd> {
         file(b".git", ".git name-unsafe: `.git` cannot be a name inside a repository"),
         file(b".GiT", ".GiT name-unsafe: `.git` cannot be a name inside a repository"),
         file(b"bad\xff.yaml", "bad\\xff.yaml name-not-utf8: the name is not UTF-8; rename it"),
-        file(b"bell\x07.yaml", "bell\\x07.yaml name-control: the name contains the invisible character U+0007; rename it"),
-        file(b"line\nbreak.yaml", "line\\nbreak.yaml name-control: the name contains the invisible character U+000A; rename it"),
-        file("zero\u{200b}width.yaml".as_bytes(), "zero\\xe2\\x80\\x8bwidth.yaml name-control: the name contains the invisible character U+200B; rename it"),
-        file("right\u{202e}lmay.yaml".as_bytes(), "right\\xe2\\x80\\xaelmay.yaml name-control: the name contains the invisible character U+202E; rename it"),
+        file(
+            b"bell\x07.yaml",
+            "bell\\x07.yaml name-control: the name contains the invisible character U+0007; rename it",
+        ),
+        file(
+            b"line\nbreak.yaml",
+            "line\\nbreak.yaml name-control: the name contains the invisible character U+000A; rename it",
+        ),
+        file(
+            "zero\u{200b}width.yaml".as_bytes(),
+            "zero\\xe2\\x80\\x8bwidth.yaml name-control: the name contains the invisible character U+200B; rename it",
+        ),
+        file(
+            "right\u{202e}lmay.yaml".as_bytes(),
+            "right\\xe2\\x80\\xaelmay.yaml name-control: the name contains the invisible character U+202E; rename it",
+        ),
         Odd { mode: "100644", name: b"twice.txt".to_vec(), object: blob("a"), says: String::new() },
         of("100644", "twice.txt", blob("b"), "duplicate-name: is in this folder more than once"),
         of("100644", &long, blob("x"), "path-too-long: the path has 401 bytes, more than 400"),
-        Odd { mode: "40000", name: b"d".to_vec(), object: deep, says: format!("d/{bottom} too-deep: is more than 20 folders deep") },
-        of("100644", "large.yaml", blob(&large), &format!("too-large: has {} bytes, more than 1048576; split it or raise the limit", large.len())),
+        Odd {
+            mode: "40000",
+            name: b"d".to_vec(),
+            object: deep,
+            says: format!("d/{bottom} too-deep: is more than 20 folders deep"),
+        },
+        of(
+            "100644",
+            "large.yaml",
+            blob(&large),
+            &format!("too-large: has {} bytes, more than 1048576; split it or raise the limit", large.len()),
+        ),
     ]
 }
