@@ -34,7 +34,7 @@ pub const LARGEST_CHUNK: usize = 32 << 20;
 pub struct Settings {
     /// Bytes of a chunk before it is sealed.
     pub chunk: usize,
-    /// Bytes that buffers may take, over all streams of the backup. At least two chunks.
+    /// Bytes that buffers may take, over all streams of the backup. Fewer than a chunk needs are taken as that many.
     pub memory: usize,
     /// Chunks that are sealed at the same time: threads.
     pub workers: usize,
@@ -66,12 +66,31 @@ impl Settings {
         self.chunk.clamp(1 << 10, LARGEST_CHUNK)
     }
 
-    /// Memory is counted in KiB, so that it fits a semaphore.
+    /// What a chunk may need: what is read, and what it is sealed to. In KiB, so that it fits a semaphore.
+    fn need(&self) -> u32 {
+        let need = kib(self.chunk()) + kib(pipeline::sealed_at_most(self.chunk()));
+        u32::try_from(need).expect("a chunk has at most 32 MiB")
+    }
+
+    /// Room for one chunk at least: with less, nothing would ever begin.
     fn budget(&self) -> Arc<tokio::sync::Semaphore> {
-        Arc::new(tokio::sync::Semaphore::new(kib(self.memory.max(2 * self.chunk() + (64 << 10)))))
+        Arc::new(tokio::sync::Semaphore::new(kib(self.memory).max(self.need() as usize)))
     }
 }
 
 fn kib(bytes: usize) -> usize {
     bytes.div_ceil(1 << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_chunk_fits_any_budget() {
+        for chunk in [0, 1 << 20, LARGEST_CHUNK, usize::MAX] {
+            let settings = Settings { chunk, memory: 0, ..Settings::default() };
+            assert!(settings.budget().available_permits() >= settings.need() as usize, "{chunk}");
+        }
+    }
 }

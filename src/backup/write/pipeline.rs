@@ -84,10 +84,7 @@ impl Pipeline {
         under_way: &mut JoinSet<Result<IndexEntry, WriteError>>,
         entries: &mut Vec<IndexEntry>,
     ) -> Result<OwnedSemaphorePermit, WriteError> {
-        let chunk = self.settings.chunk();
-        let need = kib(chunk) + kib(sealed_at_most(chunk));
-        let need = u32::try_from(need).expect("a chunk has at most 32 MiB");
-        let permit = self.budget.clone().acquire_many_owned(need);
+        let permit = self.budget.clone().acquire_many_owned(self.settings.need());
         tokio::pin!(permit);
         loop {
             tokio::select! {

@@ -55,9 +55,11 @@ async fn without_checksums_of_ours_it_is_still_written_once() {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_bucket_is_said() {
-    let settings = Server::start("seaweedfs", false).settings();
-    let (cause, said) = refused(&Settings { bucket: "not-there".into(), ..settings.clone() }).await;
+    // the other server makes a bucket that is not there
+    let strict = Server::start("versitygw", false).settings();
+    let (cause, said) = refused(&Settings { bucket: "not-there".into(), ..strict }).await;
     assert!(matches!(cause, Cause::Setting(_)) && said.contains("make the bucket"), "{said}");
+    let settings = Server::start("seaweedfs", false).settings();
     let credentials = Credentials::Keys {
         access_key_id: "somebody".into(),
         secret_access_key: Secret::new("else"),
