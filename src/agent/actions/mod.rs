@@ -29,7 +29,7 @@ use scope::Scope;
 pub use error::{ActionError, FailedStep, FailureKind};
 
 /// How long an operation may take that says nothing else.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(300);
+const OPERATION_TIMEOUT: Duration = Duration::from_mins(5);
 /// How long a probe may take that says nothing else.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The session that a freeze begins and an unfreeze ends: some servers hold a freeze only while its connection lasts.

@@ -202,10 +202,8 @@ impl Runner<'_> {
             Failure::new(FailureKind::TimedOut, reason)
         };
         loop {
-            let tried = match timeout_at(clock.until, self.once(step, scope, clock, stack)).await {
-                Err(_) => return Err(timed_out(last)),
-                Ok(tried) => tried,
-            };
+            let once = self.once(step, scope, clock, stack);
+            let Ok(tried) = timeout_at(clock.until, once).await else { return Err(timed_out(last)) };
             match tried {
                 Ok(Tried::Done(answer)) => return Ok(answer),
                 Ok(Tried::NotYet(reason)) => last = Some(reason),
@@ -234,7 +232,7 @@ impl Runner<'_> {
             for (name, value) in &values {
                 scope.set(name, value);
             }
-            return self.judge(step, scope, Value::Object(values), None);
+            return judge(step, scope, Value::Object(values), None);
         }
         if let Some(message) = &step.fail {
             let message = scope.text("fail", message).map_err(Failure::invalid)?;
@@ -255,7 +253,7 @@ impl Runner<'_> {
                 },
                 kind: failure.kind,
             })?;
-            return self.judge(step, scope, answer.unwrap_or_default(), None);
+            return judge(step, scope, answer.unwrap_or_default(), None);
         }
         let call = render::call(step, scope, self.config).map_err(Failure::invalid)?;
         let call = call.ok_or_else(|| Failure::invalid("the step does nothing"))?;
@@ -263,34 +261,32 @@ impl Runner<'_> {
         let answer = self.drivers.call(self.session, call, clock.until).await;
         let answer = answer.map_err(|error| Failure::new(FailureKind::Failed, error.reason))?;
         let fault = fault(driver, &answer);
-        self.judge(step, scope, answer, fault)
+        judge(step, scope, answer, fault)
     }
+}
 
-    /// Whether an answer is what the step expects or waits for. `fault` is what is wrong with it unless the step has an
-    /// opinion of its own.
-    fn judge(&self, step: &Step, scope: &mut Scope, answer: Value, fault: Option<String>) -> Result<Tried, Failure> {
-        scope.set("reply", &answer);
-        let holds = |what: &str, source: &str| match scope.holds(what, Some(source)) {
-            Ok(true) => None,
-            Ok(false) => Some(format!("{source} does not hold; the answer was {}", shown(&answer))),
-            Err(error) => Some(format!("{}; the answer was {}", error.reason, shown(&answer))),
-        };
-        let told = |reason: String| match &fault {
-            Some(fault) => format!("{fault}; {reason}"),
-            None => reason,
-        };
-        if let Some(reason) = step.expect.as_ref().and_then(|source| holds("expect", source)) {
-            return Err(Failure::new(FailureKind::Failed, told(reason)));
-        }
-        if let Some(reason) = step.until.as_ref().and_then(|source| holds("until", source)) {
-            return Ok(Tried::NotYet(told(reason)));
-        }
-        match fault {
-            Some(fault) if step.expect.is_none() && step.until.is_none() => {
-                Err(Failure::new(FailureKind::Failed, fault))
-            }
-            _ => Ok(Tried::Done(answer)),
-        }
+/// Whether an answer is what the step expects or waits for. `fault` is what is wrong with it unless the step has an
+/// opinion of its own.
+fn judge(step: &Step, scope: &mut Scope, answer: Value, fault: Option<String>) -> Result<Tried, Failure> {
+    scope.set("reply", &answer);
+    let holds = |what: &str, source: &str| match scope.holds(what, Some(source)) {
+        Ok(true) => None,
+        Ok(false) => Some(format!("{source} does not hold; the answer was {}", shown(&answer))),
+        Err(error) => Some(format!("{}; the answer was {}", error.reason, shown(&answer))),
+    };
+    let told = |reason: String| match &fault {
+        Some(fault) => format!("{fault}; {reason}"),
+        None => reason,
+    };
+    if let Some(reason) = step.expect.as_ref().and_then(|source| holds("expect", source)) {
+        return Err(Failure::new(FailureKind::Failed, told(reason)));
+    }
+    if let Some(reason) = step.until.as_ref().and_then(|source| holds("until", source)) {
+        return Ok(Tried::NotYet(told(reason)));
+    }
+    match fault {
+        Some(fault) if step.expect.is_none() && step.until.is_none() => Err(Failure::new(FailureKind::Failed, fault)),
+        _ => Ok(Tried::Done(answer)),
     }
 }
 

@@ -87,7 +87,7 @@ impl Stage {
             facts,
         };
         let fake = Fake(Arc::new(Mutex::new(Log { answers: answers.into(), ..Log::default() })));
-        Self { actor: Actor::with(settings, Box::new(fake.clone())), fake, secrets: secrets }
+        Self { actor: Actor::with(settings, Box::new(fake.clone())), fake, secrets }
     }
 
     /// One whose `promote` has these steps.

@@ -101,7 +101,7 @@ impl Execution {
             stdin.rewind()?;
             (Some((stdout, stderr)), [stdin.into(), stdout_sink, stderr_sink])
         };
-        let [stdin, stdout, stderr] = streams.each_ref().map(|fd| fd.as_raw_fd());
+        let [stdin, stdout, stderr] = streams.each_ref().map(AsRawFd::as_raw_fd);
         let mut program = prepare(&order.command, &surroundings, Some((stdout, stderr)));
         program.stdin = Some(stdin);
         let spawned = sys::spawn(&program)?;

@@ -52,13 +52,13 @@ fn keep(
     target: &Target,
     database: &str,
     client: Client,
-    answer: Result<Vec<Rows>, tokio_postgres::Error>,
+    answer: Result<Vec<Reply>, tokio_postgres::Error>,
 ) -> Answer {
     let answer = answer.map_err(|error| explain(target, &error));
     if !client.is_closed() {
         pool.put(session, target, database, client);
     }
-    let Rows { rows, affected, too_large } = answer?.pop().unwrap_or_default();
+    let Reply { rows, affected, too_large } = answer?.pop().unwrap_or_default();
     if too_large {
         let reason = format!("the answer has more than {MAX_ROWS} rows or {MAX_BYTES} bytes; ask for less");
         return Err(DriverError::new(reason));
@@ -92,7 +92,7 @@ async fn connect(call: &PostgresCall, tls: Option<&Tls>, secrets: &Secrets) -> R
 
 /// The answer of one statement.
 #[derive(Default)]
-struct Rows {
+struct Reply {
     rows: Vec<Value>,
     affected: u64,
     too_large: bool,
@@ -125,7 +125,7 @@ async fn carry_out(
     client: &Client,
     call: &PostgresCall,
     tls: Option<&Tls>,
-) -> Result<Vec<Rows>, tokio_postgres::Error> {
+) -> Result<Vec<Reply>, tokio_postgres::Error> {
     let mut giving = Giving { token: Some(client.cancel_token()), target: &call.target, tls };
     let answer = async {
         // asked for first, since the answer itself does not say of what type it is
@@ -157,9 +157,9 @@ async fn carry_out(
 async fn answers(
     messages: tokio_postgres::SimpleQueryStream,
     types: &[Type],
-) -> Result<Vec<Rows>, tokio_postgres::Error> {
+) -> Result<Vec<Reply>, tokio_postgres::Error> {
     let mut messages = std::pin::pin!(messages);
-    let (mut all, mut current, mut bytes) = (Vec::new(), Rows::default(), 0);
+    let (mut all, mut current, mut bytes) = (Vec::new(), Reply::default(), 0);
     while let Some(message) = messages.try_next().await? {
         match message {
             SimpleQueryMessage::Row(row) => {

@@ -116,7 +116,8 @@ async fn part(stream: &mut (impl AsyncBufRead + Unpin), budget: &mut usize) -> R
         return Err(RespError::Garbled("an empty line".to_owned()));
     };
     Ok(match kind {
-        "+" => Part::Value(rest.into()),
+        // a text, or a number too large for one of ours
+        "+" | "(" => Part::Value(rest.into()),
         "-" => Part::Error(rest.to_owned()),
         ":" => Part::Value(Value::Number(rest.parse::<i64>().map_err(|_| garbled(&line))?.into())),
         "_" => Part::Value(Value::Null),
@@ -124,8 +125,6 @@ async fn part(stream: &mut (impl AsyncBufRead + Unpin), budget: &mut usize) -> R
         "," => {
             Part::Value(rest.parse::<f64>().ok().and_then(Number::from_f64).map_or_else(|| rest.into(), Value::Number))
         }
-        // too large for a number
-        "(" => Part::Value(rest.into()),
         "$" | "=" | "!" => match text(stream, rest, budget).await? {
             None => Part::Value(Value::Null),
             Some(text) if kind == "!" => Part::Error(text),
