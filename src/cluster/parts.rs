@@ -185,12 +185,7 @@ struct Place {
 }
 
 impl Watch {
-    fn start(
-        place: Place,
-        api: Api<PartialObjectMeta<DynamicObject>>,
-        seen: Arc<Seen>,
-        on_change: OnChange,
-    ) -> Self {
+    fn start(place: Place, api: Api<PartialObjectMeta<DynamicObject>>, seen: Arc<Seen>, on_change: OnChange) -> Self {
         let problem: Arc<RwLock<Option<String>>> = Arc::default();
         let (sender, synced) = watch::channel(false);
         let mut config = watcher::Config::default().timeout(290);

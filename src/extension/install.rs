@@ -85,7 +85,8 @@ pub fn objects(package: &Package, namespace: &NamespaceName, origin: Option<Stri
     for (path, bytes) in package.files.iter() {
         let key = key(path);
         if key.len() > LONGEST_KEY {
-            let reason = format!("its name is too long for a key of a ConfigMap, which has at most {LONGEST_KEY} letters");
+            let reason =
+                format!("its name is too long for a key of a ConfigMap, which has at most {LONGEST_KEY} letters");
             problems.push(Problem::in_file(path, reason));
             continue;
         }

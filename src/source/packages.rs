@@ -63,12 +63,7 @@ pub fn read(
     Ok(())
 }
 
-fn package(
-    folder: &str,
-    files: Vec<(String, Vec<u8>)>,
-    mut errors: Vec<FileError>,
-    placement: &Placement,
-) -> Reading {
+fn package(folder: &str, files: Vec<(String, Vec<u8>)>, mut errors: Vec<FileError>, placement: &Placement) -> Reading {
     if errors.is_empty() {
         match objects(folder, files, placement) {
             Ok(objects) => return Reading { objects, errors },
@@ -146,8 +141,7 @@ mod tests {
             })
             .collect();
         let tree: MemoryTree = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-        let placement =
-            Placement { default_namespace: "team".into(), allowed: None, folder: String::new() };
+        let placement = Placement { default_namespace: "team".into(), allowed: None, folder: String::new() };
         read(&tree, &Limits::default(), &placement, None).expect("the tree can be read").defined()
     }
 
@@ -163,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_mistake_in_a_package_has_its_place_in_the_repository() {
-        let defined = defined("extensions/demo/0.1.0", |_, text| text.replace("connections = {{ params", "x = {{ parms"));
+        let defined =
+            defined("extensions/demo/0.1.0", |_, text| text.replace("connections = {{ params", "x = {{ parms"));
         assert!(defined.objects.is_empty());
         let error = &defined.errors[0];
         assert_eq!((error.path.as_str(), error.line), ("extensions/demo/0.1.0/config/server.conf.j2", Some(2)));
@@ -172,7 +167,8 @@ mod tests {
     #[test]
     fn a_folder_is_named_after_its_package() {
         let defined = defined("extensions/demo/0.2.0", |_, text| text);
-        let wanted = "this is demo/0.1.0, but the folder is extensions/demo/0.2.0; name the folder extensions/demo/0.1.0";
+        let wanted =
+            "this is demo/0.1.0, but the folder is extensions/demo/0.2.0; name the folder extensions/demo/0.1.0";
         assert_eq!(defined.errors[0].message, wanted);
     }
 }

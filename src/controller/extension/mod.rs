@@ -160,7 +160,9 @@ impl Extensions {
                 tracing::info!(extension = name, digest = package.digest, "the package can be used");
                 if self.packages.put(&name, State::Ready(Arc::new(package))) {
                     self.tell_instances(&name);
-                    self.events.normal(extension, "Installed", &extension.spec.digest, "it can be used".to_owned()).await;
+                    self.events
+                        .normal(extension, "Installed", &extension.spec.digest, "it can be used".to_owned())
+                        .await;
                 }
                 Ok(())
             }
@@ -226,7 +228,8 @@ impl Extensions {
         if !extension.finalizers().iter().any(|one| one == labels::FINALIZER) {
             return Ok(());
         }
-        let left: Vec<String> = extension.finalizers().iter().filter(|one| *one != labels::FINALIZER).cloned().collect();
+        let left: Vec<String> =
+            extension.finalizers().iter().filter(|one| *one != labels::FINALIZER).cloned().collect();
         self.set_finalizers(extension, &left).await
     }
 
@@ -234,7 +237,9 @@ impl Extensions {
         let api: Api<Extension> = Api::all(self.client.clone());
         // the version makes sure that nobody else's finalizer is lost
         let metadata = json!({ "finalizers": finalizers, "resourceVersion": extension.metadata.resource_version });
-        gone_or(api.patch_metadata(&extension.name_any(), &manager(), &Patch::Merge(json!({ "metadata": metadata }))).await)
+        gone_or(
+            api.patch_metadata(&extension.name_any(), &manager(), &Patch::Merge(json!({ "metadata": metadata }))).await,
+        )
     }
 
     /// The ConfigMaps of an installed package go with its Extension.
@@ -262,8 +267,7 @@ impl Extensions {
         users: usize,
     ) -> Result<(), Failure> {
         let before = memory.said.newest(extension, extension.status.as_ref());
-        let after =
-            status::next(&before, extension.metadata.generation, verdict, users, &Time(Timestamp::now()));
+        let after = status::next(&before, extension.metadata.generation, verdict, users, &Time(Timestamp::now()));
         let api: Api<Extension> = Api::all(self.client.clone());
         memory.said.say(&api, &extension.name_any(), &before, after).await
     }

@@ -50,7 +50,11 @@ pub async fn read(client: &Client, spec: &ExtensionSpec) -> Result<Package, Unus
     let spec = spec.clone();
     let judged = tokio::task::spawn_blocking(move || judge(&spec, &parts)).await;
     judged.unwrap_or_else(|_| {
-        Err(Unusable::new("Panic", "reading the package panicked; this is a defect of Midship, please report it", false))
+        Err(Unusable::new(
+            "Panic",
+            "reading the package panicked; this is a defect of Midship, please report it",
+            false,
+        ))
     })
 }
 
@@ -190,6 +194,9 @@ mod tests {
         let (mut spec, parts) = installed(|_, text| text);
         spec.type_ = ExtensionType::parse("other").expect("a type");
         let refused = judge(&spec, &parts).expect_err("another");
-        assert_eq!(refused.message, "extension.yaml is demo 0.1.0, but the Extension says other 0.1.0; make them agree");
+        assert_eq!(
+            refused.message,
+            "extension.yaml is demo 0.1.0, but the Extension says other 0.1.0; make them agree"
+        );
     }
 }

@@ -19,9 +19,9 @@ use crate::cluster::discovery::OptionalKind;
 use crate::cluster::parts::{Part, resource_version, version};
 use crate::cluster::problem::Problem;
 use crate::controller::frame::Failure;
+use crate::extension::naming;
 use crate::extension::render::Rendered;
 use crate::extension::secret::SecretObject;
-use crate::extension::naming;
 use crate::plan::instance::parts::{Applied, PartId, Plan, Why};
 
 /// Where a free number of pods stands until the bill is written.
@@ -155,7 +155,10 @@ impl Hand<'_> {
             for (wanted, why, outcome) in outcomes {
                 match outcome {
                     Ok(Outcome::Applied(applied)) => {
-                        if known && matches!(why, Why::Drifted | Why::Missing) && remembered.applied.contains_key(&wanted.id) {
+                        if known
+                            && matches!(why, Why::Drifted | Why::Missing)
+                            && remembered.applied.contains_key(&wanted.id)
+                        {
                             done.repaired.push(wanted.id.clone());
                         }
                         let kept = Kept { applied, at: Instant::now(), seen: false };

@@ -130,7 +130,8 @@ impl Authority {
     ) -> Result<(String, KeyPem, Timestamp), PkiError> {
         let authority = self.bundle.authority();
         if let Some((certificate, key)) = held {
-            let verdict = judge(Some(Held { certificate: &certificate, key: &key }), wanted, authority.certificate(), now);
+            let verdict =
+                judge(Some(Held { certificate: &certificate, key: &key }), wanted, authority.certificate(), now);
             match verdict {
                 Verdict::Good { renew_at } => {
                     let due = asked_for(&certificate, tls)?.map_or(renew_at, |asked| asked.min(renew_at));
@@ -163,7 +164,10 @@ fn parts(values: &Values) -> Option<BundleParts> {
 }
 
 fn broken(secret: &str, error: &PkiError) -> Failure {
-    Failure::new("AuthorityBroken", format!("Secret {secret}: {error}; put it back, or delete it to get a new authority"))
+    Failure::new(
+        "AuthorityBroken",
+        format!("Secret {secret}: {error}; put it back, or delete it to get a new authority"),
+    )
 }
 
 fn failed(error: &PkiError) -> Failure {

@@ -77,10 +77,8 @@ impl Work<'_> {
                     Some(role) => labels.get(labels::ROLE).is_some_and(|found| found == role),
                 }
         });
-        let mut pods: Vec<(String, String)> = pods
-            .iter()
-            .filter_map(|pod| Some((pod.name_any(), pod.status.as_ref()?.pod_ip.clone()?)))
-            .collect();
+        let mut pods: Vec<(String, String)> =
+            pods.iter().filter_map(|pod| Some((pod.name_any(), pod.status.as_ref()?.pod_ip.clone()?))).collect();
         pods.sort();
         if on == Some("any") {
             pods.truncate(1);

@@ -30,9 +30,9 @@ use super::packages::{Packages, Uses, used_by};
 use super::queues::Queues;
 use crate::api::conditions::{ConditionStatus, Finding};
 use crate::api::{Instance, InstanceStatus, Kind, labels};
-use crate::cluster::{Cache, Key};
 use crate::cluster::discovery::{OptionalKind, optional_kinds};
 use crate::cluster::events::Events;
+use crate::cluster::{Cache, Key};
 use crate::cue::Cue;
 use crate::extension::gates::Step;
 use crate::extension::problem::Code;
@@ -445,12 +445,7 @@ impl Work<'_> {
         }
     }
 
-    async fn say(
-        &mut self,
-        said: Said<'_>,
-        observed: &Observed,
-        components: &[ComponentSeen],
-    ) -> Result<(), Failure> {
+    async fn say(&mut self, said: Said<'_>, observed: &Observed, components: &[ComponentSeen]) -> Result<(), Failure> {
         let Said { verdict, in_force, unfinished, also } = said;
         let report = Report { verdict, in_force, observed, components, unfinished, also };
         let name = self.instance.name_any();
@@ -496,11 +491,8 @@ fn warnings(resolved: &Resolved, left_out: &BTreeSet<String>) -> Vec<Finding> {
         let list: Vec<&str> = left_out.iter().map(String::as_str).collect();
         said.push(format!("not made, since the cluster does not know the kind: {}", list.join(", ")));
     }
-    let (status, reason) = if said.is_empty() {
-        (ConditionStatus::False, "None")
-    } else {
-        (ConditionStatus::True, "Warnings")
-    };
+    let (status, reason) =
+        if said.is_empty() { (ConditionStatus::False, "None") } else { (ConditionStatus::True, "Warnings") };
     let message = if said.is_empty() { "nothing to be warned of".to_owned() } else { said.join("; ") };
     vec![Finding::new("Warnings", status, reason, message)]
 }

@@ -27,7 +27,10 @@ pub const LOOK_AGAIN: Duration = Duration::from_secs(2);
 pub enum Progress {
     /// The finalizer is gone, and the object with it.
     Gone,
-    Waits { message: String, overdue: bool },
+    Waits {
+        message: String,
+        overdue: bool,
+    },
 }
 
 /// Does what can be done now.

@@ -164,9 +164,8 @@ fn is_stopped(report: &Report<'_>, before: &InstanceStatus) -> bool {
     match &report.in_force {
         Some(in_force) => in_force.resolved.stopped,
         None => {
-            let stopped = |component: &std::sync::Arc<crate::api::Component>| {
-                component.spec.state == Some(DesiredState::Stopped)
-            };
+            let stopped =
+                |component: &std::sync::Arc<crate::api::Component>| component.spec.state == Some(DesiredState::Stopped);
             let components = &report.observed.components;
             if components.is_empty() {
                 matches!(before.phase, Some(Phase::Stopped | Phase::Stopping))
@@ -197,13 +196,13 @@ fn wanted_pods(instance: &str, status: &InstanceStatus) -> BTreeSet<String> {
 fn members(observed: &Observed, wanted: &BTreeSet<String>) -> Vec<Member> {
     let mut members: Vec<Member> = observed.pod_sets.iter().flat_map(|set| of_set(set, wanted)).collect();
     let there: BTreeSet<String> = members.iter().map(|member| member.name.clone()).collect();
-    let components = observed.components.iter().filter(|component| {
-        component.spec.state != Some(DesiredState::Stopped)
-    });
-    let prefixes: Vec<(String, String)> =
-        components.map(|component| (format!("{}-", component.name_any()), component.spec.component.to_string())).collect();
+    let components = observed.components.iter().filter(|component| component.spec.state != Some(DesiredState::Stopped));
+    let prefixes: Vec<(String, String)> = components
+        .map(|component| (format!("{}-", component.name_any()), component.spec.component.to_string()))
+        .collect();
     for name in wanted.iter().filter(|name| !there.contains(*name)) {
-        let component = prefixes.iter().filter(|(prefix, _)| name.starts_with(prefix)).max_by_key(|(prefix, _)| prefix.len());
+        let component =
+            prefixes.iter().filter(|(prefix, _)| name.starts_with(prefix)).max_by_key(|(prefix, _)| prefix.len());
         let Some((_, component)) = component else { continue };
         members.push(Member {
             name: name.clone(),
@@ -238,7 +237,8 @@ fn of_set(set: &PodSet, wanted: &BTreeSet<String>) -> Vec<Member> {
 /// Whether every pod is as it was last asked for and well, or there are to be none.
 pub fn settled(name: &str, before: &InstanceStatus, observed: &Observed, components: &[ComponentSeen]) -> bool {
     let existing = observed.pods();
-    let stopped = |component: &std::sync::Arc<crate::api::Component>| component.spec.state == Some(DesiredState::Stopped);
+    let stopped =
+        |component: &std::sync::Arc<crate::api::Component>| component.spec.state == Some(DesiredState::Stopped);
     if observed.components.iter().all(stopped) {
         return existing.is_empty() && (!components.is_empty() || before.phase == Some(Phase::Stopped));
     }

@@ -138,7 +138,9 @@ fn findings(facts: &Facts<'_>, phase: Phase) -> Vec<Finding> {
         .filter_map(|component| Some(format!("{}: {}", component.name, component.stalled.as_ref()?)))
         .collect();
     match phase {
-        Phase::Stopped => vec![Finding::new(READY, ConditionStatus::True, "Stopped", "stopped; volumes, Services and Secrets stay")],
+        Phase::Stopped => {
+            vec![Finding::new(READY, ConditionStatus::True, "Stopped", "stopped; volumes, Services and Secrets stay")]
+        }
         Phase::Stopping => both("Stopping", &format!("{} pods are still there", facts.existing), RECONCILING),
         Phase::Running if facts.settled() => vec![Finding::new(READY, ConditionStatus::True, "Running", pods)],
         _ if !stalled.is_empty() => both("ComponentStalled", &stalled.join("; "), STALLED),

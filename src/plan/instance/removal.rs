@@ -33,7 +33,9 @@ pub enum Step {
     Wait(String),
     DeleteVolumes(BTreeMap<String, String>),
     /// Nothing holds it any more. Where volumes stay, so does what is needed to read them.
-    Release { keep_credentials: bool },
+    Release {
+        keep_credentials: bool,
+    },
 }
 
 /// Decides. A volume goes only where the instance says so now and said so when its deletion began, where it was written
@@ -55,7 +57,10 @@ pub fn next(remains: &Remains) -> Step {
         return Step::DeleteComponents(to_delete);
     }
     if !remains.pods.is_empty() {
-        return Step::Wait(format!("waiting for {} to end", crate::extension::problem::listed(remains.pods.iter().map(String::as_str))));
+        return Step::Wait(format!(
+            "waiting for {} to end",
+            crate::extension::problem::listed(remains.pods.iter().map(String::as_str))
+        ));
     }
     if !remains.components.is_empty() || remains.pod_sets > 0 {
         return Step::Wait("waiting for components and pod sets to be cleaned up".to_owned());

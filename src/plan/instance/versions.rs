@@ -160,7 +160,8 @@ mod tests {
     #[test]
     fn an_upgrade_can_be_taken_back_while_it_runs_where_there_is_a_way_back() {
         assert_eq!(decide(Some("1"), Some("2"), "1", false), "1.0.0/1, begins");
-        let no_way_back = "no: 2 cannot read what 3 wrote, so there is no way back from 3 to 2: restore a backup instead";
+        let no_way_back =
+            "no: 2 cannot read what 3 wrote, so there is no way back from 3 to 2: restore a backup instead";
         assert_eq!(decide(Some("2"), Some("3"), "2", false), no_way_back);
     }
 

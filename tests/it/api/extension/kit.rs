@@ -121,8 +121,7 @@ impl Kit<'_> {
         let mut spec = json!({ "type": self.type_, "extensionVersion": "1.0.0", "version": "1.0",
             "components": [{ "name": "server", "replicas": 2 }] });
         spec.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
-        let object =
-            json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "Instance", "metadata": { "name": name }, "spec": spec });
+        let object = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "Instance", "metadata": { "name": name }, "spec": spec });
         let object: Instance = serde_json::from_value(object).expect("an instance");
         self.instances().create(&PostParams::default(), &object).await.expect("it can be made");
     }
@@ -180,7 +179,8 @@ impl Kit<'_> {
         for extension in self.extensions().list(&Default::default()).await.expect("a list") {
             if extension.spec.type_.as_str() == self.type_ {
                 let name = extension.name_any();
-                let patch = Patch::Merge(json!({ "metadata": { "annotations": { "midship.dev/delete-anyway": "true" } } }));
+                let patch =
+                    Patch::Merge(json!({ "metadata": { "annotations": { "midship.dev/delete-anyway": "true" } } }));
                 self.extensions().patch(&name, &PatchParams::default(), &patch).await.expect("it can be patched");
                 self.extensions().delete(&name, &DeleteParams::default()).await.expect("it can be deleted");
                 wait_for("the Extension to be gone", SOON, async || match self.extensions().get_opt(&name).await {

@@ -101,8 +101,11 @@ fn a_free_number_of_pods_is_left_to_those_who_scale() {
             if status.ready.as_deref() == Some("0/3") { Ok(()) } else { Err(format!("{:?}", status.ready)) }
         })
         .await;
-        kit.patch("cache", json!({ "spec": { "components": [{ "name": "server", "parameters": { "connections": 5 } }] } }))
-            .await;
+        kit.patch(
+            "cache",
+            json!({ "spec": { "components": [{ "name": "server", "parameters": { "connections": 5 } }] } }),
+        )
+        .await;
         kit.becomes("cache", "Creating").await;
         assert_eq!(kit.there::<Component>("cache-server").await.spec.replicas, Some(3));
     });
