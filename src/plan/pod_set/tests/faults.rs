@@ -27,8 +27,9 @@ fn a_pod_that_ended_is_replaced_and_ever_more_slowly() {
         world.settle();
     }
     end(&mut world);
-    world.later(2);
-    assert!(world.plan().actions.is_empty());
+    world.step();
+    world.later(10);
+    assert!(world.plan().actions.is_empty(), "a longer pause");
     assert!(world.plan().waits.iter().any(|wait| wait.reason == "PodEnds" && wait.until.is_some()));
 }
 
@@ -51,6 +52,7 @@ fn a_pod_on_a_lost_node_has_no_second_until_that_is_proven_safe() {
     world.step();
     assert_eq!(world.log, ["ForceDeletePod 1"]);
     world.lost.clear();
+    world.nodes.as_mut().expect("known").insert("n1".into(), Node { ready: true, out_of_service: false });
     world.settle();
     assert_eq!(world.reason(), "Ready");
 }

@@ -144,11 +144,11 @@ proptest! {
         world.change(json!({ "state": "Running", "offline": [], "replicas": 3, "template": super::template("9") }));
         for _ in 0..400 {
             watched_step(&mut world);
-            if !world.tick() && world.plan().actions.is_empty() {
-                let until = world.plan().waits.iter().filter_map(|wait| wait.until).min();
-                match until {
-                    Some(until) if until > world.now => world.now = until,
-                    _ => break,
+            let plan = world.plan();
+            if !world.tick() && plan.actions.is_empty() {
+                match plan.waits.iter().filter_map(|wait| wait.until).min() {
+                    Some(until) => world.now = world.now.max(until),
+                    None => break,
                 }
             }
         }

@@ -110,12 +110,13 @@ impl World {
     #[track_caller]
     pub fn settle(&mut self) {
         for _ in 0..400 {
+            let planned_at = self.now;
             let plan = self.step();
             let moved = self.tick();
             if plan.actions.is_empty() && !moved {
-                let until = plan.waits.iter().filter_map(|wait| wait.until).filter(|until| *until > self.now).min();
+                let until = plan.waits.iter().filter_map(|wait| wait.until).filter(|until| *until > planned_at).min();
                 match until {
-                    Some(until) => self.now = until,
+                    Some(until) => self.now = self.now.max(until),
                     None => {
                         let before = self.status.clone();
                         let again = self.step();
