@@ -10,6 +10,7 @@ use super::ctl::{self, Client, CtlError};
 use super::init::config::EnvValue;
 use super::init::protocol::{DEFAULT_SOCKET, ExecOrder, Notice, Op, OrderResult, Request, Status};
 use super::init::signals::Signal;
+use super::serve::{self, permit};
 use super::{copy, init};
 use crate::api::values::Duration;
 use crate::extension::context::paths;
@@ -39,6 +40,39 @@ enum Command {
     },
     /// Ask the process manager of this container.
     Ctl(CtlArgs),
+    /// Look after a pod: find out how it is, hold or follow its role, do what controllers ask for.
+    Serve(ServeArgs),
+    /// Wait until the agent permits the process to start.
+    Permit {
+        /// Where the agent listens.
+        #[arg(long, value_name = "FILE", default_value = permit::DEFAULT_SOCKET)]
+        socket: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// What the agent is told; followed while it changes.
+    #[arg(long, value_name = "FILE", default_value = "/midship/config/agent.json")]
+    config: PathBuf,
+    /// Where the process manager of the middleware's container listens.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_SOCKET)]
+    control: PathBuf,
+    /// Where to listen for those who want to start a process.
+    #[arg(long, value_name = "FILE", default_value = permit::DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// Where the instance's secrets lie.
+    #[arg(long, value_name = "DIRECTORY", default_value = paths::SECRETS)]
+    secrets: PathBuf,
+    /// Where the middleware's certificates lie.
+    #[arg(long, value_name = "DIRECTORY", default_value = paths::TLS)]
+    tls: PathBuf,
+    /// Where the agent's own certificate lies.
+    #[arg(long, value_name = "DIRECTORY", default_value = paths::AGENT_TLS)]
+    agent_tls: PathBuf,
+    /// How to reach Kubernetes; as any pod does, where left out.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -160,6 +194,21 @@ pub fn run() -> ExitCode {
             }
         }
         Command::Ctl(args) => ask(&args).unwrap_or_else(|error| fail(&error)),
+        Command::Serve(args) => {
+            let ServeArgs { config, control, socket, secrets, tls, agent_tls, kubeconfig } = args;
+            let options = serve::Options { config, control, socket, secrets, tls, agent_tls, kubeconfig };
+            match serve::run(options) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error),
+            }
+        }
+        Command::Permit { socket } => match permit::ask(&socket) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => {
+                eprintln!("midship-agent: {reason}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 

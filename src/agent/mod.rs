@@ -13,3 +13,4 @@ pub mod pid1;
 pub mod role;
 pub mod secrets;
 pub mod serve;
+pub mod stream;

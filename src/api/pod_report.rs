@@ -20,6 +20,8 @@ pub struct PodReport {
     pub role_since: Option<String>,
     /// The term of the exclusive role it knows of; each new holder begins a new one.
     pub epoch: Option<u64>,
+    /// The term its data is from; nothing where it never had any.
+    pub data_epoch: Option<u64>,
     /// How far its data reaches; the greater, the newer.
     pub position: Option<i64>,
     /// How many bytes of data it is behind, rounded, so that a busy database does not write to the API server all the time.

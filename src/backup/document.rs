@@ -1,7 +1,7 @@
 //! Signed documents: what a repository says about itself. A document is JSON that anybody can read; the signature is over
 //! its exact bytes, the repository, and the key it lies under, so that it proves nothing anywhere else.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -36,19 +36,19 @@ struct Envelope {
 
 /// Whose signatures count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Signers(BTreeMap<PublicKey, ()>);
+pub struct Signers(BTreeSet<PublicKey>);
 
 impl Signers {
     pub fn add(&mut self, key: PublicKey) {
-        self.0.insert(key, ());
+        self.0.insert(key);
     }
 
     pub fn knows(&self, key: &PublicKey) -> bool {
-        self.0.contains_key(key)
+        self.0.contains(key)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &PublicKey> {
-        self.0.keys()
+        self.0.iter()
     }
 }
 
@@ -94,8 +94,7 @@ impl Domain {
         if !envelope.key.verifies(&self.message(place, envelope.signed.get()), &signature) {
             return Err(DocumentError::Forged(place.clone()));
         }
-        let document =
-            serde_json::from_str(envelope.signed.get()).map_err(|error| malformed(error.to_string()))?;
+        let document = serde_json::from_str(envelope.signed.get()).map_err(|error| malformed(error.to_string()))?;
         Ok((document, envelope.key))
     }
 }

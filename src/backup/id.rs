@@ -45,7 +45,8 @@ impl FromStr for Id {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no identity of a backup: 26 digits and capital letters, as `backup list` shows");
+        let wrong =
+            || format!("{text:?} is no identity of a backup: 26 digits and capital letters, as `backup list` shows");
         // the first of 26 digits of five bits has room for three
         if text.len() != LENGTH || text.as_bytes()[0] > b'7' {
             return Err(wrong());

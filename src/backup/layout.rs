@@ -199,6 +199,11 @@ impl fmt::Display for Segment {
 }
 
 impl Segment {
+    /// Whether the object is what was said about a segment, and not the segment.
+    pub fn is_claim(key: &Key) -> bool {
+        key.name().strip_suffix(".claim").is_some()
+    }
+
     /// Reads the name of an object back, whatever it ends in.
     pub fn read(key: &Key) -> Option<Self> {
         let (number, name) = key.name().split('.').next()?.split_once('-')?;

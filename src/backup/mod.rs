@@ -23,5 +23,8 @@ pub mod read;
 pub mod repository;
 pub mod secret;
 pub mod store;
+pub mod sweep;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 pub mod write;

@@ -128,14 +128,12 @@ impl Repository {
         }
         loop {
             let before = waiting.len();
-            waiting.retain(|(place, bytes)| {
-                match self.domain().open::<SignerDocument>(place, bytes, &self.signers) {
-                    Ok(document) if *place == layout::signer(&document.key.id()) => {
-                        self.signers.add(document.key);
-                        false
-                    }
-                    _ => true,
+            waiting.retain(|(place, bytes)| match self.domain().open::<SignerDocument>(place, bytes, &self.signers) {
+                Ok(document) if *place == layout::signer(&document.key.id()) => {
+                    self.signers.add(document.key);
+                    false
                 }
+                _ => true,
             });
             if waiting.len() == before {
                 break;
@@ -148,12 +146,7 @@ impl Repository {
     }
 
     /// Lets another key sign as well: of another cluster, or the next one of this.
-    pub async fn add_signer(
-        &mut self,
-        new: PublicKey,
-        by: &SigningKey,
-        now: Timestamp,
-    ) -> Result<(), RepositoryError> {
+    pub async fn add_signer(&mut self, new: PublicKey, by: &SigningKey, now: Timestamp) -> Result<(), RepositoryError> {
         if self.signers.knows(&new) {
             return Ok(());
         }

@@ -73,7 +73,10 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
         .map_err(|error| damaged(&opened.place, &error))?;
     let Verdict { branch, tip, commits, signed, problems } = &verdict;
     if problems.is_empty() && format == Format::Table {
-        anstream::println!("all is well: {commits} commits on {branch}, {signed} of them signed, tip {}", &tip[..10.min(tip.len())]);
+        anstream::println!(
+            "all is well: {commits} commits on {branch}, {signed} of them signed, tip {}",
+            &tip[..10.min(tip.len())]
+        );
         return Ok(Outcome::Done);
     }
     output::print(format, &verdict, || {
@@ -87,9 +90,12 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     if problems.is_empty() {
         return Ok(Outcome::Done);
     }
-    Err(CommandError::new(format!("the record is not what Midship wrote: {} of {commits} commits are wrong", problems.len()))
-        .at(format!("{branch} of {}", opened.place))
-        .remedy("find out who can push to this branch besides the controller; protect it so that nobody else can"))
+    Err(CommandError::new(format!(
+        "the record is not what Midship wrote: {} of {commits} commits are wrong",
+        problems.len()
+    ))
+    .at(format!("{branch} of {}", opened.place))
+    .remedy("find out who can push to this branch besides the controller; protect it so that nobody else can"))
 }
 
 fn trusted(arguments: &Verify) -> Result<Option<TrustedSigners>, CommandError> {

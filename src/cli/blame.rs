@@ -79,7 +79,9 @@ pub fn find(
 ) -> Result<Manifest, CommandError> {
     let all = defined(opened, commit).map_err(|error| damaged(&opened.place, &error))?;
     let of_kind = |id: &ObjectId| id.kind.as_str() == target.kind.as_str();
-    let here = |id: &ObjectId| namespace.is_none_or(|namespace| id.namespace.as_deref().is_none_or(|found| found == namespace));
+    let here = |id: &ObjectId| {
+        namespace.is_none_or(|namespace| id.namespace.as_deref().is_none_or(|found| found == namespace))
+    };
     let found: Vec<&Manifest> =
         all.iter().filter(|one| of_kind(&one.id) && one.id.name == target.name && here(&one.id)).collect();
     match found.as_slice() {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use kube::api::{Patch, PatchParams};
 use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::Outcome;
@@ -59,7 +59,11 @@ pub async fn sync(arguments: &Sync, connection: &Connection) -> Result<Outcome, 
     patched(&there, Kind::GitSource, &name, &patch).await?;
     let Some(wanted) = &arguments.commit else {
         let status = source.status.unwrap_or_default();
-        anstream::println!("asked {}/{name} to look at its repository now; before: {}", there.namespace, printable(&told(&status)));
+        anstream::println!(
+            "asked {}/{name} to look at its repository now; before: {}",
+            there.namespace,
+            printable(&told(&status))
+        );
         anstream::println!("to wait for a commit: midship sync {}/{name} --commit COMMIT", there.namespace);
         return Ok(Outcome::Done);
     };
@@ -101,9 +105,14 @@ async fn applied(session: &Session<'_>, name: &str, wanted: &str, timeout: Durat
         Look::Ended((false, told)) => Err(CommandError::new(format!("{wanted} was looked at, but not all is well"))
             .at(format!("{place}: {}", printable(&told)))
             .remedy(format!("midship describe source/{name} -n {}", session.namespace))),
-        Look::Waiting(told) => Err(CommandError::new(format!("{wanted} was not applied within {} s", timeout.as_secs()))
-            .at(format!("{place}: {}", printable(&told)))
-            .remedy("check that the commit is on the branch the source follows, and that the controller runs: midship doctor")),
+        Look::Waiting(told) => Err(CommandError::new(format!(
+            "{wanted} was not applied within {} s",
+            timeout.as_secs()
+        ))
+        .at(format!("{place}: {}", printable(&told)))
+        .remedy(
+            "check that the commit is on the branch the source follows, and that the controller runs: midship doctor",
+        )),
     }
 }
 
@@ -129,10 +138,17 @@ pub async fn suspend(arguments: &Suspension, connection: &Connection, suspend: b
     if let (Some(source), Some(path)) = (of, object.annotations().get(labels::SOURCE_PATH))
         && !(target.kind == Kind::GitSource && *source == own)
     {
-        return Err(CommandError::new(format!("{} {} comes from Git, which would change it back", target.kind.as_str(), target.name))
-            .at(format!("{path} of the source {source}"))
-            .remedy(format!("set spec.suspend to {suspend} in that file, and push it"))
-            .remedy(format!("or suspend the source: midship suspend source/{}", source.split_once('.').map_or(source.as_str(), |(_, name)| name))));
+        return Err(CommandError::new(format!(
+            "{} {} comes from Git, which would change it back",
+            target.kind.as_str(),
+            target.name
+        ))
+        .at(format!("{path} of the source {source}"))
+        .remedy(format!("set spec.suspend to {suspend} in that file, and push it"))
+        .remedy(format!(
+            "or suspend the source: midship suspend source/{}",
+            source.split_once('.').map_or(source.as_str(), |(_, name)| name)
+        )));
     }
     let before = object.data.pointer("/spec/suspend").and_then(serde_json::Value::as_bool).unwrap_or(false);
     let state = if suspend { "suspended" } else { "going on" };

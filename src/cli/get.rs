@@ -149,7 +149,9 @@ pub fn tone(column: &str, text: &str) -> Tone {
     match (column, text) {
         ("Ready" | "Phase" | "Status", "True" | "Running" | "Succeeded" | "Completed") => Tone::Good,
         ("Ready" | "Phase" | "Status", "False" | "Failed") => Tone::Bad,
-        ("Phase", "Pending" | "Creating" | "Updating" | "Upgrading" | "Stopping" | "Deleting" | "Paused") => Tone::Doubtful,
+        ("Phase", "Pending" | "Creating" | "Updating" | "Upgrading" | "Stopping" | "Deleting" | "Paused") => {
+            Tone::Doubtful
+        }
         _ => Tone::Plain,
     }
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod blame;
 mod completion;
+mod connect;
 mod connection;
 mod controller;
 mod crds;
@@ -15,7 +16,9 @@ mod follow;
 mod get;
 mod history;
 mod live;
+mod logs;
 mod manual;
+mod operate;
 mod origin;
 mod output;
 mod plan;
@@ -81,6 +84,18 @@ enum Command {
     Get(get::Arguments),
     /// Show one page about an object: how it is, what it is made of, what it waits for, what happened.
     Describe(describe::Arguments),
+    /// Print what the pods of an instance print.
+    Logs(logs::Arguments),
+    /// Say how to connect to an instance, or run a command such as its client in its pod.
+    Connect(connect::Arguments),
+    /// Restart the processes of an instance, one after another.
+    Restart(operate::Restart),
+    /// Hand the exclusive role, such as primary, to another pod.
+    Switchover(operate::Switchover),
+    /// Stop an instance; volumes, Services and Secrets stay.
+    Stop(operate::State),
+    /// Start a stopped instance.
+    Start(operate::State),
     /// Let the controller look at a repository now.
     Sync(follow::Sync),
     /// Leave what a repository or an instance says unapplied until it is resumed.
@@ -154,6 +169,12 @@ fn dispatch(cli: Cli) -> Result<Outcome, CommandError> {
         Command::Render(arguments) => render::run(&arguments, output),
         Command::Get(arguments) => in_background(get::run(&arguments, &connection, output)),
         Command::Describe(arguments) => in_background(describe::run(&arguments, &connection, output)),
+        Command::Logs(arguments) => in_background(logs::run(&arguments, &connection)),
+        Command::Connect(arguments) => in_background(connect::run(&arguments, &connection, output)),
+        Command::Restart(arguments) => in_background(operate::restart(&arguments, &connection)),
+        Command::Switchover(arguments) => in_background(operate::switchover(&arguments, &connection)),
+        Command::Stop(arguments) => in_background(operate::stop(&arguments, &connection)),
+        Command::Start(arguments) => in_background(operate::start(&arguments, &connection)),
         Command::Sync(arguments) => in_background(follow::sync(&arguments, &connection)),
         Command::Suspend(arguments) => in_background(follow::suspend(&arguments, &connection, true)),
         Command::Resume(arguments) => in_background(follow::suspend(&arguments, &connection, false)),

@@ -18,7 +18,7 @@ use crate::api::GitSource;
 use crate::controller::git_source::settings;
 use crate::extension::problem::listed;
 use crate::plan::source::Placement;
-use crate::repo::{Access, Bounds, Cache, CacheError, Follow, History, ObjectId, Remote, RemoteUrl};
+use crate::repo::{Access, Bounds, Cache, CacheError, Follow, History, HistoryError, ObjectId, Remote, RemoteUrl};
 
 /// What the branches begin with that Midship records on.
 const AUDIT: &str = "midship/audit/";
@@ -84,6 +84,17 @@ pub struct Opened {
     pub folder: Option<TempDir>,
 }
 
+impl Opened {
+    /// The commit a revision names. What was fetched has no HEAD and no branches: these mean the tip there.
+    pub fn resolve(&self, revision: &str) -> Result<ObjectId, HistoryError> {
+        let (name, steps) = revision.find(['~', '^']).map_or((revision, ""), |at| revision.split_at(at));
+        if self.folder.is_some() && (name == "HEAD" || name == self.branch) {
+            return self.history.resolve(&format!("{}{steps}", self.tip));
+        }
+        self.history.resolve(revision)
+    }
+}
+
 impl Origin {
     pub fn bounds(&self) -> Bounds {
         Bounds::new(Duration::from_secs(self.fetch_timeout))
@@ -92,7 +103,9 @@ impl Origin {
     pub async fn open(&self, connection: &Connection, need: Need) -> Result<Opened, CommandError> {
         let placement = Placement { default_namespace: "default".into(), allowed: None, folder: String::new() };
         match &self.repo {
-            Some(path) if Path::new(path).is_dir() && need != Need::Writable => self.clone_on_disk(path, placement, need),
+            Some(path) if Path::new(path).is_dir() && need != Need::Writable => {
+                self.clone_on_disk(path, placement, need)
+            }
             Some(place) => {
                 let path = Path::new(place);
                 let address = if path.is_dir() {
@@ -179,14 +192,27 @@ impl Origin {
             let tip = history.resolve(&revision).map_err(explain)?;
             (revision, tip)
         };
-        Ok(Opened { history, tip, branch, placement, known_tip: None, place: path.to_owned(), writable: None, folder: None })
+        Ok(Opened {
+            history,
+            tip,
+            branch,
+            placement,
+            known_tip: None,
+            place: path.to_owned(),
+            writable: None,
+            folder: None,
+        })
     }
 
     fn is_audit(&self, branch: &str) -> bool {
         self.audit_branch.as_deref().map_or_else(|| branch.starts_with(AUDIT), |wanted| wanted == branch)
     }
 
-    fn one_audit_branch(&self, known: Vec<(String, ObjectId)>, place: &str) -> Result<(String, ObjectId), CommandError> {
+    fn one_audit_branch(
+        &self,
+        known: Vec<(String, ObjectId)>,
+        place: &str,
+    ) -> Result<(String, ObjectId), CommandError> {
         match known.as_slice() {
             [only] => Ok(only.clone()),
             [] => Err(CommandError::new(match &self.audit_branch {

@@ -66,9 +66,11 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
         Format::Json | Format::Yaml => output::print(format, &shown, || Table::new(&[]))?,
     }
     if shown.errors > 0 {
-        return Err(CommandError::new("some files define nothing because they are wrong; what they would change is not shown")
-            .at(files.path.display().to_string())
-            .remedy("`midship validate` names each mistake"));
+        return Err(CommandError::new(
+            "some files define nothing because they are wrong; what they would change is not shown",
+        )
+        .at(files.path.display().to_string())
+        .remedy("`midship validate` names each mistake"));
     }
     let quiet = shown.actions.is_empty() && shown.held.is_empty();
     Ok(if quiet { Outcome::Done } else { Outcome::Changes })
@@ -92,7 +94,9 @@ fn shown(compared: &Compared) -> Shown {
         drifted: drifted
             .map(|(id, fields)| Left { object: id.to_string(), why: format!("somebody changed {}", fields.join(", ")) })
             .collect(),
-        foreign: foreign.map(|(id, by)| Left { object: id.to_string(), why: format!("the source {by} applied it") }).collect(),
+        foreign: foreign
+            .map(|(id, by)| Left { object: id.to_string(), why: format!("the source {by} applied it") })
+            .collect(),
         unchanged: plan.in_sync,
         errors: compared.snapshot.defined.errors.len(),
     }

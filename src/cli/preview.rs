@@ -50,15 +50,13 @@ pub fn preview(snapshot: &Snapshot, manifest: &Manifest, rules: &Cue) -> Option<
 
 fn instance(snapshot: &Snapshot, manifest: &Manifest, rules: &Cue) -> Result<Preview, NoPreview> {
     let wrong = |reason: String| NoPreview::Refused(vec![reason]);
-    let mut spec: InstanceSpec = serde_json::from_value(manifest.body["spec"].clone())
-        .map_err(|error| wrong(format!("spec: {error}")))?;
+    let mut spec: InstanceSpec =
+        serde_json::from_value(manifest.body["spec"].clone()).map_err(|error| wrong(format!("spec: {error}")))?;
     let name = InstanceName::parse(&manifest.id.name).map_err(|error| wrong(format!("metadata.name: {error}")))?;
     let namespace = NamespaceName::parse(manifest.id.namespace.as_deref().unwrap_or_default())
         .map_err(|error| wrong(format!("metadata.namespace: {error}")))?;
-    let package = snapshot
-        .shelf
-        .get(spec.type_.as_str(), spec.extension_version.as_str())
-        .map_err(NoPreview::Package)?;
+    let package =
+        snapshot.shelf.get(spec.type_.as_str(), spec.extension_version.as_str()).map_err(NoPreview::Package)?;
     spec.environment = snapshot.settings.environment(spec.environment.as_ref(), &namespace);
     let surroundings = snapshot.settings.surroundings(spec.environment.as_ref());
     let known = |name: &crate::names::EnvironmentName| package.manifest.environments.contains_key(name);
@@ -67,9 +65,8 @@ fn instance(snapshot: &Snapshot, manifest: &Manifest, rules: &Cue) -> Result<Pre
         spec.environment = spec.environment.filter(known);
     }
     let asked = Asked { name: &name, namespace: &namespace, spec: &spec };
-    let refused = |refusals: crate::extension::Refusals| {
-        NoPreview::Refused(refusals.0.iter().map(ToString::to_string).collect())
-    };
+    let refused =
+        |refusals: crate::extension::Refusals| NoPreview::Refused(refusals.0.iter().map(ToString::to_string).collect());
     let (resolved, rendered) = cases::preview(&package, asked, &surroundings).map_err(refused)?;
     let (unchecked, broken): (Vec<_>, Vec<_>) =
         cue::check(&package, &resolved, rules).into_iter().partition(|refusal| refusal.reason.starts_with(UNCHECKED));

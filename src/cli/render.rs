@@ -21,7 +21,7 @@ pub struct Arguments {
     #[command(flatten)]
     files: Files,
 
-    /// Folder of packages, as <type>/<version>/…; the repository's own extensions/ where left out.
+    /// Folder of packages, as <type>/<version>; the repository's own extensions/ where left out.
     #[arg(long, value_name = "FOLDER")]
     extensions: Option<PathBuf>,
 
@@ -44,7 +44,9 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
         snapshot.shelf = shelf(folder)?;
     }
     if let Some(problem) = &snapshot.settings_problem {
-        return Err(CommandError::new("the repository's settings cannot be read").at(problem).remedy("mend the line named above"));
+        return Err(CommandError::new("the repository's settings cannot be read")
+            .at(problem)
+            .remedy("mend the line named above"));
     }
     let wanted = |manifest: &Manifest| {
         only.as_deref().is_none_or(|only| &*manifest.path == only)
@@ -162,16 +164,23 @@ fn ended(
         .collect();
     let wrong: Vec<&str> = errors.iter().chain(refusals).map(String::as_str).collect();
     if !wrong.is_empty() {
-        let what = if wrong.len() == 1 { "something is wrong".to_owned() } else { format!("{} things are wrong", wrong.len()) };
+        let what = if wrong.len() == 1 {
+            "something is wrong".to_owned()
+        } else {
+            format!("{} things are wrong", wrong.len())
+        };
         return Err(CommandError::new(format!("{what}; what is right was rendered"))
             .at(wrong.join("\n         "))
             .remedy("mend the places named above; `midship extension show` explains a package's parameters"));
     }
     if rendered.is_empty() {
-        let instances = snapshot.defined.objects.iter().filter(|one| one.id.kind == crate::plan::source::ObjectKind::Instance);
-        let names: Vec<String> = instances.map(|one| format!("{}/{}", one.id.namespace.as_deref().unwrap_or_default(), one.id.name)).collect();
+        let instances =
+            snapshot.defined.objects.iter().filter(|one| one.id.kind == crate::plan::source::ObjectKind::Instance);
+        let mut names: Vec<&str> = instances.map(|one| one.id.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
         let error = match &arguments.instance {
-            Some(name) => CommandError::new(crate::extension::problem::unknown("instance", name, names.iter().map(String::as_str))),
+            Some(name) => CommandError::new(crate::extension::problem::unknown("instance", name, names)),
             None => CommandError::new("there is no instance here"),
         };
         return Err(error.at(place).remedy("name a folder or file that defines instances"));

@@ -127,7 +127,8 @@ pub fn kind(word: &str) -> Result<Kind, CommandError> {
     alias.or_else(|| Kind::find(word)).ok_or_else(|| {
         let plurals: Vec<String> = Kind::ALL.iter().map(|kind| kind.plural()).collect();
         let shorts = Kind::ALL.iter().map(|kind| kind.short());
-        let known: Vec<&str> = plurals.iter().map(String::as_str).chain(["sources", "repositories", "policies"]).collect();
+        let known: Vec<&str> =
+            plurals.iter().map(String::as_str).chain(["sources", "repositories", "policies"]).collect();
         let error = match closest(word, known.iter().copied()) {
             Some(close) => CommandError::new(format!("there is no kind {word:?}; did you mean {close:?}?")),
             None => CommandError::new(format!("there is no kind {word:?}")),

@@ -50,6 +50,10 @@ pub fn needed(scope: &Scope, lease_namespace: &str) -> Vec<Permission> {
     for verb in ["get", "create", "update"] {
         all.push(permission(verb, "coordination.k8s.io", "leases", None, Some(lease_namespace)));
     }
+    // the authority of the agents
+    for verb in ["get", "create", "update"] {
+        all.push(permission(verb, "", "secrets", None, Some(lease_namespace)));
+    }
     for part in scope.parts() {
         for kind in Kind::ALL {
             let part = if kind == Kind::Extension { None } else { part };
@@ -58,9 +62,32 @@ pub fn needed(scope: &Scope, lease_namespace: &str) -> Vec<Permission> {
             }
             all.push(permission("patch", GROUP, &kind.plural(), Some("status"), part));
         }
-        for resource in ["configmaps", "secrets", "services", "pods", "persistentvolumeclaims"] {
-            all.push(permission("patch", "", resource, None, part));
+        // what instances are made of: seen by its metadata, applied, and deleted once it is not wanted any more
+        for (group, _, _, resource) in super::parts::KINDS {
+            for verb in ["get", "list", "watch", "create", "patch", "delete"] {
+                all.push(permission(verb, group, resource, None, part));
+            }
         }
+        for kind in [Kind::Instance, Kind::Extension, Kind::Component] {
+            let part = if kind == Kind::Extension { None } else { part };
+            all.push(permission("patch", GROUP, &kind.plural(), None, part));
+        }
+        for verb in ["get", "create", "delete"] {
+            all.push(permission(verb, GROUP, &Kind::Component.plural(), None, part));
+        }
+        // agents are given these, and nobody can give what they have not
+        for verb in ["get", "update", "patch", "watch", "create"] {
+            all.push(permission(verb, "coordination.k8s.io", "leases", None, part));
+        }
+        for verb in ["get", "list", "watch", "create", "patch", "delete"] {
+            for resource in ["pods", "persistentvolumeclaims"] {
+                all.push(permission(verb, "", resource, None, part));
+            }
+        }
+        for verb in ["get", "list", "create", "delete"] {
+            all.push(permission(verb, "apps", "controllerrevisions", None, part));
+        }
+        all.push(permission("create", GROUP, "podsets", None, part));
         all.push(permission("create", "events.k8s.io", "events", None, part));
     }
     all.dedup();
@@ -186,6 +213,6 @@ mod tests {
         assert_eq!(all[0], "get, create, update leases (coordination.k8s.io) in midship-system");
         assert!(all.contains(&"list, watch extensions (midship.dev) everywhere".to_owned()), "{all:#?}");
         assert!(all.contains(&"create events (events.k8s.io) in shop".to_owned()), "{all:#?}");
-        assert!(all.len() < 10, "{all:#?}");
+        assert!(all.len() < 20, "{all:#?}");
     }
 }

@@ -216,23 +216,20 @@ impl Agents {
             data.insert("next.key".to_owned(), bytes(key.expose()));
         }
         let how = PostParams { field_manager: Some(labels::MANAGER.to_owned()), ..PostParams::default() };
-        let written = match found {
+        let written = if let Some(mut secret) = found {
             // with the version that was read, so that nothing of another writer is lost
-            Some(mut secret) => {
-                secret.data = Some(data);
-                timeout(PATIENCE, self.secrets.replace(AUTHORITY_SECRET, &how, &secret)).await
-            }
-            None => {
-                let labels = [(labels::MANAGED_BY.to_owned(), labels::MANAGER.to_owned())];
-                let metadata = ObjectMeta {
-                    name: Some(AUTHORITY_SECRET.to_owned()),
-                    labels: Some(labels.into()),
-                    ..ObjectMeta::default()
-                };
-                let type_ = Some("kubernetes.io/tls".to_owned());
-                let secret = Secret { metadata, type_, data: Some(data), ..Secret::default() };
-                timeout(PATIENCE, self.secrets.create(&how, &secret)).await
-            }
+            secret.data = Some(data);
+            timeout(PATIENCE, self.secrets.replace(AUTHORITY_SECRET, &how, &secret)).await
+        } else {
+            let labels = [(labels::MANAGED_BY.to_owned(), labels::MANAGER.to_owned())];
+            let metadata = ObjectMeta {
+                name: Some(AUTHORITY_SECRET.to_owned()),
+                labels: Some(labels.into()),
+                ..ObjectMeta::default()
+            };
+            let type_ = Some("kubernetes.io/tls".to_owned());
+            let secret = Secret { metadata, type_, data: Some(data), ..Secret::default() };
+            timeout(PATIENCE, self.secrets.create(&how, &secret)).await
         };
         match written {
             Ok(Ok(_)) => Ok(true),

@@ -45,7 +45,7 @@ use frame::{Bounds, Reconciler};
 use git_source::GitSources;
 use instance::Instances;
 use pod_set::PodSets;
-use pod_set::agents::NoAgents;
+use pod_set::agents::Remote;
 use queues::Queues;
 use startup::Usable;
 use workloads::Workloads;
@@ -230,18 +230,19 @@ impl Context {
         let events = Events::new(client.clone(), &self.options.identity);
         let (scope, agent_image) = (self.options.scope.clone(), self.options.agent_image.clone());
         let shared = || (client.clone(), caches.clone(), queues.clone(), events.clone());
+        let agents = Arc::new(Agents::new(client.clone(), &home));
         let (extensions, instances) = {
             let (client, caches, queues, events) = shared();
             let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()));
             let (client, caches, queues, events) = shared();
             let packages = extensions.packages();
-            let agents = (Arc::new(Agents::new(client.clone(), &home)), workloads.pods.clone());
+            let agents = (agents.clone(), workloads.pods.clone());
             let instances = Instances::new(client, caches, queues, events, packages, agents, (home, agent_image));
             (Arc::new(extensions), Arc::new(instances))
         };
         let components = Arc::new(Components::new(client.clone(), caches.clone(), events.clone()));
         let _ = neighbours.set(components.clone());
-        let pod_sets = PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), NoAgents);
+        let pod_sets = PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents));
         let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
         let _ = sources.set(git_sources.clone());
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };

@@ -10,8 +10,8 @@ use kube::api::ObjectMeta;
 
 use super::queues::Queues;
 use crate::api::{Kind, labels};
-use crate::cluster::cache::OnChange;
 use crate::cluster::access::{self, Account, Permission};
+use crate::cluster::cache::OnChange;
 use crate::cluster::{Cache, Key, Scope};
 use crate::extension::naming;
 
@@ -33,17 +33,27 @@ impl Workloads {
         let ours = format!("{}={}", labels::MANAGED_BY, labels::MANAGER);
         let pods = {
             let queues = queues.clone();
-            Cache::selected(client, scope, Some(&ours), &(Arc::new(move |_: &Key, meta: Option<&ObjectMeta>| {
-                queues.part_changed(meta);
-            }) as _))
+            Cache::selected(
+                client,
+                scope,
+                Some(&ours),
+                &(Arc::new(move |_: &Key, meta: Option<&ObjectMeta>| {
+                    queues.part_changed(meta);
+                }) as _),
+            )
         };
         let claims = {
             let queues = queues.clone();
-            Cache::selected(client, scope, Some(&ours), &(Arc::new(move |_: &Key, meta: Option<&ObjectMeta>| {
-                if let Some(set) = meta.and_then(set_of_claim) {
-                    queues.of(Kind::PodSet).add(&set);
-                }
-            }) as _))
+            Cache::selected(
+                client,
+                scope,
+                Some(&ours),
+                &(Arc::new(move |_: &Key, meta: Option<&ObjectMeta>| {
+                    if let Some(set) = meta.and_then(set_of_claim) {
+                        queues.of(Kind::PodSet).add(&set);
+                    }
+                }) as _),
+            )
         };
         let pods = Arc::new(pods);
         let on_node: OnChange = {
@@ -102,7 +112,8 @@ fn set_of_claim(meta: &ObjectMeta) -> Option<Key> {
 }
 
 async fn may_watch(client: &Client, group: &'static str, resource: &str) -> bool {
-    let permission = |verb| Permission { verb, group, resource: resource.to_owned(), subresource: None, namespace: None };
+    let permission =
+        |verb| Permission { verb, group, resource: resource.to_owned(), subresource: None, namespace: None };
     let asked = access::missing(client, &Account::Mine, vec![permission("list"), permission("watch")]).await;
     match asked {
         Ok(missing) => missing.is_empty(),

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_with::skip_serializing_none;
 
-use super::contract::{Action, Actions, BackupMethod, Operation, Probe, Role, RoleProbe};
+use super::contract::{Action, Actions, BackupMethod, Change, Operation, Probe, Role, RoleProbe};
+use crate::api::values::Duration;
 use crate::names::{ComponentName, GroupName, InstanceName, NamespaceName};
 
 /// The file's name in `/midship/config`.
@@ -43,6 +44,17 @@ pub struct AgentConfig {
     pub roles: Vec<Role>,
     /// Whether Midship hands out the exclusive role; else the agent only reports it.
     pub failover: bool,
+    /// When and to whom it moves.
+    #[serde(default)]
+    pub handing: Handing,
+    /// Where data lies that outlives the pod; nothing where there is none.
+    pub data: Option<String>,
+    /// Digest of what the process reads.
+    #[serde(default)]
+    pub revision: String,
+    /// What a changed parameter needs, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub changes: BTreeMap<String, Change>,
     pub role: Option<RoleProbe>,
     pub ready: Option<Probe>,
     pub live: Option<Probe>,
@@ -54,6 +66,28 @@ pub struct AgentConfig {
     pub backup: BTreeMap<String, BackupMethod>,
     /// What templates and expressions of steps can read. Placeholders in their results are filled in by the agent.
     pub context: Value,
+}
+
+/// How the exclusive role is handed out.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Handing {
+    /// Only when somebody asks.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub manual: bool,
+    /// How long its holder may be silent; 10s where left out.
+    pub timeout: Option<Duration>,
+    /// How many bytes a pod may be behind and still be chosen.
+    pub max_lag: Option<u64>,
+    /// How many others confirm each write.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub synchronous: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's way of asking
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A file the agent writes.

@@ -105,3 +105,25 @@ fn rendering_is_deterministic_and_quick() {
         }
     }
 }
+
+#[test]
+fn only_the_agent_sees_its_certificate() {
+    for (name, package) in shipped() {
+        let version = package.manifest.versions.first().expect("a version").version.clone();
+        let spec = serde_json::json!({ "type": package.manifest.type_, "extensionVersion": package.manifest.version,
+            "version": version });
+        let (_, rendered) = sample(&package, spec);
+        let components = serde_json::to_value(&rendered.components).expect("plain data").to_string();
+        assert!(components.contains("\"secretName\":\"sample-agent\""), "{name}");
+        for component in &rendered.components {
+            let pods = component.spec.groups.iter().map(|group| &group.template.spec);
+            for pod in pods {
+                let containers = ["containers", "initContainers"].iter().filter_map(|list| pod[*list].as_array());
+                for container in containers.flatten() {
+                    let mounts = container["volumeMounts"].to_string().contains("/midship/agent-tls");
+                    assert_eq!(mounts, container["name"] == "midship", "{name}: {}", container["name"]);
+                }
+            }
+        }
+    }
+}

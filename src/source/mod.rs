@@ -1,6 +1,7 @@
 //! A repository's files read into objects: where `repo` (files) and `plan` (decisions) meet, for controller and command
 //! line alike.
 
+mod packages;
 mod places;
 mod sealed;
 
@@ -67,6 +68,8 @@ pub fn read_opening(
         Some(previous) => previous.listing.diff(&listing).into_iter().map(|change| (change.path, change.new)).collect(),
         None => listing.files().into_iter().map(|(path, file)| (path, Some(file.clone()))).collect(),
     };
+    let touched: BTreeSet<String> = changed.iter().filter_map(|(path, _)| packages::folder(path, &placement)).collect();
+    packages::read(tree, &listing, limits, &placement, &touched, &mut files)?;
     let within = |path: &str| holds_objects(path.strip_prefix(placement.folder.as_str()).unwrap_or(path));
     for (path, file) in changed.into_iter().filter(|(path, _)| within(path)) {
         match file {

@@ -8,13 +8,13 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Answer, DriverError, ExecCall};
 use crate::agent::init::config::EnvValue;
-use crate::agent::init::protocol::{ExecOrder, Op, OrderResult, Request};
+use crate::agent::init::protocol::{ExecOrder, ExecResult, Op, OrderResult, Request};
 use crate::agent::init::signals::Signal;
-use crate::agent::pid1::{Pid1, Pid1Error};
+use crate::agent::pid1::{Pid1, Pid1Error, Running};
 use crate::extension::contract::step::ProcessStep;
 
 /// What is kept of what a command writes.
@@ -91,6 +91,18 @@ pub async fn exec(pid1: &Pid1, call: ExecCall, deadline: Instant) -> Answer {
     Ok(answer)
 }
 
+/// How a command ended whose output goes elsewhere, and the last of what it said on standard error.
+pub async fn last_words(running: Running, stderr: Receiver) -> (Result<ExecResult, Pid1Error>, String) {
+    let (over, ended) = watch::channel(());
+    let waiting = async {
+        let result = running.ended().await;
+        drop(over);
+        result
+    };
+    let (result, said) = tokio::join!(waiting, hear(stderr, ended, false));
+    (result, said.text())
+}
+
 /// Gives a command what it reads, as far as it reads it.
 async fn feed(mut stdin: Sender, bytes: &[u8], mut ended: watch::Receiver<()>) {
     tokio::select! {
@@ -116,25 +128,18 @@ impl Heard {
 async fn hear(mut stream: Receiver, mut ended: watch::Receiver<()>, first: bool) -> Heard {
     let mut heard = Heard { bytes: Vec::new(), dropped: 0 };
     let mut buffer = vec![0; 16 * 1024];
-    let mut over = false;
+    let mut over_at = None;
     loop {
-        let read = async {
-            if over {
-                timeout(AFTERMATH, stream.read(&mut buffer)).await.ok()
-            } else {
-                Some(stream.read(&mut buffer).await)
-            }
-        };
         let got = tokio::select! {
-            biased;
-            got = read => match got {
-                Some(Ok(got)) if got > 0 => got,
+            got = stream.read(&mut buffer) => match got {
+                Ok(got) if got > 0 => got,
                 _ => return heard,
             },
-            _ = ended.changed(), if !over => {
-                over = true;
+            _ = ended.changed(), if over_at.is_none() => {
+                over_at = Some(Instant::now() + AFTERMATH);
                 continue;
             }
+            () = sleep_until(over_at.unwrap_or_else(Instant::now)), if over_at.is_some() => return heard,
         };
         let room = if first { got.min(MAX_OUTPUT - heard.bytes.len()) } else { got };
         heard.bytes.extend_from_slice(&buffer[..room]);

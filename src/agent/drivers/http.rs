@@ -1,4 +1,4 @@
-//! HTTP requests.
+//! HTTP requests, in the clear or with TLS, and their answers as JSON.
 
 use std::time::Duration;
 

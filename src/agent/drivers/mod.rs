@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::extension::contract::step::ProcessStep;
 
+pub use container::last_words;
 pub use live::Live;
 
 /// What a step wants, with every template rendered. It may hold secrets, so it cannot be printed.
@@ -128,7 +129,8 @@ impl DriverError {
 
 pub type Answer = Result<Value, DriverError>;
 
-/// All drivers together. A call that is dropped is given up: what it began in the container is ended.
+/// All drivers together. The caller gives a call up at its deadline by dropping it: what it began is then ended. The
+/// deadline is for those who can tell the other side.
 pub trait Drivers: Send + Sync {
     fn call<'a>(&'a self, session: &'a Session, call: Call, deadline: Instant) -> BoxFuture<'a, Answer>;
 

@@ -87,8 +87,11 @@ impl AsyncWrite for Stream {
 /// Whose connection it is: a session's, to a server, with what else distinguishes it.
 type Owner = (Session, Target, String);
 
+/// Connections that a session keeps to one server: as many as ask at once in quiet times.
+const KEPT: usize = 2;
+
 /// Connections that are not in use. Whoever takes one and does not put it back closes it.
-pub struct Pool<C>(Mutex<BTreeMap<Owner, C>>);
+pub struct Pool<C>(Mutex<BTreeMap<Owner, Vec<C>>>);
 
 impl<C> Default for Pool<C> {
     fn default() -> Self {
@@ -99,12 +102,16 @@ impl<C> Default for Pool<C> {
 impl<C> Pool<C> {
     pub fn take(&self, session: &Session, target: &Target, what: &str) -> Option<C> {
         let owner = (session.clone(), target.clone(), what.to_owned());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&owner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&owner)?.pop()
     }
 
     pub fn put(&self, session: &Session, target: &Target, what: &str, connection: C) {
         let owner = (session.clone(), target.clone(), what.to_owned());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(owner, connection);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = all.entry(owner).or_default();
+        if kept.len() < KEPT {
+            kept.push(connection);
+        }
     }
 
     pub fn end(&self, session: &Session) {

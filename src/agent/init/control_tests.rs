@@ -1,5 +1,7 @@
 //! Clients of the control socket that take their time, all of it, or too much of everything.
 
+use std::io::Read;
+
 use super::*;
 
 fn serve(server: &mut Server, now: Millis) -> Vec<(Key, Request)> {

@@ -86,7 +86,9 @@ impl Init {
                 self.step(Event::Fuse { at: request.deadline });
                 // one that is over already takes effect before anybody is told
                 self.look_at_fuse();
-                Ok(Some(json!({ "state": self.state.shown(), "pid": self.state.pid(), "armed": self.state.fuse.is_some() })))
+                Ok(Some(
+                    json!({ "state": self.state.shown(), "pid": self.state.pid(), "armed": self.state.fuse.is_some() }),
+                ))
             }
             Op::Reload => self.reload(client, request.id),
             Op::Signal => self.signal(request),
@@ -194,7 +196,10 @@ impl Init {
             restarts: self.state.starts.saturating_sub(1),
             consecutive_crashes: self.state.crashes,
             crash_loop: self.state.in_crash_loop(),
-            fuse_at: self.state.fuse.map(|at| self.wall_at(self.now().saturating_add(at.saturating_sub(sys::boottime())))),
+            fuse_at: self
+                .state
+                .fuse
+                .map(|at| self.wall_at(self.now().saturating_add(at.saturating_sub(sys::boottime())))),
             operation: self.state.operation.map(|operation| operation.to_string()),
             readiness: self.readiness(),
             last_exit: self.record.history.last().cloned(),

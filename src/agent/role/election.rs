@@ -62,7 +62,9 @@ impl State {
             return Err("nobody has the role, and failover is manual: ask for a switchover".to_owned());
         }
         let process = match self.process {
-            Process::Up | Process::Asking => true,
+            Process::Up => true,
+            // a preparation under way may be throwing the data away
+            Process::Asking => self.granted.is_none(),
             Process::Down => self.parked,
             Process::Unknown | Process::Starting => false,
         };

@@ -76,9 +76,7 @@ impl State {
             Process::Down => true,
             Process::Asking => self.granted.is_none(),
             // PID 1 has killed it, or is gone together with it
-            Process::Unknown => {
-                self.fuse.is_none() && now.saturating_sub(self.process_since) > self.settings.duration
-            }
+            Process::Unknown => self.fuse.is_none() && now.saturating_sub(self.process_since) > self.settings.duration,
             Process::Starting | Process::Up => false,
         }
     }
@@ -243,7 +241,9 @@ impl State {
         let target = switchover.target.clone().unwrap_or_default();
         let result = match (switchover.handed, self.seen()) {
             (Some(handed), Some(seen)) if seen.record.epoch > handed => match &seen.record.holder {
-                Some(holder) if holder.pod == target => (seen.record.served == Some(seen.record.epoch)).then_some(Ok(())),
+                Some(holder) if holder.pod == target => {
+                    (seen.record.served == Some(seen.record.epoch)).then_some(Ok(()))
+                }
                 Some(holder) => Some(Err(format!("{} took the role before {target} did", holder.pod))),
                 None => None,
             },

@@ -62,6 +62,7 @@ impl State {
             }
             Event::Process(process) => self.process(process, now),
             Event::Prepared { ok, told } => self.prepared(ok, told, now),
+            Event::Data(data) => self.data = data,
             Event::Role(observed) => self.observed(observed, now),
             Event::Peers(peers) => {
                 (self.peers, self.asking, self.peers_at) = (peers, false, Some(now));
@@ -86,7 +87,7 @@ impl State {
         };
         match &self.view {
             View::Seen { seen: known, .. } if known.version == seen.version => {}
-            _ => self.view = View::Seen { seen, since: now },
+            known => self.view = View::Seen { alive: *known != View::Unseen, seen, since: now },
         }
     }
 
@@ -96,7 +97,7 @@ impl State {
             Written::Done(seen) => {
                 self.releasing = false;
                 let epoch = seen.record.epoch;
-                self.view = View::Seen { seen, since: now };
+                self.view = View::Seen { seen, since: now, alive: true };
                 match purpose {
                     Purpose::Release => self.released(epoch, now),
                     Purpose::Take | Purpose::Renew => self.renewed(purpose, epoch, sent, now, out),
@@ -258,7 +259,9 @@ impl State {
                 self.parked = true;
                 self.demoted = !failed;
                 self.undo = failed;
-                if let (Err(reason), Some(switchover)) = (&result, self.switchover.take()) {
+                if let Err(reason) = &result
+                    && let Some(switchover) = self.switchover.take()
+                {
                     out.push(Order::Answer { ticket: switchover.ticket, result: Err(reason.clone()) });
                 }
             }
@@ -334,7 +337,8 @@ impl State {
         }
         self.tenure = None;
         self.following = None;
-        self.reason = if taken { "the role was taken away" } else { "the lease could not be renewed in time" }.to_owned();
+        self.reason =
+            if taken { "the role was taken away" } else { "the lease could not be renewed in time" }.to_owned();
         if !matches!(self.process, Process::Down | Process::Asking) || self.granted.is_some() {
             // PID 1 does so by itself at the same moment; when it was taken away before, it has to be told
             self.tell_fuse(Some(0), out);
@@ -353,7 +357,12 @@ impl State {
             }
             Process::Unknown | Process::Starting => false,
         };
-        if self.tenure.is_none() && self.writing != Some(Purpose::Take) && self.fuse.is_some() && !self.fusing() && harmless {
+        if self.tenure.is_none()
+            && self.writing != Some(Purpose::Take)
+            && self.fuse.is_some()
+            && !self.fusing()
+            && harmless
+        {
             self.tell_fuse(None, out);
         }
     }

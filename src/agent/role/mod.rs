@@ -129,6 +129,8 @@ enum View {
         seen: Seen,
         /// When it was first seen like this.
         since: Millis,
+        /// It changed before our eyes: whoever holds it lives.
+        alive: bool,
     },
 }
 
@@ -185,9 +187,13 @@ pub enum Deed {
     Promote,
     /// Afterwards it accepts no writes.
     Demote,
-    Follow { primary: String },
+    Follow {
+        primary: String,
+    },
     /// Everything reaches the target; afterwards this one accepts no writes.
-    Switchover { target: String },
+    Switchover {
+        target: String,
+    },
     /// It does not answer any more: kill it, so that it asks for permission anew.
     Kill,
     /// End it for good.
@@ -218,21 +224,39 @@ pub enum Event {
     /// The lease was looked at.
     Lease(Option<Seen>),
     /// A write that was sent at `sent`.
-    Written { purpose: Purpose, sent: Millis, result: Written },
+    Written {
+        purpose: Purpose,
+        sent: Millis,
+        result: Written,
+    },
     /// PID 1 kills the process at this moment; `done` is false where PID 1 did not answer.
-    Fused { at: Option<Millis>, done: bool },
+    Fused {
+        at: Option<Millis>,
+        done: bool,
+    },
     Process(Process),
+    /// The epoch the data is from, as its mark says by now.
+    Data(Option<u64>),
     /// The preparation for a start has ended; whether it told the process whom to follow.
-    Prepared { ok: bool, told: bool },
+    Prepared {
+        ok: bool,
+        told: bool,
+    },
     /// The role was looked for; nothing where the process did not answer.
     Role(Option<Observed>),
     /// The other pods were asked; those that did not answer are not in it.
     Peers(BTreeMap<String, Peer>),
-    Did { deed: Deed, result: Result<(), String> },
+    Did {
+        deed: Deed,
+        result: Result<(), String>,
+    },
     /// The process is about to be restarted on purpose: no reason to give anything up.
     Restarting,
     /// Somebody wants the role elsewhere.
-    Switchover { ticket: Ticket, target: Option<String> },
+    Switchover {
+        ticket: Ticket,
+        target: Option<String>,
+    },
     /// The agent was told to end.
     Stop,
     Configured(Settings),
@@ -250,7 +274,9 @@ pub enum Order {
         version: Option<String>,
     },
     /// Have PID 1 kill the process at this moment, or never.
-    Fuse { at: Option<Millis> },
+    Fuse {
+        at: Option<Millis>,
+    },
     /// Prepare the start, and permit it.
     Grant(Grant),
     Do(Deed),
@@ -260,7 +286,10 @@ pub enum Order {
     Label(Option<String>),
     /// The data is from this epoch: write that where it outlives the pod.
     Remember(u64),
-    Answer { ticket: Ticket, result: Result<(), String> },
+    Answer {
+        ticket: Ticket,
+        result: Result<(), String>,
+    },
     /// Nothing is left to be done: end.
     Exit,
 }

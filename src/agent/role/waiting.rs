@@ -11,13 +11,18 @@ enum Reading {
         by: String,
         epoch: u64,
         serving: bool,
+        alive: bool,
     },
     Vacant,
 }
 
 impl State {
     pub(super) fn wait(&mut self, now: Millis, out: &mut Vec<Order>) {
-        if self.stopping && self.writing.is_none() && self.doing.is_none() && !matches!(self.reading(now), Reading::Ours) {
+        if self.stopping
+            && self.writing.is_none()
+            && self.doing.is_none()
+            && !matches!(self.reading(now), Reading::Ours)
+        {
             self.exited = true;
             out.push(Order::Exit);
             return;
@@ -26,17 +31,18 @@ impl State {
             Reading::Unknown => self.because("waits for a look at the lease"),
             Reading::Ours => {
                 self.vacant = None;
-                if self.writing.is_none() && now >= self.retry_at
+                if self.writing.is_none()
+                    && now >= self.retry_at
                     && let Some(seen) = self.seen()
                 {
                     let record = self.own_record(seen.record.epoch, &seen.record);
                     self.write(Purpose::Renew, record, out);
                 }
             }
-            Reading::Led { by, epoch, serving } => {
+            Reading::Led { by, epoch, serving, alive } => {
                 (self.vacant, self.yielding) = (None, None);
                 if !self.stopping {
-                    self.follow(&by, epoch, serving, now, out);
+                    self.follow(&by, (epoch, serving, alive), now, out);
                 }
             }
             Reading::Vacant => {
@@ -49,10 +55,10 @@ impl State {
     }
 
     fn reading(&self, now: Millis) -> Reading {
-        let (seen, since) = match &self.view {
+        let (seen, since, alive) = match &self.view {
             View::Unseen => return Reading::Unknown,
             View::Absent => return Reading::Vacant,
-            View::Seen { seen, since } => (seen, *since),
+            View::Seen { seen, since, alive } => (seen, *since, *alive),
         };
         let record = &seen.record;
         match &record.holder {
@@ -64,20 +70,22 @@ impl State {
                     return Reading::Vacant;
                 }
                 let serving = record.served == Some(record.epoch);
-                Reading::Led { by: holder.pod.clone(), epoch: record.epoch, serving }
+                Reading::Led { by: holder.pod.clone(), epoch: record.epoch, serving, alive }
             }
         }
     }
 
     /// When a lease that nobody renews is over.
     pub(super) fn expires_at(&self) -> Option<Millis> {
-        let View::Seen { seen, since } = &self.view else { return None };
+        let View::Seen { seen, since, .. } = &self.view else { return None };
         let valid = seen.record.duration.max(self.settings.duration).saturating_add(self.settings.margin());
         seen.record.holder.as_ref().map(|_| since.saturating_add(valid).saturating_add(1))
     }
 
-    fn follow(&mut self, by: &str, epoch: u64, serving: bool, now: Millis, out: &mut Vec<Order>) {
-        if self.doing.is_some() {
+    fn follow(&mut self, by: &str, (epoch, serving, alive): (u64, bool, bool), now: Millis, out: &mut Vec<Order>) {
+        // a process that is restarted to follow asks meanwhile
+        let restarting = matches!(self.doing, Some(Deed::Follow { .. })) && self.process == Process::Asking;
+        if self.doing.is_some() && !restarting {
             return;
         }
         if by == self.settings.me.pod {
@@ -85,7 +93,7 @@ impl State {
         }
         match self.process {
             Process::Asking if self.granted.is_none() => {
-                if serving {
+                if serving && alive {
                     self.reason = format!("prepares to follow {by}");
                     self.grant(Grant::Follower { primary: by.to_owned() }, out);
                 } else {
@@ -95,8 +103,7 @@ impl State {
             Process::Down if self.parked && now >= self.retry_at => self.order(Deed::Start, out),
             Process::Up => {
                 let Some(observed) = &self.role else { return };
-                let elsewhere =
-                    observed.follows.as_deref().is_some_and(|follows| !follows.is_empty() && follows != by);
+                let elsewhere = observed.follows.as_deref().is_some_and(|follows| !follows.is_empty() && follows != by);
                 let due = observed.exclusive || (serving && (!self.followed(epoch) || elsewhere));
                 if due && now >= self.retry_at {
                     self.reason = format!("is told to follow {by}");

@@ -9,9 +9,13 @@ use crate::backup::secret::Secret;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyProblem {
-    #[error("this is a private key (AGE-SECRET-KEY-…) where a public one is wanted; whoever saw it here can read your backups: make a new one")]
+    #[error(
+        "this is a private key (AGE-SECRET-KEY-…) where a public one is wanted; whoever saw it here can read your backups: make a new one"
+    )]
     PrivateForPublic,
-    #[error("{0:?} is no age public key; give age1 and 58 characters, as age-keygen prints it (keys of plugins, SSH keys and passphrases are not taken, because a restore by hand could not count on them)")]
+    #[error(
+        "{0:?} is no age public key; give age1 and 58 characters, as age-keygen prints it (keys of plugins, SSH keys and passphrases are not taken, because a restore by hand could not count on them)"
+    )]
     NoRecipient(String),
     #[error("there is no age private key; give the line AGE-SECRET-KEY-1… that age-keygen wrote")]
     NoIdentity,

@@ -75,7 +75,7 @@ impl Kit {
             store = self.store,
         );
         for KitSlot { epoch, recipient, stored } in &self.slots {
-            let _ = write!(text, "slot: {epoch} {recipient} {}\n", STANDARD.encode(stored));
+            let _ = writeln!(text, "slot: {epoch} {recipient} {}", STANDARD.encode(stored));
         }
         text
     }

@@ -33,7 +33,7 @@ impl History {
         let folder = line.folder();
         let direct = objects.iter().filter(|object| !object.key.as_str()[folder.len()..].contains('/'));
         let (mut segments, mut newest_at) = (Vec::new(), None);
-        for object in direct.filter(|object| !object.key.name().ends_with(".claim")) {
+        for object in direct.filter(|object| !Segment::is_claim(&object.key)) {
             segments.extend(Segment::read(&object.key));
             newest_at = newest_at.max(Some(object.modified));
         }
@@ -94,7 +94,12 @@ pub async fn window(
             None if own => span.first,
             None => continue,
             // a new line begins in the segment where the old one ended, or in the next
-            Some((last, _)) => history.ranges.iter().map(|run| run.first).find(|first| *first <= last + 1 && *first >= span.first).unwrap_or(u64::MAX),
+            Some((last, _)) => history
+                .ranges
+                .iter()
+                .map(|run| run.first)
+                .find(|first| *first <= last + 1 && *first >= span.first)
+                .unwrap_or(u64::MAX),
         };
         let Some(run) = history.ranges.iter().find(|run| run.contains(from)) else {
             if own {

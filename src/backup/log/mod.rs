@@ -21,14 +21,16 @@ use super::store::{StoreError, list_all};
 pub enum SpanError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("of the segments {first:016X} to {last:016X} in {folder}, {missing} are not there, the first is {next:016X}")]
+    #[error(
+        "of the segments {first:016X} to {last:016X} in {folder}, {missing} are not there, the first is {next:016X}"
+    )]
     Missing { folder: String, first: u64, last: u64, missing: u64, next: u64 },
 }
 
 /// Whether every segment of a span was stored.
 pub async fn check_span(repository: &Repository, span: &LogSpan) -> Result<(), SpanError> {
     let objects = list_all(repository.store(), &span.line.folder()).await?;
-    let stored = objects.iter().filter(|object| !object.key.name().ends_with(".claim"));
+    let stored = objects.iter().filter(|object| !Segment::is_claim(&object.key));
     let numbers = stored.filter_map(|object| Segment::read(&object.key)).map(|segment| segment.number);
     let gaps = missing(&ranges(numbers), span.first, span.last);
     match gaps.first() {

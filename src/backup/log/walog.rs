@@ -40,8 +40,7 @@ impl Header {
         if !MAGIC.contains(&u16_at(0)) || u16_at(2) & HAS_LONG_HEADER == 0 {
             return Err(HeaderError::NoSegment);
         }
-        let header =
-            Self { timeline: u32_at(4), address: u64_at(8), system: u64_at(24), segment_bytes: u32_at(32) };
+        let header = Self { timeline: u32_at(4), address: u64_at(8), system: u64_at(24), segment_bytes: u32_at(32) };
         if !header.segment_bytes.is_power_of_two() || !header.address.is_multiple_of(header.segment_bytes.into()) {
             return Err(HeaderError::NoSegment);
         }

@@ -172,7 +172,8 @@ async fn look_once(repository: &Repository, place: &Place) -> Result<Option<Entr
         return Ok(None);
     }
     if has(&place.manifest()) {
-        let looked = committed(repository, place, has(&place.tombstone()), !folders.is_empty()).await;
+        let looked =
+            committed(repository, place, has(&place.tombstone()), objects.len() > 1 || !folders.is_empty()).await;
         return problem(looked);
     }
     let all = list_all(store, &place.folder()).await?;
@@ -187,9 +188,7 @@ async fn look_once(repository: &Repository, place: &Place) -> Result<Option<Entr
             Err(DocumentError::Forged(place.attempt()))
         }
     });
-    problem(attempt.map(|attempt| {
-        Entry::Begun(Box::new(Begun { place: place.clone(), attempt, active_at: newest }))
-    }))
+    problem(attempt.map(|attempt| Entry::Begun(Box::new(Begun { place: place.clone(), attempt, active_at: newest }))))
 }
 
 /// What cannot be believed is told; a store that does not answer ends the reading.
@@ -225,14 +224,15 @@ async fn committed(
         }
         _ => return Err(DocumentError::Forged(key)),
     };
-    let tombstone = match condemned {
-        true => match repository.document(&place.tombstone()).await {
+    let tombstone = if condemned {
+        match repository.document(&place.tombstone()).await {
             Ok(tombstone) => Some(tombstone),
             // taken back meanwhile
             Err(DocumentError::Store(error)) if error.is_not_found() => None,
             Err(error) => return Err(error),
-        },
-        false => None,
+        }
+    } else {
+        None
     };
     let verified = verifications(repository, place).await?;
     let digest = Digest::of(&bytes);
@@ -240,10 +240,7 @@ async fn committed(
 }
 
 /// The newest verification of each level; their names say which they are.
-async fn verifications(
-    repository: &Repository,
-    place: &Place,
-) -> Result<BTreeMap<Level, Verification>, DocumentError> {
+async fn verifications(repository: &Repository, place: &Place) -> Result<BTreeMap<Level, Verification>, DocumentError> {
     let objects = list_all(repository.store(), &place.verifications()).await?;
     let mut newest: BTreeMap<&str, &Key> = BTreeMap::new();
     for object in &objects {

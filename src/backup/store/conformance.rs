@@ -1,44 +1,11 @@
-//! What every store must do. The same suite runs against the file system, against memory, and against every S3 server that
-//! `MIDSHIP_TEST_S3` describes (what `tests/services/s3 start` prints).
+//! What every store must do. The same file is part of the unit tests, where it is held against memory and a folder, and of
+//! the integration tests, where it is held against real S3 servers: `subject` is what each of them calls a store.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::probe::probe;
-use super::*;
-use crate::backup::id::Id;
-
-/// A bucket that a server told of, if there is one. `MIDSHIP_TEST_S3_OTHER` may describe a second one.
-pub fn buckets() -> Vec<Settings> {
-    let exports = ["MIDSHIP_TEST_S3", "MIDSHIP_TEST_S3_OTHER"].map(|name| std::env::var(name).unwrap_or_default());
-    exports.iter().filter(|text| !text.trim().is_empty()).map(|text| described(text)).collect()
-}
-
-pub use super::s3::{Checksums, Credentials, Settings};
-use crate::backup::secret::Secret;
-
-fn described(exports: &str) -> Settings {
-    let get = |name: &str| {
-        let found = exports.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        found.unwrap_or_else(|| panic!("the exports have no {name}")).to_owned()
-    };
-    let ca = get("S3_CA");
-    Settings {
-        bucket: get("S3_BUCKET"),
-        prefix: format!("unit/{}", Id::new(Timestamp::now())),
-        region: Some(get("S3_REGION")),
-        endpoint: Some(get("S3_ENDPOINT")),
-        path_style: true,
-        credentials: Credentials::Keys {
-            access_key_id: get("AWS_ACCESS_KEY_ID"),
-            secret_access_key: Secret::new(get("AWS_SECRET_ACCESS_KEY")),
-            session_token: None,
-        },
-        ca: (!ca.is_empty()).then(|| std::fs::read_to_string(&ca).expect("the CA is readable")),
-        checksums: Checksums::WhenSupported,
-    }
-}
+use super::subject::{Body, Cause, Digest, Key, List, Store, list_all, list_folders, probe};
 
 fn key(text: &str) -> Key {
     Key::parse(text).expect("a key")
@@ -164,49 +131,4 @@ async fn raced_for(store: Arc<dyn Store>) {
     let found = probe(&*store, Timestamp::now).await.expect("it can be tried");
     assert!(found.capabilities.conditional_create);
     assert!(list_all(&*store, "probe/").await.expect("a listing").is_empty());
-}
-
-#[tokio::test]
-async fn memory_is_a_store() {
-    holds(Arc::new(memory::Memory::default())).await;
-}
-
-#[tokio::test]
-async fn a_folder_is_a_store() {
-    let folder = tempfile::tempdir().expect("a folder");
-    holds(Arc::new(Filesystem::open(folder.path()).await.expect("it opens"))).await;
-}
-
-#[tokio::test]
-async fn a_store_asked_with_patience_is_a_store() {
-    let inner = Arc::new(memory::Memory::default());
-    holds(Arc::new(Resilient::new(inner, Patience { tries: 2, ..Patience::default() }))).await;
-}
-
-#[tokio::test]
-async fn a_folder_that_is_not_there_is_never_made() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let missing = folder.path().join("not-mounted");
-    let error = Filesystem::open(&missing).await.expect_err("not there");
-    assert!(error.to_string().starts_with("cannot open the folder in file:///"), "{error}");
-    assert!(!missing.exists());
-}
-
-/// Run where `MIDSHIP_TEST_S3` says what `tests/services/s3 start` printed; the integration tests start servers themselves.
-#[tokio::test]
-async fn buckets_are_stores() {
-    for mut settings in buckets() {
-        for checksums in [Checksums::WhenSupported, Checksums::WhenRequired] {
-            settings.checksums = checksums;
-            settings.prefix.push('x');
-            let store = Arc::new(S3::new(&settings).expect("settings are fine"));
-            // without a checksum of ours the damage is not seen by the store: it is seen by the reader
-            if checksums == Checksums::WhenSupported {
-                holds(store).await;
-            } else {
-                written_once(&*store).await;
-                raced_for(store).await;
-            }
-        }
-    }
 }

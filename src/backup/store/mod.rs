@@ -7,7 +7,7 @@
 //! - every key is listed once, however many pages it takes; in which order, each store decides for itself.
 
 #[cfg(test)]
-pub mod conformance;
+mod conformance;
 mod error;
 pub mod filesystem;
 mod key;
@@ -16,6 +16,14 @@ pub mod memory;
 pub mod probe;
 mod resilient;
 pub mod s3;
+#[cfg(test)]
+mod subject {
+    pub use super::probe::probe;
+    pub use super::*;
+    pub use crate::backup::digest::Digest;
+}
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 

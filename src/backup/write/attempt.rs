@@ -193,7 +193,10 @@ impl<'a> Writing<'a> {
             match shown.next() {
                 Some(object) if object.key == key && object.size == entry.stored.bytes => {}
                 Some(object) => {
-                    let found = format!("{key} of {} bytes is wanted, and {} of {} bytes is there", entry.stored.bytes, object.key, object.size);
+                    let found = format!(
+                        "{key} of {} bytes is wanted, and {} of {} bytes is there",
+                        entry.stored.bytes, object.key, object.size
+                    );
                     return Err(WriteError::NotStored(found));
                 }
                 None => return Err(WriteError::NotStored(format!("{key} is not there"))),
@@ -229,8 +232,7 @@ impl<'a> Writing<'a> {
     fn manifest(&self, index: Stored, listing: Digest, log: Option<LogSpan>) -> Result<Manifest, WriteError> {
         let description = serde_json::to_vec(&self.request.description).expect("a map of plain data");
         let description = self.pipeline.sealer.seal(&description);
-        let description =
-            description.map_err(|error| WriteError::Seal { number: self.entries.len() as u64, error })?;
+        let description = description.map_err(|error| WriteError::Seal { number: self.entries.len() as u64, error })?;
         Ok(Manifest {
             format: FORMAT,
             owner: self.place.owner.clone(),
@@ -314,17 +316,19 @@ fn parent(request: &Request) -> Result<Option<Parent>, WriteError> {
     }
 }
 
+/// First the tombstone, then the manifest: whoever removes a backup takes the manifest first and the tombstone last, so that
+/// no moment shows a backup that is going as one that stays.
 async fn check_parent(repository: &Repository, parent: &Found) -> Result<(), WriteError> {
+    match repository.store().head(&parent.place.tombstone()).await {
+        Ok(_) => return Err(WriteError::Parent(format!("{} is about to be removed", parent.place.id))),
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(DocumentError::from(error).into()),
+    }
     let place = parent.place.manifest();
     match repository.store().get(&place, None).await {
-        Ok(bytes) if Digest::of(&bytes) == parent.digest => {}
-        Ok(_) => return Err(WriteError::Parent(format!("{place} is another one now"))),
-        Err(error) if error.is_not_found() => return Err(WriteError::Parent(format!("{place} is gone"))),
-        Err(error) => return Err(error.into()),
-    }
-    match repository.store().head(&parent.place.tombstone()).await {
-        Ok(_) => Err(WriteError::Parent(format!("{} is about to be removed", parent.place.id))),
-        Err(error) if error.is_not_found() => Ok(()),
-        Err(error) => Err(DocumentError::from(error).into()),
+        Ok(bytes) if Digest::of(&bytes) == parent.digest => Ok(()),
+        Ok(_) => Err(WriteError::Parent(format!("{place} is another one now"))),
+        Err(error) if error.is_not_found() => Err(WriteError::Parent(format!("{place} is gone"))),
+        Err(error) => Err(error.into()),
     }
 }

@@ -38,7 +38,9 @@ pub enum WriteError {
     IndexTooLarge(usize),
     #[error("the log that the backup needs is not complete: {0}")]
     Log(String),
-    #[error("whether {0} was written is not known: look into the repository before you count on it or on its absence ({1})")]
+    #[error(
+        "whether {0} was written is not known: look into the repository before you count on it or on its absence ({1})"
+    )]
     Unknown(Key, StoreError),
     #[error("a worker died: {0}")]
     Worker(String),

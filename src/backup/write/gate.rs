@@ -104,9 +104,7 @@ impl Gate {
         }
         let enough = |before: u64| u128::from(bytes) * 100 >= u128::from(before) * u128::from(self.least_percent);
         match self.before {
-            Some(before) if !enough(before) => {
-                Err(GateRefusal::Shrunk { bytes, before, least: self.least_percent })
-            }
+            Some(before) if !enough(before) => Err(GateRefusal::Shrunk { bytes, before, least: self.least_percent }),
             _ => Ok(()),
         }
     }

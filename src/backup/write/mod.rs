@@ -18,6 +18,7 @@ mod progress;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use attempt::void;
 pub use attempt::{Committed, Request, Writing};
 pub use bandwidth::Bandwidth;
 pub use error::WriteError;

@@ -35,7 +35,9 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let object = session.get(&target).await?;
     let events = seen::events(&session, &[target.name.as_str()]).await?;
     match format {
-        Format::Table | Format::Markdown => anstream::print!("{}", object::page(target.kind, &object, &events, now, format)?),
+        Format::Table | Format::Markdown => {
+            anstream::print!("{}", object::page(target.kind, &object, &events, now, format)?)
+        }
         Format::Json | Format::Yaml => output::print(format, &object, || Table::new(&[]))?,
     }
     Ok(Outcome::Done)

@@ -48,7 +48,9 @@ pub fn page(
             .map_err(|error| CommandError::new(format!("the object cannot be printed: {error}")))?;
         let yaml = printable(&yaml);
         match format {
-            Format::Markdown => text.push_str(&format!("\n**{title}**\n\n```yaml\n{}```\n", yaml.replace("```", "'''"))),
+            Format::Markdown => {
+                text.push_str(&format!("\n**{title}**\n\n```yaml\n{}```\n", yaml.replace("```", "'''")))
+            }
             _ => {
                 text.push_str(&format!("\n{0}{title}{0:#}\n", anstyle::Style::new().bold()));
                 text.extend(yaml.lines().map(|line| format!("  {line}\n")));

@@ -64,7 +64,8 @@ fn head(instance: &Instance, status: &InstanceStatus, now: Timestamp, format: Fo
     };
     let version = differs(resolved.version.as_ref(), spec.version.as_str());
     let extension = differs(resolved.extension_version.as_ref(), spec.extension_version.as_str());
-    let phase = status.phase.map_or_else(|| "unknown: no controller looked at it yet".to_owned(), |phase| format!("{phase:?}"));
+    let phase =
+        status.phase.map_or_else(|| "unknown: no controller looked at it yet".to_owned(), |phase| format!("{phase:?}"));
     let ready = status.ready.as_ref().map(|ready| format!(", {ready} pods ready")).unwrap_or_default();
     let age = instance.creation_timestamp().map(|time| format!(", {} old", age(time.0, now))).unwrap_or_default();
     let connection = status.connection.clone().unwrap_or_default();
@@ -243,7 +244,10 @@ pub fn age(then: Timestamp, now: Timestamp) -> String {
 
 fn bytes(lag: i64) -> String {
     const UNITS: [(i64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    UNITS.iter().find(|(size, _)| lag >= *size).map_or_else(|| format!("{lag} B"), |(size, unit)| format!("{} {unit}", lag / size))
+    UNITS
+        .iter()
+        .find(|(size, _)| lag >= *size)
+        .map_or_else(|| format!("{lag} B"), |(size, unit)| format!("{} {unit}", lag / size))
 }
 
 #[cfg(test)]
@@ -278,7 +282,12 @@ mod tests {
         });
         let instance: Instance = serde_json::from_value(instance).expect("an instance");
         let pods = instance.status.clone().unwrap_or_default().members.into_iter();
-        let pods = pods.map(|member| PodSeen { member, restarts: 0, config_revision: Some("abc".into()), pending_restart: Vec::new() });
+        let pods = pods.map(|member| PodSeen {
+            member,
+            restarts: 0,
+            config_revision: Some("abc".into()),
+            pending_restart: Vec::new(),
+        });
         let event = EventSeen {
             at: "2026-01-01T00:59:00Z".parse().ok(),
             type_: "Normal".into(),
@@ -287,7 +296,12 @@ mod tests {
             message: "the process was restarted".into(),
             count: 2,
         };
-        let volume = VolumeSeen { name: "data-orders-demo-0".into(), size: "1Gi".into(), class: "fast".into(), phase: "Bound".into() };
+        let volume = VolumeSeen {
+            name: "data-orders-demo-0".into(),
+            size: "1Gi".into(),
+            class: "fast".into(),
+            phase: "Bound".into(),
+        };
         Seen { pods: pods.collect(), instance, volumes: vec![volume], operations: Vec::new(), events: vec![event] }
     }
 

@@ -119,10 +119,11 @@ fn member(pod: &Pod) -> Member {
 }
 
 fn volume(claim: &PersistentVolumeClaim) -> VolumeSeen {
-    let storage = |map: Option<&std::collections::BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>| {
-        map.and_then(|map| map.get("storage")).map(|size| size.0.clone())
-    };
-    let asked = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()).and_then(|all| storage(all.requests.as_ref()));
+    let storage = |map: Option<
+        &std::collections::BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>,
+    >| { map.and_then(|map| map.get("storage")).map(|size| size.0.clone()) };
+    let asked =
+        claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()).and_then(|all| storage(all.requests.as_ref()));
     let has = claim.status.as_ref().and_then(|status| storage(status.capacity.as_ref()));
     let size = match (asked, has) {
         (Some(asked), Some(has)) if asked != has => format!("{has}, to be {asked}"),
@@ -158,7 +159,11 @@ fn event(event: &Event) -> EventSeen {
         at,
         type_: event.type_.clone().unwrap_or_default(),
         reason: event.reason.clone().unwrap_or_default(),
-        object: format!("{}/{}", object.kind.as_deref().unwrap_or_default(), object.name.as_deref().unwrap_or_default()),
+        object: format!(
+            "{}/{}",
+            object.kind.as_deref().unwrap_or_default(),
+            object.name.as_deref().unwrap_or_default()
+        ),
         message: event.message.clone().unwrap_or_default(),
         count: series.and_then(|series| series.count).or(event.count).unwrap_or(1),
     }

@@ -110,7 +110,8 @@ async fn ready(
     let told = watch(timeout, async || {
         let extension = session.ask(extensions.get(name)).await?;
         let status = extension.status.unwrap_or_default();
-        let holds = |type_: &str| find(&status.conditions, type_).is_some_and(|one| one.status == ConditionStatus::True);
+        let holds =
+            |type_: &str| find(&status.conditions, type_).is_some_and(|one| one.status == ConditionStatus::True);
         if holds(READY) {
             return Ok(Look::Ended(status.summary.unwrap_or_default()));
         }
@@ -124,10 +125,10 @@ async fn ready(
                 .at(reasons.join("\n         "))
                 .remedy("mend the package, give it a new version, and install that"));
         }
-        Ok(Look::Waiting(find(&status.conditions, READY).map_or_else(
-            || "the controller did not look at it yet".to_owned(),
-            |ready| ready.message.clone(),
-        )))
+        Ok(Look::Waiting(
+            find(&status.conditions, READY)
+                .map_or_else(|| "the controller did not look at it yet".to_owned(), |ready| ready.message.clone()),
+        ))
     })
     .await?;
     match told {

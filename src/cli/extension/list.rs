@@ -66,7 +66,8 @@ struct Installed {
 async fn installed(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
     let cluster = connection.connect().await?;
     let api: Api<Extension> = Api::all(cluster.client.clone());
-    let list = connection.in_time(cluster.config.cluster_url.to_string().as_str(), api.list(&ListParams::default())).await?;
+    let list =
+        connection.in_time(cluster.config.cluster_url.to_string().as_str(), api.list(&ListParams::default())).await?;
     let mut all: Vec<Installed> = list.items.iter().map(of).collect();
     if let Some(search) = &arguments.search {
         all.retain(|one| one.type_.contains(search.as_str()));

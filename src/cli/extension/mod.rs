@@ -136,7 +136,12 @@ fn good(folder: &Path) -> Result<Package, CommandError> {
     load(folder)?.map_err(|problems| {
         let place = folder.display();
         let mut error = CommandError::new(format!("the package is wrong in {}", times(problems.0.len(), "place")));
-        error = error.at(problems.0.iter().map(|problem| format!("{place}/{problem}")).collect::<Vec<_>>().join("\n         "));
+        error = error.at(problems
+            .0
+            .iter()
+            .map(|problem| format!("{place}/{problem}"))
+            .collect::<Vec<_>>()
+            .join("\n         "));
         error.remedy("mend the places named above; docs/extensions.md explains every field")
     })
 }

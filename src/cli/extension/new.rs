@@ -41,6 +41,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, CommandError> {
         anstream::println!("{}", printable(&file.display().to_string()));
     }
     let folder = printable(&folder.display().to_string());
-    anstream::println!("\nNext: fill in {folder}/extension.yaml, then\n  midship extension lint {folder}\n  midship extension test {folder}");
+    anstream::println!(
+        "\nNext: fill in {folder}/extension.yaml, then\n  midship extension lint {folder}\n  midship extension test {folder}"
+    );
     Ok(Outcome::Done)
 }

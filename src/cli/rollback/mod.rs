@@ -25,7 +25,7 @@ pub struct Arguments {
     #[arg(value_name = "KIND/NAME", num_args = 1..=2, required = true)]
     words: Vec<String>,
 
-    /// The commit of the watched branch whose state is wanted: an id, a tag, HEAD~2.
+    /// The commit of the watched branch whose state is wanted: an id, or the like of HEAD~2.
     #[arg(long, value_name = "REVISION")]
     to: String,
 
@@ -50,7 +50,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let need = if arguments.dry_run { Need::Watched } else { Need::Writable };
     let opened = arguments.origin.open(connection, need).await?;
     let wrong = |error: TreeError| damaged(&opened.place, &error);
-    let to = opened.history.resolve(&arguments.to).map_err(|error| {
+    let to = opened.resolve(&arguments.to).map_err(|error| {
         CommandError::new(error.to_string())
             .at(opened.place.clone())
             .remedy("`midship history` and `git log` name the commits there are")
@@ -69,7 +69,11 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
         return Ok(Outcome::Changes);
     }
     let edit = edit(&opened, to, &was, now.as_ref()).map_err(wrong)??;
-    let name = format!("{}-{}", namespace.map_or_else(String::new, |name| format!("{name}-")) + &was.id.name, short(&to.to_string()));
+    let name = format!(
+        "{}-{}",
+        namespace.map_or_else(String::new, |name| format!("{name}-")) + &was.id.name,
+        short(&to.to_string())
+    );
     let branch = arguments.on.clone().unwrap_or_else(|| format!("midship/rollback/{name}"));
     if branch == opened.branch {
         return Err(CommandError::new("the watched branch is never pushed to by this command")
@@ -185,8 +189,10 @@ async fn push(arguments: &Arguments, opened: Opened, branch: &str, draft: &Draft
         done
     };
     let pushed = tokio::task::spawn_blocking(work).await;
-    let pushed = pushed.map_err(|_| CommandError::new("pushing panicked; this is a defect of Midship, please report it"))?;
-    let failed = |reason: String, remedy: &str| Err(CommandError::new(reason).at(format!("{branch} of {place}")).remedy(remedy));
+    let pushed =
+        pushed.map_err(|_| CommandError::new("pushing panicked; this is a defect of Midship, please report it"))?;
+    let failed =
+        |reason: String, remedy: &str| Err(CommandError::new(reason).at(format!("{branch} of {place}")).remedy(remedy));
     match pushed {
         Ok((commit, PushOutcome::Pushed)) => {
             let commit = short(&commit.to_string());

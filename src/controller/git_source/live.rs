@@ -175,6 +175,10 @@ impl Eye<'_> {
         if body.is_none() && label.as_deref() != Some(self.label) {
             return;
         }
+        // the files of a package go with their Extension, which waits for those who use it
+        if body.is_none() && metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(labels::EXTENSION)) {
+            return;
+        }
         let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).cloned();
         let live = Live {
             differences: body

@@ -109,6 +109,8 @@ impl<'a> Reader<'a> {
             };
             values.extend(value.map(|value| (need.name, value)));
         }
+        // what was made is made once, even where writing it has to be tried again
+        remembered.expect(&naming::credentials(instance), &values);
         Ok(values)
     }
 

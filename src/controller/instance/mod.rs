@@ -183,7 +183,7 @@ struct Made {
 
 impl Work<'_> {
     async fn run(mut self) -> Result<Next, Failure> {
-        let (namespace, name) = (self.instance.namespace().unwrap_or_default(), self.instance.name_any());
+        let name = self.instance.name_any();
         let mut observed = observe::observe(&self.shared.caches, self.instance);
         if self.instance.metadata.deletion_timestamp.is_some() {
             return self.remove(&observed).await;

@@ -48,7 +48,7 @@ pub fn next(
     let mut status = before.clone();
     status.observed_generation = generation;
     if let Some(in_force) = &report.in_force {
-        adopt(&mut status, in_force, report);
+        adopt(&mut status, in_force);
     }
     let wanted = wanted_pods(name, &status);
     let exclusive = report.in_force.as_ref().map(|it| exclusive_roles(it.package));
@@ -85,7 +85,7 @@ pub fn next(
     }
     for configuration in &mut status.configuration {
         let component = report.components.iter().find(|component| component.name == configuration.component);
-        let applied = component.is_none_or(|component| component.updated) || stopped;
+        let applied = component.is_some_and(|component| component.updated) || stopped;
         configuration.state = Some(if applied { "Applied" } else { "Applying" }.to_owned());
         configuration.message = None;
         if let Verdict::Refused(refusals) = report.verdict {
@@ -102,7 +102,7 @@ pub fn next(
     status
 }
 
-fn adopt(status: &mut InstanceStatus, in_force: &InForce<'_>, report: &Report<'_>) {
+fn adopt(status: &mut InstanceStatus, in_force: &InForce<'_>) {
     let mut resolved = in_force.resolved.status();
     resolved.version = Some(in_force.runs.version.clone());
     resolved.extension_version = Some(in_force.runs.extension.clone());
@@ -119,13 +119,12 @@ fn adopt(status: &mut InstanceStatus, in_force: &InForce<'_>, report: &Report<'_
             known.push(&config.revision);
         }
     }
-    let before: BTreeSet<&str> = report.components.iter().map(|component| component.name.as_str()).collect();
     status.configuration = revisions
         .into_iter()
         .map(|(component, revisions)| ConfigurationStatus {
             component: component.to_owned(),
             revision: Some(revisions.join(", ")),
-            state: Some(if before.contains(component) { "Applying" } else { "Applied" }.to_owned()),
+            state: None,
             message: None,
         })
         .collect();

@@ -1,6 +1,17 @@
 //! What pod sets ask of the agents in their pods.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use serde_json::{Map, Value};
+
+use crate::api::labels;
+use crate::controller::agents::Agents as Known;
+use crate::lifecycle::Client;
+use crate::lifecycle::problem::{Code, Problem};
+use crate::lifecycle::values::{Order, Task};
 
 /// Why an agent did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -23,29 +34,75 @@ pub trait Agents: Send + Sync + 'static {
     fn restart_order(&self, pod: &Pod) -> impl Future<Output = Result<Option<Vec<String>>, CallError>> + Send;
 }
 
-/// No way to call agents: everything that needs one waits and says so.
-pub struct NoAgents;
+/// How long one call may take. What was begun goes on; the same key asks for its end.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a question may take that changes nothing.
+const QUESTION: Duration = Duration::from_secs(10);
 
-impl NoAgents {
-    fn unable() -> CallError {
-        CallError { message: "agents cannot be called yet".to_owned(), refused: false }
+/// Calls over the network, with the controller's certificate.
+pub struct Remote {
+    agents: Arc<Known>,
+}
+
+impl Remote {
+    pub fn new(agents: Arc<Known>) -> Self {
+        Self { agents }
+    }
+
+    async fn client(&self, pod: &Pod) -> Result<Client, CallError> {
+        let unknown = |what: &str| CallError { message: format!("the pod has no {what} yet"), refused: false };
+        let instance = pod.labels().get(labels::INSTANCE).ok_or_else(|| unknown("instance"))?;
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
+        let address = address.ok_or_else(|| unknown("address"))?;
+        let client = self.agents.client(instance, namespace, address).await;
+        client.map_err(|error| CallError { message: error.to_string(), refused: false })
     }
 }
 
-impl Agents for NoAgents {
-    async fn restart(&self, _: &Pod, _: &str) -> Result<(), CallError> {
-        Err(Self::unable())
+impl Agents for Remote {
+    async fn restart(&self, pod: &Pod, key: &str) -> Result<(), CallError> {
+        self.client(pod).await?.process(Order::Restart, None, Some(key), PATIENCE).await?;
+        Ok(())
     }
 
-    async fn switchover(&self, _: &Pod, _: &str, _: &str) -> Result<(), CallError> {
-        Err(Self::unable())
+    async fn switchover(&self, pod: &Pod, to: &str, key: &str) -> Result<(), CallError> {
+        self.client(pod).await?.switchover(Some(to), Some(key), PATIENCE).await?;
+        Ok(())
     }
 
-    async fn pre_scale_in(&self, _: &Pod, _: &str) -> Result<(), CallError> {
-        Err(Self::unable())
+    async fn pre_scale_in(&self, pod: &Pod, key: &str) -> Result<(), CallError> {
+        let task = Task::Action("preScaleIn".to_owned());
+        self.client(pod).await?.run(&task, Map::new(), Some(key), PATIENCE).await?;
+        Ok(())
     }
 
-    async fn restart_order(&self, _: &Pod) -> Result<Option<Vec<String>>, CallError> {
-        Ok(None)
+    async fn restart_order(&self, pod: &Pod) -> Result<Option<Vec<String>>, CallError> {
+        let task = Task::Action("restartOrder".to_owned());
+        let answer = self.client(pod).await?.run(&task, Map::new(), None, QUESTION).await?;
+        let Some(order) = answer.as_ref().and_then(|answer| answer.get("order")) else { return Ok(None) };
+        let names = order.as_array().map(|names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+        names.map(Some).ok_or_else(|| CallError {
+            message: format!("restartOrder gave no list of pods as order, but {order}"),
+            refused: true,
+        })
+    }
+}
+
+impl From<Problem> for CallError {
+    fn from(problem: Problem) -> Self {
+        let refused = match problem.code {
+            Code::BadRequest | Code::Forbidden | Code::NotFound | Code::MethodNotAllowed | Code::Unsupported => true,
+            Code::TooLarge
+            | Code::KeyReused
+            | Code::Busy
+            | Code::Precondition
+            | Code::TooMany
+            | Code::Failed
+            | Code::Unhealthy
+            | Code::Unavailable
+            | Code::Timeout => false,
+        };
+        Self { message: problem.to_string(), refused }
     }
 }

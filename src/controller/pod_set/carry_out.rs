@@ -70,7 +70,10 @@ pub async fn carry_out<A: Agents>(
                     Err(Undone::Later) => return Ok(()),
                     Err(Undone::Failed(why)) => {
                         let name = seen.pod_name(action.ordinal);
-                        hands.events.warning(hands.set, "NotDone", &format!("{} {name}", action.what.word()), why.clone()).await;
+                        hands
+                            .events
+                            .warning(hands.set, "NotDone", &format!("{} {name}", action.what.word()), why.clone())
+                            .await;
                         return Err(format!("{name}: {} failed: {why}", action.what.word()));
                     }
                 }
@@ -92,12 +95,7 @@ pub async fn carry_out<A: Agents>(
 }
 
 impl<A: Agents> Hands<'_, A> {
-    async fn step(
-        &self,
-        seen: &Observed<'_>,
-        action: &Action,
-        shared: &Mutex<&mut Remembered>,
-    ) -> Result<(), Undone> {
+    async fn step(&self, seen: &Observed<'_>, action: &Action, shared: &Mutex<&mut Remembered>) -> Result<(), Undone> {
         let name = seen.pod_name(action.ordinal);
         tracing::debug!(pod = name, what = action.what.word(), reason = action.reason, "a step");
         match &action.what {
@@ -112,7 +110,8 @@ impl<A: Agents> Hands<'_, A> {
                 }
             }
             What::GrowClaim { name: claim, uid, size } => {
-                let patch = json!({ "metadata": { "uid": uid }, "spec": { "resources": { "requests": { "storage": size } } } });
+                let patch =
+                    json!({ "metadata": { "uid": uid }, "spec": { "resources": { "requests": { "storage": size } } } });
                 let grown = self.claims().patch(claim, &PatchParams::default(), &Patch::Merge(&patch)).await;
                 let mut remembered = shared.lock().await;
                 match grown {
@@ -206,12 +205,14 @@ impl<A: Agents> Hands<'_, A> {
             What::Switchover { uid, to } => {
                 let (pod, to) = (self.pod(action.ordinal)?, seen.pod_name(*to));
                 let key = format!("{uid}/{to}/{}", self.set.metadata.generation.unwrap_or_default());
-                self.call(action.ordinal, uid, Attempt::Switchover, self.agents.switchover(pod, &to, &key), shared).await?;
+                self.call(action.ordinal, uid, Attempt::Switchover, self.agents.switchover(pod, &to, &key), shared)
+                    .await?;
             }
             What::PreScaleIn { uid } => {
                 let pod = self.pod(action.ordinal)?;
                 let key = format!("{uid}/leave/{}", self.set.metadata.generation.unwrap_or_default());
-                self.call(action.ordinal, uid, Attempt::PreScaleIn, self.agents.pre_scale_in(pod, &key), shared).await?;
+                self.call(action.ordinal, uid, Attempt::PreScaleIn, self.agents.pre_scale_in(pod, &key), shared)
+                    .await?;
                 let patch = manifest::annotate(&[(labels::DEPARTED, uid)]);
                 self.patch_pod(&name, uid, patch, shared).await?;
             }

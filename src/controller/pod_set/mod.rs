@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -116,30 +117,36 @@ impl<A: Agents> PodSets<A> {
         Ok(Next::After(wait))
     }
 
-    /// Asks the pods, once for each revision, in which order they want to be disturbed.
+    /// Asks the pods, once for each change, in which order they want to be disturbed.
     async fn ask_order(&self, set: &PodSet, remembered: &mut Remembered, current: &Template) {
         let config = set.spec.template.config_revision.clone().unwrap_or_default();
         let about = format!("{}/{config}", current.revision);
-        let good = set.status.as_ref().and_then(|status| status.last_good_revision.as_ref());
-        if !current.has_agent() || good.is_none() || remembered.asked_order.as_ref().is_some_and(|(asked, _)| *asked == about) {
+        let asked = remembered.asked_order.as_ref().is_some_and(|(asked, _)| *asked == about);
+        let Some(good) = set.status.as_ref().and_then(|status| status.last_good_revision.as_ref()) else { return };
+        if asked || !current.has_agent() {
             return;
         }
+        let mine = |pod: &Pod| pod.owner_references().iter().any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref());
+        let pods = self.workloads.pods.select(mine);
+        let restarts =
+            |pod: &pod_set::Pod| pod.report.as_ref().is_some_and(|report| !report.pending_restart.is_empty());
+        let views: Vec<pod_set::Pod> = pods.iter().map(|pod| pod_set::view::pod(pod)).collect();
+        if *good == current.revision && !views.iter().any(restarts) {
+            return;
+        }
+        let Some((pod, _)) = pods.iter().zip(&views).find(|(_, view)| view.ready()) else { return };
         let name = set.name_any();
-        let pods = self.workloads.pods.select(|pod| {
-            pod.owner_references().iter().any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref())
-        });
-        let Some(pod) = pods.iter().find(|pod| pod_set::view::pod(pod).ready()) else { return };
-        match self.agents.restart_order(pod).await {
-            Ok(order) => {
-                let ordinals = |names: Vec<String>| {
-                    names.iter().filter_map(|pod| pod_set::view::ordinal(&name, pod)).collect::<Vec<u16>>()
-                };
-                remembered.asked_order = Some((about, order.map(ordinals)));
-            }
+        let order = match self.agents.restart_order(pod).await {
+            Ok(order) => order,
             Err(error) => {
                 tracing::warn!(%error, "pods could not be asked for their order; it goes by role");
+                None
             }
-        }
+        };
+        let ordinals = |names: Vec<String>| {
+            names.iter().filter_map(|pod| pod_set::view::ordinal(&name, pod)).collect::<Vec<u16>>()
+        };
+        remembered.asked_order = Some((about, order.map(ordinals)));
     }
 
     async fn publish(&self, set: &PodSet, remembered: &mut Remembered, status: PodSetStatus) -> Result<(), Failure> {

@@ -37,9 +37,7 @@ pub fn observe<'a>(
             live.pods.insert(ordinal, pod.as_ref().clone());
         }
     }
-    let claims = workloads.claims.select(|claim| {
-        claim.metadata.namespace == namespace && belongs(claim, name)
-    });
+    let claims = workloads.claims.select(|claim| claim.metadata.namespace == namespace && belongs(claim, name));
     for claim in remembered.claims.overlay(claims) {
         live.claims.insert(claim.name_any(), claim.as_ref().clone());
     }
@@ -55,9 +53,10 @@ pub fn observe<'a>(
         status,
         pods: live.pods.iter().map(|(ordinal, pod)| (*ordinal, view::pod(pod))).collect(),
         claims: live.claims.iter().map(|(name, claim)| (name.clone(), view::claim(claim, &set.spec))).collect(),
-        classes: workloads.classes.as_ref().map(|classes| {
-            classes.list().iter().map(|class| (class.name_any(), view::can_grow(class))).collect()
-        }),
+        classes: workloads
+            .classes
+            .as_ref()
+            .map(|classes| classes.list().iter().map(|class| (class.name_any(), view::can_grow(class))).collect()),
         nodes: workloads
             .nodes
             .as_ref()

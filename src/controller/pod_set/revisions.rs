@@ -13,7 +13,12 @@ use crate::controller::frame::Failure;
 use crate::plan::pod_set::Template;
 
 /// Keeps the template, and has the last good one at hand where that is another.
-pub async fn keep(client: &Client, set: &PodSet, remembered: &mut Remembered, template: &Template) -> Result<(), Failure> {
+pub async fn keep(
+    client: &Client,
+    set: &PodSet,
+    remembered: &mut Remembered,
+    template: &Template,
+) -> Result<(), Failure> {
     let api: Api<ControllerRevision> = Api::namespaced(client.clone(), &set.namespace().unwrap_or_default());
     let name = set.name_any();
     if remembered.stored.as_ref() != Some(&template.revision) {

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{AGENT_PORT, ConfigRevision, Place, Rendered, Renderer, config_map, naming, object_labels};
-use crate::api::instance::ProcessRestart;
+use crate::api::instance::{FailoverMode, ProcessRestart};
 use crate::api::values::{Duration, KeyRef};
-use crate::extension::agent::{AGENT_FILE, AgentConfig, FilePlan, PROCESS_FILE};
+use crate::extension::agent::{AGENT_FILE, AgentConfig, FilePlan, Handing, PROCESS_FILE};
 use crate::extension::context::{self, paths};
-use crate::extension::contract::component::{ConfigFile, UserFile};
+use crate::extension::contract::component::{ConfigFile, UserFile, VolumeKind};
 use crate::extension::contract::{BackupMethod, Operation, Probe};
 use crate::extension::placeholders;
 use crate::extension::problem::{Code, Refusal};
@@ -94,7 +94,7 @@ impl Renderer<'_> {
         let mut revision = hex::encode(hash.finalize());
         revision.truncate(10);
 
-        let agent = self.agent(place, plans.clone());
+        let agent = self.agent(place, plans.clone(), &revision);
         let name = naming::config(instance, component, group);
         let mut data = files.clone();
         data.insert(PROCESS_FILE.to_owned(), process_text);
@@ -323,7 +323,20 @@ impl Renderer<'_> {
         })
     }
 
-    fn agent(&mut self, place: &Place<'_>, files: Vec<FilePlan>) -> AgentConfig {
+    fn agent(&mut self, place: &Place<'_>, files: Vec<FilePlan>, revision: &str) -> AgentConfig {
+        let failover = &self.resolved.failover;
+        let handing = Handing {
+            manual: failover.mode == Some(FailoverMode::Manual),
+            timeout: failover.timeout,
+            max_lag: failover.max_lag.as_ref().and_then(crate::api::values::Quantity::bytes),
+            synchronous: failover.synchronous.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+        };
+        let mut lasting = place.declared.volumes.iter().filter(|(name, volume)| {
+            volume.kind() == VolumeKind::Lasting && place.group.storage.contains_key(name.as_str())
+        });
+        let data = lasting.next().map(|(_, volume)| volume.path.clone());
+        let set = self.package.parameters(place.component.name.as_str());
+        let changes = place.group.parameters.keys().map(|name| (name.clone(), set.change(name))).collect();
         let manifest = &self.package.manifest;
         let name = &place.component.name;
         let main = self.package.main_component();
@@ -365,6 +378,10 @@ impl Renderer<'_> {
             files,
             roles: place.declared.roles.clone(),
             failover: self.failover(place),
+            handing,
+            data,
+            revision: revision.to_owned(),
+            changes,
             role: place.declared.role.clone(),
             ready: Self::ready_probe(place),
             live: place.declared.probes.as_ref().and_then(|probes| probes.live.clone()),

@@ -369,6 +369,7 @@ fn downward() -> Value {
     let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
     json!([
         field("MIDSHIP_POD", "metadata.name"),
+        field("MIDSHIP_POD_UID", "metadata.uid"),
         field("MIDSHIP_NAMESPACE", "metadata.namespace"),
         field("MIDSHIP_POD_IP", "status.podIP"),
         field("MIDSHIP_NODE", "spec.nodeName"),

@@ -177,22 +177,28 @@ fn before_start(situation: &Situation<'_>) -> Option<String> {
 /// Who starts after this component, and so stops before it.
 fn before_stop(situation: &Situation<'_>) -> Option<String> {
     let me = situation.spec.component.as_str();
-    let later = situation.others.iter().find(|(_, other)| {
-        other.stopped && other.pods > 0 && other.after.iter().any(|name| name == me)
-    });
+    let later = situation
+        .others
+        .iter()
+        .find(|(_, other)| other.stopped && other.pods > 0 && other.after.iter().any(|name| name == me));
     later.map(|(name, _)| name.clone())
 }
 
 /// Groups that are no longer asked for: their pods leave one by one in order, then the pod set goes.
 fn remove_groups(situation: &Situation<'_>, plan: &mut Plan) {
     let spec = situation.spec;
-    let extra = situation.sets.iter().filter(|(_, set)| {
-        !set.deleting && !spec.groups.iter().any(|group| group.name == set.spec.group)
-    });
+    let extra = situation
+        .sets
+        .iter()
+        .filter(|(_, set)| !set.deleting && !spec.groups.iter().any(|group| group.name == set.spec.group));
     for (name, set) in extra {
         let mut wait = |reason, message: String, stalled| plan.waits.push(Wait { reason, message, stalled });
         if spec.groups.is_empty() {
-            wait("NoGroups", format!("no group is named, but {name} is there; it stays: name groups to remove others"), true);
+            wait(
+                "NoGroups",
+                format!("no group is named, but {name} is there; it stays: name groups to remove others"),
+                true,
+            );
             continue;
         }
         if spec.state == Some(DesiredState::Stopped) {
@@ -200,7 +206,8 @@ fn remove_groups(situation: &Situation<'_>, plan: &mut Plan) {
             continue;
         }
         let empty = set.spec.replicas == 0;
-        let done = conditions::find(&set.status.conditions, READY).is_some_and(|ready| ready.status == ConditionStatus::True);
+        let done =
+            conditions::find(&set.status.conditions, READY).is_some_and(|ready| ready.status == ConditionStatus::True);
         if empty && set.current && set.status.replicas == Some(0) && done {
             let what = What::Delete { uid: set.uid.clone() };
             let reason = format!("group {} is gone from the spec, and its pods have left", set.spec.group);
@@ -244,25 +251,15 @@ pub fn status(
     now: &Time,
 ) -> ComponentStatus {
     let spec = situation.spec;
-    let sum = |count: fn(&PodSetStatus) -> Option<i32>| situation.sets.values().filter_map(|set| count(&set.status)).sum();
+    let sum =
+        |count: fn(&PodSetStatus) -> Option<i32>| situation.sets.values().filter_map(|set| count(&set.status)).sum();
     let (replicas, ready): (i32, i32) = (sum(|status| status.replicas), sum(|status| status.ready_replicas));
     ComponentStatus {
         observed_generation: generation,
         replicas: Some(replicas),
         ready_replicas: Some(ready),
-        selector: Some(format!(
-            "{}={},{}={}",
-            labels::INSTANCE,
-            spec.instance,
-            labels::COMPONENT,
-            spec.component
-        )),
-        conditions: conditions::merge(
-            &before.conditions,
-            &findings(situation, plan, ready, failure),
-            generation,
-            now,
-        ),
+        selector: Some(format!("{}={},{}={}", labels::INSTANCE, spec.instance, labels::COMPONENT, spec.component)),
+        conditions: conditions::merge(&before.conditions, &findings(situation, plan, ready, failure), generation, now),
     }
 }
 

@@ -21,7 +21,7 @@ fn group(name: &str, replicas: i32) -> Value {
 
 fn ready(pods: i32) -> PodSetStatus {
     let finding = Finding::new(READY, ConditionStatus::True, "Ready", "all pods are ready");
-    let conditions = conditions::merge(&[], &[finding], Some(1), &Time::default());
+    let conditions = conditions::merge(&[], &[finding], Some(1), &Time(jiff::Timestamp::UNIX_EPOCH));
     PodSetStatus { replicas: Some(pods), ready_replicas: Some(pods), conditions, ..PodSetStatus::default() }
 }
 
@@ -129,7 +129,7 @@ fn a_component_says_what_its_pod_sets_say() {
     settle(&spec, &mut sets, &others);
     let situation = Situation { spec: &spec, sets, others };
     let before = ComponentStatus::default();
-    let status = status(&situation, &plan(&situation), &before, Some(1), None, &Time::default());
+    let status = status(&situation, &plan(&situation), &before, Some(1), None, &Time(jiff::Timestamp::UNIX_EPOCH));
     assert_eq!((status.replicas, status.ready_replicas), (Some(3), Some(3)));
     assert_eq!(status.selector.as_deref(), Some("midship.dev/instance=shop,midship.dev/component=cache"));
     assert_eq!(status.conditions[0].message, "3 pods are ready");

@@ -41,7 +41,10 @@ fn package(hand_over: bool) -> Package {
     let manifest = MANIFEST.replace("SWITCHOVER", switchover);
     let files = [
         ("extension.yaml".to_owned(), manifest.into_bytes()),
-        ("config/demo.conf.j2".to_owned(), b"hot {{ params.hot }}\ncold {{ params.cold }}\n{{ params.fixed }}\n".to_vec()),
+        (
+            "config/demo.conf.j2".to_owned(),
+            b"hot {{ params.hot }}\ncold {{ params.cold }}\n{{ params.fixed }}\n".to_vec(),
+        ),
     ];
     Package::load(PackageFiles::new(files).expect("plain files")).unwrap_or_else(|problems| panic!("{problems}"))
 }
@@ -83,10 +86,10 @@ fn the_same_disturbs_nobody() {
 fn coming_and_going_is_counted_and_volumes_are_told() {
     let package = package(true);
     assert_eq!(told(&package, Value::Null, server(json!({}))), ["creates 3 pods"]);
-    assert_eq!(told(&package, json!({}), Value::Null), ["stops and removes 1 pod; their volumes stay"]);
+    assert_eq!(told(&package, json!({}), Value::Null), ["stops and removes 1 pod; its volumes stay"]);
     assert_eq!(
         told(&package, json!({ "deletionPolicy": "Delete" }), Value::Null),
-        ["stops and removes 1 pod and their volumes: the data is lost"]
+        ["stops and removes 1 pod and its volumes: the data is lost"]
     );
     assert_eq!(
         told(&package, server(json!({})), server(json!({ "replicas": 3, "offline": [1] }))),
@@ -104,11 +107,15 @@ fn a_parameter_disturbs_as_far_as_the_package_says() {
     );
     assert_eq!(
         told(&package, server(json!({})), with("cold")),
-        ["server: restarts 2 replicas, then switches over, then the old primary; no downtime expected (because of cold from 1 to 2)"]
+        [
+            "server: restarts 2 replicas, then switches over, then the old primary; no downtime expected (because of cold from 1 to 2)"
+        ]
     );
     assert_eq!(
         told(&package, server(json!({})), with("fixed")),
-        ["will be refused: spec.components[server].parameters.fixed: parameter fixed cannot be changed once the instance exists; it is 1"]
+        [
+            "will be refused: spec.components[server].parameters.fixed: parameter fixed cannot be changed once the instance exists; it is 1"
+        ]
     );
 }
 
@@ -117,7 +124,9 @@ fn who_cannot_hand_over_or_is_alone_is_away_for_a_moment() {
     let cold = json!({ "parameters": { "cold": 2 } });
     assert_eq!(
         told(&package(false), server(json!({})), server(cold.clone())),
-        ["server: restarts 2 replicas, then the primary; writes wait until another pod takes over (because of cold from 1 to 2)"]
+        [
+            "server: restarts 2 replicas, then the primary; writes wait until another pod takes over (because of cold from 1 to 2)"
+        ]
     );
     let mut alone = server(cold);
     alone["topology"] = json!("single");
@@ -145,7 +154,10 @@ fn an_upgrade_says_whether_there_is_a_way_back_and_two_steps_are_refused() {
     let package = package(true);
     let sentences = told(&package, server(json!({})), json!({ "topology": "replicated", "version": "1.1" }));
     assert_eq!(sentences[0], "upgrades the middleware from 1.0 to 1.1; there is no way back");
-    assert!(sentences[1].starts_with("server: restarts 2 replicas with the new image, then switches over"), "{sentences:?}");
+    assert!(
+        sentences[1].starts_with("server: restarts 2 replicas with the new image, then switches over"),
+        "{sentences:?}"
+    );
     let sentences = told(&package, json!({}), json!({ "version": "1.2" }));
     assert!(sentences[0].starts_with("will be refused: spec.version: 1.0 to 1.2 is 2 steps"), "{sentences:?}");
 }
@@ -154,6 +166,6 @@ fn an_upgrade_says_whether_there_is_a_way_back_and_two_steps_are_refused() {
 fn stopping_and_starting_are_told_with_what_stays() {
     let stopped = json!({ "state": "Stopped" });
     let sentences = told(&package(true), json!({}), stopped.clone());
-    assert_eq!(sentences, ["stops all 1 pod; volumes, Services and Secrets stay; it does not serve until it is started"]);
+    assert_eq!(sentences, ["stops 1 pod; volumes, Services and Secrets stay; it does not serve until it is started"]);
     assert_eq!(told(&package(true), stopped, json!({})), ["starts 1 pod"]);
 }

@@ -30,14 +30,20 @@ impl fmt::Display for Whole {
             Self::Created { pods: 0 } => f.write_str("creates the instance without pods: it is to be stopped"),
             Self::Created { pods: number } => write!(f, "creates {}", pods(*number)),
             Self::Deleted { pods: number, volumes } => {
-                let fate = match volumes {
-                    DeletionPolicy::Delete => " and their volumes: the data is lost",
-                    DeletionPolicy::Retain => "; their volumes stay",
-                };
-                write!(f, "stops and removes {}{fate}", pods(*number))
+                let whose = if *number == 1 { "its" } else { "their" };
+                match volumes {
+                    DeletionPolicy::Delete => {
+                        write!(f, "stops and removes {} and {whose} volumes: the data is lost", pods(*number))
+                    }
+                    DeletionPolicy::Retain => write!(f, "stops and removes {}; {whose} volumes stay", pods(*number)),
+                }
             }
             Self::Stopped { pods: number } => {
-                write!(f, "stops all {}; volumes, Services and Secrets stay; it does not serve until it is started", pods(*number))
+                write!(
+                    f,
+                    "stops {}; volumes, Services and Secrets stay; it does not serve until it is started",
+                    pods(*number)
+                )
             }
             Self::Started { pods: number } => write!(f, "starts {}", pods(*number)),
             Self::Upgrade(Step::None) | Self::Continues => f.write_str("disturbs no pod"),
@@ -76,14 +82,20 @@ impl GroupEffect {
                 let processes = if number == 1 { "1 process".to_owned() } else { format!("{number} processes") };
                 return Some(format!("reloads {processes}; nothing restarts"));
             }
-            Disturbance::Resize => return Some(format!("resizes {} in place, where the nodes have room", pods(number))),
+            Disturbance::Resize => {
+                return Some(format!("resizes {} in place, where the nodes have room", pods(number)));
+            }
             Disturbance::Restart => ("restarts", ""),
             Disturbance::Image => ("restarts", " with the new image"),
             Disturbance::Recreate => ("replaces", ""),
         };
         let short = "it does not serve meanwhile";
         Some(match (self.strategy, number, &self.exclusive) {
-            (Strategy::ByHand, _, _) => format!("{} wait{} until somebody deletes them (strategy OnDelete)", pods(number), if number == 1 { "s" } else { "" }),
+            (Strategy::ByHand, _, _) => format!(
+                "{} wait{} until somebody deletes them (strategy OnDelete)",
+                pods(number),
+                if number == 1 { "s" } else { "" }
+            ),
             (_, 1, _) => format!("{verb} its only pod{suffix}; {short}"),
             (Strategy::AllAtOnce, _, _) => format!("{verb} all {} at once{suffix}; {short}", pods(number)),
             (Strategy::OneByOne, _, Some(role)) if self.hand_over => {
@@ -131,8 +143,7 @@ impl GroupEffect {
 impl Effect {
     /// What it means, a sentence each.
     pub fn sentences(&self) -> Vec<String> {
-        let mut all: Vec<String> =
-            self.refusals.iter().map(|refusal| format!("will be refused: {refusal}")).collect();
+        let mut all: Vec<String> = self.refusals.iter().map(|refusal| format!("will be refused: {refusal}")).collect();
         if !all.is_empty() {
             return all;
         }

@@ -21,7 +21,9 @@ impl Planner<'_> {
             let pod = seen.pod_name(ordinal);
             for (volume, storage) in seen.spec.template.volumes.iter().flatten() {
                 let name = naming::claim(volume, &pod);
-                let Some(claim) = seen.claims.get(&name).filter(|claim| claim.ours && !claim.deleting) else { continue };
+                let Some(claim) = seen.claims.get(&name).filter(|claim| claim.ours && !claim.deleting) else {
+                    continue;
+                };
                 let labels = super::manifest::claim_labels(seen.spec, volume, ordinal);
                 if labels.iter().any(|(key, value)| claim.labels.get(key) != Some(value)) {
                     self.plan.actions.push(super::Action {
@@ -40,7 +42,9 @@ impl Planner<'_> {
         let (Some(asked), Some(wanted)) = (claim.asked, storage.size.bytes()) else { return };
         let size = &storage.size.0;
         if wanted < asked {
-            let message = format!("volume {name} cannot shrink to {size}; set it back to what it was, or restore a backup into a new instance");
+            let message = format!(
+                "volume {name} cannot shrink to {size}; set it back to what it was, or restore a backup into a new instance"
+            );
             self.wait(ordinal, "VolumeCannotShrink", message).stalled();
             return;
         }
@@ -56,7 +60,9 @@ impl Planner<'_> {
         }
         let class = claim.class.as_deref().unwrap_or_default();
         let refusal = match seen.classes.as_ref().map(|classes| classes.get(class)) {
-            Some(Some(false)) => Some(format!("storage class {class} does not let volumes grow (allowVolumeExpansion)")),
+            Some(Some(false)) => {
+                Some(format!("storage class {class} does not let volumes grow (allowVolumeExpansion)"))
+            }
             Some(None) => Some(format!("its storage class \"{class}\" does not exist")),
             Some(Some(true)) | None => seen
                 .trouble(&claim.uid, Attempt::Expand)

@@ -67,7 +67,9 @@ impl Planner<'_> {
                     return;
                 }
                 Some(found) if !found.ours => {
-                    let message = format!("claim {claim} is somebody else's; {name} cannot use it: delete or rename it, or label it with instance, component and group to hand it over");
+                    let message = format!(
+                        "claim {claim} is somebody else's; {name} cannot use it: delete or rename it, or label it with instance, component and group to hand it over"
+                    );
                     self.wait(ordinal, "ForeignVolume", message).stalled();
                     return;
                 }

@@ -27,10 +27,11 @@ pub fn pod(owner: Owner<'_>, set: &PodSetSpec, template: &Template, ordinal: u16
     if let Some(service) = &set.service_name {
         spec["subdomain"] = json!(service);
     }
-    let claims = template.pod.volumes.iter().flatten().map(|(volume, _)| {
-        json!({ "name": volume, "persistentVolumeClaim": { "claimName": naming::claim(volume, &name) } })
-    });
-    let volumes: Vec<Value> = spec["volumes"].as_array().cloned().unwrap_or_default().into_iter().chain(claims).collect();
+    let claims = template.pod.volumes.iter().flatten().map(
+        |(volume, _)| json!({ "name": volume, "persistentVolumeClaim": { "claimName": naming::claim(volume, &name) } }),
+    );
+    let volumes: Vec<Value> =
+        spec["volumes"].as_array().cloned().unwrap_or_default().into_iter().chain(claims).collect();
     if !volumes.is_empty() {
         spec["volumes"] = json!(volumes);
     }
@@ -117,9 +118,9 @@ fn changes(
 ) -> Map<String, Value> {
     let set = wanted.iter().filter(|(key, value)| live.get(*key) != Some(value) && !not_ours.contains(&key.as_str()));
     let mut all: Map<String, Value> = set.map(|(key, value)| (key.clone(), json!(value))).collect();
-    let gone = applied.iter().filter(|key| {
-        !wanted.contains_key(*key) && live.contains_key(*key) && !not_ours.contains(&key.as_str())
-    });
+    let gone = applied
+        .iter()
+        .filter(|key| !wanted.contains_key(*key) && live.contains_key(*key) && !not_ours.contains(&key.as_str()));
     all.extend(gone.map(|key| (key.clone(), Value::Null)));
     all
 }
@@ -166,7 +167,6 @@ pub fn resize(template: &Template) -> Value {
 
 /// The annotations of a pod as a patch.
 pub fn annotate(annotations: &[(&str, &str)]) -> Value {
-    let all: Map<String, Value> =
-        annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+    let all: Map<String, Value> = annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
     json!({ "metadata": { "annotations": all } })
 }

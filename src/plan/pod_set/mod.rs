@@ -138,8 +138,7 @@ impl<'a> Planner<'a> {
     }
 
     fn wait(&mut self, ordinal: impl Into<Option<u16>>, reason: &'static str, message: impl Into<String>) -> &mut Wait {
-        let wait =
-            Wait { ordinal: ordinal.into(), reason, message: message.into(), until: None, stalled: false };
+        let wait = Wait { ordinal: ordinal.into(), reason, message: message.into(), until: None, stalled: false };
         self.plan.waits.push(wait);
         self.plan.waits.last_mut().expect("it was just added")
     }

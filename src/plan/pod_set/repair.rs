@@ -3,9 +3,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Planner;
 use super::observed::{Phase, Pod};
 use super::steps::{Proof, What};
-use super::Planner;
 
 /// How much later than promised a pod may be gone before somebody should look.
 const LATE: SignedDuration = SignedDuration::from_secs(30);
@@ -30,7 +30,12 @@ impl Planner<'_> {
                     self.wait(ordinal, "PodLeaves", format!("{name} stops")).until(overdue);
                 } else {
                     let lost = self.lost(pod).unwrap_or_else(|| "its node does not say that it stopped".to_owned());
-                    self.wait(ordinal, "PodStuck", format!("{name} should be gone since {leaves_by}: {lost}; no other takes its place before")).stalled();
+                    self.wait(
+                        ordinal,
+                        "PodStuck",
+                        format!("{name} should be gone since {leaves_by}: {lost}; no other takes its place before"),
+                    )
+                    .stalled();
                 }
             } else if pod.phase == Phase::Ended {
                 let problem = pod.problem.clone().unwrap_or_default();
@@ -39,7 +44,9 @@ impl Planner<'_> {
                         let message = format!("{name} ended again ({problem}); it is tried again at {until}");
                         self.wait(ordinal, "PodEnds", message).until(until);
                     }
-                    None => self.act(ordinal, What::DeletePod { uid: pod.uid.clone() }, format!("{name} ended: {problem}")),
+                    None => {
+                        self.act(ordinal, What::DeletePod { uid: pod.uid.clone() }, format!("{name} ended: {problem}"))
+                    }
                 }
             } else if let Some(lost) = self.lost(pod) {
                 self.wait(ordinal, "NodeLost", format!("{name}: {lost}"));

@@ -18,9 +18,14 @@ enum Need {
     /// More or less CPU and memory, while it runs.
     Resize,
     /// The process starts anew, the pod stays: for these parameters.
-    Restart { for_config: String, parameters: Vec<String> },
+    Restart {
+        for_config: String,
+        parameters: Vec<String>,
+    },
     /// Containers start anew from other images.
-    Images { resize: bool },
+    Images {
+        resize: bool,
+    },
     /// A new pod.
     Recreate(String),
 }
@@ -97,16 +102,21 @@ impl Planner<'_> {
                 self.wait(None, "RolledBack", message).stalled();
             }
             None => {
-                let message = format!("revision {revision} failed ({who}); no further pod gets it until that is mended");
+                let message =
+                    format!("revision {revision} failed ({who}); no further pod gets it until that is mended");
                 self.wait(None, "UpdateFailed", message).stalled();
             }
         }
     }
 
     fn may_roll_back(&self) -> bool {
-        self.update.rollback == Some(true) && self.plan.record.last_good.as_ref().is_some_and(|good| {
-            *good != self.current.revision && self.seen.kept.contains_key(good)
-        })
+        self.update.rollback == Some(true)
+            && self
+                .plan
+                .record
+                .last_good
+                .as_ref()
+                .is_some_and(|good| *good != self.current.revision && self.seen.kept.contains_key(good))
     }
 
     fn last_good_template(&self) -> Option<Template> {
@@ -126,7 +136,11 @@ impl Planner<'_> {
 
     /// The template of pods that are missing: while one pod tries the new one, the others stay with the old.
     pub(super) fn template_for_new(&self) -> Template {
-        if self.tries_one() { self.last_good_template().unwrap_or_else(|| self.target.clone()) } else { self.target.clone() }
+        if self.tries_one() {
+            self.last_good_template().unwrap_or_else(|| self.target.clone())
+        } else {
+            self.target.clone()
+        }
     }
 
     /// A single pod tries the template, and has not been well for long enough.
@@ -159,7 +173,11 @@ impl Planner<'_> {
                 Need::Metadata => {
                     let patch = manifest::in_place(pod, &self.target, false, seen.now);
                     let what = What::Patch { uid: pod.uid.clone(), patch, restarts: false };
-                    self.plan.actions.push(super::Action { ordinal, what, reason: "its labels and annotations change".into() });
+                    self.plan.actions.push(super::Action {
+                        ordinal,
+                        what,
+                        reason: "its labels and annotations change".into(),
+                    });
                 }
                 need => disruptive.push((ordinal, need)),
             }
@@ -184,7 +202,9 @@ impl Planner<'_> {
         let most = match strategy {
             _ if self.update.canary == Some(true) && !self.any_well_at_target() => 1,
             UpdateStrategy::Parallel => usize::MAX,
-            UpdateStrategy::Rolling | UpdateStrategy::OnDelete => usize::try_from(self.update.max_unavailable.unwrap_or(1).max(1)).unwrap_or(1),
+            UpdateStrategy::Rolling | UpdateStrategy::OnDelete => {
+                usize::try_from(self.update.max_unavailable.unwrap_or(1).max(1)).unwrap_or(1)
+            }
         };
         let mut down: Vec<u16> = self.wanted.iter().copied().filter(|ordinal| !self.available(*ordinal)).collect();
         // whoever is about to go is as good as gone
@@ -211,7 +231,11 @@ impl Planner<'_> {
                 continue;
             }
             if strategy == UpdateStrategy::OnDelete {
-                self.wait(ordinal, "OnDelete", format!("{name} changes when somebody deletes it ({})", describe(&need)));
+                self.wait(
+                    ordinal,
+                    "OnDelete",
+                    format!("{name} changes when somebody deletes it ({})", describe(&need)),
+                );
                 continue;
             }
             let others_down = down.iter().filter(|one| **one != ordinal).count();
@@ -225,7 +249,10 @@ impl Planner<'_> {
                     continue;
                 }
                 if others_down >= most {
-                    let message = format!("{name} changes once {most} or fewer are down; now {others_down} are ({})", describe(&need));
+                    let message = format!(
+                        "{name} changes once {most} or fewer are down; now {others_down} are ({})",
+                        describe(&need)
+                    );
                     self.wait(ordinal, "ItsTurn", message);
                     continue;
                 }
@@ -246,7 +273,8 @@ impl Planner<'_> {
 
     fn any_well_at_target(&self) -> bool {
         self.wanted.iter().any(|ordinal| {
-            let at_target = self.seen.pods.get(ordinal).and_then(|pod| pod.revision.as_ref()) == Some(&self.target.revision);
+            let at_target =
+                self.seen.pods.get(ordinal).and_then(|pod| pod.revision.as_ref()) == Some(&self.target.revision);
             at_target && self.available(*ordinal)
         })
     }
@@ -279,7 +307,8 @@ impl Planner<'_> {
             Need::Images { resize } => {
                 let patch = manifest::in_place(pod, &self.target, true, seen.now);
                 if resize {
-                    let what = What::Resize { uid: uid.clone(), patch: manifest::resize(&self.target), then: json!({}) };
+                    let what =
+                        What::Resize { uid: uid.clone(), patch: manifest::resize(&self.target), then: json!({}) };
                     self.act(ordinal, what, reason.clone());
                 }
                 self.act(ordinal, What::Patch { uid, patch, restarts: true }, reason);
@@ -328,7 +357,8 @@ impl Planner<'_> {
                 Some("this server changes resources only with a new pod".to_owned())
             } else if !pod.started {
                 Some("it has not started yet".to_owned())
-            } else if let Some(trouble) = self.seen.trouble(&pod.uid, Attempt::Resize).filter(|trouble| trouble.refused) {
+            } else if let Some(trouble) = self.seen.trouble(&pod.uid, Attempt::Resize).filter(|trouble| trouble.refused)
+            {
                 Some(trouble.message.clone())
             } else {
                 self.target.not_in_place(&pod.resources, pod.qos.as_deref())

@@ -20,13 +20,8 @@ impl Planner<'_> {
             return;
         }
         let highest = self.plan.record.highest.max(self.wanted.last().copied());
-        let unknown: Vec<String> = seen
-            .spec
-            .offline
-            .iter()
-            .filter(|ordinal| Some(ordinal.get()) > highest)
-            .map(ToString::to_string)
-            .collect();
+        let unknown: Vec<String> =
+            seen.spec.offline.iter().filter(|ordinal| Some(ordinal.get()) > highest).map(ToString::to_string).collect();
         if unknown.is_empty() {
             return;
         }
@@ -78,7 +73,11 @@ impl Planner<'_> {
                     return;
                 }
             }
-            self.act(ordinal, What::PreScaleIn { uid: pod.uid.clone() }, format!("{why}; {name} hands over its data first"));
+            self.act(
+                ordinal,
+                What::PreScaleIn { uid: pod.uid.clone() },
+                format!("{why}; {name} hands over its data first"),
+            );
             return;
         }
         if self.may_delete_volumes() {
@@ -90,11 +89,7 @@ impl Planner<'_> {
                 }
             }
         }
-        self.plan.actions.push(super::Action {
-            ordinal,
-            what: What::DeletePod { uid: pod.uid.clone() },
-            reason: why,
-        });
+        self.plan.actions.push(super::Action { ordinal, what: What::DeletePod { uid: pod.uid.clone() }, reason: why });
         self.busy.insert(ordinal);
     }
 

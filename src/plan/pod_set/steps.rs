@@ -30,24 +30,67 @@ pub struct Action {
 /// What is done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
-    CreateClaim { name: String, volume: String },
-    GrowClaim { name: String, uid: String, size: Quantity },
-    LabelClaim { name: String, labels: BTreeMap<String, String> },
+    CreateClaim {
+        name: String,
+        volume: String,
+    },
+    GrowClaim {
+        name: String,
+        uid: String,
+        size: Quantity,
+    },
+    LabelClaim {
+        name: String,
+        labels: BTreeMap<String, String>,
+    },
     /// Records the intent to delete a claim once its pod is gone.
-    MarkClaim { name: String, uid: String },
-    UnmarkClaim { name: String },
-    DeleteClaim { name: String, uid: String },
+    MarkClaim {
+        name: String,
+        uid: String,
+    },
+    UnmarkClaim {
+        name: String,
+    },
+    DeleteClaim {
+        name: String,
+        uid: String,
+    },
     /// Made from the template of this revision.
-    CreatePod { revision: String },
-    DeletePod { uid: String },
+    CreatePod {
+        revision: String,
+    },
+    DeletePod {
+        uid: String,
+    },
     /// Without waiting for its node, which is proven not to run it any more.
-    ForceDelete { uid: String, node: String, proof: Proof },
+    ForceDelete {
+        uid: String,
+        node: String,
+        proof: Proof,
+    },
     /// Changes the live pod; `restarts` some of its containers.
-    Patch { uid: String, patch: Value, restarts: bool },
-    Resize { uid: String, patch: Value, then: Value },
-    RestartProcess { uid: String, for_config: String, parameters: Vec<String> },
-    Switchover { uid: String, to: u16 },
-    PreScaleIn { uid: String },
+    Patch {
+        uid: String,
+        patch: Value,
+        restarts: bool,
+    },
+    Resize {
+        uid: String,
+        patch: Value,
+        then: Value,
+    },
+    RestartProcess {
+        uid: String,
+        for_config: String,
+        parameters: Vec<String>,
+    },
+    Switchover {
+        uid: String,
+        to: u16,
+    },
+    PreScaleIn {
+        uid: String,
+    },
 }
 
 /// Why nothing of a pod can run any more.

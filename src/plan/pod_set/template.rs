@@ -135,7 +135,8 @@ fn quality(all: &Resources, containers: usize) -> &'static str {
     };
     let whole = |one: &ContainerResources| {
         ELASTIC.iter().all(|key| {
-            let amount = |of: &BTreeMap<String, Quantity>| of.get(*key).and_then(|q| crate::extension::quantity::number(&q.0));
+            let amount =
+                |of: &BTreeMap<String, Quantity>| of.get(*key).and_then(|q| crate::extension::quantity::number(&q.0));
             one.limits.contains_key(*key) && amount(&one.limits) == amount(&one.requests)
         })
     };

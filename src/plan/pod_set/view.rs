@@ -35,8 +35,7 @@ pub fn pod(pod: &core::Pod) -> Pod {
         .and_then(|ready| ready.last_transition_time.as_ref().map(|time| time.0));
     let ran = |container: &ContainerStatus| {
         let state = container.state.as_ref();
-        container.restart_count > 0
-            || state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+        container.restart_count > 0 || state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
     };
     let statuses = || status.container_statuses.iter().flatten();
     let resources = spec.containers.iter().filter_map(|container| {

@@ -40,7 +40,9 @@ pub enum Refusal {
     Unreadable(Vec<String>),
     #[error("the clock of the store and ours are {0} apart: ages cannot be believed")]
     Clock(SignedDuration),
-    #[error("{going} of {all} backups would go at once, more than {percent}%: look at the plan and allow it if it is meant")]
+    #[error(
+        "{going} of {all} backups would go at once, more than {percent}%: look at the plan and allow it if it is meant"
+    )]
     TooMany { going: usize, all: usize, percent: usize },
 }
 

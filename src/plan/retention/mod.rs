@@ -9,7 +9,7 @@ mod roots;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
@@ -21,9 +21,18 @@ pub use guard::{Guards, Refusal};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// Its place among the newest, from 1.
-    Count { place: usize, of: usize },
-    Age { until: Timestamp },
-    Label { label: String, value: String, until: Timestamp },
+    Count {
+        place: usize,
+        of: usize,
+    },
+    Age {
+        until: Timestamp,
+    },
+    Label {
+        label: String,
+        value: String,
+        until: Timestamp,
+    },
     Hold,
     /// A backup that stays adds to it.
     NeededBy(String),
@@ -48,7 +57,9 @@ pub enum Verdict {
     /// Nothing keeps it: it gets a tombstone.
     Condemn,
     /// Its tombstone is too young.
-    Wait { until: Timestamp },
+    Wait {
+        until: Timestamp,
+    },
     Remove,
 }
 
@@ -107,10 +118,29 @@ pub fn plan(facts: &Facts, rules: &BTreeMap<String, Rules>, guards: &Guards, now
             verdict,
         });
     }
+    children_first(facts, &mut decisions, guards, now);
     let attempts = facts.attempts.iter().filter(|attempt| attempt.ours);
     let attempts = attempts.map(|attempt| (attempt.id.clone(), attempt_verdict(attempt, guards, now))).collect();
     let refusal = guard::check(facts, &decisions, guards);
     Plan { refusal, logs: logs(facts), attempts, decisions }
+}
+
+/// What another backup adds to goes with it or after it, never before: as long as one is shown, it can be restored.
+fn children_first(facts: &Facts, decisions: &mut [Decision], guards: &Guards, now: Timestamp) {
+    loop {
+        let going: BTreeSet<&str> =
+            decisions.iter().filter(|one| one.verdict == Verdict::Remove).map(|one| one.id.as_str()).collect();
+        let staying = facts.backups.iter().filter(|backup| !going.contains(backup.id.as_str()));
+        let needed: BTreeSet<&str> = staying.filter_map(|backup| backup.parent.as_deref()).collect();
+        let held_up = |one: &Decision| one.verdict == Verdict::Remove && needed.contains(one.id.as_str());
+        let held_up: Vec<usize> = (0..decisions.len()).filter(|at| held_up(&decisions[*at])).collect();
+        if held_up.is_empty() {
+            return;
+        }
+        for at in held_up {
+            decisions[at].verdict = Verdict::Wait { until: now + guards.grace };
+        }
+    }
 }
 
 fn attempt_verdict(attempt: &AttemptFacts, guards: &Guards, now: Timestamp) -> AttemptVerdict {
@@ -121,10 +151,9 @@ fn attempt_verdict(attempt: &AttemptFacts, guards: &Guards, now: Timestamp) -> A
             if until > now { AttemptVerdict::Leave { until } } else { AttemptVerdict::Void }
         }
         Remains::Over { at } if at + guards.grace > now => AttemptVerdict::Remember { until: at + guards.grace },
-        Remains::Over { .. } => AttemptVerdict::Clear,
         Remains::Note { at } if at + guards.memory > now => AttemptVerdict::Remember { until: at + guards.memory },
         Remains::Note { .. } => AttemptVerdict::Forget,
-        Remains::Leftover => AttemptVerdict::Clear,
+        Remains::Over { .. } | Remains::Leftover => AttemptVerdict::Clear,
     }
 }
 

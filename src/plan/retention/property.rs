@@ -57,6 +57,9 @@ proptest! {
             true
         });
         let removed: BTreeSet<&str> = first.decisions.iter().filter(|one| one.verdict == Verdict::Remove).map(|one| one.id.as_str()).collect();
+        for one in facts.backups.iter().filter(|one| !removed.contains(one.id.as_str())) {
+            prop_assert!(one.parent.as_deref().is_none_or(|parent| !removed.contains(parent)), "{} is shown without its parent", one.id);
+        }
         if first.refusal.is_none() {
             let mut after = facts.clone();
             after.backups.retain(|one| !removed.contains(one.id.as_str()));

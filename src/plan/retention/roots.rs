@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::facts::{BackupFacts, Facts, Remains, Rules};
 use super::Reason;
+use super::facts::{BackupFacts, Facts, Remains, Rules};
 
 pub type Kept<'a> = BTreeMap<&'a str, Vec<Reason>>;
 

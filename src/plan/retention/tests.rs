@@ -94,6 +94,17 @@ fn a_condemned_backup_waits_and_comes_back_when_somebody_holds_it() {
 }
 
 #[test]
+fn a_parent_is_never_removed_before_its_child() {
+    let parent = BackupFacts { condemned_at: Some(at(5)), ..backup("a", 1) };
+    let child = |condemned_at| BackupFacts { condemned_at, parent: Some("a".into()), ..backup("b", 2) };
+    let by = || Rules { count: Some(1), ..Rules::default() };
+    let with = |child| facts([parent.clone(), child, backup("c", 9)]);
+    assert!(decide(&with(child(Some(at(9)))), by(), 9).starts_with("a: goes: it is removed after"));
+    assert!(decide(&with(child(None)), by(), 9).starts_with("a: goes: it is removed after"));
+    assert!(decide(&with(child(Some(at(6)))), by(), 9).starts_with("a: is removed"));
+}
+
+#[test]
 fn ages_and_labels_keep_as_long_as_they_say() {
     let labels = BTreeMap::from([("tier".to_owned(), "monthly".to_owned())]);
     let facts = facts([BackupFacts { labels, ..backup("a", 0) }, backup("b", 0), backup("c", 30)]);
@@ -149,10 +160,7 @@ fn attempts_are_left_alone_while_somebody_may_work_on_them() {
 
 #[test]
 fn logs_stay_from_the_oldest_backup_that_is_there() {
-    let with_log = |id, day, first| BackupFacts {
-        log: Some(LogNeed { system: "7".into(), first }),
-        ..backup(id, day)
-    };
+    let with_log = |id, day, first| BackupFacts { log: Some(LogNeed { system: "7".into(), first }), ..backup(id, day) };
     let mut facts = facts([with_log("a", 1, 10), BackupFacts { ours: false, ..with_log("b", 2, 5) }]);
     let first = |facts: &Facts| plan(facts, &BTreeMap::new(), &Guards::default(), at(9)).logs.get("7").copied();
     assert_eq!(first(&facts), Some(5));

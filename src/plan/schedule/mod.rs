@@ -65,13 +65,8 @@ impl Schedule {
             Some(name) => TimeZone::get(name).map_err(|_| ScheduleError::TimeZone(name.to_owned()))?,
             None => TimeZone::UTC,
         };
-        let schedule = Self {
-            cron: parsed,
-            text: cron.to_owned(),
-            zone,
-            jitter: SignedDuration::ZERO,
-            deadline: DEADLINE,
-        };
+        let schedule =
+            Self { cron: parsed, text: cron.to_owned(), zone, jitter: SignedDuration::ZERO, deadline: DEADLINE };
         schedule.after(Timestamp::UNIX_EPOCH)?;
         Ok(schedule)
     }

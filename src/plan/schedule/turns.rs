@@ -37,7 +37,8 @@ mod tests {
             due_at: Timestamp::from_second(second).expect("a time"),
             by_hand,
         };
-        let waiting = [one("a", 3, false), one("b", 1, false), one("b", 2, false), one("c", 9, true), one("d", 0, false)];
+        let waiting =
+            [one("a", 3, false), one("b", 1, false), one("b", 2, false), one("c", 9, true), one("d", 0, false)];
         let names = |running: &[String], at_once| {
             admit(&waiting, running, at_once).iter().map(|one| one.instance.clone()).collect::<Vec<_>>().join(" ")
         };

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use serde_json::json;
+
 use super::pod::{AGENT, namespaces_work, unshare};
 
 #[test]
@@ -26,6 +28,36 @@ fn it_copies_itself_into_a_volume() {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.id().cast_signed()), nix::sys::signal::Signal::SIGKILL)
         .unwrap();
     running.wait().unwrap();
+}
+
+#[test]
+fn it_writes_the_files_of_the_middleware_on_the_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir(path("secrets")).unwrap();
+    fs::write(path("secrets/password"), "s3cret").unwrap();
+    fs::write(path("source"), "id ${pod:ordinal+100} of ${pod:host}, ${secret:password}\n").unwrap();
+    let file = |name: &str| json!({ "source": path(name), "path": path("files/server.conf"), "mode": "0600" });
+    let config = |files: serde_json::Value| {
+        let config = json!({ "instance": "shop", "namespace": "team", "component": "db", "group": "default",
+            "port": 7440, "ports": {}, "tls": false, "login": true, "failover": false, "context": {}, "files": files });
+        fs::write(path("agent.json"), config.to_string()).unwrap();
+        let mut command = Command::new(AGENT);
+        command.arg("copy").arg(dir.path()).arg("--files").arg(path("agent.json"));
+        command.arg("--secrets").arg(path("secrets")).env("MIDSHIP_POD", "shop-db-2").output().unwrap()
+    };
+    let output = config(json!([file("none")]));
+    assert_eq!(output.status.code(), Some(1));
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(complaint.contains("/none: No such file or directory"), "{complaint}");
+    assert!(!path("midship-agent").exists(), "nothing starts without its files");
+
+    let output = config(json!([file("source")]));
+    assert!(output.status.success(), "{output:?}");
+    let written = fs::read_to_string(path("files/server.conf")).unwrap();
+    assert_eq!(written, "id 102 of shop-db-2.shop-db-pods.team.svc, s3cret\n");
+    assert_eq!(fs::metadata(path("files/server.conf")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(path("midship-agent").exists());
 }
 
 #[test]

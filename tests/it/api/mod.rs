@@ -2,11 +2,15 @@
 
 mod agents;
 mod chart;
+mod cli;
 mod controller;
 mod doctor;
-mod git_source;
+mod extension;
+pub mod git_source;
 mod harness;
+mod instance;
 mod kubectl;
 mod plugin;
+mod pod_set;
 mod refused;
 mod samples;

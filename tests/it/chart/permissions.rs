@@ -68,6 +68,8 @@ fn the_whole_cluster_is_one_role() {
     ] {
         assert!(allows(rules, "watch", resource) && !allows(rules, "patch", resource), "{resource}");
     }
+    assert!(allows(rules, "create", "apps/controllerrevisions") && !allows(rules, "patch", "apps/controllerrevisions"));
+    assert!(allows(rules, "patch", "/pods/resize"));
     assert!(allows(rules, "create", "/namespaces") && !allows(rules, "delete", "/namespaces"));
     for never in
         ["/pods/exec", "/pods/ephemeralcontainers", "/pods/portforward", "/nodes/proxy", "/serviceaccounts/token"]
@@ -101,6 +103,7 @@ fn named_namespaces_leave_the_cluster_alone() {
     for namespace in ["shop-dev", "shop-prod"] {
         let role = rules(&rendered, &format!("Role {namespace}/midship-system:midship"));
         assert!(allows(role, "watch", "/secrets") && allows(role, "create", "midship.dev/podsets"));
+        assert!(allows(role, "delete", "/persistentvolumeclaims") && allows(role, "list", "apps/controllerrevisions"));
         assert!(!allows(role, "get", "midship.dev/extensions"), "it belongs to the cluster");
     }
     let home = rules(&rendered, "Role midship-system/midship-home");

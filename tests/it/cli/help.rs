@@ -24,6 +24,18 @@ fn every_command_explains_itself() {
 }
 
 #[test]
+fn commands_of_commands_explain_themselves() {
+    let all = [("extension", &["new", "lint", "test", "show", "list", "diff", "install"][..]), ("audit", &["verify"])];
+    for (command, inner) in all {
+        for name in inner {
+            let help = shown(midship().args([command, name, "--help"]));
+            assert!(help.lines().all(|line| line.chars().count() <= 100), "wider than 100 columns:\n{help}");
+            assert_snapshot!(format!("help-{command}-{name}"), help);
+        }
+    }
+}
+
+#[test]
 fn the_version_is_one_line() {
     assert_snapshot!(shown(midship().arg("--version")), @r"
     exit code 0

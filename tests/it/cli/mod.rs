@@ -1,10 +1,17 @@
 //! The command line as people meet it: help, mistakes, colours, shells, manual pages. Runs anywhere.
 
 mod colour;
+mod diff;
+mod extension;
+mod git;
 mod help;
 mod mistakes;
+mod render;
 mod shells;
 
+use std::path::Path;
+
+use crate::api::git_source::repository::Repository;
 use crate::harness::{Output, Run, midship};
 
 /// What a person sees of it, without what differs from run to run.
@@ -28,3 +35,26 @@ fn commands() -> Vec<String> {
     let names = list.lines().filter_map(name).filter_map(|line| line.split_whitespace().next().map(str::to_owned));
     names.filter(|name| name != "help").collect()
 }
+
+/// A repository with an instance and the packages that are shipped.
+fn team() -> Repository {
+    let repository = Repository::new();
+    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("extensions");
+    Run::new("cp").arg("-r").arg(packages).arg(repository.path().join("extensions")).stdout();
+    repository.write("instances/shop/orders.yaml", ORDERS);
+    repository.commit("Begin");
+    repository
+}
+
+const ORDERS: &str = "apiVersion: midship.dev/v1alpha1
+kind: Instance
+metadata: {name: orders}
+spec:
+  type: redis
+  version: \"7.0\"
+  extensionVersion: 1.0.0
+  components:
+    - name: redis
+      replicas: 3
+      parameters: {maxmemory-policy: allkeys-lru}
+";

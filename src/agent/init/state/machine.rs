@@ -245,7 +245,7 @@ impl State {
                     let how = describe("the process");
                     if self.burnt {
                         BURNT.to_owned()
-                    } else if forced { 
+                    } else if forced {
                         format!("{how} because it did not stop in time")
                     } else {
                         how

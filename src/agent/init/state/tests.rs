@@ -476,3 +476,28 @@ proptest! {
         prop_assert!(world.open.is_empty(), "somebody still waits for an answer: {:?}", world.open);
     }
 }
+
+#[test]
+fn a_burnt_fuse_kills_at_once_and_what_follows_begins_with_the_first_command() {
+    let mut world = World::new(Policy { hooks: vec![1_000], ..policy() });
+    world.exit(Exit::Code(0), 0);
+    world.up();
+    world.feed(Event::Fuse { at: Some(5) });
+    assert_eq!(world.state.fuse, Some(5));
+    world.feed(Event::Burnt);
+    assert!(!world.asked_to_stop, "nobody is asked to end in peace");
+    world.exit(Exit::Signal(9), 0);
+    assert!(world.hook, "permission is asked for anew");
+    assert_eq!((world.state.fuse, world.state.crashes), (None, 0));
+}
+
+#[test]
+fn a_fuse_that_burns_during_a_command_before_the_start_voids_it() {
+    let mut world = World::new(Policy { hooks: vec![1_000], ..policy() });
+    world.feed(Event::Fuse { at: Some(5) });
+    world.feed(Event::Burnt);
+    world.exit(Exit::Signal(9), 0);
+    assert!(world.hook && world.spawns == 0);
+    world.exit(Exit::Code(0), 0);
+    assert_eq!(world.spawns, 1);
+}

@@ -15,7 +15,9 @@ use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-use super::{Body, Cause, Doing, Features, Key, LARGEST_OBJECT, List, ObjectInfo, Page, Store, StoreError, StoreFuture};
+use super::{
+    Body, Cause, Doing, Features, Key, LARGEST_OBJECT, List, ObjectInfo, Page, Store, StoreError, StoreFuture,
+};
 use crate::backup::digest::Digest;
 
 /// Where objects are written before they get their names. Keys cannot begin with a dot.
@@ -46,12 +48,12 @@ impl Filesystem {
         self.root.join(key.as_str())
     }
 
-    fn on_disk<'a, T: Send + 'static>(
-        &'a self,
+    fn on_disk<T: Send + 'static>(
+        &self,
         doing: Doing,
         object: String,
         work: impl FnOnce(&Path) -> Result<T, Failure> + Send + 'static,
-    ) -> StoreFuture<'a, T> {
+    ) -> StoreFuture<'_, T> {
         let root = self.root.clone();
         Box::pin(async move {
             let done = tokio::task::spawn_blocking(move || work(&root)).await;

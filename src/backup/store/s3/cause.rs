@@ -32,9 +32,7 @@ fn of_answer(status: u16, code: &str, said: String) -> Cause {
         (_, "AuthorizationHeaderMalformed" | "PermanentRedirect") | (301 | 307, _) => {
             Cause::Setting(format!("{said}; the region or the address is not the bucket's"))
         }
-        (_, "RequestTimeTooSkewed") => {
-            Cause::Setting(format!("{said}; the clock here or that of the store is wrong"))
-        }
+        (_, "RequestTimeTooSkewed") => Cause::Setting(format!("{said}; the clock here or that of the store is wrong")),
         (412, _) | (_, "PreconditionFailed") => Cause::AlreadyExists,
         (_, "BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" | "InvalidDigest") => {
             Cause::Checksum(said)

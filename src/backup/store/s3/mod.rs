@@ -16,7 +16,9 @@ use jiff::Timestamp;
 
 pub use settings::{Checksums, Credentials, Settings};
 
-use super::{Body, Cause, Doing, Features, Key, LARGEST_OBJECT, List, ObjectInfo, Page, Store, StoreError, StoreFuture};
+use super::{
+    Body, Cause, Doing, Features, Key, LARGEST_OBJECT, List, ObjectInfo, Page, Store, StoreError, StoreFuture,
+};
 use cause::cause;
 
 /// What the protocol gives on one page at most.

@@ -54,9 +54,7 @@ fn resources_that_cannot_change_in_place_need_new_pods_and_say_why() {
         world.change(json!({ "template": { "spec": { "containers": containers } } }));
         world.plan().actions[0].reason.clone()
     };
-    let with = |resources: serde_json::Value| {
-        json!([{ "name": "cache", "image": "cache:1", "resources": resources }, { "name": "midship", "image": "agent:1" }])
-    };
+    let with = |resources: serde_json::Value| json!([{ "name": "cache", "image": "cache:1", "resources": resources }, { "name": "midship", "image": "agent:1" }]);
     let said = reason(with(json!({ "requests": { "memory": "1Gi" }, "limits": { "memory": "1Gi" } })));
     assert!(said.contains("the request of cpu of container cache cannot be taken away in place"), "{said}");
 
@@ -66,7 +64,14 @@ fn resources_that_cannot_change_in_place_need_new_pods_and_say_why() {
     world.change(json!({ "template": changed }));
     let uid = world.pods[&2].uid.clone();
     let message = "pod is forbidden".to_owned();
-    world.troubles.push(Trouble { ordinal: 2, uid, attempt: Attempt::Resize, since: world.now, message, refused: true });
+    world.troubles.push(Trouble {
+        ordinal: 2,
+        uid,
+        attempt: Attempt::Resize,
+        since: world.now,
+        message,
+        refused: true,
+    });
     world.step();
     assert_eq!(world.log, ["DeletePod 2", "ResizePod 1"]);
 }

@@ -76,7 +76,8 @@ fn watched_step(world: &mut World) {
         .collect();
     let kept: Vec<u16> = disturbed.iter().copied().filter(|ordinal| plan.wanted.contains(ordinal)).collect();
     if !kept.is_empty() {
-        let down = plan.wanted.iter().filter(|ordinal| !serving.contains(ordinal) || disturbed.contains(ordinal)).count();
+        let down =
+            plan.wanted.iter().filter(|ordinal| !serving.contains(ordinal) || disturbed.contains(ordinal)).count();
         assert!(down <= most, "{down} down, {most} allowed: {plan:#?}");
     }
     if !stopped && let Some(leader) = leader.filter(|leader| kept.contains(leader) && serving.len() > 1) {

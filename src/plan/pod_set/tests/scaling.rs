@@ -127,8 +127,7 @@ fn a_pod_that_cannot_hand_over_its_data_stays_and_says_why() {
     world.change(json!({ "replicas": 2 }));
     let uid = world.pods[&2].uid.clone();
     let message = "slots cannot be moved".to_owned();
-    let trouble =
-        Trouble { ordinal: 2, uid, attempt: Attempt::PreScaleIn, since: world.now, message, refused: true };
+    let trouble = Trouble { ordinal: 2, uid, attempt: Attempt::PreScaleIn, since: world.now, message, refused: true };
     world.troubles.push(trouble);
     world.settle();
     assert!(world.log.is_empty(), "{:?}", world.log);
@@ -147,8 +146,7 @@ fn the_leader_hands_over_before_it_leaves() {
 
 #[test]
 fn stopping_ends_with_the_leader_and_starting_begins_with_it() {
-    let mut world =
-        World::running(spec(json!({ "roleOrder": ["replica", "primary"], "start": "Ordered" })));
+    let mut world = World::running(spec(json!({ "roleOrder": ["replica", "primary"], "start": "Ordered" })));
     world.pods.get_mut(&0).expect("it is there").role = Some("replica".into());
     world.pods.get_mut(&2).expect("it is there").role = Some("primary".into());
     world.change(json!({ "state": "Stopped" }));

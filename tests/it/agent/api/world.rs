@@ -188,10 +188,16 @@ impl World {
         body: &str,
     ) -> std::io::Result<Answer> {
         let mut stream = self.connect(identity).await?;
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n");
-        let request = format!("{head}content-length: {length}\r\n{headers}\r\n{body}");
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\ncontent-length: {length}\r\n");
+        for (name, value) in headers {
+            for part in [*name, ": ", *value, "\r\n"] {
+                request.push_str(part);
+            }
+        }
+        request.push_str("\r\n");
+        request.push_str(body);
         stream.write_all(request.as_bytes()).await?;
         read_answer(&mut stream).await
     }
@@ -242,7 +248,7 @@ pub fn identity(authority: &Authority, name: &str, lifetime: Duration) -> Identi
 pub fn expired(authority: &Authority, name: &str) -> Identity {
     // the authority's own beginning bounds it: an hour before it was made
     let past = authority.certificate().not_before() + SignedDuration::from_secs(1);
-    issued_at(authority, name, Duration::from_secs(60), past)
+    issued_at(authority, name, Duration::from_mins(1), past)
 }
 
 fn issued_at(authority: &Authority, name: &str, lifetime: Duration, at: Timestamp) -> Identity {

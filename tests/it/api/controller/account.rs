@@ -102,6 +102,7 @@ pub fn namespace_rules() -> Value {
     json!([
         { "apiGroups": ["midship.dev"], "resources": ["*"], "verbs": ["*"] },
         { "apiGroups": [""], "resources": ["configmaps", "secrets", "services", "pods", "persistentvolumeclaims"], "verbs": ["*"] },
+        { "apiGroups": ["apps"], "resources": ["controllerrevisions"], "verbs": ["get", "list", "create", "delete"] },
         { "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
         { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"] },
     ])

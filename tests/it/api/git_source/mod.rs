@@ -8,9 +8,12 @@ mod hostile;
 mod killed;
 mod leaving;
 mod repository;
+mod encrypted;
+mod hostile;
 mod settings;
-mod team;
 mod trusted;
 mod webhook;
+pub mod repository;
+pub mod team;
 
 use team::{SOON, Team, team_test};

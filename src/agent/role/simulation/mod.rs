@@ -1,9 +1,9 @@
 //! Several agents with a lease between them, in a world that delays, loses, stops, kills and cuts whatever it can: what
 //! must hold whatever happens in whatever order.
 
-use std::collections::BTreeMap;
+mod runs;
 
-use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 use super::*;
 
@@ -35,9 +35,16 @@ enum Run {
     /// Stopped on purpose.
     Stopped,
     /// PID 1 is about to ask.
-    Off { asks_at: u64 },
+    Off {
+        asks_at: u64,
+    },
     Asking,
-    Running { primary: bool, writable: bool, follows: Option<String>, up_at: u64 },
+    Running {
+        primary: bool,
+        writable: bool,
+        follows: Option<String>,
+        up_at: u64,
+    },
 }
 
 /// What is on its way.
@@ -433,11 +440,13 @@ impl World {
         self.replicate();
         let now = self.now;
         let paused = |world: &Self, index: usize| now < world.pods[index].paused_until;
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.mail).into_iter().partition(|(at, index, _, mail)| {
-            // what is under way to the server or PID 1 needs the agent no more
-            let waits = matches!(mail, Mail::Tell(_) | Mail::Prepared { .. } | Mail::Do { .. }) && paused(self, *index);
-            *at <= now && !waits
-        });
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.mail).into_iter().partition(|(at, index, _, mail)| {
+                // what is under way to the server or PID 1 needs the agent no more
+                let waits =
+                    matches!(mail, Mail::Tell(_) | Mail::Prepared { .. } | Mail::Do { .. }) && paused(self, *index);
+                *at <= now && !waits
+            });
         self.mail = later;
         for (_, index, life, mail) in due {
             if self.pods[index].life == life || matches!(mail, Mail::Write { .. } | Mail::Fuse(_)) {
@@ -458,7 +467,11 @@ impl World {
                 self.post(index, 5, Mail::Look);
             }
             let clock = self.clock(index);
-            if self.pods[index].state.as_ref().is_some_and(|state| state.wake_at(clock.saturating_sub(STEP_MS)) <= clock) {
+            if self.pods[index]
+                .state
+                .as_ref()
+                .is_some_and(|state| state.wake_at(clock.saturating_sub(STEP_MS)) <= clock)
+            {
                 self.feed(index, Event::Tick);
             }
             self.check();
@@ -477,7 +490,9 @@ impl World {
             let pod = &mut self.pods[other];
             let reached = !cut && self.now >= pod.cut_until;
             if let Run::Running { follows: Some(follows), .. } = &pod.run
-                && *follows == name && reached && lucky
+                && *follows == name
+                && reached
+                && lucky
             {
                 pod.position = position;
                 // only a member of this term's data counts as one
@@ -500,170 +515,4 @@ impl World {
         let writers: Vec<usize> = self.writers().into_iter().filter(|index| !clock_over(index)).collect();
         assert!(writers.len() <= 1, "{}: {writers:?} write at once; lease {:?}", self.now, self.lease);
     }
-
-    fn harm(&mut self) {
-        let index = usize::try_from(self.random.below(self.pods.len() as u64)).unwrap();
-        let span = self.random.below(20_000);
-        match self.random.below(9) {
-            0 => {
-                if matches!(self.pods[index].run, Run::Running { .. }) {
-                    self.end(index, false);
-                }
-            }
-            1 => {
-                self.pods[index].state = None;
-                self.pods[index].life += 1;
-                self.pods[index].agent_at = self.now + span / 4;
-            }
-            2 => self.pods[index].paused_until = self.now + span,
-            3 => self.pods[index].cut_until = self.now + span,
-            4 => self.outage_until = self.now + span / 2,
-            5 => {
-                // the pod is gone at once, and comes again as another one
-                self.end(index, false);
-                let pod = &mut self.pods[index];
-                (pod.state, pod.life, pod.uid, pod.label) = (None, pod.life + 1, pod.uid + 1, None);
-                (pod.agent_at, pod.run) = (self.now + span / 4, Run::Off { asks_at: self.now + span / 4 });
-            }
-            6 => {
-                let target = self.random.chance(50).then(|| format!("p-{}", span % self.pods.len() as u64));
-                if self.now >= self.pods[index].paused_until {
-                    self.feed(index, Event::Switchover { ticket: span, target });
-                }
-            }
-            7 => {
-                if self.now >= self.pods[index].paused_until {
-                    self.pods[index].stopping = true;
-                    self.feed(index, Event::Stop);
-                }
-            }
-            _ => {
-                if matches!(self.pods[index].run, Run::Running { .. }) {
-                    self.end(index, true);
-                    // somebody starts it again some day
-                    self.pods[index].run = Run::Off { asks_at: self.now + span };
-                }
-            }
-        }
-    }
-
-    fn go(&mut self, seconds: u64) {
-        let end = self.now + seconds * 1_000;
-        while self.now < end {
-            self.step();
-        }
-    }
-
-    fn describe(&self) -> String {
-        let pod = |pod: &Pod| {
-            let state = pod.state.as_ref();
-            let reason = state.map_or("no agent", |state| &state.reason);
-            format!("\n{} {:?} data {:?} label {:?}: {reason}\n   {state:?}", pod.name, pod.run, pod.mark, pod.label)
-        };
-        format!("{:?}{}", self.lease, self.pods.iter().map(pod).collect::<String>())
-    }
-
-    /// All is well again: one serves, all others follow it, and the labels say so.
-    fn assert_settled(&self) {
-        let writers = self.writers();
-        assert_eq!(writers.len(), 1, "at {}: {}", self.now, self.describe());
-        for (index, pod) in self.pods.iter().enumerate() {
-            let wanted = if writers.contains(&index) { "primary" } else { "replica" };
-            assert_eq!(pod.label.as_deref(), Some(wanted), "{}: {}", pod.name, self.describe());
-        }
-    }
-}
-
-fn survives(seed: u64, pods: usize, synchronous: usize, lasting: bool) {
-    let mut world = World::new(seed, pods, synchronous, lasting);
-    world.go(70);
-    for _ in 0..12 {
-        world.harm();
-        let pause = world.random.below(12);
-        world.go(pause);
-    }
-    world.calm = true;
-    world.go(200);
-    world.assert_settled();
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
-
-    #[test]
-    fn there_are_never_two_writers_and_in_the_end_there_is_one(seed in any::<u64>(), pods in 2usize..5) {
-        survives(seed, pods, 0, true);
-    }
-
-    #[test]
-    fn no_confirmed_write_is_lost_with_synchronous_replication(seed in any::<u64>()) {
-        survives(seed, 3, 1, true);
-    }
-
-    #[test]
-    fn pods_without_lasting_data_agree_as_well(seed in any::<u64>()) {
-        survives(seed, 3, 0, false);
-    }
-}
-
-#[test]
-fn the_first_of_new_pods_begins() {
-    let mut world = World::new(7, 3, 0, true);
-    world.calm = true;
-    world.go(20);
-    world.assert_settled();
-    assert_eq!(world.writers(), [0]);
-}
-
-#[test]
-fn after_everything_was_down_the_last_holder_comes_first() {
-    let mut world = World::new(11, 3, 0, true);
-    world.calm = true;
-    world.go(20);
-    world.feed(0, Event::Switchover { ticket: 1, target: Some("p-2".to_owned()) });
-    world.go(10);
-    assert_eq!((world.writers(), world.answers.clone()), (vec![2], vec![Ok(())]));
-    for index in 0..3 {
-        world.end(index, false);
-        let now = world.now;
-        let pod = &mut world.pods[index];
-        (pod.state, pod.life, pod.uid) = (None, pod.life + 1, pod.uid + 1);
-        (pod.agent_at, pod.run) = (now + 5_000, Run::Off { asks_at: now + 5_000 });
-    }
-    world.go(60);
-    world.assert_settled();
-    assert_eq!(world.writers(), [2]);
-}
-
-#[test]
-fn an_empty_pod_takes_over_from_nobody() {
-    let mut world = World::new(13, 2, 0, true);
-    world.calm = true;
-    world.go(20);
-    // the one with the data goes, and the other one loses its own
-    world.pods[1].mark = None;
-    world.end(1, false);
-    world.pods[1].state = None;
-    world.end(0, true);
-    let pod = &mut world.pods[0];
-    (pod.state, pod.life, pod.agent_at) = (None, pod.life + 1, u64::MAX);
-    world.go(200);
-    assert_eq!(world.writers(), [0usize; 0]);
-    world.pods[0].agent_at = world.now;
-    world.go(60);
-    world.assert_settled();
-    assert_eq!(world.writers(), [0]);
-}
-
-#[test]
-fn a_crashed_holder_is_replaced_at_once_and_follows_afterwards() {
-    let mut world = World::new(17, 3, 0, true);
-    world.calm = true;
-    world.go(20);
-    world.end(0, false);
-    world.go(4);
-    assert_ne!(world.writers(), [0], "{}", world.describe());
-    assert_eq!(world.writers().len(), 1, "{}", world.describe());
-    world.go(5);
-    world.assert_settled();
 }

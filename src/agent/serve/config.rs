@@ -1,0 +1,191 @@
+//! Changed configuration: files are written anew, and parameters that can be changed while the process runs are taken over
+//! by the package's `reload`; the others are reported until the process starts again.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::shared::Shared;
+use super::{deeds, place};
+use crate::agent::files;
+use crate::agent::init::protocol::Op;
+use crate::agent::secrets::Secrets;
+use crate::extension::agent::AgentConfig;
+use crate::extension::contract::Change;
+
+/// How often mounted files are looked at; the kubelet replaces a link when they change.
+const LOOK: Duration = Duration::from_millis(500);
+/// Between two tries of a reload that failed.
+const RETRY: Duration = Duration::from_secs(5);
+const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
+/// What was in effect when this was written, beside the sockets.
+const RECORD: &str = "effective.json";
+
+/// What a running process goes by.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Effective {
+    /// Which process, since a new one begins with everything.
+    process: Option<String>,
+    revision: String,
+    parameters: Map<String, Value>,
+}
+
+/// What differs, by what it needs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Differences {
+    /// For the process while it runs.
+    pub reload: Vec<Value>,
+    /// Names of those that need a start.
+    pub restart: Vec<String>,
+}
+
+/// Compares two sets of parameters; what nobody declares needs a start.
+pub fn differences(old: &Map<String, Value>, new: &Map<String, Value>, config: &AgentConfig) -> Differences {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let mut found = Differences::default();
+    for name in names {
+        let (from, to) = (old.get(name), new.get(name));
+        if from == to {
+            continue;
+        }
+        match config.changes.get(name).copied().unwrap_or(Change::Restart) {
+            Change::None => {}
+            Change::Reload => found.reload.push(deeds::changed(name, from, to)),
+            Change::Restart | Change::Recreate | Change::Immutable => found.restart.push(name.clone()),
+        }
+    }
+    found
+}
+
+fn parameters(config: &AgentConfig) -> Map<String, Value> {
+    config.context["params"].as_object().cloned().unwrap_or_default()
+}
+
+/// A fingerprint of what is mounted in these places.
+fn fingerprint(shared: &Shared) -> [Option<(u64, SystemTime)>; 4] {
+    use std::os::unix::fs::MetadataExt;
+    let link = |dir: Option<&Path>| {
+        let metadata = std::fs::symlink_metadata(dir?.join("..data")).ok()?;
+        Some((metadata.ino(), metadata.modified().ok()?))
+    };
+    let options = &shared.options;
+    let file = std::fs::metadata(&options.config).ok();
+    [
+        file.and_then(|metadata| Some((metadata.ino(), metadata.modified().ok()?))),
+        link(options.config.parent()),
+        link(Some(&options.secrets)),
+        link(Some(&options.tls)),
+    ]
+}
+
+pub async fn follow(shared: Arc<Shared>) {
+    let record = shared.options.socket.with_file_name(RECORD);
+    let mut effective: Option<Effective> =
+        std::fs::read(&record).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let mut seen = None;
+    let mut retry_at: Option<Instant> = None;
+    loop {
+        let now = fingerprint(&shared);
+        let process = process(&shared);
+        let started = process.is_some() && effective.as_ref().is_none_or(|known| known.process != process);
+        let due = retry_at.is_some_and(|at| Instant::now() >= at);
+        if started || due || seen.as_ref() != Some(&now) {
+            let rotated = match &seen {
+                Some(before) => (before[2] != now[2], before[3] != now[3]),
+                None => (false, false),
+            };
+            if started {
+                let config = shared.place();
+                effective = Some(Effective {
+                    process: process.clone(),
+                    revision: config.config.revision.clone(),
+                    parameters: parameters(&config.config),
+                });
+            }
+            let result = take_over(&shared, effective.as_mut(), rotated).await;
+            retry_at = result.is_err().then(|| Instant::now() + RETRY);
+            let error = result.err();
+            if let Some(error) = &error {
+                tracing::warn!(error, "the configuration cannot be taken over; it is tried again");
+            }
+            shared.find(|findings| findings.config_error = error);
+            if let Some(bytes) = effective.as_ref().and_then(|effective| serde_json::to_vec(effective).ok())
+                && let Err(error) = files::write_whole(&record, &bytes, 0o600)
+            {
+                tracing::warn!(%error, "what is in effect cannot be written down");
+            }
+            seen = Some(now);
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// The process that runs, by what no other one has.
+fn process(shared: &Shared) -> Option<String> {
+    let findings = shared.findings.borrow();
+    let status = findings.process.as_ref()?;
+    Some(format!("{} {}", status.pid?, status.started_at.as_deref()?))
+}
+
+/// Reads what is mounted, writes files, and tells the process.
+async fn take_over(shared: &Shared, effective: Option<&mut Effective>, rotated: (bool, bool)) -> Result<(), String> {
+    let fresh = place::read(&shared.options.config).map_err(|error| error.to_string())?;
+    let place = shared.place();
+    let news = *place.config != fresh;
+    if news {
+        tracing::info!(revision = fresh.revision, "another configuration");
+        shared.move_to(place.with(fresh));
+    }
+    let place = shared.place();
+    let config = &place.config;
+    let secrets = Secrets::read(&shared.options.secrets).map_err(|error| error.to_string())?;
+    let written = files::write(&config.files, &secrets, &place.facts).map_err(|error| error.to_string())?;
+    let wanted = parameters(config);
+    let Some(effective) = effective else { return Ok(()) };
+    let found = differences(&effective.parameters, &wanted, config);
+    let touched = written.iter().any(|path| !path.ends_with(crate::extension::agent::PROCESS_FILE));
+    if rotated.0 || rotated.1 {
+        rotate(shared, rotated).await?;
+    }
+    if !found.reload.is_empty() || (touched && found.restart.is_empty()) {
+        reload(shared, &found.reload).await?;
+        for change in &found.reload {
+            let name = change["name"].as_str().unwrap_or_default();
+            match wanted.get(name) {
+                Some(value) => effective.parameters.insert(name.to_owned(), value.clone()),
+                None => effective.parameters.remove(name),
+            };
+        }
+    }
+    effective.revision.clone_from(&config.revision);
+    let (revision, pending) = (config.revision.clone(), found.restart);
+    shared.find(|findings| (findings.revision, findings.pending) = (Some(revision), pending));
+    Ok(())
+}
+
+async fn reload(shared: &Shared, changed: &[Value]) -> Result<(), String> {
+    let mut extras = shared.extras();
+    extras.insert("changed".to_owned(), json!(changed));
+    tracing::info!(parameters = changed.len(), "has the process take over changes");
+    let answer = shared.actor().run("reload", extras).await.map_err(|error| error.to_string())?;
+    if answer.is_some() || changed.is_empty() {
+        return Ok(());
+    }
+    deeds::order(shared, Op::Reload, None, RELOAD_PATIENCE).await
+}
+
+/// New secrets and certificates, for those who can take them over while they run.
+async fn rotate(shared: &Shared, (secrets, tls): (bool, bool)) -> Result<(), String> {
+    for (rotated, action) in [(secrets, "rotateCredentials"), (tls, "rotateCertificates")] {
+        if rotated {
+            shared.actor().run(action, shared.extras()).await.map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! The role's machine at work: feeds it with what happens, one thing after another, and has its orders carried out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use super::shared::{Input, Permission, Shared};
+use super::{deeds, lease, mark, peers, publish};
+use crate::agent::init::boottime;
+use crate::agent::init::protocol::{Op, Request, Status};
+use crate::agent::init::state::Shown;
+use crate::agent::role::{self, Event, Order, Process, State, Ticket};
+
+/// How long PID 1 may take to move a fuse.
+const FUSE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long others may take to say how they are.
+const PEERS_PATIENCE: Duration = Duration::from_secs(1);
+
+struct Engine {
+    shared: Arc<Shared>,
+    state: State,
+    permit: Option<Permit>,
+    fuse: mpsc::UnboundedSender<Option<u64>>,
+    tickets: BTreeMap<Ticket, oneshot::Sender<Result<(), String>>>,
+    next_ticket: Ticket,
+    exited: bool,
+    told: String,
+}
+
+/// A request for permission that waits.
+struct Permit {
+    id: u64,
+    answer: Permission,
+    preparing: Option<AbortHandle>,
+}
+
+pub async fn run(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Input>) {
+    let place = shared.place();
+    let data = place.config.data.as_deref().and_then(marked);
+    let (fuse, orders) = mpsc::unbounded_channel();
+    tokio::spawn(move_fuse(Arc::clone(&shared), orders));
+    let mut engine = Engine {
+        state: State::new(place.settings(), data, boottime()),
+        shared,
+        permit: None,
+        fuse,
+        tickets: BTreeMap::new(),
+        next_ticket: 1,
+        exited: false,
+        told: String::new(),
+    };
+    while !engine.exited {
+        let now = boottime();
+        let wait = Duration::from_millis(engine.state.wake_at(now).saturating_sub(now));
+        tokio::select! {
+            input = inbox.recv() => match input {
+                Some(input) => engine.hear(input),
+                None => return,
+            },
+            () = sleep(wait), if engine.handed_out() => engine.feed(Event::Tick),
+        }
+    }
+}
+
+/// The term the data is from.
+fn marked(dir: &str) -> Option<u64> {
+    match mark::read(Path::new(dir)) {
+        Ok(epoch) => epoch,
+        Err(error) => {
+            // better one pod too few that can take over than one with the wrong data
+            tracing::error!(%error, "the mark cannot be read; this pod counts as empty");
+            None
+        }
+    }
+}
+
+/// Tells PID 1 about the fuse, in the order in which it was decided.
+async fn move_fuse(shared: Arc<Shared>, mut orders: mpsc::UnboundedReceiver<Option<u64>>) {
+    while let Some(at) = orders.recv().await {
+        let mut request = Request::new(Op::Fuse);
+        request.deadline = at;
+        let deadline = tokio::time::Instant::now() + FUSE_PATIENCE;
+        let done = shared.pid1.ask(&request, deadline).await.is_ok();
+        shared.tell(Input::Role(Event::Fused { at, done }));
+    }
+}
+
+impl Engine {
+    fn handed_out(&self) -> bool {
+        self.shared.place().handed_out()
+    }
+
+    fn hear(&mut self, input: Input) {
+        match input {
+            Input::Role(Event::Stop) if !self.handed_out() => self.exited = true,
+            Input::Role(event) => self.feed(event),
+            Input::Permit { id, answer } => self.asked(id, answer),
+            Input::PermitGone { id } => {
+                if self.permit.as_ref().is_some_and(|permit| permit.id == id) {
+                    self.drop_permit();
+                    self.feed(Event::Process(Process::Down));
+                }
+            }
+            Input::Prepared { id, result } => self.prepared(id, result),
+            Input::Pid1 { status, permits } => self.process(&status, permits),
+            Input::Pid1Gone { nobody } => {
+                self.drop_permit();
+                let gone = nobody && self.shared.is_stopping();
+                self.feed(Event::Process(if gone { Process::Down } else { Process::Unknown }));
+            }
+            Input::Switchover { target, answer } => {
+                let ticket = self.next_ticket;
+                self.next_ticket += 1;
+                self.tickets.insert(ticket, answer);
+                self.feed(Event::Switchover { ticket, target });
+            }
+            Input::Configured => self.feed(Event::Configured(self.shared.place().settings())),
+        }
+    }
+
+    fn asked(&mut self, id: u64, answer: Permission) {
+        self.drop_permit();
+        self.permit = Some(Permit { id, answer, preparing: None });
+        if self.handed_out() {
+            self.feed(Event::Process(Process::Asking));
+        } else {
+            let place = self.shared.place();
+            self.prepare(place.extras(None, false, None));
+        }
+    }
+
+    fn drop_permit(&mut self) {
+        if let Some(preparing) = self.permit.take().and_then(|permit| permit.preparing) {
+            preparing.abort();
+        }
+    }
+
+    /// Has the package prepare the start.
+    fn prepare(&mut self, extras: serde_json::Map<String, serde_json::Value>) {
+        let Some(permit) = &mut self.permit else { return };
+        let (shared, id) = (Arc::clone(&self.shared), permit.id);
+        let work = tokio::spawn(async move {
+            let result = deeds::prepare(&shared, extras).await;
+            shared.tell(Input::Prepared { id, result });
+        });
+        permit.preparing = Some(work.abort_handle());
+    }
+
+    fn prepared(&mut self, id: u64, result: Result<bool, String>) {
+        let Some(permit) = self.permit.take_if(|permit| permit.id == id) else { return };
+        let (ok, told) = (result.is_ok(), *result.as_ref().unwrap_or(&false));
+        if let Err(reason) = &result {
+            tracing::warn!(reason, "the start of the process could not be prepared");
+        }
+        // somebody who has hung up meanwhile asks again
+        let heard = permit.answer.send(result.map(drop)).is_ok();
+        if self.handed_out() {
+            if let Some(dir) = &self.shared.place().config.data {
+                self.feed(Event::Data(marked(dir)));
+            }
+            self.feed(Event::Prepared { ok: ok && heard, told });
+        }
+    }
+
+    fn process(&mut self, status: &Status, permits: u64) {
+        if permits != self.shared.permits() || self.permit.is_some() {
+            // asked before a start was asked for: out of date
+            return;
+        }
+        let process = match status.state {
+            Shown::Running | Shown::Ready | Shown::Stopping => Process::Up,
+            Shown::Stopped | Shown::Backoff | Shown::CrashLoop | Shown::Failed => Process::Down,
+            // where no permission is needed, a start is not waited for
+            Shown::Starting => return,
+        };
+        self.feed(Event::Process(process));
+    }
+
+    fn feed(&mut self, event: Event) {
+        if !self.handed_out() {
+            return;
+        }
+        let now = boottime();
+        let (state, orders) = role::next(self.state.clone(), event, now);
+        self.state = state;
+        let summary = self.state.summary();
+        if summary.reason != self.told {
+            self.told.clone_from(&summary.reason);
+            tracing::info!(holds = summary.holds, epoch = summary.epoch, "{}", summary.reason);
+        }
+        self.shared.find(|findings| findings.summary = Some(summary));
+        for order in orders {
+            self.carry_out(order, now);
+        }
+    }
+
+    fn carry_out(&mut self, order: Order, now: role::Millis) {
+        let shared = Arc::clone(&self.shared);
+        match order {
+            Order::Look => {
+                tokio::spawn(async move { lease::look(&shared).await });
+            }
+            Order::Write { purpose, record, version } => {
+                tracing::debug!(?purpose, ?record, "writes the lease");
+                tokio::spawn(async move {
+                    let result = lease::write(&shared, &record, version).await;
+                    shared.tell(Input::Role(Event::Written { purpose, sent: now, result }));
+                });
+            }
+            Order::Fuse { at } => {
+                // ends together with the engine
+                let _ = self.fuse.send(at);
+            }
+            Order::Grant(grant) => {
+                let place = self.shared.place();
+                let extras = match &grant {
+                    role::Grant::Holder => place.extras(None, true, Some(&place.pod)),
+                    role::Grant::Follower { primary } => place.extras(None, false, Some(primary)),
+                };
+                tracing::info!(?grant, "prepares the start of the process");
+                self.prepare(extras);
+            }
+            Order::Do(deed) => {
+                tracing::info!(?deed, "begins");
+                tokio::spawn(async move {
+                    let result = deeds::run(&shared, &deed).await;
+                    match &result {
+                        Ok(()) => tracing::info!(?deed, "done"),
+                        Err(reason) => tracing::warn!(?deed, reason, "failed"),
+                    }
+                    shared.tell(Input::Role(Event::Did { deed, result }));
+                });
+            }
+            Order::AskPeers => {
+                tokio::spawn(async move {
+                    let peers = timeout(PEERS_PATIENCE, peers::ask(&shared)).await.unwrap_or_default();
+                    shared.tell(Input::Role(Event::Peers(peers)));
+                });
+            }
+            Order::ClearLabels => {
+                tokio::spawn(async move { publish::clear_labels(&shared).await });
+            }
+            // goes out with the summary
+            Order::Label(role) => tracing::info!(role, "has a confirmed role"),
+            Order::Remember(epoch) => self.remember(epoch),
+            Order::Answer { ticket, result } => {
+                if let Some(answer) = self.tickets.remove(&ticket) {
+                    // whoever asked may wait no longer
+                    let _ = answer.send(result);
+                }
+            }
+            Order::Exit => self.exited = true,
+        }
+    }
+
+    /// At once: what is told to others afterwards relies on it.
+    fn remember(&self, epoch: u64) {
+        let place = self.shared.place();
+        let Some(dir) = &place.config.data else { return };
+        if let Err(error) = mark::write(Path::new(dir), epoch) {
+            tracing::error!(%error, "the mark cannot be written; after a restart this pod counts as out of date");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The agent as its API sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::deeds::PROCESS_PATIENCE;
+use super::shared::{Input, Shared};
+use crate::agent::actions::{ActionError, FailureKind};
+use crate::agent::api;
+use crate::agent::init::protocol::{self, Op, OrderResult, Request};
+use crate::agent::pid1::Pid1Error;
+use crate::agent::role::Event;
+use crate::lifecycle::{Capabilities, Code, Health, Order, Problem, ProcessResult, Status, Switched, Task};
+
+/// What controllers and people can ask of a pod.
+pub struct Agent {
+    shared: Arc<Shared>,
+}
+
+impl Agent {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Variables of an action, with what the caller gave: a pod's name becomes the pod.
+    fn extras(&self, parameters: Map<String, Value>) -> Map<String, Value> {
+        let mut extras = self.shared.extras();
+        if let Some(target) = parameters.get("target").and_then(Value::as_str) {
+            extras.insert("target".to_owned(), self.shared.place().pod(target));
+        }
+        for name in ["changed", "old"] {
+            if let Some(value) = parameters.get(name) {
+                extras.insert(name.to_owned(), value.clone());
+            }
+        }
+        extras.insert("request".to_owned(), Value::Object(parameters));
+        extras
+    }
+}
+
+fn failed(error: ActionError) -> Problem {
+    let code = match error.kind {
+        FailureKind::Unknown => Code::NotFound,
+        FailureKind::Invalid => Code::Unsupported,
+        FailureKind::Failed | FailureKind::GivenUp => Code::Failed,
+        FailureKind::TimedOut => Code::Timeout,
+    };
+    Problem::new(code, error.to_string())
+}
+
+fn refused(error: Pid1Error) -> Problem {
+    let Pid1Error::Refused(problem) = error else {
+        let code = if matches!(error, Pid1Error::TimedOut) { Code::Timeout } else { Code::Unavailable };
+        return Problem::new(code, error.to_string());
+    };
+    let code = match problem.code {
+        protocol::Code::Busy | protocol::Code::Superseded => Code::Busy,
+        protocol::Code::NotRunning | protocol::Code::NotConfigured | protocol::Code::Terminating => Code::Precondition,
+        protocol::Code::Unsupported => Code::Unsupported,
+        protocol::Code::TooMany => Code::TooMany,
+        protocol::Code::Timeout => Code::Timeout,
+        _ => Code::Failed,
+    };
+    let mut told = Problem::new(code, problem.message);
+    told.hint = problem.hint;
+    told
+}
+
+impl api::Agent for Agent {
+    fn capabilities(&self) -> Capabilities {
+        api::capabilities(&self.shared.place().config)
+    }
+
+    fn status(&self) -> watch::Receiver<Arc<Status>> {
+        self.shared.status.subscribe()
+    }
+
+    async fn health(&self) -> Result<Health, Problem> {
+        let status = Arc::clone(&self.shared.status.borrow());
+        if !status.ready {
+            let reason = status.reason.clone().unwrap_or_else(|| format!("the process is {}", status.process));
+            return Ok(Health { healthy: false, reason, details: None });
+        }
+        match self.shared.actor().run("healthCheck", self.shared.extras()).await {
+            Ok(answer) => {
+                let details = answer.and_then(|answer| answer.as_object().cloned()).filter(|map| !map.is_empty());
+                Ok(Health { healthy: true, reason: "it serves".to_owned(), details })
+            }
+            Err(error) => Ok(Health { healthy: false, reason: error.to_string(), details: None }),
+        }
+    }
+
+    async fn run(&self, task: Task, parameters: Map<String, Value>) -> Result<Option<Value>, Problem> {
+        let actor = self.shared.actor();
+        match task {
+            Task::Action(name) => actor.run(&name, self.extras(parameters)).await.map_err(failed),
+            Task::Operation(name) => {
+                actor.operation(&name, parameters, self.shared.extras()).await.map(Some).map_err(failed)
+            }
+        }
+    }
+
+    async fn process(&self, order: Order, kill_after: Option<Duration>) -> Result<ProcessResult, Problem> {
+        let op = match order {
+            Order::Start => Op::Start,
+            Order::Stop => Op::Stop,
+            Order::Restart => Op::Restart,
+            Order::Reload => Op::Reload,
+        };
+        if order == Order::Reload && self.shared.place().config.actions.reload.is_some() {
+            let mut extras = self.shared.extras();
+            extras.insert("changed".to_owned(), json!([]));
+            self.shared.actor().run("reload", extras).await.map_err(failed)?;
+            let status = self.shared.status.borrow();
+            return Ok(ProcessResult {
+                process: status.process.clone(),
+                pid: status.pid,
+                changed: true,
+                forced: false,
+            });
+        }
+        if matches!(order, Order::Stop | Order::Restart) {
+            if order == Order::Restart {
+                self.shared.tell(Input::Role(Event::Restarting));
+            }
+            self.shared.actor().run("beforeStop", self.shared.extras()).await.map_err(failed)?;
+        }
+        let mut request = Request::new(op);
+        request.timeout =
+            kill_after.filter(|_| matches!(order, Order::Stop | Order::Restart)).map(crate::api::values::Duration);
+        let answer = self.shared.pid1.ask(&request, Instant::now() + PROCESS_PATIENCE).await.map_err(refused)?;
+        if order == Order::Reload {
+            let status = self.shared.status.borrow();
+            return Ok(ProcessResult {
+                process: status.process.clone(),
+                pid: status.pid,
+                changed: true,
+                forced: false,
+            });
+        }
+        let done: OrderResult = serde_json::from_value(answer)
+            .map_err(|error| Problem::new(Code::Failed, format!("cannot understand PID 1: {error}")))?;
+        Ok(ProcessResult {
+            process: format!("{:?}", done.state),
+            pid: done.pid.and_then(|pid| u32::try_from(pid).ok()),
+            changed: done.changed,
+            forced: done.forced,
+        })
+    }
+
+    async fn switchover(&self, target: Option<String>) -> Result<Switched, Problem> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.tell(Input::Switchover { target, answer });
+        let result = answered.await.map_err(|_| Problem::new(Code::Unavailable, "the agent ends"))?;
+        result.map_err(|reason| Problem::new(Code::Precondition, reason))?;
+        let summary = self.shared.findings.borrow().summary.clone();
+        let (holder, epoch) = summary.map(|summary| (summary.holder, summary.epoch)).unwrap_or_default();
+        Ok(Switched { holder: holder.unwrap_or_default(), epoch })
+    }
+}

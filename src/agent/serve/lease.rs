@@ -1,0 +1,205 @@
+//! The lease of a pod set in the cluster, as the role's machine reads and writes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
+use kube::Api;
+use kube::api::{ObjectMeta, PostParams, WatchEvent, WatchParams};
+use tokio::time::{sleep, timeout};
+
+use super::shared::{Input, Shared};
+use crate::agent::role::{Event, Holder, Record, Seen, Written};
+use crate::api::labels;
+
+/// Which pod of that name holds it.
+const HOLDER_UID: &str = "midship.dev/holder-uid";
+/// The last term in which somebody served.
+const SERVED: &str = "midship.dev/served-term";
+/// Who served last.
+const LAST: &str = "midship.dev/last-holder";
+/// For whom it was released.
+const CANDIDATE: &str = "midship.dev/candidate";
+
+/// How long the API server may take for one request.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Between two tries to look.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long a watch is trusted to tell everything.
+const WATCH_SECONDS: u32 = 60;
+
+fn leases(shared: &Shared) -> Api<Lease> {
+    Api::namespaced(shared.client.clone(), shared.place().config.namespace.as_str())
+}
+
+/// Follows the lease for ever.
+pub async fn follow(shared: Arc<Shared>) {
+    let mut said = String::new();
+    loop {
+        match watch(&shared).await {
+            Ok(()) => said.clear(),
+            Err(error) => {
+                if said != error {
+                    tracing::warn!(error, "the lease cannot be looked at");
+                    said = error;
+                }
+                sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// Until the API server ends the watch.
+async fn watch(shared: &Shared) -> Result<(), String> {
+    let name = shared.place().set();
+    let version = look(shared).await?;
+    let Some(version) = version else {
+        // nothing to watch yet
+        sleep(RETRY).await;
+        return Ok(());
+    };
+    let params =
+        WatchParams::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS).disable_bookmarks();
+    let api = leases(shared);
+    let stream = timeout(PATIENCE, api.watch(&params, &version)).await.map_err(|_| late())?;
+    let mut stream = std::pin::pin!(stream.map_err(|error| error.to_string())?);
+    // a connection that is silently cut tells nothing; the holder renews much more often
+    let silence = Duration::from_millis(shared.place().settings().duration);
+    loop {
+        match timeout(silence, stream.try_next()).await {
+            Err(_) => return Ok(()),
+            Ok(Err(error)) => return Err(error.to_string()),
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Ok(Some(WatchEvent::Added(lease) | WatchEvent::Modified(lease)))) => {
+                shared.tell(Input::Role(Event::Lease(Some(seen(lease)))));
+            }
+            Ok(Ok(Some(WatchEvent::Deleted(_)))) => {
+                shared.tell(Input::Role(Event::Lease(None)));
+                return Ok(());
+            }
+            Ok(Ok(Some(WatchEvent::Bookmark(_)))) => {}
+            // too old, mostly: look anew
+            Ok(Ok(Some(WatchEvent::Error(_)))) => return Ok(()),
+        }
+    }
+}
+
+/// Looks now; the version that was seen.
+pub async fn look(shared: &Shared) -> Result<Option<String>, String> {
+    let name = shared.place().set();
+    let lease = timeout(PATIENCE, leases(shared).get_opt(&name)).await.map_err(|_| late())?;
+    let lease = lease.map_err(|error| error.to_string())?.map(seen);
+    let version = lease.as_ref().map(|seen| seen.version.clone());
+    shared.tell(Input::Role(Event::Lease(lease)));
+    Ok(version)
+}
+
+pub async fn write(shared: &Shared, record: &Record, version: Option<String>) -> Written {
+    let place = shared.place();
+    let name = place.set();
+    let mut lease = encode(record, &name);
+    let api = leases(shared);
+    let params = PostParams::default();
+    let result = if version.is_some() {
+        lease.metadata.resource_version = version;
+        lease.metadata.owner_references = owners(shared).await;
+        timeout(PATIENCE, api.replace(&name, &params, &lease)).await
+    } else {
+        lease.metadata.owner_references = owners(shared).await;
+        timeout(PATIENCE, api.create(&params, &lease)).await
+    };
+    match result {
+        Ok(Ok(lease)) => Written::Done(seen(lease)),
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Written::Conflict,
+        Ok(Err(error)) => Written::Failed(error.to_string()),
+        Err(_) => Written::Failed(late()),
+    }
+}
+
+/// The lease goes with the pod set, so whoever owns the pod owns it too.
+async fn owners(shared: &Shared) -> Option<Vec<OwnerReference>> {
+    if let Some(known) = shared.owners.get() {
+        return Some(known.clone());
+    }
+    let place = shared.place();
+    let pods: Api<Pod> = Api::namespaced(shared.client.clone(), place.config.namespace.as_str());
+    let pod = timeout(PATIENCE, pods.get(&place.pod)).await.ok()?.ok()?;
+    let owners = pod.metadata.owner_references.unwrap_or_default();
+    let plain = |owner: OwnerReference| OwnerReference { controller: None, block_owner_deletion: None, ..owner };
+    let owners: Vec<OwnerReference> = owners.into_iter().map(plain).collect();
+    Some(shared.owners.get_or_init(|| owners).clone())
+}
+
+fn late() -> String {
+    format!("the API server did not answer within {} s", PATIENCE.as_secs())
+}
+
+fn encode(record: &Record, name: &str) -> Lease {
+    let number = |epoch: u64| i32::try_from(epoch).unwrap_or(i32::MAX);
+    let mut annotations = BTreeMap::new();
+    let mut note = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            annotations.insert(key.to_owned(), value);
+        }
+    };
+    note(HOLDER_UID, record.holder.as_ref().map(|holder| holder.uid.clone()));
+    note(SERVED, record.served.map(|epoch| epoch.to_string()));
+    note(LAST, record.last.clone());
+    note(CANDIDATE, record.candidate.clone());
+    Lease {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            annotations: Some(annotations),
+            labels: Some(BTreeMap::from([(labels::MANAGED_BY.to_owned(), labels::MANAGER.to_owned())])),
+            ..ObjectMeta::default()
+        },
+        spec: Some(LeaseSpec {
+            holder_identity: record.holder.as_ref().map(|holder| holder.pod.clone()),
+            lease_duration_seconds: i32::try_from(record.duration.div_ceil(1_000).max(1)).ok(),
+            lease_transitions: Some(number(record.epoch)),
+            renew_time: Some(MicroTime(Timestamp::now())),
+            ..LeaseSpec::default()
+        }),
+    }
+}
+
+fn seen(lease: Lease) -> Seen {
+    let spec = lease.spec.unwrap_or_default();
+    let annotations = lease.metadata.annotations.unwrap_or_default();
+    let text = |key: &str| annotations.get(key).filter(|value| !value.is_empty()).cloned();
+    let pod = spec.holder_identity.filter(|holder| !holder.is_empty());
+    let record = Record {
+        holder: pod.map(|pod| Holder { pod, uid: text(HOLDER_UID).unwrap_or_default() }),
+        epoch: spec.lease_transitions.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0),
+        served: text(SERVED).and_then(|epoch| epoch.parse().ok()),
+        last: text(LAST),
+        candidate: text(CANDIDATE),
+        duration: spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0) * 1_000,
+    };
+    Seen { record, version: lease.metadata.resource_version.unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let record = Record {
+            holder: Some(Holder { pod: "a-0".into(), uid: "u".into() }),
+            epoch: 7,
+            served: Some(6),
+            last: Some("a-1".into()),
+            candidate: None,
+            duration: 10_000,
+        };
+        assert_eq!(seen(encode(&record, "a")).record, record);
+        let released = Record { holder: None, candidate: Some("a-2".into()), ..record };
+        assert_eq!(seen(encode(&released, "a")).record, released);
+    }
+}

@@ -1,0 +1,85 @@
+//! The other agents of the set: asked over their API, and where that does not work, read from what they reported.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+
+use super::Place;
+use super::shared::Shared;
+use crate::agent::api;
+use crate::agent::role::Peer;
+use crate::api::pod_report::PodReport;
+use crate::lifecycle::client::Address;
+use crate::lifecycle::{Client, Status, identity};
+
+/// How long one agent may take before its report is read instead.
+const PATIENCE: Duration = Duration::from_millis(600);
+
+/// Those that could be asked.
+pub async fn ask(shared: &Shared) -> BTreeMap<String, Peer> {
+    let place = shared.place();
+    let tls = api::identity(&shared.options.agent_tls).ok().and_then(|identity| identity.client().ok()).map(Arc::new);
+    let others = place.others();
+    let asked = others.iter().map(|name| {
+        let tls = tls.clone();
+        let place = &place;
+        async move {
+            let direct = match tls {
+                Some(tls) => over_api(place, name, tls).await,
+                None => None,
+            };
+            let peer = match direct {
+                Some(peer) => Some(peer),
+                None => reported(shared, place, name).await,
+            };
+            Some((name.clone(), peer?))
+        }
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+async fn over_api(place: &Place, name: &str, tls: Arc<rustls::ClientConfig>) -> Option<Peer> {
+    let pod = place.pod(name);
+    let address = Address {
+        host: pod["host"].as_str()?.to_owned(),
+        port: place.config.port,
+        name: identity::agents_of(place.config.instance.as_str(), place.config.namespace.as_str()),
+    };
+    let status: Status = Client::new(address, tls).ok()?.status(PATIENCE).await.ok()?;
+    (status.pod == name).then(|| Peer {
+        up: matches!(status.process.as_str(), "Running" | "Ready"),
+        data: status.data_epoch,
+        position: status.position,
+        exact: status.position_exact,
+        lag: status.lag,
+    })
+}
+
+/// What the pod's annotation says. A pod that is about to end, or does not run, takes nothing over.
+async fn reported(shared: &Shared, place: &Place, name: &str) -> Option<Peer> {
+    let pods: Api<Pod> = Api::namespaced(shared.client.clone(), place.config.namespace.as_str());
+    let pod = pods.get_opt(name).await.ok()??;
+    let running = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+    if pod.metadata.deletion_timestamp.is_some() || !running || !answers(&pod) {
+        return None;
+    }
+    let report = PodReport::of(pod.metadata.annotations.as_ref())?;
+    Some(Peer {
+        up: matches!(report.process.as_deref(), Some("Running" | "Ready")),
+        data: report.data_epoch,
+        position: report.position,
+        exact: false,
+        lag: report.lag,
+    })
+}
+
+/// As the kubelet sees it; a node that is gone says so after a while.
+fn answers(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions.and_then(|all| all.iter().find(|condition| condition.type_ == "Ready"));
+    ready.is_none_or(|ready| ready.reason.as_deref() != Some("NodeNotReady"))
+}

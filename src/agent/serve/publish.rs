@@ -1,0 +1,215 @@
+//! What the world is told of the pod: its role's label, its report, and the status of the API. Written when it changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Place;
+use super::shared::{Findings, Shared};
+use crate::api::labels;
+use crate::api::pod_report::PodReport;
+use crate::lifecycle::Status;
+
+/// How long the API server may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Between two writes: what changes together is told together.
+const PAUSE: Duration = Duration::from_millis(100);
+const RETRY: Duration = Duration::from_secs(1);
+/// How often the holder looks whether its label is still there: somebody late may have taken it away.
+const LOOK: Duration = Duration::from_secs(10);
+/// Lag is told in steps; a busy database would be written about all the time otherwise.
+const LAG_STEP: i64 = 1 << 20;
+
+fn pods(shared: &Shared) -> Api<Pod> {
+    Api::namespaced(shared.client.clone(), shared.place().config.namespace.as_str())
+}
+
+/// What is told: role and report.
+type Told = (Option<String>, String);
+
+pub async fn run(shared: Arc<Shared>) {
+    let mut changes = shared.findings.subscribe();
+    let mut told: Option<Told> = None;
+    let mut looked = Instant::now();
+    let mut said = String::new();
+    loop {
+        let findings = changes.borrow_and_update().clone();
+        let place = shared.place();
+        let status = status(&place, &findings);
+        shared.status.send_if_modified(|known| {
+            let news = **known != status;
+            *known = Arc::new(status.clone());
+            news
+        });
+        let wanted: Told =
+            (role(&place, &findings), serde_json::to_string(&report(&findings, &status)).unwrap_or_default());
+        let mut retry = false;
+        if told.as_ref() != Some(&wanted) {
+            match tell(&shared, &wanted).await {
+                Ok(()) => {
+                    told = Some(wanted.clone());
+                    looked = Instant::now();
+                    said.clear();
+                }
+                Err(error) => {
+                    retry = true;
+                    if said != error {
+                        tracing::warn!(error, "the pod's label and report cannot be written");
+                        said = error;
+                    }
+                }
+            }
+        } else if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            if holds(&findings) && label(&shared).await.is_some_and(|label| label != wanted.0) {
+                told = None;
+                continue;
+            }
+        }
+        if findings.ended {
+            return;
+        }
+        sleep(PAUSE).await;
+        let wait = if retry { RETRY } else { LOOK };
+        // an error is the sender's end, together with everything else
+        if let Ok(Err(_)) = timeout(wait, changes.changed()).await {
+            return;
+        }
+    }
+}
+
+fn holds(findings: &Findings) -> bool {
+    findings.summary.as_ref().is_some_and(|summary| summary.holds)
+}
+
+/// The role the label says.
+fn role(place: &Place, findings: &Findings) -> Option<String> {
+    if findings.ended {
+        return None;
+    }
+    if place.handed_out() {
+        return findings.summary.as_ref().and_then(|summary| summary.role.clone());
+    }
+    findings.role.as_ref().map(|observed| observed.role.clone())
+}
+
+async fn tell(shared: &Shared, (role, report): &Told) -> Result<(), String> {
+    let patch = json!({ "metadata": {
+        "labels": { labels::ROLE: role },
+        "annotations": { labels::REPORT: report },
+    } });
+    let name = shared.place().pod.clone();
+    let api = pods(shared);
+    let params = PatchParams::default();
+    match timeout(PATIENCE, api.patch(&name, &params, &Patch::Merge(&patch))).await {
+        Ok(Ok(_)) => Ok(()),
+        // the pod is gone already
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the API server did not answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+/// The label as it is; nothing where nobody says.
+async fn label(shared: &Shared) -> Option<Option<String>> {
+    let name = shared.place().pod.clone();
+    let pod = timeout(PATIENCE, pods(shared).get(&name)).await.ok()?.ok()?;
+    Some(pod.metadata.labels.unwrap_or_default().get(labels::ROLE).cloned())
+}
+
+/// No other pod of the set is to look as if it had the exclusive role.
+pub async fn clear_labels(shared: &Shared) {
+    let place = shared.place();
+    let Some(exclusive) = place.exclusive_role() else { return };
+    let api = pods(shared);
+    let clear = place.others().into_iter().map(|name| {
+        let api = api.clone();
+        async move {
+            let Ok(Some(pod)) = api.get_opt(&name).await else { return };
+            if pod.metadata.labels.unwrap_or_default().get(labels::ROLE).map(String::as_str) != Some(exclusive) {
+                return;
+            }
+            // another one that was made meanwhile is not meant
+            let patch = json!({ "metadata": { "uid": pod.metadata.uid, "labels": { labels::ROLE: null } } });
+            if let Err(error) = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                tracing::warn!(name, %error, "the label of the pod that had the role before cannot be taken away");
+            }
+        }
+    });
+    if timeout(PATIENCE, futures::future::join_all(clear)).await.is_err() {
+        tracing::warn!("the labels of the other pods could not be looked at in time");
+    }
+}
+
+/// Everything the API tells.
+fn status(place: &Place, findings: &Findings) -> Status {
+    let config = &place.config;
+    let process = findings.process.as_ref();
+    let observed = findings.role.as_ref();
+    let summary = findings.summary.as_ref();
+    let ready = process.is_some_and(|process| process.readiness.ready);
+    Status {
+        pod: place.pod.clone(),
+        namespace: config.namespace.to_string(),
+        instance: config.instance.to_string(),
+        component: config.component.to_string(),
+        group: config.group.to_string(),
+        process: process.map_or("Unknown".to_owned(), |process| format!("{:?}", process.state)),
+        ready,
+        reason: reason(findings, ready),
+        pid: process.and_then(|process| process.pid).and_then(|pid| u32::try_from(pid).ok()),
+        restarts: process.map_or(0, |process| process.restarts),
+        role: observed.map(|observed| observed.role.clone()),
+        role_since: findings.role_since.clone(),
+        holder: holds(findings),
+        epoch: summary.and_then(|summary| summary.epoch),
+        data_epoch: summary.and_then(|summary| summary.data),
+        position: observed.and_then(|observed| observed.position),
+        position_exact: observed.is_some_and(|observed| observed.position.is_some()),
+        lag: observed.and_then(|observed| observed.lag),
+        follows: observed.and_then(|observed| observed.follows.clone()).filter(|host| !host.is_empty()),
+        config_revision: findings.revision.clone(),
+        pending_restart: findings.pending.clone(),
+        agent: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// Why it is not ready, or what it waits for.
+fn reason(findings: &Findings, ready: bool) -> Option<String> {
+    if let Some(error) = &findings.config_error {
+        return Some(error.clone());
+    }
+    let waits = findings.summary.as_ref().map(|summary| summary.reason.clone());
+    if ready {
+        return waits;
+    }
+    let process = findings.process.as_ref().map(|process| process.reason.clone());
+    let runs = findings.process.as_ref().is_some_and(|process| process.pid.is_some());
+    if runs { findings.not_ready.clone().or(process) } else { waits.or(process) }
+}
+
+fn report(findings: &Findings, status: &Status) -> PodReport {
+    let vacant = findings.summary.as_ref().is_some_and(|summary| summary.vacant);
+    PodReport {
+        process: Some(status.process.clone()),
+        ready: status.ready,
+        reason: status.reason.clone(),
+        role: status.role.clone(),
+        role_since: status.role_since.clone(),
+        epoch: status.epoch,
+        data_epoch: status.data_epoch,
+        // while nobody has the role it decides who gets it; else nobody needs it here
+        position: status.position.filter(|_| vacant),
+        lag: status.lag.map(|lag| lag / LAG_STEP * LAG_STEP),
+        follows: status.follows.clone(),
+        config_revision: status.config_revision.clone(),
+        pending_restart: status.pending_restart.clone(),
+        restarts: status.restarts,
+        agent: Some(status.agent.clone()),
+    }
+}

@@ -1,0 +1,142 @@
+//! Logs: archived twice, torn in two, with gaps, and on another timeline.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::world::{World, rows, source, uid};
+use crate::backup::keys::{Opener, Sealer};
+use crate::backup::layout::{Line, Segment};
+use crate::backup::log::{Archive, Arrival, LogError, Range, check_seals, histories, seal, window};
+use crate::backup::manifest::LogSpan;
+use crate::backup::store::Store;
+use crate::backup::sweep::{Swept, Wishes, facts, sweep_logs};
+use crate::backup::write::Writing;
+use crate::plan::retention::{Guards, plan};
+
+fn line(timeline: u32) -> Line {
+    Line { system: uid("7300000000000000001"), timeline }
+}
+
+fn segment(number: u64) -> Segment {
+    Segment { number, name: uid(&format!("segment{number}")) }
+}
+
+async fn push(
+    world: &World,
+    timeline: u32,
+    number: u64,
+    content: &[u8],
+    until: Timestamp,
+) -> Result<Arrival, LogError> {
+    let archive = Archive { repository: &world.repository, line: line(timeline) };
+    let (sealer, epoch) = match &world.epoch {
+        Some(epoch) => (Sealer::To(epoch.recipient.clone()), Some(&epoch.name)),
+        None => (Sealer::Clear, None),
+    };
+    archive.push(&segment(number), content.to_vec(), until, &sealer, epoch, &world.key).await
+}
+
+#[tokio::test]
+async fn the_same_segment_may_come_twice_and_another_one_may_not() {
+    let world = World::new(true).await;
+    let until = world.now();
+    assert_eq!(push(&world, 1, 5, b"changes", until).await.expect("new"), Arrival::New);
+    assert_eq!(
+        push(&world, 1, 5, b"changes", until + SignedDuration::from_secs(9)).await.expect("again"),
+        Arrival::Again
+    );
+    let error = push(&world, 1, 5, b"other changes", until).await.expect_err("two histories");
+    assert!(error.to_string().contains("(split brain)"), "{error}");
+    assert_eq!(push(&world, 2, 5, b"other changes", until).await.expect("a history of its own"), Arrival::New);
+
+    let epoch = world.epoch.clone().expect("encrypted");
+    let opener = Opener::With(epoch.unlock(&world.repository, &world.identity).await.expect("unlocked"));
+    let archive = Archive { repository: &world.repository, line: line(1) };
+    assert_eq!(archive.fetch(&segment(5), &opener).await.expect("fetched"), b"changes");
+    assert!(matches!(archive.fetch(&segment(6), &opener).await, Err(LogError::NotThere(_))));
+
+    // claimed and not stored: the writer was killed in between, and comes back
+    let stored = line(1).segment(&segment(5), ".zst.age");
+    world.memory.delete(&stored).await.expect("deleted");
+    assert!(matches!(archive.fetch(&segment(5), &opener).await, Err(LogError::NotThere(_))));
+    assert_eq!(push(&world, 1, 5, b"changes", until).await.expect("new"), Arrival::New);
+    world.memory.tamper(&stored, |bytes| bytes.map(|bytes| bytes[..bytes.len() - 1].to_vec()));
+    assert!(matches!(archive.fetch(&segment(5), &opener).await, Err(LogError::Damaged { .. })));
+}
+
+#[tokio::test]
+async fn one_can_go_back_as_far_as_the_log_has_no_gap() {
+    let world = World::new(false).await;
+    let minute = |minute| world.now() + SignedDuration::from_mins(minute);
+    for number in [10u64, 11, 12, 13, 15, 16] {
+        let at = i64::try_from(number).expect("small");
+        push(&world, 1, number, format!("segment {number}").as_bytes(), minute(at)).await.expect("new");
+    }
+    let span = LogSpan { line: line(1), first: 11, last: 12 };
+    let all = histories(&world.repository).await.expect("read");
+    assert_eq!(all[0].gaps(), [Range { first: 14, last: 14 }]);
+    let reach = |all| {
+        let (world, span) = (&world, &span);
+        async move { window(&world.repository, span, world.now(), all).await.expect("read") }
+    };
+    let there = reach(&all).await.expect("a window");
+    assert_eq!((there.missing, there.recoverable_until), (14, minute(13)));
+
+    // a replica took over in segment 13 and goes on on a timeline of its own
+    for number in [13u64, 14, 15] {
+        push(&world, 2, number, b"after the failover", minute(20 + i64::try_from(number).expect("small")))
+            .await
+            .expect("new");
+    }
+    let all = histories(&world.repository).await.expect("read");
+    let there = reach(&all).await.expect("a window");
+    assert_eq!((there.missing, there.recoverable_until), (16, minute(35)));
+
+    let torn = LogSpan { first: 12, last: 15, ..span.clone() };
+    assert_eq!(window(&world.repository, &torn, world.now(), &all[..1]).await.expect("read"), None);
+}
+
+#[tokio::test]
+async fn sealed_segments_cannot_vanish_or_change_unseen() {
+    let world = World::new(false).await;
+    for number in 0..70 {
+        push(&world, 1, number, format!("segment {number}").as_bytes(), world.now()).await.expect("new");
+    }
+    let made = seal(&world.repository, &line(1), &world.key, false).await.expect("sealed");
+    assert_eq!(made, [Range { first: 0, last: 63 }]);
+    assert!(seal(&world.repository, &line(1), &world.key, false).await.expect("nothing new").is_empty());
+    let rest = seal(&world.repository, &line(1), &world.key, true).await.expect("sealed");
+    assert_eq!(rest, [Range { first: 64, last: 69 }]);
+    let first = line(1);
+    let wrong = |from, read| check_seals(&world.repository, &first, from, read);
+    assert!(wrong(0, true).await.expect("looked").is_empty());
+    world.memory.tamper(&line(1).segment(&segment(3), ".zst"), |_| None);
+    let other = world.memory.get(&line(1).segment(&segment(4), ".zst"), None).await.expect("there").to_vec();
+    world.memory.tamper(&line(1).segment(&segment(5), ".zst"), |_| Some(other));
+    assert_eq!(wrong(0, false).await.expect("looked").len(), 1);
+    assert_eq!(wrong(0, true).await.expect("looked").len(), 2);
+    assert!(wrong(6, true).await.expect("looked").is_empty());
+}
+
+#[tokio::test]
+async fn segments_go_with_the_last_backup_that_needs_them() {
+    let world = World::new(false).await;
+    for number in 0..10 {
+        push(&world, 1, number, b"changes", world.now()).await.expect("new");
+    }
+    let mut writing =
+        Writing::begin(&world.repository, &world.key, world.clock(), world.request(None), world.settings.clone())
+            .await
+            .expect("begun");
+    writing.stream(source("data", rows(10, 1))).await.expect("written");
+    writing.commit(Some(LogSpan { line: line(1), first: 4, last: 6 })).await.expect("the log is there");
+    let catalog = world.catalog().await;
+    let seen = facts(&catalog, &uid("cluster-1"), &Wishes::default(), SignedDuration::ZERO);
+    let plan = plan(&seen, &std::collections::BTreeMap::new(), &Guards::default(), world.now());
+    let mut swept = Swept::default();
+    let all = histories(&world.repository).await.expect("read");
+    sweep_logs(&world.repository, &plan, &all, &mut swept).await.expect("swept");
+    assert_eq!(swept.segments, 4);
+    let left = histories(&world.repository).await.expect("read");
+    assert_eq!(left[0].ranges, [Range { first: 4, last: 9 }]);
+    assert!(!world.memory.keys().iter().any(|key| key.name() == "0000000000000003-segment3.claim"));
+}

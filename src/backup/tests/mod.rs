@@ -1,0 +1,10 @@
+//! The whole of it at work: repositories in memory, with faults where one wants them and a clock that is set.
+
+mod faults;
+mod interleaved;
+mod keys;
+mod killed;
+mod logs;
+mod tampered;
+mod world;
+mod wrong;

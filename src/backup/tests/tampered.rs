@@ -1,0 +1,157 @@
+//! Whoever can write to the store can destroy, and cannot deceive: each object damaged in each way is found, and what is
+//! restored is what was written or nothing.
+
+use super::world::{World, rows};
+use crate::backup::keys::{Epoch, Identity, SigningKey};
+use crate::backup::layout;
+use crate::backup::manifest::Commit;
+use crate::backup::read::{Catalog, Target};
+use crate::backup::repository::{Repository, RepositoryError, Trust};
+use crate::backup::store::{Key, Store};
+use crate::backup::verify;
+
+/// Everything that a look, a listing, a full read and the canaries find.
+async fn found_wrong(world: &World) -> Vec<String> {
+    let trust = Trust::Keys(vec![world.key.public()]);
+    let repository = match Repository::open(std::sync::Arc::new(world.memory.clone()), &trust).await {
+        Ok(repository) => repository,
+        Err(error) => return vec![error.to_string()],
+    };
+    let catalog = Catalog::read(&repository).await.expect("memory answers");
+    let mut wrong: Vec<String> = catalog.problems.iter().map(|problem| problem.reason.clone()).collect();
+    if catalog.found.len() != 2 {
+        wrong.push(format!("{} backups", catalog.found.len()));
+    }
+    for found in &catalog.found {
+        wrong.extend(verify::list(&repository, &catalog, found).await.expect("memory answers"));
+        wrong.extend(verify::read(&repository, found, None).await.expect("memory answers"));
+    }
+    match Epoch::all(&repository).await {
+        Ok(epochs) if epochs.len() == 1 => {
+            for epoch in epochs {
+                let opened = epoch.unlock(&repository, &world.identity).await;
+                wrong.extend(opened.as_ref().err().map(ToString::to_string));
+                wrong.extend(epoch.check_canary(&repository, opened.as_ref().ok()).await.err().map(|e| e.to_string()));
+            }
+        }
+        Ok(epochs) => wrong.push(format!("{} epochs", epochs.len())),
+        Err(error) => wrong.push(error.to_string()),
+    }
+    wrong
+}
+
+#[tokio::test]
+async fn every_object_damaged_in_every_way_is_found() {
+    let world = World::new(true).await;
+    let bytes = [rows(2500, 1), rows(1500, 2)];
+    let full = world.back_up(&world.repository, None, &bytes[0]).await.expect("full");
+    let parent = world.catalog().await.get(&full.place).cloned();
+    world.back_up(&world.repository, parent, &bytes[1]).await.expect("incremental");
+    assert_eq!(found_wrong(&world).await, [""; 0]);
+    let keys = world.memory.keys();
+    for key in &keys {
+        // the note that somebody began means nothing once the backup is there
+        if key.name() == "attempt.json" {
+            continue;
+        }
+        let original = world.memory.get(key, None).await.expect("there").to_vec();
+        let other_end = keys.iter().rev().find(|other| other.name() != key.name()).expect("another");
+        let another = world.memory.get(other_end, None).await.expect("there").to_vec();
+        let mut flipped = original.clone();
+        flipped[original.len() / 2] ^= 4;
+        let changes: [(&str, Option<Vec<u8>>); 5] = [
+            ("deleted", None),
+            ("a bit flipped", Some(flipped)),
+            ("truncated", Some(original[..original.len() * 2 / 3].to_vec())),
+            ("emptied", Some(Vec::new())),
+            ("swapped", Some(another)),
+        ];
+        for (how, change) in changes {
+            world.memory.tamper(key, |_| change);
+            let wrong = found_wrong(&world).await;
+            assert!(!wrong.is_empty(), "{key} {how}, and nothing was found");
+            if let Ok(restored) = world.restore(Target::Newest).await {
+                let (first, chain) = (&bytes[..1], &bytes[..]);
+                assert!(restored == chain || restored == first, "{key} {how}, and something else was restored");
+            }
+        }
+        world.memory.tamper(key, |_| Some(original));
+    }
+    let stranger = Key::parse(&format!("{}00000099-{}.zst.age", full.place.chunks(), full.digest)).expect("a key");
+    world.memory.tamper(&stranger, |_| Some(vec![1]));
+    assert!(!found_wrong(&world).await.is_empty(), "an object was added, and nothing was found");
+}
+
+#[tokio::test]
+async fn errors_name_the_object_and_the_reason() {
+    let world = World::new(true).await;
+    let made = world.back_up(&world.repository, None, &rows(2500, 1)).await.expect("made");
+    let chunk = world.memory.keys().into_iter().find(|key| key.name().starts_with("00000001-")).expect("a chunk");
+    let original = world.memory.get(&chunk, None).await.expect("there").to_vec();
+    world.memory.tamper(&chunk, |_| Some(original[..100].to_vec()));
+    let reason = world.restore(Target::Newest).await.expect_err("cut");
+    assert_eq!(reason, format!("{chunk} has 100 bytes and {} are wanted: it was cut or changed", original.len()));
+    world.memory.tamper(&chunk, |_| None);
+    let reason = world.restore(Target::Newest).await.expect_err("gone");
+    assert_eq!(reason, format!("cannot read {chunk} in memory://: it is not there"));
+    let catalog = world.catalog().await;
+    let found = catalog.get(&made.place).expect("found");
+    let problems = verify::list(&world.repository, &catalog, found).await.expect("looked");
+    assert!(problems[0].ends_with("; chunk 00000001 is not there"), "{problems:?}");
+}
+
+#[tokio::test]
+async fn a_forged_manifest_is_not_believed() {
+    let world = World::new(false).await;
+    let made = world.back_up(&world.repository, None, &rows(100, 1)).await.expect("made");
+    let mut forged = made.manifest.clone();
+    forged.method = "evil".into();
+    let place = made.place.manifest();
+    let commit = Commit::Backup(Box::new(forged));
+    let bytes = world.repository.domain().sign(&place, &commit, &SigningKey::generate());
+    world.memory.tamper(&place, |_| Some(bytes));
+    let catalog = world.catalog().await;
+    assert!(catalog.found.is_empty());
+    assert!(catalog.problems[0].reason.contains("whom this repository does not know"), "{:?}", catalog.problems);
+}
+
+#[tokio::test]
+async fn a_replayed_manifest_proves_nothing_in_another_place() {
+    let world = World::new(false).await;
+    let one = world.back_up(&world.repository, None, &rows(100, 1)).await.expect("made");
+    let two = world.back_up(&world.repository, None, &rows(100, 2)).await.expect("made");
+    let bytes = world.memory.get(&one.place.manifest(), None).await.expect("there").to_vec();
+    world.memory.tamper(&two.place.manifest(), |_| Some(bytes));
+    let catalog = world.catalog().await;
+    assert_eq!((catalog.found.len(), catalog.problems.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_repository_that_was_replaced_is_not_the_one_that_is_known() {
+    let world = World::new(true).await;
+    let stranger = World::new(true).await;
+    let theirs = stranger.memory.get(&layout::repository(), None).await.expect("there").to_vec();
+    world.memory.tamper(&layout::repository(), |_| Some(theirs));
+    let trust = Trust::Keys(vec![world.key.public()]);
+    let opened = Repository::open(std::sync::Arc::new(world.memory.clone()), &trust).await;
+    assert!(matches!(opened, Err(RepositoryError::Stranger { .. })));
+    world.memory.tamper(&layout::repository(), |_| None);
+    let opened = Repository::open(std::sync::Arc::new(world.memory.clone()), &trust).await;
+    assert_eq!(opened.expect_err("gone").to_string(), "there is no repository in memory://: repo.json is not there");
+}
+
+#[tokio::test]
+async fn a_slot_with_another_key_is_found_out() {
+    let world = World::new(true).await;
+    let epoch = world.epoch.clone().expect("encrypted");
+    let slot = layout::slot(&epoch.name, &world.identity.recipient().fingerprint());
+    let evil = Identity::generate();
+    let secret = evil.secret();
+    let wrapped = age::encrypt(
+        &world.identity.recipient().as_str().parse::<age::x25519::Recipient>().expect("a key"),
+        secret.expose().as_bytes(),
+    );
+    world.memory.tamper(&slot, |_| Some(wrapped.expect("encrypted")));
+    let error = epoch.unlock(&world.repository, &world.identity).await.expect_err("another key");
+    assert!(error.to_string().ends_with("somebody replaced it"), "{error}");
+}

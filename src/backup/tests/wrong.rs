@@ -1,0 +1,203 @@
+//! Sources that are down, empty, cut or slow; parents that do not fit; and memory that stays what it is.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::faults::{Fault, Faulty};
+use super::world::{END, World, owner, rows, source, uid};
+use crate::backup::layout::{Line, Owner};
+use crate::backup::manifest::{Level, LogSpan};
+use crate::backup::read::{Content, Keyring, Target};
+use crate::backup::verify;
+use crate::backup::write::{Gate, Settings, Source, SourceEnd, WriteError, Writing};
+
+async fn fails(change: impl FnOnce(&mut Source), bytes: Vec<u8>) -> String {
+    let world = World::new(false).await;
+    let request = world.request(None);
+    let mut writing = Writing::begin(&world.repository, &world.key, world.clock(), request, world.settings.clone())
+        .await
+        .expect("begun");
+    let mut data = source("data", bytes);
+    change(&mut data);
+    let error = writing.stream(data).await.expect_err("it cannot be believed");
+    writing.give_up(&error.to_string()).await.expect("noted");
+    let catalog = world.catalog().await;
+    assert!(catalog.found.is_empty());
+    assert_eq!(catalog.failed[0].void.reason, error.to_string());
+    error.to_string()
+}
+
+fn ended(code: Option<i32>, said: &'static str) -> impl FnOnce(&mut Source) {
+    move |source| source.end = Box::pin(async move { Ok(SourceEnd { code, said: said.into() }) })
+}
+
+struct Breaks;
+
+impl AsyncRead for Breaks {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()))
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_did_not_say_it_is_complete_is_not_believed() {
+    let down = fails(ended(Some(1), "connection refused"), Vec::new()).await;
+    assert_eq!(down, "stream \"data\": the source ended with code 1: connection refused");
+    assert!(fails(|_| {}, Vec::new()).await.ends_with("the source gave nothing"));
+    let cut = fails(|_| {}, rows(5000, 1)[..4000].to_vec()).await;
+    assert_eq!(
+        cut,
+        "stream \"data\": the source did not say that it is complete: \"-- end --\" is not at the end of its 4000 bytes"
+    );
+    assert!(fails(ended(None, "out of memory"), rows(10, 1)).await.contains("the source was killed: out of memory"));
+    let broken = fails(|source| source.reader = Box::pin(Breaks), Vec::new()).await;
+    assert!(broken.starts_with("stream \"data\" broke off after 0 bytes: connection reset"), "{broken}");
+    let shrunk = fails(|source| source.gate = Gate { before: Some(1000), ..source.gate.clone() }, rows(100, 1)).await;
+    assert!(shrunk.contains("gave 109 bytes, less than 50% of the 1000"), "{shrunk}");
+}
+
+#[tokio::test]
+async fn a_source_that_gives_nothing_for_long_has_failed() {
+    let mut world = World::new(false).await;
+    world.settings.stall = Duration::from_millis(20);
+    let mut writing =
+        Writing::begin(&world.repository, &world.key, world.clock(), world.request(None), world.settings.clone())
+            .await
+            .expect("begun");
+    let (reader, _writer) = tokio::io::duplex(64);
+    let stalled = Source { reader: Box::pin(reader), ..source("data", Vec::new()) };
+    let error = writing.stream(stalled).await.expect_err("it stalls");
+    assert_eq!(error.to_string(), "stream \"data\" gave nothing for 20ms");
+}
+
+#[tokio::test]
+async fn incremental_backups_build_on_what_is_there() {
+    let world = World::new(true).await;
+    let (one, two) = (rows(3000, 1), rows(500, 2));
+    let full = world.back_up(&world.repository, None, &one).await.expect("full");
+    let parent = world.catalog().await.get(&full.place).cloned();
+    world.memory.pass(jiff::SignedDuration::from_secs(1));
+    let second = world.back_up(&world.repository, parent.clone(), &two).await.expect("incremental");
+    assert_eq!(world.restore(Target::Newest).await.expect("a chain"), [one.clone(), two]);
+    assert_eq!(world.restore(Target::Backup(full.place.id)).await.expect("the full one"), std::slice::from_ref(&one));
+    assert_eq!(
+        world.restore(Target::By(full.manifest.completed_at)).await.expect("the one there was then"),
+        std::slice::from_ref(&one)
+    );
+
+    // a parent that is gone is told before anything is read from the source
+    world.memory.tamper(&full.place.manifest(), |_| None);
+    let error = world.back_up(&world.repository, parent.clone(), &one).await.expect_err("no parent");
+    assert!(matches!(error, WriteError::Parent(_)), "{error}");
+    let reason = world.restore(Target::Backup(second.place.id)).await.expect_err("no parent");
+    assert_eq!(reason, format!("backup {} adds to {}, which is not there", second.place.id, full.place.id));
+
+    let mut request = world.request(parent);
+    request.owner = Owner { instance: uid("another"), ..owner() };
+    let begun = Writing::begin(&world.repository, &world.key, world.clock(), request, world.settings.clone()).await;
+    assert!(matches!(begun, Err(WriteError::Parent(_))));
+}
+
+#[tokio::test]
+async fn a_backup_that_needs_a_log_waits_for_none_that_is_missing() {
+    let world = World::new(false).await;
+    let mut writing =
+        Writing::begin(&world.repository, &world.key, world.clock(), world.request(None), world.settings.clone())
+            .await
+            .expect("begun");
+    writing.stream(source("data", rows(10, 1))).await.expect("written");
+    let line = Line { system: uid("7"), timeline: 1 };
+    let error = writing.commit(Some(LogSpan { line, first: 3, last: 5 })).await.expect_err("no log");
+    assert!(error.to_string().contains("of the segments 0000000000000003 to 0000000000000005"), "{error}");
+    assert!(world.catalog().await.found.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_readable_about_tenants_is_in_the_repository() {
+    let world = World::new(true).await;
+    let secret = b"a row of Alice ".repeat(300);
+    let bytes = [secret.as_slice(), END].concat();
+    let made = world.back_up(&world.repository, None, &bytes).await.expect("made");
+    for key in world.memory.keys() {
+        let stored = crate::backup::store::Store::get(&world.memory, &key, None).await.expect("there");
+        for word in ["Alice", "orders"] {
+            assert!(!stored.windows(word.len()).any(|part| part == word.as_bytes()), "{key} says {word}");
+        }
+    }
+    let catalog = world.catalog().await;
+    let found = catalog.get(&made.place).expect("found");
+    let ring = Keyring::unlock(&world.repository, &world.identity, None).await.expect("unlocked");
+    let opener = ring.opener(found.manifest.epoch.as_ref()).expect("open");
+    let content = Content::open(&world.repository, found, opener).await.expect("read");
+    assert_eq!(content.description().expect("read")["instance"], "orders");
+    let error = content.restore("nope", &mut Vec::new(), 1).await.expect_err("no such stream");
+    assert_eq!(error.to_string(), "this backup has no stream \"nope\"; it has config, data");
+}
+
+#[tokio::test]
+async fn verification_is_written_down_and_read_again() {
+    let world = World::new(true).await;
+    let made = world.back_up(&world.repository, None, &rows(4000, 1)).await.expect("made");
+    let catalog = world.catalog().await;
+    let found = catalog.get(&made.place).expect("found");
+    assert_eq!(verify::list(&world.repository, &catalog, found).await.expect("looked"), [""; 0]);
+    assert_eq!(verify::read(&world.repository, found, None).await.expect("looked"), [""; 0]);
+    let record = |level, problems: Vec<String>| {
+        verify::record(&world.repository, found, level, problems, &world.key, world.now())
+    };
+    record(Level::Listed, Vec::new()).await.expect("recorded");
+    assert_eq!(world.catalog().await.found[0].proof().0, Level::Listed);
+    world.memory.pass(jiff::SignedDuration::from_secs(1));
+    record(Level::Read, vec!["chunk 3 is damaged".into()]).await.expect("recorded");
+    let reason = world.restore(Target::Newest).await.expect_err("damaged");
+    assert_eq!(reason, format!("backup {} is damaged: chunk 3 is damaged", made.place.id));
+    world.memory.pass(jiff::SignedDuration::from_secs(1));
+    record(Level::Listed, Vec::new()).await.expect("recorded");
+    assert!(world.catalog().await.found[0].damage().is_some(), "a listing does not see what reading saw");
+    world.memory.pass(jiff::SignedDuration::from_secs(1));
+    record(Level::Restored, Vec::new()).await.expect("recorded");
+    assert_eq!(world.catalog().await.found[0].damage(), None);
+}
+
+/// Gives bytes that do not compress, and counts how far it was read.
+struct Endless {
+    state: u64,
+    given: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Endless {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        while to.remaining() > 0 {
+            self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let bytes = (self.state >> 16).to_le_bytes();
+            let size = to.remaining().min(4);
+            to.put_slice(&bytes[..size]);
+            self.given.fetch_add(size, Ordering::SeqCst);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_stops_the_source_and_memory_stays_what_it_is() {
+    let mut world = World::new(false).await;
+    world.settings = Settings { chunk: 64 << 10, memory: 512 << 10, ..Settings::default() };
+    // the repository is opened, the attempt and three chunks are written
+    let faulty = Faulty::new(Arc::new(world.memory.clone()), 6, Fault::Hangs);
+    let through = world.through(Arc::new(faulty)).await;
+    let given = Arc::new(AtomicUsize::new(0));
+    let endless = Endless { state: 1, given: given.clone() };
+    let request = world.request(None);
+    let writing = Writing::begin(&through, &world.key, world.clock(), request, world.settings.clone()).await;
+    let mut writing = writing.expect("begun");
+    let data = Source { reader: Box::pin(endless), ..source("data", Vec::new()) };
+    let run = tokio::time::timeout(Duration::from_secs(2), writing.stream(data)).await;
+    assert!(run.is_err(), "it waits for the store");
+    let (given, stored) = (given.load(Ordering::SeqCst), 3 * (64 << 10));
+    assert!(given > stored && given <= stored + (512 << 10), "{given} bytes were read");
+}

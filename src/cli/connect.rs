@@ -1,0 +1,151 @@
+//! `midship connect`: how to connect to an instance, or a command in the pod that has its exclusive role.
+
+use std::io::IsTerminal;
+use std::process::Command;
+
+use clap::Args;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, ResourceExt};
+use serde::Serialize;
+
+use super::Outcome;
+use super::connection::Connection;
+use super::error::CommandError;
+use super::logs::container;
+use super::output::{self, Format, Table};
+use super::session::{Session, instance_name};
+use crate::api::Instance;
+use crate::api::instance::InstanceStatus;
+use crate::extension::problem::unknown;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// The instance: NAME, or inst/NAME.
+    instance: String,
+
+    /// The pod; the one with the exclusive role, or the first that is ready, where left out.
+    #[arg(long, value_name = "NAME")]
+    pod: Option<String>,
+
+    /// A command to run in the middleware's container, such as the middleware's own client; needs kubectl.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// How clients connect. Nothing in it is secret.
+#[derive(Serialize)]
+struct Way {
+    host: String,
+    port: i32,
+    /// The Secret with username, password and uri.
+    secret: Option<String>,
+    /// From outside the cluster.
+    forward: String,
+    password: Option<String>,
+}
+
+pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
+    let name = instance_name(&arguments.instance)?;
+    let session = Session::open(connection).await?;
+    let instance = session.instance(&name).await?;
+    let status = instance.status.clone().unwrap_or_default();
+    if !arguments.command.is_empty() {
+        let pod = pod(arguments, &session, &instance, &status)?;
+        let api: Api<Pod> = Api::namespaced(session.client.clone(), &session.namespace);
+        let found = session.ask(api.get(&pod)).await?;
+        return exec(connection, &session.namespace, &pod, &container(&found, None)?, &arguments.command);
+    }
+    let told = status.connection.unwrap_or_default();
+    let (Some(host), Some(port)) = (told.host, told.port) else {
+        return Err(CommandError::new("the instance does not say yet how to connect to it")
+            .at(format!("Instance {}/{name}", session.namespace))
+            .remedy(format!("see what it waits for: midship describe inst/{name} -n {}", session.namespace)));
+    };
+    let namespace = &session.namespace;
+    let service = host.split('.').next().unwrap_or(&host);
+    let way = Way {
+        forward: format!("kubectl -n {namespace} port-forward service/{service} {port}:{port}"),
+        password: told.secret_name.as_ref().map(|secret| {
+            format!("kubectl -n {namespace} get secret {secret} -o jsonpath='{{.data.password}}' | base64 -d")
+        }),
+        secret: told.secret_name,
+        host,
+        port,
+    };
+    output::print(format, &way, || {
+        let mut table = Table::new(&["HOW", "WHAT"]);
+        table.row(vec!["in the cluster".into(), format!("{}:{}", way.host, way.port).into()]);
+        table.row(vec!["from here".into(), way.forward.as_str().into()]);
+        if let (Some(secret), Some(password)) = (&way.secret, &way.password) {
+            table.row(vec!["credentials".into(), format!("Secret {secret}: username, password, uri").into()]);
+            table.row(vec!["password".into(), password.as_str().into()]);
+        }
+        table.row(vec![
+            "its own client".into(),
+            format!("midship connect inst/{name} -n {namespace} -- COMMAND").into(),
+        ]);
+        table
+    })?;
+    Ok(Outcome::Done)
+}
+
+fn pod(
+    arguments: &Arguments,
+    session: &Session<'_>,
+    instance: &Instance,
+    status: &InstanceStatus,
+) -> Result<String, CommandError> {
+    let members = || status.members.iter().map(|member| member.name.as_str());
+    if let Some(pod) = &arguments.pod {
+        return match members().any(|name| name == pod) {
+            true => Ok(pod.clone()),
+            false => Err(CommandError::new(unknown("pod", pod, members())).remedy("`midship describe` shows its pods")),
+        };
+    }
+    let ready = || status.members.iter().find(|member| member.ready).map(|member| member.name.clone());
+    status.primary.clone().or_else(ready).ok_or_else(|| {
+        let name = instance.name_any();
+        CommandError::new("no pod of the instance is ready")
+            .at(format!("Instance {}/{name}", session.namespace))
+            .remedy(format!("see why: midship describe inst/{name} -n {}", session.namespace))
+    })
+}
+
+/// Runs a command in a container through kubectl, which knows how to hand a terminal over.
+fn exec(
+    connection: &Connection,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    command: &[String],
+) -> Result<Outcome, CommandError> {
+    let mut kubectl = Command::new("kubectl");
+    let target = connection.target();
+    let options = [
+        ("--kubeconfig", target.kubeconfig.map(|path| path.display().to_string())),
+        ("--context", target.context),
+        ("--cluster", target.cluster),
+        ("--user", target.user),
+    ];
+    for (option, value) in options {
+        if let Some(value) = value {
+            kubectl.arg(option).arg(value);
+        }
+    }
+    kubectl.args(["--namespace", namespace, "exec", "--stdin"]);
+    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        kubectl.arg("--tty");
+    }
+    kubectl.args([pod, "--container", container, "--"]).args(command);
+    let ended = kubectl.status().map_err(|error| {
+        CommandError::new(format!("kubectl cannot be run: {error}"))
+            .at("PATH".to_owned())
+            .remedy("install kubectl: a command in a pod is run through it")
+    })?;
+    if ended.success() {
+        return Ok(Outcome::Done);
+    }
+    Err(CommandError::new(format!("the command ended with {ended}"))
+        .at(format!("Pod {namespace}/{pod}, container {container}"))
+        .remedy("what it said stands above"))
+}

@@ -1,0 +1,191 @@
+//! `midship restart` and `switchover`: an Operation is made, and its progress shown until it ends.
+
+mod follow;
+mod state;
+
+use clap::Args;
+use kube::ResourceExt;
+use kube::api::PostParams;
+use serde_json::{Value, json};
+
+use super::Outcome;
+use super::connection::Connection;
+use super::error::CommandError;
+use super::session::{Session, instance_name};
+use crate::api::instance::InstanceStatus;
+use crate::api::{API_VERSION, Instance, Operation, labels};
+use crate::extension::problem::unknown;
+use crate::names::{ComponentName, GroupName, ObjectName, RoleName};
+
+pub use state::{State, start, stop};
+
+#[derive(Args)]
+pub struct Waiting {
+    /// Do not wait for the end.
+    #[arg(long)]
+    no_wait: bool,
+
+    /// How long it may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    timeout: u64,
+}
+
+#[derive(Args)]
+pub struct Restart {
+    /// The instance: NAME, or inst/NAME.
+    instance: String,
+
+    /// Only processes of this component.
+    #[arg(long, value_name = "NAME")]
+    component: Option<ComponentName>,
+
+    /// Only processes of this group.
+    #[arg(long, value_name = "NAME")]
+    group: Option<GroupName>,
+
+    /// Only processes that have this role now.
+    #[arg(long, value_name = "NAME")]
+    role: Option<RoleName>,
+
+    /// Only the process in this pod; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pod: Vec<ObjectName>,
+
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+#[derive(Args)]
+pub struct Switchover {
+    /// The instance: NAME, or inst/NAME.
+    instance: String,
+
+    /// The pod that is to have the role; the one furthest ahead where left out.
+    #[arg(long, value_name = "POD")]
+    to: Option<ObjectName>,
+
+    /// The pod that has the role now, so that nothing happens if it is another one.
+    #[arg(long, value_name = "POD")]
+    from: Option<ObjectName>,
+
+    /// Go on although the pod is behind, and lose what it does not have.
+    #[arg(long)]
+    force: bool,
+
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+pub async fn restart(arguments: &Restart, connection: &Connection) -> Result<Outcome, CommandError> {
+    let Restart { instance, component, group, role, pod, waiting } = arguments;
+    let session = Session::open(connection).await?;
+    let instance = runs(&session, instance).await?;
+    let status = instance.status.clone().unwrap_or_default();
+    let components = status.members.iter().map(|member| member.component.as_str());
+    known("component", component.as_ref().map(ComponentName::as_str), components, &status)?;
+    for pod in pod {
+        known("pod", Some(pod.as_str()), pods(&status), &status)?;
+    }
+    let target = json!({ "component": component, "group": group, "role": role, "pods": pod });
+    let target = without_nothing(target);
+    let mut spec = json!({ "type": "Restart" });
+    if target.as_object().is_some_and(|target| !target.is_empty()) {
+        spec["target"] = target;
+    }
+    made(&session, &instance, "restart", spec, waiting).await
+}
+
+pub async fn switchover(arguments: &Switchover, connection: &Connection) -> Result<Outcome, CommandError> {
+    let Switchover { instance, to, from, force, waiting } = arguments;
+    let session = Session::open(connection).await?;
+    let instance = runs(&session, instance).await?;
+    let status = instance.status.clone().unwrap_or_default();
+    for pod in [to, from].into_iter().flatten() {
+        known("pod", Some(pod.as_str()), pods(&status), &status)?;
+    }
+    if let (Some(to), Some(primary)) = (to, &status.primary)
+        && to.as_str() == primary
+    {
+        anstream::println!("{primary} has the role already");
+        return Ok(Outcome::Done);
+    }
+    let asked = without_nothing(json!({ "from": from, "to": to, "force": force.then_some(true) }));
+    made(&session, &instance, "switchover", json!({ "type": "Switchover", "switchover": asked }), waiting).await
+}
+
+fn pods(status: &InstanceStatus) -> impl Iterator<Item = &str> {
+    status.members.iter().map(|member| member.name.as_str())
+}
+
+/// A name that the instance has, where it tells its names.
+fn known<'a>(
+    what: &str,
+    name: Option<&str>,
+    all: impl Iterator<Item = &'a str>,
+    status: &InstanceStatus,
+) -> Result<(), CommandError> {
+    let all: Vec<&str> = all.collect();
+    match name {
+        Some(name) if !status.members.is_empty() && !all.contains(&name) => {
+            Err(CommandError::new(unknown(what, name, all))
+                .remedy("`midship describe` shows the instance's components and pods"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn without_nothing(mut value: Value) -> Value {
+    if let Value::Object(map) = &mut value {
+        map.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
+    }
+    value
+}
+
+/// The instance, which has to have processes.
+async fn runs(session: &Session<'_>, word: &str) -> Result<Instance, CommandError> {
+    let name = instance_name(word)?;
+    let instance = session.instance(&name).await?;
+    let place = format!("Instance {}/{name}", session.namespace);
+    if state::is_stopped(&instance) {
+        return Err(CommandError::new("the instance is stopped: it has no processes")
+            .at(place)
+            .remedy(format!("midship start inst/{name} -n {}", session.namespace)));
+    }
+    let status = instance.status.clone().unwrap_or_default();
+    if let Some(operation) = status.operation {
+        return Err(CommandError::new("another operation works on the instance; there is one at a time")
+            .at(format!("{place}, Operation {operation}"))
+            .remedy(format!("wait for its end: midship describe op/{operation} -n {}", session.namespace)));
+    }
+    Ok(instance)
+}
+
+/// Makes an Operation, and follows it to its end.
+async fn made(
+    session: &Session<'_>,
+    instance: &Instance,
+    verb: &str,
+    mut spec: Value,
+    waiting: &Waiting,
+) -> Result<Outcome, CommandError> {
+    let name = instance.name_any();
+    spec["instance"] = json!(name);
+    spec["timeout"] = json!(format!("{}s", waiting.timeout));
+    let object = json!({
+        "apiVersion": API_VERSION,
+        "kind": "Operation",
+        "metadata": {
+            "generateName": format!("{}-{verb}-", name.chars().take(40).collect::<String>()),
+            "labels": { labels::INSTANCE: name },
+        },
+        "spec": spec,
+    });
+    let operation: Operation = serde_json::from_value(object)
+        .map_err(|error| CommandError::new(format!("the operation cannot be written down: {error}")))?;
+    let made = session.ask(session.operations().create(&PostParams::default(), &operation)).await?;
+    if waiting.no_wait {
+        anstream::println!("Operation {}/{} is asked for", session.namespace, made.name_any());
+        return Ok(Outcome::Done);
+    }
+    follow::to_its_end(session, &made, waiting.timeout).await
+}

@@ -1,0 +1,58 @@
+//! The fuse beside a process: who does not renew its permission in time loses it, whatever became of the agent.
+
+use std::time::Duration;
+
+use midship::agent::ctl::Client;
+use midship::agent::init::boottime;
+use midship::agent::init::protocol::{EndReason, Op, Request};
+use serde_json::{Value, json};
+
+use super::pod::{Pod, everywhere, sleeper, until, with};
+
+fn set(pod: &Pod, deadline: Option<u64>) -> Value {
+    let mut request = Request::new(Op::Fuse);
+    request.deadline = deadline;
+    Client::connect(&pod.socket(), Duration::from_secs(5)).unwrap().ask(&request).unwrap()
+}
+
+#[test]
+fn a_process_without_renewed_permission_is_killed_and_has_to_ask_again() {
+    everywhere("the fuse", |place| {
+        let asks = json!({ "preStart": [{ "command": ["true"] }] });
+        let pod = Pod::start_in(place, &with(sleeper(), asks));
+        pod.wait_ready();
+        let before = pod.status().pid;
+        set(&pod, Some(boottime() + 200));
+        assert!(pod.status().fuse_at.is_some());
+        let status = until("another process", || {
+            let status = pod.status();
+            if status.pid.is_some() && status.pid != before { Ok(status) } else { Err(format!("{status:?}")) }
+        });
+        let last = status.last_exit.expect("it ended");
+        assert_eq!(last.reason, EndReason::Fenced);
+        assert_eq!((status.consecutive_crashes, status.fuse_at), (0, None));
+    });
+}
+
+#[test]
+fn a_fuse_that_is_moved_on_or_taken_away_harms_nobody() {
+    let pod = Pod::start(&sleeper());
+    pod.wait_ready();
+    let before = pod.status().pid;
+    for _ in 0..5 {
+        set(&pod, Some(boottime() + 60_000));
+    }
+    assert_eq!(set(&pod, None)["armed"], json!(false));
+    assert_eq!(pod.status().pid, before);
+}
+
+#[test]
+fn a_fuse_that_is_over_already_burns_before_the_answer() {
+    let pod = Pod::start(&sleeper());
+    pod.wait_ready();
+    assert_eq!(set(&pod, Some(0))["armed"], json!(false));
+    until("the end of the process", || {
+        let status = pod.status();
+        status.last_exit.map(|exit| assert_eq!(exit.reason, EndReason::Fenced)).ok_or("it runs".to_owned())
+    });
+}

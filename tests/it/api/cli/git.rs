@@ -1,0 +1,96 @@
+//! `midship history`, `blame`, `audit verify`, `rollback`, `sync`, `suspend` and `resume` with a controller at work.
+
+use serde_json::json;
+
+use super::{on, run};
+use crate::api::git_source::repository::instance;
+use crate::api::git_source::team::team_test;
+
+#[test]
+fn the_record_tells_what_happened_and_holds_against_tampering() {
+    team_test(async |team| {
+        team.repository.write("instances/a.yaml", &instance("a", "7.0"));
+        let first = team.repository.commit("Begin with a");
+        team.follow(json!({})).await;
+        team.recorded(1).await;
+        team.repository.write("instances/a.yaml", &instance("a", "7.2"));
+        let second = team.repository.commit("Newer");
+        team.recorded(2).await;
+
+        let history = run(team.scene, &["history", "inst/a"]);
+        assert_eq!(history.code, 0, "{history}");
+        let text = &history.stdout;
+        assert!(text.contains("spec.version: 7.0 → 7.2") && text.contains("Ada Lovelace"), "{history}");
+        assert!(text.find(&second[..10]) < text.find(&first[..10]), "the newest is first: {history}");
+        let json = run(team.scene, &["history", "a", "-o", "json", "--limit", "1"]).stdout;
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!((&json[0]["action"], &json[0]["commit"]), (&json!("Update"), &json!(second)));
+        let nothing = run(team.scene, &["history", "inst/b"]);
+        assert!(nothing.stderr.contains("the record tells nothing of Instance b"), "{nothing}");
+
+        let blame = run(team.scene, &["blame", "inst/a"]);
+        assert!(
+            blame.stdout.lines().any(|line| line.starts_with("spec.version") && line.contains(&second[..10])),
+            "{blame}"
+        );
+
+        let verified = run(team.scene, &["audit", "verify"]);
+        assert!(verified.stdout.starts_with("all is well: 2 commits on midship/audit/test"), "{verified}");
+        // somebody rewrites what was recorded
+        team.repository.git(&["checkout", "-q", "midship/audit/test"]);
+        let record = format!("{}/main/record.json", team.scene.namespace);
+        let told = std::fs::read_to_string(team.repository.path().join(&record)).expect("a record");
+        team.repository.write(&record, &told.replace("Ada Lovelace", "Nobody"));
+        team.repository.git(&["commit", "-q", "-a", "--amend", "--no-edit"]);
+        team.repository.git(&["checkout", "-q", "main"]);
+        let tampered = run(team.scene, &["audit", "verify"]);
+        assert_eq!(tampered.code, 1, "{tampered}");
+        assert!(tampered.stdout.contains("record.json is not what was recorded"), "{tampered}");
+        assert!(tampered.stdout.contains("history was rewritten or cut off"), "{tampered}");
+    });
+}
+
+#[test]
+fn rollback_makes_a_branch_that_takes_effect_once_it_is_merged() {
+    team_test(async |team| {
+        team.repository.write("instances/a.yaml", &instance("a", "7.0"));
+        let first = team.repository.commit("Begin with a");
+        team.follow(json!({})).await;
+        team.has(&["a 7.0"]).await;
+        team.repository.write("instances/a.yaml", &instance("a", "7.2"));
+        team.repository.commit("Newer");
+        team.has(&["a 7.2"]).await;
+        let args =
+            ["rollback", "inst/a", "--to", &first, "--author", "Grace Hopper <grace@example.com>", "--on", "back"];
+        let output = run(team.scene, &args);
+        assert_eq!(output.code, 2, "{output}");
+        assert_eq!(team.running().await, ["a 7.2"], "nothing has changed yet");
+        team.repository.git(&["merge", "-q", "--ff-only", "back"]);
+        team.has(&["a 7.0"]).await;
+    });
+}
+
+#[test]
+fn a_source_is_asked_waited_for_suspended_and_resumed() {
+    team_test(async |team| {
+        team.follow(json!({ "interval": "1h" })).await;
+        team.becomes("Applied").await;
+        team.repository.write("instances/a.yaml", &instance("a", "7.0"));
+        let commit = team.repository.commit("Begin with a");
+        let output = run(team.scene, &["sync", "source/main", "--commit", &commit]);
+        assert_eq!(output.code, 0, "{output}");
+        team.has(&["a 7.0"]).await;
+
+        let output = run(team.scene, &["suspend", "main"]);
+        assert_eq!((output.code, output.stdout.as_str()), (0, "GitSource main is suspended\n"), "{output}");
+        team.says("Suspended").await;
+        assert!(run(team.scene, &["sync", "main"]).stderr.contains("midship resume source/main"));
+        let output = run(team.scene, &["suspend", "inst/a"]);
+        assert_eq!(output.code, 1, "{output}");
+        assert!(output.stderr.contains("instances/a.yaml of the source"), "{output}");
+        assert_eq!(run(team.scene, &["resume", "main"]).stdout, "GitSource main is going on\n");
+        team.says("Applied").await;
+        let never = on(team.scene).args(["sync", "main", "--commit", "0000000", "--timeout", "1"]).complaint();
+        assert!(never.contains("0000000 was not applied within 1 s"), "{never}");
+    });
+}

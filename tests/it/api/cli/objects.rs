@@ -1,0 +1,88 @@
+//! `midship get` and `describe`.
+
+use kube::api::{Patch, PatchParams, PostParams};
+use midship::api::Instance;
+use serde_json::json;
+
+use super::{instance, run};
+use crate::harness::api_test;
+
+#[test]
+fn objects_are_listed_in_the_columns_of_their_definitions() {
+    api_test(async |scene| {
+        let none = run(scene, &["get"]);
+        assert_eq!((none.code, none.stdout.as_str()), (0, ""), "{none}");
+        assert!(
+            none.stderr.contains(&format!("there are no instances in the namespace {}", scene.namespace)),
+            "{none}"
+        );
+        let instances = scene.objects::<Instance>();
+        instances.create(&PostParams::default(), &instance("orders", json!({}))).await.expect("created");
+        let status = json!({ "status": { "phase": "Running", "ready": "3/3", "primary": "orders-cache-0" } });
+        instances.patch_status("orders", &PatchParams::default(), &Patch::Merge(&status)).await.expect("patched");
+
+        let list = run(scene, &["get"]);
+        let words =
+            |line: Option<&str>| line.unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let mut lines = list.stdout.lines();
+        assert_eq!(words(lines.next()), ["NAME", "TYPE", "VERSION", "PHASE", "READY", "PRIMARY", "AGE"], "{list}");
+        assert_eq!(words(lines.next())[..6], ["orders", "cache", "7.0", "Running", "3/3", "orders-cache-0"], "{list}");
+        for words in [&["get", "inst", "orders"][..], &["get", "instances/orders"], &["get", "inst", "-A"]] {
+            assert!(run(scene, words).stdout.contains("orders-cache-0"), "{words:?}");
+        }
+        let wide = run(scene, &["get", "inst", "--wide", "-o", "markdown"]);
+        assert!(
+            wide.stdout.starts_with("| NAME | TYPE | VERSION | PHASE | READY | PRIMARY | AGE | TOPOLOGY |"),
+            "{wide}"
+        );
+        let json = run(scene, &["get", "inst", "orders", "-o", "json"]).stdout;
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(json["status"]["ready"], "3/3");
+        assert_eq!(run(scene, &["get", "sources"]).code, 0);
+    });
+}
+
+#[test]
+fn a_mistyped_name_or_kind_is_answered_with_the_one_that_was_meant() {
+    api_test(async |scene| {
+        let created = scene.objects::<Instance>().create(&PostParams::default(), &instance("orders", json!({}))).await;
+        created.expect("created");
+        for args in [&["get", "inst", "ordrs"][..], &["describe", "ordrs"], &["restart", "ordrs"], &["logs", "ordrs"]] {
+            let output = run(scene, args);
+            assert_eq!(output.code, 1, "{output}");
+            assert!(output.stderr.contains("there is no Instance \"ordrs\"; did you mean \"orders\"?"), "{output}");
+        }
+        let output = run(scene, &["get", "instence"]);
+        assert!(output.stderr.contains("there is no kind \"instence\"; did you mean \"instances\"?"), "{output}");
+    });
+}
+
+#[test]
+fn one_page_tells_how_an_instance_is_and_what_it_waits_for() {
+    api_test(async |scene| {
+        let instances = scene.objects::<Instance>();
+        let from = json!({ "midship.dev/source-path": "instances/orders.yaml", "midship.dev/source-commit": "9c7d98fec3aaaaaa" });
+        instances.create(&PostParams::default(), &instance("orders", from)).await.expect("created");
+        let output = run(scene, &["describe", "inst/orders"]);
+        assert!(output.stdout.contains("unknown: no controller looked at it yet"), "{output}");
+        let status = json!({ "status": {
+            "phase": "Updating", "ready": "1/2",
+            "members": [{ "name": "orders-cache-0", "component": "cache", "role": "primary", "ready": true }],
+            "conditions": [{ "type": "Ready", "status": "False", "reason": "Updating", "message": "waiting for orders-cache-1",
+                             "lastTransitionTime": "2026-01-01T00:00:00Z" }]
+        } });
+        instances.patch_status("orders", &PatchParams::default(), &Patch::Merge(&status)).await.expect("patched");
+        let output = run(scene, &["describe", "orders"]);
+        for part in [
+            "Phase       Updating, 1/2 pods ready",
+            "Waits for   waiting for orders-cache-1",
+            "Comes from  instances/orders.yaml at 9c7d98fec3",
+            "orders-cache-0   cache       primary   yes",
+        ] {
+            assert!(output.stdout.contains(part), "no {part:?}: {output}");
+        }
+        let json = run(scene, &["describe", "orders", "-o", "json"]).stdout;
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(json["pods"][0]["role"], "primary");
+    });
+}

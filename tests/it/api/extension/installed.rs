@@ -1,0 +1,106 @@
+//! From files to a package that can be used, and back.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use midship::api::conditions::find;
+use midship::extension::install;
+use serde_json::json;
+
+use super::kit::{SOON, kit_test};
+use crate::harness::wait_for;
+
+#[test]
+fn a_package_is_installed_while_the_controller_runs() {
+    kit_test(async |kit| {
+        let extension = kit.install("1.0.0", "").await;
+        let status = extension.status.expect("a status");
+        assert_eq!(status.summary.as_deref(), Some("1.0, 2.0 · standalone"));
+        assert_eq!((status.versions, status.instances), (vec!["1.0".to_owned(), "2.0".to_owned()], Some(0)));
+        let part = &extension.spec.parts[0];
+        let part: ConfigMap = kit.there(part.name.as_str()).await;
+        let owners = part.metadata.owner_references.expect("it goes with its Extension");
+        assert_eq!(owners[0].name, kit.name("1.0.0"));
+    });
+}
+
+#[test]
+fn other_files_than_were_published_are_refused_with_both_digests() {
+    kit_test(async |kit| {
+        let mut objects = kit.objects("1.0.0", "");
+        let published = objects.extension.spec.digest.clone();
+        let data = objects.parts[0].data.as_mut().expect("texts");
+        data.entry("config_.server.conf.j2".to_owned()).and_modify(|text| text.push_str("# more\n"));
+        kit.create(&objects).await;
+        let extension = kit.extension("1.0.0", "False", "DigestMismatch").await;
+        let conditions = extension.status.expect("a status").conditions;
+        let stalled = find(&conditions, "Stalled").expect("somebody has to act");
+        assert!(stalled.message.contains(&published), "{}", stalled.message);
+        assert!(stalled.message.contains("publish other content under a new version"), "{}", stalled.message);
+    });
+}
+
+#[test]
+fn an_installed_version_never_changes() {
+    kit_test(async |kit| {
+        kit.install("1.0.0", "").await;
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let patch = Patch::Merge(json!({ "spec": { "digest": digest } }));
+        let refused = kit.extensions().patch(&kit.name("1.0.0"), &PatchParams::default(), &patch).await;
+        let message = refused.expect_err("it never changes").to_string();
+        assert!(message.contains("an installed version never changes"), "{message}");
+    });
+}
+
+#[test]
+fn a_broken_package_says_where_it_is_broken() {
+    kit_test(async |kit| {
+        let mut objects = kit.objects("1.0.0", "");
+        let files = kit.files("1.0.0", "", |path, text| match path {
+            "extension.yaml" => text.replace("default: 10}", "default: 1000}"),
+            _ => text,
+        });
+        objects.extension.spec.digest = files.digest();
+        let data = objects.parts[0].data.as_mut().expect("texts");
+        for (path, bytes) in files.iter() {
+            data.insert(install::key(path), String::from_utf8(bytes.to_vec()).expect("text"));
+        }
+        kit.create(&objects).await;
+        let extension = kit.extension("1.0.0", "False", "InvalidPackage").await;
+        let errors = extension.status.expect("a status").errors;
+        assert!(errors[0].starts_with("extension.yaml:"), "{errors:?}");
+        assert!(errors[0].contains("connections") && errors[0].contains("1000"), "{errors:?}");
+    });
+}
+
+#[test]
+fn a_version_stays_while_an_instance_uses_it() {
+    kit_test(async |kit| {
+        kit.install("1.0.0", "").await;
+        kit.instance("cache", json!({})).await;
+        kit.becomes("cache", "Creating").await;
+        kit.extensions().delete(&kit.name("1.0.0"), &DeleteParams::default()).await.expect("it can be asked for");
+        let held = kit.extension("1.0.0", "False", "DeletionHeld").await;
+        let conditions = held.status.expect("a status").conditions;
+        let message = &find(&conditions, "Stalled").expect("it waits").message;
+        assert!(message.starts_with(&format!("{}/cache uses this version", kit.scene.namespace)), "{message}");
+        kit.instances().delete("cache", &DeleteParams::default()).await.expect("it can be deleted");
+        wait_for("the Extension to be gone", SOON, async || match kit.extensions().get_opt(&kit.name("1.0.0")).await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    });
+}
+
+#[test]
+fn an_instance_waits_for_its_version_and_goes_on_by_itself() {
+    kit_test(async |kit| {
+        kit.instance("cache", json!({})).await;
+        let status = kit.becomes("cache", "ExtensionMissing").await;
+        let message = &find(&status.conditions, "Reconciling").expect("it waits").message;
+        let wanted = format!("no Extension of type {0} is installed; install {0} 1.0.0", kit.type_);
+        assert!(message.starts_with(&wanted), "{message}");
+        kit.install("1.0.0", "").await;
+        kit.becomes("cache", "Creating").await;
+    });
+}

@@ -1,0 +1,4 @@
+//! Extensions against a real API server: installed hot, never changed, kept while they are used.
+
+mod installed;
+pub mod kit;

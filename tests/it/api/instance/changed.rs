@@ -1,0 +1,180 @@
+//! Changes: those that are made, those that are refused, and those that nobody asked for.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use midship::api::conditions::find;
+use midship::api::instance::DesiredState;
+use midship::api::{Component, Instance};
+use serde_json::json;
+
+use crate::api::extension::kit::{Kit, SOON, kit_test};
+use crate::harness::wait_for;
+
+async fn connections(kit: &Kit<'_>) -> String {
+    let config: ConfigMap = kit.there("cache-server-config").await;
+    config.data.expect("files")["server.conf"].clone()
+}
+
+fn parameter(value: i32) -> serde_json::Value {
+    json!({ "spec": { "components": [{ "name": "server", "replicas": 2, "parameters": { "connections": value } }] } })
+}
+
+/// Everything of the namespace with its version.
+async fn versions(kit: &Kit<'_>) -> Vec<String> {
+    let mut all = Vec::new();
+    macro_rules! add {
+        ($($kind:ty),+) => {$(
+            let api: Api<$kind> = kit.scene.objects();
+            for object in api.list_metadata(&ListParams::default()).await.expect("a list") {
+                let kind = stringify!($kind);
+                all.push(format!("{kind} {} {:?}", object.name_any(), object.metadata.resource_version));
+            }
+        )+};
+    }
+    add!(ConfigMap, Secret, Service, Component, Instance);
+    all
+}
+
+#[test]
+fn a_changed_parameter_changes_the_file_alone() {
+    kit_test(async |kit| {
+        kit.install("1.0.0", "").await;
+        kit.instance("cache", json!({})).await;
+        kit.becomes("cache", "Creating").await;
+        let service = kit.there::<Service>("cache").await.resource_version();
+        kit.patch("cache", parameter(20)).await;
+        wait_for("the file to change", SOON, async || match connections(kit).await.as_str() {
+            "connections = 20\n" => Ok(()),
+            other => Err(other.to_owned()),
+        })
+        .await;
+        assert_eq!(kit.there::<Service>("cache").await.resource_version(), service);
+    });
+}
+
+#[test]
+fn a_wrong_parameter_is_refused_and_nothing_changes() {
+    kit_test(async |kit| {
+        kit.install("1.0.0", "").await;
+        kit.instance("cache", json!({})).await;
+        kit.becomes("cache", "Creating").await;
+        let component = kit.there::<Component>("cache-server").await.resource_version();
+        kit.patch("cache", parameter(1000)).await;
+        let status = kit.becomes("cache", "Invalid").await;
+        let wanted = "spec.components[server].parameters.connections: parameter connections: 1000 is too large; allowed \
+                      is 1 to 100; what runs stays as it is";
+        assert_eq!(find(&status.conditions, "Stalled").map(|found| found.message.as_str()), Some(wanted));
+        assert_eq!(status.configuration[0].state.as_deref(), Some("Rejected"));
+        assert_eq!(connections(kit).await, "connections = 10\n");
+        assert_eq!(kit.there::<Component>("cache-server").await.resource_version(), component);
+        kit.patch("cache", parameter(30)).await;
+        kit.becomes("cache", "Creating").await;
+        assert_eq!(connections(kit).await, "connections = 30\n");
+    });
+}
+
+#[test]
+fn steps_between_versions_are_taken_one_at_a_time() {
+    kit_test(async |kit| {
+        kit.install("1.0.0", "").await;
+        kit.install("1.1.0", "1.0.0").await;
+        kit.install("1.2.0", "1.1.0").await;
+        kit.instance("cache", json!({})).await;
+        kit.becomes("cache", "Creating").await;
+        kit.patch("cache", json!({ "spec": { "extensionVersion": "1.2.0" } })).await;
+        let status = kit.becomes("cache", "UpgradePath").await;
+        let wanted = "spec.extensionVersion: 1.0.0 to 1.2.0 is 2 steps; take one at a time: 1.0.0 to 1.1.0 to 1.2.0; next \
+                      is 1.1.0; what runs stays as it is";
+        assert_eq!(status.conditions[0].message, wanted);
+        kit.patch("cache", json!({ "spec": { "extensionVersion": "1.1.0" } })).await;
+        let status = kit.becomes("cache", "Upgrading").await;
+        let resolved = status.resolved.expect("what is in force");
+        assert_eq!(resolved.extension_version.as_deref(), Some("1.0.0"));
+        let target = resolved.target.expect("where it leads");
+        assert_eq!(target.extension_version.as_deref(), Some("1.1.0"));
+    });
+}
+
+#[test]
+fn a_stopped_instance_says_so_to_its_components() {
+    kit_test(async |kit| {
+        kit.install("1.0.0", "").await;
+        kit.instance("cache", json!({ "state": "Stopped" })).await;
+        kit.becomes("cache", "Stopped").await;
+        let component: Component = kit.there("cache-server").await;
+        assert_eq!(component.spec.state, Some(DesiredState::Stopped));
+        kit.there::<Secret>("cache-credentials").await;
+    });
+}
+
+#[test]
+fn what_somebody_changed_or_deleted_is_repaired() {
+    kit_test(async |kit| {
+        kit.install("1.0.0", "").await;
+        kit.instance("cache", json!({})).await;
+        kit.becomes("cache", "Creating").await;
+        let password = kit.there::<Secret>("cache-credentials").await.data.expect("values")["password"].clone();
+        let patch = Patch::Merge(json!({ "data": { "server.conf": "mine" } }));
+        let maps = kit.scene.objects::<ConfigMap>();
+        maps.patch("cache-server-config", &PatchParams::default(), &patch).await.expect("it can be changed");
+        let deleted = kit.there::<Service>("cache").await.uid();
+        kit.scene.objects::<Service>().delete("cache", &DeleteParams::default()).await.expect("it can be deleted");
+        let secrets = kit.scene.objects::<Secret>();
+        secrets.delete("cache-credentials", &DeleteParams::default()).await.expect("it can be deleted");
+        wait_for("the file to be as it was", SOON, async || match connections(kit).await.as_str() {
+            "connections = 10\n" => Ok(()),
+            other => Err(other.to_owned()),
+        })
+        .await;
+        wait_for("the Service to be there again", SOON, async || {
+            let uid = kit.there::<Service>("cache").await.uid();
+            if uid == deleted { Err("the old one".to_owned()) } else { Ok(()) }
+        })
+        .await;
+        let again = kit.there::<Secret>("cache-credentials").await.data.expect("values")["password"].clone();
+        assert_eq!(again, password, "the password is the same one");
+    });
+}
+
+#[test]
+fn nothing_is_written_once_everything_is_as_it_should_be() {
+    kit_test(async |kit| {
+        kit.install("1.0.0", "").await;
+        kit.instance("cache", json!({ "tls": { "issuer": "builtin" } })).await;
+        kit.becomes("cache", "Creating").await;
+        let mut before = Vec::new();
+        wait_for("everything to come to rest", SOON, async || {
+            let now = versions(kit).await;
+            let same = now == before;
+            before = now;
+            tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+            if same { Ok(()) } else { Err("objects change") }
+        })
+        .await;
+        // whoever asks for a look gets one, and it finds nothing to do
+        kit.patch("cache", json!({ "metadata": { "annotations": { "midship.dev/reconcile-at": "now" } } })).await;
+        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        let of_others = |all: &[String]| -> Vec<String> {
+            all.iter().filter(|line| !line.starts_with("Instance")).cloned().collect()
+        };
+        assert_eq!(of_others(&versions(kit).await), of_others(&before));
+    });
+}
+
+#[test]
+fn a_suspended_instance_is_left_as_it_is() {
+    kit_test(async |kit| {
+        kit.install("1.0.0", "").await;
+        kit.instance("cache", json!({})).await;
+        kit.becomes("cache", "Creating").await;
+        kit.patch("cache", json!({ "spec": { "suspend": true } })).await;
+        kit.becomes("cache", "Suspended").await;
+        kit.patch("cache", parameter(50)).await;
+        kit.becomes("cache", "Suspended").await;
+        assert_eq!(connections(kit).await, "connections = 10\n");
+        kit.patch("cache", json!({ "spec": { "suspend": null } })).await;
+        kit.becomes("cache", "Creating").await;
+        assert_eq!(connections(kit).await, "connections = 50\n");
+    });
+}

@@ -1,0 +1,5 @@
+//! Instances against a real API server: made, changed, refused, repaired, deleted. No pod runs here.
+
+mod changed;
+mod deleted;
+mod made;

@@ -1,0 +1,70 @@
+//! Pods end, vanish, or lose their nodes.
+
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+
+use super::{SOON, stage_test};
+use crate::harness::wait_for;
+
+#[test]
+fn a_pod_that_is_deleted_or_evicted_comes_back_with_its_volume() {
+    stage_test(async |stage| {
+        stage.apply(json!({})).await;
+        stage.becomes("Ready").await;
+        let before = stage.uids().await;
+        stage.pods().delete("shop-store-0", &DeleteParams::default()).await.expect("it can be deleted");
+        let evicted = json!({ "status": { "phase": "Failed", "reason": "Evicted", "message": "low on memory" } });
+        let patched = stage.pods().patch_status("shop-store-1", &PatchParams::default(), &Patch::Merge(&evicted)).await;
+        patched.expect("it can be evicted");
+        wait_for("two new pods", SOON, async || {
+            let now = stage.uids().await;
+            let new = now.iter().filter(|(name, uid)| before.get(*name) != Some(uid)).count();
+            if now.len() == 3 && new == 2 { Ok(()) } else { Err(format!("{now:?}")) }
+        })
+        .await;
+        stage.becomes("Ready").await;
+        assert_eq!(stage.uids().await["shop-store-2"], before["shop-store-2"]);
+        let events = stage.scene.kubectl(["get", "events"]).stdout();
+        assert!(events.contains("shop-store-1 ended: Evicted: low on memory"), "{events}");
+    });
+}
+
+#[test]
+fn a_pod_of_somebody_else_stands_in_the_way_and_is_named() {
+    stage_test(async |stage| {
+        stage.scene.kubectl(["run", "shop-store-1", "--image=other:1"]).stdout();
+        stage.apply(json!({})).await;
+        let message = wait_for("the pod set to complain", SOON, async || {
+            let status = stage.component().await.status.unwrap_or_default();
+            let ready = midship::api::conditions::find(&status.conditions, "Ready").cloned();
+            match ready {
+                Some(ready) if ready.message.contains("that Midship did not make") => Ok(ready.message),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        assert!(message.contains("shop-store-1"), "{message}");
+        stage.scene.kubectl(["delete", "pod", "shop-store-1", "--force", "--grace-period=0"]).output();
+        stage.becomes("Ready").await;
+    });
+}
+
+#[test]
+fn what_the_api_server_refuses_is_said_in_its_words() {
+    stage_test(async |stage| {
+        let mut template = super::template("store:1");
+        template["spec"]["containers"][0]["resources"] =
+            json!({ "requests": { "cpu": "2" }, "limits": { "cpu": "1" } });
+        stage.group(json!({ "template": template })).await;
+        wait_for("the refusal to be told", SOON, async || {
+            let status = stage.component().await.status.unwrap_or_default();
+            match midship::api::conditions::find(&status.conditions, "Ready") {
+                Some(ready) if ready.message.contains("must be less than or equal to cpu limit") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        stage.group(json!({})).await;
+        stage.becomes("Ready").await;
+    });
+}

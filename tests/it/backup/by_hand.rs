@@ -1,0 +1,89 @@
+//! A person with a key, a copy of the bucket and docs/backup-by-hand.md gets the data back: the commands on that page are
+//! run as they stand there, with the programs age, zstd and tar, and with nothing of ours.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use midship::backup::clock::Clock;
+use midship::backup::keys::{Epoch, Kit, Recipient, SigningKey};
+use midship::backup::repository::{Repository, Trust};
+use midship::backup::store::Filesystem;
+use midship::backup::write::{EndMark, Settings, Writing};
+
+use super::life::{request, source};
+
+fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// The commands of a page that stand under this heading.
+fn commands(page: &str, heading: &str) -> String {
+    let section = page.split("\n## ").find(|section| section.starts_with(heading)).expect("the heading");
+    let blocks = section.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
+    blocks.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn a_person_restores_with_age_zstd_and_tar_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let age = String::from_utf8(run(Command::new(root.join("tests/tools/tool")).arg("age"))).expect("a path");
+    let age = Path::new(age.trim());
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+
+    // the data, and a key as a person makes it
+    fs::create_dir_all(at("data/sub")).expect("made");
+    let numbers: Vec<u8> = (0..200_000u32).flat_map(|number| (number ^ number >> 9).to_le_bytes()).collect();
+    fs::write(at("data/numbers"), &numbers).expect("written");
+    fs::write(at("data/sub/note"), "hello\n").expect("written");
+    let archive = run(Command::new("tar").args(["--create", "--file=-", "--directory"]).arg(at("data")).arg("."));
+    run(Command::new(age.with_file_name("age-keygen")).arg("--output").arg(at("private-key")));
+    let public = run(Command::new(age.with_file_name("age-keygen")).arg("-y").arg(at("private-key")));
+    let recipient = Recipient::parse(&String::from_utf8(public).expect("text")).expect("a public key");
+
+    fs::create_dir(at("repository")).expect("made");
+    let store = Arc::new(Filesystem::open(&at("repository")).await.expect("it opens"));
+    let key = SigningKey::generate();
+    let made = Repository::create(store, &key, &Trust::Anybody, Timestamp::now()).await.expect("made");
+    let epoch = Epoch::begin(&made, &[recipient], &key, Timestamp::now()).await.expect("begun");
+    let settings = Settings { chunk: 100_000, ..Settings::default() };
+    let mut writing = Writing::begin(&made, &key, Clock::system(), request(&epoch), settings).await.expect("begun");
+    writing
+        .stream(source("config", b"maxmemory 1gb\nend".to_vec(), EndMark::Ends(b"end".to_vec())))
+        .await
+        .expect("written");
+    writing.stream(source("data", archive, EndMark::Tar)).await.expect("written");
+    let committed = writing.commit(None).await.expect("committed");
+    fs::write(at("kit"), Kit::of(&made).await.expect("a kit").text(Timestamp::now())).expect("written");
+
+    let page = fs::read_to_string(root.join("docs/backup-by-hand.md")).expect("the page is there");
+    let hand = |script: &str, work: &str| {
+        fs::create_dir(at(work)).expect("made");
+        let path = format!("{}:/usr/bin:/bin", age.parent().expect("a folder").display());
+        run(Command::new("bash")
+            .args(["-euo", "pipefail", "-c", script])
+            .current_dir(at(work))
+            .env_clear()
+            .env("PATH", path)
+            .env("REPOSITORY", at("repository"))
+            .env("KEY", at("private-key"))
+            .env("KIT", at("kit"))
+            .env("BACKUP", at("repository").join(committed.place.folder()))
+            .env("STREAM", "data"));
+        assert!(fs::read(at(work).join("restored/numbers")).expect("restored") == numbers);
+        assert_eq!(fs::read_to_string(at(work).join("restored/sub/note")).expect("restored"), "hello\n");
+    };
+    let restore = format!("{}\n{}", commands(&page, "Join the chunks"), commands(&page, "Unpack"));
+    hand(&format!("{}\n{restore}", commands(&page, "Open the key")), "work");
+
+    // the slots are lost, the kit is not
+    for slot in &epoch.slots {
+        fs::remove_file(at("repository").join(format!("keys/{}/{slot}.age", epoch.name))).expect("removed");
+    }
+    hand(&format!("{}\n{restore}", commands(&page, "When the slots are lost")), "with-the-kit");
+}

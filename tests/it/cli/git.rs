@@ -1,0 +1,111 @@
+//! `midship blame`, `rollback`, `history` and `audit` on clones, without a cluster.
+
+use insta::assert_snapshot;
+
+use super::{seen, team};
+use crate::api::git_source::repository::Repository;
+use crate::harness::{Output, midship};
+
+const FILE: &str = "instances/shop/orders.yaml";
+
+fn on(repository: &Repository, args: &[&str]) -> Output {
+    midship().args(args).arg("--repo").arg(repository.path()).output()
+}
+
+fn edit(repository: &Repository, from: &str, to: &str, message: &str) -> String {
+    let text = std::fs::read_to_string(repository.path().join(FILE)).expect("it can be read");
+    assert!(text.contains(from), "{text}");
+    repository.write(FILE, &text.replace(from, to));
+    repository.commit(message)
+}
+
+#[test]
+fn blame_names_file_line_commit_and_author_of_each_field() {
+    let repository = team();
+    let first = repository.head();
+    let second = edit(&repository, "allkeys-lru", "allkeys-lfu", "Keep what is used often");
+    let output = on(&repository, &["blame", "inst/orders"]);
+    assert_eq!(output.code, 0, "{output}");
+    let line = |field: &str| {
+        let found = output.stdout.lines().find(|line| line.starts_with(field));
+        found.unwrap_or_else(|| panic!("no {field}: {output}")).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(line("spec.components[redis].parameters").contains(&format!("allkeys-lfu {FILE}:11 {}", &second[..10])));
+    assert!(line("spec.version").contains(&format!("7.0 {FILE}:6 {}", &first[..10])), "{}", line("spec.version"));
+    assert!(line("spec.type").ends_with("Ada Lovelace"));
+}
+
+#[test]
+fn rollback_pushes_a_branch_and_never_the_watched_one() {
+    let repository = team();
+    let before = repository.head();
+    let other = "# another\napiVersion: midship.dev/v1alpha1\nkind: Instance\nmetadata: {name: other, namespace: shop}\n\
+                 spec: {type: redis, extensionVersion: 1.0.0, version: \"7.0\"}\n";
+    let text = std::fs::read_to_string(repository.path().join(FILE)).expect("it can be read");
+    repository.write(FILE, &format!("{other}---\n{}", text.replace("replicas: 3", "replicas: 5")));
+    let after = repository.commit("Grow, and one more");
+
+    let seen_only = on(&repository, &["rollback", "orders", "--to", &before, "--dry-run"]);
+    assert_eq!(seen_only.code, 2, "{seen_only}");
+    assert!(seen_only.stdout.contains("-     replicas: 5"), "{seen_only}");
+
+    let nobody = on(&repository, &["rollback", "orders", "--to", &before]);
+    assert!(nobody.stderr.contains("it is not known who makes the commit"), "{nobody}");
+    let author = ["--author", "Grace Hopper <grace@example.com>"];
+    let output = on(&repository, &[&["rollback", "orders", "--to", &before][..], &author].concat());
+    assert_eq!(output.code, 2, "{output}");
+    let branch = format!("midship/rollback/shop-orders-{}", &before[..10]);
+    assert!(output.stderr.contains(&branch), "{output}");
+    assert_eq!(repository.head(), after, "the watched branch stays");
+    let file = repository.git(&["show", &format!("{branch}:{FILE}")]);
+    assert!(file.starts_with("# another\n") && file.contains("replicas: 3"), "{file}");
+    let log = repository.git(&["log", "-1", "--format=%an <%ae>%n%B", &branch]);
+    assert!(log.starts_with("Grace Hopper <grace@example.com>\nTake Instance orders back to"), "{log}");
+    assert!(log.contains(&format!("Midship-Rollback-To: {before}")), "{log}");
+
+    let again = on(&repository, &[&["rollback", "orders", "--to", "HEAD"][..], &author].concat());
+    assert_eq!(again.code, 0, "{again}");
+    let watched = on(
+        &repository,
+        &[&["rollback", "orders", "--to", &before, "--on", "main", "--branch", "main"][..], &author].concat(),
+    );
+    assert!(watched.stderr.contains("the watched branch is never pushed to"), "{watched}");
+}
+
+#[test]
+fn a_deleted_instance_can_be_taken_back() {
+    let repository = team();
+    let before = repository.head();
+    repository.remove(FILE);
+    repository.commit("Remove it");
+    let author = ["--author", "Grace Hopper <grace@example.com>", "--on", "back"];
+    let output = on(&repository, &[&["rollback", "orders", "--to", &before][..], &author].concat());
+    assert_eq!(output.code, 2, "{output}");
+    assert!(repository.git(&["show", &format!("back:{FILE}")]).contains("name: redis"));
+}
+
+#[test]
+fn mistakes_are_answered_with_what_was_meant() {
+    let repository = team();
+    assert_snapshot!(
+        "unknown-object",
+        seen(&on(&repository, &["blame", "ordrs"]), repository.path()).replace(&repository.head()[..10], "COMMIT")
+    );
+    assert_snapshot!("no-audit-branch", seen(&on(&repository, &["history", "orders"]), repository.path()));
+    let output = on(&repository, &["rollback", "orders", "--to", "v9"]);
+    assert!(output.stderr.contains("`v9` names no commit of this repository"), "{output}");
+    let output = midship().args(["blame", "orders", "--repo", "http://example.com/x.git"]).output();
+    assert!(output.stderr.contains("--allow-insecure-git"), "{output}");
+}
+
+#[test]
+fn a_record_that_midship_did_not_write_is_found() {
+    let repository = team();
+    repository.git(&["branch", "midship/audit/test"]);
+    let output = on(&repository, &["audit", "verify"]);
+    assert_eq!(output.code, 1, "{output}");
+    assert!(output.stdout.contains("it has no trailer Midship-Record: Midship did not write it"), "{output}");
+    repository.git(&["branch", "midship/audit/other"]);
+    let output = on(&repository, &["audit", "verify"]);
+    assert!(output.stderr.contains("there are several audit branches"), "{output}");
+}

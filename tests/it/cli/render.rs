@@ -1,0 +1,79 @@
+//! `midship render`: what instances become, seen without a cluster.
+
+use std::path::Path;
+
+use insta::assert_snapshot;
+
+use super::{seen, team};
+use crate::api::git_source::repository::Repository;
+use crate::harness::midship;
+
+fn render(repository: &Repository, args: &[&str]) -> crate::harness::Output {
+    midship().arg("render").args(args).arg(repository.path()).output()
+}
+
+#[test]
+fn instances_become_objects_and_no_secret_is_shown() {
+    let repository = team();
+    let output = render(&repository, &["-o", "json"]);
+    assert_eq!(output.code, 0, "{output}");
+    let list: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let items = list["items"].as_array().expect("a list");
+    for kind in ["Component", "Service", "ConfigMap", "Secret", "PodDisruptionBudget"] {
+        assert!(items.iter().any(|item| item["kind"] == kind), "no {kind}");
+    }
+    assert!(items.iter().all(|item| item["metadata"]["namespace"] == "shop"));
+    assert!(!output.stdout.contains("made-up"), "secrets are made up, and not shown");
+}
+
+#[test]
+fn one_file_finds_the_packages_of_its_repository() {
+    let repository = team();
+    let file = repository.path().join("instances/shop/orders.yaml");
+    let text = midship().arg("render").arg(&file).stdout();
+    assert!(text.starts_with("# Instance shop/orders: redis 7.0, replication\n---\n"), "{text}");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    std::fs::copy(&file, elsewhere.path().join("orders.yaml")).expect("it can be copied");
+    let alone = midship().arg("render").arg(elsewhere.path().join("orders.yaml")).complaint();
+    assert!(alone.contains("no package: there is no type \"redis\"; there are none at all"), "{alone}");
+    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("extensions");
+    let named = midship().arg("render").arg(elsewhere.path()).arg("--extensions").arg(packages).stdout();
+    assert!(named.starts_with("# Instance default/orders: redis 7.0, replication\n"), "{named}");
+}
+
+#[test]
+fn what_is_refused_is_named_with_its_place_and_the_rest_is_rendered() {
+    let repository = team();
+    let wrong = "apiVersion: midship.dev/v1alpha1\nkind: Instance\nmetadata: {name: wrong}\nspec:\n  type: redis\n  \
+                 extensionVersion: 1.0.0\n  version: \"7.0\"\n  components: [{name: redis, parameters: {maxmemory-policy: all}}]\n";
+    repository.write("instances/shop/wrong.yaml", wrong);
+    let mut output = render(&repository, &[]);
+    assert!(output.stdout.starts_with("# Instance shop/orders"), "{output}");
+    output.stdout.clear();
+    assert_snapshot!(seen(&output, repository.path()));
+    let validated = midship().arg("validate").arg(repository.path()).output();
+    assert_eq!(validated.code, 1, "{validated}");
+    assert!(validated.stdout.contains("instances/shop/wrong.yaml:1:1   refused"), "{validated}");
+}
+
+#[test]
+fn an_instance_that_is_not_there_is_answered_with_the_one_that_was_meant() {
+    let repository = team();
+    assert_snapshot!(seen(&render(&repository, &["--instance", "ordrs"]), repository.path()));
+}
+
+#[test]
+fn an_environment_of_the_repository_decides_what_is_left_out() {
+    let repository = team();
+    repository.write(
+        "midship.yaml",
+        "namespaces: {shop: {environment: small}}\nenvironments: {small: {components: {redis: {replicas: 1}}}}\n",
+    );
+    let file = "instances/shop/orders.yaml";
+    let instance = std::fs::read_to_string(repository.path().join(file)).expect("it can be read");
+    repository.write(file, &instance.replace("      replicas: 3\n", ""));
+    let text = midship().args(["render", "-o", "json"]).arg(repository.path()).stdout();
+    let list: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let component = list["items"].as_array().and_then(|items| items.iter().find(|item| item["kind"] == "Component"));
+    assert_eq!(component.expect("one")["spec"]["groups"][0]["replicas"], 1);
+}
