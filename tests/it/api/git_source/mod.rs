@@ -7,13 +7,10 @@ mod guards;
 mod hostile;
 mod killed;
 mod leaving;
-mod repository;
-mod encrypted;
-mod hostile;
+pub mod repository;
 mod settings;
+pub mod team;
 mod trusted;
 mod webhook;
-pub mod repository;
-pub mod team;
 
 use team::{SOON, Team, team_test};
