@@ -11,7 +11,7 @@ use midship::api::values;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::pod::{AGENT, Pod, alive, appears, children, descendants, everywhere, shell, sleeper, until, with};
+use super::pod::{AGENT, Pod, alive, appears, children, descendants, everywhere, sleeper, until, with};
 
 fn order(command: &[&str]) -> Request {
     let mut request = Request::new(Op::Exec);

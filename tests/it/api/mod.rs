@@ -3,7 +3,7 @@
 mod agents;
 mod chart;
 mod cli;
-mod controller;
+pub mod controller;
 mod doctor;
 mod extension;
 pub mod git_source;
