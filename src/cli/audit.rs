@@ -61,7 +61,8 @@ struct Verdict {
 struct Problem {
     commit: String,
     at: i64,
-    problem: String,
+    #[serde(rename = "problem")]
+    what: String,
 }
 
 pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
@@ -81,9 +82,9 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     }
     output::print(format, &verdict, || {
         let mut table = Table::new(&["COMMIT", "WHEN", "WHAT"]);
-        for Problem { commit, at, problem } in problems {
+        for Problem { commit, at, what } in problems {
             let commit: String = commit.chars().take(10).collect();
-            table.row(vec![commit.into(), time(*at).into(), Cell::new(problem.as_str(), Tone::Bad)]);
+            table.row(vec![commit.into(), time(*at).into(), Cell::new(what.as_str(), Tone::Bad)]);
         }
         table
     })?;
@@ -135,8 +136,8 @@ fn verify(
             Ok(tree) => tree,
             // the chain ends in a commit that is not here: a shallow clone, or somebody removed it
             Err(error) => {
-                let problem = format!("its parent {id} is not here ({error}); a shallow clone has to be deepened");
-                verdict.problems.push(Problem { commit: id.to_string(), at: 0, problem });
+                let what = format!("its parent {id} is not here ({error}); a shallow clone has to be deepened");
+                verdict.problems.push(Problem { commit: id.to_string(), at: 0, what });
                 break;
             }
         };
@@ -150,13 +151,13 @@ fn verify(
         {
             wrong.push(error.to_string());
         }
-        let of = |problem| Problem { commit: commit.id.to_string(), at: commit.committer.seconds, problem };
+        let of = |what| Problem { commit: commit.id.to_string(), at: commit.committer.seconds, what };
         verdict.problems.extend(wrong.into_iter().map(of));
         at = commit.parents.first().copied();
     }
     if let Some(wanted) = contains.filter(|_| !found) {
-        let problem = format!("{wanted} was on this branch and is not any more: history was rewritten or cut off");
-        verdict.problems.push(Problem { commit: wanted.to_owned(), at: 0, problem });
+        let what = format!("{wanted} was on this branch and is not any more: history was rewritten or cut off");
+        verdict.problems.push(Problem { commit: wanted.to_owned(), at: 0, what });
     }
     Ok(verdict)
 }

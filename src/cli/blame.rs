@@ -40,7 +40,8 @@ struct Line {
     field: String,
     value: Value,
     path: String,
-    line: u32,
+    #[serde(rename = "line")]
+    number: u32,
     commit: String,
     author: String,
     at: i64,
@@ -59,7 +60,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
             table.row(vec![
                 line.field.as_str().into(),
                 value.into(),
-                format!("{}:{}", line.path, line.line).into(),
+                format!("{}:{}", line.path, line.number).into(),
                 line.commit.chars().take(10).collect::<String>().into(),
                 time(line.at).into(),
                 line.author.as_str().into(),
@@ -146,7 +147,7 @@ fn blame(opened: &Opened, manifest: &Manifest) -> Result<Vec<Line>, TreeError> {
         .filter_map(|(name, field)| {
             let commit = authors.get(&name)?;
             Some(Line {
-                line: document.places.key(&field.pointer).line,
+                number: document.places.key(&field.pointer).line,
                 path: manifest.path.to_string(),
                 commit: commit.id.to_string(),
                 author: commit.author.name.clone(),
@@ -157,6 +158,6 @@ fn blame(opened: &Opened, manifest: &Manifest) -> Result<Vec<Line>, TreeError> {
             })
         })
         .collect();
-    lines.sort_by(|a, b| (a.line, &a.field).cmp(&(b.line, &b.field)));
+    lines.sort_by(|a, b| (a.number, &a.field).cmp(&(b.number, &b.field)));
     Ok(lines)
 }

@@ -97,9 +97,10 @@ fn pod(
 ) -> Result<String, CommandError> {
     let members = || status.members.iter().map(|member| member.name.as_str());
     if let Some(pod) = &arguments.pod {
-        return match members().any(|name| name == pod) {
-            true => Ok(pod.clone()),
-            false => Err(CommandError::new(unknown("pod", pod, members())).remedy("`midship describe` shows its pods")),
+        return if members().any(|name| name == pod) {
+            Ok(pod.clone())
+        } else {
+            Err(CommandError::new(unknown("pod", pod, members())).remedy("`midship describe` shows its pods"))
         };
     }
     let ready = || status.members.iter().find(|member| member.ready).map(|member| member.name.clone());

@@ -302,7 +302,7 @@ impl Origin {
         };
         cache.fetch(session, tip).map_err(|error: CacheError| failed(error.to_string()))?;
         let history = cache.history().map_err(|error| failed(error.to_string()))?;
-        let writable = (need == Need::Writable).then(|| (remote, cache));
+        let writable = (need == Need::Writable).then_some((remote, cache));
         Ok(Opened { history, tip, branch, placement, known_tip, place, writable, folder: Some(folder) })
     }
 }

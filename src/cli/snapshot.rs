@@ -52,11 +52,14 @@ pub fn read(tree: &impl FileTree, placement: &Placement) -> Result<Snapshot, Tre
     Ok(Snapshot { defined, shelf, settings, settings_problem })
 }
 
+/// Packages by type and version, or why one cannot be loaded.
+type Loaded = BTreeMap<(String, String), Result<Rc<Package>, String>>;
+
 /// Packages by type and version, each loaded when it is first asked for.
 #[derive(Default)]
 pub struct Shelf {
     files: BTreeMap<(String, String), BTreeMap<String, Vec<u8>>>,
-    loaded: RefCell<BTreeMap<(String, String), Result<Rc<Package>, String>>>,
+    loaded: RefCell<Loaded>,
 }
 
 impl Shelf {

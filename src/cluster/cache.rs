@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::{Arc, RwLock};
 
 use futures::StreamExt;
+use kube::api::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{Config, Event, watcher};
-use kube::api::ObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -141,7 +141,12 @@ impl<K> Part<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
 {
-    fn start(namespace: Option<String>, api: Api<DeserializeGuard<K>>, labels: Option<&str>, on_change: OnChange) -> Self {
+    fn start(
+        namespace: Option<String>,
+        api: Api<DeserializeGuard<K>>,
+        labels: Option<&str>,
+        on_change: OnChange,
+    ) -> Self {
         let (store, mut writer) = store::<K>();
         let health = Arc::new(Health::default());
         let (synced_sender, synced) = watch::channel(false);

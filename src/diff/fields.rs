@@ -84,9 +84,11 @@ mod tests {
 
     #[test]
     fn fields_are_told_as_people_would() {
-        let object = json!({ "spec": { "components": [{ "name": "cache", "replicas": 3, "offline": [1, 2] }], "a/b": 1 } });
+        let object =
+            json!({ "spec": { "components": [{ "name": "cache", "replicas": 3, "offline": [1, 2] }], "a/b": 1 } });
         let found = fields(&object);
-        let names: Vec<(&str, &str)> = found.iter().map(|(name, field)| (name.as_str(), field.pointer.as_str())).collect();
+        let names: Vec<(&str, &str)> =
+            found.iter().map(|(name, field)| (name.as_str(), field.pointer.as_str())).collect();
         assert_eq!(
             names,
             [

@@ -77,11 +77,14 @@ pub fn files(parts: &[(String, BTreeMap<String, Vec<u8>>)]) -> Result<PackageFil
     }
 }
 
+/// The keys of a ConfigMap and what is in them.
+type Part = Vec<(String, Vec<u8>)>;
+
 /// What installs a package. `namespace` is where the ConfigMaps go; `origin` says where the package comes from.
 pub fn objects(package: &Package, namespace: &NamespaceName, origin: Option<String>) -> Result<Objects, Vec<Problem>> {
     let (type_, version) = (&package.manifest.type_, &package.manifest.version);
     let mut problems = Vec::new();
-    let mut filled: Vec<(usize, Vec<(String, Vec<u8>)>)> = Vec::new();
+    let mut filled: Vec<(usize, Part)> = Vec::new();
     for (path, bytes) in package.files.iter() {
         let key = key(path);
         if key.len() > LONGEST_KEY {

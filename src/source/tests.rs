@@ -119,11 +119,6 @@ fn wrong_objects_are_told_with_line_and_column() {
         ),
         (
             "x.yaml",
-            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nsops: {}\n",
-            "x.yaml:4:1: encrypted: sops: this file is encrypted",
-        ),
-        (
-            "x.yaml",
             "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: s}\n",
             "x.yaml:2:7: kind: kind: \"Deployment\" is not applied from a repository",
         ),

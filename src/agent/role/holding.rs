@@ -2,10 +2,19 @@
 
 use super::{ABSENCE, Deed, Grant, Millis, Order, Process, Purpose, Record, State};
 
+/// What becomes of the role.
+enum Fate {
+    Kept,
+    /// It is released now; to nobody in particular where there is no candidate.
+    Released {
+        candidate: Option<String>,
+    },
+}
+
 impl State {
     pub(super) fn hold(&mut self, now: Millis, out: &mut Vec<Order>) {
         if self.writing.is_none() {
-            if let Some(candidate) = self.gives_up(now, out) {
+            if let Fate::Released { candidate } = self.fate(now, out) {
                 return self.release(candidate, out);
             }
             self.renew(now, out);
@@ -82,15 +91,15 @@ impl State {
     }
 
     /// Whether the role is to be released now, and for whom.
-    fn gives_up(&mut self, now: Millis, out: &mut Vec<Order>) -> Option<Option<String>> {
+    fn fate(&mut self, now: Millis, out: &mut Vec<Order>) -> Fate {
         if self.doing.is_some() || !(self.dead(now) || self.demoted) {
-            return None;
+            return Fate::Kept;
         }
         if let Some(target) = self.switchover.as_ref().and_then(|switchover| switchover.target.clone()) {
-            return Some(Some(target));
+            return Fate::Released { candidate: Some(target) };
         }
         if self.stopping {
-            return self.fresh_peers(now, out).then(|| self.candidate());
+            return if self.fresh_peers(now, out) { self.given_up() } else { Fate::Kept };
         }
         let gone = match self.process {
             Process::Asking => self.may_yield(now, out) && self.peers_known(now),
@@ -100,7 +109,11 @@ impl State {
             }
             Process::Starting | Process::Up => false,
         };
-        (gone && self.replaceable()).then(|| self.candidate())
+        if gone && self.replaceable() { self.given_up() } else { Fate::Kept }
+    }
+
+    fn given_up(&self) -> Fate {
+        Fate::Released { candidate: self.candidate() }
     }
 
     /// Whether the others may be better than a start of this one; asks them where that is not known yet.

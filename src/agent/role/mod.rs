@@ -318,6 +318,8 @@ struct Switchover {
 
 /// Everything an agent knows of the role.
 #[derive(Clone, Debug)]
+// facts that hold or not, each on its own: there is no state machine in them
+#[allow(clippy::struct_excessive_bools)]
 pub struct State {
     pub settings: Settings,
     view: View,
@@ -366,6 +368,9 @@ pub struct State {
     stopping: bool,
     exited: bool,
     switchover: Option<Switchover>,
+    /// The label this pod was given last, which may be none at all; nothing where it was not given one yet.
+    // compared and told as the optional role it is: an enum would only be turned back into one
+    #[allow(clippy::option_option)]
     label: Option<Option<String>>,
     /// Whether the label was given as the holder.
     labelled_holding: bool,

@@ -72,9 +72,7 @@ async fn watch(shared: &Shared) -> Result<(), String> {
     let silence = Duration::from_millis(shared.place().settings().duration);
     loop {
         match timeout(silence, stream.try_next()).await {
-            Err(_) => return Ok(()),
             Ok(Err(error)) => return Err(error.to_string()),
-            Ok(Ok(None)) => return Ok(()),
             Ok(Ok(Some(WatchEvent::Added(lease) | WatchEvent::Modified(lease)))) => {
                 shared.tell(Input::Role(Event::Lease(Some(seen(lease)))));
             }
@@ -83,8 +81,8 @@ async fn watch(shared: &Shared) -> Result<(), String> {
                 return Ok(());
             }
             Ok(Ok(Some(WatchEvent::Bookmark(_)))) => {}
-            // too old, mostly: look anew
-            Ok(Ok(Some(WatchEvent::Error(_)))) => return Ok(()),
+            // silent, at its end, or, mostly, too old: look anew
+            Err(_) | Ok(Ok(None | Some(WatchEvent::Error(_)))) => return Ok(()),
         }
     }
 }

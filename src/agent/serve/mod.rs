@@ -32,7 +32,7 @@ pub use place::{Place, PlaceError};
 use shared::Shared;
 
 /// How long what is under way may take once the agent was told to end, at most; the kubelet's grace is usually shorter.
-const FAREWELL: Duration = Duration::from_secs(600);
+const FAREWELL: Duration = Duration::from_mins(10);
 /// Between two tries to offer the API, for as long as there is no certificate.
 const API_RETRY: Duration = Duration::from_secs(2);
 

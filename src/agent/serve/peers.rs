@@ -50,7 +50,7 @@ async fn over_api(place: &Place, name: &str, tls: Arc<rustls::ClientConfig>) -> 
         name: identity::agents_of(place.config.instance.as_str(), place.config.namespace.as_str()),
     };
     let status: Status = Client::new(address, tls).ok()?.status(PATIENCE).await.ok()?;
-    (status.pod == name).then(|| Peer {
+    (status.pod == name).then_some(Peer {
         up: matches!(status.process.as_str(), "Running" | "Ready"),
         data: status.data_epoch,
         position: status.position,

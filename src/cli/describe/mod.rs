@@ -36,7 +36,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let events = seen::events(&session, &[target.name.as_str()]).await?;
     match format {
         Format::Table | Format::Markdown => {
-            anstream::print!("{}", object::page(target.kind, &object, &events, now, format)?)
+            anstream::print!("{}", object::page(target.kind, &object, &events, now, format)?);
         }
         Format::Json | Format::Yaml => output::print(format, &object, || Table::new(&[]))?,
     }

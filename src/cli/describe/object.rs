@@ -47,14 +47,11 @@ pub fn page(
         let yaml = serde_saphyr::to_string(&value)
             .map_err(|error| CommandError::new(format!("the object cannot be printed: {error}")))?;
         let yaml = printable(&yaml);
-        match format {
-            Format::Markdown => {
-                text.push_str(&format!("\n**{title}**\n\n```yaml\n{}```\n", yaml.replace("```", "'''")))
-            }
-            _ => {
-                text.push_str(&format!("\n{0}{title}{0:#}\n", anstyle::Style::new().bold()));
-                text.extend(yaml.lines().map(|line| format!("  {line}\n")));
-            }
+        if format == Format::Markdown {
+            text.push_str(&format!("\n**{title}**\n\n```yaml\n{}```\n", yaml.replace("```", "'''")));
+        } else {
+            text.push_str(&format!("\n{0}{title}{0:#}\n", anstyle::Style::new().bold()));
+            text.extend(yaml.lines().map(|line| format!("  {line}\n")));
         }
     }
     text.push_str(&shown("Conditions", &conditions(&found, now), format));

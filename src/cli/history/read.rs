@@ -101,17 +101,16 @@ fn of_commit(
         let read = |id: Option<ObjectId>| id.map(|id| document(opened, id)).transpose().map(Option::flatten);
         let (old, new) = (read(one.old)?, read(one.new)?);
         let changes = changes(old.as_ref(), new.as_ref());
-        match found.iter_mut().find(|entry| entry.object == object) {
-            Some(entry) => entry.changes = changes,
-            None => {
-                let action = match (&old, &new) {
-                    (None, _) => "Create",
-                    (_, None) => "Delete",
-                    _ => "Update",
-                };
-                let action = RecordedAction { object, action: action.into(), result: "done".into(), reason: None };
-                found.push(entry(commit, action, changes));
-            }
+        if let Some(entry) = found.iter_mut().find(|entry| entry.object == object) {
+            entry.changes = changes;
+        } else {
+            let action = match (&old, &new) {
+                (None, _) => "Create",
+                (_, None) => "Delete",
+                _ => "Update",
+            };
+            let action = RecordedAction { object, action: action.into(), result: "done".into(), reason: None };
+            found.push(entry(commit, action, changes));
         }
     }
     Ok(found)

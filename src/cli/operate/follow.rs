@@ -18,7 +18,7 @@ use crate::api::operation::{OperationPhase, OperationStatus};
 const TAKEN_UP: Duration = Duration::from_secs(15);
 
 enum End {
-    Done(OperationStatus),
+    Done(Box<OperationStatus>),
     /// Nobody took it up; the object as it was last seen.
     Ignored(Box<Operation>),
 }
@@ -34,7 +34,7 @@ pub async fn to_its_end(session: &Session<'_>, made: &Operation, timeout: u64) -
         let status = operation.status.clone().unwrap_or_default();
         Ok(match status.phase {
             Some(OperationPhase::Succeeded | OperationPhase::Failed | OperationPhase::Cancelled) => {
-                Look::Ended(End::Done(status))
+                Look::Ended(End::Done(Box::new(status)))
             }
             None if begun.elapsed() > TAKEN_UP => Look::Ended(End::Ignored(Box::new(operation))),
             _ => Look::Waiting(told(&status)),

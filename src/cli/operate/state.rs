@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use kube::ResourceExt;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::Outcome;
 use super::super::connection::Connection;
@@ -81,9 +81,9 @@ fn line(path: &str, name: &str) -> Option<u32> {
     let file =
         here.ancestors().map(|folder| folder.join(path)).find(|file: &std::path::PathBuf| Path::is_file(file))?;
     let documents = parse(path, &std::fs::read(file).ok()?, &ParseLimits::default()).ok()?;
-    let document = documents.iter().find(|document| {
-        document.value["kind"] == "Instance" && document.value["metadata"]["name"] == Value::from(name)
-    })?;
+    let document = documents
+        .iter()
+        .find(|document| document.value["kind"] == "Instance" && document.value["metadata"]["name"] == name)?;
     let pointer = if document.value.pointer("/spec/state").is_some() { "/spec/state" } else { "/spec" };
     Some(document.places.key(pointer).line)
 }

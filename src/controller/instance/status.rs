@@ -161,18 +161,14 @@ fn primary(members: &[Member], exclusive: Option<&BTreeSet<String>>, before: &In
 }
 
 fn is_stopped(report: &Report<'_>, before: &InstanceStatus) -> bool {
-    match &report.in_force {
-        Some(in_force) => in_force.resolved.stopped,
-        None => {
-            let stopped =
-                |component: &std::sync::Arc<crate::api::Component>| component.spec.state == Some(DesiredState::Stopped);
-            let components = &report.observed.components;
-            if components.is_empty() {
-                matches!(before.phase, Some(Phase::Stopped | Phase::Stopping))
-            } else {
-                components.iter().all(stopped)
-            }
-        }
+    if let Some(in_force) = &report.in_force {
+        return in_force.resolved.stopped;
+    }
+    let components = &report.observed.components;
+    if components.is_empty() {
+        matches!(before.phase, Some(Phase::Stopped | Phase::Stopping))
+    } else {
+        components.iter().all(|component| component.spec.state == Some(DesiredState::Stopped))
     }
 }
 

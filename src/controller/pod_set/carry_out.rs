@@ -142,9 +142,12 @@ impl<A: Agents> Hands<'_, A> {
                 let parameters = only(uid, DeleteParams::background());
                 let deleted = self.claims().delete(claim, &parameters).await;
                 let mut remembered = shared.lock().await;
-                match unless_gone(deleted)?.and_then(|deleted| deleted.left()) {
-                    Some(claim) => remembered.claims.wrote(claim),
-                    None => remembered.claims.gone(claim, uid),
+                if let Some(deleted) = unless_gone(deleted)?
+                    && let Some(leaving) = deleted.left()
+                {
+                    remembered.claims.wrote(leaving);
+                } else {
+                    remembered.claims.gone(claim, uid);
                 }
             }
             What::CreatePod { revision } => {
@@ -331,10 +334,13 @@ impl<A: Agents> Hands<'_, A> {
     ) -> Result<(), Undone> {
         let deleted = self.pods().delete(name, &only(uid, how)).await;
         let mut remembered = shared.lock().await;
-        let leaving = unless_gone(deleted)?.and_then(|deleted| deleted.left());
-        match leaving.filter(|pod| pod.metadata.deletion_grace_period_seconds != Some(0)) {
-            Some(pod) => remembered.pods.wrote(pod),
-            None => remembered.pods.gone(name, uid),
+        if let Some(deleted) = unless_gone(deleted)?
+            && let Some(leaving) = deleted.left()
+            && leaving.metadata.deletion_grace_period_seconds != Some(0)
+        {
+            remembered.pods.wrote(leaving);
+        } else {
+            remembered.pods.gone(name, uid);
         }
         Ok(())
     }

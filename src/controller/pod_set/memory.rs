@@ -18,7 +18,7 @@ use crate::plan::pod_set::{Attempt, Replaced, Trouble};
 /// How long a watch may take to show what was written.
 const LAG: Duration = Duration::from_secs(5);
 /// The longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// One pod set.
 #[derive(Default)]

@@ -47,11 +47,10 @@ pub async fn keep(
         let found = api.get_opt(&format!("{name}-{good}")).await;
         let found = found.map_err(|error| Failure::new("RevisionNotRead", Problem::from_kube(&error)))?;
         let kept = found.and_then(|found| serde_json::from_value::<PodTemplate>(found.data?.0).ok());
-        match kept {
-            Some(kept) => {
-                remembered.kept.insert(good, kept);
-            }
-            None => tracing::warn!(revision = good, "the last good template was not kept; there is no way back to it"),
+        if let Some(kept) = kept {
+            remembered.kept.insert(good, kept);
+        } else {
+            tracing::warn!(revision = good, "the last good template was not kept; there is no way back to it");
         }
     }
     Ok(())

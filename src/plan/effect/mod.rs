@@ -72,12 +72,24 @@ pub enum Strategy {
 /// What happens to the instance as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whole {
-    Created { pods: usize },
-    Deleted { pods: usize, volumes: DeletionPolicy },
-    Stopped { pods: usize },
-    Started { pods: usize },
+    Created {
+        pods: usize,
+    },
+    Deleted {
+        pods: usize,
+        volumes: DeletionPolicy,
+    },
+    Stopped {
+        pods: usize,
+    },
+    Started {
+        pods: usize,
+    },
     Upgrade(Step),
-    Topology { from: String, to: String },
+    Topology {
+        from: String,
+        to: String,
+    },
     /// Only what is around the pods changes.
     Continues,
 }
@@ -155,7 +167,8 @@ impl Effect {
             let after = new.resolved.component(component.name.as_str());
             for group in &component.groups {
                 if after.and_then(|after| after.group(group.name.as_str())).is_none() {
-                    self.groups.push(GroupEffect { removed: pods(old, component, group), ..empty(old, component, group) });
+                    self.groups
+                        .push(GroupEffect { removed: pods(old, component, group), ..empty(old, component, group) });
                 }
             }
         }
@@ -172,9 +185,8 @@ impl Effect {
 }
 
 fn pods(side: Side<'_>, component: &ResolvedComponent, group: &ResolvedGroup) -> Vec<String> {
-    let name = |ordinal| {
-        naming::pod(side.resolved.name.as_str(), component.name.as_str(), group.name.as_str(), ordinal)
-    };
+    let name =
+        |ordinal| naming::pod(side.resolved.name.as_str(), component.name.as_str(), group.name.as_str(), ordinal);
     group.ordinals().into_iter().map(name).collect()
 }
 
@@ -230,10 +242,8 @@ fn group_effect(
             }
         }
     }
-    let quiet = effect.added.is_empty()
-        && effect.removed.is_empty()
-        && effect.volumes.is_empty()
-        && effect.reasons.is_empty();
+    let quiet =
+        effect.added.is_empty() && effect.removed.is_empty() && effect.volumes.is_empty() && effect.reasons.is_empty();
     (!quiet).then_some(effect)
 }
 
@@ -267,7 +277,9 @@ impl GroupEffect {
 
     fn interrupts(&self) -> bool {
         let alone = self.staying == 1 || self.strategy == Strategy::AllAtOnce;
-        self.starts_anew() && self.strategy != Strategy::ByHand && (alone || (self.exclusive.is_some() && !self.hand_over))
+        self.starts_anew()
+            && self.strategy != Strategy::ByHand
+            && (alone || (self.exclusive.is_some() && !self.hand_over))
     }
 }
 

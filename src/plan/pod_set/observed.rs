@@ -194,7 +194,7 @@ impl Observed<'_> {
 
     /// The role that is disturbed last, where roles differ.
     pub fn last_role(&self) -> Option<&str> {
-        self.spec.role_order.last().map(|role| role.as_str())
+        self.spec.role_order.last().map(crate::names::RoleName::as_str)
     }
 
     /// The pods that have the role that is disturbed last.

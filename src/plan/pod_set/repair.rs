@@ -45,7 +45,7 @@ impl Planner<'_> {
                         self.wait(ordinal, "PodEnds", message).until(until);
                     }
                     None => {
-                        self.act(ordinal, What::DeletePod { uid: pod.uid.clone() }, format!("{name} ended: {problem}"))
+                        self.act(ordinal, What::DeletePod { uid: pod.uid.clone() }, format!("{name} ended: {problem}"));
                     }
                 }
             } else if let Some(lost) = self.lost(pod) {

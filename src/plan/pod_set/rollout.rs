@@ -92,20 +92,16 @@ impl Planner<'_> {
             },
         );
         let revision = self.current.revision.clone();
-        match self.last_good_template().filter(|_| self.may_roll_back()) {
-            Some(good) => {
-                let message = format!(
-                    "revision {revision} failed ({who}); pods go back to {}. Change the spec to try again",
-                    good.revision
-                );
-                self.target = good;
-                self.wait(None, "RolledBack", message).stalled();
-            }
-            None => {
-                let message =
-                    format!("revision {revision} failed ({who}); no further pod gets it until that is mended");
-                self.wait(None, "UpdateFailed", message).stalled();
-            }
+        if let Some(good) = self.last_good_template().filter(|_| self.may_roll_back()) {
+            let message = format!(
+                "revision {revision} failed ({who}); pods go back to {}. Change the spec to try again",
+                good.revision
+            );
+            self.target = good;
+            self.wait(None, "RolledBack", message).stalled();
+        } else {
+            let message = format!("revision {revision} failed ({who}); no further pod gets it until that is mended");
+            self.wait(None, "UpdateFailed", message).stalled();
         }
     }
 
@@ -240,7 +236,8 @@ impl Planner<'_> {
             }
             let others_down = down.iter().filter(|one| **one != ordinal).count();
             // a pod that serves nobody may be changed at any time, unless another one tries the change first
-            let free = !pod.ready() && !(self.tries_one() && others_down > 0);
+            let another_tries = self.tries_one() && others_down > 0;
+            let free = !pod.ready() && !another_tries;
             if !free {
                 let others_left = all.iter().any(|one| *one != ordinal && !self.leads(*one));
                 if self.leads(ordinal) && (others_left || others_down > 0) {

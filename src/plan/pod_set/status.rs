@@ -119,8 +119,8 @@ fn told(seen: &Observed<'_>, plan: &Plan) -> Option<String> {
     let wait = plan.waits.first().map(|wait| wait.message.clone());
     let action = || plan.actions.first().map(|action| action.reason.clone());
     let pod = || {
-        let unwell = seen.pods.iter().filter(|(_, pod)| !pod.ready());
-        unwell.filter_map(|(ordinal, pod)| Some(format!("{}: {}", seen.pod_name(*ordinal), reason_of(pod)?))).next()
+        let mut unwell = seen.pods.iter().filter(|(_, pod)| !pod.ready());
+        unwell.find_map(|(ordinal, pod)| Some(format!("{}: {}", seen.pod_name(*ordinal), reason_of(pod)?)))
     };
     wait.or_else(action).or_else(pod)
 }

@@ -114,8 +114,8 @@ fn problem(status: &core::PodStatus) -> Option<String> {
     if let Some(condition) = unscheduled {
         return Some(told(condition.reason.as_ref(), condition.message.as_ref()));
     }
-    let all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    all.filter_map(|container| {
+    let mut all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    all.find_map(|container| {
         let state = container.state.as_ref()?;
         let passing = ["ContainerCreating", "PodInitializing"];
         if let Some(waiting) = &state.waiting
@@ -127,7 +127,6 @@ fn problem(status: &core::PodStatus) -> Option<String> {
         let how = told(ended.reason.as_ref(), ended.message.as_ref());
         Some(format!("{} ended with code {}: {how}", container.name, ended.exit_code))
     })
-    .next()
 }
 
 /// A claim, seen from the pod set its name belongs to.

@@ -50,11 +50,14 @@ pub enum ServeError {
     Certificate { path: String, reason: String },
 }
 
+/// By namespace and name: what was found of a source, none where it is not there, and until when that counts.
+type Known = HashMap<(String, String), (Instant, Option<Hook>)>;
+
 /// What deliveries are checked with. Who signs can be known only while there is a client.
 #[derive(Clone)]
 struct Shared {
     client: watch::Receiver<Option<Client>>,
-    known: Arc<Mutex<HashMap<(String, String), (Instant, Option<Hook>)>>>,
+    known: Arc<Mutex<Known>>,
 }
 
 /// What is known of a source that wants webhooks.

@@ -13,6 +13,7 @@ use midship::agent::init::state::Shown;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
+use super::frugal::MOST_KIB;
 use super::pod::{AGENT, LONG, Pod, appears, shell, sleeper, until, with};
 
 /// Connects without any manners.
@@ -247,7 +248,7 @@ fn a_thousand_connections_neither_lock_others_out_nor_take_memory() {
     let since = Instant::now();
     let memory = until("memory to be given back", || {
         let memory = pod.memory();
-        if memory <= 4096 { Ok(memory) } else { Err(format!("{memory} KiB")) }
+        if memory <= MOST_KIB { Ok(memory) } else { Err(format!("{memory} KiB")) }
     });
     println!("resident memory of PID 1 with a thousand connections: {memory} KiB");
     still_well(&pod);

@@ -8,14 +8,17 @@ use serde_json::json;
 
 use super::pod::{Pod, shell, sleeper, until, with};
 
+/// A debug build has to relocate megabytes of tables of everything else the agent can do.
+pub const MOST_KIB: u64 = if cfg!(debug_assertions) { 12 * 1024 } else { 4 * 1024 };
+
 #[test]
-fn an_idle_process_manager_needs_at_most_four_mebibytes() {
+fn an_idle_process_manager_needs_little_memory() {
     let pod = Pod::start(&with(sleeper(), json!({ "output": { "files": [{ "path": "/dev/null/none" }] } })));
     pod.wait_ready();
     pod.order(Op::Restart);
     let memory = until("memory to be given back", || {
         let memory = pod.memory();
-        if memory <= 4096 { Ok(memory) } else { Err(format!("{memory} KiB")) }
+        if memory <= MOST_KIB { Ok(memory) } else { Err(format!("{memory} KiB")) }
     });
     println!("resident memory of PID 1: {memory} KiB");
 }

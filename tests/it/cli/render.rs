@@ -75,5 +75,5 @@ fn an_environment_of_the_repository_decides_what_is_left_out() {
     let text = midship().args(["render", "-o", "json"]).arg(repository.path()).stdout();
     let list: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let component = list["items"].as_array().and_then(|items| items.iter().find(|item| item["kind"] == "Component"));
-    assert_eq!(component.expect("one")["spec"]["groups"][0]["replicas"], 1);
+    assert_eq!(component.expect("one")["spec"]["replicas"], 1);
 }

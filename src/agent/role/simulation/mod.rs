@@ -459,10 +459,10 @@ impl World {
                 continue;
             }
             self.look_at_process(index);
-            if now % 5_000 == 0 && self.pods[index].label.is_none() {
+            if now.is_multiple_of(5_000) && self.pods[index].label.is_none() {
                 self.pods[index].label = self.pods[index].state.as_ref().and_then(|state| state.summary().role);
             }
-            if now % 500 == 0 {
+            if now.is_multiple_of(500) {
                 self.probe(index);
                 self.post(index, 5, Mail::Look);
             }

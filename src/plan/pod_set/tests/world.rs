@@ -115,15 +115,14 @@ impl World {
             let moved = self.tick();
             if plan.actions.is_empty() && !moved {
                 let until = plan.waits.iter().filter_map(|wait| wait.until).filter(|until| *until > planned_at).min();
-                match until {
-                    Some(until) => self.now = self.now.max(until),
-                    None => {
-                        let before = self.status.clone();
-                        let again = self.step();
-                        assert!(again.actions.is_empty(), "{again:#?}");
-                        assert_eq!(self.status, before, "saying it again says the same");
-                        return;
-                    }
+                if let Some(until) = until {
+                    self.now = self.now.max(until);
+                } else {
+                    let before = self.status.clone();
+                    let again = self.step();
+                    assert!(again.actions.is_empty(), "{again:#?}");
+                    assert_eq!(self.status, before, "saying it again says the same");
+                    return;
                 }
             }
         }

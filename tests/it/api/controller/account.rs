@@ -101,9 +101,13 @@ pub fn cluster_rules() -> Value {
 pub fn namespace_rules() -> Value {
     json!([
         { "apiGroups": ["midship.dev"], "resources": ["*"], "verbs": ["*"] },
-        { "apiGroups": [""], "resources": ["configmaps", "secrets", "services", "pods", "persistentvolumeclaims"], "verbs": ["*"] },
+        { "apiGroups": [""], "verbs": ["*"],
+          "resources": ["configmaps", "secrets", "services", "serviceaccounts", "pods", "pods/resize", "persistentvolumeclaims"] },
+        { "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"], "verbs": ["*"] },
+        { "apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": ["*"] },
+        { "apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["*"] },
         { "apiGroups": ["apps"], "resources": ["controllerrevisions"], "verbs": ["get", "list", "create", "delete"] },
         { "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
-        { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"] },
+        { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update", "patch", "watch"] },
     ])
 }

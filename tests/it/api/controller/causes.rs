@@ -46,7 +46,7 @@ fn each_cause_is_said_in_time_and_work_begins_when_the_last_is_mended() {
         let line = controller.logged("the kubeconfig cannot be used").expect("it was said");
         assert_eq!((line["level"].as_str(), line["place"].as_str()), (Some("ERROR"), config.to_str()), "{line}");
         assert!(line["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{line}");
-        controller.says("this account may not get, create, update leases (coordination.k8s.io)").await;
+        controller.says("this account may not get, create, update, patch, watch leases (coordination.k8s.io)").await;
         controller.says("the Helm chart's roles hold everything").await;
 
         let mended = Instant::now();

@@ -88,8 +88,8 @@ fn a_file_that_cannot_be_opened_harms_no_other() {
             "map.yaml:2:1 encrypted: kind: only Secrets are applied from encrypted files, everything else is shown in the audit branch; leave kind and metadata readable with encrypted_regex: ^(data|stringData)$".to_owned(),
             format!("stranger.yaml:LINE sops-key: it is encrypted for {theirs}, and this source has the identity of {ours}; add the identity to the Secret that spec.decryption names, or the recipient to the file: sops rotate -i --add-age {ours} FILE"),
             "typo.yaml:6:5 sops-value: the value cannot be decrypted: it says that it is of a type that it is not; restore the file and edit it with sops".to_owned(),
-            "wrong.yaml:5:11 wrong-type: data.user: the encrypted value is not what belongs here".to_owned(),
-            "wrong.yaml:6:15 wrong-type: data.password: the encrypted value is not what belongs here".to_owned(),
+            "wrong.yaml:6:11 wrong-type: data.user: the encrypted value is not what belongs here".to_owned(),
+            "wrong.yaml:7:15 wrong-type: data.password: the encrypted value is not what belongs here".to_owned(),
         ];
         let without_line = |error: &String| {
             let (place, rest) = error.split_once(' ').expect("a place");

@@ -59,7 +59,7 @@ fn a_wrong_parameter_is_refused_and_nothing_changes() {
         kit.install("1.0.0", "").await;
         kit.instance("cache", json!({})).await;
         kit.becomes("cache", "Creating").await;
-        let component = kit.there::<Component>("cache-server").await.resource_version();
+        let component = kit.there::<Component>("cache-server").await.metadata.generation;
         kit.patch("cache", parameter(1000)).await;
         let status = kit.becomes("cache", "Invalid").await;
         let wanted = "spec.components[server].parameters.connections: parameter connections: 1000 is too large; allowed \
@@ -67,7 +67,7 @@ fn a_wrong_parameter_is_refused_and_nothing_changes() {
         assert_eq!(find(&status.conditions, "Stalled").map(|found| found.message.as_str()), Some(wanted));
         assert_eq!(status.configuration[0].state.as_deref(), Some("Rejected"));
         assert_eq!(connections(kit).await, "connections = 10\n");
-        assert_eq!(kit.there::<Component>("cache-server").await.resource_version(), component);
+        assert_eq!(kit.there::<Component>("cache-server").await.metadata.generation, component);
         kit.patch("cache", parameter(30)).await;
         kit.becomes("cache", "Creating").await;
         assert_eq!(connections(kit).await, "connections = 30\n");
