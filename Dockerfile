@@ -1,21 +1,22 @@
 # syntax=docker/dockerfile:1
 # Midship's image: two static binaries and the certificates, nothing else. It runs as 65532 and writes nothing, so a
-# read-only root is fine. (tests/images packs the same layout without Docker.)
+# read-only root is fine. Nothing may lie at /midship, where pods mount their volumes.
+# (tests/images packs the same layout without Docker.)
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     target="$(uname -m)-unknown-linux-gnu" && \
     RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile dist --bins --target "$target" && \
-    mkdir -p /image/etc/ssl/certs && install -d -m 1777 /image/tmp && \
-    cp "target/$target/dist/midship" "target/$target/dist/midship-agent" /image/ && \
+    mkdir -p /image/bin /image/etc/ssl/certs && install -d -m 1777 /image/tmp && \
+    cp "target/$target/dist/midship" "target/$target/dist/midship-agent" /image/bin/ && \
     cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ && \
     echo 'midship:x:65532:65532::/:/sbin/nologin' >/image/etc/passwd && \
     echo 'midship:x:65532:' >/image/etc/group
 
 FROM scratch
 COPY --from=build /image/ /
-ENV PATH=/
+ENV PATH=/bin
 WORKDIR /
 USER 65532:65532
-ENTRYPOINT ["/midship"]
+ENTRYPOINT ["/bin/midship"]

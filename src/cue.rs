@@ -87,6 +87,10 @@ impl Cue {
         let mut command = Command::new(&self.program);
         // nothing of ours is the rules' business, and no rule fetches anything
         command.env_clear().env("CUE_REGISTRY", "none").env("HOME", "/nonexistent").env("GOMAXPROCS", "1");
+        // the program is looked for in the PATH it is given
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
         command.args(["vet", "-c", "cue:", "-"]);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|source| NoAnswer::Start { program: self.program.clone(), source })?;

@@ -16,13 +16,13 @@ P=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 # as by the Dockerfile, but packed for speed, and without what debuggers need
 image_midship() {
   local root=$WORK/root/midship
-  rm -rf "$root"; mkdir -p "$root"/{etc/ssl/certs,tmp}; chmod 1777 "$root/tmp"
-  strip --strip-debug -o "$root/midship" "$MIDSHIP_BIN"; strip --strip-debug -o "$root/midship-agent" "$MIDSHIP_AGENT"
+  rm -rf "$root"; mkdir -p "$root"/{bin,etc/ssl/certs,tmp}; chmod 1777 "$root/tmp"
+  strip --strip-debug -o "$root/bin/midship" "$MIDSHIP_BIN"; strip --strip-debug -o "$root/bin/midship-agent" "$MIDSHIP_AGENT"
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
   echo 'midship:x:65532:65532::/:/sbin/nologin' >"$root/etc/passwd"
   echo 'midship:x:65532:' >"$root/etc/group"
   level=0 keep=1440
-  SOURCE_DATE_EPOCH=0 finish "$root" <<<'{"Env":["PATH=/"],"User":"65532:65532","WorkingDir":"/","Entrypoint":["/midship"]}'
+  SOURCE_DATE_EPOCH=0 finish "$root" <<<'{"Env":["PATH=/bin"],"User":"65532:65532","WorkingDir":"/","Entrypoint":["/bin/midship"]}'
   rm -rf "$root"
 }
 

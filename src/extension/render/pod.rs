@@ -15,6 +15,8 @@ use crate::extension::contract::component::VolumeKind;
 use crate::extension::problem::{Code, Refusal};
 use crate::extension::yaml;
 
+/// The agent in its image, whose entry point is the controller.
+const PROGRAM: &str = "/bin/midship-agent";
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 impl Renderer<'_> {
@@ -98,6 +100,7 @@ impl Renderer<'_> {
         let mut init = json!({
             "name": "midship-init",
             "image": self.inputs.agent_image,
+            "command": [PROGRAM],
             "args": ["copy", paths::BIN],
             "resources": small(),
             "securityContext": restricted(),
@@ -203,6 +206,7 @@ impl Renderer<'_> {
         json!({
             "name": "midship",
             "image": self.inputs.agent_image,
+            "command": [PROGRAM],
             "args": ["serve", "--config", format!("{}/{AGENT_FILE}", paths::CONFIG)],
             "env": downward(),
             "ports": [{ "name": "midship", "containerPort": AGENT_PORT, "protocol": "TCP" }],
