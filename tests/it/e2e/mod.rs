@@ -1,9 +1,7 @@
 //! On a cluster with nodes: Midship as people install it, and real middleware in pods.
 
-mod drivers;
 mod images;
 mod installed;
-mod pod_set;
 mod pods;
 
 use std::time::Duration;
