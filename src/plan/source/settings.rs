@@ -149,9 +149,7 @@ mod tests {
         );
         assert_eq!(
             wrong(json!({ "environments": { "production": { "components": { "*": { "replica": 1 } } } } })),
-            [
-                "unknown-field: environments.production.components.*.replica: unknown field \"replica\""
-            ]
+            ["unknown-field: environments.production.components.*.replica: unknown field \"replica\""]
         );
         assert_eq!(
             wrong(json!({ "prune": { "maxPercent": 200 } })),

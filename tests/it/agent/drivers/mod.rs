@@ -1,5 +1,4 @@
-//! Drivers as packages use them, through operations: against a real PID 1 and small servers of our own. Real middleware
-//! is in `e2e::drivers`.
+//! Drivers as packages use them, through operations: against a real PID 1 and small servers of our own.
 
 mod container;
 mod servers;

@@ -47,7 +47,7 @@ const TESTS: &str = "cases:\n  - name: connections are in the file\n    spec: {c
 pub struct Kit<'a> {
     pub scene: &'a Scene,
     pub type_: String,
-    pub controller: Controller,
+    _controller: Controller,
 }
 
 /// Runs `body` with a controller and a type of middleware nobody else has.
@@ -57,7 +57,7 @@ pub fn kit_test(body: impl AsyncFnOnce(&Kit<'_>)) {
         let namespace = scene.namespace.as_str();
         let args = ["--namespaces", namespace, "--lease-namespace", namespace, "--leader-elect=false"];
         let controller = Controller::start("controller", &scene.kubeconfig(), &args);
-        let kit = Kit { scene, type_, controller };
+        let kit = Kit { scene, type_, _controller: controller };
         body(&kit).await;
         kit.clear().await;
     });
