@@ -151,7 +151,8 @@ fn decide(desired: &Desired, situation: &Situation<'_>, plan: &mut Plan) {
 fn prune(situation: &Situation<'_>, plan: &mut Plan) {
     let wanted: BTreeSet<&ObjectId> = situation.desired.iter().map(|desired| &desired.id).collect();
     let ours = |live: &Live| live.source.as_deref() == Some(situation.source);
-    let applied = situation.live.values().filter(|live| ours(live)).count();
+    // Counting what is to come as well: the share is the same before and after the rest of the commit is applied.
+    let total = situation.live.iter().filter(|(id, live)| ours(live) && !wanted.contains(id)).count() + wanted.len();
     let broken = |live: &Live| {
         live.path.as_ref().is_some_and(|path| situation.broken_files.contains(path) || (situation.untrusted)(path))
     };
@@ -168,7 +169,7 @@ fn prune(situation: &Situation<'_>, plan: &mut Plan) {
     } else if situation.desired.is_empty() {
         Some("the repository defines no object any more; an empty repository never deletes. Delete the GitSource instead, or the objects by hand".to_owned())
     } else {
-        over_budget(gone.len(), applied, situation.prune)
+        over_budget(gone.len(), total, situation.prune)
     };
     if held_because.is_some() {
         plan.held = gone.into_iter().map(|(id, _)| id.clone()).collect();
@@ -182,15 +183,15 @@ fn prune(situation: &Situation<'_>, plan: &mut Plan) {
     }));
 }
 
-fn over_budget(deletions: usize, applied: usize, prune: Prune) -> Option<String> {
+fn over_budget(deletions: usize, total: usize, prune: Prune) -> Option<String> {
     if deletions <= prune.agreed {
         return None;
     }
-    let share = (applied * prune.max_percent / 100).max(1);
+    let share = (total * prune.max_percent / 100).max(1);
     let budget = prune.max_count.min(share);
     (deletions > budget).then(|| {
         format!(
-            "{deletions} of {applied} objects would be deleted, more than the {budget} that the budget allows \
+            "{deletions} of {total} objects would be deleted, more than the {budget} that the budget allows \
              (prune.maxCount {}, prune.maxPercent {}); to agree, push a commit with the trailer \
              Midship-Allow-Deletions: {deletions}, or raise the budget",
             prune.max_count, prune.max_percent

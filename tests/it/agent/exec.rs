@@ -186,7 +186,7 @@ fn streams_of_any_length_go_past_pid_1() {
     let mut stdin = client.stdin.take().unwrap();
     let writer = std::thread::spawn(move || {
         for _ in 0..64 {
-            stdin.write_all(&[b'a'; 1024 * 1024]).unwrap();
+            stdin.write_all(&vec![b'a'; 1024 * 1024]).unwrap();
         }
     });
     let output = client.wait_with_output().unwrap();

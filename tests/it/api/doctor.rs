@@ -26,13 +26,13 @@ fn shown(output: &Output) -> String {
     let Output { code, stdout, stderr, .. } = output;
     let text = format!("exit code {code}\n--- stdout\n{stdout}--- stderr\n{stderr}");
     let words = text.split_inclusive([' ', '\n', '"']).map(|word| {
-        let bare = word.trim_end_matches([' ', '\n', '"']);
+        let bare = word.trim_end_matches([' ', '\n', '"']).trim_start_matches('(');
         let digits = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_digit());
         if bare.starts_with("https://127.0.0.1:") {
             word.replace(bare, "SERVER")
         } else if bare.starts_with("v1.") && bare.matches('.').count() == 2 {
             word.replace(bare, "VERSION")
-        } else if digits && bare.len() <= 2 && word.ends_with(' ') {
+        } else if digits && bare.len() <= 3 && word.ends_with(' ') {
             word.replace(bare, "N")
         } else {
             word.to_owned()

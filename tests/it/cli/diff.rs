@@ -52,6 +52,6 @@ fn rendered_objects_can_be_compared() {
     let output = diff(&repository, &["--rendered"]);
     assert_eq!(output.code, 2, "{output}");
     assert!(output.stdout.contains("change ConfigMap shop/orders-redis-config"), "{output}");
-    assert!(output.stdout.contains("+") && output.stdout.contains("allkeys-lfu"), "{output}");
+    assert!(output.stdout.contains('+') && output.stdout.contains("allkeys-lfu"), "{output}");
     assert_eq!(diff(&repository, &["--rendered", "--head", "HEAD"]).code, 0);
 }

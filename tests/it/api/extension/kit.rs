@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use midship::api::conditions::{Condition, find};
@@ -18,7 +18,7 @@ use crate::api::controller::process::Controller;
 use crate::harness::{Scene, api_test, wait_for};
 
 /// Deadline of what takes a second or two on a machine with nothing else to do.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 const MANIFEST: &str = r#"
 type: TYPE
@@ -176,7 +176,7 @@ impl Kit<'_> {
 
     /// Extensions belong to the cluster and outlive the namespace.
     async fn clear(&self) {
-        for extension in self.extensions().list(&Default::default()).await.expect("a list") {
+        for extension in self.extensions().list(&ListParams::default()).await.expect("a list") {
             if extension.spec.type_.as_str() == self.type_ {
                 let name = extension.name_any();
                 let patch =

@@ -80,7 +80,7 @@ impl Repository {
     }
 
     /// A new SSH key.
-    pub fn ssh_key(&self, name: &str) -> SshKey {
+    pub fn ssh_key(name: &str) -> SshKey {
         let folder = tempfile::tempdir().expect("a folder");
         let key = SshKey { path: folder.path().join(name), _folder: folder };
         Run::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key.path).stdout();

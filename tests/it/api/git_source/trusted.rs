@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::repository::instance;
+use super::repository::{Repository, instance};
 use super::{SOON, team_test};
 use crate::harness::wait_for;
 
@@ -49,7 +49,7 @@ fn a_rewritten_history_is_held_until_somebody_agrees() {
 #[test]
 fn only_commits_of_trusted_signers_are_applied() {
     team_test(async |team| {
-        let (ann, eve) = (team.repository.ssh_key("ann"), team.repository.ssh_key("eve"));
+        let (ann, eve) = (Repository::ssh_key("ann"), Repository::ssh_key("eve"));
         team.secret("signers", &[("allowed_signers", &format!("ann@example.com {}", ann.public()))]).await;
         team.repository.write("a.yaml", &instance("a", "1"));
         team.repository.commit_signed("Signed", &ann);
@@ -83,7 +83,7 @@ fn only_commits_of_trusted_signers_are_applied() {
 #[test]
 fn trust_asked_for_some_folders_leaves_the_others_free() {
     team_test(async |team| {
-        let ann = team.repository.ssh_key("ann");
+        let ann = Repository::ssh_key("ann");
         team.secret("signers", &[("allowed_signers", &format!("ann@example.com {}", ann.public()))]).await;
         team.repository.write("prod/a.yaml", &instance("a", "1"));
         team.repository.write("test/b.yaml", &instance("b", "1"));

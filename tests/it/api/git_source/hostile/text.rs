@@ -44,7 +44,7 @@ pub fn cases() -> Vec<Case> {
         ),
         Case::new(
             "deep-block.yaml",
-            (0..80).map(|depth| format!("{}a:\n", "  ".repeat(depth))).collect::<String>().into_bytes(),
+            (0..80).flat_map(|depth| format!("{}a:\n", "  ".repeat(depth)).into_bytes()).collect(),
             "65:129 too-deep: more than 64 mappings and lists inside one another",
         ),
         Case::new(
