@@ -17,7 +17,7 @@ use super::wait::{Look, watch};
 use crate::api::conditions::{ConditionStatus, READY, find};
 use crate::api::git_source::GitSourceStatus;
 use crate::api::{GitSource, Kind, labels};
-use crate::controller::git_source::settings;
+use crate::plan::source::source_label;
 
 /// In whose name fields are changed that people ask to change.
 const PERSON: &str = "midship-cli";
@@ -134,7 +134,7 @@ pub async fn suspend(arguments: &Suspension, connection: &Connection, suspend: b
     let object = session.get(&target).await?;
     let of = object.labels().get(labels::SOURCE);
     // a source that applies itself leaves itself alone once it is suspended; anything else would be changed back
-    let own = settings::label(&session.namespace, &target.name);
+    let own = source_label(&session.namespace, &target.name);
     if let (Some(source), Some(path)) = (of, object.annotations().get(labels::SOURCE_PATH))
         && !(target.kind == Kind::GitSource && *source == own)
     {

@@ -22,7 +22,7 @@ use crate::controller::git_source::objects::{self, DIGEST};
 use crate::controller::git_source::settings;
 use crate::extension::problem::listed;
 use crate::plan::source::differences::differences;
-use crate::plan::source::{Desired, Live, Manifest, ObjectId, ObjectKind, Plan, Situation, plan};
+use crate::plan::source::{Desired, Live, Manifest, ObjectId, ObjectKind, Plan, Situation, plan, source_label};
 
 /// How many differences of an object are told.
 const SHOWN: usize = 5;
@@ -56,8 +56,9 @@ pub async fn compare(
     let source = find_source(&session, against.source.as_deref()).await?;
     let namespace = source.namespace().unwrap_or_default();
     let placement = settings::placement(&source.spec, &namespace);
-    let label = settings::label(&namespace, &source.name_any());
-    let snapshot = files.placed(revision, &placement)?;
+    let label = source_label(&namespace, &source.name_any());
+    let mut snapshot = files.placed(revision, &placement)?;
+    snapshot.environment.clone_from(&source.spec.environment);
     let desired: Vec<Desired> = snapshot
         .defined
         .objects

@@ -50,20 +50,15 @@ pub fn preview(snapshot: &Snapshot, manifest: &Manifest, rules: &Cue) -> Option<
 
 fn instance(snapshot: &Snapshot, manifest: &Manifest, rules: &Cue) -> Result<Preview, NoPreview> {
     let wrong = |reason: String| NoPreview::Refused(vec![reason]);
-    let mut spec: InstanceSpec =
+    let spec: InstanceSpec =
         serde_json::from_value(manifest.body["spec"].clone()).map_err(|error| wrong(format!("spec: {error}")))?;
     let name = InstanceName::parse(&manifest.id.name).map_err(|error| wrong(format!("metadata.name: {error}")))?;
     let namespace = NamespaceName::parse(manifest.id.namespace.as_deref().unwrap_or_default())
         .map_err(|error| wrong(format!("metadata.namespace: {error}")))?;
     let package =
         snapshot.shelf.get(spec.type_.as_str(), spec.extension_version.as_str()).map_err(NoPreview::Package)?;
-    spec.environment = snapshot.settings.environment(spec.environment.as_ref(), &namespace);
-    let surroundings = snapshot.settings.surroundings(spec.environment.as_ref());
-    let known = |name: &crate::names::EnvironmentName| package.manifest.environments.contains_key(name);
-    if surroundings.defaults.is_empty() && manifest.body["spec"].get("environment").is_none() {
-        // an environment that only the repository's folders name is no mistake of the instance
-        spec.environment = spec.environment.filter(known);
-    }
+    let surroundings =
+        snapshot.surroundings(spec.environment.as_ref(), &namespace).map_err(|error| wrong(format!("midship.yaml: {error}")))?;
     let asked = Asked { name: &name, namespace: &namespace, spec: &spec };
     let refused =
         |refusals: crate::extension::Refusals| NoPreview::Refused(refusals.0.iter().map(ToString::to_string).collect());

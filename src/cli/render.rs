@@ -11,9 +11,10 @@ use super::error::CommandError;
 use super::output::{self, Format, Table, printable};
 use super::preview::{Preview, preview};
 use super::repository::Files;
-use super::snapshot::{EXTENSIONS, SETTINGS, Shelf, Snapshot};
+use super::snapshot::{EXTENSIONS, Shelf, Snapshot};
 use crate::cue::Cue;
 use crate::plan::source::Manifest;
+use crate::plan::source::manifest::SETTINGS;
 use crate::repo::FolderTree;
 
 #[derive(Args)]
@@ -43,9 +44,10 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
     if let Some(folder) = &arguments.extensions {
         snapshot.shelf = shelf(folder)?;
     }
-    if let Some(problem) = &snapshot.settings_problem {
-        return Err(CommandError::new("the repository's settings cannot be read")
-            .at(problem)
+    if let Some(error) = snapshot.settings_error() {
+        let place = format!("{}:{}:{}", error.path, error.line.unwrap_or(1), error.column.unwrap_or(1));
+        return Err(CommandError::new(format!("the repository's settings cannot be read: {}", error.message))
+            .at(place)
             .remedy("mend the line named above"));
     }
     let wanted = |manifest: &Manifest| {

@@ -4,52 +4,60 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use serde::Deserialize;
-
-use crate::extension::defaults::Defaults;
+use crate::api::git_source::{AppliedSettings, FileError};
 use crate::extension::problem::{listed, unknown};
 use crate::extension::{Package, PackageFiles, Surroundings};
 use crate::names::{EnvironmentName, NamespaceName};
-use crate::plan::source::Placement;
+use crate::plan::source::manifest::SETTINGS;
+use crate::plan::source::{Placement, settings};
 use crate::repo::{FileTree, Limits, TreeError};
 use crate::source::{self, Defined};
 
 /// The folder of a repository that holds packages, as `<type>/<version>/…`.
 pub const EXTENSIONS: &str = "extensions";
-/// The file with the repository's own settings.
-pub const SETTINGS: &str = "midship.yaml";
 
 /// A repository at one moment.
 #[derive(Default)]
 pub struct Snapshot {
     pub defined: Defined,
     pub shelf: Shelf,
-    pub settings: Settings,
-    /// What is wrong with the settings.
-    pub settings_problem: Option<String>,
+    /// What the repository says of environments.
+    settings: Option<AppliedSettings>,
+    /// The environment that the GitSource names, where one is known.
+    pub environment: Option<EnvironmentName>,
 }
 
 /// Reads everything of a tree. Paths that it lists begin with the placement's folder.
 pub fn read(tree: &impl FileTree, placement: &Placement) -> Result<Snapshot, TreeError> {
     let limits = Limits::default();
-    let defined = source::read(tree, &limits, placement, None)?.defined();
+    let contents = source::read(tree, &limits, placement, None)?;
     let listing = tree.list(&limits, None)?;
     let mut shelf = Shelf::default();
-    let mut settings = Ok(Settings::default());
     for (path, file) in listing.files() {
         let inside = path.strip_prefix(placement.folder.as_str()).unwrap_or(&path);
-        if inside == SETTINGS {
-            let text = String::from_utf8_lossy(&tree.read(&path, file, &limits)?).into_owned();
-            settings = crate::extension::yaml::read(&path, &text).map_err(|problem| problem.to_string());
-        } else if let Some(rest) = inside.strip_prefix(EXTENSIONS).and_then(|rest| rest.strip_prefix('/')) {
+        if let Some(rest) = inside.strip_prefix(EXTENSIONS).and_then(|rest| rest.strip_prefix('/')) {
             shelf.put(rest, tree.read(&path, file, &limits)?);
         }
     }
-    let (settings, settings_problem) = match settings {
-        Ok(settings) => (settings, None),
-        Err(problem) => (Settings::default(), Some(problem)),
-    };
-    Ok(Snapshot { defined, shelf, settings, settings_problem })
+    let settings = contents.settings().and_then(|settings| settings.applied());
+    Ok(Snapshot { defined: contents.defined(), shelf, settings, environment: None })
+}
+
+impl Snapshot {
+    /// What is wrong with the repository's own settings.
+    pub fn settings_error(&self) -> Option<&FileError> {
+        let is_settings = |path: &str| path == SETTINGS || path.ends_with(&format!("/{SETTINGS}"));
+        self.defined.errors.iter().find(|error| is_settings(&error.path))
+    }
+
+    /// What the repository assumes for an instance that names this environment, or none.
+    pub fn surroundings(
+        &self,
+        own: Option<&EnvironmentName>,
+        namespace: &NamespaceName,
+    ) -> Result<Surroundings, String> {
+        settings::surroundings(self.settings.as_ref(), namespace.as_str(), own, self.environment.as_ref())
+    }
 }
 
 /// Packages by type and version, or why one cannot be loaded.
@@ -124,33 +132,6 @@ fn in_one_line(problems: &crate::extension::Problems) -> String {
     format!("{}{rest}; `midship extension lint` names each", shown.join("; "))
 }
 
-/// What `midship.yaml` says. What concerns the controller alone is not looked at here.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Settings {
-    #[serde(default)]
-    namespaces: BTreeMap<NamespaceName, NamespaceSettings>,
-    #[serde(default)]
-    environments: BTreeMap<EnvironmentName, Defaults>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-struct NamespaceSettings {
-    environment: Option<EnvironmentName>,
-}
-
-impl Settings {
-    /// The environment of an instance: its own word, or that of its namespace.
-    pub fn environment(&self, own: Option<&EnvironmentName>, namespace: &NamespaceName) -> Option<EnvironmentName> {
-        own.cloned().or_else(|| self.namespaces.get(namespace)?.environment.clone())
-    }
-
-    /// What an environment assumes.
-    pub fn surroundings(&self, environment: Option<&EnvironmentName>) -> Surroundings {
-        let defaults = environment.and_then(|name| self.environments.get(name)).cloned();
-        Surroundings { defaults: defaults.into_iter().collect(), ..Surroundings::default() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,8 +153,9 @@ mod tests {
         assert_eq!(snapshot.defined.objects.len(), 1, "{:?}", snapshot.defined.errors);
         assert_eq!(snapshot.shelf.names().collect::<Vec<_>>(), [("demo", "1.0.0")]);
         let shop = NamespaceName::parse("shop").expect("a name");
-        let environment = snapshot.settings.environment(None, &shop);
-        assert_eq!(environment.map(|name| name.to_string()).as_deref(), Some("production"));
+        let surroundings = snapshot.surroundings(None, &shop).expect("good settings");
+        assert_eq!(surroundings.environment.map(|name| name.to_string()).as_deref(), Some("production"));
+        assert_eq!(surroundings.defaults.len(), 1);
     }
 
     #[test]

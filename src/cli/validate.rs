@@ -8,7 +8,7 @@ use super::error::CommandError;
 use super::output::{self, Cell, Format, Table, Tone};
 use super::preview::{NoPreview, preview};
 use super::repository::Files;
-use super::snapshot::{SETTINGS, Snapshot};
+use super::snapshot::Snapshot;
 use crate::api::git_source::FileError;
 use crate::cue::Cue;
 use crate::source::Defined;
@@ -54,7 +54,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
     Err(CommandError::new(wrong).at(place).remedy("mend the places named above; the controller applies every other file and leaves what these files defined before"))
 }
 
-/// Instances that their packages refuse, where the repository has these packages, and settings that cannot be read.
+/// Instances that their packages refuse, where the repository has these packages.
 fn refused(snapshot: &Snapshot) -> Vec<FileError> {
     let error = |path: &str, line: Option<u32>, code: &str, message: String| FileError {
         path: path.to_owned(),
@@ -64,7 +64,6 @@ fn refused(snapshot: &Snapshot) -> Vec<FileError> {
         message,
     };
     let mut errors = Vec::new();
-    errors.extend(snapshot.settings_problem.iter().map(|problem| error(SETTINGS, None, "settings", problem.clone())));
     let rules = Cue::default();
     for manifest in &snapshot.defined.objects {
         if let Some(Err(NoPreview::Refused(reasons))) = preview(snapshot, manifest, &rules) {

@@ -201,12 +201,17 @@ impl Context {
         let queues = Queues::default();
         let sources: Arc<OnceLock<Arc<GitSources>>> = Arc::default();
         let neighbours: Arc<OnceLock<Arc<Components>>> = Arc::default();
+        let users: Arc<OnceLock<Arc<Instances>>> = Arc::default();
         let on_change: OnChange = {
             let (queues, sources, neighbours) = (queues.clone(), sources.clone(), neighbours.clone());
+            let users = users.clone();
             Arc::new(move |kind, key, meta| {
                 queues.changed(kind, key, meta);
                 if let (Kind::Component, Some(components)) = (kind, neighbours.get()) {
                     components.neighbours(key).iter().for_each(|other| queues.of(kind).add(other));
+                }
+                if let (Kind::GitSource, Some(instances)) = (kind, users.get()) {
+                    instances.of_changed_source(key).iter().for_each(|one| queues.of(Kind::Instance).add(one));
                 }
                 let source = sources.get().and_then(|sources| sources.touched(&id_of(kind, key)?));
                 if let Some(source) = source {
@@ -240,6 +245,7 @@ impl Context {
             let instances = Instances::new(client, caches, queues, events, packages, agents, (home, agent_image));
             (Arc::new(extensions), Arc::new(instances))
         };
+        let _ = users.set(instances.clone());
         let components = Arc::new(Components::new(client.clone(), caches.clone(), events.clone()));
         let _ = neighbours.set(components.clone());
         let pod_sets = PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents));

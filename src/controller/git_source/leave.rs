@@ -5,13 +5,12 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use super::objects;
-use super::settings::label;
 use super::{GitSources, live};
 use crate::api::git_source::SourceDeletionPolicy;
 use crate::api::{GitSource, labels};
 use crate::cluster::problem::Problem;
 use crate::controller::frame::Failure;
-use crate::plan::source::ObjectKind;
+use crate::plan::source::{ObjectKind, source_label};
 
 /// How many objects a message names.
 const NAMED: usize = 5;
@@ -53,7 +52,7 @@ impl GitSources {
     /// Deletes what the source applied, the newest kinds first. Namespaces stay: whatever else is in them is not ours.
     pub(super) async fn leave(&self, source: &GitSource, client: &Client) -> Result<Leaving, Failure> {
         let own = source.namespace().unwrap_or_default();
-        let label = label(&own, &source.name_any());
+        let label = source_label(&own, &source.name_any());
         let namespaces = super::settings::allowed(&source.spec.namespaces, &own);
         let found = live::applied(&self.caches, client, &label, namespaces.as_ref())
             .await

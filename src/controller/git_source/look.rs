@@ -46,6 +46,11 @@ struct Reading {
 }
 
 impl Seen {
+    /// Whether this is the very same reading of a commit.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.contents, &other.contents)
+    }
+
     /// Whether a file lies in a folder that no trusted commit vouches for.
     pub fn is_untrusted(&self, path: &str) -> bool {
         self.untrusted.keys().any(|folder| within(path, folder))

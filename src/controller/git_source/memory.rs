@@ -12,7 +12,6 @@ use crate::api::GitSourceStatus;
 use crate::cluster::Key;
 use crate::plan::source::ObjectId;
 use crate::plan::source::contest::Reverts;
-use crate::repo::ObjectId as CommitId;
 
 /// What a person asked for last: the generation, and annotations such as the one that asks for a sync now.
 pub type Asked = Option<(i64, Option<BTreeMap<String, String>>)>;
@@ -26,8 +25,8 @@ pub struct Remembered {
     pub failed_looks: u32,
     /// What was last seen in the repository.
     pub seen: Option<Seen>,
-    /// The commit a whole plan was last made for, and what had been asked then.
-    pub planned: Option<CommitId>,
+    /// What a whole plan was last made for, and what had been asked then.
+    pub planned: Option<Seen>,
     pub asked_at_plan: Asked,
     /// Something could not be applied, or is not as the repository says and was left so: look at everything next time.
     pub unsettled: bool,

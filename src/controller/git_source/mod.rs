@@ -33,6 +33,9 @@ use memory::{Memory, Remembered};
 use settings::Settings;
 use status::Report;
 
+/// How long what was just published may take to come back by the watch.
+const SETTINGS_SEEN: Duration = Duration::from_secs(20);
+
 /// Brings the cluster to what repositories say.
 pub struct GitSources {
     client: Client,
@@ -179,7 +182,9 @@ impl GitSources {
     async fn sync(&self, source: &GitSource, settings: &Settings, remembered: &mut Remembered) -> Result<(), Failure> {
         let Some(seen) = remembered.seen.clone() else { return Ok(()) };
         let touched = Part::Only(remembered.take_touched());
-        let news = remembered.planned.as_ref() != Some(&seen.commit.id) || remembered.asked_at_plan != remembered.asked;
+        // the same commit can be read anew: with another key it says more
+        let planned = remembered.planned.as_ref().is_some_and(|planned| planned.is(&seen));
+        let news = !planned || remembered.asked_at_plan != remembered.asked;
         if !news && !remembered.unsettled && touched.is_empty() {
             return Ok(());
         }
@@ -190,6 +195,7 @@ impl GitSources {
         let (mut plan, live) = self.decide(&client, settings, &seen, &Part::Everything).await?;
         remembered.reverts.calm(&mut plan, self.started.elapsed());
         self.memory.own(&Key::of(source), seen.desired.iter().map(|desired| desired.id.clone()));
+        self.assume(source, &seen, remembered).await?;
         tracing::debug!(actions = plan.actions.len(), held = plan.held.len(), in_sync = plan.in_sync, "planned");
         let results = apply::carry_out(&plan, &seen, &live, settings, &client).await;
         for done in results.iter().filter(|result| result.what == What::Revert && result.failure.is_none()) {
@@ -199,7 +205,7 @@ impl GitSources {
         let failed = results.iter().any(|result| result.failure.is_some());
         remembered.unsettled =
             failed || !plan.drifted.is_empty() || !plan.foreign.is_empty() || !plan.contested.is_empty();
-        remembered.planned = Some(seen.commit.id);
+        remembered.planned = Some(seen.clone());
         remembered.asked_at_plan.clone_from(&remembered.asked);
         // while the repository cannot be reached that is what there is to say, even though what it said is kept up
         if remembered.failed_looks == 0 {
@@ -218,6 +224,32 @@ impl GitSources {
                 "NotAllApplied",
                 "some objects could not be applied; the status of the source names them",
             ));
+        }
+        Ok(())
+    }
+
+    /// Says what the repository assumes for environments, and waits until whoever resolves instances can know it: an
+    /// instance that is made before would begin as another one.
+    async fn assume(&self, source: &GitSource, seen: &Seen, remembered: &mut Remembered) -> Result<(), Failure> {
+        let Some(settings) = &seen.settings else { return Ok(()) };
+        let assumed = settings.applied();
+        let key = Key::of(source);
+        let known = || {
+            let source = self.caches.git_sources.get(&key);
+            source.is_none_or(|source| source.status.clone().unwrap_or_default().settings == assumed)
+        };
+        if known() {
+            return Ok(());
+        }
+        self.say(source, remembered, Report::Assumes(assumed.clone())).await?;
+        let patience = Instant::now() + SETTINGS_SEEN;
+        while !known() {
+            if Instant::now() >= patience {
+                let message = "what midship.yaml says was published, and the watch of GitSources does not show it; \
+                               nothing is applied before it does";
+                return Err(Failure::new("SettingsNotSeen", message));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
     }

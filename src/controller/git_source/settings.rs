@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
-use sha2::{Digest, Sha256};
 
 use super::audit::Destination;
 use super::trust::{ACCEPT_REWRITE, FastForward, Verification};
@@ -15,7 +14,7 @@ use crate::api::{GitSource, GitSourceSpec};
 use crate::cluster::client::connect;
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
-use crate::plan::source::{Placement, Prune};
+use crate::plan::source::{Placement, Prune, source_label};
 use crate::repo::{Access, Commit, Follow, Limits, ObjectId, Proxy, Remote, RemoteUrl, Signer, TrustedSigners};
 use crate::sops::Keys;
 use crate::source::Opening;
@@ -119,7 +118,7 @@ impl Settings {
         let opening = opening(source, client).await?;
         let verification = verification(source, client).await?;
         Ok(Self {
-            label: label(&namespace, &source.name_any()),
+            label: source_label(&namespace, &source.name_any()),
             name: source.name_any(),
             remote,
             audit,
@@ -195,16 +194,6 @@ pub fn prune(spec: &GitSourceSpec) -> Prune {
 /// A commit as people say it.
 pub fn short(id: &ObjectId) -> String {
     id.to_hex_with_len(10).to_string()
-}
-
-/// The name of a source as a label value: at most 63 characters, and its own for every source.
-pub fn label(namespace: &str, name: &str) -> String {
-    let full = format!("{namespace}.{name}");
-    if full.len() <= 63 {
-        return full;
-    }
-    let digest = hex::encode(&Sha256::digest(full.as_bytes())[..8]);
-    format!("{}-{digest}", &full[..46])
 }
 
 pub fn follow(given: Option<&GitRef>) -> Result<Follow, Problem> {
@@ -358,14 +347,6 @@ fn limits(given: Option<&SpecLimits>) -> (Limits, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_long_name_still_fits_a_label_and_stays_its_own() {
-        let long = "n".repeat(60);
-        let (a, b) = (label(&long, "a"), label(&long, "b"));
-        assert!(a.len() <= 63 && a != b);
-        assert_eq!(label("team", "main"), "team.main");
-    }
 
     #[test]
     fn a_source_may_write_to_its_own_namespace_unless_told_otherwise() {

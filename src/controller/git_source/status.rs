@@ -10,7 +10,7 @@ use super::apply::Outcome;
 use super::look::{self, Seen};
 use super::settings::{self, Settings, short};
 use crate::api::conditions::{self, ConditionStatus, Finding, READY, RECONCILING, STALLED};
-use crate::api::git_source::{AuditStatus, DriftedObject, FileError, SyncCounts};
+use crate::api::git_source::{AppliedSettings, AuditStatus, DriftedObject, FileError, SyncCounts};
 use crate::api::{GitSource, GitSourceStatus};
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
@@ -26,7 +26,9 @@ pub enum Report<'a> {
     Leaving(String),
     Unusable(settings::Problem),
     NotFetched(look::Problem),
-    /// How the record stands.
+    /// What the repository says of environments, told before anything is applied that depends on it.
+    Assumes(Option<AppliedSettings>),
+    /// How the record stands; the last thing said of a look that went well.
     Recorded(AuditStatus),
     Synced {
         seen: &'a Seen,
@@ -79,6 +81,10 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
     let mut status = before.clone();
     status.observed_generation = generation;
     let findings = match report {
+        Report::Assumes(settings) => {
+            status.settings.clone_from(settings);
+            return status;
+        }
         Report::Recorded(audit) => {
             status.audit = (*audit != AuditStatus::default()).then(|| audit.clone());
             return status;

@@ -1,6 +1,7 @@
 //! Instance: observe, decide, gather, render, apply, say so. A refused change leaves what runs as it is.
 
 mod apply;
+mod assumed;
 mod certificates;
 mod create;
 mod decide;
@@ -43,6 +44,7 @@ use crate::plan::instance::health::{ComponentSeen, Verdict};
 use crate::plan::instance::parts::{PartId, Situation, plan};
 use crate::plan::instance::versions::between;
 use apply::{Bill, Done, Hand};
+use assumed::Assumptions;
 use certificates::Trust;
 use decide::Going;
 use inputs::Reader;
@@ -77,6 +79,7 @@ pub struct Instances {
     /// The namespace Midship runs in.
     home: String,
     kinds: AsyncMutex<Option<(Instant, BTreeSet<OptionalKind>)>>,
+    assumptions: Assumptions,
     memory: Memory,
 }
 
@@ -92,6 +95,7 @@ impl Instances {
     ) -> Self {
         let (home, agent_image) = place;
         let (agents, pods) = agents;
+        let assumptions = Assumptions::of(&caches);
         Self {
             client,
             caches,
@@ -105,6 +109,7 @@ impl Instances {
             agent_image,
             home,
             kinds: AsyncMutex::default(),
+            assumptions,
             memory: Memory::default(),
         }
     }
@@ -198,7 +203,10 @@ impl Work<'_> {
             return Ok(Next::WhenChanged);
         }
         self.hold().await?;
-        let surroundings = Surroundings { replicas: observed.chosen_replicas(), ..Surroundings::default() };
+        let surroundings = match assumed::surroundings(&self.shared.caches, self.instance, self.before) {
+            Ok(assumed) => Surroundings { replicas: observed.chosen_replicas(), ..assumed },
+            Err(verdict) => return self.stays(&verdict, &observed, &components).await,
+        };
         let spec = &self.instance.spec;
         let extension = Key { namespace: None, name: install::name(&spec.type_, &spec.extension_version) };
         let installed = self.shared.caches.extensions.get(&extension).is_some();

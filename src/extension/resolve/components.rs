@@ -376,7 +376,7 @@ impl Resolver<'_> {
         let tls = tls.is_some_and(|tls| tls.issuer != Some(crate::api::instance::TlsIssuer::None));
         let known = template::context(&serde_json::json!({
             "topology": topology, "version": self.asked.spec.version, "tls": { "enabled": tls },
-            "environment": self.asked.spec.environment,
+            "environment": self.environment,
         }));
         let mut ports = BTreeMap::new();
         for (name, port) in &declared.ports {

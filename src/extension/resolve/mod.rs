@@ -14,11 +14,13 @@ use super::problem::{Code, Refusal, Refusals, listed, unknown};
 use super::resolved::Resolved;
 use crate::api::instance::{ClientCertificates, DesiredState, InstanceSpec, Tls, TlsIssuer};
 use crate::api::values::DeletionPolicy;
-use crate::names::{ComponentName, InstanceName, NamespaceName, TopologyName};
+use crate::names::{ComponentName, EnvironmentName, InstanceName, NamespaceName, TopologyName};
 
 /// What else decides, besides the instance and its package.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
+    /// The environment that the repository assumes for an instance that names none.
+    pub environment: Option<EnvironmentName>,
     /// Defaults of the repository for the instance's environment, the weaker first.
     pub defaults: Vec<Defaults>,
     /// Replicas that `kubectl scale` or an autoscaler chose for components whose number the instance leaves free.
@@ -35,9 +37,16 @@ pub struct Asked<'a> {
 
 /// Decides everything, or says everything that is wrong.
 pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings) -> Result<Resolved, Refusals> {
-    let mut resolver = Resolver { package, asked, layers: Vec::new(), refusals: Vec::new(), warnings: Vec::new() };
+    let mut resolver = Resolver {
+        package,
+        asked,
+        environment: environment(package, asked, surroundings),
+        layers: Vec::new(),
+        refusals: Vec::new(),
+        warnings: Vec::new(),
+    };
     resolver.versions();
-    resolver.environment(surroundings);
+    resolver.layers(surroundings);
     let topology = resolver.topology();
     let Some((topology_name, topology)) = topology.filter(|_| resolver.refusals.is_empty()) else {
         return Err(Refusals(resolver.refusals));
@@ -58,7 +67,7 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
         extension_digest: package.digest.clone(),
         version: spec.version.clone(),
         topology: topology_name.clone(),
-        environment: spec.environment.clone(),
+        environment: resolver.environment.clone(),
         stopped: spec.state == Some(DesiredState::Stopped),
         deletion_policy: resolver
             .pick(spec.deletion_policy.as_ref(), |d| d.deletion_policy.as_ref())
@@ -81,9 +90,19 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
     if resolver.refusals.is_empty() { Ok(resolved) } else { Err(Refusals(resolver.refusals)) }
 }
 
+/// What the instance says, or what its repository assumes. A name that means nothing to the package, and for which the
+/// repository assumes nothing either, is no mistake of an instance that does not name it.
+fn environment(package: &Package, asked: Asked<'_>, surroundings: &Surroundings) -> Option<EnvironmentName> {
+    let means = |name: &EnvironmentName| {
+        !surroundings.defaults.is_empty() || package.manifest.environments.contains_key(name)
+    };
+    asked.spec.environment.clone().or_else(|| surroundings.environment.clone().filter(means))
+}
+
 struct Resolver<'a> {
     package: &'a Package,
     asked: Asked<'a>,
+    environment: Option<EnvironmentName>,
     /// Defaults that apply, the weaker first.
     layers: Vec<Defaults>,
     refusals: Vec<Refusal>,
@@ -131,11 +150,10 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn environment(&mut self, surroundings: &Surroundings) {
-        let spec = self.asked.spec;
+    fn layers(&mut self, surroundings: &Surroundings) {
         let own = &self.package.manifest.environments;
-        if let Some(environment) = &spec.environment {
-            match own.get(environment) {
+        if let Some(environment) = self.environment.clone() {
+            match own.get(&environment) {
                 Some(defaults) => self.layers.push(defaults.clone()),
                 None if surroundings.defaults.is_empty() => {
                     let known = own.keys().map(AsRef::as_ref);

@@ -36,7 +36,7 @@ impl Resolver<'_> {
         let own = asked.and_then(|asked| asked.groups.iter().find(|other| other.name == group.name));
         let field = format!("spec.components[{name}]");
         let mut layers: Vec<(String, BTreeMap<String, Value>)> = Vec::new();
-        let environment = self.asked.spec.environment.as_ref().map_or("none", |name| name.as_str());
+        let environment = self.environment.as_ref().map_or("none", |name| name.as_str());
         for defaults in self.layers.iter().flat_map(|layer| layer.of(name)) {
             if let Some(parameters) = &defaults.parameters {
                 layers.push((format!("defaults of environment {environment}, component {name}"), parameters.clone()));

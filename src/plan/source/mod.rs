@@ -9,6 +9,6 @@ pub mod settings;
 pub mod sync;
 
 pub use manifest::{Manifest, Placement, Reading, read};
-pub use object::{ObjectId, ObjectKind};
+pub use object::{ObjectId, ObjectKind, source_label};
 pub use settings::RepositorySettings;
 pub use sync::{Action, Desired, Live, Plan, Prune, Situation, What, plan};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+
 use crate::api::{self, Kind};
 
 /// The kinds that are applied from a repository, in the order they are applied in.
@@ -118,9 +120,27 @@ impl fmt::Display for ObjectId {
     }
 }
 
+/// The name of a source as a label value: at most 63 characters, and its own for every source.
+pub fn source_label(namespace: &str, name: &str) -> String {
+    let full = format!("{namespace}.{name}");
+    if full.len() <= 63 {
+        return full;
+    }
+    let digest = hex::encode(&Sha256::digest(full.as_bytes())[..8]);
+    format!("{}-{digest}", &full[..46])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_name_still_fits_a_label_and_stays_its_own() {
+        let long = "n".repeat(60);
+        let (a, b) = (source_label(&long, "a"), source_label(&long, "b"));
+        assert!(a.len() <= 63 && a != b);
+        assert_eq!(source_label("team", "main"), "team.main");
+    }
 
     #[test]
     fn a_mistyped_kind_gets_a_suggestion() {

@@ -11,6 +11,7 @@ use super::check;
 use super::manifest::{Locate, Placement, error_at};
 use super::sync::Prune;
 use crate::api::git_source::{AppliedSettings, FileError};
+use crate::extension::Surroundings;
 use crate::extension::defaults::Defaults;
 use crate::names::{EnvironmentName, NamespaceName};
 
@@ -100,20 +101,28 @@ impl RepositorySettings {
 }
 
 /// The environment of an instance, and what its repository assumes for it. `own` is the environment it names itself,
-/// `of_source` the one that its GitSource names.
-pub fn environment_of(
+/// `of_source` the one that its GitSource names. Settings that cannot be understood are an error: without them the
+/// instance would become another one.
+pub fn surroundings(
     settings: Option<&AppliedSettings>,
     namespace: &str,
     own: Option<&EnvironmentName>,
     of_source: Option<&EnvironmentName>,
-) -> (Option<EnvironmentName>, Option<Defaults>) {
-    let of_namespace = settings
-        .and_then(|settings| settings.namespaces.get(namespace))
-        .and_then(|name| EnvironmentName::parse(name).ok());
+) -> Result<Surroundings, String> {
+    let of_namespace = match settings.and_then(|settings| settings.namespaces.get(namespace)) {
+        Some(name) => Some(EnvironmentName::parse(name).map_err(|error| error.to_string())?),
+        None => None,
+    };
     let environment = own.cloned().or(of_namespace).or_else(|| of_source.cloned());
-    let defaults = environment.as_ref().and_then(|name| settings?.environments.get(name.as_str()));
-    let defaults = defaults.and_then(|value| serde_json::from_value(value.clone()).ok());
-    (environment, defaults)
+    let assumed = environment.as_ref().and_then(|name| settings?.environments.get_key_value(name.as_str()));
+    let defaults = match assumed {
+        Some((name, value)) => {
+            let read = serde_json::from_value::<Defaults>(value.clone());
+            vec![read.map_err(|error| format!("environments.{name}: {error}"))?]
+        }
+        None => Vec::new(),
+    };
+    Ok(Surroundings { environment, defaults, ..Surroundings::default() })
 }
 
 #[cfg(test)]
@@ -186,12 +195,22 @@ mod tests {
         .applied();
         let name = |text: &str| EnvironmentName::parse(text).expect("a name");
         let of = |namespace: &str, own: Option<&str>| {
-            let (environment, defaults) =
-                environment_of(applied.as_ref(), namespace, own.map(name).as_ref(), Some(&name("staging")));
-            (environment.expect("one").to_string(), defaults.is_some())
+            let found = surroundings(applied.as_ref(), namespace, own.map(name).as_ref(), Some(&name("staging")));
+            let found = found.expect("they can be understood");
+            (found.environment.expect("one").to_string(), !found.defaults.is_empty())
         };
         assert_eq!(of("shop", None), ("production".into(), true));
         assert_eq!(of("shop", Some("test")), ("test".into(), true));
         assert_eq!(of("other", None), ("staging".into(), false));
+    }
+
+    #[test]
+    fn settings_that_cannot_be_understood_are_no_settings_that_say_nothing() {
+        let applied = AppliedSettings {
+            namespaces: BTreeMap::from([("shop".to_owned(), "production".to_owned())]),
+            environments: BTreeMap::from([("production".to_owned(), json!({ "fromTheFuture": true }))]),
+        };
+        let error = surroundings(Some(&applied), "shop", None, None).expect_err("unknown");
+        assert!(error.starts_with("environments.production: unknown field `fromTheFuture`"), "{error}");
     }
 }
