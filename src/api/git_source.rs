@@ -260,6 +260,9 @@ pub struct Limits {
 pub struct GitSourceStatus {
     /// The generation of the spec that was last looked at.
     pub observed_generation: Option<i64>,
+    /// The request in the annotation midship.dev/reconcile-at that was last looked after.
+    #[schemars(length(max = 64))]
+    pub handled_reconcile_at: Option<String>,
     /// What is applied, as `branch@commit` in short.
     pub applied: Option<String>,
     /// The commit that is applied.

@@ -213,8 +213,9 @@ impl Context {
                 if let (Kind::GitSource, Some(instances)) = (kind, users.get()) {
                     instances.of_changed_source(key).iter().for_each(|one| queues.of(Kind::Instance).add(one));
                 }
-                let source = sources.get().and_then(|sources| sources.touched(&id_of(kind, key)?));
-                if let Some(source) = source {
+                let touched = sources.get().and_then(|sources| sources.touched(&id_of(kind, key)?));
+                let ended = sources.get().and_then(|sources| sources.ended(kind, key));
+                for source in touched.into_iter().chain(ended) {
                     queues.of(Kind::GitSource).add(&source);
                 }
             })

@@ -32,6 +32,26 @@ impl Redaction {
         shown
     }
 
+    /// A digest over bytes that nobody can make who has not the key. It is good for one purpose alone.
+    pub fn seal(&self, purpose: &str, bytes: &[u8]) -> String {
+        hex::encode(self.over(purpose, bytes).finalize().into_bytes())
+    }
+
+    /// Whether these bytes were sealed with this key.
+    pub fn is_sealed(&self, purpose: &str, bytes: &[u8], seal: &str) -> bool {
+        hex::decode(seal).is_ok_and(|seal| self.over(purpose, bytes).verify_slice(&seal).is_ok())
+    }
+
+    fn over(&self, purpose: &str, bytes: &[u8]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any length will do");
+        // keys of a Secret's data have no spaces: no digest of a value is ever one of these
+        mac.update(b"seal ");
+        mac.update(purpose.as_bytes());
+        mac.update(&[0]);
+        mac.update(bytes);
+        mac
+    }
+
     fn digest(&self, key: &str, value: &Value) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any length will do");
         mac.update(key.as_bytes());

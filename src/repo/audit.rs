@@ -10,7 +10,7 @@ use super::error::RemoteError;
 use super::push::{PushOutcome, push};
 use super::remote::Remote;
 use super::sign::Signer;
-use super::tree::TreeError;
+use super::tree::{TreeError, blob_id};
 
 /// Names the record of a commit, so that one that was pushed is never pushed again.
 pub const RECORD_TRAILER: &str = "Midship-Record";
@@ -22,7 +22,18 @@ const ATTEMPTS: usize = 3;
 pub struct Record {
     /// Unique, and the same when the record is appended again after a crash.
     pub id: String,
+    /// A file that each record of the same writer replaces by another: what it holds tells which of them was the last,
+    /// whoever else writes to the branch.
+    pub marker: String,
     pub draft: Draft,
+}
+
+impl Record {
+    /// What the marker holds after this record.
+    fn mark(&self) -> Option<ObjectId> {
+        let edit = self.draft.edits.iter().find(|edit| edit.path == self.marker)?;
+        edit.content.as_deref().map(blob_id)
+    }
 }
 
 /// How appending ended.
@@ -111,8 +122,10 @@ impl AuditLog {
         signer: Option<&Signer>,
         bounds: &Bounds,
     ) -> Result<Appended, AuditError> {
-        let written = base.and_then(|tip| tip.trailer(RECORD_TRAILER));
-        let done = written.and_then(|id| records.iter().position(|r| r.id == id)).map_or(0, |at| at + 1);
+        let done = match base {
+            Some(tip) => self.done(tip, records)?,
+            None => 0,
+        };
         let old = base.map(|tip| tip.id);
         if done == records.len() {
             return Ok(Appended::Pushed { commits: Vec::new(), tip: old });
@@ -144,6 +157,24 @@ impl AuditLog {
             PushOutcome::Refused { reason } => Appended::Refused { reason },
             PushOutcome::Unreachable(error) => Appended::Unreachable(error),
         })
+    }
+}
+
+impl AuditLog {
+    /// How many of these records are on the branch already.
+    fn done(&self, tip: &Commit, records: &[Record]) -> Result<usize, AuditError> {
+        let written = tip.trailer(RECORD_TRAILER);
+        if let Some(at) = written.and_then(|id| records.iter().position(|record| record.id == id)) {
+            return Ok(at + 1);
+        }
+        let tree = self.cache.tree(tip.id).map_err(DraftError::from)?;
+        for (at, record) in records.iter().enumerate().rev() {
+            let mark = record.mark();
+            if mark.is_some() && tree.find(&record.marker).map_err(DraftError::from)? == mark {
+                return Ok(at + 1);
+            }
+        }
+        Ok(0)
     }
 }
 

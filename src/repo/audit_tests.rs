@@ -49,6 +49,7 @@ fn person(name: &str) -> Person {
 fn record(id: &str, edits: &[(&str, Option<&str>)]) -> Record {
     Record {
         id: id.into(),
+        marker: String::new(),
         draft: Draft {
             author: person("ann"),
             committer: person("midship"),

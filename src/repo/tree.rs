@@ -78,6 +78,26 @@ impl CommitTree {
         self.root
     }
 
+    /// The id of the file at this path, counted from the top of what this is narrowed down to; none where there is none.
+    pub fn find(&self, path: &str) -> Result<Option<ObjectId>, TreeError> {
+        let (mut folder, mut parts) = (self.root, path.split('/').peekable());
+        while let Some(part) = parts.next() {
+            let found = self.entries(&folder)?.into_iter().find(|raw| raw.name == part.as_bytes());
+            match (found.map(|raw| (raw.node, raw.handle)), parts.peek()) {
+                (Some((Node::Folder(Some(id)), _)), Some(_)) => folder = id,
+                (Some((Node::File { .. }, id)), None) => return Ok(Some(id)),
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The content of the file at this path, where there is one.
+    pub fn content(&self, path: &str, limits: &Limits) -> Result<Option<Vec<u8>>, TreeError> {
+        let Some(id) = self.find(path)? else { return Ok(None) };
+        read_object(&self.repository, id, gix::objs::Kind::Blob, limits.file_bytes).map(Some)
+    }
+
     /// Narrows down to a folder like `clusters/production`; listed paths still begin at the top.
     pub fn at(mut self, folder: &str) -> Result<Self, TreeError> {
         for part in folder.split('/').filter(|part| !part.is_empty() && *part != ".") {

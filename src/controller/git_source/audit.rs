@@ -3,6 +3,8 @@
 //! The branch holds the last applied state of every object. What to commit follows from the difference between that and
 //! what is applied now, so that nothing is lost and nothing is told twice when the controller dies in between.
 
+pub mod finished;
+mod kept;
 mod record;
 
 use std::collections::BTreeMap;
@@ -10,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, PostParams};
@@ -17,12 +20,17 @@ use kube::{Api, Client, Resource, ResourceExt};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use finished::News;
+use kept::Kept;
+
 use super::apply::Outcome;
 use super::live::Observed;
 use super::look::Seen;
 use super::settings::Settings;
 use crate::api::GitSource;
 use crate::api::git_source::AuditStatus;
+use crate::cluster::Key;
+use crate::controller::caches::Caches;
 use crate::diff::Redaction;
 use crate::plan::source::{Plan, What};
 use crate::repo::{
@@ -35,14 +43,25 @@ const QUEUE: usize = 1000;
 /// What is known of one source's record.
 #[derive(Default)]
 pub struct Ledger {
-    /// The files of the branch, as far as they are known.
+    /// The files of the branch with everything that waits, as far as they are known.
     files: Option<BTreeMap<String, GitId>>,
     redaction: Option<Arc<Redaction>>,
-    queue: Vec<Record>,
+    /// Records that are not pushed yet, in their order.
+    queue: Vec<Waiting>,
+    /// Whether those were read that an earlier controller kept.
+    loaded: bool,
+    /// Records that were pushed and are still kept.
+    pushed: Vec<u64>,
     retry_at: Option<Instant>,
     failures: u32,
     told_failures: Vec<String>,
     pub status: AuditStatus,
+}
+
+/// A record that is not pushed yet, and the number it is kept under in the cluster, where it is.
+struct Waiting {
+    record: Record,
+    kept: Option<u64>,
 }
 
 /// What was just done.
@@ -79,87 +98,194 @@ impl Ledger {
         sync: Sync<'_>,
     ) -> Result<(), String> {
         let Some(destination) = &settings.audit else { return Ok(()) };
-        let redaction = match &self.redaction {
-            Some(redaction) => redaction.clone(),
-            None => self.redaction.insert(Arc::new(redaction_key(source, client).await?)).clone(),
-        };
-        let before = match self.files.take() {
-            Some(files) => files,
-            None => self.read_branch(destination.clone(), cache_dir, settings).await?,
-        };
+        let redaction = self.prepare(source, client).await?;
+        let known = self.know(settings, cache_dir).await;
+        // while nobody knows what is on the branch, what was done is told with all there is, and nothing else is
+        let before = self.files.take().unwrap_or_default();
         let after = record::files(settings, &sync, &before, &redaction);
         let edits = record::edits(&before, &after);
         let done = sync.results.iter().any(|result| result.failure.is_none());
         let failures: Vec<String> = sync.results.iter().filter_map(|result| result.failure.clone()).collect();
         let failed_anew = !failures.is_empty() && failures != self.told_failures;
         self.told_failures = failures;
-        if !edits.is_empty() || done || failed_anew {
-            self.queue.push(record::record(settings, destination, &sync, edits));
-            if self.queue.len() > QUEUE {
-                // what it would have told is in the difference to the branch
-                self.queue.clear();
-                self.files = None;
-                return Err("too many records waited; they are told as one".to_owned());
-            }
-            self.retry_at = None;
+        if done || failed_anew || (!edits.is_empty() && known.is_ok()) {
+            self.add(record::record(settings, destination, &sync, edits))?;
         }
-        let mut files = before;
-        for (path, content) in after {
-            match content {
-                Some(content) => files.insert(path, blob_id(&content)),
-                None => files.remove(&path),
-            };
+        if known.is_ok() {
+            let mut files = before;
+            apply(&mut files, after);
+            self.files = Some(files);
+        }
+        known
+    }
+
+    /// Adds what ended: operations and backups.
+    pub async fn note_ended(
+        &mut self,
+        source: &GitSource,
+        settings: &Settings,
+        (client, caches): (&Client, &Caches),
+        cache_dir: &Path,
+    ) -> Result<(), String> {
+        let Some(destination) = &settings.audit else { return Ok(()) };
+        self.prepare(source, client).await?;
+        self.know(settings, cache_dir).await?;
+        let Some(files) = &mut self.files else { return Ok(()) };
+        let News { ended, gone } = finished::news(caches, settings, &Key::of(source), files);
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let record = record::of_ended(settings, destination, &ended, &gone);
+        apply(files, record.draft.edits.iter().map(|edit| (edit.path.clone(), edit.content.clone())));
+        self.add(record)
+    }
+
+    /// Adds the end of the source itself.
+    pub async fn note_end(
+        &mut self,
+        source: &GitSource,
+        settings: &Settings,
+        client: &Client,
+        cache_dir: &Path,
+    ) -> Result<(), String> {
+        let Some(destination) = &settings.audit else { return Ok(()) };
+        self.prepare(source, client).await?;
+        self.know(settings, cache_dir).await?;
+        let files = self.files.take().unwrap_or_default();
+        self.add(record::of_end(settings, destination, super::leave::takes_along(source), &files))
+    }
+
+    /// The key of digests, and what an earlier controller left to be pushed.
+    async fn prepare(&mut self, source: &GitSource, client: &Client) -> Result<Arc<Redaction>, String> {
+        let redaction = match &self.redaction {
+            Some(redaction) => redaction.clone(),
+            None => self.redaction.insert(Arc::new(redaction_key(source, client).await?)).clone(),
+        };
+        if !self.loaded {
+            let kept = Kept::new(source, client).load(&redaction).await?;
+            let waiting = kept.into_iter().map(|(number, record)| Waiting { record, kept: Some(number) });
+            self.queue.splice(0..0, waiting);
+            self.loaded = true;
+        }
+        Ok(redaction)
+    }
+
+    /// Finds out which files the branch will have once everything is pushed that waits.
+    async fn know(&mut self, settings: &Settings, cache_dir: &Path) -> Result<(), String> {
+        let Some(destination) = settings.audit.clone().filter(|_| self.files.is_none()) else { return Ok(()) };
+        let mut files = self.read_branch(destination, cache_dir, settings).await?;
+        for waiting in &self.queue {
+            let edits = waiting.record.draft.edits.iter();
+            apply(&mut files, edits.map(|edit| (edit.path.clone(), edit.content.clone())));
         }
         self.files = Some(files);
         Ok(())
     }
 
-    /// Pushes what waits, in order.
-    pub async fn push(&mut self, settings: &Settings, cache_dir: &Path) {
+    fn add(&mut self, record: Record) -> Result<(), String> {
+        self.queue.push(Waiting { record, kept: None });
+        self.retry_at = None;
+        if self.queue.len() <= QUEUE {
+            return Ok(());
+        }
+        // what they would have told is in the difference to the branch
+        self.pushed.extend(self.queue.drain(..).filter_map(|waiting| waiting.kept));
+        self.files = None;
+        Err("too many records waited; they are told as one".to_owned())
+    }
+
+    /// Pushes what waits, in order. What cannot be pushed is kept in the cluster. Returns why it waits, when that is new.
+    pub async fn push(
+        &mut self,
+        source: &GitSource,
+        settings: &Settings,
+        client: &Client,
+        cache_dir: &Path,
+    ) -> Option<String> {
         let Some(destination) = settings.audit.clone() else {
             self.status = AuditStatus::default();
-            return;
+            return None;
         };
         self.status.branch = Some(destination.branch.clone());
+        self.forget_pushed(source, client).await;
         if self.queue.is_empty() || self.retry_at.is_some_and(|at| at > Instant::now()) {
-            return;
+            return None;
         }
-        let records = self.queue.clone();
-        let log = AuditLog::new(destination.remote.clone(), cache(cache_dir, &destination), &destination.branch);
-        let bounds = Bounds::new(settings.timeout);
-        let signer = destination.signer.clone();
-        let pushed = tokio::task::spawn_blocking(move || log.append(&records, signer.as_deref(), &bounds)).await;
-        let problem = match pushed {
-            Ok(Ok(Appended::Pushed { tip, .. })) => {
-                self.queue.clear();
-                self.failures = 0;
-                self.retry_at = None;
-                self.status.commit = tip.map(|tip| tip.to_string()).or(self.status.commit.take());
-                self.status.queued = None;
-                self.status.message = None;
-                return;
-            }
-            Ok(Ok(Appended::LostRace { .. })) => {
-                "somebody else writes to the audit branch; give it to this controller alone".to_owned()
-            }
-            Ok(Ok(Appended::Refused { reason })) => {
-                format!(
-                    "the push was refused: {reason}; let these credentials push to {}, name others in spec.audit.credentials, or set spec.audit.enabled to false",
-                    destination.branch
-                )
-            }
-            Ok(Ok(Appended::Unreachable(error))) => error.to_string(),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "writing the record panicked; this is a defect of Midship, please report it".to_owned(),
+        let problem = self.try_push(settings, destination, cache_dir).await.err();
+        let Some(mut problem) = problem else {
+            self.pushed.extend(self.queue.drain(..).filter_map(|waiting| waiting.kept));
+            self.failures = 0;
+            self.retry_at = None;
+            self.status.queued = None;
+            self.status.message = None;
+            self.forget_pushed(source, client).await;
+            return None;
         };
         self.failures = self.failures.saturating_add(1);
         let wait = Duration::from_secs(5).saturating_mul(2u32.saturating_pow(self.failures.min(7)));
         self.retry_at = Some(Instant::now() + wait);
-        self.status.queued = u32::try_from(self.queue.len()).ok();
-        if self.status.message.as_deref() != Some(&problem) {
-            tracing::warn!(problem, "the record waits");
+        if let Err(unkept) = self.keep(source, client).await {
+            problem = format!("{problem}; {unkept}");
         }
-        self.status.message = Some(problem);
+        self.status.queued = u32::try_from(self.queue.len()).ok();
+        let news = self.status.message.as_deref() != Some(&problem);
+        self.status.message = Some(problem.clone());
+        news.then_some(problem)
+    }
+
+    async fn try_push(
+        &mut self,
+        settings: &Settings,
+        destination: Destination,
+        cache_dir: &Path,
+    ) -> Result<(), String> {
+        let records: Vec<Record> = self.queue.iter().map(|waiting| waiting.record.clone()).collect();
+        let log = AuditLog::new(destination.remote.clone(), cache(cache_dir, &destination), &destination.branch);
+        let bounds = Bounds::new(settings.timeout);
+        let signer = destination.signer.clone();
+        match tokio::task::spawn_blocking(move || log.append(&records, signer.as_deref(), &bounds)).await {
+            Ok(Ok(Appended::Pushed { tip, .. })) => {
+                self.status.commit = tip.map(|tip| tip.to_string()).or(self.status.commit.take());
+                Ok(())
+            }
+            Ok(Ok(Appended::LostRace { .. })) => {
+                Err("others write to the audit branch all the time; give it to this controller alone".to_owned())
+            }
+            Ok(Ok(Appended::Refused { reason })) => Err(format!(
+                "the push was refused: {reason}; let these credentials push to {}, name others in spec.audit.credentials, or set spec.audit.enabled to false",
+                destination.branch
+            )),
+            Ok(Ok(Appended::Unreachable(error))) => Err(error.to_string()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("writing the record panicked; this is a defect of Midship, please report it".to_owned()),
+        }
+    }
+
+    /// Keeps in the cluster what could not be pushed.
+    async fn keep(&mut self, source: &GitSource, client: &Client) -> Result<(), String> {
+        let Some(redaction) = self.redaction.clone() else { return Ok(()) };
+        let kept = Kept::new(source, client);
+        let last = self.queue.iter().filter_map(|waiting| waiting.kept).max().unwrap_or_default();
+        // later than what was kept before, whatever the clock says
+        let mut number = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default().max(last + 1);
+        for waiting in self.queue.iter_mut().filter(|waiting| waiting.kept.is_none()) {
+            kept.keep(number, &waiting.record, &redaction).await?;
+            waiting.kept = Some(number);
+            number += 1;
+        }
+        Ok(())
+    }
+
+    /// Removes from the cluster what is on the branch now; what fails is tried again with the next push.
+    async fn forget_pushed(&mut self, source: &GitSource, client: &Client) {
+        let kept = Kept::new(source, client);
+        while let Some(number) = self.pushed.last() {
+            if let Err(problem) = kept.forget(*number).await {
+                tracing::warn!(problem, "a record is on the branch and still kept in the cluster");
+                return;
+            }
+            self.pushed.pop();
+        }
     }
 
     /// The files that the branch has now.
@@ -182,6 +308,16 @@ impl Ledger {
             Ok(listing.files().into_iter().map(|(path, file)| (path, file.id)).collect())
         };
         tokio::task::spawn_blocking(read).await.map_err(|_| "reading the record panicked".to_owned())?
+    }
+}
+
+/// What a branch holds after edits.
+fn apply(files: &mut BTreeMap<String, GitId>, edits: impl IntoIterator<Item = (String, Option<Vec<u8>>)>) {
+    for (path, content) in edits {
+        match content {
+            Some(content) => files.insert(path, blob_id(&content)),
+            None => files.remove(&path),
+        };
     }
 }
 

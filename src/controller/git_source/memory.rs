@@ -1,6 +1,7 @@
 //! What is remembered of each source between reconciles. All of it can be lost: it is found again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -8,7 +9,8 @@ use tokio::time::Instant;
 
 use super::audit::Ledger;
 use super::look::Seen;
-use crate::api::GitSourceStatus;
+use super::settings::Settings;
+use crate::api::{GitSource, GitSourceStatus};
 use crate::cluster::Key;
 use crate::plan::source::ObjectId;
 use crate::plan::source::contest::Reverts;
@@ -36,13 +38,26 @@ pub struct Remembered {
     pub reverts: Reverts,
     /// The record of what was done.
     pub ledger: Ledger,
+    /// What the source was last worked with, for the day it is gone.
+    pub settings: Option<(Arc<GitSource>, Settings)>,
     /// Objects that changed since the last plan.
     touched: Arc<Mutex<BTreeSet<ObjectId>>>,
+    /// Whether something ended that is told of on the audit branch, as far as it is known.
+    ended: Arc<AtomicBool>,
 }
 
 impl Remembered {
     pub fn take_touched(&self) -> BTreeSet<ObjectId> {
         std::mem::take(&mut *held(&self.touched))
+    }
+
+    pub fn take_ended(&self) -> bool {
+        self.ended.swap(false, Ordering::Relaxed)
+    }
+
+    /// It has to be looked at again.
+    pub fn leave_ended(&self) {
+        self.ended.store(true, Ordering::Relaxed);
     }
 }
 
@@ -56,6 +71,7 @@ pub struct Memory {
 struct Entry {
     remembered: Arc<AsyncMutex<Remembered>>,
     touched: Arc<Mutex<BTreeSet<ObjectId>>>,
+    ended: Arc<AtomicBool>,
 }
 
 impl Memory {
@@ -63,7 +79,10 @@ impl Memory {
         let mut sources = held(&self.sources);
         let entry = sources.entry(key.clone()).or_insert_with(|| {
             let remembered = Remembered::default();
-            Entry { touched: remembered.touched.clone(), remembered: Arc::new(AsyncMutex::new(remembered)) }
+            // nobody told of what ended before
+            remembered.leave_ended();
+            let (touched, ended) = (remembered.touched.clone(), remembered.ended.clone());
+            Entry { touched, ended, remembered: Arc::new(AsyncMutex::new(remembered)) }
         });
         entry.remembered.clone()
     }
@@ -78,6 +97,13 @@ impl Memory {
         let mut owners = held(&self.owners);
         owners.retain(|_, owner| owner != key);
         owners.extend(objects.map(|id| (id, key.clone())));
+    }
+
+    /// Remembers that something ended that this source tells of.
+    pub fn ended(&self, source: &Key) {
+        if let Some(entry) = held(&self.sources).get(source) {
+            entry.ended.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Remembers that an object changed, for the source that wants it.

@@ -21,11 +21,11 @@ use tokio::time::Instant;
 use super::Options;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
-use crate::api::{GitSource, labels};
+use crate::api::{GitSource, Kind, labels};
 use crate::cluster::Key;
 use crate::cluster::events::Events;
 use crate::plan::source::{Desired, ObjectId, Plan, Situation, What, plan};
-use audit::Sync;
+use audit::{Sync, finished};
 use leave::Leaving;
 use live::{Observed, Part};
 use look::{Look, Seen};
@@ -33,6 +33,8 @@ use memory::{Memory, Remembered};
 use settings::Settings;
 use status::Report;
 
+/// Why a sync is tried again that told itself what failed.
+const NOT_ALL_APPLIED: &str = "NotAllApplied";
 /// How long what was just published may take to come back by the watch.
 const SETTINGS_SEEN: Duration = Duration::from_secs(20);
 
@@ -80,6 +82,7 @@ impl Reconciler for GitSources {
             if let Some(reason) = self.caches.git_sources.unreadable(key) {
                 return Err(Failure::new("Unreadable", reason));
             }
+            self.released(key).await;
             self.memory.forget(key);
             return Ok(Next::WhenChanged);
         };
@@ -118,9 +121,15 @@ impl Reconciler for GitSources {
             }
         }
         let synced = self.sync(&source, &settings, &mut remembered).await;
-        remembered.ledger.push(&settings, &self.cache_dir).await;
+        self.record(&source, &settings, &mut remembered).await;
+        if let Err(failure) = &synced
+            && failure.reason != NOT_ALL_APPLIED
+        {
+            self.say(&source, &mut remembered, Report::Failed(failure)).await?;
+        }
         let recorded = Report::Recorded(remembered.ledger.status.clone());
         self.say(&source, &mut remembered, recorded).await?;
+        remembered.settings = Some((source.clone(), settings.clone()));
         synced?;
         let until_poll =
             remembered.poll_at.map_or(settings.interval, |at| at.saturating_duration_since(Instant::now()));
@@ -152,10 +161,65 @@ impl GitSources {
             }
         }
         if held {
+            match Settings::read(source, &self.client, self.allow_insecure, &self.cluster_name).await {
+                Ok(settings) => self.record_end(source, &settings, remembered).await,
+                Err(problem) => tracing::warn!(problem = problem.message, "the end of the source is not recorded"),
+            }
             leave::hold(&self.client, source, false).await?;
         }
         self.memory.forget(key);
         Ok(Next::WhenChanged)
+    }
+
+    /// A source that went without waiting for anything: that is recorded with what is still known of it.
+    async fn released(&self, key: &Key) {
+        let remembered = self.memory.of(key);
+        let mut remembered = remembered.lock().await;
+        if let Some((source, settings)) = remembered.settings.take() {
+            self.record_end(&source, &settings, &mut remembered).await;
+        }
+    }
+
+    /// Records that a source is gone, once: nothing waits for a repository that cannot be reached.
+    async fn record_end(&self, source: &GitSource, settings: &Settings, remembered: &mut Remembered) {
+        let ledger = &mut remembered.ledger;
+        let noted = ledger.note_end(source, settings, &self.client, &self.cache_dir).await;
+        let problem = match noted {
+            Ok(()) => ledger.push(source, settings, &self.client, &self.cache_dir).await,
+            Err(problem) => Some(problem),
+        };
+        if let Some(problem) = problem {
+            tracing::warn!(problem, "the end of the source could not be recorded");
+        }
+    }
+
+    /// Records what ended, and pushes everything that waits.
+    async fn record(&self, source: &GitSource, settings: &Settings, remembered: &mut Remembered) {
+        if remembered.take_ended() {
+            let ledger = &mut remembered.ledger;
+            let noted = ledger.note_ended(source, settings, (&self.client, &self.caches), &self.cache_dir).await;
+            if let Err(problem) = noted {
+                tracing::warn!(problem, "what ended could not be recorded yet");
+                ledger.status.message = Some(problem);
+                remembered.leave_ended();
+            }
+        }
+        let waits = remembered.ledger.push(source, settings, &self.client, &self.cache_dir).await;
+        if let Some(problem) = waits {
+            tracing::warn!(problem, "the record waits");
+            self.events.warning(source, "NotRecorded", "Record", problem).await;
+        }
+    }
+
+    /// The source that tells of an operation or a backup that ended.
+    pub fn ended(&self, kind: Kind, key: &Key) -> Option<Key> {
+        let source = match kind {
+            Kind::Operation => finished::of_operation(&self.caches, self.caches.operations.get(key)?.as_ref()),
+            Kind::Backup => finished::of_backup(&self.caches, self.caches.backups.get(key)?.as_ref()),
+            _ => None,
+        }?;
+        self.memory.ended(&source);
+        Some(source)
     }
 
     /// Asks the repository what is new, and reads it.
@@ -221,7 +285,7 @@ impl GitSources {
         }
         if failed {
             return Err(Failure::new(
-                "NotAllApplied",
+                NOT_ALL_APPLIED,
                 "some objects could not be applied; the status of the source names them",
             ));
         }
@@ -297,7 +361,7 @@ impl GitSources {
 
     async fn say(&self, source: &GitSource, remembered: &mut Remembered, report: Report<'_>) -> Result<(), Failure> {
         // what stood in the way is told until a sync tells otherwise, even if there is nothing new then
-        remembered.unsettled |= matches!(report, Report::Suspended | Report::Unusable(_));
+        remembered.unsettled |= matches!(report, Report::Suspended | Report::Unusable(_) | Report::Failed(_));
         status::publish(&self.client, source, &mut remembered.said, report).await
     }
 }

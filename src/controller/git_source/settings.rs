@@ -23,6 +23,7 @@ use crate::source::Opening;
 const AGREEMENT: &str = "Midship-Allow-Deletions";
 
 /// Everything that a sync needs to know.
+#[derive(Clone)]
 pub struct Settings {
     pub namespace: String,
     pub name: String,

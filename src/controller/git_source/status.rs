@@ -11,7 +11,7 @@ use super::look::{self, Seen};
 use super::settings::{self, Settings, short};
 use crate::api::conditions::{self, ConditionStatus, Finding, READY, RECONCILING, STALLED};
 use crate::api::git_source::{AppliedSettings, AuditStatus, DriftedObject, FileError, SyncCounts};
-use crate::api::{GitSource, GitSourceStatus};
+use crate::api::{GitSource, GitSourceStatus, labels};
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
 use crate::plan::source::Plan;
@@ -30,12 +30,21 @@ pub enum Report<'a> {
     Assumes(Option<AppliedSettings>),
     /// How the record stands; the last thing said of a look that went well.
     Recorded(AuditStatus),
+    /// A look that could not be ended: what was applied stays, and it is tried again.
+    Failed(&'a Failure),
     Synced {
         seen: &'a Seen,
         plan: &'a Plan,
         results: &'a [Outcome],
         settings: &'a Settings,
     },
+}
+
+impl Report<'_> {
+    /// Whether this is the last thing that is said of a look, so that whoever asked for it knows how it ended.
+    fn is_last(&self) -> bool {
+        !matches!(self, Self::Assumes(_) | Self::Synced { .. })
+    }
 }
 
 /// Publishes what is new. `said` remembers what was published last.
@@ -47,7 +56,10 @@ pub async fn publish(
 ) -> Result<(), Failure> {
     let before = said.clone().or_else(|| source.status.clone()).unwrap_or_default();
     let now = Timestamp::now();
-    let status = next(&before, source.metadata.generation, &report, now);
+    let mut status = next(&before, source.metadata.generation, &report, now);
+    if report.is_last() {
+        status.handled_reconcile_at = source.annotations().get(labels::RECONCILE_AT).cloned();
+    }
     if said.is_some() && *said == Some(status.clone()) || source.status.as_ref() == Some(&status) {
         *said = Some(status);
         return Ok(());
@@ -70,6 +82,7 @@ fn replaced(status: &GitSourceStatus) -> serde_json::Value {
     let mut patch = json!({
         "applied": null, "appliedCommit": null, "appliedAt": null, "fetchedCommit": null, "counts": null,
         "errors": null, "settings": null, "held": null, "drifted": null, "audit": null, "conditions": null, "observedGeneration": null,
+        "handledReconcileAt": null,
     });
     if let (Some(patch), Ok(serde_json::Value::Object(new))) = (patch.as_object_mut(), serde_json::to_value(status)) {
         patch.extend(new);
@@ -96,6 +109,7 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
             "suspended: nothing is fetched or applied; set spec.suspend to false to go on",
         )],
         Report::Leaving(message) => not_ready("Deleting", message, true),
+        Report::Failed(failure) => not_ready(failure.reason, &failure.message, true),
         Report::Unusable(problem) => not_ready(problem.reason, &problem.message, problem.passing),
         Report::NotFetched(problem) => {
             let message = match &before.applied {

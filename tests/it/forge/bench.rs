@@ -89,6 +89,7 @@ fn bench_an_audit_commit_costs_little() {
     let person = Person { name: "m".into(), email: "m@example.test".into(), seconds: 1_700_000_000, offset_minutes: 0 };
     let record = |id: usize, edits: Vec<Edit>| Record {
         id: id.to_string(),
+        marker: String::new(),
         draft: Draft {
             author: person.clone(),
             committer: person.clone(),

@@ -23,6 +23,7 @@ fn record(id: &str) -> Record {
         Person { name: "midship".into(), email: "m@example.test".into(), seconds: 1_700_000_000, offset_minutes: 0 };
     Record {
         id: id.to_owned(),
+        marker: String::new(),
         draft: Draft {
             author: person.clone(),
             committer: person,

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::super::apply::summary;
 use super::super::settings::{Settings, short};
+use super::finished::Ended;
 use super::{Destination, Sync, verb};
 use crate::diff::Redaction;
 use crate::plan::source::{ObjectId, ObjectKind, What};
@@ -48,7 +49,12 @@ pub fn files(
     for desired in sync.seen.desired.iter().filter(|desired| !unsettled.contains(&desired.id)) {
         let Some(body) = sync.seen.bodies.get(&desired.id) else { continue };
         let body = if desired.id.kind == ObjectKind::Secret { &redaction.of_secret(body) } else { body.as_ref() };
-        let yaml = serde_saphyr::to_string(body).unwrap_or_default();
+        // an object that cannot be written down keeps the file it has
+        let Ok(yaml) = serde_saphyr::to_string(body) else {
+            tracing::warn!(object = %desired.id, "the record cannot show this object");
+            kept.insert(file_of(settings, &desired.id));
+            continue;
+        };
         let path = file_of(settings, &desired.id);
         files.insert(path.clone(), Some(format!("# from {}\n{yaml}", desired.path).into_bytes()));
         kept.insert(path);
@@ -80,7 +86,7 @@ pub fn edits(before: &BTreeMap<String, GitId>, after: &BTreeMap<String, Option<V
 }
 
 /// The commit.
-pub fn record(settings: &Settings, destination: &Destination, sync: &Sync<'_>, mut edits: Vec<Edit>) -> Record {
+pub fn record(settings: &Settings, destination: &Destination, sync: &Sync<'_>, edits: Vec<Edit>) -> Record {
     let now = Timestamp::now();
     let commit = &sync.seen.commit;
     let failed: Vec<_> = sync.results.iter().filter(|result| result.failure.is_some()).collect();
@@ -102,27 +108,113 @@ pub fn record(settings: &Settings, destination: &Destination, sync: &Sync<'_>, m
         "held": sync.plan.held.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "drifted": sync.plan.drifted.keys().map(ToString::to_string).collect::<Vec<_>>(),
     });
-    let text = serde_json::to_vec_pretty(&machine).unwrap_or_default();
-    let mut digest = Sha256::new();
-    digest.update(&text);
-    let id = hex::encode(&digest.finalize()[..16]);
-    edits.push(Edit { path: format!("{}/record.json", folder(settings)), content: Some(text) });
-    let (name, email) = destination.committer.clone();
-    Record {
-        id,
-        draft: Draft {
-            author: commit.author.clone(),
-            committer: Person { name, email, seconds: now.as_second(), offset_minutes: 0 },
-            message: message(sync),
-            trailers: vec![
-                ("Midship-Cluster".into(), destination.cluster.clone()),
-                ("Midship-Source".into(), folder(settings)),
-                ("Midship-Commit".into(), commit.id.to_string()),
-                ("Midship-Result".into(), outcome.into()),
-            ],
-            edits,
-        },
+    let entry = Entry {
+        author: commit.author.clone(),
+        message: message(sync),
+        trailers: vec![("Midship-Commit".into(), commit.id.to_string())],
+        result: outcome,
+        machine,
+        edits,
+    };
+    entry.record(settings, destination, now)
+}
+
+/// A commit that tells of what ended: operations and backups.
+pub fn of_ended(settings: &Settings, destination: &Destination, ended: &[Ended], gone: &[String]) -> Record {
+    let now = Timestamp::now();
+    let failed = ended.iter().any(|one| one.failed);
+    let title = match ended {
+        [one] => one.title.clone(),
+        several => format!("{} operations and backups ended", several.len()),
+    };
+    let mut message = title;
+    if let [_, _, ..] = ended {
+        let lines: Vec<String> = ended.iter().take(NAMED).map(|one| format!("- {}", one.title)).collect();
+        message.push_str(&format!("\n\n{}\n", lines.join("\n")));
     }
+    let edits = ended.iter().map(|one| Edit { path: one.path().to_owned(), content: Some(one.content.clone()) });
+    let gone = gone.iter().map(|path| Edit { path: path.clone(), content: None });
+    let result = if failed { "failed" } else { "done" };
+    let entry = Entry {
+        author: committer(destination, now),
+        message,
+        trailers: Vec::new(),
+        result,
+        machine: json!({
+            "cluster": destination.cluster, "source": folder(settings), "at": now.to_string(), "result": result,
+            "ended": ended.iter().map(|one| one.path()).collect::<Vec<_>>(),
+        }),
+        edits: edits.chain(gone).collect(),
+    };
+    entry.record(settings, destination, now)
+}
+
+/// A commit that tells of a source's end. Where its objects went along, their files go too.
+pub fn of_end(
+    settings: &Settings,
+    destination: &Destination,
+    took_along: bool,
+    before: &BTreeMap<String, GitId>,
+) -> Record {
+    let now = Timestamp::now();
+    let prefix = format!("{}/objects/", folder(settings));
+    let objects: Vec<&String> = before.keys().filter(|path| path.starts_with(&prefix)).collect();
+    let what = match (took_along, objects.len()) {
+        (true, _) => "what it applied is deleted too".to_owned(),
+        (false, 1) => "the object it applied stays".to_owned(),
+        (false, number) => format!("the {number} objects it applied stay"),
+    };
+    let edits = objects.into_iter().filter(|_| took_along).map(|path| Edit { path: path.clone(), content: None });
+    let entry = Entry {
+        author: committer(destination, now),
+        message: format!("GitSource {} was deleted: {what}", folder(settings)),
+        trailers: Vec::new(),
+        result: "deleted",
+        machine: json!({
+            "cluster": destination.cluster, "source": folder(settings), "url": settings.url.to_string(),
+            "at": now.to_string(), "result": "deleted", "objects": if took_along { "deleted" } else { "left" },
+        }),
+        edits: edits.collect(),
+    };
+    entry.record(settings, destination, now)
+}
+
+/// What every commit has in common.
+struct Entry {
+    author: Person,
+    message: String,
+    trailers: Vec<(String, String)>,
+    result: &'static str,
+    machine: Value,
+    edits: Vec<Edit>,
+}
+
+impl Entry {
+    fn record(mut self, settings: &Settings, destination: &Destination, now: Timestamp) -> Record {
+        let text = serde_json::to_vec_pretty(&self.machine).expect("keys are texts");
+        let id = hex::encode(&Sha256::digest(&text)[..16]);
+        let marker = format!("{}/record.json", folder(settings));
+        self.edits.push(Edit { path: marker.clone(), content: Some(text) });
+        let mut trailers = vec![
+            ("Midship-Cluster".into(), destination.cluster.clone()),
+            ("Midship-Source".into(), folder(settings)),
+        ];
+        trailers.append(&mut self.trailers);
+        trailers.push(("Midship-Result".into(), self.result.into()));
+        let draft = Draft {
+            author: self.author,
+            committer: committer(destination, now),
+            message: self.message,
+            trailers,
+            edits: self.edits,
+        };
+        Record { id, marker, draft }
+    }
+}
+
+pub fn committer(destination: &Destination, now: Timestamp) -> Person {
+    let (name, email) = destination.committer.clone();
+    Person { name, email, seconds: now.as_second(), offset_minutes: 0 }
 }
 
 /// What a person reads in `git log`.
