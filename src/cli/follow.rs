@@ -32,7 +32,11 @@ pub struct Sync {
     #[arg(long, value_name = "COMMIT")]
     commit: Option<String>,
 
-    /// How long to wait for it.
+    /// Ask, and do not wait until the repository was looked at.
+    #[arg(long, conflicts_with = "commit")]
+    no_wait: bool,
+
+    /// How long to wait.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
 }
@@ -57,17 +61,53 @@ pub async fn sync(arguments: &Sync, connection: &Connection) -> Result<Outcome, 
     let now = jiff::Timestamp::now().to_string();
     let patch = json!({ "metadata": { "annotations": { labels::RECONCILE_AT: now } } });
     patched(&there, Kind::GitSource, &name, &patch).await?;
-    let Some(wanted) = &arguments.commit else {
-        let status = source.status.unwrap_or_default();
-        anstream::println!(
-            "asked {}/{name} to look at its repository now; before: {}",
-            there.namespace,
-            printable(&told(&status))
-        );
-        anstream::println!("to wait for a commit: midship sync {}/{name} --commit COMMIT", there.namespace);
-        return Ok(Outcome::Done);
-    };
-    applied(&there, &name, &wanted.to_lowercase(), Duration::from_secs(arguments.timeout)).await
+    let timeout = Duration::from_secs(arguments.timeout);
+    match &arguments.commit {
+        Some(wanted) => applied(&there, &name, &wanted.to_lowercase(), timeout).await,
+        None if arguments.no_wait => {
+            let status = source.status.unwrap_or_default();
+            anstream::println!(
+                "asked {}/{name} to look at its repository now; before: {}",
+                there.namespace,
+                printable(&told(&status))
+            );
+            Ok(Outcome::Done)
+        }
+        None => handled(&there, &name, &now, timeout).await,
+    }
+}
+
+/// Waits until the controller looked after this request, or a later one.
+async fn handled(session: &Session<'_>, name: &str, asked: &str, timeout: Duration) -> Result<Outcome, CommandError> {
+    let time = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    let seen = watch(timeout, async || {
+        let status = session.source(name).await?.status.unwrap_or_default();
+        let handled = status.handled_reconcile_at.as_deref();
+        if handled == Some(asked) || handled.and_then(time).zip(time(asked)).is_some_and(|(at, asked)| at >= asked) {
+            return Ok(Look::Ended((is_ready(&status), told(&status))));
+        }
+        Ok(Look::Waiting(told(&status)))
+    })
+    .await?;
+    let place = format!("GitSource {}/{name}", session.namespace);
+    match seen {
+        Look::Ended((true, told)) => {
+            anstream::println!("{}", printable(&told));
+            Ok(Outcome::Done)
+        }
+        Look::Ended((false, told)) => Err(CommandError::new("the repository was looked at, but not all is well")
+            .at(format!("{place}: {}", printable(&told)))
+            .remedy(format!("midship describe source/{name} -n {}", session.namespace))),
+        Look::Waiting(told) => {
+            Err(CommandError::new(format!("the repository was not looked at within {} s", timeout.as_secs()))
+                .at(format!("{place}: {}", printable(&told)))
+                .remedy("see whether the controller runs: midship doctor"))
+        }
+    }
+}
+
+fn is_ready(status: &GitSourceStatus) -> bool {
+    find(&status.conditions, READY).is_some_and(|ready| ready.status == ConditionStatus::True)
 }
 
 async fn named(session: &Session<'_>, word: Option<&str>) -> Result<GitSource, CommandError> {
@@ -89,9 +129,8 @@ async fn applied(session: &Session<'_>, name: &str, wanted: &str, timeout: Durat
     let seen = watch(timeout, async || {
         let status = session.source(name).await?.status.unwrap_or_default();
         let is = |commit: Option<&String>| commit.is_some_and(|commit| commit.starts_with(wanted));
-        let ready = find(&status.conditions, READY);
         if is(status.fetched_commit.as_ref()) && is(status.applied_commit.as_ref()) {
-            return Ok(Look::Ended((ready.is_some_and(|ready| ready.status == ConditionStatus::True), told(&status))));
+            return Ok(Look::Ended((is_ready(&status), told(&status))));
         }
         Ok(Look::Waiting(told(&status)))
     })

@@ -8,6 +8,7 @@ mod cache;
 mod child;
 mod commit;
 mod credentials;
+pub mod documents;
 mod draft;
 mod error;
 mod fetch;

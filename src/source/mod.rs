@@ -1,6 +1,7 @@
 //! A repository's files read into objects: where `repo` (files) and `plan` (decisions) meet, for controller and command
 //! line alike.
 
+mod edited;
 mod packages;
 mod places;
 mod sealed;
@@ -14,6 +15,7 @@ use crate::plan::source::manifest::{self, Manifest, Placement, Reading, SETTINGS
 use crate::plan::source::settings;
 use crate::repo::{Document, File, FileTree, Limits, Listing, ParseLimits, Problem, TreeError, parse};
 
+pub use edited::edited;
 pub use sealed::{Opening, in_order};
 
 /// Everything a tree defines, and what is wrong with it. Reading a later tree reuses what has not changed.

@@ -1,8 +1,6 @@
 //! `midship rollback`: a commit, on a branch of its own, that makes an object what it was. The watched branch is never
 //! pushed to: people look at the branch, and merge it.
 
-mod text;
-
 use std::sync::Arc;
 
 use clap::Args;
@@ -17,7 +15,7 @@ use super::session::{Target, target};
 use crate::api::Kind;
 use crate::diff::{Changes, Objects, Redaction, compare};
 use crate::plan::source::Manifest;
-use crate::repo::{Draft, Edit, FileTree, Limits, ObjectId, Person, PushOutcome, TreeError, propose};
+use crate::repo::{Draft, Edit, FileTree, Limits, ObjectId, Person, PushOutcome, TreeError, documents, propose};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -107,16 +105,16 @@ fn edit(
     };
     let path = now.map_or(&*was.path, |now| &*now.path);
     let old = read(to, &was.path)?.unwrap_or_default();
-    let Some(document) = text::document(&old, was.line) else {
+    let Some(document) = documents::document(&old, was.line) else {
         return Ok(Err(unclear(&was.path, to)));
     };
     let content = match (read(opened.tip, path)?, now) {
         (None, _) => document.to_owned(),
-        (Some(current), Some(now)) => match text::replaced(&current, now.line, document) {
+        (Some(current), Some(now)) => match documents::replaced(&current, now.line, document) {
             Some(content) => content,
             None => return Ok(Err(unclear(path, opened.tip))),
         },
-        (Some(current), None) => text::appended(&current, document),
+        (Some(current), None) => documents::appended(&current, document),
     };
     Ok(Ok(Edit { path: path.to_owned(), content: Some(content.into_bytes()) }))
 }

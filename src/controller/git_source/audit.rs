@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use finished::News;
 use kept::Kept;
+pub use record::committer;
 
 use super::apply::Outcome;
 use super::live::Observed;
@@ -78,6 +79,7 @@ pub struct Destination {
     pub remote: Remote,
     pub branch: String,
     pub cluster: String,
+    /// Name and address.
     pub committer: (String, String),
     pub signer: Option<Arc<Signer>>,
 }

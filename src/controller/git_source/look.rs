@@ -120,14 +120,10 @@ pub struct Look {
 
 impl Look {
     pub fn new(settings: &Settings, cache_dir: &Path, before: Option<Seen>) -> Self {
-        let verification = settings.verification.clone();
-        let needs_history =
-            settings.fast_forward.is_some() || verification.as_ref().is_some_and(Verification::needs_history);
-        let folder = cache_folder(cache_dir, settings, needs_history);
         Self {
             remote: settings.remote.clone(),
             follow: settings.follow.clone(),
-            cache: if needs_history { Cache::with_history(folder) } else { Cache::new(folder) },
+            cache: cache_of(settings, cache_dir),
             timeout: settings.timeout,
             fetch_bytes: settings.fetch_bytes,
             reading: Reading {
@@ -135,7 +131,7 @@ impl Look {
                 limits: settings.limits.clone(),
                 folder: settings.folder.clone(),
                 opening: settings.opening.clone(),
-                verification,
+                verification: settings.verification.clone(),
             },
             fast_forward: settings.fast_forward.clone(),
             before,
@@ -218,6 +214,14 @@ impl Look {
             reading: Arc::new(self.reading.clone()),
         }
     }
+}
+
+/// The local copy of a source's repository.
+pub fn cache_of(settings: &Settings, cache_dir: &Path) -> Cache {
+    let needs_history =
+        settings.fast_forward.is_some() || settings.verification.as_ref().is_some_and(Verification::needs_history);
+    let folder = cache_folder(cache_dir, settings, needs_history);
+    if needs_history { Cache::with_history(folder) } else { Cache::new(folder) }
 }
 
 /// One folder for each repository and each way into it, so that nobody reads what only others may fetch.

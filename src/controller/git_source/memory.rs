@@ -8,6 +8,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::audit::Ledger;
+use super::drift::Proposed;
 use super::look::Seen;
 use super::settings::Settings;
 use crate::api::{GitSource, GitSourceStatus};
@@ -36,6 +37,8 @@ pub struct Remembered {
     pub said: Option<GitSourceStatus>,
     /// Objects that had to be changed back.
     pub reverts: Reverts,
+    /// What was last proposed to be taken over from the cluster.
+    pub proposed: Option<Proposed>,
     /// The record of what was done.
     pub ledger: Ledger,
     /// What the source was last worked with, for the day it is gone.

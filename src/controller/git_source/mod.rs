@@ -2,6 +2,7 @@
 
 mod apply;
 mod audit;
+mod drift;
 mod leave;
 mod live;
 mod look;
@@ -26,6 +27,7 @@ use crate::cluster::Key;
 use crate::cluster::events::Events;
 use crate::plan::source::{Desired, ObjectId, Plan, Situation, What, plan};
 use audit::{Sync, finished};
+use drift::Drift;
 use leave::Leaving;
 use live::{Observed, Part};
 use look::{Look, Seen};
@@ -266,6 +268,8 @@ impl GitSources {
             remembered.reverts.done(&done.id, self.started.elapsed());
         }
         self.tell(source, &seen, &plan, &results).await;
+        let mut drift = Drift::look(&plan, &seen, &client).await;
+        drift.propose(&seen, settings, &self.cluster_name, &self.cache_dir, &mut remembered.proposed).await;
         let failed = results.iter().any(|result| result.failure.is_some());
         remembered.unsettled =
             failed || !plan.drifted.is_empty() || !plan.foreign.is_empty() || !plan.contested.is_empty();
@@ -273,8 +277,8 @@ impl GitSources {
         remembered.asked_at_plan.clone_from(&remembered.asked);
         // while the repository cannot be reached that is what there is to say, even though what it said is kept up
         if remembered.failed_looks == 0 {
-            self.say(source, remembered, Report::Synced { seen: &seen, plan: &plan, results: &results, settings })
-                .await?;
+            let report = Report::Synced { seen: &seen, plan: &plan, drift: &drift, results: &results, settings };
+            self.say(source, remembered, report).await?;
         }
         let done = Sync { seen: &seen, plan: &plan, live: &live, results: &results };
         let noted = remembered.ledger.note(source, settings, &self.client, &self.cache_dir, done).await;

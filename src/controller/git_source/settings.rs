@@ -51,6 +51,10 @@ pub struct Settings {
     pub verification: Option<Verification>,
     /// What a new commit has to follow from, where that is asked for.
     pub fast_forward: Option<FastForward>,
+    /// The repository with the credentials that may push to it.
+    pub pushing: Remote,
+    /// Name and address in commits of ours.
+    pub committer: (String, String),
     /// Where the record goes; none where none is wanted.
     pub audit: Option<Destination>,
 }
@@ -109,6 +113,11 @@ impl Settings {
         };
         let remote = Remote::new(url.clone(), access);
         let audit = audit(source, client, &remote, allow_insecure, cluster).await?;
+        // credentials of the record are those of this repository unless it goes elsewhere
+        let pushing = match (&audit, spec.audit.as_ref().and_then(|audit| audit.url.as_ref())) {
+            (Some(audit), None) => audit.remote.clone(),
+            _ => remote.clone(),
+        };
         let seconds = |duration: Option<crate::api::values::Duration>, least: u64, otherwise: u64| {
             duration.map_or(Duration::from_secs(otherwise), |given| given.0.max(Duration::from_secs(least)))
         };
@@ -122,6 +131,8 @@ impl Settings {
             label: source_label(&namespace, &source.name_any()),
             name: source.name_any(),
             remote,
+            pushing,
+            committer: committer(spec),
             audit,
             namespace,
             url,
@@ -298,12 +309,18 @@ async fn audit(
         remote,
         branch: spec.branch.unwrap_or_else(|| format!("midship/audit/{cluster}")),
         cluster: cluster.to_owned(),
-        committer: (
-            spec.author_name.unwrap_or_else(|| "Midship".to_owned()),
-            spec.author_email.unwrap_or_else(|| "midship@localhost".to_owned()),
-        ),
+        committer: committer(&source.spec),
         signer,
     }))
+}
+
+/// Midship's name and address in commits.
+fn committer(spec: &GitSourceSpec) -> (String, String) {
+    let audit = spec.audit.clone().unwrap_or_default();
+    (
+        audit.author_name.unwrap_or_else(|| "Midship".to_owned()),
+        audit.author_email.unwrap_or_else(|| "midship@localhost".to_owned()),
+    )
 }
 
 /// The namespaces that may be written to; none means all.

@@ -7,10 +7,11 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use super::apply::Outcome;
+use super::drift::{Drift, Drifted};
 use super::look::{self, Seen};
 use super::settings::{self, Settings, short};
 use crate::api::conditions::{self, ConditionStatus, Finding, READY, RECONCILING, STALLED};
-use crate::api::git_source::{AppliedSettings, AuditStatus, DriftedObject, FileError, SyncCounts};
+use crate::api::git_source::{AppliedSettings, AuditStatus, FileError, SyncCounts};
 use crate::api::{GitSource, GitSourceStatus, labels};
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
@@ -35,6 +36,7 @@ pub enum Report<'a> {
     Synced {
         seen: &'a Seen,
         plan: &'a Plan,
+        drift: &'a Drift,
         results: &'a [Outcome],
         settings: &'a Settings,
     },
@@ -118,7 +120,12 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
             };
             not_ready(&camel(problem.code), &message, problem.passing)
         }
-        Report::Synced { seen, plan, results, settings } => synced(&mut status, seen, plan, results, settings, now),
+        Report::Synced { seen, plan, drift, results, settings } => {
+            let mut findings = synced(&mut status, seen, plan, results, settings, now);
+            status.drifted = drift.objects.iter().take(LISTED).map(Drifted::shown).collect();
+            findings.push(drifted(plan, drift));
+            findings
+        }
     };
     status.conditions = conditions::merge(&before.conditions, &findings, generation, &Time(now));
     status
@@ -177,12 +184,6 @@ fn synced(
         status.applied_commit = Some(id);
     }
     status.held = plan.held.iter().take(LISTED).map(ToString::to_string).collect();
-    status.drifted = plan
-        .drifted
-        .iter()
-        .take(LISTED)
-        .map(|(id, fields)| DriftedObject { object: id.to_string(), fields: fields.clone(), manager: None })
-        .collect();
     let findings = findings(seen, plan, &errors, &failed, settings);
     status.errors = errors.into_iter().take(LISTED).collect();
     findings
@@ -218,15 +219,19 @@ fn findings(seen: &Seen, plan: &Plan, errors: &[FileError], failed: &[FileError]
     let held = if plan.held.is_empty() { ConditionStatus::False } else { ConditionStatus::True };
     let because = plan.held_because.clone().unwrap_or_else(|| "no deletion waits".to_owned());
     findings.push(Finding::new("Held", held, if plan.held.is_empty() { "NothingHeld" } else { "OverBudget" }, because));
-    let drifted = if plan.drifted.is_empty() { ConditionStatus::False } else { ConditionStatus::True };
-    let message = match plan.drifted.len() {
-        0 => "every applied object is as the repository says".to_owned(),
-        number => format!("{} changed by somebody and left so, as spec.drift says", plural(number, "object")),
-    };
-    let reason = if plan.drifted.is_empty() { "NoDrift" } else { "Drifted" };
-    findings.push(Finding::new("Drifted", drifted, reason, message));
     findings.push(Finding::new("Fetched", ConditionStatus::True, "Fetched", format!("{at} from {}", settings.url)));
     findings
+}
+
+fn drifted(plan: &Plan, drift: &Drift) -> Finding {
+    let number = plan.drifted.len();
+    if number == 0 {
+        let message = "every applied object is as the repository says";
+        return Finding::new("Drifted", ConditionStatus::False, "NoDrift", message);
+    }
+    let proposal = drift.proposal.as_ref().map(|proposal| format!("; {proposal}")).unwrap_or_default();
+    let message = format!("{} changed by somebody and left so, as spec.drift says{proposal}", plural(number, "object"));
+    Finding::new("Drifted", ConditionStatus::True, "Drifted", message)
 }
 
 fn refused(result: &Outcome, seen: &Seen) -> Option<FileError> {

@@ -70,9 +70,8 @@ pub fn surroundings(caches: &Caches, instance: &Instance, before: &InstanceStatu
     let Some(label) = instance.labels().get(labels::SOURCE) else {
         return settings::surroundings(None, &namespace, own, None).map_err(|error| waits("SettingsUnreadable", error));
     };
-    let is_it = |source: &GitSource| {
-        source_label(&source.namespace().unwrap_or_default(), &source.name_any()) == *label
-    };
+    let is_it =
+        |source: &GitSource| source_label(&source.namespace().unwrap_or_default(), &source.name_any()) == *label;
     let Some(source) = caches.git_sources.select(is_it).into_iter().next() else {
         let had_environment = before.resolved.as_ref().is_some_and(|resolved| resolved.environment.is_some());
         if had_environment {

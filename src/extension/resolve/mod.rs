@@ -93,9 +93,8 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
 /// What the instance says, or what its repository assumes. A name that means nothing to the package, and for which the
 /// repository assumes nothing either, is no mistake of an instance that does not name it.
 fn environment(package: &Package, asked: Asked<'_>, surroundings: &Surroundings) -> Option<EnvironmentName> {
-    let means = |name: &EnvironmentName| {
-        !surroundings.defaults.is_empty() || package.manifest.environments.contains_key(name)
-    };
+    let means =
+        |name: &EnvironmentName| !surroundings.defaults.is_empty() || package.manifest.environments.contains_key(name);
     asked.spec.environment.clone().or_else(|| surroundings.environment.clone().filter(means))
 }
 

@@ -19,10 +19,11 @@ use crate::repo::{ObjectId as GitId, blob_id};
 /// Something that ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// What it is and how it ended, in a line.
-    pub title: String,
+    object: String,
+    result: String,
+    message: Option<String>,
     pub failed: bool,
-    path: String,
+    pub path: String,
     pub content: Vec<u8>,
 }
 
@@ -34,8 +35,16 @@ pub struct News {
 }
 
 impl Ended {
-    pub fn path(&self) -> &str {
-        &self.path
+    /// What it is and how it ended, in a line.
+    pub fn title(&self) -> String {
+        let message = self.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+        format!("{} {}{message}", self.object, self.result.to_lowercase())
+    }
+
+    /// The same for programs, in the shape of what is applied.
+    pub fn action(&self) -> Value {
+        json!({ "object": self.object, "action": self.result, "result": if self.failed { "failed" } else { "done" },
+                "reason": self.message })
     }
 }
 
@@ -43,7 +52,10 @@ impl Ended {
 pub fn source_of(caches: &Caches, key: &Key, own: Option<&String>, instance: Option<&str>) -> Option<Key> {
     let of_instance = |name: &str| {
         let key = Key { namespace: key.namespace.clone(), name: name.to_owned() };
-        caches.instances.get(&key).and_then(|instance: std::sync::Arc<Instance>| instance.labels().get(labels::SOURCE).cloned())
+        caches
+            .instances
+            .get(&key)
+            .and_then(|instance: std::sync::Arc<Instance>| instance.labels().get(labels::SOURCE).cloned())
     };
     let label = own.cloned().or_else(|| of_instance(instance?))?;
     let is_it = |source: &crate::api::GitSource| {
@@ -130,14 +142,15 @@ fn told<K: Resource<DynamicType = ()>>(prefix: &str, kind: &str, object: &K, end
     let meta = object.meta();
     let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref()?);
     let mut whole = json!({
-        "kind": kind, "namespace": namespace, "name": name, "uid": meta.uid, "result": end.result,
+        "kind": kind, "namespace": namespace, "name": name, "uid": meta.uid, "result": &end.result,
     });
     if let (Some(whole), Value::Object(more)) = (whole.as_object_mut(), end.more) {
         whole.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
     }
-    let message = whole["message"].as_str().map(|message| format!(": {message}")).unwrap_or_default();
     Some(Ended {
-        title: format!("{kind} {namespace}/{name} {}{message}", end.result.to_lowercase()),
+        object: format!("{kind} {namespace}/{name}"),
+        message: whole["message"].as_str().map(str::to_owned),
+        result: end.result,
         failed: end.failed,
         path: format!("{prefix}{namespace}/{}/{name}.json", kind.to_lowercase()),
         content: serde_json::to_vec_pretty(&whole).ok()?,
@@ -160,7 +173,10 @@ mod tests {
 
     fn all(phase: &str) -> Vec<Ended> {
         let operation = operation(phase);
-        ended_operation(&operation).and_then(|end| told("f/finished/", "Operation", &operation, end)).into_iter().collect()
+        ended_operation(&operation)
+            .and_then(|end| told("f/finished/", "Operation", &operation, end))
+            .into_iter()
+            .collect()
     }
 
     #[test]
@@ -171,7 +187,7 @@ mod tests {
     #[test]
     fn what_ended_is_told_of_once() {
         let ended = all("Failed");
-        assert_eq!(ended[0].title, "Operation shop/restart-1 failed: 2 of 2 pods");
+        assert_eq!(ended[0].title(), "Operation shop/restart-1 failed: 2 of 2 pods");
         let path = "f/finished/shop/operation/restart-1.json";
         assert_eq!((ended[0].path.as_str(), ended[0].failed), (path, true));
         let told = BTreeMap::from([(path.to_owned(), blob_id(&ended[0].content))]);

@@ -143,8 +143,7 @@ impl Kept {
     }
 
     fn number_of(&self, name: &str) -> Option<(u64, usize)> {
-        let (number, part) =
-            name.strip_prefix(&self.source)?.strip_prefix("-audit-")?.split_once('-')?;
+        let (number, part) = name.strip_prefix(&self.source)?.strip_prefix("-audit-")?.split_once('-')?;
         Some((number.parse().ok()?, part.parse().ok()?))
     }
 }

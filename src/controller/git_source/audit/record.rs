@@ -124,25 +124,25 @@ pub fn of_ended(settings: &Settings, destination: &Destination, ended: &[Ended],
     let now = Timestamp::now();
     let failed = ended.iter().any(|one| one.failed);
     let title = match ended {
-        [one] => one.title.clone(),
+        [one] => one.title(),
         several => format!("{} operations and backups ended", several.len()),
     };
     let mut message = title;
     if let [_, _, ..] = ended {
-        let lines: Vec<String> = ended.iter().take(NAMED).map(|one| format!("- {}", one.title)).collect();
+        let lines: Vec<String> = ended.iter().take(NAMED).map(|one| format!("- {}", one.title())).collect();
         message.push_str(&format!("\n\n{}\n", lines.join("\n")));
     }
-    let edits = ended.iter().map(|one| Edit { path: one.path().to_owned(), content: Some(one.content.clone()) });
+    let edits = ended.iter().map(|one| Edit { path: one.path.clone(), content: Some(one.content.clone()) });
     let gone = gone.iter().map(|path| Edit { path: path.clone(), content: None });
     let result = if failed { "failed" } else { "done" };
     let entry = Entry {
-        author: committer(destination, now),
+        author: committer(&destination.committer, now),
         message,
         trailers: Vec::new(),
         result,
         machine: json!({
             "cluster": destination.cluster, "source": folder(settings), "at": now.to_string(), "result": result,
-            "ended": ended.iter().map(|one| one.path()).collect::<Vec<_>>(),
+            "actions": ended.iter().map(Ended::action).collect::<Vec<_>>(),
         }),
         edits: edits.chain(gone).collect(),
     };
@@ -166,7 +166,7 @@ pub fn of_end(
     };
     let edits = objects.into_iter().filter(|_| took_along).map(|path| Edit { path: path.clone(), content: None });
     let entry = Entry {
-        author: committer(destination, now),
+        author: committer(&destination.committer, now),
         message: format!("GitSource {} was deleted: {what}", folder(settings)),
         trailers: Vec::new(),
         result: "deleted",
@@ -195,15 +195,13 @@ impl Entry {
         let id = hex::encode(&Sha256::digest(&text)[..16]);
         let marker = format!("{}/record.json", folder(settings));
         self.edits.push(Edit { path: marker.clone(), content: Some(text) });
-        let mut trailers = vec![
-            ("Midship-Cluster".into(), destination.cluster.clone()),
-            ("Midship-Source".into(), folder(settings)),
-        ];
+        let mut trailers =
+            vec![("Midship-Cluster".into(), destination.cluster.clone()), ("Midship-Source".into(), folder(settings))];
         trailers.append(&mut self.trailers);
         trailers.push(("Midship-Result".into(), self.result.into()));
         let draft = Draft {
             author: self.author,
-            committer: committer(destination, now),
+            committer: committer(&destination.committer, now),
             message: self.message,
             trailers,
             edits: self.edits,
@@ -212,8 +210,9 @@ impl Entry {
     }
 }
 
-pub fn committer(destination: &Destination, now: Timestamp) -> Person {
-    let (name, email) = destination.committer.clone();
+/// Midship as a person in commits.
+pub fn committer((name, email): &(String, String), now: Timestamp) -> Person {
+    let (name, email) = (name.clone(), email.clone());
     Person { name, email, seconds: now.as_second(), offset_minutes: 0 }
 }
 

@@ -81,6 +81,27 @@ fn a_source_is_asked_waited_for_suspended_and_resumed() {
         assert_eq!(output.code, 0, "{output}");
         team.has(&["a 7.0"]).await;
 
+        team.repository.write("instances/a.yaml", &instance("a", "7.2"));
+        team.repository.commit("Newer");
+        let output = run(team.scene, &["sync"]);
+        assert_eq!(output.code, 0, "{output}");
+        assert!(
+            output.stdout.contains(&format!("main@{}: 1 object applied", &team.repository.head()[..10])),
+            "{output}"
+        );
+        assert_eq!(team.running().await, ["a 7.2"], "it waited until that was done");
+        team.repository.write("bad.yaml", "a: [");
+        team.repository.commit("A mistake");
+        let output = run(team.scene, &["sync", "main"]);
+        assert_eq!(output.code, 1, "{output}");
+        assert!(
+            output.stderr.contains("looked at, but not all is well") && output.stderr.contains("bad.yaml:1:"),
+            "{output}"
+        );
+        team.repository.remove("bad.yaml");
+        team.repository.commit("Mended");
+        assert!(run(team.scene, &["sync", "main", "--no-wait"]).stdout.starts_with("asked "));
+
         let output = run(team.scene, &["suspend", "main"]);
         assert_eq!((output.code, output.stdout.as_str()), (0, "GitSource main is suspended\n"), "{output}");
         team.says("Suspended").await;

@@ -1,5 +1,7 @@
 //! The audit branch: what happened, once each, and nothing secret.
 
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use midship::api::Operation;
 use serde_json::{Value, json};
 
 use super::repository::instance;
@@ -69,6 +71,105 @@ fn values_of_secrets_are_nowhere_but_in_the_secret() {
             audit.contains("-  password: (secret ") && audit.contains("+  password: (secret "),
             "that it changed is told: {audit}"
         );
+    });
+}
+
+#[test]
+fn records_that_cannot_be_pushed_outlive_the_controller_and_are_pushed_in_order() {
+    team_test(async |team| {
+        let elsewhere = super::repository::Repository::new();
+        elsewhere.commit("Begin");
+        let (here, away) = (elsewhere.path().join(".git"), elsewhere.path().join("away"));
+        team.repository.write("a.yaml", &instance("a", "7.0"));
+        let first = team.repository.commit("A cache");
+        team.follow(json!({ "audit": { "url": elsewhere.url() } })).await;
+        wait_for("the first record", SOON, async || {
+            if elsewhere.audit().len() == 1 { Ok(()) } else { Err(format!("{:?}", elsewhere.audit())) }
+        })
+        .await;
+        std::fs::rename(&here, &away).expect("it can be moved");
+        let mut commits = vec![first];
+        for (number, version) in ["7.2", "7.4"].into_iter().enumerate() {
+            team.repository.write("a.yaml", &instance("a", version));
+            commits.push(team.repository.commit(&format!("To {version}")));
+            wait_for("the record to be kept", SOON, async || {
+                let kept =
+                    team.scene.kubectl(["get", "configmaps", "-l", "midship.dev/audit-of", "-o", "name"]).stdout();
+                if kept.lines().count() == number + 1 { Ok(()) } else { Err(kept) }
+            })
+            .await;
+        }
+        let status = team.source().await.status.unwrap_or_default().audit.expect("the record is told of");
+        assert!(status.queued == Some(2) && status.message.is_some(), "{status:?}");
+        team.controller.signal(nix::sys::signal::Signal::SIGKILL);
+        team.controller.exit(SOON).await;
+        team.start_again();
+        // what happens while nobody knows what is on the branch is recorded as well
+        team.repository.write("b.yaml", &instance("b", "1"));
+        commits.push(team.repository.commit("One more"));
+        team.has(&["a 7.4", "b 1"]).await;
+        std::fs::rename(&away, &here).expect("it can be moved back");
+        wait_for("the records to be pushed", SOON * 3, async || {
+            let audit = elsewhere.audit();
+            let told = |(number, commit): (usize, &String)| {
+                audit.get(number).is_some_and(|message| message.contains(&format!("Midship-Commit: {commit}")))
+            };
+            if audit.len() == 4 && commits.iter().enumerate().all(told) { Ok(()) } else { Err(format!("{audit:#?}")) }
+        })
+        .await;
+        wait_for("nothing to be kept any more", SOON, async || {
+            let kept = team.scene.kubectl(["get", "configmaps", "-l", "midship.dev/audit-of", "-o", "name"]).stdout();
+            if kept.is_empty() { Ok(()) } else { Err(kept) }
+        })
+        .await;
+        elsewhere.git(&["fsck", "--strict"]);
+    });
+}
+
+#[test]
+fn operations_that_ended_are_recorded_once() {
+    team_test(async |team| {
+        team.repository.write("a.yaml", &instance("a", "7.0"));
+        team.repository.commit("A cache");
+        team.follow(json!({})).await;
+        team.recorded(1).await;
+        let operations: kube::Api<Operation> = team.scene.objects();
+        let operation = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "Operation", "metadata": { "name": "again" },
+            "spec": { "instance": "a", "type": "Restart", "suspend": true } });
+        let operation: Operation = serde_json::from_value(operation).expect("an operation");
+        operations.create(&PostParams::default(), &operation).await.expect("it can be made");
+        let ended = json!({ "status": { "phase": "Succeeded", "finishedAt": "2026-01-02T03:04:05Z", "message": "2 of 2 pods" } });
+        operations
+            .patch_status("again", &PatchParams::default(), &Patch::Merge(&ended))
+            .await
+            .expect("it can be patched");
+        let audit = wait_for("the record of the operation", SOON, async || {
+            let audit = team.repository.audit();
+            if audit.len() == 2 { Ok(audit) } else { Err(format!("{audit:#?}")) }
+        })
+        .await;
+        let namespace = &team.scene.namespace;
+        assert!(audit[1].starts_with(&format!("Operation {namespace}/again succeeded")), "{}", audit[1]);
+        let file = format!("{namespace}/main/finished/{namespace}/operation/again.json");
+        let told = team.repository.git(&["show", &format!("midship/audit/test:{file}")]);
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        assert_eq!((&told["result"], &told["instance"]), (&json!("Succeeded"), &json!("a")));
+        team.controller.signal(nix::sys::signal::Signal::SIGKILL);
+        team.controller.exit(SOON).await;
+        team.start_again();
+        team.repository.write("a.yaml", &instance("a", "7.2"));
+        team.repository.commit("Newer");
+        let audit = team.recorded(3).await;
+        assert!(audit[2].contains("1 updated"), "{}", audit[2]);
+        // the end of the source is the last that is told
+        team.sources().delete("main", &DeleteParams::default()).await.expect("it can be deleted");
+        wait_for("the end of the source to be recorded", SOON, async || {
+            let audit = team.repository.audit();
+            let expected = format!("GitSource {namespace}/main was deleted: the object it applied stays");
+            if audit.len() == 4 && audit[3].starts_with(&expected) { Ok(()) } else { Err(format!("{audit:#?}")) }
+        })
+        .await;
+        team.repository.git(&["fsck", "--strict"]);
     });
 }
 

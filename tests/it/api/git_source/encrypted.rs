@@ -131,3 +131,18 @@ fn without_a_key_or_with_a_bad_one_the_source_says_what_to_do() {
         stored(team, "login", "correct-horse-battery").await;
     });
 }
+
+#[test]
+fn a_key_that_is_added_is_used_without_a_new_commit() {
+    team_test(async |team| {
+        let (person, stranger) = (Person::new(), Person::new());
+        team.secret("keys", &[("main.agekey", &person.key_file())]).await;
+        team.repository.write("login.yaml", &stranger.encrypt(SECRET, "yaml", &REGEX));
+        team.repository.commit("A secret of somebody else");
+        team.follow(json!({ "decryption": { "name": "keys" } })).await;
+        team.becomes("InvalidFiles").await;
+        team.secret("keys", &[("main.agekey", &person.key_file()), ("other.agekey", &stranger.key_file())]).await;
+        stored(team, "login", "correct-horse-battery").await;
+        team.becomes("Applied").await;
+    });
+}

@@ -2,6 +2,7 @@
 
 mod applied;
 mod audit;
+mod drift;
 mod encrypted;
 mod guards;
 mod hostile;

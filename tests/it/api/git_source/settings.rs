@@ -1,11 +1,13 @@
 //! `midship.yaml`: which namespaces, which environments, how many deletions; and two clusters that share a repository.
 
+use kube::api::DeleteParams;
 use kube::api::PostParams;
-use midship::api::GitSource;
+use midship::api::{Component, GitSource};
 use serde_json::json;
 
-use super::repository::instance;
+use super::repository::{Repository, instance};
 use super::{SOON, team_test};
+use crate::api::extension::kit::{Kit, kit_test};
 use crate::harness::wait_for;
 
 const ENVIRONMENTS: &str = "\
@@ -122,5 +124,53 @@ fn two_clusters_share_a_repository_by_a_path_each() {
         })
         .await;
         assert!(team.errors().await.is_empty());
+    });
+}
+
+async fn replicas(kit: &Kit<'_>, expected: i32) {
+    wait_for(&format!("{expected} replicas"), SOON, async || {
+        let found = kit.scene.objects::<Component>().get("cache-server").await.map_err(|error| error.to_string())?;
+        let number = found.spec.groups.first().and_then(|group| group.replicas);
+        if number == Some(expected) { Ok(()) } else { Err(format!("{number:?}")) }
+    })
+    .await;
+}
+
+#[test]
+fn what_environments_assume_reaches_instances_and_stays_when_the_source_goes() {
+    kit_test(async |kit| {
+        kit.install("1.0.0", "").await;
+        let repository = Repository::new();
+        let namespace = &kit.scene.namespace;
+        let settings = |replicas: u32| {
+            format!(
+                "namespaces: {{{namespace}: {{environment: production}}}}\n\
+                 environments: {{production: {{components: {{server: {{replicas: {replicas}}}}}}}}}\n"
+            )
+        };
+        repository.write("midship.yaml", &settings(3));
+        let file = instance("cache", "1.0").replace("type: cache", &format!("type: {}", kit.type_));
+        repository.write("cache.yaml", &file);
+        repository.commit("A cache");
+        let source = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "GitSource", "metadata": { "name": "main" },
+            "spec": { "url": repository.url(), "interval": "1s", "audit": { "enabled": false } } });
+        let source: GitSource = serde_json::from_value(source).expect("a source");
+        let sources = kit.scene.objects::<GitSource>();
+        sources.create(&PostParams::default(), &source).await.expect("it can be made");
+        replicas(kit, 3).await;
+        let made = kit.scene.objects::<Component>().get("cache-server").await.expect("it is there");
+        assert_eq!(made.metadata.generation, Some(1), "it began as what it is to be");
+        let status = kit.becomes("cache", "Creating").await;
+        assert_eq!(status.resolved.and_then(|resolved| resolved.environment).as_deref(), Some("production"));
+
+        repository.write("midship.yaml", &settings(4));
+        repository.commit("One more everywhere");
+        replicas(kit, 4).await;
+
+        sources.delete("main", &DeleteParams::default()).await.expect("it can be deleted");
+        kit.becomes("cache", "SourceMissing").await;
+        replicas(kit, 4).await;
+        kit.patch("cache", json!({ "metadata": { "labels": { "midship.dev/source": null } } })).await;
+        kit.becomes("cache", "Creating").await;
     });
 }
