@@ -31,8 +31,8 @@ impl State {
             if now < spoken {
                 return self.because("nobody has the role; asks the others how far their data reaches");
             }
-            if self.peers_at.is_some_and(|at| at < spoken) {
-                self.peers_at = None;
+            if self.peers_from < spoken {
+                self.ask_anew(spoken);
             }
             if !self.fresh_peers(now, out) {
                 return;

@@ -29,8 +29,9 @@ impl State {
             retry_at: 0,
             following: None,
             peers: BTreeMap::new(),
-            asking: false,
+            asking: None,
             peers_at: None,
+            peers_from: 0,
             vacant: None,
             yielding: None,
             offered: false,
@@ -65,7 +66,9 @@ impl State {
             Event::Data(data) => self.data = data,
             Event::Role(observed) => self.observed(observed, now),
             Event::Peers(peers) => {
-                (self.peers, self.asking, self.peers_at) = (peers, false, Some(now));
+                // how far they were when they were asked, not when the answer came
+                let asked = self.asking.take().filter(|asked| *asked >= self.peers_from);
+                (self.peers, self.peers_at) = (peers, asked);
             }
             Event::Did { deed, result } => self.did(&deed, result, now, out),
             Event::Restarting => self.deliberate = true,
@@ -132,7 +135,7 @@ impl State {
                 self.tenure = Some(Tenure { epoch, renewed: sent, renew_at, silent: now });
                 (self.vacant, self.yielding, self.failures) = (None, None, 0);
                 // what was known of the others was for another question
-                self.peers_at = None;
+                self.ask_anew(now);
                 if purpose == Purpose::Take && self.until().is_some_and(|until| now < until) {
                     out.push(Order::ClearLabels);
                 }
@@ -181,6 +184,10 @@ impl State {
             return;
         }
         if matches!(process, Process::Down | Process::Asking) {
+            if !matches!(self.process, Process::Down | Process::Asking) {
+                // it wrote until now, and the others came further since they were asked
+                self.ask_anew(now);
+            }
             self.forget_process();
         }
         if process == Process::Up {
@@ -258,6 +265,7 @@ impl State {
             Deed::Demote | Deed::Switchover { .. } => {
                 self.parked = true;
                 self.demoted = !failed;
+                self.ask_anew(now);
                 self.undo = failed;
                 if let Err(reason) = &result
                     && let Some(switchover) = self.switchover.take()
@@ -294,7 +302,7 @@ impl State {
                 return refuse(format!("{target} is no pod of this group; it has {}", known.join(", ")));
             }
         }
-        self.peers_at = None;
+        self.ask_anew(now);
         self.switchover = Some(Switchover {
             ticket,
             wanted: target,
@@ -442,11 +450,16 @@ impl State {
             return true;
         }
         let fresh = self.peers_at.is_some_and(|at| now.saturating_sub(at) <= FRESH);
-        if !fresh && !self.asking {
-            self.asking = true;
+        if !fresh && self.asking.is_none() {
+            self.asking = Some(now);
             out.push(Order::AskPeers);
         }
         fresh
+    }
+
+    /// What the others said so far is out of date.
+    pub(super) fn ask_anew(&mut self, now: Millis) {
+        (self.peers_at, self.peers_from) = (None, now);
     }
 
     pub(super) fn write(&mut self, purpose: Purpose, record: Record, out: &mut Vec<Order>) {

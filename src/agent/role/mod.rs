@@ -345,8 +345,12 @@ pub struct State {
     retry_at: Millis,
     following: Option<(String, u64)>,
     peers: BTreeMap<String, Peer>,
-    asking: bool,
+    /// Since when an answer of theirs is waited for.
+    asking: Option<Millis>,
+    /// When those were asked whose answers are here.
     peers_at: Option<Millis>,
+    /// Answers to what was asked before this say nothing any more.
+    peers_from: Millis,
     /// Since when nobody has had the lease, as far as we saw.
     vacant: Option<Millis>,
     /// Until when others go first, since this pod gave the lease up.

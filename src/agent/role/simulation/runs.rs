@@ -101,6 +101,11 @@ proptest! {
     }
 
     #[test]
+    fn no_confirmed_write_is_lost_with_synchronous_replication(seed in any::<u64>()) {
+        survives(seed, 3, 1, true);
+    }
+
+    #[test]
     fn pods_without_lasting_data_agree_as_well(seed in any::<u64>()) {
         survives(seed, 3, 0, false);
     }
