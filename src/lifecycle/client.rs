@@ -21,9 +21,10 @@ use super::messages::{from_struct, to_struct};
 use super::problem::{Code, Problem};
 use super::proto::lifecycle_client::LifecycleClient;
 use super::proto::{
-    CallRequest, CapabilitiesRequest, EventsRequest, HealthRequest, ProcessRequest, StatusRequest, SwitchoverRequest,
+    CallRequest, CapabilitiesRequest, EventsRequest, HealthRequest, ProcessRequest, PromiseRequest, StatusRequest,
+    SwitchoverRequest,
 };
-use super::values::{Capabilities, Health, Order, ProcessResult, Status, Switched, Task};
+use super::values::{Capabilities, Health, Order, Plea, ProcessResult, Status, Switched, Task};
 use crate::api::values;
 
 /// How long it may take to reach an agent.
@@ -188,6 +189,16 @@ impl Client {
             async move { client.switchover(request).await }
         };
         Ok(self.call(within, key.is_some(), ask).await?.into())
+    }
+
+    /// Asks another agent of the set not to take the role's lease for a while.
+    pub async fn promise(&self, plea: Plea, within: Duration) -> Result<(), Problem> {
+        let request = PromiseRequest::from(plea);
+        let ask = |mut client: LifecycleClient<Channel>, within| {
+            let request = asked(request.clone(), within);
+            async move { client.promise(request).await }
+        };
+        self.call(within, true, ask).await.map(drop)
     }
 
     /// The status now and whenever it changes, until the connection ends: follow again then.

@@ -12,7 +12,7 @@ pub mod values;
 pub use client::Client;
 pub use identity::Peer;
 pub use problem::{Code, Problem};
-pub use values::{Capabilities, Capability, Health, Order, ProcessResult, Status, Switched, Task};
+pub use values::{Capabilities, Capability, Health, Order, Plea, ProcessResult, Status, Switched, Task};
 
 /// What the `.proto` became.
 #[allow(clippy::all, clippy::pedantic, clippy::unwrap_used)]

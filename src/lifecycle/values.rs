@@ -6,6 +6,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use serde_with::skip_serializing_none;
 
+/// What the holder of the exclusive role asks of others while it cannot renew its lease: not to take it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plea {
+    /// The holder, as the lease names it.
+    pub pod: String,
+    pub uid: String,
+    /// The term of the role.
+    pub epoch: u64,
+    /// From the moment it arrives.
+    pub duration: Duration,
+}
+
 /// How a pod is, as its agent knows it.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::memory::{Found, Key, Memory, Outcome, Ticket, Waiting};
 use super::{Agent, Bounds};
-use crate::lifecycle::{Capabilities, Code, Health, Order, Peer, Problem, ProcessResult, Status, Switched, Task};
+use crate::lifecycle::{Capabilities, Code, Health, Order, Peer, Plea, Problem, ProcessResult, Status, Switched, Task};
 
 /// Who asks, and how long he waits. Goes with each request.
 #[derive(Clone, Debug)]
@@ -130,6 +130,15 @@ impl<A: Agent> Calls<A> {
         let call = Call { what: "the switchover".to_owned(), request, longest: self.bounds.switchover };
         let agent = self.agent.clone();
         self.once(caller, key, call, async move { agent.switchover(target).await }).await
+    }
+
+    /// Not kept for whoever asks again: a promise counts from when it was asked for.
+    pub async fn promise(&self, caller: &Caller, plea: Plea) -> Result<(), Problem> {
+        if caller.peer != Some(Peer::Sibling) {
+            return Err(Problem::new(Code::Forbidden, "only agents of the same instance may ask for a promise"));
+        }
+        let late = || Problem::new(Code::Timeout, "the promise could not be given in time");
+        timeout(self.bounds.reading, self.agent.promise(plea)).await.map_err(|_| late())?
     }
 
     /// Has the work done, unless the key says that it was or is being done, and waits for its outcome.

@@ -15,7 +15,8 @@ use super::{Agent, Bounds, deadline, grpc, rest};
 use crate::lifecycle::{Code, Peer, Problem};
 
 /// What agents of the same instance may ask.
-const FOR_SIBLINGS: [&str; 2] = ["/v1/status", "/midship.lifecycle.v1.Lifecycle/Status"];
+const FOR_SIBLINGS: [&str; 3] =
+    ["/v1/status", "/midship.lifecycle.v1.Lifecycle/Status", "/midship.lifecycle.v1.Lifecycle/Promise"];
 
 /// Requests to answers.
 #[derive(Clone)]

@@ -17,7 +17,8 @@ use crate::lifecycle::messages::{from_struct, to_struct};
 use crate::lifecycle::proto::lifecycle_server::{Lifecycle, LifecycleServer};
 use crate::lifecycle::proto::{
     CallReply, CallRequest, CapabilitiesReply, CapabilitiesRequest, EventsRequest, HealthReply, HealthRequest,
-    ProcessReply, ProcessRequest, StatusReply, StatusRequest, SwitchoverReply, SwitchoverRequest,
+    ProcessReply, ProcessRequest, PromiseReply, PromiseRequest, StatusReply, StatusRequest, SwitchoverReply,
+    SwitchoverRequest,
 };
 use crate::lifecycle::{self, Code, Order, Problem, Task};
 
@@ -91,6 +92,12 @@ impl<A: Agent> Lifecycle for Server<A> {
         let (caller, SwitchoverRequest { target, idempotency_key }) = parts(request)?;
         let Answer { value, replayed } = self.0.switchover(&caller, &idempotency_key, target).await?;
         Ok(Response::new((value, replayed).into()))
+    }
+
+    async fn promise(&self, request: Request<PromiseRequest>) -> Result<Response<PromiseReply>, Status> {
+        let (caller, plea) = parts(request)?;
+        self.0.promise(&caller, plea.into()).await?;
+        Ok(Response::new(PromiseReply {}))
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use crate::lifecycle::{Capabilities, Health, Order, Problem, ProcessResult, Status, Switched, Task};
+use crate::lifecycle::{Capabilities, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task};
 
 pub use capabilities::capabilities;
 pub use credentials::{CredentialsError, identity};
@@ -55,6 +55,9 @@ pub trait Agent: Send + Sync + 'static {
 
     /// Hands the exclusive role to the pod `target`, or to the best candidate.
     fn switchover(&self, target: Option<String>) -> impl Future<Output = Result<Switched, Problem>> + Send;
+
+    /// Whether this pod leaves the role's lease to its holder for a while. Answered at once.
+    fn promise(&self, plea: Plea) -> impl Future<Output = Result<(), Problem>> + Send;
 }
 
 /// Where and for whom.

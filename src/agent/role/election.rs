@@ -19,7 +19,7 @@ impl State {
         if !chosen && self.yielding.is_some_and(|until| now < until) {
             return self.because("gave the role up, and waits for somebody to take it");
         }
-        if let Err(reason) = self.able(&record) {
+        if let Err(reason) = self.able(&record).and_then(|()| self.entitled(&record, now, out)) {
             return self.because(&reason);
         }
         if chosen {
@@ -31,8 +31,8 @@ impl State {
             if now < spoken {
                 return self.because("nobody has the role; asks the others how far their data reaches");
             }
-            if self.peers_at.is_some_and(|at| at < spoken) {
-                self.peers_at = None;
+            if self.peers_from < spoken {
+                self.ask_anew(spoken);
             }
             if !self.fresh_peers(now, out) {
                 return;
@@ -115,12 +115,15 @@ impl State {
         }
         let last = record.last.as_deref();
         let runs = up || others.iter().any(|other| other.0);
-        if !runs && last.is_some_and(|last| last != me) {
-            delay = delay.saturating_add(RETURN);
-            if self.settings.synchronous > 0 {
-                // only the last to serve is known to have everything
-                delay = delay.saturating_add(4 * RETURN);
+        if !runs && let Some(last) = last.filter(|last| *last != me) {
+            if self.settings.synchronous > 0 && record.served.is_some() {
+                // nobody knows how far the data of a process reaches that does not run
+                return Err(format!(
+                    "nobody has the role; waits for {last}, the only one known to have every confirmed write; delete the \
+                     lease to begin without it"
+                ));
             }
+            delay = delay.saturating_add(RETURN);
         }
         if record.candidate.is_some() {
             delay = delay.saturating_add(STEP);
@@ -165,7 +168,11 @@ impl State {
 
     /// When something has to be decided though nothing has happened.
     pub fn wake_at(&self, now: Millis) -> Millis {
-        let busy = self.vacant.is_some() || self.yielding.is_some() || self.switchover.is_some() || self.stopping;
+        let busy = self.cut_off(now)
+            || self.vacant.is_some()
+            || self.yielding.is_some()
+            || self.switchover.is_some()
+            || self.stopping;
         let next = if busy { 100 } else { 1_000 };
         let due = [
             self.tenure.as_ref().map(|tenure| tenure.renew_at),

@@ -19,6 +19,7 @@ impl State {
             }
             self.renew(now, out);
         }
+        self.plead(now, out);
         if self.doing.is_some() || self.releasing {
             return;
         }
@@ -64,6 +65,7 @@ impl State {
             served: old.served,
             last: old.last.clone(),
             candidate: None,
+            members: self.settings.pods.iter().map(|pod| pod.name.clone()).collect(),
             duration: self.settings.duration,
         }
     }
@@ -102,6 +104,7 @@ impl State {
             return if self.fresh_peers(now, out) { self.given_up() } else { Fate::Kept };
         }
         let gone = match self.process {
+            _ if self.cut_off(now) => false,
             Process::Asking => self.may_yield(now, out) && self.peers_known(now),
             Process::Down | Process::Unknown => {
                 let absent = !self.parked && now.saturating_sub(self.process_since) >= ABSENCE;
@@ -118,7 +121,8 @@ impl State {
 
     /// Whether the others may be better than a start of this one; asks them where that is not known yet.
     fn may_yield(&mut self, now: Millis, out: &mut Vec<Order>) -> bool {
-        if self.deliberate || self.offered || !self.settings.automatic || self.settings.alone() {
+        // nothing can be released while the lease cannot be written
+        if self.deliberate || self.offered || self.cut_off(now) || !self.settings.automatic || self.settings.alone() {
             return false;
         }
         !self.fresh_peers(now, out) || self.replaceable()
@@ -161,8 +165,8 @@ impl State {
         }
         let Some(observed) = &self.role else { return self.watch_silence(now, out) };
         if observed.exclusive && !self.undo && !self.demoted {
-            self.because("has the role");
-            return;
+            let reason = "has the role; the lease cannot be renewed, and nobody else takes it meanwhile";
+            return self.because(if self.stretched(now) { reason } else { "has the role" });
         }
         if self.failures >= 3 {
             self.failures = 0;

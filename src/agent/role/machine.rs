@@ -1,6 +1,6 @@
 //! What each event teaches, and what follows from everything known at any moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Deed, Event, FRESH, Grant, HAND_OVER, Millis, Observed, Order, Peer, Process, Purpose, Record, SWITCHOVER, Seen,
@@ -29,8 +29,9 @@ impl State {
             retry_at: 0,
             following: None,
             peers: BTreeMap::new(),
-            asking: false,
+            asking: None,
             peers_at: None,
+            peers_from: 0,
             vacant: None,
             yielding: None,
             offered: false,
@@ -46,13 +47,23 @@ impl State {
             switchover: None,
             label: None,
             labelled_holding: false,
+            born: now,
+            named: BTreeSet::new(),
+            pleading: None,
+            plead_at: 0,
+            promise: None,
+            doubt: None,
+            contact: None,
+            vanished: false,
+            gone: BTreeSet::new(),
+            gone_at: None,
             reason: "waits for a look at the lease".to_owned(),
         }
     }
 
     pub(super) fn take(&mut self, event: Event, now: Millis, out: &mut Vec<Order>) {
         match event {
-            Event::Lease(seen) => self.looked(seen, now),
+            Event::Lease(seen) => self.looked(seen, now, out),
             Event::Written { purpose, sent, result } => self.written(purpose, sent, result, now, out),
             Event::Fused { at, done } => {
                 self.fuse_heard += 1;
@@ -65,8 +76,15 @@ impl State {
             Event::Data(data) => self.data = data,
             Event::Role(observed) => self.observed(observed, now),
             Event::Peers(peers) => {
-                (self.peers, self.asking, self.peers_at) = (peers, false, Some(now));
+                // how far they were when they were asked, not when the answer came
+                let asked = self.asking.take().filter(|asked| *asked >= self.peers_from);
+                (self.peers, self.peers_at) = (peers, asked);
             }
+            Event::Plea { ticket, holder, epoch, duration } => {
+                self.plea(ticket, (&holder, epoch, duration), now, out);
+            }
+            Event::Promised { epoch, by } => self.promised(epoch, &by, now, out),
+            Event::Gone(pods) => self.gone = pods,
             Event::Did { deed, result } => self.did(&deed, result, now, out),
             Event::Restarting => self.deliberate = true,
             Event::Switchover { ticket, target } => self.switchover(ticket, target, now, out),
@@ -76,8 +94,14 @@ impl State {
         }
     }
 
-    fn looked(&mut self, seen: Option<Seen>, now: Millis) {
+    fn looked(&mut self, seen: Option<Seen>, now: Millis, out: &mut Vec<Order>) {
+        self.contact = Some(now);
         let Some(seen) = seen else {
+            if matches!(self.view, View::Seen { .. }) && !self.vanished {
+                // asked, perhaps, before the lease was made: once more
+                self.vanished = true;
+                return out.push(Order::Look);
+            }
             // a lease that vanishes has been anybody's for as long as it may have been unknown to us
             if self.view != View::Absent {
                 self.vacant = None;
@@ -85,8 +109,9 @@ impl State {
             self.view = View::Absent;
             return;
         };
+        self.vanished = false;
         match &self.view {
-            View::Seen { seen: known, .. } if known.version == seen.version => {}
+            View::Seen { seen: known, .. } if known.version == seen.version || seen.is_before(known) => {}
             known => self.view = View::Seen { alive: *known != View::Unseen, seen, since: now },
         }
     }
@@ -96,11 +121,15 @@ impl State {
         match result {
             Written::Done(seen) => {
                 self.releasing = false;
-                let epoch = seen.record.epoch;
-                self.view = View::Seen { seen, since: now, alive: true };
+                self.contact = Some(now);
+                let (epoch, duration) = (seen.record.epoch, seen.record.duration);
+                self.named.clone_from(&seen.record.members);
+                if !self.seen().is_some_and(|known| seen.is_before(known)) {
+                    self.view = View::Seen { seen, since: now, alive: true };
+                }
                 match purpose {
                     Purpose::Release => self.released(epoch, now),
-                    Purpose::Take | Purpose::Renew => self.renewed(purpose, epoch, sent, now, out),
+                    Purpose::Take | Purpose::Renew => self.renewed((purpose, epoch, duration), sent, now, out),
                 }
             }
             Written::Conflict => {
@@ -124,15 +153,24 @@ impl State {
         }
     }
 
-    fn renewed(&mut self, purpose: Purpose, epoch: u64, sent: Millis, now: Millis, out: &mut Vec<Order>) {
+    fn renewed(
+        &mut self,
+        (purpose, epoch, duration): (Purpose, u64, Millis),
+        sent: Millis,
+        now: Millis,
+        out: &mut Vec<Order>,
+    ) {
+        let duration = duration.min(self.settings.duration);
         let renew_at = sent.saturating_add(self.settings.renew_every());
         match &mut self.tenure {
-            Some(tenure) if tenure.epoch == epoch => (tenure.renewed, tenure.renew_at) = (sent, renew_at),
+            Some(tenure) if tenure.epoch == epoch => {
+                (tenure.renewed, tenure.renew_at, tenure.duration) = (sent, renew_at, duration);
+            }
             _ => {
-                self.tenure = Some(Tenure { epoch, renewed: sent, renew_at, silent: now });
+                self.tenure = Some(Tenure { epoch, renewed: sent, renew_at, duration, promised: None, silent: now });
                 (self.vacant, self.yielding, self.failures) = (None, None, 0);
                 // what was known of the others was for another question
-                self.peers_at = None;
+                self.ask_anew(now);
                 if purpose == Purpose::Take && self.until().is_some_and(|until| now < until) {
                     out.push(Order::ClearLabels);
                 }
@@ -142,7 +180,7 @@ impl State {
     }
 
     /// Lets PID 1 know how long the process may go on.
-    fn light_fuse(&mut self, now: Millis, out: &mut Vec<Order>) {
+    pub(super) fn light_fuse(&mut self, now: Millis, out: &mut Vec<Order>) {
         let Some(until) = self.until() else { return };
         if until > now {
             self.tell_fuse(Some(until), out);
@@ -181,6 +219,10 @@ impl State {
             return;
         }
         if matches!(process, Process::Down | Process::Asking) {
+            if !matches!(self.process, Process::Down | Process::Asking) {
+                // it wrote until now, and the others came further since they were asked
+                self.ask_anew(now);
+            }
             self.forget_process();
         }
         if process == Process::Up {
@@ -258,6 +300,7 @@ impl State {
             Deed::Demote | Deed::Switchover { .. } => {
                 self.parked = true;
                 self.demoted = !failed;
+                self.ask_anew(now);
                 self.undo = failed;
                 if let Err(reason) = &result
                     && let Some(switchover) = self.switchover.take()
@@ -294,7 +337,7 @@ impl State {
                 return refuse(format!("{target} is no pod of this group; it has {}", known.join(", ")));
             }
         }
-        self.peers_at = None;
+        self.ask_anew(now);
         self.switchover = Some(Switchover {
             ticket,
             wanted: target,
@@ -312,6 +355,7 @@ impl State {
         if self.fuse.is_some_and(|at| now >= at) {
             self.fuse = None;
         }
+        self.settle(now);
         self.look_at_tenure(now, out);
         self.end_switchover(now, out);
         self.remember(out);
@@ -432,7 +476,7 @@ impl State {
 
     /// When the process may go on no longer.
     pub(super) fn until(&self) -> Option<Millis> {
-        self.tenure.as_ref().map(|tenure| tenure.renewed.saturating_add(self.settings.fuse()))
+        self.tenure.as_ref().map(Tenure::until)
     }
 
     /// The other pods, as far as they answered lately; asks them otherwise.
@@ -442,16 +486,22 @@ impl State {
             return true;
         }
         let fresh = self.peers_at.is_some_and(|at| now.saturating_sub(at) <= FRESH);
-        if !fresh && !self.asking {
-            self.asking = true;
+        if !fresh && self.asking.is_none() {
+            self.asking = Some(now);
             out.push(Order::AskPeers);
         }
         fresh
     }
 
+    /// What the others said so far is out of date.
+    pub(super) fn ask_anew(&mut self, now: Millis) {
+        (self.peers_at, self.peers_from) = (None, now);
+    }
+
     pub(super) fn write(&mut self, purpose: Purpose, record: Record, out: &mut Vec<Order>) {
         let version = self.seen().map(|seen| seen.version.clone());
         self.writing = Some(purpose);
+        self.note_write(purpose, &record, version.as_ref());
         out.push(Order::Write { purpose, record, version });
     }
 

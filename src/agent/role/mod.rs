@@ -5,15 +5,19 @@
 //! whole duration by their own clock, or was released, which happens only once the process cannot write any more. So there
 //! are never two, whatever is lost, late or stopped on the way.
 //!
+//! While the lease cannot be written, its holder may ask all others named in it to let it go on: each promises not to take
+//! the lease for a lease's duration (`promise`). A lease that names nobody else needs nobody's promise.
+//!
 //! The edge carries orders out one after another in the order given, and reports what came of each as an event. The same
 //! order is not given again before that.
 
 mod election;
 mod holding;
 mod machine;
+mod promise;
 mod waiting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Milliseconds of a clock that never goes back and also counts while the machine sleeps.
 pub type Millis = u64;
@@ -53,11 +57,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// From before a renewal until the process is killed.
-    fn fuse(&self) -> Millis {
-        self.duration / 5 * 4
-    }
-
     /// How long others wait beyond the duration, since clocks differ.
     fn margin(&self) -> Millis {
         (self.duration / 20).max(200)
@@ -65,6 +64,11 @@ impl Settings {
 
     fn renew_every(&self) -> Millis {
         (self.duration / 5).min(2_000)
+    }
+
+    /// How long the lease has not been heard of before it is believed that nobody can write it.
+    fn quiet(&self) -> Millis {
+        (self.duration / 10 * 3).min(3_000)
     }
 
     /// Between two tries of what failed.
@@ -93,6 +97,12 @@ const SPEAK: Millis = 300;
 const FRESH: Millis = 3_000;
 /// How long a stopped process is waited for before the role goes elsewhere.
 const ABSENCE: Millis = 5_000;
+/// How long a write may be under way.
+const LATE: Millis = 60_000;
+/// Between two looks at whether pods are gone.
+const LOOK_FOR: Millis = 5_000;
+/// The longest promise.
+const LONGEST_PROMISE: Millis = 600_000;
 /// How long a switchover may take in all.
 const SWITCHOVER: Millis = 60_000;
 
@@ -109,6 +119,8 @@ pub struct Record {
     pub last: Option<String>,
     /// For whom it was released.
     pub candidate: Option<String>,
+    /// The pods that may take it without its being released, the holder's own name among them; all where none is named.
+    pub members: BTreeSet<String>,
     pub duration: Millis,
 }
 
@@ -118,6 +130,14 @@ pub struct Seen {
     pub record: Record,
     /// Which write it was; each write names the one it replaces.
     pub version: String,
+}
+
+impl Seen {
+    /// An answer that was long under way tells what the lease said before. Versions are numbers that only grow.
+    fn is_before(&self, known: &Self) -> bool {
+        let number = |seen: &Self| seen.version.parse::<u64>().ok();
+        number(self).zip(number(known)).is_some_and(|(this, known)| this < known)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,6 +266,20 @@ pub enum Event {
     Role(Option<Observed>),
     /// The other pods were asked; those that did not answer are not in it.
     Peers(BTreeMap<String, Peer>),
+    /// Another pod holds the role, cannot renew, and asks for a promise.
+    Plea {
+        ticket: Ticket,
+        holder: Holder,
+        epoch: u64,
+        duration: Millis,
+    },
+    /// The others were asked to promise; these did.
+    Promised {
+        epoch: u64,
+        by: BTreeSet<String>,
+    },
+    /// These were looked for, and no pod of that name is there any more.
+    Gone(BTreeSet<String>),
     Did {
         deed: Deed,
         result: Result<(), String>,
@@ -281,6 +315,14 @@ pub enum Order {
     Grant(Grant),
     Do(Deed),
     AskPeers,
+    /// Ask these to let this holder go on without renewing.
+    Plead {
+        pods: BTreeSet<String>,
+        epoch: u64,
+        duration: Millis,
+    },
+    /// See which of these pods are gone.
+    LookFor(BTreeSet<String>),
     /// No other pod is to be labelled with the exclusive role.
     ClearLabels,
     Label(Option<String>),
@@ -300,8 +342,19 @@ struct Tenure {
     /// When the last renewal that succeeded was sent.
     renewed: Millis,
     renew_at: Millis,
+    /// For how long a renewal counts, as the lease itself says.
+    duration: Millis,
+    /// When the others were asked the last time that all of them promised to wait.
+    promised: Option<Millis>,
     /// Since when the process has been without an answer to who it is.
     silent: Millis,
+}
+
+/// Not to take the lease, and not to write as its holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Promise {
+    epoch: u64,
+    until: Millis,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -345,8 +398,12 @@ pub struct State {
     retry_at: Millis,
     following: Option<(String, u64)>,
     peers: BTreeMap<String, Peer>,
-    asking: bool,
+    /// Since when an answer of theirs is waited for.
+    asking: Option<Millis>,
+    /// When those were asked whose answers are here.
     peers_at: Option<Millis>,
+    /// Answers to what was asked before this say nothing any more.
+    peers_from: Millis,
     /// Since when nobody has had the lease, as far as we saw.
     vacant: Option<Millis>,
     /// Until when others go first, since this pod gave the lease up.
@@ -374,6 +431,25 @@ pub struct State {
     label: Option<Option<String>>,
     /// Whether the label was given as the holder.
     labelled_holding: bool,
+    /// When this agent began.
+    born: Millis,
+    /// All who may be named in the lease: those it named last, and those in writes nobody knows the end of.
+    named: BTreeSet<String>,
+    /// Since when the others are asked to promise, and who.
+    pleading: Option<(Millis, BTreeSet<String>)>,
+    /// Until when they are not asked again.
+    plead_at: Millis,
+    /// What this pod promised.
+    promise: Option<Promise>,
+    /// A write that takes the lease in place of this version may still arrive.
+    doubt: Option<Option<String>>,
+    /// When the lease was last heard of.
+    contact: Option<Millis>,
+    /// The last look found no lease where there had been one.
+    vanished: bool,
+    /// Pods of the lease that are gone, and when that was last asked.
+    gone: BTreeSet<String>,
+    gone_at: Option<Millis>,
     /// What it waits for, in a sentence.
     pub reason: String,
 }

@@ -5,6 +5,8 @@ use super::{Deed, Grant, Millis, Order, Process, Purpose, State, View};
 /// What the lease says about everybody else.
 enum Reading {
     Unknown,
+    /// It may look free, but somebody was promised that this pod would wait.
+    Bound,
     /// It is ours by name, though we do not know since when.
     Ours,
     Led {
@@ -28,6 +30,10 @@ impl State {
             return;
         }
         match self.reading(now) {
+            Reading::Bound => {
+                self.vacant = None;
+                self.because("promised the holder of the role to wait, since the lease cannot be renewed");
+            }
             Reading::Unknown => self.because("waits for a look at the lease"),
             Reading::Ours => {
                 self.vacant = None;
@@ -57,16 +63,19 @@ impl State {
     fn reading(&self, now: Millis) -> Reading {
         let (seen, since, alive) = match &self.view {
             View::Unseen => return Reading::Unknown,
+            View::Absent if self.bound(now) => return Reading::Bound,
             View::Absent => return Reading::Vacant,
             View::Seen { seen, since, alive } => (seen, *since, *alive),
         };
         let record = &seen.record;
         match &record.holder {
+            None if self.bound(now) => Reading::Bound,
             None => Reading::Vacant,
+            Some(holder) if *holder == self.settings.me && self.bound(now) => Reading::Bound,
             Some(holder) if *holder == self.settings.me => Reading::Ours,
             Some(holder) => {
                 let valid = record.duration.max(self.settings.duration).saturating_add(self.settings.margin());
-                if now.saturating_sub(since) > valid {
+                if now.saturating_sub(since) > valid && !self.bound(now) {
                     return Reading::Vacant;
                 }
                 let serving = record.served == Some(record.epoch);

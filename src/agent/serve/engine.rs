@@ -14,7 +14,7 @@ use super::{deeds, lease, mark, peers, publish};
 use crate::agent::init::boottime;
 use crate::agent::init::protocol::{Op, Request, Status};
 use crate::agent::init::state::Shown;
-use crate::agent::role::{self, Event, Order, Process, State, Ticket};
+use crate::agent::role::{self, Event, Holder, Order, Process, State, Ticket};
 
 /// How long PID 1 may take to move a fuse.
 const FUSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -114,13 +114,29 @@ impl Engine {
                 self.feed(Event::Process(if gone { Process::Down } else { Process::Unknown }));
             }
             Input::Switchover { target, answer } => {
-                let ticket = self.next_ticket;
-                self.next_ticket += 1;
-                self.tickets.insert(ticket, answer);
+                let ticket = self.ticket(answer);
                 self.feed(Event::Switchover { ticket, target });
+            }
+            Input::Plea { plea, answer } => {
+                if !self.handed_out() {
+                    // whoever asked does not wait for the end of its patience
+                    let _ = answer.send(Err("no exclusive role is handed out here".to_owned()));
+                    return;
+                }
+                let ticket = self.ticket(answer);
+                let holder = Holder { pod: plea.pod, uid: plea.uid };
+                let duration = u64::try_from(plea.duration.as_millis()).unwrap_or(u64::MAX);
+                self.feed(Event::Plea { ticket, holder, epoch: plea.epoch, duration });
             }
             Input::Configured => self.feed(Event::Configured(self.shared.place().settings())),
         }
+    }
+
+    fn ticket(&mut self, answer: oneshot::Sender<Result<(), String>>) -> Ticket {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.tickets.insert(ticket, answer);
+        ticket
     }
 
     fn asked(&mut self, id: u64, answer: Permission) {
@@ -242,11 +258,25 @@ impl Engine {
                     shared.tell(Input::Role(Event::Peers(peers)));
                 });
             }
+            Order::Plead { pods, epoch, duration } => {
+                tokio::spawn(async move {
+                    let plea = peers::plead(&shared, &pods, epoch, Duration::from_millis(duration));
+                    let by = timeout(PEERS_PATIENCE, plea).await.unwrap_or_default();
+                    shared.tell(Input::Role(Event::Promised { epoch, by }));
+                });
+            }
+            Order::LookFor(pods) => {
+                tokio::spawn(async move {
+                    let gone = peers::gone(&shared, &pods).await;
+                    shared.tell(Input::Role(Event::Gone(gone)));
+                });
+            }
             Order::ClearLabels => {
                 tokio::spawn(async move { publish::clear_labels(&shared).await });
             }
             // goes out with the summary
-            Order::Label(role) => tracing::info!(role, "has a confirmed role"),
+            Order::Label(Some(role)) => tracing::info!(role, "has a confirmed role"),
+            Order::Label(None) => tracing::info!("has no confirmed role"),
             Order::Remember(epoch) => self.remember(epoch),
             Order::Answer { ticket, result } => {
                 if let Some(answer) = self.tickets.remove(&ticket) {

@@ -14,7 +14,7 @@ use crate::agent::api;
 use crate::agent::init::protocol::{self, Op, OrderResult, Request};
 use crate::agent::pid1::Pid1Error;
 use crate::agent::role::Event;
-use crate::lifecycle::{Capabilities, Code, Health, Order, Problem, ProcessResult, Status, Switched, Task};
+use crate::lifecycle::{Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task};
 
 /// What controllers and people can ask of a pod.
 pub struct Agent {
@@ -160,5 +160,12 @@ impl api::Agent for Agent {
         let summary = self.shared.findings.borrow().summary.clone();
         let (holder, epoch) = summary.map(|summary| (summary.holder, summary.epoch)).unwrap_or_default();
         Ok(Switched { holder: holder.unwrap_or_default(), epoch })
+    }
+
+    async fn promise(&self, plea: Plea) -> Result<(), Problem> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.tell(Input::Plea { plea, answer });
+        let result = answered.await.map_err(|_| Problem::new(Code::Unavailable, "the agent ends"))?;
+        result.map_err(|reason| Problem::new(Code::Precondition, reason))
     }
 }

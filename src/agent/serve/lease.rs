@@ -1,6 +1,6 @@
 //! The lease of a pod set in the cluster, as the role's machine reads and writes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ const SERVED: &str = "midship.dev/served-term";
 const LAST: &str = "midship.dev/last-holder";
 /// For whom it was released.
 const CANDIDATE: &str = "midship.dev/candidate";
+/// Who may take it without its being released.
+const MEMBERS: &str = "midship.dev/members";
 
 /// How long the API server may take for one request.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -149,6 +151,8 @@ fn encode(record: &Record, name: &str) -> Lease {
     note(SERVED, record.served.map(|epoch| epoch.to_string()));
     note(LAST, record.last.clone());
     note(CANDIDATE, record.candidate.clone());
+    let members: Vec<&str> = record.members.iter().map(String::as_str).collect();
+    note(MEMBERS, Some(members.join(",")).filter(|members| !members.is_empty()));
     Lease {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
@@ -177,6 +181,9 @@ fn seen(lease: Lease) -> Seen {
         served: text(SERVED).and_then(|epoch| epoch.parse().ok()),
         last: text(LAST),
         candidate: text(CANDIDATE),
+        members: text(MEMBERS)
+            .map(|names| names.split(',').map(str::to_owned).collect::<BTreeSet<_>>())
+            .unwrap_or_default(),
         duration: spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0) * 1_000,
     };
     Seen { record, version: lease.metadata.resource_version.unwrap_or_default() }
@@ -194,6 +201,7 @@ mod tests {
             served: Some(6),
             last: Some("a-1".into()),
             candidate: None,
+            members: BTreeSet::from(["a-0".to_owned(), "a-1".to_owned()]),
             duration: 10_000,
         };
         assert_eq!(seen(encode(&record, "a")).record, record);

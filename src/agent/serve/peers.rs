@@ -1,6 +1,6 @@
 //! The other agents of the set: asked over their API, and where that does not work, read from what they reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +14,17 @@ use crate::agent::api;
 use crate::agent::role::Peer;
 use crate::api::pod_report::PodReport;
 use crate::lifecycle::client::Address;
-use crate::lifecycle::{Client, Status, identity};
+use crate::lifecycle::{Client, Plea, Status, identity};
 
 /// How long one agent may take before its report is read instead.
 const PATIENCE: Duration = Duration::from_millis(600);
+/// How long the API server may take to say whether a pod is there.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// Those that could be asked.
 pub async fn ask(shared: &Shared) -> BTreeMap<String, Peer> {
     let place = shared.place();
-    let tls = api::identity(&shared.options.agent_tls).ok().and_then(|identity| identity.client().ok()).map(Arc::new);
+    let tls = tls(shared);
     let others = place.others();
     let asked = others.iter().map(|name| {
         let tls = tls.clone();
@@ -42,14 +44,55 @@ pub async fn ask(shared: &Shared) -> BTreeMap<String, Peer> {
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-async fn over_api(place: &Place, name: &str, tls: Arc<rustls::ClientConfig>) -> Option<Peer> {
+fn tls(shared: &Shared) -> Option<Arc<rustls::ClientConfig>> {
+    api::identity(&shared.options.agent_tls).ok()?.client().ok().map(Arc::new)
+}
+
+fn client(place: &Place, name: &str, tls: Arc<rustls::ClientConfig>) -> Option<Client> {
     let pod = place.pod(name);
     let address = Address {
         host: pod["host"].as_str()?.to_owned(),
         port: place.config.port,
         name: identity::agents_of(place.config.instance.as_str(), place.config.namespace.as_str()),
     };
-    let status: Status = Client::new(address, tls).ok()?.status(PATIENCE).await.ok()?;
+    Client::new(address, tls).ok()
+}
+
+/// Those that promise to leave the lease to this pod, its holder.
+pub async fn plead(shared: &Shared, pods: &BTreeSet<String>, epoch: u64, duration: Duration) -> BTreeSet<String> {
+    let Some(tls) = tls(shared) else { return BTreeSet::new() };
+    let place = shared.place();
+    let asked = pods.iter().map(|name| {
+        let plea = Plea { pod: place.pod.clone(), uid: place.uid.clone(), epoch, duration };
+        let client = client(&place, name, tls.clone());
+        async move {
+            match client?.promise(plea, PATIENCE).await {
+                Ok(()) => Some(name.clone()),
+                Err(problem) => {
+                    tracing::warn!(name, %problem, "does not promise to wait");
+                    None
+                }
+            }
+        }
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// Those of these pods that are not there any more. One that Kubernetes was told to forget by force counts as ended.
+pub async fn gone(shared: &Shared, pods: &BTreeSet<String>) -> BTreeSet<String> {
+    let api: Api<Pod> = Api::namespaced(shared.client.clone(), shared.place().config.namespace.as_str());
+    let looked = pods.iter().map(|name| {
+        let api = api.clone();
+        async move {
+            let found = tokio::time::timeout(LOOK, api.get_metadata_opt(name)).await;
+            matches!(found, Ok(Ok(None))).then(|| name.clone())
+        }
+    });
+    join_all(looked).await.into_iter().flatten().collect()
+}
+
+async fn over_api(place: &Place, name: &str, tls: Arc<rustls::ClientConfig>) -> Option<Peer> {
+    let status: Status = client(place, name, tls)?.status(PATIENCE).await.ok()?;
     (status.pod == name).then_some(Peer {
         up: matches!(status.process.as_str(), "Running" | "Ready"),
         data: status.data_epoch,

@@ -47,6 +47,11 @@ pub enum Input {
         target: Option<String>,
         answer: oneshot::Sender<Result<(), String>>,
     },
+    /// The holder of the role asks for time.
+    Plea {
+        plea: lifecycle::Plea,
+        answer: oneshot::Sender<Result<(), String>>,
+    },
     /// The configuration is another one.
     Configured,
 }

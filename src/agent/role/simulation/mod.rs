@@ -10,6 +10,8 @@ use super::*;
 /// Small steps of time, in milliseconds.
 const STEP_MS: u64 = 20;
 const TIMEOUT: u64 = 3_000;
+/// The ticket of whoever asks for a promise.
+const PLEA: Ticket = u64::MAX;
 
 struct Random(u64);
 
@@ -57,6 +59,7 @@ enum Mail {
     Prepared { grant: Grant, run: u64 },
     Look,
     Peers,
+    Plead { pods: BTreeSet<String>, epoch: u64, duration: Millis },
 }
 
 struct Pod {
@@ -70,7 +73,10 @@ struct Pod {
     /// Thousandths of a second per second that its clock is fast.
     drift: u64,
     paused_until: u64,
+    /// From everybody.
     cut_until: u64,
+    /// From the server that has the lease, and from nobody else.
+    deaf_until: u64,
     run: Run,
     run_id: u64,
     fuse: Option<Millis>,
@@ -88,11 +94,16 @@ struct World {
     version: u64,
     mail: Vec<(u64, usize, u64, Mail)>,
     outage_until: u64,
+    /// Two pods that do not reach each other.
+    apart: (usize, usize),
+    apart_until: u64,
     acked: i64,
     synchronous: usize,
     lasting: bool,
     standby: bool,
     answers: Vec<Result<(), String>>,
+    /// Whether the last promise asked for was given.
+    promised: bool,
     calm: bool,
 }
 
@@ -112,6 +123,7 @@ impl World {
             drift: 990 + random.below(21),
             paused_until: 0,
             cut_until: 0,
+            deaf_until: 0,
             run: Run::Off { asks_at: random.below(4_000) },
             run_id: 0,
             fuse: None,
@@ -129,11 +141,14 @@ impl World {
             version: 0,
             mail: Vec::new(),
             outage_until: 0,
+            apart: (0, 0),
+            apart_until: 0,
             acked: 0,
             synchronous,
             lasting,
             standby,
             answers: Vec::new(),
+            promised: false,
             calm: false,
         }
     }
@@ -212,7 +227,10 @@ impl World {
             }
             Order::Label(label) => self.pods[index].label = label,
             Order::Remember(epoch) => self.pods[index].mark = Some(epoch),
+            Order::Answer { ticket: PLEA, result } => self.promised = result.is_ok(),
             Order::Answer { result, .. } => self.answers.push(result),
+            Order::Plead { pods, epoch, duration } => self.post(index, delay, Mail::Plead { pods, epoch, duration }),
+            Order::LookFor(pods) => panic!("everybody is named in the lease, yet {pods:?} are looked for"),
             Order::Exit => {
                 self.pods[index].state = None;
                 self.pods[index].life += 1;
@@ -222,7 +240,34 @@ impl World {
     }
 
     fn reaches_api(&self, index: usize) -> bool {
-        self.now >= self.outage_until && self.now >= self.pods[index].cut_until
+        let pod = &self.pods[index];
+        self.now >= self.outage_until && self.now >= pod.cut_until && self.now >= pod.deaf_until
+    }
+
+    /// Whether two pods reach each other.
+    fn meet(&self, one: usize, other: usize) -> bool {
+        let apart = self.now < self.apart_until && [(one, other), (other, one)].contains(&self.apart);
+        !apart && self.now >= self.pods[one].cut_until && self.now >= self.pods[other].cut_until
+    }
+
+    /// Asks each for its promise; answers are lost on their way as well.
+    fn plead(&mut self, index: usize, pods: &BTreeSet<String>, epoch: u64, duration: Millis) {
+        let holder = self.settings(index).me;
+        let mut by = BTreeSet::new();
+        for other in (0..self.pods.len()).filter(|other| *other != index) {
+            let name = self.pods[other].name.clone();
+            let awake = self.pods[other].state.is_some() && self.now >= self.pods[other].paused_until;
+            if !pods.contains(&name) || !awake || !self.meet(index, other) {
+                continue;
+            }
+            self.promised = false;
+            self.feed(other, Event::Plea { ticket: PLEA, holder: holder.clone(), epoch, duration });
+            if self.promised && (self.calm || self.random.chance(95)) {
+                by.insert(name);
+            }
+        }
+        let delay = self.delay();
+        self.post(index, delay, Mail::Tell(Event::Promised { epoch, by }));
     }
 
     fn deliver(&mut self, index: usize, mail: Mail) {
@@ -250,6 +295,7 @@ impl World {
                     self.post(index, delay, Mail::Tell(Event::Written { purpose, sent, result }));
                 }
             }
+            Mail::Plead { pods, epoch, duration } => self.plead(index, &pods, epoch, duration),
             Mail::Do { deed, run } => self.deed(index, deed, run),
             Mail::Prepared { grant, run } => self.start(index, &grant, run),
             Mail::Look => {
@@ -263,7 +309,7 @@ impl World {
                 let mut peers = BTreeMap::new();
                 for other in (0..self.pods.len()).filter(|other| *other != index) {
                     let pod = &self.pods[other];
-                    let cut = self.now < pod.cut_until || self.now < self.pods[index].cut_until;
+                    let cut = !self.meet(index, other);
                     let Some(state) = pod.state.as_ref().filter(|_| !cut && self.now >= pod.paused_until) else {
                         continue;
                     };
@@ -481,14 +527,14 @@ impl World {
     /// The primary writes, replicas copy; what enough of them have is confirmed.
     fn replicate(&mut self) {
         let Some(index) = self.writers().first().copied() else { return };
-        let (name, cut) = (self.pods[index].name.clone(), self.now < self.pods[index].cut_until);
+        let name = self.pods[index].name.clone();
         self.pods[index].position += 1;
         let position = self.pods[index].position;
         let mut confirmed = 0;
         for other in (0..self.pods.len()).filter(|other| *other != index) {
             let lucky = self.random.chance(70);
+            let reached = self.meet(index, other);
             let pod = &mut self.pods[other];
-            let reached = !cut && self.now >= pod.cut_until;
             if let Run::Running { follows: Some(follows), .. } = &pod.run
                 && *follows == name
                 && reached

@@ -9,7 +9,7 @@ impl World {
     fn harm(&mut self) {
         let index = usize::try_from(self.random.below(self.pods.len() as u64)).unwrap();
         let span = self.random.below(20_000);
-        match self.random.below(9) {
+        match self.random.below(12) {
             0 => {
                 if matches!(self.pods[index].run, Run::Running { .. }) {
                     self.end(index, false);
@@ -41,6 +41,12 @@ impl World {
                     self.pods[index].stopping = true;
                     self.feed(index, Event::Stop);
                 }
+            }
+            8 => self.outage_until = self.now + 10 * span,
+            9 => self.pods[index].deaf_until = self.now + 3 * span,
+            10 => {
+                self.apart = (index, (index + 1) % self.pods.len());
+                self.apart_until = self.now + 3 * span;
             }
             _ => {
                 if matches!(self.pods[index].run, Run::Running { .. }) {
@@ -84,10 +90,12 @@ fn survives(seed: u64, pods: usize, synchronous: usize, lasting: bool) {
     world.go(70);
     for _ in 0..12 {
         world.harm();
-        let pause = world.random.below(12);
+        let pause = world.random.below(18);
         world.go(pause);
     }
     world.calm = true;
+    (world.outage_until, world.apart_until) = (0, 0);
+    world.pods.iter_mut().for_each(|pod| pod.deaf_until = 0);
     world.go(200);
     world.assert_settled();
 }
@@ -98,6 +106,11 @@ proptest! {
     #[test]
     fn there_are_never_two_writers_and_in_the_end_there_is_one(seed in any::<u64>(), pods in 2usize..5) {
         survives(seed, pods, 0, true);
+    }
+
+    #[test]
+    fn no_confirmed_write_is_lost_with_synchronous_replication(seed in any::<u64>()) {
+        survives(seed, 3, 1, true);
     }
 
     #[test]
@@ -165,5 +178,52 @@ fn a_crashed_holder_is_replaced_at_once_and_follows_afterwards() {
     assert_ne!(world.writers(), [0], "{}", world.describe());
     assert_eq!(world.writers().len(), 1, "{}", world.describe());
     world.go(5);
+    world.assert_settled();
+}
+
+#[test]
+fn a_holder_serves_through_an_outage_of_the_server_with_the_lease() {
+    for pods in 1..4 {
+        let mut world = World::new(19, pods, 0, true);
+        world.calm = true;
+        world.go(80);
+        let holder = world.writers();
+        world.outage_until = world.now + 600_000;
+        for _ in 0..590 {
+            world.go(1);
+            assert_eq!(world.writers(), holder, "{pods} pods at {}: {}", world.now, world.describe());
+        }
+        // even a new process of it
+        world.end(holder[0], false);
+        world.go(5);
+        assert_eq!(world.writers(), holder, "{pods} pods: {}", world.describe());
+        world.go(30);
+        world.assert_settled();
+        assert_eq!(world.lease.as_ref().map(|(record, _)| record.epoch), Some(0), "nobody took it");
+    }
+}
+
+#[test]
+fn a_holder_that_alone_misses_the_lease_makes_room() {
+    let mut world = World::new(23, 3, 0, true);
+    world.calm = true;
+    world.go(80);
+    world.pods[0].deaf_until = world.now + 120_000;
+    world.go(40);
+    assert_eq!(world.writers().len(), 1, "{}", world.describe());
+    assert_ne!(world.writers(), [0], "{}", world.describe());
+    world.go(120);
+    world.assert_settled();
+}
+
+#[test]
+fn a_holder_that_cannot_ask_all_others_ends_in_an_outage() {
+    let mut world = World::new(29, 3, 0, true);
+    world.calm = true;
+    world.go(80);
+    (world.outage_until, world.apart, world.apart_until) = (world.now + 60_000, (0, 2), world.now + 60_000);
+    world.go(12);
+    assert_eq!(world.writers(), [0usize; 0], "{}", world.describe());
+    world.go(100);
     world.assert_settled();
 }

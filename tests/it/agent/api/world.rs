@@ -12,7 +12,7 @@ use midship::lifecycle::client::Address;
 use midship::lifecycle::identity::{CONTROLLER, agents_of};
 use midship::lifecycle::tls::Identity;
 use midship::lifecycle::{
-    Capabilities, Capability, Client, Code, Health, Order, Problem, ProcessResult, Status, Switched, Task,
+    Capabilities, Capability, Client, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task,
 };
 use midship::pki::{Authority, Usage, Wanted};
 use rustls::ClientConfig;
@@ -95,6 +95,11 @@ impl Agent for Fake {
     async fn switchover(&self, target: Option<String>) -> Result<Switched, Problem> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         Ok(Switched { holder: target.unwrap_or_else(|| "cache-0".to_owned()), epoch: Some(7) })
+    }
+
+    async fn promise(&self, plea: Plea) -> Result<(), Problem> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        if plea.epoch == 7 { Ok(()) } else { Err(Problem::new(Code::Precondition, "another term")) }
     }
 }
 
