@@ -11,19 +11,22 @@ use super::deeds::PROCESS_PATIENCE;
 use super::shared::{Input, Shared};
 use crate::agent::actions::{ActionError, FailureKind};
 use crate::agent::api;
+use crate::agent::backup::Backups;
 use crate::agent::init::protocol::{self, Op, OrderResult, Request};
 use crate::agent::pid1::Pid1Error;
 use crate::agent::role::Event;
 use crate::lifecycle::{Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task};
+use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
 
 /// What controllers and people can ask of a pod.
 pub struct Agent {
     shared: Arc<Shared>,
+    backups: Arc<Backups>,
 }
 
 impl Agent {
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub fn new(shared: Arc<Shared>, backups: Arc<Backups>) -> Self {
+        Self { shared, backups }
     }
 
     /// Variables of an action, with what the caller gave: a pod's name becomes the pod.
@@ -167,5 +170,21 @@ impl api::Agent for Agent {
         self.shared.tell(Input::Plea { plea, answer });
         let result = answered.await.map_err(|_| Problem::new(Code::Unavailable, "the agent ends"))?;
         result.map_err(|reason| Problem::new(Code::Precondition, reason))
+    }
+
+    async fn backup(&self, order: BackupOrder) -> Result<watch::Receiver<JobProgress>, Problem> {
+        self.backups.backup(order)
+    }
+
+    async fn restore(&self, order: RestoreOrder) -> Result<watch::Receiver<JobProgress>, Problem> {
+        self.backups.restore(order)
+    }
+
+    async fn cancel_backup(&self, job: &str) -> Result<JobProgress, Problem> {
+        self.backups.cancel(job).await
+    }
+
+    async fn archive(&self, order: Option<ArchiveOrder>) -> Result<ArchiveStatus, Problem> {
+        self.backups.archive(order).await
     }
 }
