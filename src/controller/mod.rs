@@ -8,6 +8,7 @@ mod extension;
 pub mod frame;
 pub mod git_source;
 mod instance;
+mod operation;
 mod packages;
 mod pod_set;
 mod queues;
@@ -44,6 +45,7 @@ use extension::Extensions;
 use frame::{Bounds, Reconciler};
 use git_source::GitSources;
 use instance::Instances;
+use operation::Operations;
 use pod_set::PodSets;
 use pod_set::agents::Remote;
 use queues::Queues;
@@ -202,11 +204,17 @@ impl Context {
         let sources: Arc<OnceLock<Arc<GitSources>>> = Arc::default();
         let neighbours: Arc<OnceLock<Arc<Components>>> = Arc::default();
         let users: Arc<OnceLock<Arc<Instances>>> = Arc::default();
+        let at_work: Arc<OnceLock<Arc<Operations>>> = Arc::default();
         let on_change: OnChange = {
             let (queues, sources, neighbours) = (queues.clone(), sources.clone(), neighbours.clone());
-            let users = users.clone();
+            let (users, at_work) = (users.clone(), at_work.clone());
             Arc::new(move |kind, key, meta| {
                 queues.changed(kind, key, meta);
+                match (kind, at_work.get()) {
+                    (Kind::Operation, Some(operations)) => operations.touched(key),
+                    (Kind::Instance, Some(operations)) => operations.instance_touched(key),
+                    _ => {}
+                }
                 if let (Kind::Component, Some(components)) = (kind, neighbours.get()) {
                     components.neighbours(key).iter().for_each(|other| queues.of(kind).add(other));
                 }
@@ -237,16 +245,20 @@ impl Context {
         let (scope, agent_image) = (self.options.scope.clone(), self.options.agent_image.clone());
         let shared = || (client.clone(), caches.clone(), queues.clone(), events.clone());
         let agents = Arc::new(Agents::new(client.clone(), &home));
-        let (extensions, instances) = {
+        let (extensions, instances, operations) = {
             let (client, caches, queues, events) = shared();
             let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()));
             let (client, caches, queues, events) = shared();
             let packages = extensions.packages();
             let agents = (agents.clone(), workloads.pods.clone());
-            let instances = Instances::new(client, caches, queues, events, packages, agents, (home, agent_image));
-            (Arc::new(extensions), Arc::new(instances))
+            let place = (home, agent_image);
+            let instances = Instances::new(client, caches, queues, events, packages.clone(), agents.clone(), place);
+            let (client, caches, queues, events) = shared();
+            let operations = Operations::new(client, caches, queues, events, packages, agents);
+            (Arc::new(extensions), Arc::new(instances), Arc::new(operations))
         };
         let _ = users.set(instances.clone());
+        let _ = at_work.set(operations.clone());
         let components = Arc::new(Components::new(client.clone(), caches.clone(), events.clone()));
         let _ = neighbours.set(components.clone());
         let pod_sets = PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents));
@@ -260,6 +272,7 @@ impl Context {
             run.each(instances, Kind::Instance),
             run.each(components, Kind::Component),
             run.each(Arc::new(pod_sets), Kind::PodSet),
+            run.each(operations, Kind::Operation),
         );
         self.metrics.set_leading(false);
     }
