@@ -201,7 +201,7 @@ impl Client {
     }
 
     /// Asks until there is an answer or the time is over. What must not happen twice is sent once.
-    async fn call<T, F>(
+    pub(super) async fn call<T, F>(
         &self,
         within: Duration,
         repeatable: bool,
@@ -249,7 +249,7 @@ impl Client {
 }
 
 /// The deadline goes along in our own words: gRPC's would also end the call here, before the agent's answer has come.
-fn asked<T>(message: T, within: Duration) -> tonic::Request<T> {
+pub(super) fn asked<T>(message: T, within: Duration) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     let millis = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
     if let Ok(value) = values::Duration(Duration::from_millis(millis)).to_string().parse() {

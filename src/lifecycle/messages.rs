@@ -79,6 +79,8 @@ impl From<Status> for proto::StatusReply {
             config_revision,
             pending_restart,
             agent,
+            archive,
+            waits_for_restore,
         } = status;
         Self {
             pod,
@@ -103,6 +105,8 @@ impl From<Status> for proto::StatusReply {
             config_revision,
             pending_restart,
             agent,
+            archive: archive.map(Into::into),
+            waits_for_restore,
         }
     }
 }
@@ -132,6 +136,8 @@ impl From<proto::StatusReply> for Status {
             config_revision,
             pending_restart,
             agent,
+            archive,
+            waits_for_restore,
         } = reply;
         Self {
             pod,
@@ -156,6 +162,9 @@ impl From<proto::StatusReply> for Status {
             config_revision,
             pending_restart,
             agent,
+            // of another version, which says it in a way that is not known here: as if it said nothing
+            archive: archive.and_then(|archive| archive.try_into().ok()),
+            waits_for_restore,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The lifecycle API between controllers and the agents of pods: its values, its errors, how both sides prove who they
 //! are, and the client. The server is in `agent/api`; `docs/agent.md` and `docs/agent-openapi.yaml` explain it to people.
 
+pub mod backup;
+mod backup_client;
+pub mod backup_messages;
 pub mod client;
 pub mod identity;
 pub mod messages;
@@ -9,6 +12,7 @@ pub mod tls;
 pub mod trust;
 pub mod values;
 
+pub use backup::ArchiveStatus;
 pub use client::Client;
 pub use identity::Peer;
 pub use problem::{Code, Problem};

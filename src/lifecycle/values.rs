@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use serde_with::skip_serializing_none;
 
+use super::backup::ArchiveStatus;
+
 /// How a pod is, as its agent knows it.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +50,10 @@ pub struct Status {
     pub pending_restart: Vec<String>,
     /// Version of the agent.
     pub agent: String,
+    /// How archiving the log goes; nothing where nobody asked for it since the agent started.
+    pub archive: Option<ArchiveStatus>,
+    /// The restore without which the process may not start.
+    pub waits_for_restore: Option<String>,
 }
 
 impl Status {
@@ -59,7 +65,13 @@ impl Status {
     /// Without what changes all the time in a busy pod: whoever follows changes is told of nothing else.
     #[must_use]
     pub fn without_progress(&self) -> Self {
-        Self { position: None, position_exact: false, lag: None, ..self.clone() }
+        let archive = self.archive.as_ref().map(|archive| ArchiveStatus {
+            last: None,
+            last_at: None,
+            pending: 0,
+            ..archive.clone()
+        });
+        Self { position: None, position_exact: false, lag: None, archive, ..self.clone() }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::memory::{Found, Key, Memory, Outcome, Ticket, Waiting};
 use super::{Agent, Bounds};
+use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
 use crate::lifecycle::{Capabilities, Code, Health, Order, Peer, Problem, ProcessResult, Status, Switched, Task};
 
 /// Who asks, and how long he waits. Goes with each request.
@@ -55,10 +56,17 @@ impl<A: Agent> Calls<A> {
 
     /// The status to follow, for as long as the permit is held.
     pub fn follow(&self) -> Result<(watch::Receiver<Arc<Status>>, OwnedSemaphorePermit), Problem> {
-        let permit = self.followers.clone().try_acquire_owned().map_err(|_| {
-            Problem::new(Code::TooMany, format!("{} others follow the status already", self.bounds.followers))
-        })?;
+        let permit = self.follower("the status")?;
         Ok((self.agent.status(), permit))
+    }
+
+    fn follower(&self, what: &str) -> Result<OwnedSemaphorePermit, Problem> {
+        self.followers.clone().try_acquire_owned().map_err(|_| {
+            Problem::new(
+                Code::TooMany,
+                format!("{} others follow already; {what} is told to no more", self.bounds.followers),
+            )
+        })
     }
 
     pub fn capabilities(&self) -> Capabilities {
@@ -130,6 +138,47 @@ impl<A: Agent> Calls<A> {
         let call = Call { what: "the switchover".to_owned(), request, longest: self.bounds.switchover };
         let agent = self.agent.clone();
         self.once(caller, key, call, async move { agent.switchover(target).await }).await
+    }
+
+    /// How a backup goes, for as long as the permit is held.
+    pub async fn backup(
+        &self,
+        order: BackupOrder,
+    ) -> Result<(watch::Receiver<JobProgress>, OwnedSemaphorePermit), Problem> {
+        let permit = self.follower("the progress of jobs")?;
+        Ok((self.agent.backup(order).await?, permit))
+    }
+
+    pub async fn restore(
+        &self,
+        order: RestoreOrder,
+    ) -> Result<(watch::Receiver<JobProgress>, OwnedSemaphorePermit), Problem> {
+        let permit = self.follower("the progress of jobs")?;
+        Ok((self.agent.restore(order).await?, permit))
+    }
+
+    pub async fn cancel_backup(&self, caller: &Caller, job: &str) -> Result<JobProgress, Problem> {
+        self.in_time(caller, "the end of the job", self.agent.cancel_backup(job)).await
+    }
+
+    pub async fn archive(&self, caller: &Caller, order: Option<ArchiveOrder>) -> Result<ArchiveStatus, Problem> {
+        self.in_time(caller, "the beginning of the archiving", self.agent.archive(order)).await
+    }
+
+    /// For what can be asked again without harm.
+    async fn in_time<T>(
+        &self,
+        caller: &Caller,
+        what: &str,
+        work: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let longest = self.bounds.process;
+        let waits = caller.waits.map_or(longest, |asked| asked.min(longest));
+        let late = |_| {
+            Problem::new(Code::Timeout, format!("{what} did not come within {waits:?}"))
+                .hint("ask again and wait longer")
+        };
+        timeout(waits, work).await.map_err(late)?
     }
 
     /// Has the work done, unless the key says that it was or is being done, and waits for its outcome.

@@ -13,13 +13,16 @@ use tonic::{Request, Response, Status};
 
 use super::Agent;
 use super::calls::{Answer, Caller, Calls};
+use crate::lifecycle::backup::{BackupOrder, JobProgress, RestoreOrder};
+use crate::lifecycle::backup_messages::archive_order;
 use crate::lifecycle::messages::{from_struct, to_struct};
 use crate::lifecycle::proto::lifecycle_server::{Lifecycle, LifecycleServer};
 use crate::lifecycle::proto::{
-    CallReply, CallRequest, CapabilitiesReply, CapabilitiesRequest, EventsRequest, HealthReply, HealthRequest,
-    ProcessReply, ProcessRequest, StatusReply, StatusRequest, SwitchoverReply, SwitchoverRequest,
+    ArchiveReply, ArchiveRequest, BackupRequest, CallReply, CallRequest, CancelBackupRequest, CapabilitiesReply,
+    CapabilitiesRequest, EventsRequest, HealthReply, HealthRequest, ProcessReply, ProcessRequest, RestoreRequest,
+    StatusReply, StatusRequest, SwitchoverReply, SwitchoverRequest,
 };
-use crate::lifecycle::{self, Code, Order, Problem, Task};
+use crate::lifecycle::{self, Code, Order, Problem, Task, proto};
 
 pub fn routes<A: Agent>(calls: Arc<Calls<A>>) -> Router {
     Routes::new(LifecycleServer::new(Server(calls))).into_axum_router()
@@ -30,6 +33,8 @@ struct Server<A>(Arc<Calls<A>>);
 #[tonic::async_trait]
 impl<A: Agent> Lifecycle for Server<A> {
     type EventsStream = Pin<Box<dyn Stream<Item = Result<StatusReply, Status>> + Send>>;
+    type BackupStream = Jobs;
+    type RestoreStream = Jobs;
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         Ok(Response::new(self.0.status().into()))
@@ -92,6 +97,48 @@ impl<A: Agent> Lifecycle for Server<A> {
         let Answer { value, replayed } = self.0.switchover(&caller, &idempotency_key, target).await?;
         Ok(Response::new((value, replayed).into()))
     }
+
+    async fn backup(&self, request: Request<BackupRequest>) -> Result<Response<Jobs>, Status> {
+        let (_, request) = parts(request)?;
+        let order = BackupOrder::try_from(request)?;
+        Ok(Response::new(jobs(self.0.backup(order).await?)))
+    }
+
+    async fn cancel_backup(
+        &self,
+        request: Request<CancelBackupRequest>,
+    ) -> Result<Response<proto::JobProgress>, Status> {
+        let (caller, CancelBackupRequest { job }) = parts(request)?;
+        Ok(Response::new(self.0.cancel_backup(&caller, &job).await?.into()))
+    }
+
+    async fn archive(&self, request: Request<ArchiveRequest>) -> Result<Response<ArchiveReply>, Status> {
+        let (caller, request) = parts(request)?;
+        let order = archive_order(request)?;
+        Ok(Response::new(self.0.archive(&caller, order).await?.into()))
+    }
+
+    async fn restore(&self, request: Request<RestoreRequest>) -> Result<Response<Jobs>, Status> {
+        let (_, request) = parts(request)?;
+        let order = RestoreOrder::try_from(request)?;
+        Ok(Response::new(jobs(self.0.restore(order).await?)))
+    }
+}
+
+/// How a job goes, until it is over.
+type Jobs = Pin<Box<dyn Stream<Item = Result<proto::JobProgress, Status>> + Send>>;
+
+fn jobs((mut changes, place): (watch::Receiver<JobProgress>, OwnedSemaphorePermit)) -> Jobs {
+    // how it is now is told first
+    changes.mark_changed();
+    let next = async |following: Option<(watch::Receiver<JobProgress>, OwnedSemaphorePermit)>| {
+        let (mut changes, place) = following?;
+        changes.changed().await.ok()?;
+        let progress = changes.borrow_and_update().clone();
+        let on = (!progress.state.is_over()).then_some((changes, place));
+        Some((Ok(progress.into()), on))
+    };
+    Box::pin(stream::unfold(Some((changes, place)), next))
 }
 
 /// Somebody who follows the status.

@@ -19,7 +19,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use crate::lifecycle::{Capabilities, Health, Order, Problem, ProcessResult, Status, Switched, Task};
+use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
+use crate::lifecycle::{Capabilities, Code, Health, Order, Problem, ProcessResult, Status, Switched, Task};
 
 pub use capabilities::capabilities;
 pub use credentials::{CredentialsError, identity};
@@ -55,6 +56,37 @@ pub trait Agent: Send + Sync + 'static {
 
     /// Hands the exclusive role to the pod `target`, or to the best candidate.
     fn switchover(&self, target: Option<String>) -> impl Future<Output = Result<Switched, Problem>> + Send;
+
+    /// Begins a backup, or finds the one of the same job; how it goes.
+    fn backup(&self, order: BackupOrder) -> impl Future<Output = Result<watch::Receiver<JobProgress>, Problem>> + Send {
+        let _ = order;
+        async { Err(no_backups()) }
+    }
+
+    /// Begins a restore, or finds the one of the same job; how it goes.
+    fn restore(
+        &self,
+        order: RestoreOrder,
+    ) -> impl Future<Output = Result<watch::Receiver<JobProgress>, Problem>> + Send {
+        let _ = order;
+        async { Err(no_backups()) }
+    }
+
+    /// Ends a backup or a restore; how it ended.
+    fn cancel_backup(&self, job: &str) -> impl Future<Output = Result<JobProgress, Problem>> + Send {
+        let _ = job;
+        async { Err(no_backups()) }
+    }
+
+    /// Archives from now on, or no more where there is no order.
+    fn archive(&self, order: Option<ArchiveOrder>) -> impl Future<Output = Result<ArchiveStatus, Problem>> + Send {
+        let _ = order;
+        async { Err(no_backups()) }
+    }
+}
+
+fn no_backups() -> Problem {
+    Problem::new(Code::Unsupported, "this agent makes no backups").hint("use a newer agent")
 }
 
 /// Where and for whom.

@@ -176,6 +176,8 @@ fn status(place: &Place, findings: &Findings) -> Status {
         config_revision: findings.revision.clone(),
         pending_restart: findings.pending.clone(),
         agent: env!("CARGO_PKG_VERSION").to_owned(),
+        archive: findings.archive.clone(),
+        waits_for_restore: findings.waits_for_restore.clone(),
     }
 }
 

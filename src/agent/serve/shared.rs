@@ -68,6 +68,10 @@ pub struct Findings {
     pub pending: Vec<String>,
     /// What is wrong with the configuration.
     pub config_error: Option<String>,
+    /// How archiving the log goes.
+    pub archive: Option<lifecycle::ArchiveStatus>,
+    /// The restore without which the process may not start.
+    pub waits_for_restore: Option<String>,
     pub ended: bool,
 }
 
