@@ -2,6 +2,9 @@
 //! of ours on its way.
 
 pub mod agents;
+pub mod backup;
+mod backup_policy;
+pub mod backup_repository;
 mod caches;
 mod component;
 mod extension;
@@ -38,6 +41,10 @@ use crate::serve::lease::{Elector, Lost, Timing};
 use crate::serve::metrics::Metrics;
 use crate::serve::{metrics_server, webhook};
 use agents::Agents;
+use backup::Backups;
+use backup::known::Known;
+use backup_policy::{Around, BackupPolicies};
+use backup_repository::BackupRepositories;
 use caches::{Caches, OnChange};
 use component::Components;
 use extension::Extensions;
@@ -71,6 +78,8 @@ pub struct Options {
     pub cache_dir: PathBuf,
     /// The image that agents are copied from into pods.
     pub agent_image: String,
+    /// Where the file systems of backup repositories are mounted, as `<namespace>/<repository>`.
+    pub repositories_dir: PathBuf,
     /// Repositories without encryption or on this machine, for development.
     pub allow_insecure_git: bool,
 }
@@ -242,6 +251,19 @@ impl Context {
         };
         let components = Arc::new(Components::new(client.clone(), caches.clone(), events.clone()));
         let _ = neighbours.set(components.clone());
+        let known = Arc::new(Known::new(client.clone(), queues.clone()));
+        let backups = Backups::new(caches.clone(), events.clone(), known.clone());
+        let folders = self.options.repositories_dir.clone();
+        let repositories = {
+            let (client, caches, _, events) = shared();
+            BackupRepositories::new(client, caches, events, known.clone(), folders)
+        };
+        let policies = {
+            let (client, caches, _, events) = shared();
+            let (pods, agents, metrics) = (workloads.pods.clone(), agents.clone(), self.metrics.clone());
+            let around = Around { caches, pods, agents, packages: extensions.packages(), known, metrics };
+            BackupPolicies::new(client, events, around)
+        };
         let pod_sets = PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents));
         let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
         let _ = sources.set(git_sources.clone());
@@ -253,6 +275,9 @@ impl Context {
             run.each(instances, Kind::Instance),
             run.each(components, Kind::Component),
             run.each(Arc::new(pod_sets), Kind::PodSet),
+            run.each(Arc::new(repositories), Kind::BackupRepository),
+            run.each(Arc::new(policies), Kind::BackupPolicy),
+            run.each(Arc::new(backups), Kind::Backup),
         );
         self.metrics.set_leading(false);
     }

@@ -12,8 +12,8 @@ use crate::backup::id::Id;
 use crate::backup::layout::{self, Owner, Place, Uid};
 use crate::backup::manifest::{Attempt, Commit, Level, Manifest, Tombstone, Verification, Void, Wish};
 use crate::backup::repository::Repository;
-use crate::backup::wish;
 use crate::backup::store::{Key, List, ObjectInfo, Store, StoreError, list_all, list_folders};
+use crate::backup::wish;
 
 /// Folders that are looked into at the same time.
 const AT_ONCE: usize = 8;

@@ -107,7 +107,8 @@ async fn settings(client: &Client, namespace: &str, s3: &S3Store) -> Result<Sett
     let credentials = match credentials {
         None => Credentials::WebIdentity,
         Some(reference) => {
-            let secret = Read::of(client, namespace, reference.name.as_str(), "accessKeyId and secretAccessKey").await?;
+            let secret =
+                Read::of(client, namespace, reference.name.as_str(), "accessKeyId and secretAccessKey").await?;
             Credentials::Keys {
                 access_key_id: secret.required(ACCESS_KEY_ID)?,
                 secret_access_key: Secret::new(secret.required(SECRET_ACCESS_KEY)?),
@@ -172,12 +173,7 @@ impl Read {
         } else {
             self.data.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
         };
-        let missing = || PlaceError::NoKey {
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-            key,
-            there,
-        };
+        let missing = || PlaceError::NoKey { namespace: self.namespace.clone(), name: self.name.clone(), key, there };
         self.text(key)?.ok_or_else(missing)
     }
 }
