@@ -39,11 +39,11 @@ pub struct Arguments {
     pub from: Option<String>,
 
     /// Address of an S3 store that is not AWS's own.
-    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL", requires = "from")]
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     pub endpoint: Option<String>,
 
     /// Region of the bucket.
-    #[arg(long, value_name = "NAME", env = "AWS_REGION", requires = "from")]
+    #[arg(long, value_name = "NAME", env = "AWS_REGION")]
     pub region: Option<String>,
 
     /// Put the bucket into the host name; assumed only where no --endpoint is given.
@@ -51,7 +51,7 @@ pub struct Arguments {
     pub virtual_host: bool,
 
     /// Certificates that are trusted for the store, in PEM.
-    #[arg(long, value_name = "FILE", env = "AWS_CA_BUNDLE", requires = "from")]
+    #[arg(long, value_name = "FILE", env = "AWS_CA_BUNDLE")]
     pub ca: Option<PathBuf>,
 
     /// The recovery kit: whose signatures count, and keys that the store may have lost.
