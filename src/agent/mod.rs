@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod api;
+pub mod backup;
 pub mod cli;
 pub mod copy;
 pub mod ctl;

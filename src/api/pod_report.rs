@@ -35,6 +35,12 @@ pub struct PodReport {
     pub pending_restart: Vec<String>,
     /// Starts of the process after the first.
     pub restarts: u64,
+    /// The backup method whose log is archived.
+    pub archives: Option<String>,
+    /// Why it cannot be archived.
+    pub archive_error: Option<String>,
+    /// The restore without which the process may not start.
+    pub waits_for_restore: Option<String>,
     /// Version of the agent.
     pub agent: Option<String>,
 }

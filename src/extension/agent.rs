@@ -8,7 +8,7 @@ use serde_with::skip_serializing_none;
 
 use super::contract::{Action, Actions, BackupMethod, Change, Operation, Probe, Role, RoleProbe};
 use crate::api::values::Duration;
-use crate::names::{ComponentName, GroupName, InstanceName, NamespaceName};
+use crate::names::{ComponentName, GroupName, InstanceName, NamespaceName, VolumeName};
 
 /// The file's name in `/midship/config`.
 pub const AGENT_FILE: &str = "agent.json";
@@ -64,6 +64,11 @@ pub struct AgentConfig {
     pub operations: BTreeMap<String, Operation>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub backup: BTreeMap<String, BackupMethod>,
+    /// Where volumes lie, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<VolumeName, String>,
+    /// The restore without which the first pod does not start, and the others not before it.
+    pub restore: Option<String>,
     /// What templates and expressions of steps can read. Placeholders in their results are filled in by the agent.
     pub context: Value,
 }

@@ -35,6 +35,8 @@ pub struct Resolved {
     pub monitoring: Monitoring,
     pub network: Network,
     pub failover: Failover,
+    /// The restore without which its first pods do not start; none once it is done.
+    pub restore: Option<String>,
     pub backup_policy: Option<ObjectName>,
     /// The user's own Secret with the administrator's name and password.
     pub credentials: Option<ObjectName>,

@@ -62,6 +62,9 @@ pub struct BackupOrder {
     pub timeout: Duration,
     /// Also a backup much smaller than the last one counts.
     pub may_shrink: bool,
+    /// The log is archived: the backup needs its part of it, and waits until that is there. Only such a backup can be
+    /// restored to a point in time.
+    pub with_log: bool,
 }
 
 /// A log that is to be archived from now on.
@@ -70,6 +73,7 @@ pub struct ArchiveOrder {
     pub method: String,
     pub repository: RepositoryPlace,
     pub writer: Writer,
+    pub owner: Owner,
 }
 
 /// How far a restore goes.

@@ -167,6 +167,7 @@ impl From<&BackupOrder> for proto::BackupRequest {
             bandwidth: order.bandwidth,
             timeout_millis: millis(order.timeout),
             may_shrink: order.may_shrink,
+            with_log: order.with_log,
         }
     }
 }
@@ -203,6 +204,7 @@ impl TryFrom<proto::BackupRequest> for BackupOrder {
             bandwidth: request.bandwidth.filter(|bytes| *bytes > 0),
             timeout: timeout(request.timeout_millis)?,
             may_shrink: request.may_shrink,
+            with_log: request.with_log,
         })
     }
 }
@@ -213,20 +215,21 @@ impl From<&ArchiveOrder> for proto::ArchiveRequest {
             method: order.method.clone(),
             repository: Some((&order.repository).into()),
             writer: Some((&order.writer).into()),
+            owner: Some((&order.owner).into()),
         }
     }
 }
 
 /// Nothing: archive no more.
 pub fn archive_order(request: proto::ArchiveRequest) -> Result<Option<ArchiveOrder>, Problem> {
-    let proto::ArchiveRequest { method, repository: place, writer: who } = request;
+    let proto::ArchiveRequest { method, repository: place, writer: who, owner: whose } = request;
     if method.is_empty() && place.is_none() && who.is_none() {
         return Ok(None);
     }
     if method.is_empty() {
         return Err(missing("method"));
     }
-    Ok(Some(ArchiveOrder { method, repository: repository(place)?, writer: writer(who)? }))
+    Ok(Some(ArchiveOrder { method, repository: repository(place)?, writer: writer(who)?, owner: owner(whose)? }))
 }
 
 impl From<&RestoreOrder> for proto::RestoreRequest {
@@ -398,6 +401,7 @@ mod tests {
             bandwidth: Some(5),
             timeout: Duration::from_mins(1),
             may_shrink: false,
+            with_log: true,
         }
     }
 

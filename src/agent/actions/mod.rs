@@ -296,6 +296,16 @@ impl Saved {
     pub fn value(&self, source: &str) -> Option<Value> {
         self.0.value("value", source).ok()
     }
+
+    /// A command that may use what was saved.
+    pub fn command(&self, exec: &Exec) -> Result<ExecCall, String> {
+        render::exec(exec, &self.0)
+    }
+
+    /// A text that may use what was saved.
+    pub fn text(&self, source: &str) -> Result<String, String> {
+        self.0.text("text", source).map_err(|error| error.to_string())
+    }
 }
 
 /// A number however the server writes it; less than nothing is none.

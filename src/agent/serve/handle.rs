@@ -11,19 +11,22 @@ use super::deeds::PROCESS_PATIENCE;
 use super::shared::{Input, Shared};
 use crate::agent::actions::{ActionError, FailureKind};
 use crate::agent::api;
+use crate::agent::backup::Backups;
 use crate::agent::init::protocol::{self, Op, OrderResult, Request};
 use crate::agent::pid1::Pid1Error;
 use crate::agent::role::Event;
+use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
 use crate::lifecycle::{Capabilities, Code, Health, Order, Problem, ProcessResult, Status, Switched, Task};
 
 /// What controllers and people can ask of a pod.
 pub struct Agent {
     shared: Arc<Shared>,
+    backups: Arc<Backups>,
 }
 
 impl Agent {
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub fn new(shared: Arc<Shared>, backups: Arc<Backups>) -> Self {
+        Self { shared, backups }
     }
 
     /// Variables of an action, with what the caller gave: a pod's name becomes the pod.
@@ -160,5 +163,21 @@ impl api::Agent for Agent {
         let summary = self.shared.findings.borrow().summary.clone();
         let (holder, epoch) = summary.map(|summary| (summary.holder, summary.epoch)).unwrap_or_default();
         Ok(Switched { holder: holder.unwrap_or_default(), epoch })
+    }
+
+    async fn backup(&self, order: BackupOrder) -> Result<watch::Receiver<JobProgress>, Problem> {
+        self.backups.backup(order)
+    }
+
+    async fn restore(&self, order: RestoreOrder) -> Result<watch::Receiver<JobProgress>, Problem> {
+        self.backups.restore(order)
+    }
+
+    async fn cancel_backup(&self, job: &str) -> Result<JobProgress, Problem> {
+        self.backups.cancel(job).await
+    }
+
+    async fn archive(&self, order: Option<ArchiveOrder>) -> Result<ArchiveStatus, Problem> {
+        self.backups.archive(order).await
     }
 }

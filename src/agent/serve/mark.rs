@@ -41,6 +41,15 @@ pub fn write(data: &Path, epoch: u64) -> Result<(), MarkError> {
     write_whole(&path, &bytes, 0o600).map_err(|source| MarkError { path, source })
 }
 
+/// From now on the data counts as nobody's.
+pub fn remove(data: &Path) -> Result<(), MarkError> {
+    let path = data.join(NAME);
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(MarkError { path, source }),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

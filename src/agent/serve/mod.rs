@@ -1,12 +1,13 @@
 //! `midship-agent serve`: looks after one pod. Finds out how it is, holds or follows the exclusive role, takes over
 //! changed configuration, and does what controllers ask for.
 
+mod backups;
 mod config;
 mod deeds;
 mod engine;
 mod handle;
 mod lease;
-mod mark;
+pub mod mark;
 mod observe;
 mod peers;
 pub mod permit;
@@ -25,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::api;
+use super::backup::Backups;
 use crate::lifecycle::identity;
 
 pub use handle::Agent;
@@ -89,7 +91,9 @@ async fn serve(options: Options) -> Result<(), ServeError> {
     let listener = permit::listen(&shared.options.socket)
         .map_err(|source| ServeError::Listen { path: shared.options.socket.clone(), source })?;
     let stop = CancellationToken::new();
-    tokio::spawn(permit::serve(listener, Arc::clone(&shared)));
+    let around: Arc<Shared> = Arc::clone(&shared);
+    let backups = Backups::new(around);
+    tokio::spawn(permit::serve(listener, Arc::clone(&shared), Arc::clone(&backups)));
     tokio::spawn(process::follow(Arc::clone(&shared)));
     tokio::spawn(observe::run(Arc::clone(&shared)));
     tokio::spawn(config::follow(Arc::clone(&shared)));
@@ -97,7 +101,7 @@ async fn serve(options: Options) -> Result<(), ServeError> {
     if shared.place().handed_out() {
         tokio::spawn(lease::follow(Arc::clone(&shared)));
     }
-    let api = tokio::spawn(offer(Arc::clone(&shared), stop.clone()));
+    let api = tokio::spawn(offer(Arc::clone(&shared), Arc::clone(&backups), stop.clone()));
     let mut engine = tokio::spawn(engine::run(Arc::clone(&shared), events));
     let told = async {
         tokio::select! {
@@ -108,6 +112,8 @@ async fn serve(options: Options) -> Result<(), ServeError> {
     tokio::select! {
         () = told => {
             tracing::info!("told to end");
+            // what is frozen is thawed while the process still runs
+            backups.stop().await;
             shared.stop();
             if tokio::time::timeout(FAREWELL, &mut engine).await.is_err() {
                 tracing::warn!("what was under way did not end in time");
@@ -124,7 +130,7 @@ async fn serve(options: Options) -> Result<(), ServeError> {
 }
 
 /// Offers the API as soon as there is a certificate for it.
-async fn offer(shared: Arc<Shared>, stop: CancellationToken) {
+async fn offer(shared: Arc<Shared>, backups: Arc<Backups>, stop: CancellationToken) {
     let place = shared.place();
     let settings = api::Settings {
         address: SocketAddr::from((Ipv6Addr::UNSPECIFIED, place.config.port)),
@@ -134,7 +140,13 @@ async fn offer(shared: Arc<Shared>, stop: CancellationToken) {
     };
     let mut said = String::new();
     loop {
-        match api::serve(Arc::new(Agent::new(Arc::clone(&shared))), settings.clone(), stop.clone()).await {
+        match api::serve(
+            Arc::new(Agent::new(Arc::clone(&shared), Arc::clone(&backups))),
+            settings.clone(),
+            stop.clone(),
+        )
+        .await
+        {
             Ok(serving) => {
                 if serving.ended.await.is_err() {
                     tracing::error!("the API broke off; it is offered anew");

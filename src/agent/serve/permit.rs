@@ -11,7 +11,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 
+use super::backups;
 use super::shared::{Input, Shared};
+use crate::agent::backup::Backups;
 
 /// Where the agent listens.
 pub const DEFAULT_SOCKET: &str = "/midship/run/agent.sock";
@@ -51,11 +53,11 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-pub async fn serve(listener: UnixListener, shared: Arc<Shared>) {
+pub async fn serve(listener: UnixListener, shared: Arc<Shared>, backups: Arc<Backups>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(attend(stream, Arc::clone(&shared)));
+                tokio::spawn(attend(stream, Arc::clone(&shared), Arc::clone(&backups)));
             }
             Err(error) => {
                 tracing::warn!(%error, "nobody can ask for permission to start");
@@ -65,7 +67,7 @@ pub async fn serve(listener: UnixListener, shared: Arc<Shared>) {
     }
 }
 
-async fn attend(stream: UnixStream, shared: Arc<Shared>) {
+async fn attend(stream: UnixStream, shared: Arc<Shared>, backups: Arc<Backups>) {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read.take(MAX_LINE));
     let mut line = String::new();
@@ -75,10 +77,15 @@ async fn attend(stream: UnixStream, shared: Arc<Shared>) {
     let answer = match serde_json::from_str::<Question>(&line) {
         Err(error) => Answer { ok: false, error: Some(format!("cannot understand the question: {error}")) },
         Ok(Question { op: Op::Permit }) => {
+            let mut nothing = [0; 1];
+            // whoever hangs up meanwhile has asked for nothing
+            tokio::select! {
+                () = backups::restored(&shared, &backups) => {}
+                _ = read.read(&mut nothing) => return,
+            }
             let (answer, answered) = oneshot::channel();
             let id = shared.next_permit();
             shared.tell(Input::Permit { id, answer });
-            let mut nothing = [0; 1];
             tokio::select! {
                 answered = answered => match answered {
                     Ok(Ok(())) => Answer { ok: true, error: None },

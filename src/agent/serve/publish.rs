@@ -212,6 +212,9 @@ fn report(findings: &Findings, status: &Status) -> PodReport {
         config_revision: status.config_revision.clone(),
         pending_restart: status.pending_restart.clone(),
         restarts: status.restarts,
+        archives: status.archive.as_ref().map(|archive| archive.method.clone()),
+        archive_error: status.archive.as_ref().and_then(|archive| archive.error.clone()),
+        waits_for_restore: status.waits_for_restore.clone(),
         agent: Some(status.agent.clone()),
     }
 }

@@ -96,8 +96,19 @@ pub struct Stream {
     pub volume: Option<VolumeStream>,
     /// One file.
     pub file: Option<Template>,
-    /// What has to be the last bytes of the stream, in hexadecimal digits: the engine's own end mark.
+    /// What has to be the last bytes of the stream, in hexadecimal digits, `??` for any byte: the engine's own end mark.
     pub ends_with: Option<String>,
+    /// A text that has to stand in the last 512 bytes: the end mark of dumps.
+    pub end_text: Option<String>,
+    /// What the stream is, where that has an end mark of its own.
+    pub format: Option<StreamFormat>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum StreamFormat {
+    /// A tar archive, which ends in two empty blocks.
+    Tar,
 }
 
 #[skip_serializing_none]
@@ -125,6 +136,20 @@ pub struct LogStream {
     /// Whether a file is removed once it is archived.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub remove: bool,
+    /// The part of the log a backup needs; without it nobody can go back to a point in time.
+    pub span: Option<LogMarks>,
+}
+
+/// The part of a log that a backup needs, from what its steps saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LogMarks {
+    /// The name of the first file, from what the steps in `before` saved.
+    pub first: Expression,
+    /// The name of the last file, from what the steps in `after` saved.
+    pub last: Expression,
+    /// What tells the system whose log it is from others, from what the steps in `before` saved.
+    pub system: Expression,
 }
 
 /// How a backup is put back.

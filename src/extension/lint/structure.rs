@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Lint;
 use crate::extension::contract::component::{Component, Volume, VolumeKind};
-use crate::extension::contract::{Count, Version};
+use crate::extension::contract::{Count, Stream, Version};
 use crate::extension::problem::unknown;
 use crate::extension::quantity;
 use crate::names::{ComponentName, GroupName, VolumeName};
@@ -318,6 +318,14 @@ fn backup(lint: &mut Lint<'_>) {
         if sources.iter().filter(|there| **there).count() != 1 {
             lint.at(&format!("{field}.stream"), "give exactly one of exec, volume and file");
         }
+        if let Some(reason) = end_mark(&method.stream) {
+            lint.at(&format!("{field}.stream"), reason);
+        }
+        if let Some(logs) = &method.logs
+            && let Err(error) = regex::Regex::new(&logs.pattern)
+        {
+            lint.at(&format!("{field}.logs.pattern"), format!("it is no regular expression: {error}"));
+        }
         let targets = [method.restore.exec.is_some(), method.restore.volume.is_some(), method.restore.file.is_some()];
         if targets.iter().filter(|there| **there).count() != 1 {
             lint.at(&format!("{field}.restore"), "give exactly one of exec, volume and file");
@@ -334,6 +342,23 @@ fn backup(lint: &mut Lint<'_>) {
             lint.at(&field, unknown("role", role.as_str(), known));
         }
     }
+}
+
+/// A stream that ends is no proof that it is whole: what is wrong with the way it says so.
+fn end_mark(stream: &Stream) -> Option<&'static str> {
+    let marks = [stream.ends_with.is_some(), stream.end_text.is_some(), stream.format.is_some()];
+    if stream.exec.is_none() && stream.file.is_none() && stream.volume.is_none() {
+        return None;
+    }
+    match (marks.iter().filter(|there| **there).count(), stream.volume.is_some()) {
+        (1.., true) => return Some("the files of a volume have an end mark of their own"),
+        (0, false) => return Some("say how the end of a whole stream looks: one of endsWith, endText and format"),
+        (2.., false) => return Some("give one of endsWith, endText and format"),
+        _ => {}
+    }
+    let digits = stream.ends_with.as_deref()?.trim_end_matches("??");
+    let fine = !digits.is_empty() && digits.len().is_multiple_of(2) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    (!fine).then_some("endsWith has to be pairs of hexadecimal digits, and after them ?? for any byte")
 }
 
 fn monitoring(lint: &mut Lint<'_>) {

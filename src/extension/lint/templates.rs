@@ -44,6 +44,11 @@ pub const ALWAYS: &[&str] = &[
 pub const RUNNING: &[&str] =
     &["reply", "item", "request", "changed", "primary", "target", "members", "role", "is_primary", "old", "thresholds"];
 
+/// What the steps and commands of a backup read of the order: `job.log`.
+const BACKUP: &str = "job";
+/// What those of a restore read of it: `restore.target`, `restore.logs`, `restore.backup`, `restore.version`.
+const RESTORE: &str = "restore";
+
 pub fn check(lint: &mut Lint<'_>) {
     files(lint);
     let manifest = &lint.package.manifest;
@@ -75,21 +80,34 @@ pub fn check(lint: &mut Lint<'_>) {
     for (name, method) in manifest.backup.iter().flat_map(|backup| &backup.methods) {
         reader.component = method.component.as_ref().map_or(main, |name| manifest.components.get(name));
         let field = format!("backup.methods.{name}");
-        let before = reader.steps(&format!("{field}.before"), &method.before, &[]);
+        let before = reader.steps(&format!("{field}.before"), &method.before, &[BACKUP]);
         let mut seen = refs(&before);
         seen.extend(RUNNING);
-        for exec in [&method.stream.exec, &method.restore.exec].into_iter().flatten() {
+        seen.push(BACKUP);
+        let mut put_back = RUNNING.to_vec();
+        put_back.push(RESTORE);
+        for (exec, known) in [(&method.stream.exec, &seen), (&method.restore.exec, &put_back)] {
+            let Some(exec) = exec else { continue };
             for text in exec.command.iter().chain(&exec.args).chain(exec.env.values()).chain(&exec.stdin) {
-                reader.text(&field, text, &seen);
+                reader.text(&field, text, known);
             }
         }
-        for text in [&method.stream.file, &method.restore.file].into_iter().flatten() {
-            reader.text(&field, text, &seen);
+        for (text, known) in [(&method.stream.file, &seen), (&method.restore.file, &put_back)] {
+            if let Some(text) = text {
+                reader.text(&field, text, known);
+            }
         }
-        reader.steps(&format!("{field}.after"), &method.after, &seen);
+        let after = reader.steps(&format!("{field}.after"), &method.after, &[BACKUP]);
+        if let Some(span) = method.logs.as_ref().and_then(|logs| logs.span.as_ref()) {
+            for (name, expression, saved) in
+                [("system", &span.system, &before), ("first", &span.first, &before), ("last", &span.last, &after)]
+            {
+                reader.expression(&format!("{field}.logs.span.{name}"), expression, &refs(saved));
+            }
+        }
         reader.steps(&format!("{field}.check"), &method.check, &[]);
-        reader.steps(&format!("{field}.restore.before"), &method.restore.before, &[]);
-        reader.steps(&format!("{field}.restore.after"), &method.restore.after, &[]);
+        reader.steps(&format!("{field}.restore.before"), &method.restore.before, &[RESTORE]);
+        reader.steps(&format!("{field}.restore.after"), &method.restore.after, &[RESTORE]);
     }
     for (name, alert) in manifest.monitoring.iter().flat_map(|monitoring| &monitoring.alerts) {
         for text in [&alert.expr, &alert.summary] {

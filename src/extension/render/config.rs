@@ -357,6 +357,7 @@ impl Renderer<'_> {
             })
             .map(|(name, method)| (name.clone(), method.clone()))
             .collect();
+        let volumes = place.declared.volumes.iter().map(|(name, volume)| (name.clone(), volume.path.clone())).collect();
         let database = manifest.connection.as_ref().and_then(|connection| connection.database.clone());
         let database = database.map(|text| self.text("connection.database", &text, &place.context));
         let mut ports: BTreeMap<String, u16> = BTreeMap::new();
@@ -388,6 +389,8 @@ impl Renderer<'_> {
             actions: place.declared.actions.clone(),
             operations,
             backup,
+            volumes,
+            restore: self.resolved.restore.clone(),
             context: place.data.clone(),
         }
     }

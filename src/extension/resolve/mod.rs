@@ -6,13 +6,15 @@ mod parameters;
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest as _, Sha256};
+
 use super::contract::Topology;
 use super::defaults::Defaults;
 use super::naming;
 use super::package::Package;
 use super::problem::{Code, Refusal, Refusals, listed, unknown};
 use super::resolved::Resolved;
-use crate::api::instance::{ClientCertificates, DesiredState, InstanceSpec, Tls, TlsIssuer};
+use crate::api::instance::{ClientCertificates, DesiredState, InstanceSpec, RestoreSource, Tls, TlsIssuer};
 use crate::api::values::DeletionPolicy;
 use crate::names::{ComponentName, InstanceName, NamespaceName, TopologyName};
 
@@ -23,6 +25,8 @@ pub struct Surroundings {
     pub defaults: Vec<Defaults>,
     /// Replicas that `kubectl scale` or an autoscaler chose for components whose number the instance leaves free.
     pub replicas: BTreeMap<ComponentName, u16>,
+    /// Whether what the instance is to be restored from was restored: its pods wait no more.
+    pub restored: bool,
 }
 
 /// An instance as it is asked for.
@@ -68,6 +72,7 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
         monitoring,
         network,
         failover,
+        restore: spec.restore.as_ref().filter(|_| !surroundings.restored).map(restore_name),
         backup_policy: backup.map(|backup| backup.policy),
         credentials: spec.credentials.as_ref().map(|credentials| credentials.secret_name.clone()),
         image_pull_secrets: spec.image_pull_secrets.clone(),
@@ -79,6 +84,13 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
     }
     resolved.warnings = std::mem::take(&mut resolver.warnings);
     if resolver.refusals.is_empty() { Ok(resolved) } else { Err(Refusals(resolver.refusals)) }
+}
+
+/// Tells one restore from another.
+fn restore_name(source: &RestoreSource) -> String {
+    let mut name = hex::encode(Sha256::digest(serde_json::to_vec(source).unwrap_or_default()));
+    name.truncate(16);
+    name
 }
 
 struct Resolver<'a> {

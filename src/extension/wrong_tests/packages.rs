@@ -422,7 +422,7 @@ fn a_wrong_package_says_where_and_why() {
         (
             "two methods and no default",
             "backup: null",
-            "backup: {methods: {a: {stream: {file: /a}, restore: {file: /a}}, b: {stream: {file: /a}, restore: {file: /a}}}}",
+            "backup: {methods: {a: {stream: {file: /a, endsWith: ff}, restore: {file: /a}}, b: {stream: {file: /a, endText: done}, restore: {file: /a}}}}",
             "extension.yaml:13:1: one of several methods has to be `default`",
         ),
         (

@@ -1,0 +1,284 @@
+//! Archiving the log: finished files of a directory go to the store, each once, in order, and only then are removed.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use regex::Regex;
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::segments::{history_line, history_segment, line};
+use super::{BackupError, Surroundings, blocking, method, open};
+use crate::backup::keys::{Epoch, Sealer};
+use crate::backup::layout::{Line, Segment};
+use crate::backup::log::{Archive, Header, History, seal};
+use crate::backup::repository::Repository;
+use crate::backup::store::LARGEST_OBJECT;
+use crate::lifecycle::ArchiveStatus;
+use crate::lifecycle::backup::ArchiveOrder;
+
+/// How often the directory is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Between two looks for gaps and runs to seal, in segments.
+const SEAL_EVERY: u32 = 64;
+/// A change is dated before it is written: one dated just before the end of a segment may be in the next.
+const MARGIN: SignedDuration = SignedDuration::from_secs(1);
+/// While this file is in the directory, nothing has to be put there.
+const OFF: &str = ".off";
+const HISTORY: &str = ".history";
+
+pub struct Archiver {
+    around: Arc<dyn Surroundings>,
+    running: Mutex<Option<AbortOnDropHandle<()>>>,
+}
+
+impl Archiver {
+    pub fn new(around: Arc<dyn Surroundings>) -> Self {
+        Self { around, running: Mutex::new(None) }
+    }
+
+    pub fn stop(&self) {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Archives by this order from now on. What cannot work at all is told at once.
+    pub async fn follow(&self, order: Option<ArchiveOrder>) -> Result<ArchiveStatus, BackupError> {
+        let Some(order) = order else {
+            self.stop();
+            self.end().await?;
+            self.around.archives(None);
+            return Ok(ArchiveStatus::default());
+        };
+        let worker = Worker::prepare(self.around.clone(), order).await?;
+        let status = worker.status.clone();
+        // the one before ends first: two would read the same files
+        self.stop();
+        self.around.archives(Some(status.clone()));
+        let task = AbortOnDropHandle::new(tokio::spawn(worker.run()));
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        Ok(status)
+    }
+
+    /// Nobody collects any more: without a note the directory would fill up.
+    async fn end(&self) -> Result<(), BackupError> {
+        let actor = self.around.actor();
+        for method in actor.config().backup.values() {
+            let Some(logs) = &method.logs else { continue };
+            let directory = actor.text("logs.directory", &logs.directory, &self.around.extras())?;
+            let pattern = pattern(&logs.pattern)?;
+            blocking(move || {
+                let directory = Path::new(&directory);
+                let off = directory.join(OFF);
+                std::fs::create_dir_all(directory)
+                    .and_then(|()| std::fs::write(&off, ""))
+                    .map_err(|error| BackupError::file(&off, error))?;
+                for name in names(directory, &pattern)? {
+                    let path = directory.join(name);
+                    std::fs::remove_file(&path).map_err(|error| BackupError::file(&path, error))?;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+fn pattern(text: &str) -> Result<Regex, BackupError> {
+    Regex::new(text).map_err(|error| BackupError::Package(format!("logs.pattern: {error}")))
+}
+
+/// Finished files, the oldest first.
+fn names(directory: &Path, pattern: &Regex) -> Result<Vec<String>, BackupError> {
+    let failed = |error| BackupError::file(directory, error);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        found.extend(name.into_string().ok().filter(|name| pattern.is_match(name)));
+    }
+    found.sort();
+    Ok(found)
+}
+
+struct Worker {
+    around: Arc<dyn Surroundings>,
+    order: ArchiveOrder,
+    repository: Repository,
+    sealer: Sealer,
+    directory: PathBuf,
+    pattern: Regex,
+    remove: bool,
+    status: ArchiveStatus,
+    /// Archived, and still there.
+    done: HashSet<String>,
+    /// The line of the last segment: histories do not say whose they are.
+    line: Option<Line>,
+    since_seal: u32,
+}
+
+impl Worker {
+    async fn prepare(around: Arc<dyn Surroundings>, order: ArchiveOrder) -> Result<Self, BackupError> {
+        let actor = around.actor();
+        let method = method(actor.config(), &order.method)?;
+        let logs = method
+            .logs
+            .as_ref()
+            .ok_or_else(|| BackupError::Package(format!("method {} has no log to archive", order.method)))?;
+        let directory = PathBuf::from(actor.text("logs.directory", &logs.directory, &around.extras())?);
+        let (pattern, remove) = (pattern(&logs.pattern)?, logs.remove);
+        let repository = open(&order.repository).await?;
+        let sealer = match &order.writer.epoch {
+            Some(name) => {
+                let epoch = Epoch::named(&repository, name).await?;
+                epoch.check_canary(&repository, None).await?;
+                Sealer::To(epoch.recipient)
+            }
+            None => Sealer::Clear,
+        };
+        let place = directory.clone();
+        blocking(move || {
+            std::fs::create_dir_all(&place).map_err(|error| BackupError::file(&place, error))?;
+            match std::fs::remove_file(place.join(OFF)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BackupError::file(place.join(OFF), error)),
+                _ => Ok(()),
+            }
+        })
+        .await?;
+        let status = ArchiveStatus { method: order.method.clone(), ..ArchiveStatus::default() };
+        let (done, line, since_seal) = (HashSet::new(), None, SEAL_EVERY);
+        Ok(Self { around, order, repository, sealer, directory, pattern, remove, status, done, line, since_seal })
+    }
+
+    async fn run(mut self) {
+        let mut pause = LOOK;
+        loop {
+            match self.round().await {
+                Ok(()) => {
+                    pause = LOOK;
+                    self.status.error = None;
+                }
+                Err(error) => {
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    let error = error.to_string();
+                    if self.status.error.as_ref() != Some(&error) {
+                        tracing::error!(error, "the log cannot be archived; it is tried again");
+                    }
+                    self.status.error = Some(error);
+                }
+            }
+            self.around.archives(Some(self.status.clone()));
+            sleep(pause).await;
+        }
+    }
+
+    async fn round(&mut self) -> Result<(), BackupError> {
+        let (directory, pattern) = (self.directory.clone(), self.pattern.clone());
+        let mut waiting = blocking(move || names(&directory, &pattern)).await?;
+        self.done.retain(|name| waiting.binary_search(name).is_ok());
+        waiting.retain(|name| !self.done.contains(name));
+        // histories wait for a segment that says whose they are
+        let (histories, segments): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|name| name.ends_with(HISTORY));
+        self.status.pending = (histories.len() + segments.len()) as u64;
+        for name in segments {
+            self.segment(&name).await?;
+            self.archived(name).await?;
+        }
+        for name in histories {
+            if self.history(&name).await? {
+                self.archived(name).await?;
+            }
+        }
+        if self.since_seal >= SEAL_EVERY {
+            self.seal().await?;
+        }
+        Ok(())
+    }
+
+    async fn segment(&mut self, name: &str) -> Result<(), BackupError> {
+        let (bytes, written_at) = self.read(name).await?;
+        let file = self.directory.join(name);
+        let header = Header::read(&bytes, name).map_err(|error| BackupError::Segment { file, error })?;
+        let line = line(&self.order.owner, header.line().system.as_str(), header.timeline)?;
+        let covers_until = written_at.checked_sub(MARGIN).unwrap_or(written_at);
+        self.push(&line, &header.segment(), bytes, covers_until).await?;
+        if self.line.as_ref() != Some(&line) {
+            self.line = Some(line);
+            self.since_seal = SEAL_EVERY;
+        }
+        Ok(())
+    }
+
+    /// False where it is not known yet whose it is.
+    async fn history(&self, name: &str) -> Result<bool, BackupError> {
+        let Some(line) = &self.line else { return Ok(false) };
+        let timeline = name.strip_suffix(HISTORY).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let wrong = || BackupError::Package(format!("{name} is no history of a timeline"));
+        let timeline = timeline.ok_or_else(wrong)?;
+        let (bytes, written_at) = self.read(name).await?;
+        let place = history_line(&Line { system: line.system.clone(), timeline })?;
+        self.push(&place, &history_segment(timeline), bytes, written_at).await?;
+        Ok(true)
+    }
+
+    async fn push(
+        &self,
+        line: &Line,
+        segment: &Segment,
+        bytes: Vec<u8>,
+        covers_until: Timestamp,
+    ) -> Result<(), BackupError> {
+        let writer = &self.order.writer;
+        let archive = Archive { repository: &self.repository, line: line.clone() };
+        let pushed = archive.push(segment, bytes, covers_until, &self.sealer, writer.epoch.as_ref(), &writer.key);
+        let arrival = pushed.await?;
+        tracing::debug!(%segment, ?arrival, "archived");
+        Ok(())
+    }
+
+    /// What is in a file, and when it was written last.
+    async fn read(&self, name: &str) -> Result<(Vec<u8>, Timestamp), BackupError> {
+        let path = self.directory.join(name);
+        blocking(move || {
+            let read = || {
+                let mut file = std::fs::File::open(&path)?;
+                let modified = file.metadata()?.modified()?;
+                let mut bytes = Vec::new();
+                file.by_ref().take(LARGEST_OBJECT + 1).read_to_end(&mut bytes)?;
+                let modified = Timestamp::try_from(modified).map_err(io::Error::other)?;
+                Ok((bytes, modified))
+            };
+            read().map_err(|error: io::Error| BackupError::file(&path, error))
+        })
+        .await
+    }
+
+    async fn archived(&mut self, name: String) -> Result<(), BackupError> {
+        if self.remove {
+            let path = self.directory.join(&name);
+            blocking(move || std::fs::remove_file(&path).map_err(|error| BackupError::file(&path, error))).await?;
+        } else {
+            self.done.insert(name.clone());
+        }
+        self.status.pending = self.status.pending.saturating_sub(1);
+        self.status.last = Some(name);
+        self.status.last_at = Some(Timestamp::now());
+        self.since_seal = self.since_seal.saturating_add(1);
+        self.around.archives(Some(self.status.clone()));
+        Ok(())
+    }
+
+    /// Seals what is complete, and counts what is missing.
+    async fn seal(&mut self) -> Result<(), BackupError> {
+        let Some(line) = self.line.clone() else { return Ok(()) };
+        seal(&self.repository, &line, &self.order.writer.key, false).await?;
+        let history = History::read(&self.repository, &line).await?;
+        self.status.missing = history.gaps().iter().map(crate::backup::log::Range::len).sum();
+        self.since_seal = 0;
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! Why a backup, a restore or the archiving of a log did not succeed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::agent::actions::ActionError;
+use crate::agent::drivers::DriverError;
+use crate::backup::document::DocumentError;
+use crate::backup::keys::epoch::EpochError;
+use crate::backup::log::{HeaderError, LogError, SpanError};
+use crate::backup::read::{ChainError, ReadError};
+use crate::backup::repository::RepositoryError;
+use crate::backup::store::StoreError;
+use crate::backup::write::WriteError;
+use crate::lifecycle::{Code, Problem};
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    #[error(transparent)]
+    Epoch(#[from] EpochError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("{file}: {error}")]
+    Segment { file: PathBuf, error: HeaderError },
+    #[error("the log that the backup needs did not reach the store: {0}")]
+    Span(#[from] SpanError),
+    #[error(transparent)]
+    Action(#[from] ActionError),
+    #[error("{what}: {error}")]
+    Command { what: &'static str, error: DriverError },
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("the package has no backup method {name:?} here; it has {known}")]
+    NoMethod { name: String, known: String },
+    #[error("{0}")]
+    Package(String),
+    #[error("{message}")]
+    Precondition { message: String, hint: &'static str },
+    #[error("it was cancelled")]
+    Cancelled,
+    #[error("it did not end within {0:?}")]
+    TimedOut(Duration),
+}
+
+impl BackupError {
+    pub fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::File { path: path.into(), source }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::NoMethod { .. } => Code::NotFound,
+            Self::Package(_) => Code::Unsupported,
+            Self::Precondition { .. } => Code::Precondition,
+            Self::TimedOut(_) => Code::Timeout,
+            _ => Code::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Repository(_) => "see the BackupRepository's conditions",
+            Self::Store(_) | Self::Document(_) => "see whether the store can be reached and its credentials are right",
+            Self::Epoch(_) => "give the private key of one of the repository's recipients",
+            Self::Write(WriteError::Gate { .. } | WriteError::Source { .. } | WriteError::Stalled { .. }) => {
+                "see the log of the middleware; nothing of this attempt counts as a backup"
+            }
+            Self::Chain(_) => "see which backups there are: midship backup list",
+            Self::Span(_) => "see whether the log is archived: the holder's pod tells it in its status",
+            Self::Precondition { hint, .. } => hint,
+            Self::TimedOut(_) => "give it more time, or see what it waited for",
+            _ => return None,
+        })
+    }
+}
+
+impl From<BackupError> for Problem {
+    fn from(error: BackupError) -> Self {
+        let problem = Self::new(error.code(), error.to_string());
+        match error.hint() {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        }
+    }
+}

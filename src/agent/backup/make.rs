@@ -1,0 +1,286 @@
+//! Making a backup: the package's steps, its stream, and what must be there before it counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::freeze::Freezer;
+use super::job::Reporter;
+use super::segments::line;
+use super::source::{STREAM, source};
+use super::{BackupError, Surroundings, bounded, method, open, with};
+use crate::agent::actions::{Actor, Saved, Steps};
+use crate::api::operation::BackupType;
+use crate::backup::clock::Clock;
+use crate::backup::keys::Epoch;
+use crate::backup::layout::Owner;
+use crate::backup::log::{History, SpanError, check_span};
+use crate::backup::manifest::LogSpan;
+use crate::backup::read::Catalog;
+use crate::backup::repository::Repository;
+use crate::backup::write::gate::LEAST_PERCENT;
+use crate::backup::write::{Bandwidth, Committed, Request, Settings, WriteError, Writing, void};
+use crate::extension::agent::AgentConfig;
+use crate::extension::contract::BackupMethod;
+use crate::lifecycle::backup::{BackupOrder, JobState, Outcome};
+
+/// The label that says which group of pods a backup is of.
+pub const GROUP: &str = "midship.dev/group";
+/// The agent has little memory: fewer bytes in flight than the library would take.
+const CHUNK: usize = 8 << 20;
+const MEMORY: usize = 64 << 20;
+/// For what comes after the last byte was read.
+const FINISH: Duration = Duration::from_mins(15);
+/// How long the last part of the log may take to reach the store.
+const LOG_PATIENCE: Duration = Duration::from_mins(10);
+const LOG_LOOK: Duration = Duration::from_secs(1);
+/// How long the steps after the reading may take.
+const AFTER: Duration = Duration::from_mins(15);
+/// For the note that an attempt has failed.
+const GIVING_UP: Duration = Duration::from_secs(30);
+
+/// The names that bound the part of the log a backup needs.
+struct Marks {
+    system: String,
+    first: String,
+    last: String,
+}
+
+pub async fn make(
+    around: &dyn Surroundings,
+    freezer: &Arc<Freezer>,
+    order: BackupOrder,
+    reporter: &Reporter,
+    cancel: &CancellationToken,
+) -> Result<Outcome, BackupError> {
+    let (limit, until) = (order.timeout, Instant::now() + order.timeout);
+    let actor = around.actor();
+    let method = method(actor.config(), &order.method)?;
+    check(method, &order)?;
+    let prepared = bounded(cancel, until, limit, async {
+        let repository = open(&order.repository).await?;
+        let epoch = match &order.writer.epoch {
+            Some(name) => Some(Epoch::named(&repository, name).await?),
+            None => None,
+        };
+        let before = last_size(&repository, &order, actor.config()).await?;
+        Ok::<_, BackupError>((repository, epoch, before))
+    });
+    let (repository, epoch, before) = prepared.await?;
+    let settings = Settings {
+        chunk: CHUNK,
+        memory: MEMORY,
+        bandwidth: order.bandwidth.map(Bandwidth::new),
+        lease: order.timeout.saturating_add(FINISH),
+        ..Settings::default()
+    };
+    let request = request(&order, actor.config(), epoch);
+    let begun = Writing::begin(&repository, &order.writer.key, Clock::system(), request, settings);
+    let mut writing = bounded(cancel, until, limit, begun).await?;
+    reporter.count(writing.progress());
+    let reading = Reading { around, actor: &actor, method, freezer, order: &order, before, reporter };
+    let read = reading.read(&mut writing, cancel, until).await;
+    let proven = match read {
+        Ok(marks) => {
+            reporter.stage(JobState::Completing, "waits for the log that the backup needs");
+            bounded(cancel, until, limit, span(&repository, &order.owner, marks)).await
+        }
+        Err(error) => Err(error),
+    };
+    match proven {
+        Ok(span) => {
+            reporter.stage(JobState::Completing, "proves what is stored, and commits");
+            let Committed { place, manifest, digest } = commit(&repository, &order, writing, span).await?;
+            Ok(Outcome::Committed { id: place.id, manifest: digest, completed_at: manifest.completed_at })
+        }
+        Err(error) => {
+            let gave_up = tokio::time::timeout(GIVING_UP, writing.give_up(&error.to_string())).await;
+            if !matches!(gave_up, Ok(Ok(()))) {
+                tracing::warn!(
+                    "that the attempt has failed could not be noted in the repository; retention will find it"
+                );
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Whether the method can do what is asked for.
+fn check(method: &BackupMethod, order: &BackupOrder) -> Result<(), BackupError> {
+    let full = method.types.is_empty() && order.type_ == BackupType::Full;
+    if !full && !method.types.contains(&order.type_) {
+        return Err(BackupError::Package(format!("method {} makes no {:?} backups", order.method, order.type_)));
+    }
+    if order.type_ == BackupType::Incremental {
+        return Err(BackupError::Package("this agent makes no incremental backups; make a full one".to_owned()));
+    }
+    if order.with_log && method.logs.as_ref().is_none_or(|logs| logs.span.is_none()) {
+        return Err(BackupError::Package(format!("method {} does not say which part of a log it needs", order.method)));
+    }
+    Ok(())
+}
+
+fn request(order: &BackupOrder, config: &AgentConfig, epoch: Option<Epoch>) -> Request {
+    let mut labels = order.labels.clone();
+    labels.insert(GROUP.to_owned(), config.group.to_string());
+    let mut description: std::collections::BTreeMap<String, Value> = order.description.clone().into_iter().collect();
+    for (name, value) in [("component", config.component.as_str()), ("group", config.group.as_str())] {
+        description.entry(name.to_owned()).or_insert_with(|| json!(value));
+    }
+    Request {
+        owner: order.owner.clone(),
+        type_: order.type_,
+        parent: None,
+        method: order.method.clone(),
+        engine: config.context["version"].as_str().unwrap_or_default().to_owned(),
+        labels,
+        description,
+        holder: format!("job {}", order.job),
+        epoch,
+    }
+}
+
+/// What the last backup of this kind had, so that one that is nearly empty is noticed.
+async fn last_size(
+    repository: &Repository,
+    order: &BackupOrder,
+    config: &AgentConfig,
+) -> Result<Option<u64>, BackupError> {
+    let catalog = Catalog::of(repository, &order.owner).await?;
+    let same = catalog.found.iter().filter(|found| {
+        let manifest = &found.manifest;
+        let group = manifest.labels.get(GROUP).is_none_or(|group| group == config.group.as_str());
+        manifest.method == order.method && manifest.type_ == order.type_ && group
+    });
+    let last = same.max_by_key(|found| found.manifest.completed_at);
+    Ok(last.and_then(|found| Some(found.manifest.streams.iter().find(|stream| stream.name == STREAM)?.bytes)))
+}
+
+struct Reading<'a> {
+    around: &'a dyn Surroundings,
+    actor: &'a Actor,
+    method: &'a BackupMethod,
+    freezer: &'a Arc<Freezer>,
+    order: &'a BackupOrder,
+    before: Option<u64>,
+    reporter: &'a Reporter,
+}
+
+impl Reading<'_> {
+    /// Reads the stream. What was begun for it is undone whether that worked or not.
+    async fn read(
+        &self,
+        writing: &mut Writing<'_>,
+        cancel: &CancellationToken,
+        until: Instant,
+    ) -> Result<Option<Marks>, BackupError> {
+        let session = self.actor.session();
+        let mut saved = None;
+        let read = bounded(cancel, until, self.order.timeout, async {
+            self.reporter.stage(JobState::Preparing, "runs the steps before the data is read");
+            let extras = self.extras();
+            let what = Steps { name: "backup.before", steps: &self.method.before, timeout: None, session: &session };
+            let before = saved.insert(self.actor.steps(what, extras).await?);
+            if self.method.stream.volume.is_some() {
+                self.freezer.freeze().await?;
+            }
+            self.reporter.stage(JobState::Running, "reads the data");
+            let left = until.saturating_duration_since(Instant::now());
+            let least = if self.order.may_shrink { 0 } else { LEAST_PERCENT };
+            let source = source(self.around, self.method, before, left, self.before, least).await?;
+            Ok::<_, BackupError>(writing.stream(source).await?)
+        })
+        .await;
+        let thawed = self.freezer.thaw().await;
+        let after = Steps { name: "backup.after", steps: &self.method.after, timeout: None, session: &session };
+        let after = tokio::time::timeout(AFTER, self.actor.steps(after, self.extras())).await;
+        self.actor.end(&session);
+        read?;
+        thawed?;
+        let after = after.map_err(|_| BackupError::TimedOut(AFTER))??;
+        let before = saved.ok_or(BackupError::Cancelled)?;
+        self.marks(&before, &after)
+    }
+
+    fn extras(&self) -> Map<String, Value> {
+        let mut told = Map::new();
+        told.insert("log".to_owned(), json!(self.order.with_log));
+        with(self.around.extras(), "job", told)
+    }
+
+    fn marks(&self, before: &Saved, after: &Saved) -> Result<Option<Marks>, BackupError> {
+        let span = self.method.logs.as_ref().and_then(|logs| logs.span.as_ref());
+        let Some(span) = span.filter(|_| self.order.with_log) else { return Ok(None) };
+        let text = |saved: &Saved, source: &str| match saved.value(source) {
+            Some(Value::String(text)) if !text.is_empty() => Ok(text),
+            Some(Value::Number(number)) => Ok(number.to_string()),
+            _ => Err(BackupError::Package(format!("logs.span: {source} gives no name"))),
+        };
+        Ok(Some(Marks {
+            system: text(before, &span.system)?,
+            first: text(before, &span.first)?,
+            last: text(after, &span.last)?,
+        }))
+    }
+}
+
+/// Waits until the log from the first to the last mark is in the store.
+async fn span(repository: &Repository, owner: &Owner, marks: Option<Marks>) -> Result<Option<LogSpan>, BackupError> {
+    let Some(Marks { system, first, last }) = marks else { return Ok(None) };
+    let timeline = |name: &str| name.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    let (Some(begun), Some(ended)) = (timeline(&first), timeline(&last)) else {
+        return Err(BackupError::Package(format!("logs.span: {first} or {last} is no name of a file of the log")));
+    };
+    if begun != ended {
+        return Err(BackupError::Package(format!(
+            "another server took over while the data was read: the log went from {first} to {last}; make another backup"
+        )));
+    }
+    let line = line(owner, &system, begun)?;
+    let give_up = Instant::now() + LOG_PATIENCE;
+    loop {
+        let history = History::read(repository, &line).await?;
+        let number = |name: &str| history.segments.iter().find(|one| one.name.as_str() == name).map(|one| one.number);
+        let missing = match (number(&first), number(&last)) {
+            (Some(from), Some(to)) => {
+                let span = LogSpan { line: line.clone(), first: from, last: to };
+                match check_span(repository, &span).await {
+                    Ok(()) => return Ok(Some(span)),
+                    Err(SpanError::Store(error)) => return Err(error.into()),
+                    Err(error) => error.to_string(),
+                }
+            }
+            (None, _) => format!("{first} is not archived"),
+            (_, None) => format!("{last} is not archived"),
+        };
+        if Instant::now() >= give_up {
+            return Err(WriteError::Log(missing).into());
+        }
+        sleep(LOG_LOOK).await;
+    }
+}
+
+/// Nobody interrupts this: between its first and its last byte it would not be known whether there is a backup.
+async fn commit(
+    repository: &Repository,
+    order: &BackupOrder,
+    writing: Writing<'_>,
+    span: Option<LogSpan>,
+) -> Result<Committed, BackupError> {
+    let place = writing.place().clone();
+    let committed = tokio::time::timeout(FINISH, writing.commit(span)).await;
+    let error = match committed {
+        Ok(Ok(committed)) => return Ok(committed),
+        Ok(Err(error)) => BackupError::from(error),
+        Err(_) => BackupError::TimedOut(FINISH),
+    };
+    let (reason, now) = (error.to_string(), Clock::system().now());
+    let noted = void(repository, &order.writer.key, &place, &reason, now);
+    if !matches!(tokio::time::timeout(GIVING_UP, noted).await, Ok(Ok(()))) {
+        tracing::warn!(id = %place.id, "that the attempt has failed could not be noted in the repository");
+    }
+    Err(error)
+}

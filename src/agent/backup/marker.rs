@@ -1,0 +1,137 @@
+//! The note on a volume that says what was restored to it, written last; and who has to wait for it.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+
+use super::BackupError;
+use crate::agent::files::write_whole;
+use crate::backup::id::Id;
+
+const NAME: &str = ".midship-restored.json";
+
+/// What was restored.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Marker {
+    /// The restore the pod's configuration asked for; nothing where somebody ordered it without.
+    pub restore: Option<String>,
+    pub backup: Id,
+    /// The time that was asked for.
+    pub until: Option<Timestamp>,
+    pub at: Timestamp,
+}
+
+impl Marker {
+    pub fn read(data: &Path) -> Result<Option<Self>, BackupError> {
+        let path = data.join(NAME);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                let marker = serde_json::from_slice(&bytes);
+                Ok(Some(marker.map_err(|error| BackupError::file(&path, error.into()))?))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BackupError::file(&path, error)),
+        }
+    }
+
+    pub fn write(&self, data: &Path) -> Result<(), BackupError> {
+        let path = data.join(NAME);
+        let bytes = serde_json::to_vec(self).map_err(|error| BackupError::file(&path, error.into()))?;
+        write_whole(&path, &bytes, 0o600).map_err(|error| BackupError::file(&path, error))
+    }
+
+    pub fn remove(data: &Path) -> Result<(), BackupError> {
+        let path = data.join(NAME);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(BackupError::file(&path, error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What decides whether a pod's process may start.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // facts about one pod, each by itself
+pub struct Facts<'a> {
+    /// The restore the configuration asks for.
+    pub wanted: Option<&'a str>,
+    /// The restore the volume's marker names.
+    pub restored: Option<&'a str>,
+    /// Data is being put back now.
+    pub restoring: bool,
+    /// Backups are restored to this pod; the others follow it.
+    pub first: bool,
+    /// Midship hands out an exclusive role, so that the others have somebody to follow.
+    pub handed_out: bool,
+    /// The pod has data of its set already.
+    pub member: bool,
+    /// Another pod holds the role.
+    pub led: bool,
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// The end of the restore under way.
+    Restoring,
+    /// Somebody has to ask for the restore of this name.
+    Restore(String),
+    /// The first pod of the set has to be restored and to take the role.
+    First,
+}
+
+/// Why the process may not start now, if so.
+pub fn hold(facts: Facts<'_>) -> Option<Hold> {
+    if facts.restoring {
+        return Some(Hold::Restoring);
+    }
+    let wanted = facts.wanted?;
+    // whoever lost its volume later copies what the others have, and whoever has their data keeps it
+    if facts.restored == Some(wanted) || facts.led || facts.member {
+        return None;
+    }
+    match (facts.first, facts.handed_out) {
+        (true, _) => Some(Hold::Restore(wanted.to_owned())),
+        (false, true) => Some(Hold::First),
+        (false, false) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_restored_starts_first_and_the_others_follow() {
+        let first = Facts { wanted: Some("r"), first: true, handed_out: true, ..Facts::default() };
+        let other = Facts { first: false, ..first };
+        assert_eq!(hold(first), Some(Hold::Restore("r".into())));
+        assert_eq!(hold(other), Some(Hold::First));
+        assert_eq!(hold(Facts { restored: Some("old"), ..first }), Some(Hold::Restore("r".into())));
+        assert_eq!(hold(Facts { restored: Some("r"), ..first }), None);
+        assert_eq!(hold(Facts { restored: Some("r"), restoring: true, ..first }), Some(Hold::Restoring));
+        for led in [first, other] {
+            assert_eq!(hold(Facts { led: true, ..led }), None, "the data comes from whoever has the role");
+        }
+        assert_eq!(hold(Facts { handed_out: false, ..other }), None);
+        assert_eq!(hold(Facts { first: true, ..Facts::default() }), None);
+    }
+
+    #[test]
+    fn a_marker_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Marker::read(dir.path()).unwrap(), None);
+        let at = Timestamp::UNIX_EPOCH;
+        let marker = Marker { restore: Some("r".into()), backup: Id::new(at), until: Some(at), at };
+        marker.write(dir.path()).unwrap();
+        assert_eq!(Marker::read(dir.path()).unwrap(), Some(marker));
+        Marker::remove(dir.path()).unwrap();
+        Marker::remove(dir.path()).unwrap();
+        assert_eq!(Marker::read(dir.path()).unwrap(), None);
+    }
+}
