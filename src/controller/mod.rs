@@ -240,18 +240,18 @@ impl Context {
         let (scope, agent_image) = (self.options.scope.clone(), self.options.agent_image.clone());
         let shared = || (client.clone(), caches.clone(), queues.clone(), events.clone());
         let agents = Arc::new(Agents::new(client.clone(), &home));
+        let known = Arc::new(Known::new(client.clone(), queues.clone()));
         let (extensions, instances) = {
             let (client, caches, queues, events) = shared();
             let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()));
             let (client, caches, queues, events) = shared();
             let packages = extensions.packages();
-            let agents = (agents.clone(), workloads.pods.clone());
+            let agents = (agents.clone(), workloads.pods.clone(), known.clone());
             let instances = Instances::new(client, caches, queues, events, packages, agents, (home, agent_image));
             (Arc::new(extensions), Arc::new(instances))
         };
         let components = Arc::new(Components::new(client.clone(), caches.clone(), events.clone()));
         let _ = neighbours.set(components.clone());
-        let known = Arc::new(Known::new(client.clone(), queues.clone()));
         let backups = Backups::new(caches.clone(), events.clone(), known.clone());
         let folders = self.options.repositories_dir.clone();
         let repositories = {

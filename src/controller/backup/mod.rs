@@ -7,6 +7,8 @@ pub mod known;
 pub mod open;
 pub mod orders;
 pub mod place;
+pub mod progress;
+pub mod restores;
 pub mod words;
 
 use std::collections::BTreeMap;

@@ -17,9 +17,7 @@ use crate::backup::keys::SigningKey;
 use crate::backup::layout::{Owner, Uid};
 use crate::backup::read::{Catalog, Target};
 use crate::extension::contract::BackupMethod;
-use crate::extension::{Package, install};
 use crate::lifecycle::backup::{ArchiveOrder, BackupOrder, RepositoryPlace, StorePlace, Writer};
-use crate::names::RoleName;
 use crate::plan::schedule::{Parent, Type, type_to_make};
 
 /// Incremental backups that are made upon one full one; restoring needs them all.
@@ -27,63 +25,12 @@ const LONGEST_CHAIN: usize = 24;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
-    #[error("{0} declares no way of making backups; give its package `backup.methods`")]
-    NoMethods(String),
-    #[error("{package} has no backup method {wanted:?}; it has {there}")]
-    NoSuchMethod { package: String, wanted: String, there: String },
-    #[error("{0} has several backup methods and no default: name one of {1}")]
-    NoDefault(String, String),
-    #[error("the method {0} makes a backup of each group, which cannot be ordered yet; choose another method")]
-    EachGroup(String),
     #[error("the method {method} makes no {wanted:?} backups")]
     NoSuchType { method: String, wanted: BackupType },
-    #[error("no pod of {0} is ready to be backed up; see `midship describe inst/{0}`")]
-    NoPod(String),
     #[error("the repository is only read here: give it access: ReadWrite, or name another one")]
     ReadOnly,
     #[error("instance {0} has no UID yet")]
     NoUid(String),
-}
-
-/// A method and its name.
-pub fn method<'a>(package: &'a Package, wanted: Option<&str>) -> Result<(&'a str, &'a BackupMethod), OrderError> {
-    let called = install::name(&package.manifest.type_, &package.manifest.version);
-    let backup = package.manifest.backup.as_ref().filter(|backup| !backup.methods.is_empty());
-    let backup = backup.ok_or_else(|| OrderError::NoMethods(called.clone()))?;
-    let there = || backup.methods.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let found = match wanted.or(backup.default.as_deref()) {
-        Some(name) => backup.methods.get_key_value(name).ok_or_else(|| OrderError::NoSuchMethod {
-            package: called,
-            wanted: name.to_owned(),
-            there: there(),
-        })?,
-        None => match backup.methods.iter().next() {
-            Some(only) if backup.methods.len() == 1 => only,
-            _ => return Err(OrderError::NoDefault(called, there())),
-        },
-    };
-    if found.1.each_group {
-        return Err(OrderError::EachGroup(found.0.clone()));
-    }
-    Ok((found.0, found.1))
-}
-
-/// The pod a backup is taken from: one with the preferred role, else the one with the exclusive role, else the first.
-pub fn choose(
-    instance: &Instance,
-    pods: &[Arc<Pod>],
-    method: &BackupMethod,
-    prefer: Option<&RoleName>,
-) -> Result<Arc<Pod>, OrderError> {
-    let role = |pod: &Pod| pod.labels().get(labels::ROLE).cloned();
-    let mut able: Vec<&Arc<Pod>> = pods.iter().filter(|pod| has_data(pod, method) && is_ready(pod)).collect();
-    able.sort_by_key(|pod| ordinal(pod));
-    let wanted = prefer.or(method.prefer.as_ref()).map(RoleName::as_str);
-    let preferred = able.iter().find(|pod| wanted.is_some() && role(pod).as_deref() == wanted);
-    let primary = instance.status.as_ref().and_then(|status| status.primary.clone());
-    let holder = able.iter().find(|pod| primary.as_ref() == Some(&pod.name_any()));
-    let chosen = preferred.or(holder).or(able.first());
-    chosen.map(|pod| Arc::clone(pod)).ok_or_else(|| OrderError::NoPod(instance.name_any()))
 }
 
 /// The pod whose log is archived: the one with the exclusive role, or the only one.
@@ -142,6 +89,8 @@ pub struct Wanted<'a> {
     /// Bytes per second.
     pub bandwidth: Option<u64>,
     pub timeout: Duration,
+    /// Whether its log is archived.
+    pub with_log: bool,
 }
 
 /// The order, and why it is for another type than was wanted.
@@ -152,7 +101,7 @@ pub fn backup(
     opened: &Opened,
     catalog: &Catalog,
 ) -> Result<(BackupOrder, Option<&'static str>), OrderError> {
-    let Wanted { job, method: (name, method), type_, labels, bandwidth, timeout } = wanted;
+    let Wanted { job, method: (name, method), type_, labels, bandwidth, timeout, with_log } = wanted;
     let declared =
         |type_| if method.types.is_empty() { type_ == BackupType::Full } else { method.types.contains(&type_) };
     if !declared(type_) {
@@ -192,6 +141,7 @@ pub fn backup(
         bandwidth,
         timeout,
         may_shrink: false,
+        with_log,
     };
     Ok((order, why))
 }
@@ -212,6 +162,6 @@ fn description(instance: &Instance) -> Map<String, serde_json::Value> {
     }
 }
 
-pub fn archive(method: &str, opened: &Opened) -> Result<ArchiveOrder, OrderError> {
-    Ok(ArchiveOrder { method: method.to_owned(), repository: repository(opened), writer: writer(opened)? })
+pub fn archive(method: &str, owner: Owner, opened: &Opened) -> Result<ArchiveOrder, OrderError> {
+    Ok(ArchiveOrder { method: method.to_owned(), repository: repository(opened), writer: writer(opened)?, owner })
 }

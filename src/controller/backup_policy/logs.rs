@@ -10,7 +10,7 @@ use crate::api::{Instance, labels};
 use crate::controller::backup::known::Look;
 use crate::controller::backup::orders;
 use crate::controller::packages::used_by;
-use crate::extension::install;
+use crate::extension::{install, methods};
 
 /// How long an agent may take to say that it archives.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ impl BackupPolicies {
             .or_else(|| used_by(instance).iter().find_map(|used| self.around.packages.ready(used)));
         let package = package.ok_or_else(|| format!("Extension {wanted} cannot be used"))?;
         let (method, declared) =
-            orders::method(&package, ground.policy.spec.method.as_deref()).map_err(|error| error.to_string())?;
+            methods::choose(&package, ground.policy.spec.method.as_deref()).map_err(|error| error.to_string())?;
         if declared.logs.is_none() {
             return Err(format!("the method {method} declares no log; take spec.logs away, or choose another method"));
         }
@@ -51,7 +51,9 @@ impl BackupPolicies {
             return Err("no pod is ready that writes it".to_owned());
         };
         let host = pod.status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap_or_default();
-        let order = orders::archive(method, &look.opened).map_err(|error| error.to_string())?;
+        let cluster = self.around.known.cluster().await.map_err(|failure| failure.message)?;
+        let owner = orders::owner(cluster, instance).map_err(|error| error.to_string())?;
+        let order = orders::archive(method, owner, &look.opened).map_err(|error| error.to_string())?;
         let client = self.around.agents.client(&name, &namespace, &host).await.map_err(|error| error.to_string())?;
         let status = client.archive(Some(&order), PATIENCE).await.map_err(|problem| problem.message)?;
         match status.error {
