@@ -168,6 +168,10 @@ pub struct BackupRepositoryStatus {
     pub store: Option<String>,
     /// Identity of the repository in the store.
     pub uuid: Option<String>,
+    /// The key the repository is signed with: what a recovery kit has to say as well.
+    pub signer: Option<String>,
+    /// The epoch that new backups are encrypted to.
+    pub epoch: Option<String>,
     /// What the store can do, as it was tried.
     pub capabilities: Option<Capabilities>,
     /// Backups in it.

@@ -5,7 +5,8 @@
 //! signers/<key id>.json                             further signing keys, each vouched for by an earlier one
 //! keys/<epoch>/{epoch.json,canary.age,<slot>.age}   what backups are encrypted to, wrapped for each recipient
 //! c/<cluster uid>/<instance uid>/b/<id>/            one backup
-//!     attempt.json, chunks/<n>-<sha256>.zst.age, index.jsonl.zst.age, manifest.json, verify/<time>.<level>.json, tombstone.json
+//!     attempt.json, chunks/<n>-<sha256>.zst.age, index.jsonl.zst.age, manifest.json, verify/<time>.<level>.json,
+//!     wishes/<time>.json, tombstone.json
 //! log/<system>/<timeline>/<number>-<segment>.{claim,zst.age} logs, and seals/<first>.json over ranges of them
 //! ```
 
@@ -115,6 +116,9 @@ impl Owner {
     }
 }
 
+/// What people want of one backup lies in this folder of it.
+pub const WISHES: &str = "wishes";
+
 /// Where one backup lies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
@@ -161,6 +165,14 @@ impl Place {
 
     pub fn verification(&self, at: Timestamp, level: &str) -> Key {
         self.inside(&format!("verify/{}.{level}.json", Self::time(at)))
+    }
+
+    pub fn wishes(&self) -> String {
+        format!("{}{WISHES}/", self.folder())
+    }
+
+    pub fn wish(&self, at: Timestamp) -> Key {
+        self.inside(&format!("{WISHES}/{}.json", Self::time(at)))
     }
 
     /// Sorts as text in the order of time.

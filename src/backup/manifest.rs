@@ -154,6 +154,18 @@ pub struct Tombstone {
     pub reason: String,
 }
 
+/// `wishes/<time>.json`: what people want of this backup beyond the rules. The newest counts.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wish {
+    pub at: Timestamp,
+    /// Retention never removes it.
+    pub hold: bool,
+    /// In place of the labels it was made with.
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
 /// `verify/<time>.json`: what was looked at, and what was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

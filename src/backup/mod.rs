@@ -9,7 +9,7 @@
 //! | `write` | making a backup; its order of writes is the protocol |
 //! | `read` | the catalog, chains, restoring |
 //! | `log` | archived logs |
-//! | `verify`, `sweep` | proving and removing |
+//! | `verify`, `sweep`, `wish` | proving, removing, and what people want kept |
 
 pub mod clock;
 pub mod digest;
@@ -27,4 +27,5 @@ pub mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod verify;
+pub mod wish;
 pub mod write;

@@ -51,6 +51,22 @@ pub struct Wishes {
     pub labels: BTreeMap<Id, BTreeMap<String, String>>,
 }
 
+impl Wishes {
+    /// Those that are written down in the repository.
+    pub fn of(catalog: &Catalog) -> Self {
+        let mut wishes = Self::default();
+        for (id, wish) in catalog.found.iter().filter_map(|found| Some((found.place.id, found.wish.as_ref()?))) {
+            if wish.hold {
+                wishes.hold.insert(id);
+            }
+            if let Some(labels) = &wish.labels {
+                wishes.labels.insert(id, labels.clone());
+            }
+        }
+        wishes
+    }
+}
+
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {

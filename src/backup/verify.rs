@@ -12,7 +12,7 @@ use super::log;
 use super::manifest::{Level, Verification, listing_digest};
 use super::read::{Catalog, Found};
 use super::repository::Repository;
-use super::store::{Key, StoreError, list_all};
+use super::store::{Cause, Key, StoreError, list_all};
 
 /// What is read on one day: one part of so many, so that all was read after as many days.
 pub const PARTS: u64 = 28;
@@ -117,6 +117,19 @@ pub async fn record(
 ) -> Result<Verification, DocumentError> {
     let verification = Verification { at, level, problems };
     let name = format!("{level:?}").to_lowercase();
-    repository.put_document(&found.place.verification(at, &name), &verification, key).await?;
+    let place = found.place.verification(at, &name);
+    repository.put_document(&place, &verification, key).await?;
+    // only the newest of a level is ever read; the others would pile up day by day
+    let same = format!(".{name}.json");
+    for object in list_all(repository.store(), &found.place.verifications()).await? {
+        if object.key < place && object.key.as_str().ends_with(&same) {
+            match repository.store().delete(&object.key).await {
+                Err(error) if matches!(error.cause, Cause::Locked(_) | Cause::Denied(_) | Cause::Refused(_)) => {
+                    tracing::debug!(%error, "an old verification stays");
+                }
+                done => done?,
+            }
+        }
+    }
     Ok(verification)
 }

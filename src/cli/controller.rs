@@ -80,6 +80,10 @@ pub struct Arguments {
     #[arg(long, env = "MIDSHIP_AGENT_IMAGE", value_name = "IMAGE", default_value = AGENT_IMAGE)]
     agent_image: String,
 
+    /// Folder in which the file systems of backup repositories are mounted, as NAMESPACE/REPOSITORY.
+    #[arg(long, env = "MIDSHIP_REPOSITORIES_DIR", value_name = "FOLDER", default_value = "/repositories")]
+    repositories_dir: PathBuf,
+
     /// Accept repositories over plain http:// and file://, for development.
     #[arg(long, env = "MIDSHIP_ALLOW_INSECURE_GIT")]
     allow_insecure_git: bool,
@@ -128,6 +132,7 @@ pub fn run(arguments: Arguments, connection: Connection) -> Result<Outcome, Comm
         limits: Limits { per_second: qps, burst },
         cache_dir: arguments.cache_dir,
         agent_image: arguments.agent_image,
+        repositories_dir: arguments.repositories_dir,
         allow_insecure_git: arguments.allow_insecure_git,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

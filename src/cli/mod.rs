@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod audit;
+mod backup;
 mod blame;
 mod completion;
 mod connect;
@@ -26,6 +27,7 @@ mod plugin;
 mod preview;
 mod render;
 mod repository;
+mod restore;
 mod rollback;
 mod session;
 mod snapshot;
@@ -96,6 +98,10 @@ enum Command {
     Stop(operate::State),
     /// Start a stopped instance.
     Start(operate::State),
+    /// Make, list, show, prove and remove backups, and print the recovery kit.
+    Backup(backup::Arguments),
+    /// Make a new instance from a backup, of this cluster or of one that only the store is left of.
+    Restore(restore::Arguments),
     /// Let the controller look at a repository now.
     Sync(follow::Sync),
     /// Leave what a repository or an instance says unapplied until it is resumed.
@@ -175,6 +181,8 @@ fn dispatch(cli: Cli) -> Result<Outcome, CommandError> {
         Command::Switchover(arguments) => in_background(operate::switchover(&arguments, &connection)),
         Command::Stop(arguments) => in_background(operate::stop(&arguments, &connection)),
         Command::Start(arguments) => in_background(operate::start(&arguments, &connection)),
+        Command::Backup(arguments) => in_background(backup::run(&arguments, &connection, output)),
+        Command::Restore(arguments) => in_background(restore::run(&arguments, &connection)),
         Command::Sync(arguments) => in_background(follow::sync(&arguments, &connection)),
         Command::Suspend(arguments) => in_background(follow::suspend(&arguments, &connection, true)),
         Command::Resume(arguments) => in_background(follow::suspend(&arguments, &connection, false)),

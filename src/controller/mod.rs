@@ -2,6 +2,9 @@
 //! of ours on its way.
 
 pub mod agents;
+pub mod backup;
+mod backup_policy;
+pub mod backup_repository;
 mod caches;
 mod component;
 mod extension;
@@ -39,6 +42,10 @@ use crate::serve::lease::{Elector, Lost, Timing};
 use crate::serve::metrics::Metrics;
 use crate::serve::{metrics_server, webhook};
 use agents::Agents;
+use backup::Backups;
+use backup::known::Known;
+use backup_policy::{Around, BackupPolicies};
+use backup_repository::BackupRepositories;
 use caches::{Caches, OnChange};
 use component::Components;
 use extension::Extensions;
@@ -73,6 +80,8 @@ pub struct Options {
     pub cache_dir: PathBuf,
     /// The image that agents are copied from into pods.
     pub agent_image: String,
+    /// Where the file systems of backup repositories are mounted, as `<namespace>/<repository>`.
+    pub repositories_dir: PathBuf,
     /// Repositories without encryption or on this machine, for development.
     pub allow_insecure_git: bool,
 }
@@ -245,22 +254,35 @@ impl Context {
         let (scope, agent_image) = (self.options.scope.clone(), self.options.agent_image.clone());
         let shared = || (client.clone(), caches.clone(), queues.clone(), events.clone());
         let agents = Arc::new(Agents::new(client.clone(), &home));
+        let known = Arc::new(Known::new(client.clone(), queues.clone()));
         let (extensions, instances, operations) = {
             let (client, caches, queues, events) = shared();
             let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()));
             let (client, caches, queues, events) = shared();
             let packages = extensions.packages();
-            let agents = (agents.clone(), workloads.pods.clone());
-            let place = (home, agent_image);
-            let instances = Instances::new(client, caches, queues, events, packages.clone(), agents.clone(), place);
+            let reach = (agents.clone(), workloads.pods.clone());
+            let (agents, place) = ((reach.0.clone(), reach.1.clone(), known.clone()), (home, agent_image));
+            let instances = Instances::new(client, caches, queues, events, packages.clone(), agents, place);
             let (client, caches, queues, events) = shared();
-            let operations = Operations::new(client, caches, queues, events, packages, agents);
+            let operations = Operations::new(client, caches, queues, events, packages, reach);
             (Arc::new(extensions), Arc::new(instances), Arc::new(operations))
         };
         let _ = users.set(instances.clone());
         let _ = at_work.set(operations.clone());
         let components = Arc::new(Components::new(client.clone(), caches.clone(), events.clone()));
         let _ = neighbours.set(components.clone());
+        let backups = Backups::new(caches.clone(), events.clone(), known.clone());
+        let folders = self.options.repositories_dir.clone();
+        let repositories = {
+            let (client, caches, _, events) = shared();
+            BackupRepositories::new(client, caches, events, known.clone(), folders)
+        };
+        let policies = {
+            let (client, caches, _, events) = shared();
+            let (pods, agents, metrics) = (workloads.pods.clone(), agents.clone(), self.metrics.clone());
+            let around = Around { caches, pods, agents, packages: extensions.packages(), known, metrics };
+            BackupPolicies::new(client, events, around)
+        };
         let pod_sets = PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents));
         let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
         let _ = sources.set(git_sources.clone());
@@ -273,6 +295,9 @@ impl Context {
             run.each(components, Kind::Component),
             run.each(Arc::new(pod_sets), Kind::PodSet),
             run.each(operations, Kind::Operation),
+            run.each(Arc::new(repositories), Kind::BackupRepository),
+            run.each(Arc::new(policies), Kind::BackupPolicy),
+            run.each(Arc::new(backups), Kind::Backup),
         );
         self.metrics.set_leading(false);
     }

@@ -12,6 +12,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::backup_metrics::BackupMetrics;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByKind {
     kind: &'static str,
@@ -32,6 +34,8 @@ pub struct Metrics {
     objects: Family<ByKind, Gauge>,
     leading: Gauge,
     memory: Gauge,
+    /// Of backups.
+    pub backups: BackupMetrics,
 }
 
 impl Metrics {
@@ -51,7 +55,8 @@ impl Metrics {
         registry.register("leader", "1 while this process leads", leading.clone());
         registry.register("resident_memory_bytes", "Resident memory of this process", memory.clone());
         registry.register("build", "What runs", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
-        Arc::new(Self { registry, reconciles, durations, waiting, objects, leading, memory })
+        let backups = BackupMetrics::register(&mut registry);
+        Arc::new(Self { registry, reconciles, durations, waiting, objects, leading, memory, backups })
     }
 
     pub fn reconciled(&self, kind: &'static str, failure: Option<&'static str>, took: Duration) {

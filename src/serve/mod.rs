@@ -1,5 +1,6 @@
 //! What the controller offers and holds: health, metrics, webhooks, logs, the leader's lease.
 
+mod backup_metrics;
 mod connections;
 pub mod health;
 pub mod lease;

@@ -10,9 +10,10 @@ use crate::backup::digest::Digest;
 use crate::backup::document::DocumentError;
 use crate::backup::id::Id;
 use crate::backup::layout::{self, Owner, Place, Uid};
-use crate::backup::manifest::{Attempt, Commit, Level, Manifest, Tombstone, Verification, Void};
+use crate::backup::manifest::{Attempt, Commit, Level, Manifest, Tombstone, Verification, Void, Wish};
 use crate::backup::repository::Repository;
 use crate::backup::store::{Key, List, ObjectInfo, Store, StoreError, list_all, list_folders};
+use crate::backup::wish;
 
 /// Folders that are looked into at the same time.
 const AT_ONCE: usize = 8;
@@ -27,6 +28,8 @@ pub struct Found {
     /// The newest verification of each level.
     pub verified: BTreeMap<Level, Verification>,
     pub tombstone: Option<Tombstone>,
+    /// What people want of it beyond the rules.
+    pub wish: Option<Wish>,
 }
 
 impl Found {
@@ -172,8 +175,12 @@ async fn look_once(repository: &Repository, place: &Place) -> Result<Option<Entr
         return Ok(None);
     }
     if has(&place.manifest()) {
-        let looked =
-            committed(repository, place, has(&place.tombstone()), objects.len() > 1 || !folders.is_empty()).await;
+        let beside = Beside {
+            tombstone: has(&place.tombstone()),
+            wishes: folders.iter().any(|folder| folder == layout::WISHES),
+            anything: objects.len() > 1 || !folders.is_empty(),
+        };
+        let looked = committed(repository, place, &beside).await;
         return problem(looked);
     }
     let all = list_all(store, &place.folder()).await?;
@@ -208,23 +215,25 @@ fn problem(looked: Result<Entry, DocumentError>) -> Result<Option<Entry>, StoreE
     }
 }
 
-async fn committed(
-    repository: &Repository,
-    place: &Place,
-    condemned: bool,
-    remains: bool,
-) -> Result<Entry, DocumentError> {
+/// What lies beside a manifest.
+struct Beside {
+    tombstone: bool,
+    wishes: bool,
+    anything: bool,
+}
+
+async fn committed(repository: &Repository, place: &Place, beside: &Beside) -> Result<Entry, DocumentError> {
     let key = place.manifest();
     let bytes = repository.store().get(&key, None).await?;
     let commit: Commit = repository.domain().open(&key, &bytes, repository.signers())?;
     let manifest = match commit {
         Commit::Backup(manifest) if manifest.id == place.id && manifest.owner == place.owner => *manifest,
         Commit::Void(void) if void.id == place.id && void.owner == place.owner => {
-            return Ok(Entry::Failed(Failed { place: place.clone(), void, remains }));
+            return Ok(Entry::Failed(Failed { place: place.clone(), void, remains: beside.anything }));
         }
         _ => return Err(DocumentError::Forged(key)),
     };
-    let tombstone = if condemned {
+    let tombstone = if beside.tombstone {
         match repository.document(&place.tombstone()).await {
             Ok(tombstone) => Some(tombstone),
             // taken back meanwhile
@@ -235,8 +244,9 @@ async fn committed(
         None
     };
     let verified = verifications(repository, place).await?;
+    let wish = if beside.wishes { wish::newest(repository, place).await? } else { None };
     let digest = Digest::of(&bytes);
-    Ok(Entry::Found(Box::new(Found { place: place.clone(), manifest, digest, verified, tombstone })))
+    Ok(Entry::Found(Box::new(Found { place: place.clone(), manifest, digest, verified, tombstone, wish })))
 }
 
 /// The newest verification of each level; their names say which they are.

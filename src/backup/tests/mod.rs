@@ -6,5 +6,5 @@ mod keys;
 mod killed;
 mod logs;
 mod tampered;
-mod world;
+pub mod world;
 mod wrong;

@@ -134,7 +134,7 @@ fn known<'a>(
     }
 }
 
-fn without_nothing(mut value: Value) -> Value {
+pub fn without_nothing(mut value: Value) -> Value {
     if let Value::Object(map) = &mut value {
         map.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
     }
@@ -142,7 +142,7 @@ fn without_nothing(mut value: Value) -> Value {
 }
 
 /// The instance, which has to have processes.
-async fn runs(session: &Session<'_>, word: &str) -> Result<Instance, CommandError> {
+pub async fn runs(session: &Session<'_>, word: &str) -> Result<Instance, CommandError> {
     let name = instance_name(word)?;
     let instance = session.instance(&name).await?;
     let place = format!("Instance {}/{name}", session.namespace);
@@ -161,7 +161,7 @@ async fn runs(session: &Session<'_>, word: &str) -> Result<Instance, CommandErro
 }
 
 /// Makes an Operation, and follows it to its end.
-async fn made(
+pub async fn made(
     session: &Session<'_>,
     instance: &Instance,
     verb: &str,

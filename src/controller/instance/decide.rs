@@ -54,11 +54,6 @@ pub async fn decide(
         None if installed => return Err(None),
         None => return Err(Some(missing(spec.type_.as_str(), spec.extension_version.as_str(), packages))),
     };
-    if spec.restore.is_some() && status.resolved.is_none() {
-        let reason =
-            "this version of Midship cannot fill a new instance from a backup; remove restore to get an empty one";
-        return Err(refuse(Refusal::new("spec.restore", Code::Invalid, reason)));
-    }
     let wanted = Stand { extension: spec.extension_version.to_string(), version: spec.version.to_string() };
     let (runs, target) = stands(status);
     let all = packages.of_type(spec.type_.as_str());

@@ -9,6 +9,7 @@ mod inputs;
 mod memory;
 mod observe;
 mod remove;
+mod restore;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::agents::Agents;
+use super::backup::known::Known;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
 use super::packages::{Packages, Uses, used_by};
@@ -75,6 +77,7 @@ pub struct Instances {
     cue: Arc<Cue>,
     agents: Arc<Agents>,
     pods: Arc<Cache<Pod>>,
+    known: Arc<Known>,
     agent_image: String,
     /// The namespace Midship runs in.
     home: String,
@@ -90,11 +93,11 @@ impl Instances {
         queues: Queues,
         events: Events,
         packages: Arc<Packages>,
-        agents: (Arc<Agents>, Arc<Cache<Pod>>),
+        agents: (Arc<Agents>, Arc<Cache<Pod>>, Arc<Known>),
         place: (String, String),
     ) -> Self {
         let (home, agent_image) = place;
-        let (agents, pods) = agents;
+        let (agents, pods, known) = agents;
         let assumptions = Assumptions::of(&caches);
         Self {
             client,
@@ -106,6 +109,7 @@ impl Instances {
             cue: Arc::default(),
             agents,
             pods,
+            known,
             agent_image,
             home,
             kinds: AsyncMutex::default(),
@@ -203,8 +207,9 @@ impl Work<'_> {
             return Ok(Next::WhenChanged);
         }
         self.hold().await?;
+        let (replicas, restored) = (observed.chosen_replicas(), restore::is_done(self.before));
         let surroundings = match assumed::surroundings(&self.shared.caches, self.instance, self.before) {
-            Ok(assumed) => Surroundings { replicas: observed.chosen_replicas(), ..assumed },
+            Ok(assumed) => Surroundings { replicas, restored, ..assumed },
             Err(verdict) => return self.stays(&verdict, &observed, &components).await,
         };
         let spec = &self.instance.spec;
@@ -255,8 +260,13 @@ impl Work<'_> {
         let components = observed.seen(&newest);
         let mut also = warnings(&going.resolved, &made.left_out);
         let ready = status::settled(&name, self.before, &observed, &components) && !going.resolved.stopped;
-        let (unfinished, created) = if ready { self.create(&going).await } else { (None, None) };
+        let (mut unfinished, created) = if ready { self.create(&going).await } else { (None, None) };
         also.extend(created);
+        if !going.resolved.stopped {
+            let (waits, restored) = self.restore(&going).await;
+            unfinished = waits.or(unfinished);
+            also.extend(restored);
+        }
         let in_force = InForce {
             package: &going.package,
             resolved: &going.resolved,

@@ -1,0 +1,163 @@
+//! `midship backup list`: from the cluster's Backup objects, or straight from a store.
+
+use clap::Args;
+use jiff::Timestamp;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::super::Outcome;
+use super::super::connection::Connection;
+use super::super::error::CommandError;
+use super::super::output::{self, Cell, Format, Table, Tone};
+use super::super::session::{Session, instance_name};
+use super::source;
+use crate::api::Backup;
+use crate::api::backup::BackupPhase;
+use crate::api::instance::BackedUpInstance;
+use crate::backup::read::{Catalog, Found};
+use crate::controller::backup::words::{age, size};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Only backups of this instance: its name or UID.
+    instance: Option<String>,
+
+    #[command(flatten)]
+    source: source::Arguments,
+}
+
+/// A backup as it is listed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    backup: String,
+    instance: String,
+    #[serde(rename = "type")]
+    type_: String,
+    phase: String,
+    size: String,
+    verified: String,
+    completed_at: Option<Timestamp>,
+    expires_at: Option<String>,
+    message: Option<String>,
+}
+
+pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
+    let straight = arguments.source.is_store() || arguments.source.repository.is_some();
+    let rows =
+        if straight { from_store(arguments, connection).await? } else { of_cluster(arguments, connection).await? };
+    let Some(mut rows) = rows else { return Ok(Outcome::Done) };
+    rows.sort_by(|a, b| (&a.instance, a.completed_at, &a.backup).cmp(&(&b.instance, b.completed_at, &b.backup)));
+    output::print(format, &rows, || table(&rows, Timestamp::now()))?;
+    Ok(Outcome::Done)
+}
+
+fn table(rows: &[Row], now: Timestamp) -> Table {
+    let mut table = Table::new(&["BACKUP", "INSTANCE", "TYPE", "PHASE", "SIZE", "PROVEN", "AGE", "GOES"]);
+    for row in rows {
+        let tone = match row.phase.as_str() {
+            "Completed" => Tone::Good,
+            "Damaged" | "Failed" => Tone::Bad,
+            _ => Tone::Doubtful,
+        };
+        table.row(vec![
+            row.backup.as_str().into(),
+            row.instance.as_str().into(),
+            row.type_.as_str().into(),
+            Cell::new(row.phase.as_str(), tone),
+            row.size.as_str().into(),
+            row.verified.as_str().into(),
+            row.completed_at.map_or(String::new(), |at| age(at, now)).into(),
+            row.expires_at.as_deref().unwrap_or_default().into(),
+        ]);
+    }
+    table
+}
+
+async fn of_cluster(arguments: &Arguments, connection: &Connection) -> Result<Option<Vec<Row>>, CommandError> {
+    let session = Session::open(connection).await?;
+    let api: Api<Backup> = Api::namespaced(session.client.clone(), &session.namespace);
+    let all = session.ask(api.list(&ListParams::default())).await?;
+    let wanted = arguments.instance.as_deref().map(instance_name).transpose()?;
+    let is_of = |backup: &Backup| {
+        let BackedUpInstance { name, uid, .. } = &backup.spec.instance;
+        wanted.as_ref().is_none_or(|wanted| {
+            name.as_ref().is_some_and(|name| name.as_str() == wanted) || uid.as_ref() == Some(wanted)
+        })
+    };
+    let rows: Vec<Row> = all.items.iter().filter(|backup| is_of(backup)).map(of_object).collect();
+    if rows.is_empty() {
+        let of = wanted.map_or(String::new(), |wanted| format!(" of {wanted}"));
+        anstream::eprintln!("there are no backups{of} in the namespace {}", session.namespace);
+        return Ok(None);
+    }
+    Ok(Some(rows))
+}
+
+fn of_object(backup: &Backup) -> Row {
+    let status = backup.status.clone().unwrap_or_default();
+    let BackedUpInstance { name, uid, .. } = backup.spec.instance.clone();
+    let word = |value: Option<Value>| value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+    Row {
+        backup: backup.name_any(),
+        instance: name.map(|name| name.to_string()).or(uid).unwrap_or_default(),
+        type_: word(status.type_.and_then(|type_| serde_json::to_value(type_).ok())),
+        phase: word(status.phase.and_then(|phase| serde_json::to_value(phase).ok())),
+        size: status.size.unwrap_or_default(),
+        verified: word(status.verified.and_then(|verified| serde_json::to_value(verified).ok())),
+        completed_at: status.completed_at.and_then(|at| at.parse().ok()),
+        expires_at: status.expires_at,
+        message: status.message,
+    }
+}
+
+async fn from_store(arguments: &Arguments, connection: &Connection) -> Result<Option<Vec<Row>>, CommandError> {
+    let source = arguments.source.open(connection).await?;
+    let catalog = source.catalog().await?;
+    tell_problems(&catalog);
+    let mut rows = Vec::new();
+    for found in &catalog.found {
+        let described = source.described(found).await.and_then(Result::ok);
+        let name = described.and_then(|described| described.get("instance")?.as_str().map(str::to_owned));
+        let uid = found.place.owner.instance.to_string();
+        let wanted = arguments.instance.as_deref();
+        if wanted.is_none_or(|wanted| Some(wanted) == name.as_deref() || wanted == uid) {
+            rows.push(of_found(found, name.unwrap_or(uid)));
+        }
+    }
+    if rows.is_empty() {
+        anstream::eprintln!("there are no such backups in {}", source.address());
+        return Ok(None);
+    }
+    Ok(Some(rows))
+}
+
+fn of_found(found: &Found, instance: String) -> Row {
+    let manifest = &found.manifest;
+    let damage = found.damage().map(|damage| damage.problems.join("; "));
+    let phase = match (&damage, &found.tombstone) {
+        (Some(_), _) => BackupPhase::Damaged,
+        (None, Some(_)) => BackupPhase::Expiring,
+        (None, None) => BackupPhase::Completed,
+    };
+    Row {
+        backup: manifest.id.to_string(),
+        instance,
+        type_: format!("{:?}", manifest.type_),
+        phase: format!("{phase:?}"),
+        size: size(manifest.chunks.stored_bytes),
+        verified: format!("{:?}", found.proof().0),
+        completed_at: Some(manifest.completed_at),
+        expires_at: None,
+        message: damage,
+    }
+}
+
+/// What cannot be read or believed is told before anything else.
+pub fn tell_problems(catalog: &Catalog) {
+    for problem in &catalog.problems {
+        anstream::eprintln!("not believed: {}: {}", problem.object, problem.reason);
+    }
+}

@@ -1,0 +1,117 @@
+//! Which instances a policy covers, and how long it keeps their backups.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::ResourceExt;
+use kube::core::{Selector, SelectorExt};
+
+use crate::api::backup_policy::Retention;
+use crate::api::values::Duration;
+use crate::api::{BackupPolicy, Instance};
+use crate::plan::retention::Rules;
+
+/// Why a selector selects nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("spec.selector cannot be used: {0}")]
+pub struct SelectorError(String);
+
+/// A policy's choice of instances.
+pub struct Coverage<'a> {
+    policy: &'a BackupPolicy,
+    selector: Option<Selector>,
+}
+
+impl<'a> Coverage<'a> {
+    pub fn of(policy: &'a BackupPolicy) -> Result<Self, SelectorError> {
+        let parsed = policy.spec.selector.as_ref().map(|value| {
+            let selector: LabelSelector =
+                serde_json::from_value(value.clone()).map_err(|error| SelectorError(error.to_string()))?;
+            Selector::try_from(selector).map_err(|error| SelectorError(error.to_string()))
+        });
+        Ok(Self { policy, selector: parsed.transpose()? })
+    }
+
+    /// By name, by label, or because the instance asks for it.
+    pub fn covers(&self, instance: &Instance) -> bool {
+        if instance.namespace() != self.policy.namespace() || instance.metadata.deletion_timestamp.is_some() {
+            return false;
+        }
+        let name = instance.name_any();
+        let asks = instance.spec.backup.as_ref().is_some_and(|own| own.policy.as_str() == self.policy.name_any());
+        asks || self.policy.spec.instances.iter().any(|listed| listed.as_str() == name)
+            || self.selector.as_ref().is_some_and(|selector| selector.matches(instance.labels()))
+    }
+}
+
+/// A length of time as plans count it.
+pub fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration.0).unwrap_or(SignedDuration::MAX)
+}
+
+pub fn rules(retention: &Retention) -> Rules {
+    let Retention { count, age, by_label } = retention;
+    Rules {
+        count: count.and_then(|count| usize::try_from(count).ok()),
+        age: age.map(signed),
+        by_label: by_label.iter().map(|one| (one.label.clone(), one.value.clone(), signed(one.age))).collect(),
+    }
+}
+
+/// What several policies keep, all of them keep.
+pub fn add(all: &mut BTreeMap<String, Rules>, instance: &str, more: Rules) {
+    let Rules { count, age, by_label } = more;
+    let rules = all.entry(instance.to_owned()).or_default();
+    rules.count = rules.count.max(count);
+    rules.age = rules.age.max(age);
+    rules.by_label.extend(by_label);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn policy(more: Value) -> BackupPolicy {
+        let mut spec = json!({ "repository": "vault", "schedules": [{ "name": "nightly", "cron": "@daily" }],
+            "retention": { "count": 3, "age": "7d" } });
+        spec.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+        let metadata = json!({ "name": "daily", "namespace": "shop" });
+        serde_json::from_value(json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "BackupPolicy",
+            "metadata": metadata, "spec": spec }))
+        .expect("a policy")
+    }
+
+    fn instance(name: &str, namespace: &str, more: Value) -> Instance {
+        let mut spec = json!({ "type": "cache", "extensionVersion": "1.0.0", "version": "1.0" });
+        spec.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+        let metadata = json!({ "name": name, "namespace": namespace, "labels": { "tier": "gold" } });
+        serde_json::from_value(json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "Instance",
+            "metadata": metadata, "spec": spec }))
+        .expect("an instance")
+    }
+
+    #[test]
+    fn instances_are_covered_by_name_by_label_or_because_they_ask() {
+        let covers =
+            |policy: &BackupPolicy, instance: &Instance| Coverage::of(policy).expect("it can be used").covers(instance);
+        let (by_name, none) = (policy(json!({ "instances": ["orders"] })), policy(json!({})));
+        let gold = policy(json!({ "selector": { "matchLabels": { "tier": "gold" } } }));
+        let orders = instance("orders", "shop", json!({}));
+        assert!(covers(&by_name, &orders) && covers(&gold, &orders) && !covers(&none, &orders));
+        assert!(!covers(&by_name, &instance("orders", "elsewhere", json!({}))));
+        assert!(covers(&none, &instance("users", "shop", json!({ "backup": { "policy": "daily" } }))));
+        let wrong = policy(json!({ "selector": { "matchExpressions": [{ "key": "tier", "operator": "Like" }] } }));
+        assert!(Coverage::of(&wrong).is_err());
+    }
+
+    #[test]
+    fn of_two_policies_the_one_that_keeps_longer_counts() {
+        let mut all = BTreeMap::new();
+        add(&mut all, "one", rules(&policy(json!({})).spec.retention));
+        add(&mut all, "one", Rules { count: Some(1), age: Some(SignedDuration::from_hours(800)), by_label: vec![] });
+        assert_eq!((all["one"].count, all["one"].age), (Some(3), Some(SignedDuration::from_hours(800))));
+    }
+}

@@ -1,0 +1,106 @@
+//! What is known of repositories between two looks, shared by all who work with backups. All of it can be lost.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
+use tokio::sync::OnceCell;
+
+use super::open::Opened;
+use crate::api::Kind;
+use crate::backup::layout::Uid;
+use crate::backup::read::Catalog;
+use crate::cluster::Key;
+use crate::cluster::problem::Problem;
+use crate::controller::frame::Failure;
+use crate::controller::queues::Queues;
+
+/// The namespace whose UID stands for the cluster: every cluster has it, and it is never made anew.
+const CLUSTER_NAMESPACE: &str = "kube-system";
+
+/// A repository that was looked through.
+#[derive(Clone, Debug)]
+pub struct Look {
+    pub opened: Arc<Opened>,
+    pub catalog: Arc<Catalog>,
+    pub at: Timestamp,
+}
+
+#[derive(Default)]
+struct Entry {
+    look: Option<Look>,
+    /// Something in the store changed: it has to be looked through again.
+    stale: bool,
+}
+
+/// One for all controllers.
+pub struct Known {
+    client: Client,
+    queues: Queues,
+    cluster: OnceCell<Uid>,
+    entries: Mutex<HashMap<Key, Entry>>,
+}
+
+impl Known {
+    pub fn new(client: Client, queues: Queues) -> Self {
+        Self { client, queues, cluster: OnceCell::new(), entries: Mutex::default() }
+    }
+
+    /// Who we are in repositories that several clusters share.
+    pub async fn cluster(&self) -> Result<&Uid, Failure> {
+        let ask = || async { cluster(&self.client).await.map_err(|error| Failure::new("ClusterUnknown", error)) };
+        self.cluster.get_or_try_init(ask).await
+    }
+
+    pub fn look(&self, repository: &Key) -> Option<Look> {
+        self.entries().get(repository)?.look.clone()
+    }
+
+    pub fn is_stale(&self, repository: &Key) -> bool {
+        self.entries().get(repository).is_none_or(|entry| entry.stale || entry.look.is_none())
+    }
+
+    pub fn put(&self, repository: &Key, look: Look) {
+        self.entries().insert(repository.clone(), Entry { look: Some(look), stale: false });
+        self.tell(repository);
+    }
+
+    pub fn forget(&self, repository: &Key) {
+        self.entries().remove(repository);
+    }
+
+    /// Has the store looked through again soon.
+    pub fn changed(&self, repository: &Key) {
+        self.entries().entry(repository.clone()).or_default().stale = true;
+        self.queues.of(Kind::BackupRepository).add(repository);
+    }
+
+    /// What was in the store when it was last looked through, after a change that was just made there.
+    pub fn amend(&self, repository: &Key, change: impl FnOnce(&mut Catalog)) {
+        if let Some(look) = self.entries().get_mut(repository).and_then(|entry| entry.look.as_mut()) {
+            change(Arc::make_mut(&mut look.catalog));
+        }
+        self.tell(repository);
+    }
+
+    fn tell(&self, repository: &Key) {
+        self.queues.of(Kind::BackupRepository).add(repository);
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+        self.entries.lock().expect("no panic while it is held")
+    }
+}
+
+/// The UID of the cluster.
+pub async fn cluster(client: &Client) -> Result<Uid, Problem> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let place = format!("Namespace {CLUSTER_NAMESPACE}");
+    let found = namespaces.get_metadata(CLUSTER_NAMESPACE).await;
+    let found = found.map_err(|error| Problem::from_kube(&error).at(&place))?;
+    let uid = found.metadata.uid.unwrap_or_default();
+    let odd = |error| Problem::new(format!("the UID of the cluster cannot be used: {error}"), "report this").at(place);
+    Uid::parse(&uid).map_err(odd)
+}

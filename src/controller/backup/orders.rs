@@ -1,0 +1,167 @@
+//! What an agent is asked about backups: which pod, which method, with which keys.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use serde_json::{Map, json};
+
+use super::open::Opened;
+use super::place::Place;
+use crate::api::operation::BackupType;
+use crate::api::pod_report::PodReport;
+use crate::api::{Instance, labels};
+use crate::backup::keys::SigningKey;
+use crate::backup::layout::{Owner, Uid};
+use crate::backup::read::{Catalog, Target};
+use crate::extension::contract::BackupMethod;
+use crate::lifecycle::backup::{ArchiveOrder, BackupOrder, RepositoryPlace, StorePlace, Writer};
+use crate::plan::schedule::{Parent, Type, type_to_make};
+
+/// Incremental backups that are made upon one full one; restoring needs them all.
+const LONGEST_CHAIN: usize = 24;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    #[error("the method {method} makes no {wanted:?} backups")]
+    NoSuchType { method: String, wanted: BackupType },
+    #[error("the repository is only read here: give it access: ReadWrite, or name another one")]
+    ReadOnly,
+    #[error("instance {0} has no UID yet")]
+    NoUid(String),
+}
+
+/// The pod whose log is archived: the one with the exclusive role, or the only one.
+pub fn writes_log(instance: &Instance, pods: &[Arc<Pod>], method: &BackupMethod) -> Option<Arc<Pod>> {
+    let primary = instance.status.as_ref().and_then(|status| status.primary.clone());
+    let mut able = pods.iter().filter(|pod| has_data(pod, method) && is_ready(pod));
+    match primary {
+        Some(primary) => able.find(|pod| pod.name_any() == primary).cloned(),
+        None => able.min_by_key(|pod| ordinal(pod)).cloned(),
+    }
+}
+
+fn has_data(pod: &Pod, method: &BackupMethod) -> bool {
+    let component = pod.labels().get(labels::COMPONENT);
+    method.component.as_ref().is_none_or(|wanted| component.is_some_and(|of| of == wanted.as_str()))
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let reported = PodReport::of(pod.metadata.annotations.as_ref()).is_some_and(|report| report.ready);
+    let address = pod.status.as_ref().is_some_and(|status| status.pod_ip.is_some());
+    reported && address && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Its place in its group; what has none comes last.
+pub fn ordinal(pod: &Pod) -> u32 {
+    pod.labels().get(labels::ORDINAL).and_then(|text| text.parse().ok()).unwrap_or(u32::MAX)
+}
+
+pub fn repository(opened: &Opened) -> RepositoryPlace {
+    let store = match &opened.place {
+        Place::S3(settings) => StorePlace::S3((**settings).clone()),
+        Place::Folder(path) => StorePlace::Filesystem(path.clone()),
+    };
+    RepositoryPlace { store, root: opened.repository.root() }
+}
+
+fn writer(opened: &Opened) -> Result<Writer, OrderError> {
+    let key: Arc<SigningKey> = opened.key.clone().ok_or(OrderError::ReadOnly)?;
+    Ok(Writer { key, epoch: opened.epoch.as_ref().map(|epoch| epoch.name.clone()) })
+}
+
+/// Who an instance is in the repository.
+pub fn owner(cluster: &Uid, instance: &Instance) -> Result<Owner, OrderError> {
+    let uid = instance.uid().unwrap_or_default();
+    let instance = Uid::parse(&uid).map_err(|_| OrderError::NoUid(instance.name_any()))?;
+    Ok(Owner { cluster: cluster.clone(), instance })
+}
+
+/// What is wanted of a backup.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    pub job: String,
+    pub method: (&'a str, &'a BackupMethod),
+    pub type_: BackupType,
+    pub labels: BTreeMap<String, String>,
+    /// Bytes per second.
+    pub bandwidth: Option<u64>,
+    pub timeout: Duration,
+    /// Whether its log is archived.
+    pub with_log: bool,
+}
+
+/// The order, and why it is for another type than was wanted.
+pub fn backup(
+    wanted: Wanted<'_>,
+    instance: &Instance,
+    owner: Owner,
+    opened: &Opened,
+    catalog: &Catalog,
+) -> Result<(BackupOrder, Option<&'static str>), OrderError> {
+    let Wanted { job, method: (name, method), type_, labels, bandwidth, timeout, with_log } = wanted;
+    let declared =
+        |type_| if method.types.is_empty() { type_ == BackupType::Full } else { method.types.contains(&type_) };
+    if !declared(type_) {
+        return Err(OrderError::NoSuchType { method: name.to_owned(), wanted: type_ });
+    }
+    let writer = writer(opened)?;
+    let newest = catalog.found.iter().filter(|found| found.place.owner == owner);
+    let newest = newest.max_by_key(|found| (found.manifest.completed_at, found.place.id));
+    let parent = newest.map(|newest| {
+        let chain = catalog.chain(&owner, Target::Backup(newest.place.id));
+        Parent {
+            sound: chain.is_ok(),
+            condemned: newest.tombstone.is_some(),
+            fits: newest.manifest.method == name && newest.manifest.epoch == writer.epoch,
+            length: chain.map_or(0, |chain| chain.len()),
+        }
+    });
+    let asked = match type_ {
+        BackupType::Full => Type::Full,
+        BackupType::Incremental => Type::Incremental,
+    };
+    let (made, why) = type_to_make(asked, parent, LONGEST_CHAIN);
+    let (type_, parent) = match made {
+        Type::Full => (BackupType::Full, None),
+        Type::Incremental => (BackupType::Incremental, newest.map(|newest| newest.place.id)),
+    };
+    let order = BackupOrder {
+        job,
+        repository: repository(opened),
+        writer,
+        owner,
+        method: name.to_owned(),
+        type_,
+        parent,
+        labels,
+        description: description(instance),
+        bandwidth,
+        timeout,
+        may_shrink: false,
+        with_log,
+    };
+    Ok((order, why))
+}
+
+/// What only those with a key may read: what the instance was, so that it can be made again as it was.
+fn description(instance: &Instance) -> Map<String, serde_json::Value> {
+    let resolved = instance.status.as_ref().and_then(|status| status.resolved.clone());
+    let all = json!({
+        "instance": instance.name_any(),
+        "namespace": instance.namespace(),
+        "labels": instance.labels(),
+        "spec": instance.spec,
+        "resolved": resolved,
+    });
+    match all {
+        serde_json::Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+pub fn archive(method: &str, owner: Owner, opened: &Opened) -> Result<ArchiveOrder, OrderError> {
+    Ok(ArchiveOrder { method: method.to_owned(), repository: repository(opened), writer: writer(opened)?, owner })
+}

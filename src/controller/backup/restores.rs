@@ -1,0 +1,236 @@
+//! From what an instance is to be restored from to what its agent is asked for.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::{Client, ResourceExt};
+
+use super::known::{Known, Look};
+use super::orders;
+use super::place::{PlaceError, Read};
+use crate::api::instance::{BackedUpInstance, RestoreSource};
+use crate::api::values::LocalRef;
+use crate::backup::id::Id;
+use crate::backup::keys::epoch::EpochError;
+use crate::backup::keys::{Identity, KeyProblem, Opener};
+use crate::backup::layout::{Owner, Place};
+use crate::backup::read::{ChainError, Content, Found, Keyring, Target};
+use crate::cluster::Key;
+use crate::controller::caches::Caches;
+use crate::lifecycle::backup::{RestoreOrder, Until};
+
+/// The key of the Secret that holds the private key.
+const IDENTITY: &str = "identity";
+/// A restore may take as long as a backup.
+const TIMEOUT: Duration = Duration::from_hours(24);
+
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("there is no Backup {0}; see `midship backup list`")]
+    NoBackup(Key),
+    #[error("there is no BackupRepository {0}")]
+    NoRepository(Key),
+    #[error("BackupRepository {0} was not looked through yet: {1}")]
+    NotLooked(Key, String),
+    #[error("spec.restore names neither a backup nor a repository")]
+    Nothing,
+    #[error("the backups of {wanted} are not in {repository}; it has those of {there}")]
+    NoInstance { wanted: String, repository: Key, there: String },
+    #[error(
+        "{repository} has backups of several instances called {name}: give spec.restore.instance.uid, one of {uids}"
+    )]
+    Several { name: String, repository: Key, uids: String },
+    #[error(
+        "the backup {0} is encrypted: give spec.restore.identity, a Secret with the key `identity` and the private key in it"
+    )]
+    NoIdentity(Id),
+    #[error(transparent)]
+    Secret(#[from] PlaceError),
+    #[error("the Secret of spec.restore.identity: {0}")]
+    Key(#[from] KeyProblem),
+    #[error(transparent)]
+    Epoch(#[from] EpochError),
+    #[error("the backup {0} cannot be opened: {1}")]
+    Locked(Id, String),
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error("{0:?} is no moment")]
+    Moment(String),
+    #[error("{0} is no identity of a backup")]
+    Id(String),
+}
+
+/// A restore that can be ordered.
+#[derive(Debug)]
+pub struct Restore {
+    pub order: RestoreOrder,
+    /// The method the backup was made by.
+    pub method: String,
+    /// Whose data it is, as far as that is known.
+    pub from: String,
+}
+
+/// What is asked of the rooms around.
+pub struct Around<'a> {
+    pub client: &'a Client,
+    pub caches: &'a Caches,
+    pub known: &'a Known,
+    pub namespace: &'a str,
+}
+
+impl Around<'_> {
+    /// Finds the backup, makes sure that it can be opened, and says what to ask for.
+    pub async fn order(&self, source: &RestoreSource, job: String) -> Result<Restore, RestoreError> {
+        let RestoreSource { backup, repository, instance, id, point_in_time, identity } = source;
+        let identity = match identity {
+            Some(reference) => Some(self.identity(reference).await?),
+            None => None,
+        };
+        let (repository, instance, id) = match (backup, repository) {
+            (Some(name), _) => {
+                let key = Key::new(self.namespace, name.as_str());
+                let backup = self.caches.backups.get(&key).ok_or(RestoreError::NoBackup(key))?;
+                let spec = &backup.spec;
+                (spec.repository.clone(), spec.instance.clone(), Some(spec.id.clone()))
+            }
+            (None, Some(name)) => (name.clone(), instance.clone().ok_or(RestoreError::Nothing)?, id.clone()),
+            (None, None) => return Err(RestoreError::Nothing),
+        };
+        let repository = Key::new(self.namespace, repository.as_str());
+        let look = self.look(&repository)?;
+        let ring = match &identity {
+            Some(identity) => Some(Keyring::unlock(&look.opened.repository, identity, None).await?),
+            None => None,
+        };
+        let owner = self.owner(&look, &repository, &instance, ring.as_ref()).await?;
+        let at = point_in_time.as_ref().map(|text| text.parse::<Timestamp>().map_err(|_| text.clone())).transpose();
+        let at = at.map_err(RestoreError::Moment)?;
+        let target = match (&id, at) {
+            (_, Some(at)) => Target::By(at),
+            (Some(id), None) => Target::Backup(id.parse().map_err(RestoreError::Id)?),
+            (None, None) => Target::Newest,
+        };
+        let chain = look.catalog.chain(&owner, target)?;
+        for found in &chain {
+            opens(found, ring.as_ref())?;
+        }
+        let last = chain.last().ok_or(RestoreError::Nothing)?;
+        let from = instance.name.map_or_else(|| owner.instance.to_string(), |name| name.to_string());
+        let order = RestoreOrder {
+            job,
+            repository: orders::repository(&look.opened),
+            identity: identity.filter(|_| last.manifest.epoch.is_some()),
+            owner,
+            backup: Some(last.place.id),
+            until: at.map_or(Until::Backup, Until::Time),
+            timeout: TIMEOUT,
+            replace: false,
+        };
+        Ok(Restore { order, method: last.manifest.method.clone(), from })
+    }
+
+    async fn identity(&self, reference: &LocalRef) -> Result<Identity, RestoreError> {
+        let secret = Read::of(self.client, self.namespace, reference.name.as_str(), IDENTITY).await?;
+        Ok(Identity::parse(&secret.required(IDENTITY)?)?)
+    }
+
+    fn look(&self, repository: &Key) -> Result<Look, RestoreError> {
+        if let Some(look) = self.known.look(repository) {
+            return Ok(look);
+        }
+        let object = self.caches.backup_repositories.get(repository);
+        let object = object.ok_or_else(|| RestoreError::NoRepository(repository.clone()))?;
+        let conditions = object.status.clone().unwrap_or_default().conditions;
+        let why = conditions.first().map_or("it is about to be".to_owned(), |ready| ready.message.clone());
+        Err(RestoreError::NotLooked(repository.clone(), why))
+    }
+
+    /// By UID, or by the name that Backups show or only those with a key may read.
+    async fn owner(
+        &self,
+        look: &Look,
+        repository: &Key,
+        wanted: &BackedUpInstance,
+        ring: Option<&Keyring>,
+    ) -> Result<Owner, RestoreError> {
+        let mut owners: Vec<&Owner> = Vec::new();
+        for found in look.catalog.found.iter().rev().filter(|found| found.damage().is_none()) {
+            let owner = &found.place.owner;
+            if owners.contains(&owner) {
+                continue;
+            }
+            let meant = match &wanted.uid {
+                Some(uid) => owner.instance.as_str() == uid,
+                None => self.is_called(look, found, wanted, ring).await,
+            };
+            if meant {
+                owners.push(owner);
+            }
+        }
+        let name = || wanted.name.as_ref().map(ToString::to_string).or(wanted.uid.clone()).unwrap_or_default();
+        match owners.as_slice() {
+            [one] => Ok((*one).clone()),
+            [] => {
+                let mut there: Vec<String> =
+                    look.catalog.found.iter().map(|found| found.place.owner.instance.to_string()).collect();
+                there.sort();
+                there.dedup();
+                let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+                Err(RestoreError::NoInstance { wanted: name(), repository: repository.clone(), there })
+            }
+            several => {
+                let uids = several.iter().map(|owner| owner.instance.to_string()).collect::<Vec<_>>().join(", ");
+                Err(RestoreError::Several { name: name(), repository: repository.clone(), uids })
+            }
+        }
+    }
+
+    async fn is_called(&self, look: &Look, found: &Found, wanted: &BackedUpInstance, ring: Option<&Keyring>) -> bool {
+        let Place { owner, id } = &found.place;
+        let shown = self.caches.backups.select(|backup| {
+            backup.namespace().as_deref() == Some(self.namespace)
+                && (backup.spec.id == id.to_string()
+                    || backup.spec.instance.uid.as_deref() == Some(owner.instance.as_str()))
+        });
+        let is = |one: &BackedUpInstance| {
+            one.name.is_some()
+                && one.name == wanted.name
+                && (wanted.namespace.is_none() || wanted.namespace == one.namespace)
+        };
+        if shown.iter().any(|backup| is(&backup.spec.instance)) {
+            return true;
+        }
+        let opener = match (ring, &found.manifest.epoch) {
+            (_, None) => Ok(Opener::Clear),
+            (Some(ring), epoch) => ring.opener(epoch.as_ref()),
+            (None, Some(_)) => return false,
+        };
+        let Ok(opener) = opener else { return false };
+        let described = match Content::open(&look.opened.repository, found, opener).await {
+            Ok(content) => content.description(),
+            Err(error) => Err(error),
+        };
+        match described {
+            Ok(described) => {
+                let said = |field: &str| described.get(field).and_then(|value| value.as_str()).map(str::to_owned);
+                let name = wanted.name.as_ref().map(ToString::to_string);
+                let namespace = wanted.namespace.as_ref().map(ToString::to_string);
+                said("instance") == name && (namespace.is_none() || said("namespace") == namespace)
+            }
+            Err(error) => {
+                tracing::warn!(backup = %id, %error, "the description of a backup cannot be read");
+                false
+            }
+        }
+    }
+}
+
+fn opens(found: &Found, ring: Option<&Keyring>) -> Result<(), RestoreError> {
+    match (&found.manifest.epoch, ring) {
+        (None, _) => Ok(()),
+        (Some(_), None) => Err(RestoreError::NoIdentity(found.place.id)),
+        (Some(epoch), Some(ring)) => {
+            ring.opener(Some(epoch)).map(drop).map_err(|reason| RestoreError::Locked(found.place.id, reason))
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Continuous archiving of logs: the agent of the pod that writes the log is asked for it, again and again, because one that
+//! was started anew has forgotten.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+
+use super::{BackupPolicies, Ground};
+use crate::api::{Instance, labels};
+use crate::controller::backup::known::Look;
+use crate::controller::backup::orders;
+use crate::controller::packages::used_by;
+use crate::extension::{install, methods};
+
+/// How long an agent may take to say that it archives.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl BackupPolicies {
+    /// What does not go well with the logs of the instances, in sentences.
+    pub(super) async fn archive(&self, ground: &Ground<'_>) -> Vec<String> {
+        let wanted = ground.policy.spec.logs.as_ref().is_some_and(|logs| logs.enabled);
+        let Some(look) = ground.look.as_ref().filter(|_| wanted) else { return Vec::new() };
+        let mut problems = Vec::new();
+        for instance in &ground.instances {
+            if let Err(problem) = self.archive_of(ground, look, instance).await {
+                problems.push(format!("the log of {} is not archived: {problem}", instance.name_any()));
+            }
+        }
+        problems
+    }
+
+    async fn archive_of(&self, ground: &Ground<'_>, look: &Look, instance: &Instance) -> Result<(), String> {
+        let (name, namespace) = (instance.name_any(), instance.namespace().unwrap_or_default());
+        let wanted = install::name(&instance.spec.type_, &instance.spec.extension_version);
+        let package = self
+            .around
+            .packages
+            .ready(&wanted)
+            .or_else(|| used_by(instance).iter().find_map(|used| self.around.packages.ready(used)));
+        let package = package.ok_or_else(|| format!("Extension {wanted} cannot be used"))?;
+        let (method, declared) =
+            methods::choose(&package, ground.policy.spec.method.as_deref()).map_err(|error| error.to_string())?;
+        if declared.logs.is_none() {
+            return Err(format!("the method {method} declares no log; take spec.logs away, or choose another method"));
+        }
+        let pods = self
+            .around
+            .pods
+            .select(|pod| pod.namespace() == instance.namespace() && pod.labels().get(labels::INSTANCE) == Some(&name));
+        let Some(pod) = orders::writes_log(instance, &pods, declared) else {
+            return Err("no pod is ready that writes it".to_owned());
+        };
+        let host = pod.status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap_or_default();
+        let cluster = self.around.known.cluster().await.map_err(|failure| failure.message)?;
+        let owner = orders::owner(cluster, instance).map_err(|error| error.to_string())?;
+        let order = orders::archive(method, owner, &look.opened).map_err(|error| error.to_string())?;
+        let client = self.around.agents.client(&name, &namespace, &host).await.map_err(|error| error.to_string())?;
+        let status = client.archive(Some(&order), PATIENCE).await.map_err(|problem| problem.message)?;
+        match status.error {
+            Some(error) => Err(error),
+            None if status.missing > 0 => Err(format!("{} segments are missing between archived ones", status.missing)),
+            None => Ok(()),
+        }
+    }
+}

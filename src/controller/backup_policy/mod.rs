@@ -1,0 +1,380 @@
+//! BackupPolicy: begins a backup whenever it is somebody's turn, has logs archived, and says how the policy fares. How long
+//! backups are kept and how they are proven, the repository's controller carries out.
+
+mod logs;
+mod status;
+mod turns;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::PostParams;
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+use super::agents::Agents;
+use super::backup::coverage::{Coverage, signed};
+use super::backup::known::{Known, Look};
+use super::caches::Caches;
+use super::frame::{Failure, Next, Reconciler};
+use super::packages::Packages;
+use super::said::Said;
+use crate::api::operation::{OperationPhase, OperationType};
+use crate::api::{API_VERSION, BackupPolicy, BackupPolicyStatus, Instance, Operation, labels};
+use crate::backup::manifest::Level;
+use crate::backup::read::Found;
+use crate::cluster::events::Events;
+use crate::cluster::problem::Problem;
+use crate::cluster::{Cache, Key};
+use crate::plan::schedule::{Waiting, admit};
+use crate::serve::metrics::Metrics;
+use status::{Made, Seen, Works};
+use turns::{Asker, Due, Handled, Schedules, Turn};
+
+/// The policy an Operation was begun by: its UID.
+pub const POLICY: &str = "midship.dev/backup-policy";
+/// The schedule it was begun by.
+pub const SCHEDULE: &str = "midship.dev/backup-schedule";
+/// When it was scheduled for.
+pub const TURN: &str = "midship.dev/backup-turn";
+
+/// Backups of one repository at the same time, where nobody says.
+const AT_ONCE: usize = 2;
+/// A policy is looked at this often at least: what is under way ends, and clocks are set.
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
+/// While backups run, or wait for each other.
+const WHILE_BUSY: Duration = Duration::from_secs(10);
+/// While logs are archived.
+const WITH_LOGS: Duration = Duration::from_secs(30);
+
+/// What policies need of the other rooms.
+pub struct Around {
+    pub caches: Arc<Caches>,
+    pub pods: Arc<Cache<Pod>>,
+    pub agents: Arc<Agents>,
+    pub packages: Arc<Packages>,
+    pub known: Arc<Known>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Keeps policies.
+pub struct BackupPolicies {
+    client: Client,
+    events: Events,
+    around: Around,
+    memory: Mutex<HashMap<Key, Memory>>,
+}
+
+/// What is kept between reconciles; all of it can be lost.
+#[derive(Default)]
+struct Memory {
+    said: Said<BackupPolicyStatus>,
+    /// Turns that were begun or passed; Operations that are gone are not begun again.
+    handled: Handled,
+    problem: Option<String>,
+    /// Instances that metrics were told of.
+    measured: Vec<(String, String)>,
+}
+
+impl BackupPolicies {
+    pub fn new(client: Client, events: Events, around: Around) -> Self {
+        Self { client, events, around, memory: Mutex::default() }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, HashMap<Key, Memory>> {
+        self.memory.lock().expect("no panic while it is held")
+    }
+}
+
+impl Reconciler for BackupPolicies {
+    const KIND: &'static str = "BackupPolicy";
+
+    async fn reconcile(&self, key: &Key) -> Result<Next, Failure> {
+        let policy = self.around.caches.backup_policies.get(key);
+        let mut memory = self.memory().remove(key).unwrap_or_default();
+        let Some(policy) = policy.filter(|policy| policy.metadata.deletion_timestamp.is_none()) else {
+            if let Some(reason) = self.around.caches.backup_policies.unreadable(key) {
+                return Err(Failure::new("Unreadable", reason));
+            }
+            self.around.metrics.backups.forget(&memory.measured);
+            return Ok(Next::WhenChanged);
+        };
+        let outcome = self.bring_on(&policy, &mut memory).await;
+        self.memory().insert(key.clone(), memory);
+        outcome
+    }
+}
+
+/// A policy that can be followed.
+struct Ground<'a> {
+    policy: &'a BackupPolicy,
+    schedules: Schedules,
+    instances: Vec<Arc<Instance>>,
+    operations: Vec<Arc<Operation>>,
+    repository: Key,
+    look: Option<Look>,
+}
+
+impl BackupPolicies {
+    async fn bring_on(&self, policy: &BackupPolicy, memory: &mut Memory) -> Result<Next, Failure> {
+        let ground = match self.ground(policy) {
+            Ok(ground) => ground,
+            Err(seen) => {
+                if let Seen::Unusable { reason, message, .. } = &seen
+                    && memory.problem.replace(message.clone()).as_ref() != Some(message)
+                {
+                    self.events.warning(policy, reason, "plan", message.clone()).await;
+                }
+                self.say(policy, memory, &seen).await?;
+                return Ok(Next::After(LOOK_AGAIN));
+            }
+        };
+        memory.problem = None;
+        let now = Timestamp::now();
+        let due = self.due(&ground, memory, now)?;
+        let suspended = policy.spec.suspend.unwrap_or_default();
+        let waiting = if suspended { 0 } else { self.begin(&ground, &due, memory).await? };
+        let logs = self.archive(&ground).await;
+        let works = Works {
+            instances: ground.instances.len(),
+            suspended,
+            operations: ground.operations.iter().map(|operation| made(operation)).collect(),
+            newest: self.newest(&ground).map(|found| found.manifest.completed_at).max(),
+            oldest_proof: oldest_proof(&ground),
+            alert: policy.spec.verification.as_ref().and_then(|verification| verification.alert).map(signed),
+            next: due.next.clone().filter(|_| !suspended && !ground.instances.is_empty()),
+            logs: logs.clone(),
+        };
+        self.measure(&ground, memory);
+        self.say(policy, memory, &Seen::Works(works)).await?;
+        let busy = waiting > 0 || ground.look.is_none() || ground.operations.iter().any(|operation| is_open(operation));
+        let archives = policy.spec.logs.as_ref().is_some_and(|logs| logs.enabled);
+        let most = if busy {
+            WHILE_BUSY
+        } else if archives {
+            WITH_LOGS
+        } else {
+            LOOK_AGAIN
+        };
+        let next = due.next.map(|(at, _)| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        Ok(Next::After(next.map_or(most, |next| (next + Duration::from_secs(1)).min(most))))
+    }
+
+    fn ground<'a>(&self, policy: &'a BackupPolicy) -> Result<Ground<'a>, Seen> {
+        let unusable = |reason, message: String, passing| Seen::Unusable { reason, message, passing };
+        let schedules = Schedules::of(&policy.spec.schedules)
+            .map_err(|(name, error)| unusable("InvalidSchedule", format!("schedule {name}: {error}"), false))?;
+        let coverage = Coverage::of(policy).map_err(|error| unusable("InvalidSelector", error.to_string(), false))?;
+        let repository = Key { namespace: policy.namespace(), name: policy.spec.repository.to_string() };
+        if self.around.caches.backup_repositories.get(&repository).is_none() {
+            let message = format!("there is no BackupRepository {repository}; make it, or name another one");
+            return Err(unusable("RepositoryMissing", message, true));
+        }
+        let look = self.around.known.look(&repository);
+        if look.as_ref().is_some_and(|look| look.opened.key.is_none()) {
+            let message = format!("BackupRepository {repository} is only read; backups cannot be made into it");
+            return Err(unusable("RepositoryReadOnly", message, false));
+        }
+        let mut instances = self.around.caches.instances.select(|instance| coverage.covers(instance));
+        instances.sort_by_key(|instance| instance.name_any());
+        let uid = policy.uid().unwrap_or_default();
+        let operations = self.around.caches.operations.select(|operation| {
+            operation.namespace() == policy.namespace() && operation.labels().get(POLICY) == Some(&uid)
+        });
+        Ok(Ground { policy, schedules, instances, operations, repository, look })
+    }
+
+    fn due(&self, ground: &Ground<'_>, memory: &mut Memory, now: Timestamp) -> Result<Due, Failure> {
+        let created = |time: Option<Time>| time.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        let since = created(ground.policy.metadata.creation_timestamp.clone());
+        let askers: Vec<Asker> = ground
+            .instances
+            .iter()
+            .map(|instance| Asker {
+                name: instance.name_any(),
+                uid: instance.uid().unwrap_or_default(),
+                since: since.max(created(instance.metadata.creation_timestamp.clone())),
+            })
+            .collect();
+        let uids: BTreeMap<&str, &str> = askers.iter().map(|asker| (asker.name.as_str(), asker.uid.as_str())).collect();
+        for operation in &ground.operations {
+            let turn = operation.annotations().get(TURN).and_then(|text| text.parse::<Timestamp>().ok());
+            let schedule = operation.labels().get(SCHEDULE);
+            let uid = uids.get(operation.spec.instance.as_str());
+            if let (Some(turn), Some(schedule), Some(uid)) = (turn, schedule, uid) {
+                let handled = memory.handled.entry(((*uid).to_owned(), schedule.clone())).or_insert(turn);
+                *handled = turn.max(*handled);
+            }
+        }
+        memory.handled.retain(|(uid, _), _| askers.iter().any(|asker| asker.uid == *uid));
+        ground.schedules.due(&askers, &memory.handled, now).map_err(|error| Failure::new("InvalidSchedule", error))
+    }
+
+    /// Begins those whose turn it is; how many have to wait.
+    async fn begin(&self, ground: &Ground<'_>, due: &Due, memory: &mut Memory) -> Result<usize, Failure> {
+        for (instance, schedule, count) in &due.missed {
+            let note = format!("{count} backups of {instance} by schedule {schedule} were missed and are left out");
+            self.events.warning(ground.policy, "Missed", schedule, note).await;
+        }
+        memory.handled.extend(due.passed.clone());
+        let limits = self.around.caches.backup_repositories.get(&ground.repository);
+        let limits = limits.and_then(|repository| repository.spec.limits.as_ref()?.concurrency);
+        let at_once = limits.and_then(|number| usize::try_from(number).ok()).unwrap_or(AT_ONCE);
+        let running: Vec<String> =
+            self.running(ground).iter().map(|operation| operation.spec.instance.to_string()).collect();
+        let waiting: Vec<Waiting> = due
+            .turns
+            .iter()
+            .map(|turn| Waiting { instance: turn.instance.clone(), due_at: turn.at, by_hand: false })
+            .collect();
+        let admitted = admit(&waiting, &running, at_once);
+        let turns = due.turns.iter().zip(&waiting);
+        let begun: Vec<&Turn> = turns
+            .filter(|(_, waiting)| admitted.iter().any(|one| std::ptr::eq(*one, *waiting)))
+            .map(|(turn, _)| turn)
+            .collect();
+        for turn in &begun {
+            self.create(ground, turn).await?;
+            memory.handled.insert((turn.uid.clone(), turn.name.clone()), turn.at);
+        }
+        Ok(due.turns.len() - begun.len())
+    }
+
+    /// Backups into the same repository that did not end yet, whoever asked for them.
+    fn running(&self, ground: &Ground<'_>) -> Vec<Arc<Operation>> {
+        self.around.caches.operations.select(|operation| {
+            let into = operation.spec.backup.as_ref().and_then(|backup| backup.repository.as_ref());
+            operation.spec.type_ == OperationType::Backup
+                && operation.namespace() == ground.policy.namespace()
+                && into.is_none_or(|into| into.as_str() == ground.repository.name)
+                && is_open(operation)
+        })
+    }
+
+    async fn create(&self, ground: &Ground<'_>, turn: &Turn) -> Result<(), Failure> {
+        let policy = ground.policy;
+        let schedule = &policy.spec.schedules[turn.schedule];
+        let uid = policy.uid().unwrap_or_default();
+        let name = turn.operation(&uid);
+        let object = json!({
+            "apiVersion": API_VERSION,
+            "kind": "Operation",
+            "metadata": {
+                "name": name,
+                "labels": { labels::MANAGED_BY: labels::MANAGER, labels::INSTANCE: turn.instance, POLICY: uid,
+                    SCHEDULE: turn.name },
+                "annotations": { TURN: turn.at.to_string() },
+                "ownerReferences": [{ "apiVersion": API_VERSION, "kind": "BackupPolicy", "name": policy.name_any(),
+                    "uid": uid, "controller": true }],
+            },
+            "spec": {
+                "instance": turn.instance,
+                "type": "Backup",
+                "backup": { "repository": policy.spec.repository, "method": policy.spec.method,
+                    "type": schedule.type_, "labels": schedule.labels },
+                "timeout": policy.spec.timeout,
+            },
+        });
+        let operation: Operation =
+            serde_json::from_value(without_nulls(object)).map_err(|error| Failure::new("NotWritten", error))?;
+        let api: Api<Operation> = Api::namespaced(self.client.clone(), &policy.namespace().unwrap_or_default());
+        let how = PostParams { field_manager: Some(labels::MANAGER.to_owned()), ..PostParams::default() };
+        match api.create(&how, &operation).await {
+            Ok(_) => {
+                let note = format!("a backup of {} begins by schedule {}: Operation {name}", turn.instance, turn.name);
+                self.events.normal(policy, "BackupBegun", &turn.name, note).await;
+                Ok(())
+            }
+            // it was begun before a crash
+            Err(kube::Error::Api(error)) if error.code == 409 => Ok(()),
+            Err(error) => Err(Failure::new("NotWritten", Problem::from_kube(&error).at(format!("Operation {name}")))),
+        }
+    }
+
+    /// The newest sound backup of each instance.
+    fn newest<'a>(&self, ground: &'a Ground<'_>) -> impl Iterator<Item = &'a Found> {
+        ground.instances.iter().filter_map(|instance| newest_of(ground.look.as_ref()?, &instance.uid()?))
+    }
+
+    fn measure(&self, ground: &Ground<'_>, memory: &mut Memory) {
+        let metrics = &self.around.metrics.backups;
+        let namespace = ground.policy.namespace().unwrap_or_default();
+        let mut measured = Vec::new();
+        for instance in &ground.instances {
+            let (name, uid) = (instance.name_any(), instance.uid().unwrap_or_default());
+            let newest = ground.look.as_ref().and_then(|look| newest_of(look, &uid));
+            if let Some(manifest) = newest.map(|found| &found.manifest) {
+                let took = manifest.completed_at.duration_since(manifest.started_at);
+                metrics.newest(&namespace, &name, manifest.completed_at, manifest.chunks.stored_bytes, took);
+            }
+            let failed = ground.operations.iter().filter(|operation| {
+                operation.spec.instance.as_str() == name
+                    && operation.status.as_ref().and_then(|status| status.phase) == Some(OperationPhase::Failed)
+            });
+            metrics.failed(&namespace, &name, failed.count());
+            measured.push((namespace.clone(), name));
+        }
+        let gone: Vec<(String, String)> =
+            memory.measured.iter().filter(|one| !measured.contains(one)).cloned().collect();
+        metrics.forget(&gone);
+        memory.measured = measured;
+    }
+
+    async fn say(&self, policy: &BackupPolicy, memory: &mut Memory, seen: &Seen) -> Result<(), Failure> {
+        let before = memory.said.newest(policy, policy.status.as_ref());
+        let after = status::next(&before, policy.metadata.generation, seen, &Time(Timestamp::now()));
+        let api: Api<BackupPolicy> = Api::namespaced(self.client.clone(), &policy.namespace().unwrap_or_default());
+        memory.said.say(&api, &policy.name_any(), &before, after).await
+    }
+}
+
+fn newest_of<'a>(look: &'a Look, uid: &str) -> Option<&'a Found> {
+    let of_instance = look.catalog.found.iter().filter(|found| found.place.owner.instance.as_str() == uid);
+    of_instance.filter(|found| found.damage().is_none()).max_by_key(|found| found.manifest.completed_at)
+}
+
+/// The instance whose newest proven backup is the oldest.
+fn oldest_proof(ground: &Ground<'_>) -> Option<(String, Option<Timestamp>)> {
+    let look = ground.look.as_ref()?;
+    let proof = |instance: &Arc<Instance>| {
+        let uid = instance.uid().unwrap_or_default();
+        let proven = look.catalog.found.iter().filter(|found| found.place.owner.instance.as_str() == uid);
+        let proven = proven.filter(|found| found.damage().is_none() && found.proof().0 > Level::Committed);
+        (instance.name_any(), proven.map(|found| found.manifest.completed_at).max())
+    };
+    ground.instances.iter().map(proof).min_by_key(|(_, proven)| *proven)
+}
+
+fn is_open(operation: &Operation) -> bool {
+    let phase = operation.status.as_ref().and_then(|status| status.phase);
+    !matches!(phase, Some(OperationPhase::Succeeded | OperationPhase::Failed | OperationPhase::Cancelled))
+}
+
+fn made(operation: &Operation) -> Made {
+    let status = operation.status.clone().unwrap_or_default();
+    Made {
+        name: operation.name_any(),
+        instance: operation.spec.instance.to_string(),
+        phase: status.phase,
+        ended_at: status.finished_at.and_then(|text| text.parse().ok()),
+        message: status.message.unwrap_or_default(),
+    }
+}
+
+fn without_nulls(mut value: serde_json::Value) -> serde_json::Value {
+    match &mut value {
+        serde_json::Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            for value in map.values_mut() {
+                *value = without_nulls(value.take());
+            }
+        }
+        serde_json::Value::Array(all) => all.iter_mut().for_each(|value| *value = without_nulls(value.take())),
+        _ => {}
+    }
+    value
+}

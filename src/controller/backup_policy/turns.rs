@@ -1,0 +1,167 @@
+//! Whose backup is due, by which schedule: computed purely from what was begun before. One turn of one schedule has one
+//! name, so that it is never begun twice.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::api::backup_policy as api;
+use crate::controller::backup::coverage::signed;
+use crate::plan::schedule::{Schedule, ScheduleError};
+
+/// An instance that is backed up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    pub name: String,
+    pub uid: String,
+    /// Nothing before this was its turn: it, or the policy, was not there yet.
+    pub since: Timestamp,
+}
+
+/// The last scheduled time that was dealt with, by the UID of the instance and the name of the schedule.
+pub type Handled = BTreeMap<(String, String), Timestamp>;
+
+/// A backup that is to be begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    pub instance: String,
+    pub uid: String,
+    /// Its place among the policy's schedules.
+    pub schedule: usize,
+    pub name: String,
+    /// When it was scheduled for.
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    pub turns: Vec<Turn>,
+    /// Turns that passed while nobody looked, and are left out: how many, by instance and schedule.
+    pub missed: Vec<(String, String, usize)>,
+    /// What to remember as dealt with where something was missed.
+    pub passed: Handled,
+    /// The next start, and the zone it is told in.
+    pub next: Option<(Timestamp, TimeZone)>,
+}
+
+/// A policy's schedules, read.
+pub struct Schedules(Vec<(String, Schedule, TimeZone)>);
+
+impl Schedules {
+    pub fn of(schedules: &[api::Schedule]) -> Result<Self, (String, ScheduleError)> {
+        let read = |one: &api::Schedule| {
+            let zone = one.time_zone.as_deref();
+            let mut schedule = Schedule::parse(&one.cron.0, zone)?;
+            if let Some(jitter) = one.jitter {
+                schedule = schedule.with_jitter(signed(jitter));
+            }
+            if let Some(deadline) = one.deadline {
+                schedule = schedule.with_deadline(signed(deadline));
+            }
+            let zone = zone.and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC);
+            Ok((one.name.to_string(), schedule, zone))
+        };
+        let all = schedules.iter().map(|one| read(one).map_err(|error| (one.name.to_string(), error)));
+        all.collect::<Result<_, _>>().map(Self)
+    }
+
+    pub fn due(&self, askers: &[Asker], handled: &Handled, now: Timestamp) -> Result<Due, ScheduleError> {
+        let mut due = Due::default();
+        for asker in askers {
+            for (place, (name, schedule, zone)) in self.0.iter().enumerate() {
+                let key = (asker.uid.clone(), name.clone());
+                let handled = handled.get(&key).copied().unwrap_or(asker.since).max(asker.since);
+                let found = schedule.due(&asker.uid, handled, now)?;
+                if due.next.as_ref().is_none_or(|(next, _)| found.next < *next) {
+                    due.next = Some((found.next, zone.clone()));
+                }
+                if found.missed > 0 {
+                    due.missed.push((asker.name.clone(), name.clone(), found.missed));
+                    if found.start.is_none() {
+                        due.passed.insert(key, now);
+                    }
+                }
+                due.turns.extend(found.start.map(|at| Turn {
+                    instance: asker.name.clone(),
+                    uid: asker.uid.clone(),
+                    schedule: place,
+                    name: name.clone(),
+                    at,
+                }));
+            }
+        }
+        due.turns.sort_by(|a, b| (a.at, &a.instance, a.schedule).cmp(&(b.at, &b.instance, b.schedule)));
+        Ok(due)
+    }
+}
+
+impl Turn {
+    /// The name of its Operation: the same whoever computes it, and however often.
+    pub fn operation(&self, policy_uid: &str) -> String {
+        let short: String = policy_uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+        format!("{}-{}-{}-{short}", self.instance, self.name, self.at.strftime("%Y%m%d%H%M"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn schedules() -> Schedules {
+        let all: Vec<api::Schedule> = serde_json::from_value(json!([
+            { "name": "nightly", "cron": "0 2 * * *", "timeZone": "Europe/Berlin" },
+            { "name": "hourly", "cron": "@hourly", "type": "Incremental" },
+        ]))
+        .expect("schedules");
+        Schedules::of(&all).unwrap_or_else(|(name, error)| panic!("{name}: {error}"))
+    }
+
+    fn asker(since: &str) -> Asker {
+        Asker { name: "orders".into(), uid: "1".into(), since: at(since) }
+    }
+
+    #[test]
+    fn a_turn_is_due_once() {
+        let now = at("2026-06-01T00:05:00Z");
+        let first = schedules().due(&[asker("2026-05-31T23:30:00Z")], &Handled::new(), now).expect("a plan");
+        let names: Vec<&str> = first.turns.iter().map(|turn| turn.name.as_str()).collect();
+        assert_eq!(names, ["nightly", "hourly"]);
+        assert_eq!(first.turns[0].operation("0a1b2c3d-99"), "orders-nightly-202606010000-0a1b2c3d");
+        let handled = first.turns.iter().map(|turn| ((turn.uid.clone(), turn.name.clone()), turn.at)).collect();
+        let second = schedules().due(&[asker("2026-05-31T23:30:00Z")], &handled, now).expect("a plan");
+        assert!(second.turns.is_empty() && second.missed.is_empty(), "{second:?}");
+        assert_eq!(second.next.map(|(next, _)| next), Some(at("2026-06-01T01:00:00Z")));
+    }
+
+    #[test]
+    fn what_was_due_before_somebody_was_there_is_nobodys_turn() {
+        let due = schedules().due(&[asker("2026-06-01T00:01:00Z")], &Handled::new(), at("2026-06-01T00:05:00Z"));
+        assert!(due.expect("a plan").turns.is_empty());
+    }
+
+    #[test]
+    fn what_was_missed_by_far_is_left_out_and_told_once() {
+        let (asker, now) = ([asker("2026-05-30T00:30:00Z")], at("2026-06-01T05:30:00Z"));
+        let due = schedules().due(&asker, &Handled::new(), now).expect("a plan");
+        assert_eq!(due.turns.len(), 1, "the newest hour is not late yet: {due:?}");
+        assert!(due.missed.contains(&("orders".into(), "nightly".into(), 2)), "{due:?}");
+        let again = schedules().due(&asker, &due.passed, now).expect("a plan");
+        assert!(!again.missed.iter().any(|(_, name, _)| name == "nightly"), "{again:?}");
+    }
+
+    #[test]
+    fn a_schedule_that_cannot_be_read_is_named() {
+        let wrong: Vec<api::Schedule> =
+            serde_json::from_value(json!([{ "name": "nightly", "cron": "@daily", "timeZone": "Mars/Base" }]))
+                .expect("schedules");
+        let (name, error) = Schedules::of(&wrong).err().expect("no such zone");
+        assert_eq!((name.as_str(), error.to_string().contains("Mars/Base")), ("nightly", true));
+    }
+}

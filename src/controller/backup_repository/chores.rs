@@ -1,0 +1,171 @@
+//! What a repository needs from time to time: proof that everything is still there and readable, and the removal of what
+//! nothing keeps. It can take long, and runs beside the controller; whoever is interrupted begins again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::backup::document::DocumentError;
+use crate::backup::id::Id;
+use crate::backup::keys::SigningKey;
+use crate::backup::layout::Uid;
+use crate::backup::log;
+use crate::backup::manifest::Level;
+use crate::backup::read::{Catalog, Found};
+use crate::backup::store::StoreError;
+use crate::backup::sweep::{self, SweepError, Swept, Wishes};
+use crate::backup::verify::{self, PARTS, VerifyError};
+use crate::controller::backup::open::Opened;
+use crate::plan::retention::{Guards, Plan, Reason, Rules, Verdict, plan};
+use crate::plan::schedule::Schedule;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ChoreError {
+    #[error("the repository cannot be looked through: {0}")]
+    Store(#[from] StoreError),
+    #[error("a backup cannot be verified: {0}")]
+    Verify(#[from] VerifyError),
+    #[error("what was verified cannot be written down: {0}")]
+    Record(#[from] DocumentError),
+    #[error("what nothing keeps cannot be removed: {0}")]
+    Sweep(#[from] SweepError),
+    #[error("logs cannot be looked through: {0}")]
+    Log(#[from] log::LogError),
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub struct Chores {
+    pub opened: Arc<Opened>,
+    /// Whose backups are ours to decide on.
+    pub cluster: Uid,
+    /// By the UID of the instance.
+    pub rules: BTreeMap<String, Rules>,
+    /// When the bytes of an instance's backups are read, by its UID.
+    pub reads: BTreeMap<String, Schedule>,
+    /// How often the listing of each backup is proven.
+    pub list_every: SignedDuration,
+    /// Whether it is us who remove; another BackupRepository may show the same store.
+    pub sweeps: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub listed: usize,
+    pub read: usize,
+    /// Backups that were found damaged.
+    pub damaged: Vec<Id>,
+    pub swept: Swept,
+    /// Why nothing may be removed.
+    pub refusal: Option<String>,
+    /// When what is condemned goes.
+    pub expires: BTreeMap<Id, Timestamp>,
+}
+
+impl Report {
+    /// Whether the store is another one than before.
+    pub fn changed(&self) -> bool {
+        let Swept { condemned, revived, removed, voided, cleared, segments, problems: _ } = &self.swept;
+        self.listed + self.read + condemned + revived + removed + voided + cleared + segments > 0
+    }
+}
+
+impl Chores {
+    pub async fn run(&self, key: &SigningKey) -> Result<Report, ChoreError> {
+        let repository = &self.opened.repository;
+        let mut report = Report::default();
+        let catalog = Catalog::read(repository).await?;
+        for found in catalog.found.iter().filter(|found| found.place.owner.cluster == self.cluster) {
+            self.prove(&catalog, found, key, &mut report).await?;
+        }
+        if self.sweeps {
+            // what was just found damaged counts
+            let catalog = if report.changed() { Catalog::read(repository).await? } else { catalog };
+            self.remove(&catalog, key, &mut report).await?;
+        }
+        Ok(report)
+    }
+
+    async fn prove(
+        &self,
+        catalog: &Catalog,
+        found: &Found,
+        key: &SigningKey,
+        report: &mut Report,
+    ) -> Result<(), ChoreError> {
+        let repository = &self.opened.repository;
+        let now = Timestamp::now();
+        let last = |level| found.verified.get(&level).map(|one| one.at);
+        if last(Level::Listed).is_none_or(|at| now.duration_since(at) >= self.list_every) {
+            let problems = verify::list(repository, catalog, found).await?;
+            report.damaged.extend((!problems.is_empty()).then_some(found.place.id));
+            verify::record(repository, found, Level::Listed, problems, key, now).await?;
+            report.listed += 1;
+        }
+        let Some(schedule) = self.reads.get(found.place.owner.instance.as_str()) else { return Ok(()) };
+        let handled = last(Level::Read).unwrap_or(found.manifest.completed_at);
+        if schedule.next(&found.place.id.to_string(), handled).is_ok_and(|due| due <= now) {
+            let problems = verify::read(repository, found, Some(part(now))).await?;
+            report.damaged.extend((!problems.is_empty()).then_some(found.place.id));
+            verify::record(repository, found, Level::Read, problems, key, now).await?;
+            report.read += 1;
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, catalog: &Catalog, key: &SigningKey, report: &mut Report) -> Result<(), ChoreError> {
+        let repository = &self.opened.repository;
+        let now = Timestamp::now();
+        let plan = decide(catalog, &self.cluster, &self.rules, self.opened.clock_ahead, Guards::default(), now);
+        report.expires = expires(catalog, &self.cluster, &plan);
+        if let Some(refusal) = &plan.refusal {
+            report.refusal = Some(refusal.to_string());
+            return Ok(());
+        }
+        if !plan.is_idle() {
+            report.swept = sweep::sweep(repository, key, catalog, &plan, now, Timestamp::now()).await?;
+        }
+        let histories = log::histories(repository).await?;
+        sweep::sweep_logs(repository, &plan, &histories, &mut report.swept).await?;
+        Ok(())
+    }
+}
+
+/// The plan of retention for what is there.
+pub fn decide(
+    catalog: &Catalog,
+    cluster: &Uid,
+    rules: &BTreeMap<String, Rules>,
+    clock_ahead: SignedDuration,
+    guards: Guards,
+    now: Timestamp,
+) -> Plan {
+    let facts = sweep::facts(catalog, cluster, &Wishes::of(catalog), clock_ahead);
+    plan(&facts, rules, &guards, now)
+}
+
+/// When each backup goes, as far as it is known: after its tombstone, or when the last of its reasons ends.
+pub fn expires(catalog: &Catalog, cluster: &Uid, plan: &Plan) -> BTreeMap<Id, Timestamp> {
+    let ours = catalog.found.iter().filter(|found| found.place.owner.cluster == *cluster);
+    let by_name: BTreeMap<String, Id> = ours.map(|found| (sweep::name(&found.place), found.place.id)).collect();
+    let until = |verdict: &Verdict| match verdict {
+        Verdict::Wait { until } => Some(*until),
+        Verdict::Keep(reasons) => {
+            let ends = reasons.iter().map(|reason| match reason {
+                Reason::Age { until } | Reason::Label { until, .. } => Some(*until),
+                _ => None,
+            });
+            ends.collect::<Option<Vec<_>>>()?.into_iter().max()
+        }
+        Verdict::Revive(_) | Verdict::Condemn | Verdict::Remove => None,
+    };
+    let dated = plan.decisions.iter();
+    dated.filter_map(|decision| Some((*by_name.get(&decision.id)?, until(&decision.verdict)?))).collect()
+}
+
+/// A part for each day, so that after as many days all was read.
+fn part(now: Timestamp) -> u64 {
+    u64::try_from(now.as_second() / 86_400).unwrap_or_default() % PARTS
+}

@@ -1,0 +1,117 @@
+//! What a BackupRepository says of itself: computed purely.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::chores::Report;
+use crate::api::BackupRepositoryStatus;
+use crate::api::backup_repository::{BackupRepositorySpec, Capabilities};
+use crate::api::conditions::{ConditionStatus, Finding, READY, RECONCILING, STALLED, merge};
+use crate::backup::read::Catalog;
+use crate::controller::backup::open::Opened;
+use crate::controller::backup::place::address;
+use crate::controller::backup::words::{moment, size};
+
+/// Whether what nothing keeps is removed.
+pub const RETENTION: &str = "Retention";
+/// Whether everything that is stored is what was written.
+pub const INTACT: &str = "Intact";
+
+/// How it went.
+pub enum Seen<'a> {
+    Usable {
+        opened: &'a Opened,
+        catalog: &'a Catalog,
+        /// Of the last chores, or why they could not be done.
+        chores: Option<&'a Result<Report, String>>,
+    },
+    Unusable {
+        reason: &'static str,
+        message: String,
+        passing: bool,
+    },
+}
+
+pub fn next(
+    before: &BackupRepositoryStatus,
+    spec: &BackupRepositorySpec,
+    generation: Option<i64>,
+    seen: &Seen<'_>,
+    now: &Time,
+) -> BackupRepositoryStatus {
+    let mut status = before.clone();
+    status.observed_generation = generation;
+    status.encrypted = Some(!spec.encryption.recipients.is_empty());
+    if status.store.is_none() {
+        status.store = Some(address(spec)).filter(|text| !text.is_empty());
+    }
+    let findings = match seen {
+        Seen::Usable { opened, catalog, chores } => {
+            let repository = &opened.repository;
+            let stored = catalog.found.iter().map(|found| found.manifest.chunks.stored_bytes).sum();
+            status.store = Some(address(spec)).filter(|text| !text.is_empty());
+            status.uuid = Some(repository.uuid().to_string());
+            status.signer = Some(repository.root().to_string());
+            status.epoch = opened.epoch.as_ref().map(|epoch| epoch.name.to_string());
+            status.backups = Some(i32::try_from(catalog.found.len()).unwrap_or(i32::MAX));
+            status.size = Some(size(stored));
+            status.capabilities = opened.capabilities.map(|tried| Capabilities {
+                conditional_create: tried.conditional_create,
+                versioning: tried.versioning,
+                object_lock: tried.object_lock,
+            });
+            let mut findings = vec![ready(opened, catalog, stored), intact(catalog)];
+            findings.extend(chores.and_then(|chores| retention(chores)));
+            findings
+        }
+        Seen::Unusable { reason, message, passing } => {
+            let also = if *passing { RECONCILING } else { STALLED };
+            vec![
+                Finding::new(READY, ConditionStatus::False, *reason, message),
+                Finding::new(also, ConditionStatus::True, *reason, message),
+            ]
+        }
+    };
+    status.conditions = merge(&before.conditions, &findings, generation, now);
+    status
+}
+
+fn ready(opened: &Opened, catalog: &Catalog, stored: u64) -> Finding {
+    let newest = catalog.found.iter().map(|found| found.manifest.completed_at).max();
+    let newest = newest.map_or("none yet".to_owned(), |at| format!("{}, the newest of {}", size(stored), moment(at)));
+    let how = if opened.key.is_some() { "" } else { "; it is only read" };
+    let message = format!("{} backups, {newest}{how}", catalog.found.len());
+    Finding::new(READY, ConditionStatus::True, "Available", message)
+}
+
+fn intact(catalog: &Catalog) -> Finding {
+    let damaged: Vec<String> = catalog
+        .found
+        .iter()
+        .filter_map(|found| Some(format!("{}: {}", found.place.id, found.damage()?.problems.join("; "))))
+        .collect();
+    let strange = catalog.problems.iter().map(|problem| problem.reason.clone());
+    let all: Vec<String> = damaged.into_iter().chain(strange).collect();
+    match all.as_slice() {
+        [] => Finding::new(INTACT, ConditionStatus::True, "Verified", "nothing that was looked at is damaged"),
+        [first, rest @ ..] => {
+            let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
+            Finding::new(INTACT, ConditionStatus::False, "Damaged", format!("{first}{more}"))
+        }
+    }
+}
+
+fn retention(chores: &Result<Report, String>) -> Option<Finding> {
+    match chores {
+        Err(message) => Some(Finding::new(RETENTION, ConditionStatus::False, "Failed", message)),
+        Ok(Report { refusal: Some(refusal), .. }) => {
+            Some(Finding::new(RETENTION, ConditionStatus::False, "Refused", format!("nothing is removed: {refusal}")))
+        }
+        Ok(report) => match report.swept.problems.first() {
+            Some(problem) => Some(Finding::new(RETENTION, ConditionStatus::False, "Incomplete", problem)),
+            None => {
+                let message = "what nothing keeps is removed after it waited a day";
+                Some(Finding::new(RETENTION, ConditionStatus::True, "Swept", message))
+            }
+        },
+    }
+}

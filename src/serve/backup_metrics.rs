@@ -1,0 +1,62 @@
+//! What is measured of backups: the newest of each instance, and what failed. Ages are told as times, so that they grow
+//! between two looks.
+
+use jiff::{SignedDuration, Timestamp};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfInstance {
+    namespace: String,
+    instance: String,
+}
+
+impl OfInstance {
+    fn new(namespace: &str, instance: &str) -> Self {
+        Self { namespace: namespace.to_owned(), instance: instance.to_owned() }
+    }
+}
+
+/// Of the backups of all instances that a policy covers.
+#[derive(Clone, Debug, Default)]
+pub struct BackupMetrics {
+    completed: Family<OfInstance, Gauge>,
+    size: Family<OfInstance, Gauge>,
+    duration: Family<OfInstance, Gauge>,
+    failed: Family<OfInstance, Gauge>,
+}
+
+impl BackupMetrics {
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let Self { completed, size, duration, failed } = metrics.clone();
+        registry.register("backup_completed_timestamp_seconds", "When the newest backup was complete", completed);
+        registry.register("backup_size_bytes", "Stored bytes of the newest backup", size);
+        registry.register("backup_duration_seconds", "How long the newest backup took", duration);
+        registry.register("backup_failed_operations", "Failed backup operations that are still kept", failed);
+        metrics
+    }
+
+    pub fn newest(&self, namespace: &str, instance: &str, completed: Timestamp, bytes: u64, took: SignedDuration) {
+        let of = OfInstance::new(namespace, instance);
+        self.completed.get_or_create(&of).set(completed.as_second());
+        self.size.get_or_create(&of).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.duration.get_or_create(&of).set(took.as_secs());
+    }
+
+    pub fn failed(&self, namespace: &str, instance: &str, number: usize) {
+        self.failed.get_or_create(&OfInstance::new(namespace, instance)).set(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+
+    /// Instances that no policy covers any more: namespace and name.
+    pub fn forget(&self, instances: &[(String, String)]) {
+        for (namespace, instance) in instances {
+            let of = OfInstance::new(namespace, instance);
+            for family in [&self.completed, &self.size, &self.duration, &self.failed] {
+                family.remove(&of);
+            }
+        }
+    }
+}
