@@ -1,7 +1,13 @@
 # syntax=docker/dockerfile:1
-# Midship's image: two static binaries and the certificates, nothing else. It runs as 65532 and writes nothing, so a
-# read-only root is fine. Nothing may lie at /midship, where pods mount their volumes.
+# Midship's image: its two static binaries, cue (which checks the rules of packages) and the certificates, nothing else.
+# It runs as 65532 and writes nothing, so a read-only root is fine. Nothing may lie at /midship, where pods mount their
+# volumes.
 # (tests/images packs the same layout without Docker.)
+FROM golang:1.26-bookworm AS cue
+WORKDIR /src
+COPY tests/tools/cue/go.mod tests/tools/cue/go.sum ./
+RUN CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o /cue cuelang.org/go/cmd/cue
+
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
@@ -15,6 +21,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     echo 'midship:x:65532:' >/image/etc/group
 
 FROM scratch
+COPY --from=cue /cue /bin/cue
 COPY --from=build /image/ /
 ENV PATH=/bin
 WORKDIR /

@@ -51,7 +51,7 @@ crds: ## write crds/ and the chart's copy from the Rust types
 	cargo run --quiet --locked --bin midship -- crds --to crds
 	mkdir -p charts/midship/files/crds && cp crds/*.yaml charts/midship/files/crds/
 
-demo: ## a cluster with Midship and a Git repository to push to
+demo: ## a cluster, Midship, a Git repository to push to; databases that lose their primaries and go on
 	scripts/demo up
 
 demo-down: ## remove everything that demo made
