@@ -41,6 +41,8 @@ pub const VOLUME: &str = "midship.dev/volume";
 pub const DELETE_UID: &str = "midship.dev/delete-uid";
 /// What the agent of a pod reports, as JSON: see [`super::pod_report`].
 pub const REPORT: &str = "midship.dev/report";
+/// What an Operation is about to change of its instance, as it was before: so that it can be taken back.
+pub const BEFORE: &str = "midship.dev/before";
 /// Asks a controller to look again now; any new value will do.
 pub const RECONCILE_AT: &str = "midship.dev/reconcile-at";
 

@@ -11,6 +11,7 @@ mod extension;
 pub mod frame;
 pub mod git_source;
 mod instance;
+mod operation;
 mod packages;
 mod pod_set;
 mod queues;
@@ -51,6 +52,7 @@ use extension::Extensions;
 use frame::{Bounds, Reconciler};
 use git_source::GitSources;
 use instance::Instances;
+use operation::Operations;
 use pod_set::PodSets;
 use pod_set::agents::Remote;
 use queues::Queues;
@@ -210,10 +212,17 @@ impl Context {
         let queues = Queues::default();
         let sources: Arc<OnceLock<Arc<GitSources>>> = Arc::default();
         let neighbours: Arc<OnceLock<Arc<Components>>> = Arc::default();
+        let at_work: Arc<OnceLock<Arc<Operations>>> = Arc::default();
         let on_change: OnChange = {
             let (queues, sources, neighbours) = (queues.clone(), sources.clone(), neighbours.clone());
+            let at_work = at_work.clone();
             Arc::new(move |kind, key, meta| {
                 queues.changed(kind, key, meta);
+                match (kind, at_work.get()) {
+                    (Kind::Operation, Some(operations)) => operations.touched(key),
+                    (Kind::Instance, Some(operations)) => operations.instance_touched(key),
+                    _ => {}
+                }
                 if let (Kind::Component, Some(components)) = (kind, neighbours.get()) {
                     components.neighbours(key).iter().for_each(|other| queues.of(kind).add(other));
                 }
@@ -241,15 +250,19 @@ impl Context {
         let shared = || (client.clone(), caches.clone(), queues.clone(), events.clone());
         let agents = Arc::new(Agents::new(client.clone(), &home));
         let known = Arc::new(Known::new(client.clone(), queues.clone()));
-        let (extensions, instances) = {
+        let (extensions, instances, operations) = {
             let (client, caches, queues, events) = shared();
             let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()));
             let (client, caches, queues, events) = shared();
             let packages = extensions.packages();
             let agents = (agents.clone(), workloads.pods.clone(), known.clone());
-            let instances = Instances::new(client, caches, queues, events, packages, agents, (home, agent_image));
-            (Arc::new(extensions), Arc::new(instances))
+            let place = (home, agent_image);
+            let instances = Instances::new(client, caches, queues, events, packages.clone(), agents.clone(), place);
+            let (client, caches, queues, events) = shared();
+            let operations = Operations::new(client, caches, queues, events, packages, agents);
+            (Arc::new(extensions), Arc::new(instances), Arc::new(operations))
         };
+        let _ = at_work.set(operations.clone());
         let components = Arc::new(Components::new(client.clone(), caches.clone(), events.clone()));
         let _ = neighbours.set(components.clone());
         let backups = Backups::new(caches.clone(), events.clone(), known.clone());
@@ -278,6 +291,7 @@ impl Context {
             run.each(Arc::new(repositories), Kind::BackupRepository),
             run.each(Arc::new(policies), Kind::BackupPolicy),
             run.each(Arc::new(backups), Kind::Backup),
+            run.each(operations, Kind::Operation),
         );
         self.metrics.set_leading(false);
     }

@@ -4,6 +4,7 @@
 pub mod component;
 pub mod effect;
 pub mod instance;
+pub mod operation;
 pub mod pod_set;
 pub mod retention;
 pub mod schedule;

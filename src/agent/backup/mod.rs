@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +29,7 @@ use crate::backup::store::{Filesystem, Patience, Resilient, S3, Store};
 use crate::extension::agent::AgentConfig;
 use crate::extension::contract::BackupMethod;
 use crate::lifecycle::backup::{
-    ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RepositoryPlace, RestoreOrder, StorePlace,
+    ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, Outcome, RepositoryPlace, RestoreOrder, StorePlace,
 };
 use crate::lifecycle::{Code, Problem};
 
@@ -82,8 +83,8 @@ impl Backups {
     pub fn restore(&self, order: RestoreOrder) -> Result<watch::Receiver<JobProgress>, Problem> {
         let around = self.around.clone();
         let id = order.job.clone();
-        self.jobs.begin(Kind::Restore, &id, move |reporter, cancel| async move {
-            restore::restore(&*around, order, &reporter, &cancel).await
+        self.jobs.begin(Kind::Restore, &id, move |reporter, cancel| {
+            aside(move || async move { restore::restore(&*around, order, &reporter, &cancel).await })
         })
     }
 
@@ -150,6 +151,22 @@ async fn bounded<T, E: Into<BackupError>>(
             Err(_) => Err(BackupError::TimedOut(limit)),
         },
     }
+}
+
+/// Runs a restore on a thread of its own: decrypting and unpacking are to leave the agent's one thread free, on which the
+/// exclusive role is kept.
+async fn aside<F>(work: impl FnOnce() -> F + Send + 'static) -> Result<Outcome, BackupError>
+where
+    F: Future<Output = Result<Outcome, BackupError>>,
+{
+    let (tell, told) = oneshot::channel();
+    let runtime = Handle::current();
+    let started = std::thread::Builder::new().name("restore".to_owned()).spawn(move || {
+        // nobody waits any more: the agent ends
+        let _ = tell.send(runtime.block_on(work()));
+    });
+    started.map_err(|error| BackupError::Package(format!("no thread for the restore: {error}")))?;
+    told.await.unwrap_or_else(|_| Err(BackupError::Package("the restore broke off".to_owned())))
 }
 
 /// Runs something that blocks, such as work on files.

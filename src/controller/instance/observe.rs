@@ -13,12 +13,15 @@ use crate::extension::naming;
 use crate::names::ComponentName;
 use crate::plan::instance::health::ComponentSeen;
 use crate::plan::instance::parts::{Live, PartId};
+use crate::plan::operation::turn::begun;
 
 /// Everything that caches know of one instance.
 pub struct Observed {
     pub live: BTreeMap<PartId, Live>,
     pub components: Vec<Arc<Component>>,
     pub pod_sets: Vec<Arc<PodSet>>,
+    /// The operation that works on it now.
+    pub operation: Option<String>,
 }
 
 /// Whether objects of this kind are watched: what is not known of them is not there.
@@ -58,7 +61,12 @@ pub fn observe(caches: &Caches, instance: &Instance) -> Observed {
         }
         live.insert(PartId::new(&parts::api_version(kind), kind, &part_name), live_of(&part, &name));
     }
-    Observed { live, components, pod_sets }
+    let at_work = caches.operations.select(|operation| {
+        operation.status.as_ref().is_some_and(begun)
+            && here(&operation.metadata)
+            && operation.spec.instance.as_str() == name
+    });
+    Observed { live, components, pod_sets, operation: at_work.first().map(|operation| operation.name_any()) }
 }
 
 /// What is known of an object that may belong to somebody else.

@@ -47,6 +47,7 @@ pub fn next(
 ) -> InstanceStatus {
     let mut status = before.clone();
     status.observed_generation = generation;
+    status.operation.clone_from(&report.observed.operation);
     if let Some(in_force) = &report.in_force {
         adopt(&mut status, in_force);
     }

@@ -1,0 +1,174 @@
+//! Steps that agents carry out. Every call has a key, and the same key twice does a thing once.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use serde_json::{Map, Value};
+use tokio::time::{Instant, sleep};
+
+use super::carry_out::Hands;
+use super::instance_of;
+use crate::api::operation::ProcessAction;
+use crate::cluster::Key;
+use crate::lifecycle::Client;
+use crate::lifecycle::problem::{Code, Problem};
+use crate::lifecycle::values::{Order, Task as Asked};
+use crate::plan::operation::{Outcome, Run, Task, key};
+
+/// How long one call is waited for. What was begun goes on, and the same key asks for its end.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A process that was started is asked so often whether it serves.
+const LOOK: Duration = Duration::from_millis(100);
+/// States of a process that does not come up by itself.
+const BROKEN: [&str; 2] = ["CrashLoop", "Failed"];
+
+/// An agent that can be called for a step.
+pub(super) struct Agent {
+    pub(super) client: Client,
+    pub(super) key: String,
+}
+
+impl Hands<'_> {
+    pub(super) async fn agent(&self, pod: &str, run: &Run) -> Result<Agent, Outcome> {
+        let instance = instance_of(self.operation);
+        let namespace = instance.namespace.clone().unwrap_or_default();
+        let there = self.shared.pods.get(&Key { namespace: instance.namespace.clone(), name: pod.to_owned() });
+        let Some(there) = there else {
+            return Err(Outcome::Failed { message: format!("there is no pod {pod} any more"), refused: false });
+        };
+        let address = there.status.as_ref().and_then(|status| status.pod_ip.as_deref());
+        let address = address.ok_or_else(|| Outcome::Goes(format!("{pod} has no address yet")))?;
+        let client = self.shared.agents.client(&instance.name, &namespace, address).await;
+        let client = client.map_err(|error| Outcome::Goes(format!("its agent cannot be asked: {error}")))?;
+        let operation = self.operation.uid().unwrap_or_default();
+        let pod = there.uid().unwrap_or_default();
+        Ok(Agent { client, key: key(&operation, run.index, run.attempt, &pod) })
+    }
+
+    pub(super) async fn process(&self, run: &Run, pod: &str, action: ProcessAction) -> Outcome {
+        let agent = match self.agent(pod, run).await {
+            Ok(agent) => agent,
+            Err(outcome) => return outcome,
+        };
+        let (order, starts) = match action {
+            ProcessAction::Start => (Order::Start, true),
+            ProcessAction::Stop => (Order::Stop, false),
+            ProcessAction::Restart => (Order::Restart, true),
+            ProcessAction::Reload => (Order::Reload, false),
+        };
+        let until = Instant::now() + PATIENCE;
+        let done = match agent.client.process(order, None, Some(&agent.key), PATIENCE).await {
+            Ok(done) => done,
+            Err(problem) => return outcome(problem),
+        };
+        if starts {
+            return serves(&agent.client, until).await;
+        }
+        Outcome::Done((!done.changed).then(|| format!("nothing to do: the process is {}", done.process)))
+    }
+
+    pub(super) async fn hand_over(&self, run: &Run, from: &str, to: Option<&str>) -> Outcome {
+        let agent = match self.agent(from, run).await {
+            Ok(agent) => agent,
+            Err(outcome) => return outcome,
+        };
+        let problem = match agent.client.switchover(to, Some(&agent.key), PATIENCE).await {
+            Ok(switched) => return Outcome::Done(Some(format!("{} has the role now", switched.holder))),
+            Err(problem) => problem,
+        };
+        match problem.code {
+            // what the agent no longer remembers shows in the roles
+            Code::Precondition => self.has_it_already(from, to).unwrap_or_else(|| outcome(problem)),
+            Code::Unsupported => {
+                let mut parameters = Map::new();
+                if let Some(to) = to {
+                    parameters.insert("target".to_owned(), Value::String(to.to_owned()));
+                }
+                self.ask(&agent, &Asked::Action("switchover".to_owned()), parameters).await
+            }
+            _ => outcome(problem),
+        }
+    }
+
+    /// Where the role went meanwhile.
+    fn has_it_already(&self, from: &str, to: Option<&str>) -> Option<Outcome> {
+        let before = self.world.pod(from)?;
+        let leads = |pod: &&crate::plan::operation::Pod| {
+            pod.leads && pod.name != from && (&pod.component, &pod.group) == (&before.component, &before.group)
+        };
+        let holder = self.world.pods.iter().find(leads).filter(|_| !before.leads)?;
+        let meant = to.is_none_or(|to| to == holder.name);
+        meant.then(|| Outcome::Done(Some(format!("{} has the role now", holder.name))))
+    }
+
+    pub(super) async fn call(&self, run: &Run, pod: &str, task: &Task, parameters: &Map<String, Value>) -> Outcome {
+        let agent = match self.agent(pod, run).await {
+            Ok(agent) => agent,
+            Err(outcome) => return outcome,
+        };
+        let task = match task {
+            Task::Action(name) => Asked::Action(name.clone()),
+            Task::Operation(name) => Asked::Operation(name.clone()),
+        };
+        self.ask(&agent, &task, parameters.clone()).await
+    }
+
+    async fn ask(&self, agent: &Agent, task: &Asked, parameters: Map<String, Value>) -> Outcome {
+        match agent.client.run(task, parameters, Some(&agent.key), PATIENCE).await {
+            Ok(None) => Outcome::Done(Some("there was nothing to do".to_owned())),
+            Ok(Some(Value::Object(answer))) if !answer.is_empty() => {
+                Outcome::Done(Some(short(&Value::Object(answer).to_string())))
+            }
+            Ok(Some(_)) => Outcome::Done(None),
+            Err(problem) => outcome(problem),
+        }
+    }
+}
+
+/// Waits until a process that was started serves.
+async fn serves(client: &Client, until: Instant) -> Outcome {
+    let begun = Timestamp::now();
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let status = match client.status(left.max(LOOK)).await {
+            Ok(status) => status,
+            Err(problem) => return outcome(problem),
+        };
+        if status.ready && status.up() {
+            return Outcome::Done(status.pid.map(|pid| format!("serves with PID {pid}")));
+        }
+        let why = status.reason.unwrap_or_else(|| format!("the process is {}", status.process));
+        if BROKEN.contains(&status.process.as_str()) {
+            return Outcome::Failed { message: why, refused: false };
+        }
+        if Instant::now() + LOOK >= until {
+            let waited = Timestamp::now().duration_since(begun).as_secs();
+            return Outcome::Goes(format!("started, and does not serve after {waited} s: {why}"));
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// What an agent's refusal means for the step.
+pub(super) fn outcome(problem: Problem) -> Outcome {
+    let message = problem.to_string();
+    match problem.code {
+        Code::Timeout | Code::Unavailable | Code::Busy | Code::TooMany => Outcome::Goes(message),
+        Code::BadRequest | Code::Forbidden | Code::NotFound | Code::MethodNotAllowed | Code::Unsupported => {
+            Outcome::Failed { message, refused: true }
+        }
+        Code::TooLarge | Code::KeyReused | Code::Precondition | Code::Failed | Code::Unhealthy => {
+            Outcome::Failed { message, refused: false }
+        }
+    }
+}
+
+/// As much of an answer as a status has room for.
+fn short(answer: &str) -> String {
+    const MOST: usize = 500;
+    if answer.len() <= MOST {
+        return answer.to_owned();
+    }
+    format!("{}…", &answer[..answer.floor_char_boundary(MOST)])
+}

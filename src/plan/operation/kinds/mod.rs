@@ -1,0 +1,117 @@
+//! The types of operations there are, each in a file of its own. This table is the one place that says which.
+
+mod backup;
+mod configure;
+mod custom;
+mod horizontal_scale;
+mod process;
+mod reload;
+mod restart;
+mod state;
+mod switchover;
+mod vertical_scale;
+mod volume_expand;
+
+use serde_json::Value;
+
+use super::change::Change;
+use super::deed::{Deed, Pace, Planned};
+use super::world::{Pod, World};
+use crate::api::operation::{OperationSpec, OperationType, ProcessAction};
+
+/// Everything the machine has to know about a type.
+pub struct Kind {
+    /// It waits until a change of the instance that is under way has ended.
+    pub after_changes: bool,
+    /// Whether its steps are in the package.
+    pub needs_package: fn(&OperationSpec) -> bool,
+    /// Its steps, decided once when it starts; or why it cannot be done.
+    pub expand: fn(&World<'_>) -> Result<Vec<Planned>, String>,
+    /// What a step was, from its name.
+    pub recall: fn(&World<'_>, &str) -> Option<Planned>,
+    /// What it changes of the instance's spec, where it does.
+    pub change: Option<MakeChange>,
+}
+
+/// From what is asked for and the instance's spec to what becomes of it.
+pub type MakeChange = fn(&OperationSpec, &Value) -> Result<Change, String>;
+
+/// The type as it is carried out; nothing where it is not yet.
+pub fn of(type_: OperationType) -> Option<&'static Kind> {
+    match type_ {
+        OperationType::Restart => Some(&restart::KIND),
+        OperationType::Reload => Some(&reload::KIND),
+        OperationType::Stop => Some(&state::STOP),
+        OperationType::Start => Some(&state::START),
+        OperationType::Switchover => Some(&switchover::KIND),
+        OperationType::Process => Some(&process::KIND),
+        OperationType::VerticalScale => Some(&vertical_scale::KIND),
+        OperationType::HorizontalScale => Some(&horizontal_scale::KIND),
+        OperationType::VolumeExpand => Some(&volume_expand::KIND),
+        OperationType::Configure => Some(&configure::KIND),
+        OperationType::Custom => Some(&custom::KIND),
+        OperationType::Backup => Some(&backup::KIND),
+        OperationType::Upgrade | OperationType::Rollback | OperationType::Restore | OperationType::Rotate => None,
+    }
+}
+
+fn never(_: &OperationSpec) -> bool {
+    false
+}
+
+/// A change of the instance, and the wait for it.
+pub const CHANGE: &str = "change the instance";
+const SETTLE: &str = "wait for the instance";
+
+/// The steps of everything that only changes the instance.
+fn change_steps() -> Vec<Planned> {
+    vec![Planned::new(CHANGE, Deed::Change, 0), Planned::new(SETTLE, Deed::Settle, 1)]
+}
+
+fn recall_change(_: &World<'_>, name: &str) -> Option<Planned> {
+    change_steps().into_iter().find(|planned| planned.name == name)
+}
+
+/// For what only changes the instance: whether that can be done at all.
+fn expand_change(world: &World<'_>, change: MakeChange) -> Result<Vec<Planned>, String> {
+    change(world.spec(), &world.instance_spec())?;
+    Ok(change_steps())
+}
+
+/// A component that the instance has.
+fn known_component(world: &World<'_>, component: &str) -> Result<(), String> {
+    let resolved = world.instance.and_then(|instance| instance.status.as_ref()?.resolved.as_ref());
+    let Some(all) = resolved.and_then(|resolved| resolved.components.as_ref()?.as_object()) else { return Ok(()) };
+    if all.contains_key(component) {
+        return Ok(());
+    }
+    Err(crate::extension::problem::unknown("component", component, all.keys().map(String::as_str)))
+}
+
+/// The steps that do something with the processes of pods.
+fn process_steps(pods: &[&Pod], action: ProcessAction, pace: Pace) -> Vec<Planned> {
+    pods.iter().map(|pod| process_step(&pod.name, action, pace)).collect()
+}
+
+fn process_step(pod: &str, action: ProcessAction, pace: Pace) -> Planned {
+    let deed = Deed::Process { pod: pod.to_owned(), action };
+    Planned::new(format!("{} {pod}", word(action)), deed, 0).at_pace(pace)
+}
+
+fn recall_process(name: &str, pace: Pace) -> Option<Planned> {
+    let (verb, pod) = name.split_once(' ')?;
+    let action = ACTIONS.into_iter().find(|action| word(*action) == verb)?;
+    Some(process_step(pod, action, pace))
+}
+
+const ACTIONS: [ProcessAction; 4] =
+    [ProcessAction::Start, ProcessAction::Stop, ProcessAction::Restart, ProcessAction::Reload];
+
+fn word(action: ProcessAction) -> &'static str {
+    match action {
+        ProcessAction::Start => "start",
+        ProcessAction::Stop => "stop",
+        ProcessAction::Restart => "restart",
+        ProcessAction::Reload => "reload",
+    }
+}

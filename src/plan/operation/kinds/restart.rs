@@ -1,0 +1,15 @@
+//! Restart: processes are started anew one after another, replicas first; pods and containers stay.
+
+use super::{Kind, never, process_steps, recall_process};
+use crate::api::operation::ProcessAction;
+use crate::plan::operation::deed::Pace;
+
+pub const KIND: Kind = Kind {
+    after_changes: true,
+    needs_package: never,
+    expand: |world| {
+        Ok(process_steps(&world.targeted(world.spec().target.as_ref())?, ProcessAction::Restart, Pace::ONE))
+    },
+    recall: |_, name| recall_process(name, Pace::ONE),
+    change: None,
+};

@@ -1,0 +1,77 @@
+//! Switchover: the pod that has the exclusive role hands it to another.
+
+use super::{Kind, never};
+use crate::plan::operation::deed::{Deed, Planned};
+use crate::plan::operation::world::{Pod, World};
+
+pub const KIND: Kind =
+    Kind { after_changes: true, needs_package: never, expand, recall: |_, name| recall(name), change: None };
+
+fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
+    let asked = world.spec().switchover.clone().unwrap_or_default();
+    if asked.force == Some(true) {
+        return Err(
+            "switchover.force cannot be done: a pod that is behind is never given the role; leave force out, and \
+                    it is handed over once the pod has caught up"
+                .to_owned(),
+        );
+    }
+    let there = |name: &str| {
+        let known = world.pods.iter().map(|pod| pod.name.as_str());
+        world.pod(name).ok_or_else(|| crate::extension::problem::unknown("pod", name, known))
+    };
+    let to = asked.to.as_ref().map(|to| there(to.as_str())).transpose()?;
+    let from = match &asked.from {
+        Some(from) => {
+            let from = there(from.as_str())?;
+            if !from.leads {
+                let has = from.role.as_ref().map_or("no role".to_owned(), |role| format!("the role {role}"));
+                return Err(format!("{} has {has} now, and not the one that is to be handed over", from.name));
+            }
+            from
+        }
+        None => leader(world, to)?,
+    };
+    if let Some(to) = to {
+        if to.leads {
+            return Err(format!("{} has the role already", to.name));
+        }
+        if (&to.component, &to.group) != (&from.component, &from.group) {
+            return Err(format!("{} cannot take the role of {}: it is of another group", to.name, from.name));
+        }
+    }
+    Ok(vec![step(&from.name, to.map(|to| to.name.as_str()))])
+}
+
+/// Who has the role now: the only one, or the one beside the pod that is to have it.
+fn leader<'w>(world: &'w World<'_>, to: Option<&Pod>) -> Result<&'w Pod, String> {
+    let beside =
+        |pod: &&Pod| to.is_none_or(|to| (&pod.component, &pod.group) == (&to.component, &to.group)) && pod.leads;
+    let mut all = world.pods.iter().filter(beside);
+    let Some(first) = all.next() else {
+        return Err("no pod has an exclusive role now: there is nothing to hand over".to_owned());
+    };
+    match all.next() {
+        None => Ok(first),
+        Some(other) => Err(format!(
+            "{} and {} each have the role of their group; say which with switchover.from",
+            first.name, other.name
+        )),
+    }
+}
+
+fn step(from: &str, to: Option<&str>) -> Planned {
+    let name = match to {
+        Some(to) => format!("hand over from {from} to {to}"),
+        None => format!("hand over from {from}"),
+    };
+    Planned::new(name, Deed::HandOver { from: from.to_owned(), to: to.map(str::to_owned) }, 0)
+}
+
+fn recall(name: &str) -> Option<Planned> {
+    let pods = name.strip_prefix("hand over from ")?;
+    Some(match pods.split_once(" to ") {
+        Some((from, to)) => step(from, Some(to)),
+        None => step(pods, None),
+    })
+}

@@ -1,0 +1,7 @@
+//! What operations do, told as scenarios, and what holds whatever happens.
+
+mod changes;
+mod crashes;
+mod order;
+mod scenarios;
+mod world;
