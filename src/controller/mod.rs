@@ -260,11 +260,11 @@ impl Context {
             let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()));
             let (client, caches, queues, events) = shared();
             let packages = extensions.packages();
-            let reach = (agents.clone(), workloads.pods.clone());
-            let (agents, place) = ((reach.0.clone(), reach.1.clone(), known.clone()), (home, agent_image));
-            let instances = Instances::new(client, caches, queues, events, packages.clone(), agents, place);
+            let agents = (agents.clone(), workloads.pods.clone(), known.clone());
+            let place = (home, agent_image);
+            let instances = Instances::new(client, caches, queues, events, packages.clone(), agents.clone(), place);
             let (client, caches, queues, events) = shared();
-            let operations = Operations::new(client, caches, queues, events, packages, reach);
+            let operations = Operations::new(client, caches, queues, events, packages, agents);
             (Arc::new(extensions), Arc::new(instances), Arc::new(operations))
         };
         let _ = users.set(instances.clone());
@@ -294,10 +294,10 @@ impl Context {
             run.each(instances, Kind::Instance),
             run.each(components, Kind::Component),
             run.each(Arc::new(pod_sets), Kind::PodSet),
-            run.each(operations, Kind::Operation),
             run.each(Arc::new(repositories), Kind::BackupRepository),
             run.each(Arc::new(policies), Kind::BackupPolicy),
             run.each(Arc::new(backups), Kind::Backup),
+            run.each(operations, Kind::Operation),
         );
         self.metrics.set_leading(false);
     }

@@ -149,6 +149,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
   verbs: [get, list, watch]
+# the UID of the cluster, which tells its backups from those of others in the same repository
+- apiGroups: [""]
+  resources: [namespaces]
+  resourceNames: [kube-system]
+  verbs: [get]
 # who asks for the metrics, and whether they may
 - apiGroups: [authentication.k8s.io]
   resources: [tokenreviews]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -118,7 +119,11 @@ impl Catalog {
     }
 
     /// The backups of one instance.
-    pub async fn of(repository: &Repository, owner: &Owner) -> Result<Self, StoreError> {
+    pub fn of<'a>(repository: &'a Repository, owner: &'a Owner) -> BoxFuture<'a, Result<Self, StoreError>> {
+        Box::pin(Self::of_owner(repository, owner))
+    }
+
+    async fn of_owner(repository: &Repository, owner: &Owner) -> Result<Self, StoreError> {
         let names = list_folders(repository.store(), &owner.folder()).await?;
         let looks = names.into_iter().map(|name| async move {
             match name.parse::<Id>() {

@@ -31,8 +31,9 @@ pub struct Look {
 #[derive(Default)]
 struct Entry {
     look: Option<Look>,
-    /// Something in the store changed: it has to be looked through again.
-    stale: bool,
+    /// Changes in the store that were told of, and how many of them the look has seen.
+    changes: u64,
+    seen: u64,
 }
 
 /// One for all controllers.
@@ -59,11 +60,21 @@ impl Known {
     }
 
     pub fn is_stale(&self, repository: &Key) -> bool {
-        self.entries().get(repository).is_none_or(|entry| entry.stale || entry.look.is_none())
+        self.entries().get(repository).is_none_or(|entry| entry.seen != entry.changes || entry.look.is_none())
     }
 
-    pub fn put(&self, repository: &Key, look: Look) {
-        self.entries().insert(repository.clone(), Entry { look: Some(look), stale: false });
+    /// How many changes were told of: asked before a look, which sees at least these.
+    pub fn changes(&self, repository: &Key) -> u64 {
+        self.entries().get(repository).map_or(0, |entry| entry.changes)
+    }
+
+    /// What a look found that began after so many changes.
+    pub fn put(&self, repository: &Key, look: Look, seen: u64) {
+        {
+            let mut entries = self.entries();
+            let entry = entries.entry(repository.clone()).or_default();
+            (entry.look, entry.seen) = (Some(look), seen);
+        }
         self.tell(repository);
     }
 
@@ -73,7 +84,7 @@ impl Known {
 
     /// Has the store looked through again soon.
     pub fn changed(&self, repository: &Key) {
-        self.entries().entry(repository.clone()).or_default().stale = true;
+        self.entries().entry(repository.clone()).or_default().changes += 1;
         self.queues.of(Kind::BackupRepository).add(repository);
     }
 

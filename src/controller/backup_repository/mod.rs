@@ -127,13 +127,14 @@ impl BackupRepositories {
         let every = repository.spec.list_interval.unwrap_or(LIST_INTERVAL);
         let due = |look: &Look| Timestamp::now().duration_since(look.at) >= signed(every);
         let fresh = memory.looked_for.as_ref() == Some(&asked_for) && !self.known.is_stale(key);
+        let changes = self.known.changes(key);
         let look = match self.known.look(key).filter(|look| fresh && !due(look)) {
             Some(look) => look,
             None => match self.look(repository, &wishes, memory).await {
                 Ok(look) => {
                     memory.looked_for = Some(asked_for);
                     memory.failures = 0;
-                    self.known.put(key, look.clone());
+                    self.known.put(key, look.clone(), changes);
                     look
                 }
                 Err(error) => return self.unusable(repository, memory, &error).await,

@@ -24,13 +24,13 @@ const LOOK: Duration = Duration::from_millis(100);
 const BROKEN: [&str; 2] = ["CrashLoop", "Failed"];
 
 /// An agent that can be called for a step.
-struct Agent {
-    client: Client,
-    key: String,
+pub(super) struct Agent {
+    pub(super) client: Client,
+    pub(super) key: String,
 }
 
 impl Hands<'_> {
-    async fn agent(&self, pod: &str, run: &Run) -> Result<Agent, Outcome> {
+    pub(super) async fn agent(&self, pod: &str, run: &Run) -> Result<Agent, Outcome> {
         let instance = instance_of(self.operation);
         let namespace = instance.namespace.clone().unwrap_or_default();
         let there = self.shared.pods.get(&Key { namespace: instance.namespace.clone(), name: pod.to_owned() });
@@ -151,7 +151,7 @@ async fn serves(client: &Client, until: Instant) -> Outcome {
 }
 
 /// What an agent's refusal means for the step.
-fn outcome(problem: Problem) -> Outcome {
+pub(super) fn outcome(problem: Problem) -> Outcome {
     let message = problem.to_string();
     match problem.code {
         Code::Timeout | Code::Unavailable | Code::Busy | Code::TooMany => Outcome::Goes(message),

@@ -17,6 +17,7 @@ impl Hands<'_> {
             Deed::Process { pod, action } => self.process(run, pod, *action).await,
             Deed::HandOver { from, to } => self.hand_over(run, from, to.as_deref()).await,
             Deed::Call { pod, task, parameters } => self.call(run, pod, task, parameters).await,
+            Deed::BackUp { pod } => self.back_up(run, pod).await,
             Deed::Change => self.change().await,
             Deed::ChangeBack => self.change_back().await,
             Deed::Apply(object) => self.apply(object).await,

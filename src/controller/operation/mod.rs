@@ -1,6 +1,7 @@
 //! Operation: observe, decide, say, do, say how it went. The object is the log: what is not in its status has not begun.
 
 mod agents;
+mod backup;
 mod carry_out;
 mod change;
 mod objects;
@@ -17,6 +18,7 @@ use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 
 use super::agents::Agents;
+use super::backup::known::Known;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
 use super::packages::Packages;
@@ -46,6 +48,7 @@ pub struct Operations {
     packages: Arc<Packages>,
     agents: Arc<Agents>,
     pods: Arc<Cache<Pod>>,
+    known: Arc<Known>,
     turns: Turns,
 }
 
@@ -56,10 +59,10 @@ impl Operations {
         queues: Queues,
         events: Events,
         packages: Arc<Packages>,
-        agents: (Arc<Agents>, Arc<Cache<Pod>>),
+        agents: (Arc<Agents>, Arc<Cache<Pod>>, Arc<Known>),
     ) -> Self {
-        let (agents, pods) = agents;
-        Self { client, caches, queues, events, packages, agents, pods, turns: Turns::default() }
+        let (agents, pods, known) = agents;
+        Self { client, caches, queues, events, packages, agents, pods, known, turns: Turns::default() }
     }
 
     /// An operation changed: its instance shows whether it works on it.

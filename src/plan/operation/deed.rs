@@ -24,6 +24,10 @@ pub enum Deed {
         task: Task,
         parameters: Map<String, Value>,
     },
+    /// The agent of a pod makes a backup.
+    BackUp {
+        pod: String,
+    },
     /// The instance's spec is changed as the operation asks.
     Change,
     /// The instance is as the change asks.
@@ -89,7 +93,7 @@ impl Deed {
     /// The pod it is about.
     pub fn pod(&self) -> Option<&str> {
         match self {
-            Self::Process { pod, .. } | Self::Call { pod, .. } => Some(pod),
+            Self::Process { pod, .. } | Self::Call { pod, .. } | Self::BackUp { pod } => Some(pod),
             Self::HandOver { from, .. } => Some(from),
             Self::Change
             | Self::Settle

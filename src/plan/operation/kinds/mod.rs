@@ -1,5 +1,6 @@
 //! The types of operations there are, each in a file of its own. This table is the one place that says which.
 
+mod backup;
 mod configure;
 mod custom;
 mod horizontal_scale;
@@ -49,11 +50,8 @@ pub fn of(type_: OperationType) -> Option<&'static Kind> {
         OperationType::VolumeExpand => Some(&volume_expand::KIND),
         OperationType::Configure => Some(&configure::KIND),
         OperationType::Custom => Some(&custom::KIND),
-        OperationType::Upgrade
-        | OperationType::Rollback
-        | OperationType::Backup
-        | OperationType::Restore
-        | OperationType::Rotate => None,
+        OperationType::Backup => Some(&backup::KIND),
+        OperationType::Upgrade | OperationType::Rollback | OperationType::Restore | OperationType::Rotate => None,
     }
 }
 

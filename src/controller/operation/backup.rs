@@ -1,0 +1,179 @@
+//! The step that makes a backup: the repository is found, the pod's agent is asked, and how far it is stands in the
+//! operation's status. The same job is made once, however often it is asked for.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::agents::{Agent, outcome};
+use super::carry_out::Hands;
+use super::instance_of;
+use crate::api::operation::{BackupRequest, BackupType};
+use crate::api::{BackupPolicy, Instance};
+use crate::backup::id::Id;
+use crate::backup::layout::{Owner, Place};
+use crate::backup::manifest::Wish;
+use crate::backup::wish;
+use crate::cluster::Key;
+use crate::controller::backup::coverage::Coverage;
+use crate::controller::backup::known::Look;
+use crate::controller::backup::orders::{self, Wanted};
+use crate::controller::backup::progress::{newest, told};
+use crate::controller::backup::words::{size, span};
+use crate::controller::backup_policy::POLICY;
+use crate::extension::methods;
+use crate::lifecycle::backup::{BackupOrder, JobProgress, Outcome as Ended};
+use crate::plan::operation::{Outcome, Run, TIMEOUT};
+
+/// How long an agent may take to begin.
+const BEGIN: Duration = Duration::from_secs(10);
+/// How long progress is followed before it is told.
+const FOLLOW: Duration = Duration::from_secs(2);
+
+/// Everything a backup is ordered from.
+struct Ground<'a> {
+    instance: &'a Instance,
+    request: BackupRequest,
+    repository: Key,
+    look: Look,
+    policy: Option<std::sync::Arc<BackupPolicy>>,
+    owner: Owner,
+}
+
+impl Hands<'_> {
+    pub(super) async fn back_up(&self, run: &Run, pod: &str) -> Outcome {
+        let ground = match self.ground().await {
+            Ok(ground) => ground,
+            Err(outcome) => return outcome,
+        };
+        let agent = match self.agent(pod, run).await {
+            Ok(agent) => agent,
+            Err(outcome) => return outcome,
+        };
+        let (order, why) = match self.order(&ground, agent.key.clone()) {
+            Ok(order) => order,
+            Err(message) => return Outcome::Failed { message, refused: true },
+        };
+        let progress = match follow(&agent, &order).await {
+            Ok(Some(progress)) => progress,
+            Ok(None) => return Outcome::Goes("the backup begins".to_owned()),
+            Err(outcome) => return outcome,
+        };
+        match &progress.outcome {
+            None => Outcome::Goes(told(&progress)),
+            Some(Ended::Failed(problem)) => {
+                self.shared.known.changed(&ground.repository);
+                outcome_of_failure(problem)
+            }
+            Some(Ended::Restored { .. }) => {
+                let message = "the agent answered as if it had restored a backup".to_owned();
+                Outcome::Failed { message, refused: false }
+            }
+            Some(Ended::Committed { id, .. }) => {
+                self.shared.known.changed(&ground.repository);
+                if ground.request.hold == Some(true)
+                    && let Err(error) = hold(&ground, *id).await
+                {
+                    return Outcome::Goes(format!("the backup {id} is complete, and not held yet: {error}"));
+                }
+                Outcome::Done(Some(summary(&ground, &progress, *id, why)))
+            }
+        }
+    }
+
+    async fn ground(&self) -> Result<Ground<'_>, Outcome> {
+        let refused = |message: String| Outcome::Failed { message, refused: true };
+        let key = instance_of(self.operation);
+        let instance = self.world.instance.ok_or_else(|| refused(format!("there is no instance {key} any more")))?;
+        let request = self.operation.spec.backup.clone().unwrap_or_default();
+        let policy = self.policy(instance, &request);
+        let repository = request.repository.clone().or(policy.as_ref().map(|policy| policy.spec.repository.clone()));
+        let repository = repository.ok_or_else(|| {
+            refused(format!("no policy covers {key}: name a BackupRepository with spec.backup.repository"))
+        })?;
+        let repository = Key { namespace: key.namespace.clone(), name: repository.to_string() };
+        let object = self.shared.caches.backup_repositories.get(&repository);
+        let object = object.ok_or_else(|| refused(format!("there is no BackupRepository {repository}")))?;
+        let Some(look) = self.shared.known.look(&repository) else {
+            let conditions = object.status.clone().unwrap_or_default().conditions;
+            let why = conditions.first().map_or("it is about to be".to_owned(), |ready| ready.message.clone());
+            return Err(Outcome::Goes(format!("BackupRepository {repository} was not looked through yet: {why}")));
+        };
+        let cluster = self.shared.known.cluster().await.map_err(|failure| Outcome::Goes(failure.message))?;
+        let owner = orders::owner(cluster, instance).map_err(|error| refused(error.to_string()))?;
+        Ok(Ground { instance, request, repository, look, policy, owner })
+    }
+
+    /// The policy that asked for it, or the one that covers the instance.
+    fn policy(&self, instance: &Instance, request: &BackupRequest) -> Option<std::sync::Arc<BackupPolicy>> {
+        let asked = self.operation.labels().get(POLICY);
+        let mut all = self.shared.caches.backup_policies.select(|policy| match asked {
+            Some(uid) => policy.uid().as_ref() == Some(uid),
+            None => {
+                request.repository.as_ref().is_none_or(|repository| policy.spec.repository == *repository)
+                    && Coverage::of(policy).is_ok_and(|coverage| coverage.covers(instance))
+            }
+        });
+        // the one the instance names itself goes before others
+        let own = instance.spec.backup.as_ref().map(|own| own.policy.to_string());
+        all.sort_by_key(|policy| (Some(policy.name_any()) != own, policy.name_any()));
+        all.into_iter().next()
+    }
+
+    fn order(&self, ground: &Ground<'_>, job: String) -> Result<(BackupOrder, Option<&'static str>), String> {
+        let package = self.world.package.as_ref().ok_or("its package cannot be used")?;
+        let method = methods::choose(package, ground.request.method.as_deref()).map_err(|error| error.to_string())?;
+        let policy = ground.policy.as_ref().map(|policy| &policy.spec);
+        let repository = self.shared.caches.backup_repositories.get(&ground.repository);
+        let limit = repository.and_then(|repository| repository.spec.limits.as_ref()?.bandwidth.clone());
+        let own = policy.and_then(|policy| policy.bandwidth.clone());
+        let bandwidth = [own, limit].into_iter().flatten().filter_map(|quantity| quantity.bytes()).min();
+        let archives = policy.and_then(|policy| policy.logs.as_ref()).is_some_and(|logs| logs.enabled);
+        let wanted = Wanted {
+            job,
+            method,
+            type_: ground.request.type_.unwrap_or(BackupType::Full),
+            labels: ground.request.labels.clone().unwrap_or_default(),
+            bandwidth,
+            timeout: self.operation.spec.timeout.unwrap_or(TIMEOUT).0,
+            with_log: archives && method.1.logs.is_some(),
+        };
+        let Look { opened, catalog, .. } = &ground.look;
+        let order = orders::backup(wanted, ground.instance, ground.owner.clone(), opened, catalog);
+        order.map_err(|error| error.to_string())
+    }
+}
+
+async fn follow(agent: &Agent, order: &BackupOrder) -> Result<Option<JobProgress>, Outcome> {
+    let stream = agent.client.backup(order, BEGIN).await.map_err(outcome)?;
+    newest(stream, FOLLOW).await.map_err(outcome)
+}
+
+/// A job that failed has failed: only a further attempt, which is another job, can do better.
+fn outcome_of_failure(problem: &crate::lifecycle::Problem) -> Outcome {
+    match outcome(problem.clone()) {
+        Outcome::Goes(message) => Outcome::Failed { message, refused: false },
+        other => other,
+    }
+}
+
+async fn hold(ground: &Ground<'_>, id: Id) -> Result<(), String> {
+    let key = ground.look.opened.key.as_ref().ok_or("the repository is only read")?;
+    let wish = Wish { at: Timestamp::now(), hold: true, labels: None };
+    let place = Place { owner: ground.owner.clone(), id };
+    wish::record(&ground.look.opened.repository, &place, &wish, key).await.map_err(|error| error.to_string())
+}
+
+fn summary(ground: &Ground<'_>, progress: &JobProgress, id: Id, why: Option<&'static str>) -> String {
+    let took = progress
+        .ended_at
+        .map_or(String::new(), |ended| format!(" in {}", span(ended.duration_since(progress.started_at))));
+    let full = why.map_or(String::new(), |why| format!("; a full one, because {why}"));
+    format!(
+        "made the backup {id} in {}: {} of data, {} stored{took}{full}",
+        ground.repository.name,
+        size(progress.source_bytes),
+        size(progress.stored_bytes)
+    )
+}
