@@ -240,7 +240,16 @@ fn the_hook_stands_aside_where_midship_is_not_installed() {
 
 /// A step of the GitHub workflow by the name people read.
 fn github(step: &str) -> String {
-    let workflow = fs::read_to_string(template().join(".github/workflows/midship.yaml")).expect("a workflow");
+    step_of(".github/workflows/midship.yaml", step)
+}
+
+/// The same of the one for Gitea.
+fn gitea(step: &str) -> String {
+    step_of(".gitea/workflows/midship.yaml", step)
+}
+
+fn step_of(workflow: &str, step: &str) -> String {
+    let workflow = fs::read_to_string(template().join(workflow)).expect("a workflow");
     let workflow = objects(&workflow).remove(0);
     let steps = workflow["jobs"]["check"]["steps"].as_array().expect("steps");
     let found = steps.iter().find(|one| one["name"] == step).unwrap_or_else(|| panic!("no step {step}"));
@@ -263,6 +272,9 @@ fn pipelines_pass_with_changes_and_without_and_fail_on_errors() {
         assert_eq!(output.status.success(), passes, "GitHub, {status}: {}", said(&output));
         let plan = fs::read_to_string(stage.folder.path().join("summary.md")).unwrap_or_default();
         assert_eq!(plan, "<!-- midship -->\nasked: diff --base abc --head HEAD -o markdown\n", "{status}");
+        let mut command = stage.command(&["bash", "-eo", "pipefail", "-c", &gitea("What it changes")], &stage.path());
+        let output = command.env("BASE", "abc").output().expect("bash");
+        assert_eq!(output.status.success(), passes, "Gitea, {status}: {}", said(&output));
     }
     for (status, passes) in [(0, true), (2, true), (1, false)] {
         let stage = Stage::set(0);
@@ -285,6 +297,8 @@ fn a_failed_validation_fails_the_pipeline() {
     let mut command = stage.command(&["bash", "-eo", "pipefail", "-c", &github("Validate")], &stage.path());
     let output = command.env("GITHUB_STEP_SUMMARY", "summary.md").output().expect("bash");
     assert!(!output.status.success() && said(&output).starts_with("asked: validate -o markdown"), "{}", said(&output));
+    let mut command = stage.command(&["bash", "-eo", "pipefail", "-c", &gitea("Validate")], &stage.path());
+    assert!(!command.output().expect("bash").status.success());
     let output = stage.command(&["bash", "-c", &gitlab()], &stage.path()).output().expect("bash");
     assert!(!output.status.success(), "{}", said(&output));
 }
@@ -321,6 +335,24 @@ fn a_comment_is_made_once_and_then_changed() {
         assert!(command.output().expect("bash").status.success());
         let text = fs::read_to_string(&asked).expect("curl was asked");
         assert!(text.contains(gitlab_asks) && text.contains("body@plan.md"), "{text}");
+    }
+}
+
+#[test]
+fn a_comment_on_gitea_is_made_once_and_then_changed() {
+    for (known, asks) in [("", "f/issues/7/comments --data"), ("42", "--request PATCH f/issues/comments/42 --data")] {
+        let stage = Stage::set(0);
+        let curl = format!(
+            "#!/bin/sh\ncase \"$*\" in *--data*) echo \"asked: $*\" >asked;; *) echo {known};; esac\n"
+        );
+        stage.program("curl", &curl);
+        stage.program("jq", "#!/bin/sh\ncat\n");
+        fs::write(stage.folder.path().join("plan.md"), "plan").expect("a file");
+        let mut command = stage.command(&["bash", "-eo", "pipefail", "-c", &gitea("Comment")], &stage.path());
+        let output = command.env("TOKEN", "t").env("ISSUES", "f/issues").env("NUMBER", "7").output().expect("bash");
+        assert!(output.status.success(), "{}", said(&output));
+        let text = fs::read_to_string(stage.folder.path().join("asked")).expect("curl was asked");
+        assert!(text.contains(asks), "{text}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod applied;
 mod audit;
+mod bench;
 mod drift;
 mod encrypted;
 mod guards;

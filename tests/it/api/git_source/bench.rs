@@ -1,0 +1,171 @@
+//! What a sync costs, beside a bare loop of the same requests and `kubectl apply` in the same run.
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use hmac::{Hmac, KeyInit, Mac};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use midship::api::Instance;
+use serde_json::json;
+use sha2::Sha256;
+
+use super::repository::instance;
+use super::{Team, team_test};
+use crate::harness::wait_for;
+
+/// Requests at a time, as the controller has them.
+const AT_ONCE: usize = 24;
+/// Longer than any of it takes on a slow machine.
+const PATIENCE: Duration = Duration::from_mins(20);
+const SECRET: &str = "s3cret of the hook";
+const CHANGES: usize = 20;
+
+#[test]
+fn bench_first_sync_of_1000() {
+    team_test(async |team| first_sync(team, 1000).await);
+}
+
+#[test]
+fn bench_first_sync_of_10000_and_one_change() {
+    team_test(async |team| {
+        first_sync(team, 10_000).await;
+        changes(team).await;
+        quiet(team).await;
+    });
+}
+
+fn told(what: &str, took: Duration) -> f64 {
+    println!("{what}: {took:.2?}");
+    took.as_secs_f64()
+}
+
+/// A namespace that no controller looks at.
+async fn aside(team: &Team<'_>, what: &str) -> String {
+    let name = format!("{}-{what}", team.scene.namespace);
+    team.scene.kubectl(["create", "namespace", &name]).stdout();
+    name
+}
+
+async fn first_sync(team: &Team<'_>, number: usize) {
+    for n in 0..number {
+        let (folder, name) = (n / 100, format!("i{n:05}"));
+        team.repository.write(&format!("instances/all/{folder:03}/{name}.yaml"), &instance(&name, "7.0"));
+    }
+    // the folder below instances/ names the namespace
+    let own = team.repository.path().join("instances").join(&team.scene.namespace);
+    std::fs::rename(team.repository.path().join("instances/all"), own).expect("it can be moved");
+    team.repository.commit("Many caches");
+
+    let bare = aside(team, "bare").await;
+    let api: Api<Instance> = Api::namespaced(team.scene.client.clone(), &bare);
+    let started = Instant::now();
+    let requests = (0..number).map(|n| {
+        let api = &api;
+        async move {
+            let body = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "Instance", "metadata": { "name": format!("i{n:05}") },
+                "spec": { "type": "cache", "extensionVersion": "1.0.0", "version": "7.0" } });
+            api.patch(&format!("i{n:05}"), &PatchParams::apply("bare"), &Patch::Apply(&body)).await.expect("applied");
+        }
+    });
+    let requests: Vec<_> = requests.collect();
+    stream::iter(requests).buffer_unordered(AT_ONCE).for_each(|()| async {}).await;
+    let loop_ = told(&format!("{number} by a bare loop"), started.elapsed());
+
+    if number <= 1000 {
+        let there = aside(team, "kubectl").await;
+        let folder = team.repository.path().join("instances").display().to_string();
+        let started = Instant::now();
+        team.scene.kubectl(["apply", "--server-side", "-R", "-n", &there, "-f", &folder]).stdout();
+        let kubectl = told(&format!("{number} by kubectl apply --server-side"), started.elapsed());
+        println!("kubectl: {:.2} × the bare loop", kubectl / loop_);
+    }
+    team.secret("hook", &[("secret", SECRET)]).await;
+    let started = Instant::now();
+    team.follow(json!({ "interval": "1h", "webhook": { "secret": { "name": "hook" } } })).await;
+    let head = team.repository.head();
+    wait_for("everything to be applied", PATIENCE, async || {
+        let status = team.source().await.status.unwrap_or_default();
+        if status.applied_commit.as_deref() == Some(&head) { Ok(()) } else { Err(format!("{:?}", status.counts)) }
+    })
+    .await;
+    let sync = told(&format!("{number} by Midship, from a new GitSource to Applied"), started.elapsed());
+    println!("Midship: {:.2} × the bare loop; resident {:.1} MiB", sync / loop_, team.controller.resident_mib());
+    assert_eq!(team.running().await.len(), number);
+    for what in ["bare", "kubectl"] {
+        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(team.scene.client.clone());
+        // what is not there need not go
+        let _ = namespaces.delete(&format!("{}-{what}", team.scene.namespace), &DeleteParams::default()).await;
+    }
+}
+
+/// From a delivery to the change in the cluster.
+async fn changes(team: &Team<'_>) {
+    let url = format!("http://{}/hooks/{}/main", team.controller.webhooks().await, team.scene.namespace);
+    let body = json!({ "ref": "refs/heads/main" }).to_string();
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length");
+    mac.update(body.as_bytes());
+    let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+    let mut all = Vec::new();
+    for n in 0..CHANGES {
+        let path = format!("instances/{}/043/i04321.yaml", team.scene.namespace);
+        team.repository.write(&path, &instance("i04321", &format!("8.{n}")));
+        team.repository.git(&["commit", "-q", "-a", "-m", &format!("Change {n}")]);
+        let started = Instant::now();
+        let request = reqwest::Client::new().post(&url).header("x-hub-signature-256", &signature).body(body.clone());
+        assert_eq!(request.send().await.expect("it answers").status(), 202);
+        wait_for("the change to be applied", PATIENCE, async || {
+            let found = team.instances().get("i04321").await.expect("it is there").spec.version.to_string();
+            if found == format!("8.{n}") { Ok(()) } else { Err(found) }
+        })
+        .await;
+        all.push(started.elapsed());
+    }
+    all.sort();
+    println!(
+        "from a webhook to one of 10,000 applied: p50 {:.0?}, the longest of {CHANGES} {:.0?}",
+        all[CHANGES / 2],
+        all[CHANGES - 1]
+    );
+}
+
+/// What polls cost when there is nothing new.
+async fn quiet(team: &Team<'_>) {
+    team.patch_source(json!({ "spec": { "interval": "1s" } })).await;
+    let polls = team.polls();
+    wait_for("three polls", PATIENCE, async || {
+        let now = team.polls();
+        if now >= polls + 3 { Ok(()) } else { Err(now.to_string()) }
+    })
+    .await;
+    let (versions, polls, cpu) = (versions(team).await, team.polls(), cpu(team));
+    wait_for("ten polls more", PATIENCE, async || {
+        let now = team.polls();
+        if now >= polls + 10 { Ok(()) } else { Err(now.to_string()) }
+    })
+    .await;
+    let (spent, done) = (self::cpu(team) - cpu, team.polls() - polls);
+    println!(
+        "{done} polls without news: {:.1} ms of processor time each",
+        spent * 1000.0 / u32::try_from(done).map_or(1.0, f64::from)
+    );
+    assert_eq!(versions, self::versions(team).await, "nothing was written");
+}
+
+async fn versions(team: &Team<'_>) -> Vec<String> {
+    let list = team.instances().list_metadata(&kube::api::ListParams::default()).await.expect("a list");
+    let mut all: Vec<String> = list.items.iter().filter_map(ResourceExt::resource_version).collect();
+    all.extend(team.source().await.resource_version());
+    all.sort();
+    all
+}
+
+/// Seconds of processor time so far.
+fn cpu(team: &Team<'_>) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", team.controller.pid())).expect("it runs");
+    let after = stat.rsplit_once(')').expect("a name").1;
+    let ticks: Vec<f64> =
+        after.split_whitespace().skip(11).take(2).map(|word| word.parse().expect("a number")).collect();
+    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).expect("known").expect("a number");
+    ticks.iter().sum::<f64>() / f64::from(i32::try_from(per_second).expect("a small number"))
+}
