@@ -1,7 +1,9 @@
 //! The shipped description of the REST API against the API itself.
 
 use midship::agent::api::ROUTES;
-use midship::lifecycle::{Capabilities, Capability, Code, Health, Problem, ProcessResult, Status, Switched};
+use midship::lifecycle::{
+    ArchiveStatus, Capabilities, Capability, Code, Health, Problem, ProcessResult, Status, Switched,
+};
 use serde_json::{Value, json};
 
 use super::world::World;
@@ -68,6 +70,8 @@ fn every_value_and_every_code_is_described() {
         follows: text(),
         config_revision: text(),
         pending_restart: vec![String::new()],
+        archive: Some(ArchiveStatus::default()),
+        waits_for_restore: text(),
         ..Status::default()
     };
     let capability = Capability { name: String::new(), description: text(), timeout_millis: 1 };

@@ -97,7 +97,7 @@ impl Container {
                 .replace("/midship/", &format!("{base}/midship/"))
                 .replace(&port.0.to_string(), &port.1.to_string())
         };
-        for folder in ["data", "midship/run", "midship/config", "midship/secrets", "midship/scripts"] {
+        for folder in ["data/archive", "midship/run", "midship/config", "midship/secrets", "midship/scripts"] {
             std::fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
         let maps = rendered.config_maps.iter().find(|map| map["data"].get("agent.json").is_some());
@@ -142,7 +142,9 @@ impl Container {
             mount --bind \"$dir\" \"$root$dir\"; mount --bind \"$1\" \"$root/agent\"; mount --rbind /dev \"$root/dev\"
             mount -t proc proc \"$root/proc\"; chmod 755 \"$root\"; shift
             mkdir -p \"$root/var/run/postgresql\"; chmod 1777 \"$root/tmp\" \"$root/var/run/postgresql\"
-            exec chroot --userspec=999:999 \"$root\" /agent \"$@\"";
+            mkdir -p \"$root/midship/scripts\"; mount --bind \"$dir/midship/scripts\" \"$root/midship/scripts\"
+            exec chroot \"$root\" setpriv --reuid=999 --regid=999 --clear-groups --inh-caps=+dac_override \\
+                --ambient-caps=+dac_override /agent \"$@\"";
         let mut program = Command::new("unshare");
         program.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
         program.arg(root.path()).arg(dir.path()).arg(AGENT);
@@ -161,7 +163,9 @@ impl Container {
 
     /// Runs the middleware, and waits until it serves.
     pub async fn serve(&self) {
+        let before = self.pod.status().config.digest;
         self.pod.configure(&self.process);
+        self.pod.wait("the configuration", |status| status.config.digest != before);
         self.pod.order(Op::Restart);
         let actor = midship::agent::backup::Surroundings::actor(&*self.bench.around);
         let ready = actor.config().ready.clone().expect("a probe");

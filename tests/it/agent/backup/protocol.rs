@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use midship::agent::init::protocol::Op;
 use midship::lifecycle::Code;
 use midship::lifecycle::backup::{JobState, Outcome, StorePlace, Until};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::bench::{Bench, LONG, Vault, config, done, failure, over};
-use crate::agent::pod::{Pod, sleeper, with};
-use midship::agent::init::protocol::Op;
+use crate::agent::pod::{Pod, sleeper};
 
 /// A pod whose data is the folder `data`, with these methods.
 fn bench(pod: &Pod, fields: Value) -> Bench {
@@ -52,7 +52,7 @@ async fn only_a_stream_that_ended_well_and_says_so_becomes_a_backup() {
         })),
     );
     for (name, reason) in [
-        ("dies", "sh was ended by KILL"),
+        ("dies", "sh was ended by"),
         ("fails", "sh exited with code 3: no room"),
         ("cut", "the source did not say that it is complete"),
         ("empty", "the source gave nothing"),
@@ -98,8 +98,7 @@ async fn a_store_that_is_not_there_or_another_one_fails_the_backup() {
 async fn one_job_at_a_time_and_one_that_is_cancelled_leaves_nothing_behind() {
     let pod = Pod::start(&sleeper());
     let vault = Vault::new().await;
-    let bench =
-        bench(&pod, methods(json!({ "slow": method("yes | head -c 20000000; echo begun > begun; sleep 1000") })));
+    let bench = bench(&pod, methods(json!({ "slow": method("yes | head -c 20000000; sleep 1000") })));
     let progress = bench.backups.backup(vault.backup("one", "slow")).unwrap();
     // whoever followed is gone; the job goes on
     drop(progress);
@@ -133,7 +132,7 @@ async fn a_volume_is_frozen_while_it_is_read_and_comes_back_as_it_was() {
     let data = pod.path("data");
     std::fs::create_dir_all(data.join("deep/tmp")).unwrap();
     std::fs::create_dir_all(data.join("tmp")).unwrap();
-    let big: Vec<u8> = (0..20_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let big: Vec<u8> = (0..20_000_000u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
     std::fs::write(data.join("deep/big"), &big).unwrap();
     std::fs::write(data.join("tmp/scratch"), "no").unwrap();
     done(&bench.backup(vault.backup("a", "files")).await);
@@ -183,7 +182,7 @@ async fn what_is_frozen_is_thawed_whatever_happens() {
 
 #[tokio::test]
 async fn a_pod_that_is_not_to_be_restored_keeps_its_data() {
-    let pod = Pod::start(&with(sleeper(), json!({})));
+    let pod = Pod::start(&sleeper());
     let vault = Vault::new().await;
     let bench = bench(&pod, json!({ "backup": { "good": method("echo the end") }, "restore": null }));
     done(&bench.backup(vault.backup("a", "good")).await);
