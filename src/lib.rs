@@ -14,6 +14,7 @@ pub mod names;
 pub mod pki;
 pub mod plan;
 pub mod repo;
+pub mod secret;
 pub mod serve;
 pub mod sops;
 pub mod source;

@@ -21,7 +21,6 @@ pub mod log;
 pub mod manifest;
 pub mod read;
 pub mod repository;
-pub mod secret;
 pub mod store;
 pub mod sweep;
 #[cfg(test)]

@@ -1,36 +1,8 @@
 //! Who we are to a Git server and whom we trust to be one: secrets that cannot be printed.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use zeroize::Zeroizing;
-
-/// A text that is never shown and is wiped from memory when it is dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
-    }
-
-    /// The text itself; the name is meant to be found by whoever reviews where secrets go.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
+pub use crate::secret::Secret;
 
 /// How we prove who we are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +31,9 @@ pub struct Proxy {
     pub login: Option<(String, Secret)>,
 }
 
+/// The user name that goes with a forge's access token. All but one forge take any, and that one takes this.
+const TOKEN_USER: &str = "x-token-auth";
+
 /// Everything that is needed beside the address to speak to a repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
@@ -85,7 +60,7 @@ pub enum CredentialsError {
 }
 
 impl Access {
-    /// Reads the keys people put into a Secret: `username` + `password`, `bearerToken`, `identity` +
+    /// Reads the keys people put into a Secret: `username` + `password`, `token`, `bearerToken`, `identity` +
     /// `known_hosts`, `ca.crt`, `tls.crt` + `tls.key`. Keys that are none of these are left alone.
     pub fn from_keys(keys: &BTreeMap<String, Vec<u8>>) -> Result<Self, CredentialsError> {
         let text = |name: &'static str| -> Result<Option<&str>, CredentialsError> {
@@ -110,6 +85,10 @@ impl Access {
                 "username",
                 Credentials::Basic { username: username.to_owned(), password: Secret::new(password) },
             ));
+        }
+        if let Some(token) = line("token")? {
+            let username = TOKEN_USER.to_owned();
+            ways.push(("token", Credentials::Basic { username, password: Secret::new(token) }));
         }
         if let Some(token) = line("bearerToken")? {
             ways.push(("bearerToken", Credentials::Bearer(Secret::new(token))));
@@ -186,6 +165,13 @@ mod tests {
     fn two_ways_to_log_in_are_refused() {
         let error = Access::from_keys(&keys(&[("username", "a"), ("password", "b"), ("bearerToken", "c")]));
         assert_eq!(error, Err(CredentialsError::Ambiguous("username, bearerToken".into())));
+    }
+
+    #[test]
+    fn a_token_of_a_forge_is_the_password_of_nobody_in_particular() {
+        let access = Access::from_keys(&keys(&[("token", "abc\n")])).expect("good keys");
+        let expected = Credentials::Basic { username: TOKEN_USER.into(), password: Secret::new("abc") };
+        assert_eq!(access.credentials, expected);
     }
 
     #[test]

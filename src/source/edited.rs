@@ -1,6 +1,8 @@
 //! A file with values of one of its objects changed: in their place where they are plain values, so that comments and
 //! everything else stay; else the whole document is written anew.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::plan::source::adopt::{Change, adopted};
@@ -25,7 +27,8 @@ pub fn edited(path: &str, text: &str, placement: &Placement, id: &ObjectId, chan
     if let Some(new) = in_place(path, text, at, changes).filter(|new| is_it(new)) {
         return Some(new);
     }
-    let written = if path.ends_with(".json") {
+    let is_json = Path::new(path).extension().is_some_and(|ending| ending == "json");
+    let written = if is_json {
         serde_json::to_string_pretty(&wanted).ok()? + "\n"
     } else {
         serde_saphyr::to_string(&wanted).ok()?

@@ -5,7 +5,7 @@ use std::fmt;
 use age::secrecy::ExposeSecret;
 
 use crate::backup::digest::Digest;
-use crate::backup::secret::Secret;
+use crate::secret::Secret;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyProblem {

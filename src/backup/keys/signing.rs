@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use zeroize::Zeroizing;
 
 use crate::backup::digest::Digest;
-use crate::backup::secret::Secret;
+use crate::secret::Secret;
 
 const PUBLIC: &str = "ed25519:";
 const PRIVATE: &str = "ed25519-private:";

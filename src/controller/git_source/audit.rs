@@ -269,11 +269,11 @@ impl Ledger {
         let kept = Kept::new(source, client);
         let last = self.queue.iter().filter_map(|waiting| waiting.kept).max().unwrap_or_default();
         // later than what was kept before, whatever the clock says
-        let mut number = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default().max(last + 1);
-        for waiting in self.queue.iter_mut().filter(|waiting| waiting.kept.is_none()) {
+        let first = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default().max(last + 1);
+        let unkept = self.queue.iter_mut().filter(|waiting| waiting.kept.is_none());
+        for (number, waiting) in (first..).zip(unkept) {
             kept.keep(number, &waiting.record, &redaction).await?;
             waiting.kept = Some(number);
-            number += 1;
         }
         Ok(())
     }

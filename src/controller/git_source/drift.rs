@@ -206,10 +206,7 @@ impl Work {
         for one in &objects {
             let text = match files.get(&one.path) {
                 Some(text) => text.clone(),
-                None => match read(&cache, &settings, base, &one.path, &bounds)? {
-                    Some(text) => text,
-                    None => String::new(),
-                },
+                None => read(&cache, &settings, base, &one.path, &bounds)?.unwrap_or_default(),
             };
             match edited(&one.path, &text, &settings.placement, &one.id, &one.changes) {
                 Some(new) => {

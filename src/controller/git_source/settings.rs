@@ -106,7 +106,13 @@ impl Settings {
             Some(proxy) => {
                 let login = match &proxy.credentials {
                     None => None,
-                    Some(secret) => login(&secret_keys(client, &namespace, secret.name.as_str()).await?),
+                    Some(secret) => {
+                        let keys = secret_keys(client, &namespace, secret.name.as_str()).await?;
+                        Some(login(&keys).ok_or_else(|| {
+                            let reason = "a proxy asks for `username` and `password`, both as text";
+                            Problem::of_secret(format!("Secret {}: {reason}", secret.name))
+                        })?)
+                    }
                 };
                 Some(Proxy { url: proxy.url.clone(), login })
             }
@@ -302,7 +308,7 @@ async fn audit(
             let key = key.ok_or_else(|| {
                 Problem::of_secret(format!("Secret {} has no text under the key identity", secret.name))
             })?;
-            Some(Arc::new(Signer::ssh(crate::repo::Secret::new(key))))
+            Some(Arc::new(Signer::ssh(crate::secret::Secret::new(key))))
         }
     };
     Ok(Some(Destination {
@@ -345,9 +351,9 @@ async fn secret_keys(client: &Client, namespace: &str, name: &str) -> Result<BTr
     }
 }
 
-fn login(keys: &BTreeMap<String, Vec<u8>>) -> Option<(String, crate::repo::Secret)> {
+fn login(keys: &BTreeMap<String, Vec<u8>>) -> Option<(String, crate::secret::Secret)> {
     let text = |key: &str| keys.get(key).and_then(|bytes| String::from_utf8(bytes.clone()).ok());
-    Some((text("username")?, crate::repo::Secret::new(text("password")?)))
+    Some((text("username")?, crate::secret::Secret::new(text("password")?)))
 }
 
 fn limits(given: Option<&SpecLimits>) -> (Limits, u64) {

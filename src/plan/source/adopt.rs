@@ -57,13 +57,12 @@ fn compare(desired: &Value, live: &Value, pointer: &mut String, found: &mut Vec<
 pub fn adopted(document: &Value, changes: &[Change]) -> Option<Value> {
     let mut document = document.clone();
     for change in changes {
-        match &change.live {
-            Some(live) => *document.pointer_mut(&change.pointer)? = live.clone(),
-            None => {
-                let (parent, key) = change.pointer.rsplit_once('/')?;
-                let key = key.replace("~1", "/").replace("~0", "~");
-                document.pointer_mut(parent)?.as_object_mut()?.remove(&key)?;
-            }
+        if let Some(live) = &change.live {
+            *document.pointer_mut(&change.pointer)? = live.clone();
+        } else {
+            let (parent, key) = change.pointer.rsplit_once('/')?;
+            let key = key.replace("~1", "/").replace("~0", "~");
+            document.pointer_mut(parent)?.as_object_mut()?.remove(&key)?;
         }
     }
     Some(document)

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
 use midship::backup::id::Id;
-use midship::backup::secret::Secret;
 use midship::backup::store::s3::{Checksums, Credentials, Settings};
+use midship::secret::Secret;
 
 pub struct Server(BTreeMap<String, String>);
 

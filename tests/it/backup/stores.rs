@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use midship::backup::secret::Secret;
 use midship::backup::store::s3::{Checksums, Credentials, Settings};
 use midship::backup::store::{Body, Cause, Key, Patience, Resilient, S3, Store};
+use midship::secret::Secret;
 
 use super::conformance::holds;
 use super::servers::Server;

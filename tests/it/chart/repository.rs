@@ -342,9 +342,7 @@ fn a_comment_is_made_once_and_then_changed() {
 fn a_comment_on_gitea_is_made_once_and_then_changed() {
     for (known, asks) in [("", "f/issues/7/comments --data"), ("42", "--request PATCH f/issues/comments/42 --data")] {
         let stage = Stage::set(0);
-        let curl = format!(
-            "#!/bin/sh\ncase \"$*\" in *--data*) echo \"asked: $*\" >asked;; *) echo {known};; esac\n"
-        );
+        let curl = format!("#!/bin/sh\ncase \"$*\" in *--data*) echo \"asked: $*\" >asked;; *) echo {known};; esac\n");
         stage.program("curl", &curl);
         stage.program("jq", "#!/bin/sh\ncat\n");
         fs::write(stage.folder.path().join("plan.md"), "plan").expect("a file");

@@ -63,7 +63,7 @@ const RULES: [Rule; 7] = [
     Rule {
         room: "repo",
         only: true,
-        rooms: &[],
+        rooms: &["secret"],
         advice: "repo reads Git and knows nothing of ours; let `source` translate",
     },
     Rule { room: "plan", only: false, rooms: NOT_PURE, advice: PURE_ADVICE },

@@ -13,7 +13,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use std::time::Duration;
 
-use crate::backup::secret::Secret;
+use crate::secret::Secret;
 
 const DEFAULT_REGION: &str = "us-east-1";
 const CONNECT: Duration = Duration::from_secs(10);

@@ -13,6 +13,7 @@ use crate::api::operation::OperationPhase;
 use crate::api::{Backup, Instance, Operation, labels};
 use crate::cluster::Key;
 use crate::controller::caches::Caches;
+use crate::names::InstanceName;
 use crate::plan::source::source_label;
 use crate::repo::{ObjectId as GitId, blob_id};
 
@@ -74,7 +75,7 @@ pub fn of_operation(caches: &Caches, operation: &Operation) -> Option<Key> {
 /// The source of a backup that ended.
 pub fn of_backup(caches: &Caches, backup: &Backup) -> Option<Key> {
     ended_backup(backup)?;
-    let instance = backup.spec.instance.name.as_ref().map(|name| name.as_str());
+    let instance = backup.spec.instance.name.as_ref().map(InstanceName::as_str);
     source_of(caches, &Key::of(backup), backup.labels().get(labels::SOURCE), instance)
 }
 

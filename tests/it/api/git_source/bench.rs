@@ -41,7 +41,7 @@ fn told(what: &str, took: Duration) -> f64 {
 }
 
 /// A namespace that no controller looks at.
-async fn aside(team: &Team<'_>, what: &str) -> String {
+fn aside(team: &Team<'_>, what: &str) -> String {
     let name = format!("{}-{what}", team.scene.namespace);
     team.scene.kubectl(["create", "namespace", &name]).stdout();
     name
@@ -57,7 +57,7 @@ async fn first_sync(team: &Team<'_>, number: usize) {
     std::fs::rename(team.repository.path().join("instances/all"), own).expect("it can be moved");
     team.repository.commit("Many caches");
 
-    let bare = aside(team, "bare").await;
+    let bare = aside(team, "bare");
     let api: Api<Instance> = Api::namespaced(team.scene.client.clone(), &bare);
     let started = Instant::now();
     let requests = (0..number).map(|n| {
@@ -73,7 +73,7 @@ async fn first_sync(team: &Team<'_>, number: usize) {
     let loop_ = told(&format!("{number} by a bare loop"), started.elapsed());
 
     if number <= 1000 {
-        let there = aside(team, "kubectl").await;
+        let there = aside(team, "kubectl");
         let folder = team.repository.path().join("instances").display().to_string();
         let started = Instant::now();
         team.scene.kubectl(["apply", "--server-side", "-R", "-n", &there, "-f", &folder]).stdout();

@@ -9,6 +9,9 @@ use super::repository::instance;
 use super::{SOON, Team, team_test};
 use crate::harness::wait_for;
 
+/// How long a start may take on a busy machine.
+const STARTED: Duration = Duration::from_mins(2);
+
 #[test]
 fn a_controller_killed_again_and_again_loses_nothing_and_records_nothing_twice() {
     team_test(async |team| kill_often(team, 8).await);
@@ -37,8 +40,9 @@ async fn kill_often(team: &mut Team<'_>, rounds: u64) {
             team.repository.remove("i9.yaml");
         }
         versions.push(team.repository.commit(&format!("Round {round}")));
-        // a different moment each round, spread over the time a sync takes
-        let moment = Duration::from_millis(300 + (round * 137) % 1200);
+        // a different moment each round, spread over the time a sync takes; before that there is nothing to be killed in
+        team.controller.logs("all objects are known", STARTED).await;
+        let moment = Duration::from_millis((round * 137) % 1500);
         tokio::time::sleep(moment).await;
         team.controller.signal(Signal::SIGKILL);
         team.controller.exit(SOON).await;

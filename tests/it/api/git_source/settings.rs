@@ -1,5 +1,6 @@
 //! `midship.yaml`: which namespaces, which environments, how many deletions; and two clusters that share a repository.
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::DeleteParams;
 use kube::api::PostParams;
 use midship::api::{Component, GitSource};
@@ -127,11 +128,13 @@ fn two_clusters_share_a_repository_by_a_path_each() {
     });
 }
 
-async fn replicas(kit: &Kit<'_>, expected: i32) {
-    wait_for(&format!("{expected} replicas"), SOON, async || {
-        let found = kit.scene.objects::<Component>().get("cache-server").await.map_err(|error| error.to_string())?;
-        let number = found.spec.groups.first().and_then(|group| group.replicas);
-        if number == Some(expected) { Ok(()) } else { Err(format!("{number:?}")) }
+/// Waits until the instance's configuration has so many connections.
+async fn connections(kit: &Kit<'_>, expected: u32) {
+    wait_for(&format!("{expected} connections"), SOON, async || {
+        let map =
+            kit.scene.objects::<ConfigMap>().get("cache-server-config").await.map_err(|error| error.to_string())?;
+        let text = map.data.unwrap_or_default().remove("server.conf").unwrap_or_default();
+        if text == format!("connections = {expected}\n") { Ok(()) } else { Err(text) }
     })
     .await;
 }
@@ -142,13 +145,13 @@ fn what_environments_assume_reaches_instances_and_stays_when_the_source_goes() {
         kit.install("1.0.0", "").await;
         let repository = Repository::new();
         let namespace = &kit.scene.namespace;
-        let settings = |replicas: u32| {
+        let settings = |connections: u32| {
             format!(
                 "namespaces: {{{namespace}: {{environment: production}}}}\n\
-                 environments: {{production: {{components: {{server: {{replicas: {replicas}}}}}}}}}\n"
+                 environments: {{production: {{components: {{server: {{parameters: {{connections: {connections}}}}}}}}}}}\n"
             )
         };
-        repository.write("midship.yaml", &settings(3));
+        repository.write("midship.yaml", &settings(43));
         let file = instance("cache", "1.0").replace("type: cache", &format!("type: {}", kit.type_));
         repository.write("cache.yaml", &file);
         repository.commit("A cache");
@@ -157,19 +160,19 @@ fn what_environments_assume_reaches_instances_and_stays_when_the_source_goes() {
         let source: GitSource = serde_json::from_value(source).expect("a source");
         let sources = kit.scene.objects::<GitSource>();
         sources.create(&PostParams::default(), &source).await.expect("it can be made");
-        replicas(kit, 3).await;
+        connections(kit, 43).await;
         let made = kit.scene.objects::<Component>().get("cache-server").await.expect("it is there");
         assert_eq!(made.metadata.generation, Some(1), "it began as what it is to be");
         let status = kit.becomes("cache", "Creating").await;
         assert_eq!(status.resolved.and_then(|resolved| resolved.environment).as_deref(), Some("production"));
 
-        repository.write("midship.yaml", &settings(4));
-        repository.commit("One more everywhere");
-        replicas(kit, 4).await;
+        repository.write("midship.yaml", &settings(44));
+        repository.commit("One more for everybody");
+        connections(kit, 44).await;
 
         sources.delete("main", &DeleteParams::default()).await.expect("it can be deleted");
         kit.becomes("cache", "SourceMissing").await;
-        replicas(kit, 4).await;
+        connections(kit, 44).await;
         kit.patch("cache", json!({ "metadata": { "labels": { "midship.dev/source": null } } })).await;
         kit.becomes("cache", "Creating").await;
     });

@@ -1,4 +1,4 @@
-//! Secrets of a repository's store: wiped when dropped, never printed.
+//! A text that is never shown and is wiped from memory when it is dropped: passwords, tokens, private keys.
 
 use std::fmt;
 
@@ -12,6 +12,7 @@ impl Secret {
         Self(Zeroizing::new(text.into()))
     }
 
+    /// The text itself; the name is meant to be found by whoever reviews where secrets go.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -19,6 +20,12 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
+        f.write_str("[redacted]")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
     }
 }
