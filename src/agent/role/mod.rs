@@ -98,7 +98,7 @@ const FRESH: Millis = 3_000;
 /// How long a stopped process is waited for before the role goes elsewhere.
 const ABSENCE: Millis = 5_000;
 /// How long a write may be under way.
-const LATE: Millis = 60_000;
+const LATE: Millis = 30_000;
 /// Between two looks at whether pods are gone.
 const LOOK_FOR: Millis = 5_000;
 /// The longest promise.
@@ -357,6 +357,13 @@ struct Promise {
     until: Millis,
 }
 
+/// A write whose end nobody knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Doubt {
+    /// The version it was to replace; nothing where it was to make the lease.
+    replaces: Option<String>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Switchover {
     ticket: Ticket,
@@ -442,7 +449,7 @@ pub struct State {
     /// What this pod promised.
     promise: Option<Promise>,
     /// A write that takes the lease in place of this version may still arrive.
-    doubt: Option<Option<String>>,
+    doubt: Option<Doubt>,
     /// When the lease was last heard of.
     contact: Option<Millis>,
     /// The last look found no lease where there had been one.

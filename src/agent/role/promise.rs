@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Holder, LATE, LONGEST_PROMISE, LOOK_FOR, Millis, Order, Promise, Purpose, Record, State, Tenure, Ticket, View,
+    Doubt, Holder, LATE, LONGEST_PROMISE, LOOK_FOR, Millis, Order, Promise, Purpose, Record, State, Tenure, Ticket,
+    View,
 };
 
 /// From before a renewal or a promise until the process is killed.
@@ -140,7 +141,7 @@ impl State {
     pub(super) fn note_write(&mut self, purpose: Purpose, record: &Record, version: Option<&String>) {
         self.named.extend(record.members.iter().cloned());
         if purpose == Purpose::Take {
-            self.doubt = Some(version.cloned());
+            self.doubt = Some(Doubt { replaces: version.cloned() });
         }
     }
 
@@ -151,7 +152,7 @@ impl State {
         }
         // once the lease is another one than that which was to be replaced, the write cannot arrive any more
         let current = self.seen().map(|seen| seen.version.clone());
-        if self.doubt.as_ref().is_some_and(|replaced| *replaced != current) {
+        if self.doubt.as_ref().is_some_and(|doubt| doubt.replaces != current) {
             self.doubt = None;
         }
     }

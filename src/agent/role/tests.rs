@@ -43,3 +43,44 @@ fn a_switchover_is_refused_with_the_name_of_the_pod_to_ask() {
     let reason = "p-0 does not have the role; ask p-1".to_owned();
     assert_eq!(orders, [Order::Answer { ticket: 3, result: Err(reason) }]);
 }
+
+#[test]
+fn a_look_that_was_long_under_way_takes_nothing_away() {
+    let state = State::new(settings(2), None, 0);
+    let (state, _) = feed(state, Event::Process(Process::Asking), 0);
+    let record = Record { holder: Some(state.settings.me.clone()), epoch: 3, duration: 10_000, ..Record::default() };
+    let seen = Seen { record: record.clone(), version: "12".into() };
+    let written = Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) };
+    let (state, _) = feed(state, written, 40);
+    let holder = Some(Holder { pod: "p-1".into(), uid: "b".into() });
+    let before = Seen { record: Record { holder, epoch: 2, ..record }, version: "9".into() };
+    let (state, orders) = feed(state, Event::Lease(Some(before)), 50);
+    assert_eq!((state.summary().holds, orders), (true, vec![]));
+}
+
+#[test]
+fn a_promise_is_given_to_the_holder_alone_and_not_by_who_reaches_the_lease() {
+    let holder = Holder { pod: "p-1".into(), uid: "b".into() };
+    let record = Record { holder: Some(holder.clone()), epoch: 3, duration: 10_000, ..Record::default() };
+    let (state, _) =
+        feed(State::new(settings(2), Some(3), 0), Event::Lease(Some(Seen { record, version: "1".into() })), LATE);
+    let ask = |epoch, now| {
+        let plea = Event::Plea { ticket: 1, holder: holder.clone(), epoch, duration: 10_000 };
+        let (state, orders) = feed(state.clone(), plea, now);
+        let answer = orders.into_iter().find_map(|order| match order {
+            Order::Answer { result, .. } => Some(result.is_ok()),
+            _ => None,
+        });
+        (answer, state)
+    };
+    assert_eq!(ask(3, LATE + 1_000).0, Some(false), "it has just heard from the server");
+    assert_eq!(ask(2, LATE + 4_000).0, Some(false), "that term is over");
+    let (answer, state) = ask(3, LATE + 4_000);
+    assert_eq!(answer, Some(true));
+    // the lease is over at 10.5 s, the promise at 14 s
+    let stands = |at: Millis| {
+        let (state, _) = feed(state.clone(), Event::Process(Process::Up), at - 1);
+        feed(state, Event::Tick, at).0.summary().vacant
+    };
+    assert_eq!((stands(LATE + 11_000), stands(LATE + 14_001)), (false, true));
+}

@@ -250,6 +250,7 @@ impl Engine {
                         Err(reason) => tracing::warn!(?deed, reason, "failed"),
                     }
                     shared.tell(Input::Role(Event::Did { deed, result }));
+                    shared.role_changed.notify_one();
                 });
             }
             Order::AskPeers => {
@@ -260,8 +261,7 @@ impl Engine {
             }
             Order::Plead { pods, epoch, duration } => {
                 tokio::spawn(async move {
-                    let plea = peers::plead(&shared, &pods, epoch, Duration::from_millis(duration));
-                    let by = timeout(PEERS_PATIENCE, plea).await.unwrap_or_default();
+                    let by = peers::plead(&shared, &pods, epoch, Duration::from_millis(duration)).await;
                     shared.tell(Input::Role(Event::Promised { epoch, by }));
                 });
             }

@@ -68,7 +68,10 @@ pub enum ServeError {
 
 /// Runs until told to end.
 pub fn run(options: Options) -> Result<(), ServeError> {
-    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).try_init();
+    // what its client says of each failed request is told once, with what it means, by whoever asked
+    let filter = tracing_subscriber::EnvFilter::new("info,kube_client=off");
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = log.with_ansi(false).with_target(false).try_init();
     // before anything opens a connection: one TLS implementation for all
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // one thread will do: whatever takes long waits for others

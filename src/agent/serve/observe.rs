@@ -66,6 +66,7 @@ async fn roles(shared: &Shared) {
         let process = running(shared);
         tokio::select! {
             () = next(every, began) => {}
+            () = shared.role_changed.notified() => {}
             _ = changes.wait_for(|_| running(shared) != process) => {}
         }
     }

@@ -66,7 +66,8 @@ pub async fn plead(shared: &Shared, pods: &BTreeSet<String>, epoch: u64, duratio
         let plea = Plea { pod: place.pod.clone(), uid: place.uid.clone(), epoch, duration };
         let client = client(&place, name, tls.clone());
         async move {
-            match client?.promise(plea, PATIENCE).await {
+            // twice before the fuse ends the process
+            match client?.promise(plea, duration * 3 / 20).await {
                 Ok(()) => Some(name.clone()),
                 Err(problem) => {
                     tracing::warn!(name, %problem, "does not promise to wait");

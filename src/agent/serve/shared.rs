@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
 use serde_json::{Map, Value};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{Options, Place, ServeError};
 use crate::agent::actions::{Actor, ActorSettings};
@@ -91,6 +91,8 @@ pub struct Shared {
     /// How often permission to start was asked for.
     permits: Mutex<u64>,
     stopping: watch::Sender<bool>,
+    /// The role is worth asking for now: something was done to it.
+    pub role_changed: Notify,
     /// Who owns this pod, once that is known.
     pub owners: OnceLock<Vec<OwnerReference>>,
 }
@@ -111,6 +113,7 @@ impl Shared {
             status: watch::channel(Arc::new(status)).0,
             permits: Mutex::new(0),
             stopping: watch::channel(false).0,
+            role_changed: Notify::new(),
             owners: OnceLock::new(),
         })
     }

@@ -102,8 +102,8 @@ struct World {
     lasting: bool,
     standby: bool,
     answers: Vec<Result<(), String>>,
-    /// Whether the last promise asked for was given.
-    promised: bool,
+    /// How the last promise asked for was answered.
+    promised: Result<(), String>,
     calm: bool,
 }
 
@@ -148,7 +148,7 @@ impl World {
             lasting,
             standby,
             answers: Vec::new(),
-            promised: false,
+            promised: Ok(()),
             calm: false,
         }
     }
@@ -227,7 +227,7 @@ impl World {
             }
             Order::Label(label) => self.pods[index].label = label,
             Order::Remember(epoch) => self.pods[index].mark = Some(epoch),
-            Order::Answer { ticket: PLEA, result } => self.promised = result.is_ok(),
+            Order::Answer { ticket: PLEA, result } => self.promised = result,
             Order::Answer { result, .. } => self.answers.push(result),
             Order::Plead { pods, epoch, duration } => self.post(index, delay, Mail::Plead { pods, epoch, duration }),
             Order::LookFor(pods) => panic!("everybody is named in the lease, yet {pods:?} are looked for"),
@@ -260,9 +260,9 @@ impl World {
             if !pods.contains(&name) || !awake || !self.meet(index, other) {
                 continue;
             }
-            self.promised = false;
+            self.promised = Err("no answer".to_owned());
             self.feed(other, Event::Plea { ticket: PLEA, holder: holder.clone(), epoch, duration });
-            if self.promised && (self.calm || self.random.chance(95)) {
+            if self.promised.is_ok() && (self.calm || self.random.chance(95)) {
                 by.insert(name);
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use midship::lifecycle::client::Address;
 use midship::lifecycle::identity::{CONTROLLER, agents_of};
-use midship::lifecycle::{Client, Code, Order, Task};
+use midship::lifecycle::{Client, Code, Order, Plea, Task};
 use midship::pki::Authority;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Map;
@@ -48,6 +48,17 @@ async fn agents_of_the_same_instance_may_ask_for_the_status_alone() {
         assert_eq!((answer.status, &answer.body["code"]), (403, &"forbidden".into()), "{path}");
     }
     assert_eq!(world.begun(), 0);
+}
+
+#[tokio::test]
+async fn agents_of_the_same_instance_and_nobody_else_ask_for_a_promise() {
+    let world = World::new().await;
+    let plea = |epoch| Plea { pod: "cache-0".into(), uid: "a".into(), epoch, duration: Duration::from_secs(10) };
+    let sibling = world.client(&world.sibling());
+    sibling.promise(plea(7), LONG).await.unwrap();
+    assert_eq!(sibling.promise(plea(6), LONG).await.unwrap_err().code, Code::Precondition);
+    let controller = world.client(&world.controller());
+    assert_eq!(controller.promise(plea(7), LONG).await.unwrap_err().code, Code::Forbidden);
 }
 
 #[tokio::test]
