@@ -78,7 +78,6 @@ pub struct Source {
     /// Nothing for a store that was named itself.
     pub home: Option<Home>,
     pub identity: Option<Identity>,
-    pub kit: Option<Kit>,
     ring: Option<Keyring>,
 }
 
@@ -116,7 +115,7 @@ impl Arguments {
             }
             None => None,
         };
-        Ok(Source { repository, place, home, identity, kit, ring })
+        Ok(Source { repository, place, home, identity, ring })
     }
 
     async fn home(&self, session: &Session<'_>) -> Result<Home, CommandError> {

@@ -143,11 +143,11 @@ impl BackupPolicies {
             instances: ground.instances.len(),
             suspended,
             operations: ground.operations.iter().map(|operation| made(operation)).collect(),
-            newest: self.newest(&ground).map(|found| found.manifest.completed_at).max(),
+            newest: newest(&ground).map(|found| found.manifest.completed_at).max(),
             oldest_proof: oldest_proof(&ground),
             alert: policy.spec.verification.as_ref().and_then(|verification| verification.alert).map(signed),
             next: due.next.clone().filter(|_| !suspended && !ground.instances.is_empty()),
-            logs: logs.clone(),
+            logs,
         };
         self.measure(&ground, memory);
         self.say(policy, memory, &Seen::Works(works)).await?;
@@ -295,11 +295,6 @@ impl BackupPolicies {
         }
     }
 
-    /// The newest sound backup of each instance.
-    fn newest<'a>(&self, ground: &'a Ground<'_>) -> impl Iterator<Item = &'a Found> {
-        ground.instances.iter().filter_map(|instance| newest_of(ground.look.as_ref()?, &instance.uid()?))
-    }
-
     fn measure(&self, ground: &Ground<'_>, memory: &mut Memory) {
         let metrics = &self.around.metrics.backups;
         let namespace = ground.policy.namespace().unwrap_or_default();
@@ -330,6 +325,11 @@ impl BackupPolicies {
         let api: Api<BackupPolicy> = Api::namespaced(self.client.clone(), &policy.namespace().unwrap_or_default());
         memory.said.say(&api, &policy.name_any(), &before, after).await
     }
+}
+
+/// The newest sound backup of each instance.
+fn newest<'a>(ground: &'a Ground<'_>) -> impl Iterator<Item = &'a Found> {
+    ground.instances.iter().filter_map(|instance| newest_of(ground.look.as_ref()?, &instance.uid()?))
 }
 
 fn newest_of<'a>(look: &'a Look, uid: &str) -> Option<&'a Found> {
