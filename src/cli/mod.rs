@@ -100,7 +100,7 @@ enum Command {
     Start(operate::State),
     /// Make, list, show, prove and remove backups, and print the recovery kit.
     Backup(backup::Arguments),
-    /// Make a new instance from a backup, of this cluster or of one that only the store is left of.
+    /// Make a new instance from a backup, of this cluster or of another.
     Restore(restore::Arguments),
     /// Let the controller look at a repository now.
     Sync(follow::Sync),

@@ -78,7 +78,6 @@ pub struct Source {
     /// Nothing for a store that was named itself.
     pub home: Option<Home>,
     pub identity: Option<Identity>,
-    pub kit: Option<Kit>,
     ring: Option<Keyring>,
 }
 
@@ -91,13 +90,12 @@ impl Arguments {
     pub async fn open(&self, connection: &Connection) -> Result<Source, CommandError> {
         let kit = self.kit.as_deref().map(read_kit).transpose()?;
         let identity = self.identity.as_deref().map(read_identity).transpose()?;
-        let (place, home) = match &self.from {
-            Some(address) => (self.place(address)?, None),
-            None => {
-                let session = Session::open(connection).await?;
-                let home = self.home(&session).await?;
-                (home.place.clone(), Some(home))
-            }
+        let (place, home) = if let Some(address) = &self.from {
+            (self.place(address)?, None)
+        } else {
+            let session = Session::open(connection).await?;
+            let home = self.home(&session).await?;
+            (home.place.clone(), Some(home))
         };
         let pinned = home.as_ref().and_then(|home| home.keys.as_ref()).map_or(Trust::Anybody, Keys::trust);
         let trust = kit.as_ref().map_or(pinned, Kit::trust);
@@ -116,30 +114,28 @@ impl Arguments {
             }
             None => None,
         };
-        Ok(Source { repository, place, home, identity, kit, ring })
+        Ok(Source { repository, place, home, identity, ring })
     }
 
     async fn home(&self, session: &Session<'_>) -> Result<Home, CommandError> {
         let api: Api<BackupRepository> = Api::namespaced(session.client.clone(), &session.namespace);
-        let object = match &self.repository {
-            Some(name) => session.ask(api.get(name)).await?,
-            None => {
-                let mut all = session.ask(api.list(&ListParams::default())).await?.items;
-                let names: Vec<String> = all.iter().map(ResourceExt::name_any).collect();
-                match all.len() {
-                    1 => all.remove(0),
-                    0 => {
-                        return Err(CommandError::new("there is no BackupRepository in the namespace")
-                            .at(format!("namespace {} on {}", session.namespace, session.server))
-                            .remedy("name the namespace with -n, or a store with --from s3://BUCKET/PREFIX"));
-                    }
-                    _ => {
-                        return Err(CommandError::new(
-                            "there are several BackupRepositories; name one with --repository",
-                        )
-                        .at(format!("namespace {} on {}", session.namespace, session.server))
+        let object = if let Some(name) = &self.repository {
+            session.ask(api.get(name)).await?
+        } else {
+            let mut all = session.ask(api.list(&ListParams::default())).await?.items;
+            let names: Vec<String> = all.iter().map(ResourceExt::name_any).collect();
+            let place = format!("namespace {} on {}", session.namespace, session.server);
+            match all.len() {
+                1 => all.remove(0),
+                0 => {
+                    return Err(CommandError::new("there is no BackupRepository in the namespace")
+                        .at(place)
+                        .remedy("name the namespace with -n, or a store with --from s3://BUCKET/PREFIX"));
+                }
+                _ => {
+                    return Err(CommandError::new("there are several BackupRepositories; name one with --repository")
+                        .at(place)
                         .remedy(format!("one of {}", names.join(", "))));
-                    }
                 }
             }
         };

@@ -24,12 +24,14 @@ use super::frame::{Failure, Next, Reconciler};
 use super::packages::Packages;
 use super::said::Said;
 use crate::api::operation::{OperationPhase, OperationType};
+use crate::api::pod_report::PodReport;
 use crate::api::{API_VERSION, BackupPolicy, BackupPolicyStatus, Instance, Operation, labels};
 use crate::backup::manifest::Level;
 use crate::backup::read::Found;
 use crate::cluster::events::Events;
 use crate::cluster::problem::Problem;
 use crate::cluster::{Cache, Key};
+use crate::names::RoleName;
 use crate::plan::schedule::{Waiting, admit};
 use crate::serve::metrics::Metrics;
 use status::{Made, Seen, Works};
@@ -135,7 +137,7 @@ impl BackupPolicies {
         };
         memory.problem = None;
         let now = Timestamp::now();
-        let due = self.due(&ground, memory, now)?;
+        let due = due(&ground, memory, now)?;
         let suspended = policy.spec.suspend.unwrap_or_default();
         let waiting = if suspended { 0 } else { self.begin(&ground, &due, memory).await? };
         let logs = self.archive(&ground).await;
@@ -143,11 +145,11 @@ impl BackupPolicies {
             instances: ground.instances.len(),
             suspended,
             operations: ground.operations.iter().map(|operation| made(operation)).collect(),
-            newest: self.newest(&ground).map(|found| found.manifest.completed_at).max(),
+            newest: newest(&ground).map(|found| found.manifest.completed_at).max(),
             oldest_proof: oldest_proof(&ground),
             alert: policy.spec.verification.as_ref().and_then(|verification| verification.alert).map(signed),
             next: due.next.clone().filter(|_| !suspended && !ground.instances.is_empty()),
-            logs: logs.clone(),
+            logs,
         };
         self.measure(&ground, memory);
         self.say(policy, memory, &Seen::Works(works)).await?;
@@ -186,32 +188,6 @@ impl BackupPolicies {
             operation.namespace() == policy.namespace() && operation.labels().get(POLICY) == Some(&uid)
         });
         Ok(Ground { policy, schedules, instances, operations, repository, look })
-    }
-
-    fn due(&self, ground: &Ground<'_>, memory: &mut Memory, now: Timestamp) -> Result<Due, Failure> {
-        let created = |time: Option<Time>| time.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        let since = created(ground.policy.metadata.creation_timestamp.clone());
-        let askers: Vec<Asker> = ground
-            .instances
-            .iter()
-            .map(|instance| Asker {
-                name: instance.name_any(),
-                uid: instance.uid().unwrap_or_default(),
-                since: since.max(created(instance.metadata.creation_timestamp.clone())),
-            })
-            .collect();
-        let uids: BTreeMap<&str, &str> = askers.iter().map(|asker| (asker.name.as_str(), asker.uid.as_str())).collect();
-        for operation in &ground.operations {
-            let turn = operation.annotations().get(TURN).and_then(|text| text.parse::<Timestamp>().ok());
-            let schedule = operation.labels().get(SCHEDULE);
-            let uid = uids.get(operation.spec.instance.as_str());
-            if let (Some(turn), Some(schedule), Some(uid)) = (turn, schedule, uid) {
-                let handled = memory.handled.entry(((*uid).to_owned(), schedule.clone())).or_insert(turn);
-                *handled = turn.max(*handled);
-            }
-        }
-        memory.handled.retain(|(uid, _), _| askers.iter().any(|asker| asker.uid == *uid));
-        ground.schedules.due(&askers, &memory.handled, now).map_err(|error| Failure::new("InvalidSchedule", error))
     }
 
     /// Begins those whose turn it is; how many have to wait.
@@ -277,6 +253,7 @@ impl BackupPolicies {
                 "backup": { "repository": policy.spec.repository, "method": policy.spec.method,
                     "type": schedule.type_, "labels": schedule.labels },
                 "timeout": policy.spec.timeout,
+                "target": self.preferred(policy, &turn.instance).map(|role| json!({ "role": role })),
             },
         });
         let operation: Operation =
@@ -295,9 +272,16 @@ impl BackupPolicies {
         }
     }
 
-    /// The newest sound backup of each instance.
-    fn newest<'a>(&self, ground: &'a Ground<'_>) -> impl Iterator<Item = &'a Found> {
-        ground.instances.iter().filter_map(|instance| newest_of(ground.look.as_ref()?, &instance.uid()?))
+    /// The role backups are to be taken from, where a pod that is ready has it.
+    fn preferred<'a>(&self, policy: &'a BackupPolicy, instance: &str) -> Option<&'a RoleName> {
+        let role = policy.spec.prefer.as_ref()?;
+        let has_it = self.around.pods.select(|pod| {
+            pod.namespace() == policy.namespace()
+                && pod.labels().get(labels::INSTANCE).is_some_and(|of| of == instance)
+                && pod.labels().get(labels::ROLE).is_some_and(|found| found == role.as_str())
+                && PodReport::of(pod.metadata.annotations.as_ref()).is_some_and(|report| report.ready)
+        });
+        (!has_it.is_empty()).then_some(role)
     }
 
     fn measure(&self, ground: &Ground<'_>, memory: &mut Memory) {
@@ -330,6 +314,38 @@ impl BackupPolicies {
         let api: Api<BackupPolicy> = Api::namespaced(self.client.clone(), &policy.namespace().unwrap_or_default());
         memory.said.say(&api, &policy.name_any(), &before, after).await
     }
+}
+
+/// Whose turn it is, after what was begun before.
+fn due(ground: &Ground<'_>, memory: &mut Memory, now: Timestamp) -> Result<Due, Failure> {
+    let created = |time: Option<Time>| time.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let since = created(ground.policy.metadata.creation_timestamp.clone());
+    let askers: Vec<Asker> = ground
+        .instances
+        .iter()
+        .map(|instance| Asker {
+            name: instance.name_any(),
+            uid: instance.uid().unwrap_or_default(),
+            since: since.max(created(instance.metadata.creation_timestamp.clone())),
+        })
+        .collect();
+    let uids: BTreeMap<&str, &str> = askers.iter().map(|asker| (asker.name.as_str(), asker.uid.as_str())).collect();
+    for operation in &ground.operations {
+        let turn = operation.annotations().get(TURN).and_then(|text| text.parse::<Timestamp>().ok());
+        let schedule = operation.labels().get(SCHEDULE);
+        let uid = uids.get(operation.spec.instance.as_str());
+        if let (Some(turn), Some(schedule), Some(uid)) = (turn, schedule, uid) {
+            let handled = memory.handled.entry(((*uid).to_owned(), schedule.clone())).or_insert(turn);
+            *handled = turn.max(*handled);
+        }
+    }
+    memory.handled.retain(|(uid, _), _| askers.iter().any(|asker| asker.uid == *uid));
+    ground.schedules.due(&askers, &memory.handled, now).map_err(|error| Failure::new("InvalidSchedule", error))
+}
+
+/// The newest sound backup of each instance.
+fn newest<'a>(ground: &'a Ground<'_>) -> impl Iterator<Item = &'a Found> {
+    ground.instances.iter().filter_map(|instance| newest_of(ground.look.as_ref()?, &instance.uid()?))
 }
 
 fn newest_of<'a>(look: &'a Look, uid: &str) -> Option<&'a Found> {

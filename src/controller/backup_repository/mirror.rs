@@ -165,18 +165,14 @@ impl Wanted {
 pub fn without(backup: &Backup, catalog: &Catalog) -> (BackupPhase, Finding) {
     let id = format!("/{}/", backup.spec.id);
     let unreadable = catalog.problems.iter().find(|problem| problem.object.contains(&id));
-    match unreadable {
-        Some(problem) => {
-            (BackupPhase::Damaged, Finding::new(READY, ConditionStatus::False, "Unreadable", &problem.reason))
-        }
-        None => {
-            let message = format!(
-                "there is no backup {} in the repository {}; delete this object: it shows nothing",
-                backup.spec.id, backup.spec.repository
-            );
-            (BackupPhase::Failed, Finding::new(READY, ConditionStatus::False, "NotInRepository", message))
-        }
+    if let Some(problem) = unreadable {
+        return (BackupPhase::Damaged, Finding::new(READY, ConditionStatus::False, "Unreadable", &problem.reason));
     }
+    let message = format!(
+        "there is no backup {} in the repository {}; delete this object: it shows nothing",
+        backup.spec.id, backup.spec.repository
+    );
+    (BackupPhase::Failed, Finding::new(READY, ConditionStatus::False, "NotInRepository", message))
 }
 
 fn verified(level: Level) -> Verified {

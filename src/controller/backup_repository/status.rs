@@ -60,7 +60,7 @@ pub fn next(
                 object_lock: tried.object_lock,
             });
             let mut findings = vec![ready(opened, catalog, stored), intact(catalog)];
-            findings.extend(chores.and_then(|chores| retention(chores)));
+            findings.extend(chores.and_then(retention));
             findings
         }
         Seen::Unusable { reason, message, passing } => {
@@ -106,12 +106,13 @@ fn retention(chores: &Result<Report, String>) -> Option<Finding> {
         Ok(Report { refusal: Some(refusal), .. }) => {
             Some(Finding::new(RETENTION, ConditionStatus::False, "Refused", format!("nothing is removed: {refusal}")))
         }
-        Ok(report) => match report.swept.problems.first() {
-            Some(problem) => Some(Finding::new(RETENTION, ConditionStatus::False, "Incomplete", problem)),
-            None => {
-                let message = "what nothing keeps is removed after it waited a day";
-                Some(Finding::new(RETENTION, ConditionStatus::True, "Swept", message))
-            }
-        },
+        Ok(report) => {
+            let finding = match report.swept.problems.first() {
+                Some(problem) => (ConditionStatus::False, "Incomplete", problem.as_str()),
+                None => (ConditionStatus::True, "Swept", "what nothing keeps is removed after it waited a day"),
+            };
+            let (status, reason, message) = finding;
+            Some(Finding::new(RETENTION, status, reason, message))
+        }
     }
 }

@@ -100,7 +100,8 @@ fn named_namespaces_leave_the_cluster_alone() {
             assert!(uid || !allows(cluster, verb, resource), "{verb} {resource}");
         }
     }
-    let uid = json!({ "apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"] });
+    let uid =
+        json!({ "apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"] });
     assert!(cluster.contains(&uid));
     assert!(allows(cluster, "watch", "midship.dev/extensions"));
     assert!(allows(cluster, "create", "authentication.k8s.io/tokenreviews"));

@@ -60,7 +60,7 @@ impl Kit<'_> {
 
     /// As after kill -9.
     pub fn kill(&mut self) {
-        self.controller = None;
+        drop(self.controller.take());
     }
 
     pub fn folder(&self, repository: &str) -> PathBuf {

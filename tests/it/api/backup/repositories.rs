@@ -23,7 +23,7 @@ fn a_repository_is_made_in_a_bucket_and_shows_what_is_in_it() {
         let store = std::sync::Arc::new(midship::backup::store::S3::new(&settings).expect("a store"));
         let place = kit.back_up(store, "vault", &orders, b"rows").await;
         kit.look_again("vault").await;
-        let shown = kit.until("the backup to be shown and proven", |all| listed(all)).await;
+        let shown = kit.until("the backup to be shown and proven", listed).await;
         let backup = &shown[0];
         assert_eq!(backup.name_any(), format!("vault-{}", place.id.to_string().to_lowercase()));
         let name = backup.spec.instance.name.as_ref().map(ToString::to_string);
@@ -46,7 +46,7 @@ async fn one_backup(kit: &Kit<'_>) -> Backup {
     let store = kit.folder_store("vault").await;
     kit.back_up(store, "vault", &orders, b"rows").await;
     kit.look_again("vault").await;
-    kit.until("the backup to be shown and proven", |all| listed(all)).await.remove(0)
+    kit.until("the backup to be shown and proven", listed).await.remove(0)
 }
 
 #[test]
