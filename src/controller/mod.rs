@@ -32,6 +32,7 @@ use crate::cluster::events::Events;
 use crate::cluster::parts::OnChange as OnPart;
 use crate::cluster::rate_limit::Limits;
 use crate::cluster::{Key, Scope};
+use crate::cue::Cue;
 use crate::plan::source::{ObjectId, ObjectKind};
 use crate::serve::health::{self, Readiness};
 use crate::serve::lease::{Elector, Lost, Timing};
@@ -231,13 +232,15 @@ impl Context {
         let (scope, agent_image) = (self.options.scope.clone(), self.options.agent_image.clone());
         let shared = || (client.clone(), caches.clone(), queues.clone(), events.clone());
         let agents = Arc::new(Agents::new(client.clone(), &home));
+        let rules: Arc<Cue> = Arc::default();
         let (extensions, instances) = {
             let (client, caches, queues, events) = shared();
-            let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()));
+            let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()), rules.clone());
             let (client, caches, queues, events) = shared();
             let packages = extensions.packages();
             let agents = (agents.clone(), workloads.pods.clone());
-            let instances = Instances::new(client, caches, queues, events, packages, agents, (home, agent_image));
+            let instances =
+                Instances::new(client, caches, queues, events, (packages, rules), agents, (home, agent_image));
             (Arc::new(extensions), Arc::new(instances))
         };
         let components = Arc::new(Components::new(client.clone(), caches.clone(), events.clone()));

@@ -25,7 +25,10 @@ fn every_command_explains_itself() {
 
 #[test]
 fn commands_of_commands_explain_themselves() {
-    let all = [("extension", &["new", "lint", "test", "show", "list", "diff", "install"][..]), ("audit", &["verify"])];
+    let all = [
+        ("extension", &["new", "lint", "test", "show", "list", "diff", "install", "push", "pull"][..]),
+        ("audit", &["verify"]),
+    ];
     for (command, inner) in all {
         for name in inner {
             let help = shown(midship().args([command, name, "--help"]));
