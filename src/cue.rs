@@ -11,13 +11,10 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::extension::cue::CueCheck;
+use crate::extension::cue::{CueCheck, Objection};
 
 /// The variable that names the program.
 pub const VARIABLE: &str = "MIDSHIP_CUE";
-
-/// How an error begins that says nothing of the value: the program could not be asked.
-pub const UNCHECKED: &str = "the rules could not be checked";
 
 /// Answers that are remembered before all are forgotten.
 const REMEMBERED: usize = 4096;
@@ -151,13 +148,13 @@ impl Cue {
 }
 
 impl CueCheck for Cue {
-    fn check(&self, source: &str, value: &Value) -> Result<(), Vec<String>> {
+    fn check(&self, source: &str, value: &Value) -> Result<(), Objection> {
         // JSON is CUE, so one text holds both
         let question = format!("{source}\n{FIELD}: #Parameters & {value}\n");
         let key: [u8; 32] = Sha256::digest(question.as_bytes()).into();
         let remembered = self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(answer) = remembered {
-            return answer;
+            return answer.map_err(Objection::Broken);
         }
         match self.ask(&question) {
             Ok(answer) => {
@@ -166,9 +163,9 @@ impl CueCheck for Cue {
                     answers.clear();
                 }
                 answers.insert(key, answer.clone());
-                answer
+                answer.map_err(Objection::Broken)
             }
-            Err(error) => Err(vec![format!("{UNCHECKED}: {error}")]),
+            Err(error) => Err(Objection::Unchecked(error.to_string())),
         }
     }
 }
@@ -205,7 +202,7 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_says_what_to_do() {
         let cue = Cue::new(PathBuf::from("/nonexistent/cue"), Limits::default());
-        let errors = cue.check("#Parameters: _", &json!({})).expect_err("no program");
-        assert!(errors[0].ends_with("install cue, or name it in MIDSHIP_CUE"), "{}", errors[0]);
+        let Err(Objection::Unchecked(why)) = cue.check("#Parameters: _", &json!({})) else { panic!("no program") };
+        assert!(why.ends_with("install cue, or name it in MIDSHIP_CUE"), "{why}");
     }
 }

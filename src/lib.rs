@@ -13,6 +13,7 @@ pub mod lifecycle;
 pub mod names;
 pub mod pki;
 pub mod plan;
+pub mod registry;
 pub mod repo;
 pub mod secret;
 pub mod serve;

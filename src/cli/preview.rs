@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use crate::api::instance::InstanceSpec;
-use crate::cue::{Cue, UNCHECKED};
+use crate::cue::Cue;
+use crate::extension::problem::Code;
 use crate::extension::{Asked, Package, Rendered, Resolved, cases, cue};
 use crate::names::{InstanceName, NamespaceName};
 use crate::plan::effect::Side;
@@ -65,7 +66,7 @@ fn instance(snapshot: &Snapshot, manifest: &Manifest, rules: &Cue) -> Result<Pre
         |refusals: crate::extension::Refusals| NoPreview::Refused(refusals.0.iter().map(ToString::to_string).collect());
     let (resolved, rendered) = cases::preview(&package, asked, &surroundings).map_err(refused)?;
     let (unchecked, broken): (Vec<_>, Vec<_>) =
-        cue::check(&package, &resolved, rules).into_iter().partition(|refusal| refusal.reason.starts_with(UNCHECKED));
+        cue::check(&package, &resolved, rules).into_iter().partition(|refusal| refusal.code == Code::Unchecked);
     if !broken.is_empty() {
         return Err(refused(crate::extension::Refusals(broken)));
     }

@@ -36,6 +36,7 @@ use crate::cluster::events::Events;
 use crate::cluster::parts::OnChange as OnPart;
 use crate::cluster::rate_limit::Limits;
 use crate::cluster::{Key, Scope};
+use crate::cue::Cue;
 use crate::plan::source::{ObjectId, ObjectKind};
 use crate::serve::health::{self, Readiness};
 use crate::serve::lease::{Elector, Lost, Timing};
@@ -255,14 +256,15 @@ impl Context {
         let shared = || (client.clone(), caches.clone(), queues.clone(), events.clone());
         let agents = Arc::new(Agents::new(client.clone(), &home));
         let known = Arc::new(Known::new(client.clone(), queues.clone()));
+        let rules: Arc<Cue> = Arc::default();
         let (extensions, instances, operations) = {
             let (client, caches, queues, events) = shared();
-            let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()));
+            let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()), rules.clone());
             let (client, caches, queues, events) = shared();
             let packages = extensions.packages();
             let agents = (agents.clone(), workloads.pods.clone(), known.clone());
-            let place = (home, agent_image);
-            let instances = Instances::new(client, caches, queues, events, packages.clone(), agents.clone(), place);
+            let (shelf, place) = ((packages.clone(), rules), (home, agent_image));
+            let instances = Instances::new(client, caches, queues, events, shelf, agents.clone(), place);
             let (client, caches, queues, events) = shared();
             let operations = Operations::new(client, caches, queues, events, packages, agents);
             (Arc::new(extensions), Arc::new(instances), Arc::new(operations))

@@ -209,7 +209,7 @@ mod tests {
         for name in ["mosquitto", "a-very-long-name-of-a-broker"] {
             let package = Package::load(scaffold(&ExtensionType::parse(name).expect("a type")));
             let package = package.unwrap_or_else(|problems| panic!("{problems}"));
-            let outcomes = cases::run(&package);
+            let outcomes = cases::run(&package, &crate::extension::cue::Nobody);
             assert!(outcomes.len() == 1 && outcomes[0].passed(), "{}", outcomes[0]);
         }
     }

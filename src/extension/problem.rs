@@ -76,6 +76,8 @@ pub enum Code {
     Package,
     /// Something the controller had to bring along is missing.
     Missing,
+    /// Nothing is known to be wrong: a check could not be made.
+    Unchecked,
 }
 
 impl Refusal {

@@ -11,5 +11,6 @@ mod extension;
 mod forge;
 mod harness;
 mod layers;
+mod registry;
 mod samples;
 mod sops;

@@ -11,6 +11,7 @@ use super::super::Outcome;
 use super::super::connection::Connection;
 use super::super::error::CommandError;
 use super::super::output::{self, Cell, Format, Table, Tone};
+use super::registry::{self, Reach};
 use super::{Packages, good};
 use crate::api::Extension;
 use crate::api::conditions::{ConditionStatus, READY, find};
@@ -18,18 +19,27 @@ use crate::extension::describe::Summary;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Folders of packages; what is installed in the cluster where left out.
+    /// Folders of packages, or a repository of a registry, such as oci://registry.example.com/middleware/cache; what is
+    /// installed in the cluster where left out.
     #[arg(value_name = "FOLDER")]
     paths: Vec<PathBuf>,
 
     /// Only packages with these words in their type, title, description or keywords.
     #[arg(long, value_name = "WORDS")]
     search: Option<String>,
+
+    #[command(flatten)]
+    reach: Reach,
 }
 
 pub fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
     if arguments.paths.is_empty() {
         return super::super::in_background(installed(arguments, connection, format));
+    }
+    if let [path] = arguments.paths.as_slice()
+        && let Some(reference) = registry::reference(path)?
+    {
+        return super::super::in_background(registry::list(&reference, &arguments.reach, format));
     }
     let mut summaries = Vec::new();
     for folder in (Packages { paths: arguments.paths.clone() }).folders()? {

@@ -5,6 +5,7 @@ mod install;
 mod lint;
 mod list;
 mod new;
+mod registry;
 mod show;
 mod test;
 
@@ -15,9 +16,10 @@ use clap::{Args, Subcommand};
 use super::Outcome;
 use super::connection::Connection;
 use super::error::CommandError;
-use super::output::Format;
+use super::output::{Format, printable};
+use crate::cue::Cue;
 use crate::extension::files::MANIFEST;
-use crate::extension::{Package, PackageFiles, Problem, Problems};
+use crate::extension::{Package, PackageFiles, Problem, Problems, cases};
 use crate::repo::{FileTree, FolderTree, Limits};
 
 #[derive(Args)]
@@ -42,6 +44,10 @@ enum Command {
     Diff(diff::Arguments),
     /// Install a package in the cluster. An installed version never changes.
     Install(install::Arguments),
+    /// Publish a package in an OCI registry. A published version never changes.
+    Push(registry::Push),
+    /// Fetch a package from an OCI registry.
+    Pull(registry::Pull),
 }
 
 pub fn run(arguments: Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
@@ -53,6 +59,8 @@ pub fn run(arguments: Arguments, connection: &Connection, format: Format) -> Res
         Command::List(arguments) => list::run(&arguments, connection, format),
         Command::Diff(arguments) => diff::run(&arguments, format),
         Command::Install(arguments) => super::in_background(install::run(&arguments, connection, format)),
+        Command::Push(arguments) => super::in_background(registry::push(&arguments)),
+        Command::Pull(arguments) => super::in_background(registry::pull(&arguments)),
     }
 }
 
@@ -144,6 +152,34 @@ fn good(folder: &Path) -> Result<Package, CommandError> {
             .join("\n         "));
         error.remedy("mend the places named above; docs/extensions.md explains every field")
     })
+}
+
+/// A package whose own tests fail is neither installed nor published.
+fn tested(path: &Path, package: &Package) -> Result<(), CommandError> {
+    let outcomes = cases::run(package, &Cue::default());
+    let failed: Vec<String> =
+        outcomes.iter().filter(|outcome| !outcome.passed()).map(|outcome| printable(&outcome.to_string())).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(CommandError::new(format!("{} of the package's own tests failed", times(failed.len(), "case")))
+        .at(failed.join("\n         "))
+        .remedy(format!("mend the package or its tests: midship extension test {}", path.display())))
+}
+
+/// Writes a package's files into a new folder.
+fn write(folder: &Path, files: &PackageFiles) -> Result<(), CommandError> {
+    let failed = |error: std::io::Error| {
+        CommandError::new(format!("the package cannot be written: {error}"))
+            .at(folder.display().to_string())
+            .remedy("name a folder that can be written to with --to")
+    };
+    for (path, bytes) in files.iter() {
+        let file = folder.join(path);
+        std::fs::create_dir_all(file.parent().unwrap_or(folder)).map_err(failed)?;
+        std::fs::write(&file, bytes).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn times(number: usize, word: &str) -> String {

@@ -23,22 +23,15 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<Outcome, CommandError> {
     let folder = arguments.to.join(arguments.type_.as_str()).join("0.1.0");
-    let failed = |error: std::io::Error| {
-        CommandError::new(format!("the package cannot be written: {error}"))
-            .at(folder.display().to_string())
-            .remedy("name a folder that can be written to with --to")
-    };
     if folder.exists() {
         return Err(CommandError::new("there is a package of this name already")
             .at(folder.display().to_string())
             .remedy("choose another type, or copy that folder to begin a new version of it"));
     }
-    for (path, bytes) in scaffold(&arguments.type_).iter() {
-        let file = folder.join(path);
-        let parent = file.parent().unwrap_or(&folder);
-        std::fs::create_dir_all(parent).map_err(failed)?;
-        std::fs::write(&file, bytes).map_err(failed)?;
-        anstream::println!("{}", printable(&file.display().to_string()));
+    let files = scaffold(&arguments.type_);
+    super::write(&folder, &files)?;
+    for path in files.paths() {
+        anstream::println!("{}", printable(&folder.join(path).display().to_string()));
     }
     let folder = printable(&folder.display().to_string());
     anstream::println!(

@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use super::super::Outcome;
 use super::super::error::CommandError;
-use super::super::output::{self, Cell, Format, Table, Tone};
+use super::super::output::{self, Cell, Format, Table, Tone, printable};
 use super::{Packages, good, times};
+use crate::cue::Cue;
 use crate::extension::cases;
 
 #[derive(Args)]
@@ -30,14 +31,17 @@ struct Case {
 
 pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandError> {
     let filter = arguments.filter.as_deref().unwrap_or_default();
+    let rules = Cue::default();
+    let mut unchecked = None;
     let mut all = Vec::new();
     for folder in arguments.packages.folders()? {
-        let outcomes = cases::run(&good(&folder)?);
+        let outcomes = cases::run(&good(&folder)?, &rules);
         if outcomes.is_empty() {
             return Err(CommandError::new("the package has no tests")
                 .at(folder.display().to_string())
                 .remedy("write one in its folder tests/: an instance, and what must be rendered or refused"));
         }
+        unchecked = unchecked.or_else(|| outcomes.iter().find_map(|outcome| outcome.unchecked.clone()));
         all.extend(outcomes.into_iter().filter(|outcome| outcome.name.contains(filter)).map(|outcome| Case {
             path: folder.join(&outcome.path).display().to_string(),
             line: outcome.line,
@@ -51,6 +55,9 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
             .remedy("leave --filter out to see all names"));
     }
     output::print(format, &all, || table(&all))?;
+    if let Some(reason) = unchecked {
+        anstream::eprintln!("note: {}", printable(&reason));
+    }
     let failed = all.iter().filter(|case| !case.passed).count();
     if failed == 0 {
         return Ok(Outcome::Done);

@@ -24,6 +24,7 @@ use crate::api::{Extension, ExtensionStatus, Kind, labels};
 use crate::cluster::events::Events;
 use crate::cluster::problem::Problem;
 use crate::cluster::{Key, Scope};
+use crate::cue::Cue;
 use crate::extension::install;
 use read::Unusable;
 use status::Verdict;
@@ -41,6 +42,7 @@ pub struct Extensions {
     /// The namespace Midship runs in.
     home: String,
     packages: Arc<Packages>,
+    rules: Arc<Cue>,
     memory: Mutex<HashMap<Key, Memory>>,
 }
 
@@ -58,10 +60,17 @@ struct Memory {
 type PartsSeen = Vec<Option<String>>;
 
 impl Extensions {
-    pub fn new(client: Client, caches: Arc<Caches>, queues: Queues, events: Events, place: (Scope, String)) -> Self {
+    pub fn new(
+        client: Client,
+        caches: Arc<Caches>,
+        queues: Queues,
+        events: Events,
+        place: (Scope, String),
+        rules: Arc<Cue>,
+    ) -> Self {
         let (scope, home) = place;
         let (packages, memory) = (Arc::default(), Mutex::default());
-        Self { client, caches, queues, events, scope, home, packages, memory }
+        Self { client, caches, queues, events, scope, home, packages, rules, memory }
     }
 
     /// The packages that can be used, for the controllers of other kinds.
@@ -155,7 +164,7 @@ impl Extensions {
             return verdict;
         }
         let before = memory.verdict.take();
-        let verdict = match read::read(&self.client, &extension.spec).await {
+        let verdict = match read::read(&self.client, &extension.spec, self.rules.clone()).await {
             Ok(package) => {
                 tracing::info!(extension = name, digest = package.digest, "the package can be used");
                 if self.packages.put(&name, State::Ready(Arc::new(package))) {

@@ -1,6 +1,7 @@
 //! Reading a package out of the objects that hold its files, and judging it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};
@@ -8,6 +9,8 @@ use kube::{Api, Client};
 use crate::api::ExtensionSpec;
 use crate::api::extension::{PackagePart, PartKind};
 use crate::cluster::problem::Problem;
+use crate::cue::Cue;
+use crate::extension::cue::CueCheck;
 use crate::extension::{Package, cases, install};
 
 /// How many problems of a package are told.
@@ -42,13 +45,13 @@ impl Unusable {
 }
 
 /// Reads and judges a package.
-pub async fn read(client: &Client, spec: &ExtensionSpec) -> Result<Package, Unusable> {
+pub async fn read(client: &Client, spec: &ExtensionSpec, rules: Arc<Cue>) -> Result<Package, Unusable> {
     let mut parts = Vec::with_capacity(spec.parts.len());
     for part in &spec.parts {
         parts.push((name_of(part), keys(client, part).await?));
     }
     let spec = spec.clone();
-    let judged = tokio::task::spawn_blocking(move || judge(&spec, &parts)).await;
+    let judged = tokio::task::spawn_blocking(move || judge(&spec, &parts, rules.as_ref())).await;
     judged.unwrap_or_else(|_| {
         Err(Unusable::new(
             "Panic",
@@ -100,7 +103,11 @@ async fn keys(client: &Client, part: &PackagePart) -> Result<BTreeMap<String, Ve
 }
 
 /// Pure: everything that can be said of files without a cluster.
-fn judge(spec: &ExtensionSpec, parts: &[(String, BTreeMap<String, Vec<u8>>)]) -> Result<Package, Unusable> {
+fn judge(
+    spec: &ExtensionSpec,
+    parts: &[(String, BTreeMap<String, Vec<u8>>)],
+    rules: &dyn CueCheck,
+) -> Result<Package, Unusable> {
     let lines = |problems: &[crate::extension::Problem]| problems.iter().map(ToString::to_string).collect();
     let files = install::files(parts).map_err(|problems| Unusable::wrong("InvalidPackage", lines(&problems)))?;
     let digest = files.digest();
@@ -121,7 +128,7 @@ fn judge(spec: &ExtensionSpec, parts: &[(String, BTreeMap<String, Vec<u8>>)]) ->
         );
         return Err(Unusable::new("AnotherPackage", message, false));
     }
-    let failed = cases::run(&package).into_iter().filter(|outcome| !outcome.passed()).map(|outcome| {
+    let failed = cases::run(&package, rules).into_iter().filter(|outcome| !outcome.passed()).map(|outcome| {
         let why = outcome.failures.join("; ");
         format!("{}:{}: {}: {why}", outcome.path, outcome.line, outcome.name)
     });
@@ -132,6 +139,7 @@ fn judge(spec: &ExtensionSpec, parts: &[(String, BTreeMap<String, Vec<u8>>)]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::extension::cue::Nobody;
     use crate::extension::{PackageFiles, describe};
     use crate::names::{ExtensionType, NamespaceName};
 
@@ -157,13 +165,13 @@ mod tests {
     #[test]
     fn a_package_that_is_right_is_ready() {
         let (spec, parts) = installed(|_, text| text);
-        assert_eq!(judge(&spec, &parts).expect("right").digest, spec.digest);
+        assert_eq!(judge(&spec, &parts, &Nobody).expect("right").digest, spec.digest);
     }
 
     #[test]
     fn other_content_under_the_same_version_is_refused_with_both_digests() {
         let (spec, parts) = installed(|_, text| text + "\n");
-        let refused = judge(&spec, &parts).expect_err("changed");
+        let refused = judge(&spec, &parts, &Nobody).expect_err("changed");
         assert_eq!(refused.reason, "DigestMismatch");
         assert!(refused.message.contains(&spec.digest) && refused.message.contains(&digest(&parts)));
     }
@@ -172,7 +180,7 @@ mod tests {
     fn what_is_wrong_is_told_with_its_place() {
         let (mut spec, parts) = installed(|_, text| text.replace("connections = {{ params", "connections = {{ parms"));
         spec.digest = digest(&parts);
-        let refused = judge(&spec, &parts).expect_err("a mistake");
+        let refused = judge(&spec, &parts, &Nobody).expect_err("a mistake");
         assert_eq!(refused.reason, "InvalidPackage");
         assert!(refused.errors[0].starts_with("config/server.conf.j2:2"), "{:?}", refused.errors);
     }
@@ -184,7 +192,7 @@ mod tests {
             _ => text,
         });
         spec.digest = digest(&parts);
-        let refused = judge(&spec, &parts).expect_err("a test fails");
+        let refused = judge(&spec, &parts, &Nobody).expect_err("a test fails");
         assert_eq!(refused.reason, "TestsFailed");
         assert!(refused.message.starts_with("tests/render.yaml:2: connections are in"), "{}", refused.message);
     }
@@ -193,7 +201,7 @@ mod tests {
     fn an_extension_that_names_another_package_is_refused() {
         let (mut spec, parts) = installed(|_, text| text);
         spec.type_ = ExtensionType::parse("other").expect("a type");
-        let refused = judge(&spec, &parts).expect_err("another");
+        let refused = judge(&spec, &parts, &Nobody).expect_err("another");
         assert_eq!(
             refused.message,
             "extension.yaml is demo 0.1.0, but the Extension says other 0.1.0; make them agree"

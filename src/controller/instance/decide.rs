@@ -16,6 +16,9 @@ use crate::names::{InstanceName, NamespaceName};
 use crate::plan::instance::health::{Verdict, served};
 use crate::plan::instance::versions::{self, Course, Stand};
 
+/// The reason of an instance whose rules could not be checked.
+pub const UNCHECKED: &str = "RulesUnchecked";
+
 /// What is to be in force.
 pub struct Going {
     pub package: Arc<Package>,
@@ -74,7 +77,14 @@ pub async fn decide(
         .map_err(|refusals| Some(Verdict::Refused(refusals)))?;
     let refusals = checked(package.clone(), resolved.clone(), rules.clone()).await;
     if !refusals.is_empty() {
-        return Err(Some(Verdict::Refused(Refusals(refusals))));
+        // what is broken is told even where something else could not be checked
+        let (unchecked, broken): (Vec<_>, Vec<_>) =
+            refusals.into_iter().partition(|refusal| refusal.code == Code::Unchecked);
+        return Err(Some(if broken.is_empty() {
+            Verdict::Waits { reason: UNCHECKED, message: Refusals(unchecked).to_string().replace('\n', "; ") }
+        } else {
+            Verdict::Refused(Refusals(broken))
+        }));
     }
     let changes = match status.resolved.as_ref().and_then(|before| resolved.as_it_was(before)) {
         Some(before) => changes::between(&package, &before, &resolved).map_err(|it| Some(Verdict::Refused(it)))?,

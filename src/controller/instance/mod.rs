@@ -63,6 +63,8 @@ const SOON: Duration = Duration::from_secs(2);
 const FOREIGN: Duration = Duration::from_mins(5);
 /// What is not watched is looked after in such steps.
 const UNWATCHED: Duration = Duration::from_mins(11);
+/// Rules that could not be checked are tried again so often: it may be the rules that eat what they are given.
+const RULES: Duration = Duration::from_mins(1);
 /// Which optional kinds there are is asked so often.
 const KINDS: Duration = Duration::from_mins(1);
 
@@ -92,11 +94,12 @@ impl Instances {
         caches: Arc<Caches>,
         queues: Queues,
         events: Events,
-        packages: Arc<Packages>,
+        shelf: (Arc<Packages>, Arc<Cue>),
         agents: (Arc<Agents>, Arc<Cache<Pod>>, Arc<Known>),
         place: (String, String),
     ) -> Self {
         let (home, agent_image) = place;
+        let (packages, cue) = shelf;
         let (agents, pods, known) = agents;
         let assumptions = Assumptions::of(&caches);
         Self {
@@ -106,7 +109,7 @@ impl Instances {
             events,
             packages,
             uses: Uses::default(),
-            cue: Arc::default(),
+            cue,
             agents,
             pods,
             known,
@@ -426,12 +429,11 @@ impl Work<'_> {
             }
         }
         self.say(Said::of(verdict), observed, components).await?;
-        let missing = matches!(verdict, Verdict::Waits { reason: "Missing", .. });
-        let foreign = matches!(verdict, Verdict::Refused(_));
-        Ok(match (missing, foreign) {
-            (true, _) => Next::After(LOOK_AGAIN),
+        Ok(match verdict {
+            Verdict::Waits { reason: "Missing", .. } => Next::After(LOOK_AGAIN),
+            Verdict::Waits { reason: decide::UNCHECKED, .. } => Next::After(RULES),
             // somebody else's object may be gone by then
-            (_, true) => Next::After(FOREIGN),
+            Verdict::Refused(_) => Next::After(FOREIGN),
             _ => Next::WhenChanged,
         })
     }

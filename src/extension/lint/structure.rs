@@ -19,6 +19,7 @@ pub fn check(lint: &mut Lint<'_>) {
     for (name, component) in &manifest.components {
         check_component(lint, name, component);
     }
+    order(lint);
     secrets(lint);
     connection(lint);
     backup(lint);
@@ -167,6 +168,9 @@ fn check_component(lint: &mut Lint<'_>, name: &ComponentName, component: &Compon
     for path in component.rules.iter().flat_map(|rules| [&rules.schema, &rules.cue]).flatten() {
         lint.needs_file(&format!("{field}.rules"), path);
     }
+    if let Some(path) = component.rules.as_ref().and_then(|rules| rules.cue.as_deref()) {
+        defines_parameters(lint, path);
+    }
     if let Some(path) = &component.pod_template {
         lint.needs_file(&format!("{field}.podTemplate"), path);
     }
@@ -180,6 +184,30 @@ fn check_component(lint: &mut Lint<'_>, name: &ComponentName, component: &Compon
                 lint.at(&format!("{field}.process"), reason);
             }
         }
+    }
+}
+
+/// Rules that no value is held to would hold nobody back.
+fn defines_parameters(lint: &mut Lint<'_>, path: &str) {
+    let Some(bytes) = lint.package.files.get(path) else { return };
+    let reason = match std::str::from_utf8(bytes) {
+        Ok(text) if text.contains("#Parameters") => return,
+        Ok(_) => "defines no #Parameters, which the parameters are checked against",
+        Err(_) => "is no text",
+    };
+    lint.problems.push(super::Problem::new(path, 1, 1, reason));
+}
+
+/// Components that wait for each other would never start.
+fn order(lint: &mut Lint<'_>) {
+    let manifest = &lint.package.manifest;
+    let edges = manifest.components.iter().map(|(name, component)| {
+        let others = component.after.iter().filter(|after| *after != name).map(ComponentName::as_str);
+        (name.as_str(), others.collect())
+    });
+    if let Some(circle) = super::upgrades::circle(&edges.collect()) {
+        let field = format!("components.{}.after", circle[0]);
+        lint.at(&field, format!("components wait for each other in a circle: {}", circle.join(" after ")));
     }
 }
 

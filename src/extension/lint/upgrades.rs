@@ -34,7 +34,7 @@ pub fn check(lint: &mut Lint<'_>) {
 }
 
 /// The first circle found, its first version repeated at its end.
-fn circle<'a>(edges: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a str>> {
+pub(super) fn circle<'a>(edges: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a str>> {
     fn walk<'a>(
         at: &'a str,
         edges: &BTreeMap<&'a str, BTreeSet<&'a str>>,

@@ -91,16 +91,18 @@ impl Renderer<'_> {
         if allowed == "100%" {
             return;
         }
-        let allowed = allowed.parse::<i32>().map_or_else(|_| json!(allowed), |number| json!(number));
         for group in component.groups.iter().filter(|group| group.replicas > 1) {
             let name = component.name.as_str();
             let pod_set = naming::pod_set(resolved.name.as_str(), name, group.name.as_str());
+            // the other way round, and as a number: for `maxUnavailable` and percentages Kubernetes asks whoever owns the pods
+            // how many there should be, which it can do for its own kinds alone
+            let stay = group.replicas.saturating_sub(at_once(allowed, group.replicas));
             rendered.disruption_budgets.push(json!({
                 "apiVersion": "policy/v1",
                 "kind": "PodDisruptionBudget",
                 "metadata": object_metadata(resolved, &pod_set, Some(name)),
                 "spec": {
-                    "maxUnavailable": allowed,
+                    "minAvailable": stay,
                     "selector": { "matchLabels": selector(resolved, Some(name), Some(group.name.as_str()), None) },
                 },
             }));
@@ -192,4 +194,23 @@ fn service_port(name: &str, port: ResolvedPort) -> Value {
 
 fn protocol(port: ResolvedPort) -> &'static str {
     if port.udp { "UDP" } else { "TCP" }
+}
+
+/// How many of these pods may be away at once, by a number or a percentage, which rounds up as Kubernetes does.
+fn at_once(allowed: &str, replicas: u16) -> u16 {
+    match allowed.strip_suffix('%').map(str::parse::<u32>) {
+        Some(Ok(percent)) => u16::try_from((u32::from(replicas) * percent.min(100)).div_ceil(100)).unwrap_or(replicas),
+        _ => allowed.parse().unwrap_or(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_a_number_or_a_share_that_rounds_up() {
+        assert_eq!([at_once("1", 3), at_once("34%", 3), at_once("10%", 3), at_once("50%", 5)], [1, 2, 1, 3]);
+        assert_eq!([at_once("0", 3), at_once("200%", 3), at_once("9", 3)], [0, 3, 9]);
+    }
 }

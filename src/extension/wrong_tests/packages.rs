@@ -487,6 +487,18 @@ fn a_wrong_package_says_where_and_why() {
             "ports: {client: true}",
             "extension.yaml:22:13: found boolean `true`, expected a port number, or port, protocol, when and internal",
         ),
+        (
+            "components that wait for each other",
+            "    command: [watchd]\n",
+            "    command: [watchd]\n    after: [relay]\n  relay: {command: [relayd], after: [watcher]}\n",
+            "extension.yaml:38:30: components wait for each other in a circle: relay after watcher after relay",
+        ),
+        (
+            "rules in CUE that define nothing",
+            "rules: {schema: params/rules.json}",
+            "rules: {cue: params/rules.json}",
+            "params/rules.json:1:1: defines no #Parameters, which the parameters are checked against",
+        ),
         ("an unknown contract", "title: Demo", "contract: v2", "extension.yaml:3:11: \"v2\" is not one of v1"),
     ];
     let found = cases.iter().map(|(name, from, to, expected)| {

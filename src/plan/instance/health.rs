@@ -198,6 +198,7 @@ fn reason(refusals: &Refusals) -> &'static str {
         Some(Code::UpgradePath) => "UpgradePath",
         Some(Code::Package) => "PackageFailed",
         Some(Code::Missing) => "Missing",
+        Some(Code::Unchecked) => "Unchecked",
         Some(Code::Invalid) | None => "Invalid",
     }
 }

@@ -26,7 +26,7 @@ fn every_command_explains_itself() {
 #[test]
 fn commands_of_commands_explain_themselves() {
     let all = [
-        ("extension", &["new", "lint", "test", "show", "list", "diff", "install"][..]),
+        ("extension", &["new", "lint", "test", "show", "list", "diff", "install", "push", "pull"][..]),
         ("audit", &["verify"]),
         ("backup", &["create", "list", "describe", "verify", "prune", "kit"]),
     ];

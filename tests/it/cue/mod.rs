@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use midship::cue::{Cue, Limits};
-use midship::extension::cue::CueCheck;
+use midship::extension::cue::{CueCheck, Objection};
 use serde_json::json;
 
 fn program() -> PathBuf {
@@ -15,15 +15,23 @@ fn program() -> PathBuf {
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
 }
 
+/// What a value is told that breaks rules.
+fn broken(answer: Result<(), Objection>) -> Vec<String> {
+    match answer {
+        Err(Objection::Broken(errors)) => errors,
+        other => panic!("{other:?}"),
+    }
+}
+
 const RULES: &str = "#Parameters: {\n\tlow: int & >=1\n\thigh: int & >=low\n\tmode: \"a\" | \"b\"\n\t...\n}\n";
 
 #[test]
 fn values_that_do_not_fit_together_are_refused_by_name() {
     let cue = Cue::new(program(), Limits::default());
     assert_eq!(cue.check(RULES, &json!({ "low": 1, "high": 2, "mode": "a", "other": [1] })), Ok(()));
-    let errors = cue.check(RULES, &json!({ "low": 3, "high": 2, "mode": "a" })).expect_err("too low");
+    let errors = broken(cue.check(RULES, &json!({ "low": 3, "high": 2, "mode": "a" })));
     assert_eq!(errors, ["parameter high: invalid value 2 (out of bound >=3)"]);
-    let errors = cue.check(RULES, &json!({ "low": 1, "high": 2, "mode": "c" })).expect_err("no such mode");
+    let errors = broken(cue.check(RULES, &json!({ "low": 1, "high": 2, "mode": "c" })));
     assert!(errors.iter().any(|error| error.starts_with("parameter mode: ")), "{errors:?}");
 }
 
@@ -50,14 +58,14 @@ fn rules_that_eat_memory_or_time_are_stopped() {
     }
     bomb.push_str("#Parameters: {...}\n");
     let begun = Instant::now();
-    let errors = cue.check(&bomb, &json!({})).expect_err("too much");
-    assert!(errors[0].starts_with("the rules could not be checked: "), "{errors:?}");
+    let answer = cue.check(&bomb, &json!({}));
+    assert!(matches!(answer, Err(Objection::Unchecked(_))), "{answer:?}");
     assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
 }
 
 #[test]
 fn rules_that_are_no_cue_say_so() {
     let cue = Cue::new(program(), Limits::default());
-    let errors = cue.check("#Parameters: {", &json!({})).expect_err("no CUE");
+    let errors = broken(cue.check("#Parameters: {", &json!({})));
     assert!(errors[0].starts_with("the rules are wrong: "), "{errors:?}");
 }

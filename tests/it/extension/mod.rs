@@ -1,8 +1,10 @@
 //! What docs/extensions.md promises a newcomer is true: its package is right at every step of the tutorial.
 
+mod bench;
+
 use std::path::Path;
 
-use midship::extension::{Package, PackageFiles, cases};
+use midship::extension::{Package, PackageFiles, cases, cue};
 
 /// The blocks of code in the tutorial, in order, without the words after the fence.
 fn blocks() -> Vec<String> {
@@ -31,7 +33,7 @@ fn the_package_of_the_tutorial_is_right_from_its_first_step_to_its_last() {
     };
     let last = format!("{manifest}{health}{credentials}{topologies}");
     for (manifest, config) in [(manifest.clone(), config.clone()), (last, format!("{config}{cluster}"))] {
-        for outcome in cases::run(&load(&manifest, &config, tests)) {
+        for outcome in cases::run(&load(&manifest, &config, tests), &cue::Nobody) {
             assert!(outcome.passed(), "{outcome}");
         }
     }

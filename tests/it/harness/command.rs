@@ -58,6 +58,12 @@ impl Run {
         self
     }
 
+    /// Runs it in this folder instead.
+    pub fn within(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
     /// The empty directory it runs in, which is also its home.
     pub fn home(&self) -> &Path {
         self.home.path()

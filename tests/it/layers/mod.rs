@@ -52,7 +52,7 @@ struct Rule {
     advice: &'static str,
 }
 
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     Rule { room: "names", only: true, rooms: &[], advice: "names stand alone: everything else is built on them" },
     Rule {
         room: "api",
@@ -65,6 +65,12 @@ const RULES: [Rule; 7] = [
         only: true,
         rooms: &["secret"],
         advice: "repo reads Git and knows nothing of ours; let `source` translate",
+    },
+    Rule {
+        room: "registry",
+        only: true,
+        rooms: &["extension", "names"],
+        advice: "registry carries packages and knows neither clusters nor Git; let the caller decide what becomes of them",
     },
     Rule { room: "plan", only: false, rooms: NOT_PURE, advice: PURE_ADVICE },
     Rule { room: "extension", only: false, rooms: NOT_PURE, advice: PURE_ADVICE },

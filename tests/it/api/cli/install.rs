@@ -22,6 +22,10 @@ fn a_package_is_installed_once_and_never_changed() {
             let home = ["--installed-in", &scene.namespace, "--timeout", "0"];
             run(scene, &[&["extension", "install", &package][..], &home].concat())
         };
+        let nowhere = run(scene, &["extension", "install", &package, "--installed-in", "not-there"]);
+        assert_eq!(nowhere.code, 1, "{nowhere}");
+        assert!(nowhere.stderr.contains("there is no namespace not-there"), "{nowhere}");
+        assert!(nowhere.stderr.contains("name its namespace: --installed-in NAME"), "{nowhere}");
         let first = install();
         assert_eq!(first.code, 0, "{first}");
         assert!(first.stderr.contains(&format!("{type_}-0.1.0 installed: 1 ConfigMap, sha256:")), "{first}");

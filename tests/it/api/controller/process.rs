@@ -30,6 +30,13 @@ pub struct Controller {
 impl Controller {
     /// Starts it for the cluster that the kubeconfig names, with endpoints on free ports.
     pub fn start(identity: &str, kubeconfig: &Path, args: &[&str]) -> Self {
+        // as in the image, the program that checks rules is there
+        let cue = std::env::var_os("MIDSHIP_TEST_BIN").map(|folder| Path::new(&folder).join("cue"));
+        Self::start_with(identity, kubeconfig, args, cue.as_deref())
+    }
+
+    /// The same with another program for rules in CUE.
+    pub fn start_with(identity: &str, kubeconfig: &Path, args: &[&str], cue: Option<&Path>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let log = File::create(folder.path().join("log")).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_midship"));
@@ -49,6 +56,9 @@ impl Controller {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);
+        if let Some(cue) = cue {
+            command.env("MIDSHIP_CUE", cue);
+        }
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let http = reqwest::Client::builder()
             .tls_danger_accept_invalid_certs(true)

@@ -1,5 +1,6 @@
 //! A small package under a type of its own, a controller that looks after one namespace, and what tests ask of them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -52,11 +53,16 @@ pub struct Kit<'a> {
 
 /// Runs `body` with a controller and a type of middleware nobody else has.
 pub fn kit_test(body: impl AsyncFnOnce(&Kit<'_>)) {
+    kit_test_with(Controller::start, body);
+}
+
+/// The same with a controller that is started in another way: by name, kubeconfig and arguments.
+pub fn kit_test_with(start: impl FnOnce(&str, &Path, &[&str]) -> Controller, body: impl AsyncFnOnce(&Kit<'_>)) {
     api_test(async |scene| {
         let type_ = format!("t{}", scene.namespace.rsplit('-').next().expect("it ends in letters of its own"));
         let namespace = scene.namespace.as_str();
         let args = ["--namespaces", namespace, "--lease-namespace", namespace, "--leader-elect=false"];
-        let controller = Controller::start("controller", &scene.kubeconfig(), &args);
+        let controller = start("controller", &scene.kubeconfig(), &args);
         let kit = Kit { scene, type_, _controller: controller };
         body(&kit).await;
         kit.clear().await;
@@ -74,7 +80,11 @@ impl Kit<'_> {
     }
 
     pub fn objects(&self, version: &str, from: &str) -> Objects {
-        let package = Package::load(self.files(version, from, |_, text| text));
+        self.objects_of(self.files(version, from, |_, text| text))
+    }
+
+    fn objects_of(&self, files: PackageFiles) -> Objects {
+        let package = Package::load(files);
         let package = package.unwrap_or_else(|problems| panic!("{problems}"));
         let namespace = NamespaceName::parse(&self.scene.namespace).expect("a namespace");
         install::objects(&package, &namespace, None).expect("it fits")
@@ -85,6 +95,21 @@ impl Kit<'_> {
             self.scene.objects::<ConfigMap>().create(&PostParams::default(), part).await.expect("a part");
         }
         self.extensions().create(&PostParams::default(), &objects.extension).await.expect("an Extension");
+    }
+
+    /// Installs version 1.0.0 of a package of `tests/packages` under the type of this test.
+    pub async fn install_other(&self, name: &str) -> Extension {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages").join(name).join("1.0.0");
+        let mut files = Vec::new();
+        read(&root, &root, &mut files);
+        for (path, bytes) in &mut files {
+            if path == "extension.yaml" {
+                let text = String::from_utf8(bytes.clone()).expect("text");
+                *bytes = text.replacen(&format!("type: {name}\n"), &format!("type: {}\n", self.type_), 1).into_bytes();
+            }
+        }
+        self.create(&self.objects_of(PackageFiles::new(files).expect("plain files"))).await;
+        self.extension("1.0.0", "True", "Installed").await
     }
 
     /// Installs a version and waits until it can be used.
@@ -189,6 +214,18 @@ impl Kit<'_> {
                 })
                 .await;
             }
+        }
+    }
+}
+
+fn read(root: &Path, at: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+    for entry in std::fs::read_dir(at).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            read(root, &path, found);
+        } else {
+            let name = path.strip_prefix(root).expect("below").to_str().expect("text").to_owned();
+            found.push((name, std::fs::read(&path).expect("a file")));
         }
     }
 }

@@ -2,3 +2,5 @@
 
 mod installed;
 pub mod kit;
+mod others;
+mod rules;

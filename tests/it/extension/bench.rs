@@ -1,0 +1,67 @@
+//! What rendering costs, and that it grows with the number of instances and nothing else.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use midship::extension::{Asked, Package, PackageFiles, Surroundings, cases};
+use midship::names::{InstanceName, NamespaceName};
+use serde_json::json;
+
+fn shipped(path: &str) -> Package {
+    fn walk(root: &Path, at: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in std::fs::read_dir(at).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                walk(root, &path, found);
+            } else {
+                let name = path.strip_prefix(root).expect("below").to_str().expect("text").to_owned();
+                found.insert(name, std::fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("extensions").join(path);
+    let mut files = BTreeMap::new();
+    walk(&root, &root, &mut files);
+    Package::load(PackageFiles::new(files).expect("plain files")).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// Resolves and renders so many instances, each of a name of its own.
+fn render(package: &Package, topology: &str, number: usize) -> Duration {
+    let namespace = NamespaceName::parse("shop").expect("a name");
+    let manifest = &package.manifest;
+    let spec = json!({ "type": manifest.type_, "extensionVersion": manifest.version, "version": manifest.versions[0].version,
+        "topology": topology });
+    let spec = serde_json::from_value(spec).expect("a spec");
+    let begun = Instant::now();
+    for count in 0..number {
+        let name = InstanceName::parse(&format!("instance-{count}")).expect("a name");
+        let asked = Asked { name: &name, namespace: &namespace, spec: &spec };
+        cases::preview(package, asked, &Surroundings::default()).unwrap_or_else(|refusals| panic!("{refusals}"));
+    }
+    begun.elapsed()
+}
+
+#[test]
+fn rendering_grows_with_the_number_of_instances() {
+    for (path, topologies) in [
+        ("redis/1.1.0", &["replication", "cluster"][..]),
+        ("postgresql/1.1.0", &["replication"]),
+        ("memcached/1.0.0", &["standalone"]),
+    ] {
+        let package = shipped(path);
+        for topology in topologies {
+            render(&package, topology, 10);
+            // the quicker of three: whatever else runs here only slows it down
+            let few = (0..3).map(|_| render(&package, topology, 100)).min().expect("three");
+            let many = (0..3).map(|_| render(&package, topology, 1000)).min().expect("three");
+            let ratio = many.as_secs_f64() / few.as_secs_f64();
+            println!(
+                "{path} {topology}: {:.2} ms each of 100, {:.2} s for 1000 (x{ratio:.1} for ten times as many)",
+                few.as_secs_f64() * 10.0,
+                many.as_secs_f64()
+            );
+            assert!(ratio < 20.0, "a thousand instances take {ratio:.1} times as long as a hundred");
+        }
+    }
+}
