@@ -44,9 +44,10 @@ pub async fn restored(shared: &Shared, backups: &Backups) {
     loop {
         let held = held(shared, backups);
         if held != said {
-            match &held {
-                Some(hold) => tracing::info!(?hold, "the process does not start yet"),
-                None => tracing::info!("the process may start"),
+            if let Some(hold) = &held {
+                tracing::info!(?hold, "the process does not start yet");
+            } else {
+                tracing::info!("the process may start");
             }
         }
         let waits = match &held {
