@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
-mod backup;
 mod configuration;
 mod control;
 mod copy;
