@@ -180,7 +180,13 @@ impl<'a> Renderer<'a> {
                     .flatten(),
                 groups,
                 state: resolved.stopped.then_some(DesiredState::Stopped),
-                after: declared.after.clone(),
+                // one that is not part of the topology keeps nobody waiting
+                after: declared
+                    .after
+                    .iter()
+                    .filter(|after| resolved.components.iter().any(|other| other.name == **after))
+                    .cloned()
+                    .collect(),
                 update: Some(component.update.clone()),
                 start: declared.start,
                 deletion_policy: Some(resolved.deletion_policy),

@@ -167,9 +167,8 @@ fn without_nulls(value: Value) -> Value {
 /// Who has to be ready before this component starts, and is not.
 fn before_start(situation: &Situation<'_>) -> Option<String> {
     let missing = situation.spec.after.iter().find(|name| {
-        let other = situation.others.get(name.as_str());
-        // one that is not part of the topology keeps nobody waiting
-        other.is_some_and(|other| !other.ready)
+        // one that is not there yet is being made
+        situation.others.get(name.as_str()).is_none_or(|other| !other.ready)
     });
     missing.map(ToString::to_string)
 }

@@ -104,6 +104,7 @@ fn a_component_starts_after_those_it_needs_and_stops_before_them() {
     let mut sets = BTreeMap::new();
     let store = |ready| Other { ready, pods: 3, ..Other::default() };
     let after = json!({ "after": ["store"] });
+    assert!(settle(&spec(after.clone()), &mut sets, &BTreeMap::new()).is_empty(), "the store is not made yet");
     let mut others = BTreeMap::from([("store".to_owned(), store(false))]);
     assert!(settle(&spec(after.clone()), &mut sets, &others).is_empty());
     others.insert("store".to_owned(), store(true));
