@@ -91,7 +91,11 @@ enum Command {
     /// Say how to connect to an instance, or run a command such as its client in its pod.
     Connect(connect::Arguments),
     /// Restart the processes of an instance, one after another.
-    Restart(operate::Restart),
+    Restart(operate::Processes),
+    /// Make the processes of an instance read their configuration again.
+    Reload(operate::Processes),
+    /// Start, stop, restart or reload chosen processes, some at a time.
+    Process(operate::Batch),
     /// Hand the exclusive role, such as primary, to another pod.
     Switchover(operate::Switchover),
     /// Stop an instance; volumes, Services and Secrets stay.
@@ -178,6 +182,8 @@ fn dispatch(cli: Cli) -> Result<Outcome, CommandError> {
         Command::Logs(arguments) => in_background(logs::run(&arguments, &connection)),
         Command::Connect(arguments) => in_background(connect::run(&arguments, &connection, output)),
         Command::Restart(arguments) => in_background(operate::restart(&arguments, &connection)),
+        Command::Reload(arguments) => in_background(operate::reload(&arguments, &connection)),
+        Command::Process(arguments) => in_background(operate::process(&arguments, &connection)),
         Command::Switchover(arguments) => in_background(operate::switchover(&arguments, &connection)),
         Command::Stop(arguments) => in_background(operate::stop(&arguments, &connection)),
         Command::Start(arguments) => in_background(operate::start(&arguments, &connection)),

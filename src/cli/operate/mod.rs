@@ -1,9 +1,9 @@
-//! `midship restart` and `switchover`: an Operation is made, and its progress shown until it ends.
+//! `midship restart`, `reload`, `process` and `switchover`: an Operation is made, and its progress shown until it ends.
 
 mod follow;
 mod state;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use kube::ResourceExt;
 use kube::api::PostParams;
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::error::CommandError;
 use super::session::{Session, instance_name};
 use crate::api::instance::InstanceStatus;
+use crate::api::values::Duration;
 use crate::api::{API_VERSION, Instance, Operation, labels};
 use crate::extension::problem::unknown;
 use crate::names::{ComponentName, GroupName, ObjectName, RoleName};
@@ -30,11 +31,54 @@ pub struct Waiting {
     timeout: u64,
 }
 
+// for `restart` and `reload`
 #[derive(Args)]
-pub struct Restart {
+pub struct Processes {
     /// The instance: NAME, or inst/NAME.
     instance: String,
 
+    #[command(flatten)]
+    chosen: Chosen,
+
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+#[derive(Args)]
+pub struct Batch {
+    /// What is done to the processes.
+    #[arg(value_enum)]
+    action: Action,
+
+    /// The instance: NAME, or inst/NAME.
+    instance: String,
+
+    #[command(flatten)]
+    chosen: Chosen,
+
+    /// How many at a time.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=1000))]
+    concurrency: i32,
+
+    /// Pause between one batch and the next, such as 30s.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    interval: Option<Duration>,
+
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Action {
+    Start,
+    Stop,
+    Restart,
+    Reload,
+}
+
+// which processes of the instance
+#[derive(Args)]
+struct Chosen {
     /// Only processes of this component.
     #[arg(long, value_name = "NAME")]
     component: Option<ComponentName>,
@@ -50,9 +94,6 @@ pub struct Restart {
     /// Only the process in this pod; may be given several times.
     #[arg(long, value_name = "NAME")]
     pod: Vec<ObjectName>,
-
-    #[command(flatten)]
-    waiting: Waiting,
 }
 
 #[derive(Args)]
@@ -76,23 +117,54 @@ pub struct Switchover {
     waiting: Waiting,
 }
 
-pub async fn restart(arguments: &Restart, connection: &Connection) -> Result<Outcome, CommandError> {
-    let Restart { instance, component, group, role, pod, waiting } = arguments;
+fn duration(text: &str) -> Result<Duration, String> {
+    Duration::parse(text).ok_or_else(|| format!("{text:?} is no duration; write it like 30s, 5m or 1h30m"))
+}
+
+pub async fn restart(arguments: &Processes, connection: &Connection) -> Result<Outcome, CommandError> {
+    one_by_one(arguments, connection, "restart", "Restart").await
+}
+
+pub async fn reload(arguments: &Processes, connection: &Connection) -> Result<Outcome, CommandError> {
+    one_by_one(arguments, connection, "reload", "Reload").await
+}
+
+async fn one_by_one(
+    arguments: &Processes,
+    connection: &Connection,
+    verb: &str,
+    type_: &str,
+) -> Result<Outcome, CommandError> {
+    let Processes { instance, chosen, waiting } = arguments;
     let session = Session::open(connection).await?;
     let instance = runs(&session, instance).await?;
+    let spec = targeted(json!({ "type": type_ }), chosen, &instance)?;
+    made(&session, &instance, verb, spec, waiting).await
+}
+
+pub async fn process(arguments: &Batch, connection: &Connection) -> Result<Outcome, CommandError> {
+    let Batch { action, instance, chosen, concurrency, interval, waiting } = arguments;
+    let session = Session::open(connection).await?;
+    let instance = runs(&session, instance).await?;
+    let batch = json!({ "action": format!("{action:?}"), "concurrency": concurrency, "interval": interval });
+    let spec = json!({ "type": "Process", "process": without_nothing(batch) });
+    made(&session, &instance, "process", targeted(spec, chosen, &instance)?, waiting).await
+}
+
+/// What is asked for, only of the processes that were chosen.
+fn targeted(mut spec: Value, chosen: &Chosen, instance: &Instance) -> Result<Value, CommandError> {
+    let Chosen { component, group, role, pod } = chosen;
     let status = instance.status.clone().unwrap_or_default();
     let components = status.members.iter().map(|member| member.component.as_str());
     known("component", component.as_ref().map(ComponentName::as_str), components, &status)?;
     for pod in pod {
         known("pod", Some(pod.as_str()), pods(&status), &status)?;
     }
-    let target = json!({ "component": component, "group": group, "role": role, "pods": pod });
-    let target = without_nothing(target);
-    let mut spec = json!({ "type": "Restart" });
+    let target = without_nothing(json!({ "component": component, "group": group, "role": role, "pods": pod }));
     if target.as_object().is_some_and(|target| !target.is_empty()) {
         spec["target"] = target;
     }
-    made(&session, &instance, "restart", spec, waiting).await
+    Ok(spec)
 }
 
 pub async fn switchover(arguments: &Switchover, connection: &Connection) -> Result<Outcome, CommandError> {
@@ -151,11 +223,8 @@ pub async fn runs(session: &Session<'_>, word: &str) -> Result<Instance, Command
             .at(place)
             .remedy(format!("midship start inst/{name} -n {}", session.namespace)));
     }
-    let status = instance.status.clone().unwrap_or_default();
-    if let Some(operation) = status.operation {
-        return Err(CommandError::new("another operation works on the instance; there is one at a time")
-            .at(format!("{place}, Operation {operation}"))
-            .remedy(format!("wait for its end: midship describe op/{operation} -n {}", session.namespace)));
+    if let Some(operation) = instance.status.as_ref().and_then(|status| status.operation.as_ref()) {
+        anstream::eprintln!("Operation {operation} works on the instance; this one waits for its turn");
     }
     Ok(instance)
 }

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 
 use super::{Operations, instance_of};
 use crate::api::operation::OperationStatus;
+use crate::api::pod_report::PodReport;
 use crate::api::{Instance, Operation, PodSet, labels};
 use crate::cluster::Key;
 use crate::controller::packages::used_by;
@@ -90,6 +91,7 @@ impl Operations {
         let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
         let ready =
             conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let report = PodReport::of(pod.metadata.annotations.as_ref()).unwrap_or_default();
         Some(Pod {
             name: pod.name_any(),
             ordinal: label(labels::ORDINAL)?.parse().ok()?,
@@ -97,9 +99,10 @@ impl Operations {
             rank,
             role,
             ready,
-            leaving: pod.metadata.deletion_timestamp.is_some(),
             component,
             group,
+            config: report.config_revision,
+            pending_restart: !report.pending_restart.is_empty(),
         })
     }
 }

@@ -73,13 +73,20 @@ impl Agents for Remote {
 
     async fn pre_scale_in(&self, pod: &Pod, key: &str) -> Result<(), CallError> {
         let task = Task::Action("preScaleIn".to_owned());
-        self.client(pod).await?.run(&task, Map::new(), Some(key), PATIENCE).await?;
-        Ok(())
+        match self.client(pod).await?.run(&task, Map::new(), Some(key), PATIENCE).await {
+            // the package declares none: there is nothing to move away
+            Err(problem) if problem.code == Code::NotFound => Ok(()),
+            Ok(_) => Ok(()),
+            Err(problem) => Err(problem.into()),
+        }
     }
 
     async fn restart_order(&self, pod: &Pod) -> Result<Option<Vec<String>>, CallError> {
         let task = Task::Action("restartOrder".to_owned());
-        let answer = self.client(pod).await?.run(&task, Map::new(), None, QUESTION).await?;
+        let answer = match self.client(pod).await?.run(&task, Map::new(), None, QUESTION).await {
+            Err(problem) if problem.code == Code::NotFound => return Ok(None),
+            answer => answer?,
+        };
         let Some(order) = answer.as_ref().and_then(|answer| answer.get("order")) else { return Ok(None) };
         let names = order.as_array().map(|names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect());
         names.map(Some).ok_or_else(|| CallError {

@@ -7,7 +7,7 @@ use super::deed::Deed;
 use super::world::World;
 use super::{kinds, later};
 use crate::api::conditions::{READY, STALLED};
-use crate::api::instance::{DesiredState, Phase};
+use crate::api::instance::{DesiredState, InstanceStatus, Phase};
 use crate::api::operation::WaitFor;
 use crate::api::values::Duration;
 
@@ -79,7 +79,24 @@ fn settled(world: &World<'_>) -> Held {
     let wanted = world.instance.and_then(|instance| instance.spec.state);
     let there = if wanted == Some(DesiredState::Stopped) { Phase::Stopped } else { Phase::Running };
     if status.phase == Some(there) && world.holds(READY) {
-        return Held::Yes;
+        return match without_configuration(world, &status) {
+            None => Held::Yes,
+            Some(message) => Held::NotYet { message, until: None },
+        };
     }
     Held::NotYet { message: said, until: None }
+}
+
+/// The first pod whose process does not run with the configuration in force: agents take it over, which the instance's
+/// readiness does not tell.
+fn without_configuration(world: &World<'_>, status: &InstanceStatus) -> Option<String> {
+    let behind = world.pods.iter().find(|pod| {
+        let known = status.configuration.iter().find(|known| known.component == pod.component);
+        let wanted = known.and_then(|known| known.revision.as_ref());
+        // a list where groups differ
+        let other =
+            wanted.zip(pod.config.as_ref()).is_some_and(|(wanted, runs)| !wanted.split(", ").any(|one| one == runs));
+        other || (pod.config.is_some() && pod.pending_restart)
+    })?;
+    Some(format!("{} does not run with the new configuration yet", behind.name))
 }

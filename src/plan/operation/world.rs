@@ -43,7 +43,10 @@ pub struct Pod {
     /// Whether it has the role that is disturbed last, where roles differ.
     pub leads: bool,
     pub ready: bool,
-    pub leaving: bool,
+    /// Revision of the configuration that is in effect, where its agent tells.
+    pub config: Option<String>,
+    /// Something of it takes effect only with the next start of the process.
+    pub pending_restart: bool,
 }
 
 impl World<'_> {

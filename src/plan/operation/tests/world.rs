@@ -35,7 +35,8 @@ pub fn pod(name: &str, ordinal: u16, role: &str) -> Pod {
         rank: if role == "primary" { 2 } else { 1 },
         leads: role == "primary",
         ready: true,
-        leaving: false,
+        config: None,
+        pending_restart: false,
     }
 }
 
