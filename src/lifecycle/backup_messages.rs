@@ -17,7 +17,7 @@ use super::proto;
 use crate::api::operation::BackupType;
 use crate::backup::keys::{Identity, SigningKey};
 use crate::backup::layout::{Owner, Uid};
-use crate::backup::secret::Secret;
+use crate::secret::Secret;
 use crate::backup::store::s3::{Checksums, Credentials, Settings};
 
 fn wrong(field: &str, reason: impl std::fmt::Display) -> Problem {

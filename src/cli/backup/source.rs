@@ -16,7 +16,7 @@ use crate::backup::keys::{Identity, Kit, SigningKey};
 use crate::backup::layout::Owner;
 use crate::backup::read::{Catalog, ChainError, Content, Found, Keyring};
 use crate::backup::repository::{Repository, RepositoryError, Trust};
-use crate::backup::secret::Secret;
+use crate::secret::Secret;
 use crate::backup::store::s3::{Checksums, Credentials, Settings};
 use crate::backup::store::{Patience, StoreError};
 use crate::controller::backup::keys::{self, Keys};

@@ -15,7 +15,7 @@ use crate::api::labels;
 use crate::backup::keys::{PublicKey, SigningKey};
 use crate::backup::layout::Uid;
 use crate::backup::repository::{Repository, Trust};
-use crate::backup::secret::Secret;
+use crate::secret::Secret;
 use crate::cluster::problem::Problem;
 
 const PRIVATE: &str = "signing.key";
