@@ -17,8 +17,8 @@ use super::proto;
 use crate::api::operation::BackupType;
 use crate::backup::keys::{Identity, SigningKey};
 use crate::backup::layout::{Owner, Uid};
-use crate::secret::Secret;
 use crate::backup::store::s3::{Checksums, Credentials, Settings};
+use crate::secret::Secret;
 
 fn wrong(field: &str, reason: impl std::fmt::Display) -> Problem {
     Problem::new(Code::BadRequest, format!("{field}: {reason}"))

@@ -232,6 +232,18 @@ impl From<proto::SwitchoverReply> for Switched {
     }
 }
 
+impl From<Plea> for proto::PromiseRequest {
+    fn from(Plea { pod, uid, epoch, duration }: Plea) -> Self {
+        Self { pod, uid, epoch, duration_millis: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX) }
+    }
+}
+
+impl From<proto::PromiseRequest> for Plea {
+    fn from(proto::PromiseRequest { pod, uid, epoch, duration_millis }: proto::PromiseRequest) -> Self {
+        Self { pod, uid, epoch, duration: std::time::Duration::from_millis(duration_millis) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -253,17 +265,5 @@ mod tests {
         let Value::Object(map) = json!({ "a": 9_007_199_254_740_993_i64, "b": u64::MAX }) else { panic!() };
         let seen = from_struct(to_struct(map));
         assert_eq!(Value::Object(seen), json!({ "a": "9007199254740993", "b": "18446744073709551615" }));
-    }
-}
-
-impl From<Plea> for proto::PromiseRequest {
-    fn from(Plea { pod, uid, epoch, duration }: Plea) -> Self {
-        Self { pod, uid, epoch, duration_millis: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX) }
-    }
-}
-
-impl From<proto::PromiseRequest> for Plea {
-    fn from(proto::PromiseRequest { pod, uid, epoch, duration_millis }: proto::PromiseRequest) -> Self {
-        Self { pod, uid, epoch, duration: std::time::Duration::from_millis(duration_millis) }
     }
 }

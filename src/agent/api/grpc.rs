@@ -19,8 +19,8 @@ use crate::lifecycle::messages::{from_struct, to_struct};
 use crate::lifecycle::proto::lifecycle_server::{Lifecycle, LifecycleServer};
 use crate::lifecycle::proto::{
     ArchiveReply, ArchiveRequest, BackupRequest, CallReply, CallRequest, CancelBackupRequest, CapabilitiesReply,
-    CapabilitiesRequest, EventsRequest, HealthReply, HealthRequest, ProcessReply, ProcessRequest, RestoreRequest,
-    PromiseReply, PromiseRequest, StatusReply, StatusRequest, SwitchoverReply, SwitchoverRequest,
+    CapabilitiesRequest, EventsRequest, HealthReply, HealthRequest, ProcessReply, ProcessRequest, PromiseReply,
+    PromiseRequest, RestoreRequest, StatusReply, StatusRequest, SwitchoverReply, SwitchoverRequest,
 };
 use crate::lifecycle::{self, Code, Order, Problem, Task, proto};
 

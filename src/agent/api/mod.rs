@@ -19,8 +19,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use crate::lifecycle::{Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task};
 use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
+use crate::lifecycle::{Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task};
 
 pub use capabilities::capabilities;
 pub use credentials::{CredentialsError, identity};

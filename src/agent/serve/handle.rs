@@ -15,8 +15,8 @@ use crate::agent::backup::Backups;
 use crate::agent::init::protocol::{self, Op, OrderResult, Request};
 use crate::agent::pid1::Pid1Error;
 use crate::agent::role::Event;
-use crate::lifecycle::{Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task};
 use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
+use crate::lifecycle::{Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task};
 
 /// What controllers and people can ask of a pod.
 pub struct Agent {

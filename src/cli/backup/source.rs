@@ -16,11 +16,11 @@ use crate::backup::keys::{Identity, Kit, SigningKey};
 use crate::backup::layout::Owner;
 use crate::backup::read::{Catalog, ChainError, Content, Found, Keyring};
 use crate::backup::repository::{Repository, RepositoryError, Trust};
-use crate::secret::Secret;
 use crate::backup::store::s3::{Checksums, Credentials, Settings};
 use crate::backup::store::{Patience, StoreError};
 use crate::controller::backup::keys::{self, Keys};
 use crate::controller::backup::place::Place;
+use crate::secret::Secret;
 
 const ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
 const SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";

@@ -15,8 +15,8 @@ use crate::api::labels;
 use crate::backup::keys::{PublicKey, SigningKey};
 use crate::backup::layout::Uid;
 use crate::backup::repository::{Repository, Trust};
-use crate::secret::Secret;
 use crate::cluster::problem::Problem;
+use crate::secret::Secret;
 
 const PRIVATE: &str = "signing.key";
 const PUBLIC: &str = "signing.pub";

@@ -9,10 +9,10 @@ use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::{Api, Client};
 
 use crate::api::backup_repository::{BackupRepositorySpec, Checksums as WantedChecksums, FilesystemStore, S3Store};
-use crate::secret::Secret;
 use crate::backup::store::s3::{Checksums, Credentials, Settings};
 use crate::backup::store::{Filesystem, Patience, Resilient, S3, Store, StoreError};
 use crate::cluster::problem::Problem;
+use crate::secret::Secret;
 
 const ACCESS_KEY_ID: &str = "accessKeyId";
 const SECRET_ACCESS_KEY: &str = "secretAccessKey";

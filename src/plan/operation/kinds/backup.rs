@@ -15,11 +15,8 @@ fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
     let wanted = spec.backup.as_ref().and_then(|backup| backup.method.as_deref());
     let (_, method) = methods::choose(package, wanted).map_err(|error| error.to_string())?;
     let has_data = |pod: &&Pod| method.component.as_ref().is_none_or(|component| pod.component == component.as_str());
-    let mut able: Vec<&Pod> = pods_of(&world.pods, spec.target.as_ref())
-        .into_iter()
-        .filter(has_data)
-        .filter(|pod| pod.ready && !pod.leaving)
-        .collect();
+    let mut able: Vec<&Pod> =
+        pods_of(&world.pods, spec.target.as_ref()).into_iter().filter(has_data).filter(|pod| pod.ready).collect();
     able.sort_by_key(|pod| (pod.component.clone(), pod.group.clone(), pod.ordinal));
     let preferred = method.prefer.as_ref();
     let preferred = able.iter().find(|pod| preferred.is_some_and(|role| pod.role.as_deref() == Some(role.as_str())));
