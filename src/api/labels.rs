@@ -14,6 +14,8 @@ pub const ROLE: &str = "midship.dev/role";
 pub const TYPE: &str = "midship.dev/type";
 /// The Extension whose files an object holds.
 pub const EXTENSION: &str = "midship.dev/extension";
+/// The UID of the BackupPolicy whose turn an Operation is.
+pub const BACKUP_POLICY: &str = "midship.dev/backup-policy";
 /// The GitSource that applied an object.
 pub const SOURCE: &str = "midship.dev/source";
 

@@ -28,7 +28,7 @@ use crate::api::conditions::{ConditionStatus, READY, find};
 use crate::api::{API_VERSION, BackupRepository, Instance, labels};
 use crate::backup::read::{Catalog, Found, Target};
 use crate::backup::store::s3::Credentials;
-use crate::controller::backup::place::Place;
+use crate::controller::repositories::place::Place;
 use crate::names::{InstanceName, ObjectName};
 
 #[derive(Args)]
@@ -65,7 +65,7 @@ pub struct Arguments {
     timeout: u64,
 
     #[command(flatten)]
-    source: source::Arguments,
+    source: source::SourceArguments,
 }
 
 pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outcome, CommandError> {

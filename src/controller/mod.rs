@@ -2,7 +2,7 @@
 //! of ours on its way.
 
 pub mod agents;
-pub mod backup;
+mod backup;
 mod backup_policy;
 pub mod backup_repository;
 mod caches;
@@ -15,6 +15,7 @@ mod operation;
 mod packages;
 mod pod_set;
 mod queues;
+pub mod repositories;
 mod said;
 mod startup;
 mod workloads;
@@ -44,7 +45,6 @@ use crate::serve::metrics::Metrics;
 use crate::serve::{metrics_server, webhook};
 use agents::Agents;
 use backup::Backups;
-use backup::known::Known;
 use backup_policy::{Around, BackupPolicies};
 use backup_repository::BackupRepositories;
 use caches::{Caches, OnChange};
@@ -57,6 +57,7 @@ use operation::Operations;
 use pod_set::PodSets;
 use pod_set::agents::Remote;
 use queues::Queues;
+use repositories::known::Known;
 use startup::Usable;
 use workloads::Workloads;
 

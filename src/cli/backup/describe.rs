@@ -11,7 +11,7 @@ use super::super::output::{self, Format, Table};
 use super::source;
 use crate::backup::log;
 use crate::backup::read::{Found, Target};
-use crate::controller::backup::words::{age, size, span};
+use crate::controller::repositories::words::{age, size, span};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -19,7 +19,7 @@ pub struct Arguments {
     backup: String,
 
     #[command(flatten)]
-    source: source::Arguments,
+    source: source::SourceArguments,
 }
 
 pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {

@@ -13,7 +13,7 @@ use crate::backup::keys::Kit;
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
-    source: source::Arguments,
+    source: source::SourceArguments,
 }
 
 pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outcome, CommandError> {

@@ -17,7 +17,7 @@ use crate::api::Backup;
 use crate::api::backup::BackupPhase;
 use crate::api::instance::BackedUpInstance;
 use crate::backup::read::{Catalog, Found};
-use crate::controller::backup::words::{age, size};
+use crate::controller::repositories::words::{age, size};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -25,7 +25,7 @@ pub struct Arguments {
     instance: Option<String>,
 
     #[command(flatten)]
-    source: source::Arguments,
+    source: source::SourceArguments,
 }
 
 /// A backup as it is listed.

@@ -20,10 +20,10 @@ use crate::api::{BackupPolicy, Instance};
 use crate::backup::log;
 use crate::backup::store::probe::probe;
 use crate::backup::sweep;
-use crate::controller::backup::coverage::{Coverage, add, rules};
-use crate::controller::backup::known::cluster;
-use crate::controller::backup::words::size;
 use crate::controller::backup_repository::chores::decide;
+use crate::controller::repositories::coverage::{Coverage, add, rules};
+use crate::controller::repositories::known::cluster;
+use crate::controller::repositories::words::size;
 use crate::plan::retention::{Guards, Plan, Rules, Verdict};
 
 #[derive(Args)]
@@ -52,7 +52,8 @@ struct Row {
 }
 
 pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
-    let place = source::Arguments { repository: arguments.repository.clone(), ..source::Arguments::default() };
+    let place =
+        source::SourceArguments { repository: arguments.repository.clone(), ..source::SourceArguments::default() };
     let source = place.open(connection).await?;
     let session = Session::open(connection).await?;
     let cluster = cluster(&session.client).await?;

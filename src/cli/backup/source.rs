@@ -18,8 +18,8 @@ use crate::backup::read::{Catalog, ChainError, Content, Found, Keyring};
 use crate::backup::repository::{Repository, RepositoryError, Trust};
 use crate::backup::store::s3::{Checksums, Credentials, Settings};
 use crate::backup::store::{Patience, StoreError};
-use crate::controller::backup::keys::{self, Keys};
-use crate::controller::backup::place::Place;
+use crate::controller::repositories::keys::{self, Keys};
+use crate::controller::repositories::place::Place;
 use crate::secret::Secret;
 
 const ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
@@ -28,7 +28,7 @@ const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Repository")]
-pub struct Arguments {
+pub struct SourceArguments {
     /// The BackupRepository; the only one in the namespace where left out.
     #[arg(long, value_name = "NAME", conflicts_with = "from")]
     pub repository: Option<String>,
@@ -81,7 +81,7 @@ pub struct Source {
     ring: Option<Keyring>,
 }
 
-impl Arguments {
+impl SourceArguments {
     /// Whether no cluster is to be asked.
     pub fn is_store(&self) -> bool {
         self.from.is_some()

@@ -31,7 +31,7 @@ pub struct Arguments {
     record: bool,
 
     #[command(flatten)]
-    source: source::Arguments,
+    source: source::SourceArguments,
 }
 
 #[derive(Serialize)]

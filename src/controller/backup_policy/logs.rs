@@ -7,9 +7,9 @@ use kube::ResourceExt;
 
 use super::{BackupPolicies, Ground};
 use crate::api::{Instance, labels};
-use crate::controller::backup::known::Look;
-use crate::controller::backup::orders;
 use crate::controller::packages::used_by;
+use crate::controller::repositories::known::Look;
+use crate::controller::repositories::orders;
 use crate::extension::{install, methods};
 
 /// How long an agent may take to say that it archives.

@@ -17,11 +17,11 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use super::agents::Agents;
-use super::backup::coverage::{Coverage, signed};
-use super::backup::known::{Known, Look};
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
 use super::packages::Packages;
+use super::repositories::coverage::{Coverage, signed};
+use super::repositories::known::{Known, Look};
 use super::said::Said;
 use crate::api::operation::{OperationPhase, OperationType};
 use crate::api::pod_report::PodReport;
@@ -37,8 +37,6 @@ use crate::serve::metrics::Metrics;
 use status::{Made, Seen, Works};
 use turns::{Asker, Due, Handled, Schedules, Turn};
 
-/// The policy an Operation was begun by: its UID.
-pub const POLICY: &str = "midship.dev/backup-policy";
 /// The schedule it was begun by.
 pub const SCHEDULE: &str = "midship.dev/backup-schedule";
 /// When it was scheduled for.
@@ -185,7 +183,7 @@ impl BackupPolicies {
         instances.sort_by_key(|instance| instance.name_any());
         let uid = policy.uid().unwrap_or_default();
         let operations = self.around.caches.operations.select(|operation| {
-            operation.namespace() == policy.namespace() && operation.labels().get(POLICY) == Some(&uid)
+            operation.namespace() == policy.namespace() && operation.labels().get(labels::BACKUP_POLICY) == Some(&uid)
         });
         Ok(Ground { policy, schedules, instances, operations, repository, look })
     }
@@ -241,7 +239,7 @@ impl BackupPolicies {
             "kind": "Operation",
             "metadata": {
                 "name": name,
-                "labels": { labels::MANAGED_BY: labels::MANAGER, labels::INSTANCE: turn.instance, POLICY: uid,
+                "labels": { labels::MANAGED_BY: labels::MANAGER, labels::INSTANCE: turn.instance, labels::BACKUP_POLICY: uid,
                     SCHEDULE: turn.name },
                 "annotations": { TURN: turn.at.to_string() },
                 "ownerReferences": [{ "apiVersion": API_VERSION, "kind": "BackupPolicy", "name": policy.name_any(),

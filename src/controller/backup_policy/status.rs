@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::BackupPolicyStatus;
 use crate::api::conditions::{ConditionStatus, Finding, READY, RECONCILING, STALLED, merge};
 use crate::api::operation::OperationPhase;
-use crate::controller::backup::words::{moment, span};
+use crate::controller::repositories::words::{moment, span};
 
 /// Whether the newest proven backup is younger than somebody wants to be told.
 pub const RECENT: &str = "Recent";

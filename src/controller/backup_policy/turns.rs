@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::api::backup_policy as api;
-use crate::controller::backup::coverage::signed;
+use crate::controller::repositories::coverage::signed;
 use crate::plan::schedule::{Schedule, ScheduleError};
 
 /// An instance that is backed up.

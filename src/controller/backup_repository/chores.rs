@@ -16,7 +16,7 @@ use crate::backup::read::{Catalog, Found};
 use crate::backup::store::StoreError;
 use crate::backup::sweep::{self, SweepError, Swept, Wishes};
 use crate::backup::verify::{self, PARTS, VerifyError};
-use crate::controller::backup::open::Opened;
+use crate::controller::repositories::open::Opened;
 use crate::plan::retention::{Guards, Plan, Reason, Rules, Verdict, plan};
 use crate::plan::schedule::Schedule;
 

@@ -13,7 +13,7 @@ use crate::backup::id::Id;
 use crate::backup::layout::Owner;
 use crate::backup::manifest::Level;
 use crate::backup::read::{Begun, Catalog, Failed, Found};
-use crate::controller::backup::words::{moment, size};
+use crate::controller::repositories::words::{moment, size};
 use crate::names::{InstanceName, NamespaceName, ObjectName};
 
 /// Room for a dash and an identity in a name of 253 characters.

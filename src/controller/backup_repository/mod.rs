@@ -16,11 +16,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, Client, ResourceExt};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::backup::coverage::{Coverage, add, rules, signed};
-use super::backup::known::{Known, Look};
-use super::backup::open::{ADD_SIGNER, Described, OpenError, open};
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
+use super::repositories::coverage::{Coverage, add, rules, signed};
+use super::repositories::known::{Known, Look};
+use super::repositories::open::{ADD_SIGNER, Described, OpenError, open};
 use super::said::Said;
 use crate::api::backup_repository::Access;
 use crate::api::values::Duration as Length;

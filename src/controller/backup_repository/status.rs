@@ -7,9 +7,9 @@ use crate::api::BackupRepositoryStatus;
 use crate::api::backup_repository::{BackupRepositorySpec, Capabilities};
 use crate::api::conditions::{ConditionStatus, Finding, READY, RECONCILING, STALLED, merge};
 use crate::backup::read::Catalog;
-use crate::controller::backup::open::Opened;
-use crate::controller::backup::place::address;
-use crate::controller::backup::words::{moment, size};
+use crate::controller::repositories::open::Opened;
+use crate::controller::repositories::place::address;
+use crate::controller::repositories::words::{moment, size};
 
 /// Whether what nothing keeps is removed.
 pub const RETENTION: &str = "Retention";

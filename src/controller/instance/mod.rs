@@ -26,11 +26,11 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::agents::Agents;
-use super::backup::known::Known;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
 use super::packages::{Packages, Uses, used_by};
 use super::queues::Queues;
+use super::repositories::known::Known;
 use crate::api::conditions::{ConditionStatus, Finding};
 use crate::api::{Instance, InstanceStatus, Kind, labels};
 use crate::cluster::discovery::{OptionalKind, optional_kinds};

@@ -10,9 +10,9 @@ use super::Work;
 use super::decide::Going;
 use crate::api::conditions::{ConditionStatus, Finding, find};
 use crate::api::{InstanceStatus, labels};
-use crate::controller::backup::orders::ordinal;
-use crate::controller::backup::progress::{newest, told};
-use crate::controller::backup::restores::{Around, Restore};
+use crate::controller::repositories::orders::ordinal;
+use crate::controller::repositories::progress::{newest, told};
+use crate::controller::repositories::restores::{Around, Restore};
 use crate::lifecycle::backup::Outcome;
 use crate::lifecycle::problem::{Code, Problem};
 

@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use super::agents::{Agent, outcome};
 use super::carry_out::Hands;
 use super::instance_of;
+use crate::api::labels::BACKUP_POLICY;
 use crate::api::operation::{BackupRequest, BackupType};
 use crate::api::{BackupPolicy, Instance};
 use crate::backup::id::Id;
@@ -16,12 +17,11 @@ use crate::backup::layout::{Owner, Place};
 use crate::backup::manifest::Wish;
 use crate::backup::wish;
 use crate::cluster::Key;
-use crate::controller::backup::coverage::Coverage;
-use crate::controller::backup::known::Look;
-use crate::controller::backup::orders::{self, Wanted};
-use crate::controller::backup::progress::{newest, told};
-use crate::controller::backup::words::{size, span};
-use crate::controller::backup_policy::POLICY;
+use crate::controller::repositories::coverage::Coverage;
+use crate::controller::repositories::known::Look;
+use crate::controller::repositories::orders::{self, Wanted};
+use crate::controller::repositories::progress::{newest, told};
+use crate::controller::repositories::words::{size, span};
 use crate::extension::methods;
 use crate::lifecycle::backup::{BackupOrder, JobProgress, Outcome as Ended};
 use crate::plan::operation::{Outcome, Run, TIMEOUT};
@@ -107,7 +107,7 @@ impl Hands<'_> {
 
     /// The policy that asked for it, or the one that covers the instance.
     fn policy(&self, instance: &Instance, request: &BackupRequest) -> Option<std::sync::Arc<BackupPolicy>> {
-        let asked = self.operation.labels().get(POLICY);
+        let asked = self.operation.labels().get(BACKUP_POLICY);
         let mut all = self.shared.caches.backup_policies.select(|policy| match asked {
             Some(uid) => policy.uid().as_ref() == Some(uid),
             None => {

@@ -18,11 +18,11 @@ use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 
 use super::agents::Agents;
-use super::backup::known::Known;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
 use super::packages::Packages;
 use super::queues::Queues;
+use super::repositories::known::Known;
 use crate::api::operation::{OperationPhase, OperationStatus};
 use crate::api::{Kind, Operation};
 use crate::cluster::events::Events;

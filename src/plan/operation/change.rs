@@ -64,7 +64,7 @@ impl Change {
         json!({ "spec": { "components": changed["components"] } })
     }
 
-    /// The fields as a person writes them in a file: `spec.components[redis].replicas`.
+    /// The fields as a person writes them in a file: `spec.components[cache].replicas`.
     pub fn fields_in_words(&self) -> String {
         let place = match &self.place {
             Place::Spec => "spec".to_owned(),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod backup;
 mod configuration;
 mod control;
 mod copy;

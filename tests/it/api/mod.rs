@@ -1,6 +1,7 @@
 //! Tests that need an API server and nothing else: what it accepts, what it refuses and how it says so.
 
 mod agents;
+mod backup;
 mod chart;
 mod cli;
 pub mod controller;

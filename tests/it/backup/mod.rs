@@ -4,7 +4,7 @@ mod by_hand;
 #[path = "../../../src/backup/store/conformance.rs"]
 mod conformance;
 mod life;
-mod servers;
+pub mod servers;
 mod stores;
 
 /// What the conformance calls a store.

@@ -1,8 +1,13 @@
 //! On a cluster with nodes: Midship as people install it, and real middleware in pods.
 
+mod databases;
+mod foreign;
 mod images;
 mod installed;
+mod operations;
 mod pods;
+mod roles;
+mod stage;
 
 use std::time::Duration;
 

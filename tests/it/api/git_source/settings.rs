@@ -161,9 +161,9 @@ fn what_environments_assume_reaches_instances_and_stays_when_the_source_goes() {
         let sources = kit.scene.objects::<GitSource>();
         sources.create(&PostParams::default(), &source).await.expect("it can be made");
         connections(kit, 43).await;
+        let status = kit.becomes("cache", "Creating").await;
         let made = kit.scene.objects::<Component>().get("cache-server").await.expect("it is there");
         assert_eq!(made.metadata.generation, Some(1), "it began as what it is to be");
-        let status = kit.becomes("cache", "Creating").await;
         assert_eq!(status.resolved.and_then(|resolved| resolved.environment).as_deref(), Some("production"));
 
         repository.write("midship.yaml", &settings(44));

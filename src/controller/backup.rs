@@ -1,16 +1,6 @@
 //! Backup: what people want of one, a hold or other labels, is written into the repository. The rest of the object is shown
 //! by the repository's controller; deleting it deletes no data.
 
-pub mod coverage;
-pub mod keys;
-pub mod known;
-pub mod open;
-pub mod orders;
-pub mod place;
-pub mod progress;
-pub mod restores;
-pub mod words;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +10,13 @@ use kube::ResourceExt;
 
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
+use super::repositories::known::Known;
 use crate::api::Backup;
 use crate::backup::manifest::Wish;
 use crate::backup::read::Found;
 use crate::backup::wish;
 use crate::cluster::Key;
 use crate::cluster::events::Events;
-use known::Known;
 
 /// When a wish that could not be written is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(30);

@@ -1,0 +1,85 @@
+//! `midship backup` against a cluster and, without one, against the store itself.
+
+use kube::ResourceExt;
+use midship::api::Backup;
+
+use super::kit::{Kit, backup_test};
+use crate::harness::{Output, Run};
+
+async fn three(kit: &Kit<'_>) -> Vec<Backup> {
+    kit.folder_repository("vault").await;
+    kit.repository("vault", "Available").await;
+    let orders = kit.instance("orders").await;
+    let store = kit.folder_store("vault").await;
+    for rows in [&b"one"[..], b"two", b"three"] {
+        kit.back_up(store.clone(), "vault", &orders, rows).await;
+    }
+    kit.look_again("vault").await;
+    kit.until("all three to be shown", |all| all.len() == 3).await
+}
+
+fn midship<'a>(args: impl IntoIterator<Item = &'a str>) -> Run {
+    crate::harness::midship().args(args)
+}
+
+fn in_cluster<'a>(kit: &Kit<'_>, args: impl IntoIterator<Item = &'a str>) -> Output {
+    done(midship(args).env("KUBECONFIG", kit.scene.kubeconfig()))
+}
+
+fn done(run: Run) -> Output {
+    let output = run.output();
+    assert_eq!(output.code, 0, "{output}");
+    output
+}
+
+#[test]
+fn backups_are_listed_from_the_cluster() {
+    backup_test(async |kit| {
+        let backups = three(kit).await;
+        let listed = in_cluster(kit, ["backup", "list"]);
+        for backup in &backups {
+            assert!(listed.stdout.contains(&backup.name_any()), "{}", listed.stdout);
+        }
+        assert!(listed.stdout.starts_with("BACKUP") && listed.stdout.contains("orders"), "{}", listed.stdout);
+        let none = in_cluster(kit, ["backup", "list", "users"]);
+        assert!(none.stderr.contains("there are no backups of users"), "{}", none.stderr);
+    });
+}
+
+#[test]
+fn a_store_is_read_without_any_cluster() {
+    backup_test(async |kit| {
+        three(kit).await;
+        let from = format!("file://{}", kit.folder("vault").display());
+        let listed = done(midship(["backup", "list", "--from", &from]));
+        assert_eq!(listed.stdout.lines().count(), 4, "{}", listed.stdout);
+        assert!(!listed.stdout.contains("orders"), "names are for those with a key: {}", listed.stdout);
+        let key = kit.folders.path().join("key");
+        std::fs::write(&key, kit.identity.secret().expose()).expect("a file");
+        let key = key.to_string_lossy();
+        let printed = done(midship(["backup", "kit", "--from", &from]));
+        assert!(printed.stdout.contains("signer: ed25519:"), "{}", printed.stdout);
+        let page = kit.folders.path().join("kit");
+        std::fs::write(&page, &printed.stdout).expect("a file");
+        let page = page.to_string_lossy();
+        let named = midship(["backup", "list", "orders", "--from", &from, "--identity", &key, "--kit", &page]);
+        let named = done(named);
+        assert_eq!(named.stdout.matches("orders").count(), 3, "{}", named.stdout);
+        let verified = done(midship(["backup", "verify", "--read", "--from", &from, "--kit", &page]));
+        assert!(verified.stdout.contains("3 backups: every byte"), "{}", verified.stdout);
+    });
+}
+
+#[test]
+fn damage_is_found_from_the_command_line() {
+    backup_test(async |kit| {
+        three(kit).await;
+        let place = kit.catalog(kit.folder_store("vault").await).await.found[1].place.clone();
+        std::fs::remove_dir_all(kit.folder("vault").join(place.chunks())).expect("it can be removed");
+        let from = format!("file://{}", kit.folder("vault").display());
+        let verified = midship(["backup", "verify", "--from", &from]).output();
+        assert_eq!(verified.code, 1, "{verified}");
+        assert!(verified.stderr.contains("1 of 3 backups are damaged"), "{}", verified.stderr);
+        assert!(verified.stdout.contains("chunk 00000000 is not there"), "{}", verified.stdout);
+    });
+}

@@ -1,0 +1,245 @@
+//! Operations on a Redis with TLS: processes are restarted, roles handed over, pods come and go, parameters change.
+
+use std::time::Instant;
+
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use midship::api::instance::Phase;
+use midship::api::operation::OperationPhase;
+use serde_json::json;
+
+use super::stage::{IN_TIME, NAME, Stage, stage_test};
+use crate::harness::wait_for;
+
+const SERVER: &str = "redis";
+
+#[test]
+fn a_redis_with_tls_is_operated_from_its_creation_to_its_end() {
+    stage_test("redis/1.0.0", "redis-7.0", async |stage| {
+        stage
+            .create(json!({ "version": "7.0", "topology": "replication", "deletionPolicy": "Delete",
+                "tls": { "issuer": "builtin" },
+                "components": [{ "name": "redis", "replicas": 3, "storage": { "data": { "size": "32Mi" } },
+                    "resources": { "requests": { "cpu": "10m", "memory": "64Mi" }, "limits": { "memory": "128Mi" } } }] }))
+            .await;
+        let primary = stage.primary().await;
+        let table = stage.scene.kubectl(["get", "instances"]).stdout();
+        assert!(table.contains(&primary) && table.contains("Running") && table.contains("3/3"), "{table}");
+        assert_eq!(redis(stage, &["set", "greeting", "hello"]).await, "OK");
+
+        restart(stage).await;
+        crash(stage).await;
+        switchover(stage).await;
+        batch(stage).await;
+        controller_dies(stage).await;
+        parameters(stage).await;
+        scale(stage).await;
+        stop_and_start(stage).await;
+        assert_eq!(redis(stage, &["get", "greeting"]).await, "hello");
+
+        stage.delete().await;
+        assert_eq!(stage.claims().await, Vec::<String>::new(), "its volumes went with it");
+    });
+}
+
+/// Pods and containers stay, processes are new, and the primary comes last.
+async fn restart(stage: &Stage<'_>) {
+    let primary = stage.primary().await;
+    let (before, restarts) = (stage.identities(SERVER).await, stage.restarts().await);
+    stage.ask("restart", json!({ "type": "Restart" })).await;
+    stage.ask("waits", json!({ "type": "Reload" })).await;
+    wait_for("the second to say for whom it waits", IN_TIME, async || {
+        let status =
+            stage.operations().get("waits").await.map_err(|error| error.to_string())?.status.unwrap_or_default();
+        let message = status.message.clone().unwrap_or_default();
+        let over = status.phase == Some(OperationPhase::Succeeded);
+        if over || message.contains("waits for Operation restart") { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    let status = stage.ends("restart", OperationPhase::Succeeded).await;
+    let steps: Vec<&str> = status.steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(steps.last().copied(), Some(format!("restart {primary}").as_str()), "{steps:?}");
+    assert!(
+        status
+            .steps
+            .iter()
+            .all(|step| step.attempts == 1 && step.message.as_deref().is_some_and(|it| it.contains("PID")))
+    );
+    stage.ends("waits", OperationPhase::Succeeded).await;
+    assert_eq!(stage.identities(SERVER).await, before, "pods and containers are the same");
+    wait_for("every process to be a new one", IN_TIME, async || {
+        let now = stage.restarts().await;
+        if now.iter().all(|(pod, count)| *count == restarts[pod] + 1) { Ok(()) } else { Err(format!("{now:?}")) }
+    })
+    .await;
+    stage.runs().await;
+}
+
+/// A process that is killed is up again; the pod does not notice.
+async fn crash(stage: &Stage<'_>) {
+    let status = stage.runs().await;
+    let replica = status.members.iter().find(|member| Some(&member.name) != status.primary.as_ref()).expect("one");
+    let (before, restarts) = (stage.identities(SERVER).await, stage.restarts().await);
+    let killed = Instant::now();
+    stage
+        .exec(
+            &replica.name,
+            SERVER,
+            &["sh", "-c", "kill -9 $(cat /proc/[0-9]*/stat | grep '(redis-server)' | cut -d' ' -f1)"],
+        )
+        .expect("killed");
+    wait_for("the process to be up again", IN_TIME, async || {
+        let now = stage.restarts().await;
+        if now[&replica.name] == restarts[&replica.name] + 1 { Ok(()) } else { Err(format!("{now:?}")) }
+    })
+    .await;
+    println!("a killed process was up again, and that was known, in {:.1} s", killed.elapsed().as_secs_f64());
+    stage.runs().await;
+    assert_eq!(stage.identities(SERVER).await, before);
+}
+
+/// By the command, which follows it to its end.
+async fn switchover(stage: &Stage<'_>) {
+    let status = stage.runs().await;
+    let primary = status.primary.clone().expect("one");
+    let heir = status.members.iter().find(|member| member.name != primary).expect("a replica").name.clone();
+    let begun = Instant::now();
+    let told = stage.midship(&["switchover", NAME, "--to", &heir]);
+    assert!(told.code == 0 && told.stdout.contains("succeeded"), "{told}");
+    println!("a switchover took {:.1} s", begun.elapsed().as_secs_f64());
+    stage.is(Phase::Running, |status| status.primary.as_deref() == Some(heir.as_str())).await;
+    let refused = stage.refused("again", json!({ "type": "Switchover", "switchover": { "from": primary } })).await;
+    assert!(refused.contains("has the role replica now"), "{refused}");
+}
+
+/// Replicas are stopped two at a time, leave their Service, and start again.
+async fn batch(stage: &Stage<'_>) {
+    let target = json!({ "role": "replica" });
+    let stop = json!({ "type": "Process", "target": target, "process": { "action": "Stop", "concurrency": 2 } });
+    let status = stage.done("halt", stop).await;
+    assert_eq!(status.progress.as_deref(), Some("2/2"));
+    let stopped: Vec<String> =
+        status.steps.iter().filter_map(|step| step.name.strip_prefix("stop ")).map(str::to_owned).collect();
+    wait_for("the stopped ones to leave their Service", IN_TIME, async || {
+        let pods = stage.pods().await;
+        let ready: Vec<String> = pods.iter().filter(|pod| is_ready(pod)).map(ResourceExt::name_any).collect();
+        if ready.iter().any(|pod| stopped.contains(pod)) { Err(format!("{ready:?}")) } else { Ok(()) }
+    })
+    .await;
+    let start = json!({ "type": "Process", "target": { "pods": stopped }, "process": { "action": "Start", "concurrency": 2, "interval": "1s" } });
+    stage.done("go", start).await;
+    stage.runs().await;
+}
+
+/// A controller that is killed while it works, and one that starts, touch no pod; the operation goes on.
+async fn controller_dies(stage: &mut Stage<'_>) {
+    let before = stage.identities(SERVER).await;
+    let restarts = stage.restarts().await;
+    let batch = json!({ "action": "Restart", "interval": "3s" });
+    stage.ask("outlives", json!({ "type": "Process", "process": batch })).await;
+    wait_for("it to have begun", IN_TIME, async || {
+        let status =
+            stage.operations().get("outlives").await.map_err(|error| error.to_string())?.status.unwrap_or_default();
+        if status.steps.iter().any(|step| step.phase == OperationPhase::Succeeded) {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
+    })
+    .await;
+    stage.kill_controller();
+    stage.start_controller();
+    let status = stage.ends("outlives", OperationPhase::Succeeded).await;
+    assert!(status.steps.iter().all(|step| step.attempts == 1), "{:?}", status.steps);
+    wait_for("every process to have been restarted once", IN_TIME, async || {
+        let now = stage.restarts().await;
+        if now.iter().all(|(pod, count)| *count == restarts[pod] + 1) {
+            Ok(())
+        } else {
+            Err(format!("{now:?} after {restarts:?}"))
+        }
+    })
+    .await;
+    stage.runs().await;
+    assert_eq!(stage.identities(SERVER).await, before);
+}
+
+/// One parameter is taken over while it runs, one with a restart of the processes, and an invalid one is refused.
+async fn parameters(stage: &Stage<'_>) {
+    let configure = |parameters: serde_json::Value, more: serde_json::Value| {
+        let mut spec = json!({ "type": "Configure", "configure": { "component": "redis", "parameters": parameters } });
+        spec.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        spec
+    };
+    let (before, restarts) = (stage.identities(SERVER).await, stage.restarts().await);
+    stage.done("hot", configure(json!({ "maxmemory-policy": "allkeys-lru" }), json!({}))).await;
+    wait_for("it to be in effect", IN_TIME, async || {
+        let answer = redis(stage, &["config", "get", "maxmemory-policy"]).await;
+        if answer.ends_with("allkeys-lru") { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    assert_eq!(stage.restarts().await, restarts, "nothing was restarted for it");
+    stage.done("cold", configure(json!({ "databases": 32 }), json!({}))).await;
+    let answer = redis(stage, &["config", "get", "databases"]).await;
+    assert!(answer.ends_with("32"), "{answer}");
+    assert_eq!(stage.identities(SERVER).await, before, "processes were restarted, not pods");
+    let wrong = configure(json!({ "databases": 0 }), json!({ "onFailure": "Rollback" }));
+    let refused = stage.refused("wrong", wrong).await;
+    assert!(refused.contains("databases") && refused.ends_with("the change was taken back"), "{refused}");
+    assert_eq!(stage.instance().await.spec.components[0].parameters.as_ref().expect("parameters")["databases"], 32);
+}
+
+/// One more pod, then a chosen one leaves; one that is not there is refused.
+async fn scale(stage: &Stage<'_>) {
+    let to = |replicas: u16, offline: &[u16]| {
+        let scale = json!({ "component": "redis", "replicas": replicas, "offline": offline });
+        json!({ "type": "HorizontalScale", "horizontalScale": scale })
+    };
+    stage.done("out", to(4, &[])).await;
+    assert_eq!(stage.pods().await.len(), 4);
+    let refused = stage.refused("nobody", to(3, &[9])).await;
+    assert!(refused.starts_with("there is no ordinal \"9\""), "{refused}");
+    let primary = stage.primary().await;
+    let chosen: u16 = if primary.ends_with("-1") { 2 } else { 1 };
+    stage.done("in", to(3, &[chosen])).await;
+    let names: Vec<String> = stage.pods().await.iter().map(ResourceExt::name_any).collect();
+    assert!(names.len() == 3 && !names.iter().any(|name| name.ends_with(&format!("-{chosen}"))), "{names:?}");
+}
+
+/// No pod is left, volumes stay; and all is there again.
+async fn stop_and_start(stage: &Stage<'_>) {
+    stage.done("stop", json!({ "type": "Stop" })).await;
+    assert_eq!(stage.pods().await.len(), 0);
+    assert!(stage.claims().await.len() >= 3);
+    stage.done("start", json!({ "type": "Start" })).await;
+    let told = stage.midship(&["describe", &format!("inst/{NAME}")]);
+    assert!(told.code == 0 && told.stdout.contains("Start"), "{told}");
+    let suspended = json!({ "spec": { "ttl": "0s" } });
+    stage
+        .operations()
+        .patch("stop", &PatchParams::default(), &Patch::Merge(&suspended))
+        .await
+        .expect("its time can be changed");
+    wait_for("an operation whose time is over to be gone", IN_TIME, async || {
+        match stage.operations().get_opt("stop").await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+fn is_ready(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True")
+}
+
+/// What the server behind the instance's Service answers over TLS.
+async fn redis(stage: &Stage<'_>, command: &[&str]) -> String {
+    let password = stage.password().await;
+    let pods = stage.pods().await;
+    let pod = pods.iter().find(|pod| is_ready(pod)).expect("one is ready").name_any();
+    let mut ask = vec!["redis-cli", "-h", NAME, "--tls", "--insecure", "--no-auth-warning", "-a", password.as_str()];
+    ask.extend(command);
+    wait_for("an answer", IN_TIME, async || stage.exec(&pod, SERVER, &ask)).await
+}

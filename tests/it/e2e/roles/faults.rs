@@ -1,0 +1,79 @@
+//! What is done to pods: their process killed or paused, the pod deleted, its network cut, or the API server out of reach.
+
+use std::path::PathBuf;
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::DeleteParams;
+use kube::{Api, ResourceExt};
+use serde_json::Value;
+
+use super::stage::Stage;
+use crate::harness::Run;
+
+/// A signal to the middleware's process.
+pub fn signal(stage: &Stage<'_>, pod: &str, signal: &str) {
+    let status = stage.inside(pod, "/midship/bin/midship-agent ctl status -o json");
+    let status: Value = serde_json::from_str(&status).expect("the status is JSON");
+    let pid = status["result"]["pid"].as_u64().or_else(|| status["pid"].as_u64()).expect("it runs");
+    stage.inside(pod, &format!("kill -s {signal} {pid}"));
+}
+
+pub async fn delete(stage: &Stage<'_>, pod: &str) {
+    stage.scene.objects::<Pod>().delete(pod, &DeleteParams::default()).await.expect("it can be deleted");
+}
+
+/// What a pod reaches no more, until this is dropped.
+pub struct Cut {
+    network: PathBuf,
+    rule: Vec<String>,
+}
+
+impl Cut {
+    /// From everybody.
+    pub async fn whole(stage: &Stage<'_>, pod: &str) -> Self {
+        Self::make(stage, pod, None).await
+    }
+
+    /// From the API server alone.
+    pub async fn from_api(stage: &Stage<'_>, pod: &str) -> Self {
+        let services: Api<Service> = Api::namespaced(stage.scene.client.clone(), "default");
+        let service = services.get("kubernetes").await.expect("the API server has a Service");
+        let address = service.spec.and_then(|spec| spec.cluster_ip).expect("it has an address");
+        Self::make(stage, pod, Some(&address)).await
+    }
+
+    async fn make(stage: &Stage<'_>, pod: &str, to: Option<&str>) -> Self {
+        let pod = stage.scene.objects::<Pod>().get(pod).await.expect("the pod is there");
+        let network = network_of(&pod.uid().expect("it has a uid"));
+        let to = to.map(|to| ["to", to]).into_iter().flatten();
+        let rule: Vec<String> = to.chain(["pref", "1", "blackhole"]).map(str::to_owned).collect();
+        let cut = Self { network, rule };
+        cut.ip("add").stdout();
+        cut
+    }
+
+    fn ip(&self, what: &str) -> Run {
+        let network = format!("--net={}", self.network.display());
+        Run::new("nsenter").args([network.as_str(), "ip", "rule", what]).args(&self.rule)
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        // a pod that is gone took its network along
+        let _ = self.ip("del").output();
+    }
+}
+
+/// The network of a pod whose agent knows its uid from its environment: nodes are namespaces of this machine.
+fn network_of(uid: &str) -> PathBuf {
+    let wanted = format!("MIDSHIP_POD_UID={uid}");
+    let processes = std::fs::read_dir("/proc").expect("this machine has processes");
+    for process in processes.filter_map(Result::ok) {
+        let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
+        if environment.split(|byte| *byte == 0).any(|one| one == wanted.as_bytes()) {
+            return process.path().join("ns/net");
+        }
+    }
+    panic!("no process of the pod {uid} runs on this machine")
+}

@@ -1,0 +1,254 @@
+//! A stage for real middleware: a package under a type of its own, a controller for one namespace, and what tests ask.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, ResourceExt};
+use midship::api::instance::Phase;
+use midship::api::operation::{OperationPhase, OperationStatus};
+use midship::api::pod_report::PodReport;
+use midship::api::{Extension, Instance, InstanceStatus, Operation};
+use serde_json::{Value, json};
+
+use super::images;
+use crate::api::controller::process::Controller;
+use crate::harness::{Output, Run, Scene, e2e_test, install_definitions, midship, wait_for};
+
+/// Deadline of what needs volumes, images and a few pods on a busy machine.
+pub const IN_TIME: Duration = Duration::from_mins(3);
+
+/// The name of the one instance.
+pub const NAME: &str = "shop";
+
+pub struct Stage<'a> {
+    pub scene: &'a Scene,
+    pub type_: String,
+    agent: String,
+    controller: Option<Controller>,
+}
+
+/// What identifies a pod and its container, so that it shows whether either was made anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub pod: String,
+    pub container: String,
+}
+
+/// Runs `body` with a package of this repository installed under a type nobody else has.
+pub fn stage_test(package: &str, image: &str, body: impl AsyncFnOnce(&mut Stage<'_>)) {
+    package_test(&root().join("extensions").join(package), image, body);
+}
+
+/// The same with a package from anywhere.
+pub fn package_test(package: &Path, image: &str, body: impl AsyncFnOnce(&mut Stage<'_>)) {
+    e2e_test(async |scene| {
+        install_definitions(&scene.client).await;
+        let agent = images::load("midship");
+        images::load(image);
+        let type_ = format!("t{}", scene.namespace.rsplit('-').next().expect("it ends in letters of its own"));
+        let folder = tempfile::tempdir().expect("a folder");
+        copy(package, folder.path(), &type_);
+        let install = midship().env("KUBECONFIG", scene.kubeconfig()).args(["extension", "install"]).arg(folder.path());
+        install.args(["--installed-in", &scene.namespace]).stdout();
+        let mut stage = Stage { scene, type_, agent, controller: None };
+        stage.controller = Some(stage.start());
+        body(&mut stage).await;
+        stage.clear().await;
+    });
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A package with another type, and without the cases that name it.
+fn copy(from: &Path, to: &Path, type_: &str) {
+    for entry in fs::read_dir(from).expect("a package") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name");
+        if path.is_dir() {
+            if name != "tests" {
+                fs::create_dir(to.join(name)).expect("a folder");
+                copy(&path, &to.join(name), type_);
+            }
+        } else if name == "extension.yaml" {
+            let text = fs::read_to_string(&path).expect("a manifest");
+            let lines = text
+                .lines()
+                .map(|line| if line.starts_with("type: ") { format!("type: {type_}\n") } else { format!("{line}\n") });
+            fs::write(to.join(name), lines.collect::<String>()).expect("it can be written");
+        } else {
+            fs::copy(&path, to.join(name)).expect("it can be copied");
+        }
+    }
+}
+
+impl Stage<'_> {
+    fn start(&self) -> Controller {
+        let namespace = self.scene.namespace.as_str();
+        let scope = ["--namespaces", namespace, "--lease-namespace", namespace, "--leader-elect=false"];
+        let args: Vec<&str> = scope.into_iter().chain(["--agent-image", self.agent.as_str()]).collect();
+        Controller::start("controller", &self.scene.kubeconfig(), &args)
+    }
+
+    /// As if its node had died.
+    pub fn kill_controller(&mut self) {
+        drop(self.controller.take());
+    }
+
+    pub fn start_controller(&mut self) {
+        self.controller = Some(self.start());
+    }
+
+    pub async fn create(&self, spec: Value) {
+        let mut spec = spec;
+        spec["type"] = json!(self.type_);
+        spec["extensionVersion"] = json!("1.0.0");
+        let instance = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "Instance",
+            "metadata": { "name": NAME }, "spec": spec });
+        let instance: Instance = serde_json::from_value(instance).expect("an Instance");
+        self.instances().create(&PostParams::default(), &instance).await.expect("it can be made");
+    }
+
+    pub fn instances(&self) -> Api<Instance> {
+        self.scene.objects()
+    }
+
+    pub async fn instance(&self) -> Instance {
+        self.instances().get(NAME).await.expect("the instance")
+    }
+
+    /// Waits until all its pods serve as was asked for last, with a primary; returns what it says.
+    pub async fn runs(&self) -> InstanceStatus {
+        self.is(Phase::Running, |status| status.primary.is_some()).await
+    }
+
+    pub async fn is(&self, phase: Phase, holds: impl Fn(&InstanceStatus) -> bool) -> InstanceStatus {
+        wait_for(&format!("the instance to be {phase:?}"), IN_TIME, async || {
+            let instance = self.instances().get(NAME).await.map_err(|error| error.to_string())?;
+            let generation = instance.metadata.generation;
+            let status = instance.status.unwrap_or_default();
+            let ready = status.conditions.iter().any(|one| one.type_ == "Ready" && one.status == condition_true());
+            let current = status.observed_generation == generation && status.phase == Some(phase) && ready;
+            if current && holds(&status) { Ok(status) } else { Err(format!("{status:?}")) }
+        })
+        .await
+    }
+
+    pub async fn primary(&self) -> String {
+        self.runs().await.primary.expect("there is one")
+    }
+
+    pub async fn pods(&self) -> Vec<Pod> {
+        let mine = ListParams::default().labels(&format!("midship.dev/instance={NAME}"));
+        self.scene.objects::<Pod>().list(&mine).await.expect("pods can be listed").items
+    }
+
+    /// Which pod and container each name has.
+    pub async fn identities(&self, container: &str) -> BTreeMap<String, Identity> {
+        let pods = self.pods().await;
+        pods.iter()
+            .map(|pod| (pod.name_any(), Identity { pod: pod.uid().expect("a UID"), container: id(pod, container) }))
+            .collect()
+    }
+
+    /// How often each process was started again.
+    pub async fn restarts(&self) -> BTreeMap<String, u64> {
+        let pods = self.pods().await;
+        let told = |pod: &Pod| PodReport::of(pod.metadata.annotations.as_ref()).map(|report| report.restarts);
+        pods.iter().map(|pod| (pod.name_any(), told(pod).unwrap_or_default())).collect()
+    }
+
+    pub async fn claims(&self) -> Vec<String> {
+        let mine = ListParams::default().labels(&format!("midship.dev/instance={NAME}"));
+        let claims = self.scene.objects::<PersistentVolumeClaim>().list(&mine).await.expect("claims can be listed");
+        claims.iter().filter(|claim| claim.metadata.deletion_timestamp.is_none()).map(ResourceExt::name_any).collect()
+    }
+
+    pub fn operations(&self) -> Api<Operation> {
+        self.scene.objects()
+    }
+
+    /// Asks for an operation.
+    pub async fn ask(&self, name: &str, spec: Value) {
+        let mut spec = spec;
+        spec["instance"] = json!(NAME);
+        let operation = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "Operation",
+            "metadata": { "name": name }, "spec": spec });
+        let operation: Operation = serde_json::from_value(operation).expect("an Operation");
+        self.operations().create(&PostParams::default(), &operation).await.expect("it can be made");
+    }
+
+    /// Waits for the end of an operation.
+    pub async fn ends(&self, name: &str, phase: OperationPhase) -> OperationStatus {
+        wait_for(&format!("operation {name} to be {phase:?}"), IN_TIME, async || {
+            let operation = self.operations().get(name).await.map_err(|error| error.to_string())?;
+            let status = operation.status.unwrap_or_default();
+            if status.phase == Some(phase) { Ok(status) } else { Err(format!("{status:?}")) }
+        })
+        .await
+    }
+
+    /// Asks for it and waits until it is done.
+    pub async fn done(&self, name: &str, spec: Value) -> OperationStatus {
+        self.ask(name, spec).await;
+        self.ends(name, OperationPhase::Succeeded).await
+    }
+
+    /// Asks for it and waits until it failed; returns why.
+    pub async fn refused(&self, name: &str, spec: Value) -> String {
+        self.ask(name, spec).await;
+        self.ends(name, OperationPhase::Failed).await.message.unwrap_or_default()
+    }
+
+    /// `midship` as a person uses it.
+    pub fn midship(&self, args: &[&str]) -> Output {
+        midship().env("KUBECONFIG", self.scene.kubeconfig()).args(args).output()
+    }
+
+    /// Runs something in a container; what it printed, or what went wrong.
+    pub fn exec(&self, pod: &str, container: &str, command: &[&str]) -> Result<String, String> {
+        let run: Run = self.scene.kubectl(["exec", pod, "-c", container, "--"]);
+        let output = run.args(command).output();
+        if output.code == 0 { Ok(output.stdout.trim().to_owned()) } else { Err(output.to_string()) }
+    }
+
+    pub async fn password(&self) -> String {
+        let secret = self.scene.objects::<Secret>().get(&format!("{NAME}-credentials")).await.expect("credentials");
+        let data = secret.data.unwrap_or_default();
+        String::from_utf8(data["password"].0.clone()).expect("text")
+    }
+
+    /// Deletes the instance and waits until nothing of it is left but, perhaps, its volumes.
+    pub async fn delete(&self) {
+        self.instances().delete(NAME, &DeleteParams::default()).await.expect("it can be deleted");
+        wait_for("the instance to be gone", IN_TIME, async || match self.instances().get_opt(NAME).await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        assert_eq!(self.pods().await.len(), 0, "no pod outlives its instance");
+    }
+
+    async fn clear(&self) {
+        if self.instances().get_opt(NAME).await.expect("it can be asked for").is_some() {
+            self.delete().await;
+        }
+        let extensions: Api<Extension> = Api::all(self.scene.client.clone());
+        extensions.delete(&format!("{}-1.0.0", self.type_), &DeleteParams::default()).await.expect("it can be removed");
+    }
+}
+
+fn condition_true() -> midship::api::conditions::ConditionStatus {
+    midship::api::conditions::ConditionStatus::True
+}
+
+fn id(pod: &Pod, container: &str) -> String {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let found = statuses.filter(|status| status.name == container).find_map(|status| status.container_id.clone());
+    found.unwrap_or_default()
+}
