@@ -56,16 +56,22 @@ impl Reconciler for Backups {
             self.events.warning(backup.as_ref(), "ReadOnly", "wish", note).await;
             return Ok(Next::WhenChanged);
         };
-        let written = wish::record(&look.opened.repository, &found.place, &wish, signing).await;
-        written.map_err(|error| Failure::new("NotWritten", error))?;
+        let place = found.place.clone();
+        let amend = |wish: Option<Wish>| {
+            self.known.amend(&repository, |catalog| {
+                if let Some(found) = catalog.found.iter_mut().find(|found| found.place == place) {
+                    found.wish = wish;
+                }
+            });
+        };
+        // known first: an object that is shown anew meanwhile must not say the opposite, and have that written
+        amend(Some(wish.clone()));
+        if let Err(error) = wish::record(&look.opened.repository, &found.place, &wish, signing).await {
+            amend(found.wish.clone());
+            return Err(Failure::new("NotWritten", error));
+        }
         let note = if wish.hold { "retention leaves it alone from now on" } else { "the rules decide on it" };
         self.events.normal(backup.as_ref(), "WishRecorded", "wish", note.to_owned()).await;
-        let place = found.place.clone();
-        self.known.amend(&repository, |catalog| {
-            if let Some(found) = catalog.found.iter_mut().find(|found| found.place == place) {
-                found.wish = Some(wish);
-            }
-        });
         Ok(Next::WhenChanged)
     }
 }

@@ -58,7 +58,7 @@ pub struct SourceArguments {
     #[arg(long, value_name = "FILE")]
     pub kit: Option<PathBuf>,
 
-    /// File with the private key (AGE-SECRET-KEY-1…), for what only those with a key may read.
+    /// File with the private key (AGE-SECRET-KEY-1...), for what only those with a key may read.
     #[arg(long, value_name = "FILE")]
     pub identity: Option<PathBuf>,
 }

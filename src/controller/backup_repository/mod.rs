@@ -43,7 +43,7 @@ pub const NEW_EPOCH: &str = "midship.dev/new-epoch";
 const LIST_INTERVAL: Length = Length(Duration::from_hours(24));
 /// When a store that cannot be used is tried again. Secrets of other people are not watched.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
-const TRY_AGAIN_AT_MOST: Duration = Duration::from_mins(5);
+const TRY_AGAIN_AT_MOST: Duration = Duration::from_mins(1);
 /// Chores are looked at this often, so that a change of rules or a due verification is not left until the next listing.
 const CHORES_INTERVAL: Duration = Duration::from_hours(1);
 
@@ -186,6 +186,7 @@ impl BackupRepositories {
     ) -> Result<Next, Failure> {
         let (reason, message) = (error.reason(), error.to_string());
         if memory.problem.replace(reason) != Some(reason) {
+            memory.failures = 0;
             tracing::warn!(reason, "{message}");
             self.events.warning(repository, reason, "look", message.clone()).await;
         }

@@ -19,7 +19,8 @@ fn midship_installed_with_its_chart_gets_ready_leads_and_hands_over() {
         let image = images::load("midship");
         let (repository, tag) = image.rsplit_once(':').expect("a tag");
         let set = [format!("image.repository={repository}"), format!("image.tag={tag}")];
-        let install = helm().env("KUBECONFIG", scene.kubeconfig()).args(["install", "midship"]).arg(chart());
+        let install =
+            helm().env("KUBECONFIG", scene.kubeconfig()).args(["install", "midship", "--take-ownership"]).arg(chart());
         let install = set.iter().fold(install, |install, one| install.args(["--set-string", one]));
         install.args(["--namespace", &scene.namespace]).stdout();
 

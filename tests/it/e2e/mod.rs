@@ -1,6 +1,5 @@
 //! On a cluster with nodes: Midship as people install it, and real middleware in pods.
 
-mod databases;
 mod foreign;
 mod images;
 mod installed;

@@ -52,10 +52,10 @@ pub fn package_test(package: &Path, image: &str, body: impl AsyncFnOnce(&mut Sta
         let type_ = format!("t{}", scene.namespace.rsplit('-').next().expect("it ends in letters of its own"));
         let folder = tempfile::tempdir().expect("a folder");
         copy(package, folder.path(), &type_);
-        let install = midship().env("KUBECONFIG", scene.kubeconfig()).args(["extension", "install"]).arg(folder.path());
-        install.args(["--installed-in", &scene.namespace]).stdout();
         let mut stage = Stage { scene, type_, agent, controller: None };
         stage.controller = Some(stage.start());
+        let install = midship().env("KUBECONFIG", scene.kubeconfig()).args(["extension", "install"]).arg(folder.path());
+        install.args(["--installed-in", &scene.namespace]).stdout();
         body(&mut stage).await;
         stage.clear().await;
     });

@@ -18,8 +18,7 @@ use midship::backup::store::Filesystem;
 use midship::extension::agent::AgentConfig;
 use midship::lifecycle::Problem;
 use midship::lifecycle::backup::{
-    ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, Outcome, RepositoryPlace, RestoreOrder, StorePlace, Until,
-    Writer,
+    ArchiveStatus, BackupOrder, JobProgress, Outcome, RepositoryPlace, RestoreOrder, StorePlace, Until, Writer,
 };
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -76,10 +75,6 @@ impl Vault {
             may_shrink: false,
             with_log: false,
         }
-    }
-
-    pub fn archive(&self, method: &str) -> ArchiveOrder {
-        ArchiveOrder { method: method.to_owned(), repository: self.place(), writer: self.writer(), owner: owner() }
     }
 
     pub fn restore(&self, job: &str, until: Until) -> RestoreOrder {

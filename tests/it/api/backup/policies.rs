@@ -66,7 +66,10 @@ fn a_turn_is_begun_once_also_after_a_crash() {
         })
         .await;
         let backup = first.spec.backup.as_ref().expect("how");
-        assert_eq!((backup.method.as_deref(), backup.labels.as_ref().map(|all| all.len())), (Some("dump"), Some(1)));
+        assert_eq!(
+            (backup.method.as_deref(), backup.labels.as_ref().map(std::collections::BTreeMap::len)),
+            (Some("dump"), Some(1))
+        );
         assert_eq!(backup.repository.as_ref().map(ToString::to_string).as_deref(), Some("vault"));
         kit.change::<BackupPolicy>("daily", json!({ "spec": { "suspend": true } })).await;
         kit.policy("daily", "Suspended").await;
