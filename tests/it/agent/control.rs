@@ -289,7 +289,7 @@ fn a_socket_that_somebody_removed_comes_back() {
     let pod = Pod::start(&sleeper());
     let before = pod.wait_ready();
     fs::remove_file(pod.socket()).unwrap();
-    appears(&pod.socket());
+    until("somebody who listens", || UnixStream::connect(pod.socket()).map(drop).map_err(|error| error.to_string()));
     assert_eq!(pod.status().pid, before.pid);
 }
 

@@ -18,7 +18,8 @@ use midship::backup::store::Filesystem;
 use midship::extension::agent::AgentConfig;
 use midship::lifecycle::Problem;
 use midship::lifecycle::backup::{
-    ArchiveStatus, BackupOrder, JobProgress, Outcome, RepositoryPlace, RestoreOrder, StorePlace, Until, Writer,
+    ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, Outcome, RepositoryPlace, RestoreOrder, StorePlace, Until,
+    Writer,
 };
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -88,6 +89,10 @@ impl Vault {
             timeout: LONG,
             replace: false,
         }
+    }
+
+    pub fn archive(&self, method: &str) -> ArchiveOrder {
+        ArchiveOrder { method: method.to_owned(), repository: self.place(), writer: self.writer(), owner: owner() }
     }
 
     /// What is in the repository.

@@ -1,9 +1,13 @@
-//! The methods of our own packages with the real middleware: what was backed up comes back.
+//! The methods of our own packages with the real middleware: what was backed up comes back, to the second.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use midship::lifecycle::backup::{JobState, Until};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
-use super::bench::{Vault, done};
+use super::bench::{LONG, Vault, done, failure};
 use super::image::{Container, free_port, possible};
 
 const REDIS: &str = "extensions/redis/1.1.0";
@@ -56,6 +60,78 @@ fn postgres(restored: bool) -> Container {
 
 async fn sql(container: &Container, text: &str) -> Value {
     container.ask(json!({ "postgres": text })).await["rows"].clone()
+}
+
+/// Waits until nothing of the log waits, and so much of it is archived.
+async fn archived(container: &Container, segment: &str) {
+    let end = Instant::now() + LONG;
+    loop {
+        let status = container.bench.around.archives.lock().unwrap().clone().expect("it archives");
+        assert!(status.error.is_none(), "{status:?}");
+        if status.last.as_deref().is_some_and(|last| last >= segment) && status.pending == 0 {
+            return;
+        }
+        assert!(Instant::now() < end, "{status:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn restored(vault: &Vault, job: &str, until: Until) -> Container {
+    let target = postgres(true);
+    target.stop();
+    done(&target.bench.restore(vault.restore(job, until)).await);
+    target.prepare().await;
+    target.serve().await;
+    target
+}
+
+#[tokio::test]
+async fn postgres_goes_back_to_the_moment_that_is_asked_for() {
+    if !possible("postgres_goes_back_to_the_moment_that_is_asked_for") {
+        return;
+    }
+    let vault = Vault::new().await;
+    let source = postgres(false);
+    source.prepare().await;
+    source.serve().await;
+    source.bench.backups.archive(Some(vault.archive("base"))).await.unwrap();
+    sql(&source, "CREATE TABLE t (n int PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())").await;
+    sql(&source, "INSERT INTO t SELECT generate_series(1, 1000)").await;
+    let mut order = vault.backup("a", "base");
+    order.with_log = true;
+    done(&source.bench.backup(order).await);
+    let mut moments = Vec::new();
+    for n in 1001..=1006 {
+        sql(&source, &format!("INSERT INTO t VALUES ({n})")).await;
+        sleep(Duration::from_millis(20)).await;
+        moments.push((n, Timestamp::now()));
+        sleep(Duration::from_millis(20)).await;
+    }
+    // how far a segment reaches is told with some care: one that is a little later covers all of them
+    sleep(Duration::from_millis(1500)).await;
+    sql(&source, "SELECT pg_create_restore_point('end')").await;
+    let last = sql(&source, "SELECT pg_walfile_name(pg_switch_wal() - 1) AS name").await[0]["name"].clone();
+    archived(&source, last.as_str().unwrap()).await;
+
+    // nothing was archived that reaches further
+    let far = Until::Time("2999-01-01T00:00:00Z".parse().unwrap());
+    let target = postgres(true);
+    target.stop();
+    let refused = target.bench.restore(vault.restore("far", far)).await;
+    assert!(failure(&refused).message.contains("does not reach 2999-01-01"), "{refused:?}");
+
+    for (n, moment) in [moments[1], moments[4]] {
+        // the segment may have been written a moment before its last second ended
+        let target = restored(&vault, "t", Until::Time(moment)).await;
+        let rows = sql(&target, "SELECT count(*) AS rows, max(n) AS last FROM t").await;
+        assert_eq!(rows, json!([{ "rows": n, "last": n }]));
+        // it takes writes, and its own password counts
+        sql(&target, "INSERT INTO t VALUES (5000)").await;
+    }
+    let all = restored(&vault, "all", Until::Latest).await;
+    assert_eq!(sql(&all, "SELECT max(n) AS last FROM t").await, json!([{ "last": 1006 }]));
+    let alone = restored(&vault, "alone", Until::Backup).await;
+    assert_eq!(sql(&alone, "SELECT max(n) AS last FROM t").await, json!([{ "last": 1000 }]));
 }
 
 #[tokio::test]
