@@ -43,7 +43,7 @@ fn a_deleted_pod_and_a_killed_process_are_replaced_while_one_pod_writes() {
 }
 
 #[test]
-fn a_synchronous_replica_keeps_every_confirmed_write() {
+fn chaos_a_synchronous_replica_keeps_every_confirmed_write() {
     e2e_test(async |scene| {
         let stage = Stage::set(scene, Kind::Postgres, 3, json!({ "synchronous": 1 })).await;
         for fault in ["a killed process", "a network that is cut"] {
@@ -67,7 +67,7 @@ fn a_synchronous_replica_keeps_every_confirmed_write() {
 }
 
 #[test]
-fn nobody_stops_while_the_api_server_cannot_be_reached() {
+fn chaos_nobody_stops_while_the_api_server_cannot_be_reached() {
     e2e_test(async |scene| {
         let stage = Stage::set(scene, Kind::Redis, 2, json!({})).await;
         let primary = stage.settled().await;
