@@ -89,20 +89,29 @@ async fn handled(session: &Session<'_>, name: &str, asked: &str, timeout: Durati
         Ok(Look::Waiting(told(&status)))
     })
     .await?;
-    let place = format!("GitSource {}/{name}", session.namespace);
+    let late = CommandError::new(format!("the repository was not looked at within {} s", timeout.as_secs()))
+        .remedy("see whether the controller runs: midship doctor");
+    verdict(session, name, seen, "the repository", late)
+}
+
+/// How it ended with a source, of which `what` was looked at; `late` where it did not come to that.
+fn verdict(
+    session: &Session<'_>,
+    name: &str,
+    seen: Look<(bool, String)>,
+    what: &str,
+    late: CommandError,
+) -> Result<Outcome, CommandError> {
+    let at = |told: &str| format!("GitSource {}/{name}: {}", session.namespace, printable(told));
     match seen {
         Look::Ended((true, told)) => {
             anstream::println!("{}", printable(&told));
             Ok(Outcome::Done)
         }
-        Look::Ended((false, told)) => Err(CommandError::new("the repository was looked at, but not all is well")
-            .at(format!("{place}: {}", printable(&told)))
+        Look::Ended((false, told)) => Err(CommandError::new(format!("{what} was looked at, but not all is well"))
+            .at(at(&told))
             .remedy(format!("midship describe source/{name} -n {}", session.namespace))),
-        Look::Waiting(told) => {
-            Err(CommandError::new(format!("the repository was not looked at within {} s", timeout.as_secs()))
-                .at(format!("{place}: {}", printable(&told)))
-                .remedy("see whether the controller runs: midship doctor"))
-        }
+        Look::Waiting(told) => Err(late.at(at(&told))),
     }
 }
 
@@ -135,24 +144,10 @@ async fn applied(session: &Session<'_>, name: &str, wanted: &str, timeout: Durat
         Ok(Look::Waiting(told(&status)))
     })
     .await?;
-    let place = format!("GitSource {}/{name}", session.namespace);
-    match seen {
-        Look::Ended((true, told)) => {
-            anstream::println!("{}", printable(&told));
-            Ok(Outcome::Done)
-        }
-        Look::Ended((false, told)) => Err(CommandError::new(format!("{wanted} was looked at, but not all is well"))
-            .at(format!("{place}: {}", printable(&told)))
-            .remedy(format!("midship describe source/{name} -n {}", session.namespace))),
-        Look::Waiting(told) => Err(CommandError::new(format!(
-            "{wanted} was not applied within {} s",
-            timeout.as_secs()
-        ))
-        .at(format!("{place}: {}", printable(&told)))
-        .remedy(
-            "check that the commit is on the branch the source follows, and that the controller runs: midship doctor",
-        )),
-    }
+    let late = CommandError::new(format!("{wanted} was not applied within {} s", timeout.as_secs())).remedy(
+        "check that the commit is on the branch the source follows, and that the controller runs: midship doctor",
+    );
+    verdict(session, name, seen, wanted, late)
 }
 
 /// Where a source stands, in a sentence.
