@@ -26,6 +26,8 @@ pub struct AgentConfig {
     pub group: GroupName,
     /// The port the agent serves.
     pub port: u16,
+    /// Where the kubelet asks whether the process is ready.
+    pub ready_port: Option<u16>,
     /// The port its drivers use where a step names none.
     pub client_port: Option<u16>,
     /// Ports by name, of all components.

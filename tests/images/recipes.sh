@@ -52,7 +52,8 @@ redis_like() { # release suite server
   open "$1" "$2"; user "$3" 999 /data; packages "$3-server" gosu
   rm -rf "$root/etc/$3" "$root/etc/init.d/$3"* "$root/var/lib/$3"
   mkdir -p "$root/data"; inside chown "$3:$3" /data
-  local one; for one in sentinel cli benchmark check-aof check-rdb; do ln -sf "/usr/bin/$3-$one" "$root/usr/local/bin/$3-$one"; done
+  local one; for one in cli benchmark check-aof check-rdb; do ln -sf "/usr/bin/$3-$one" "$root/usr/local/bin/$3-$one"; done
+  ln -sf "/usr/bin/$3-server" "$root/usr/local/bin/$3-sentinel" # it is the server under another name
   script redis-server "usr/local/bin/$3-server" "$3"; script redis-entrypoint usr/local/bin/docker-entrypoint.sh "$3"
   ln -sf /usr/sbin/gosu "$root/usr/local/bin/gosu"
   if [[ $3 == valkey ]]; then for one in server sentinel cli benchmark check-aof check-rdb; do ln -sf "valkey-$one" "$root/usr/local/bin/redis-$one"; done; fi

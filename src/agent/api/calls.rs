@@ -247,7 +247,7 @@ async fn carry_out<T: Serialize>(
         Ok(Err(problem)) => Err(problem),
         Err(_) => {
             let message = format!("{} did not end within {}s and was given up", call.what, call.longest.as_secs());
-            Err(Problem::new(Code::Timeout, message))
+            Err(Problem::new(Code::Failed, message))
         }
     };
     let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);

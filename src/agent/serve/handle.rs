@@ -49,8 +49,8 @@ fn failed(error: ActionError) -> Problem {
     let code = match error.kind {
         FailureKind::Unknown => Code::NotFound,
         FailureKind::Invalid => Code::Unsupported,
-        FailureKind::Failed | FailureKind::GivenUp => Code::Failed,
-        FailureKind::TimedOut => Code::Timeout,
+        // an answer that does not come in time is another matter: there the work goes on
+        FailureKind::Failed | FailureKind::GivenUp | FailureKind::TimedOut => Code::Failed,
     };
     Problem::new(code, error.to_string())
 }

@@ -14,6 +14,7 @@ pub mod permit;
 mod place;
 mod process;
 mod publish;
+mod readiness;
 mod shared;
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -98,6 +99,9 @@ async fn serve(options: Options) -> Result<(), ServeError> {
     let backups = Backups::new(around);
     tokio::spawn(permit::serve(listener, Arc::clone(&shared), Arc::clone(&backups)));
     tokio::spawn(process::follow(Arc::clone(&shared)));
+    if let Some(port) = shared.place().config.ready_port {
+        tokio::spawn(readiness::serve(Arc::clone(&shared), port));
+    }
     tokio::spawn(observe::run(Arc::clone(&shared)));
     tokio::spawn(config::follow(Arc::clone(&shared)));
     let publisher = tokio::spawn(publish::run(Arc::clone(&shared)));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{AGENT_PORT, ConfigRevision, Place, Rendered, Renderer, config_map, naming, object_labels};
+use super::{AGENT_PORT, ConfigRevision, Place, READY_PORT, Rendered, Renderer, config_map, naming, object_labels};
 use crate::api::instance::{FailoverMode, ProcessRestart};
 use crate::api::values::{Duration, KeyRef};
 use crate::extension::agent::{AGENT_FILE, AgentConfig, FilePlan, Handing, PROCESS_FILE};
@@ -371,6 +371,7 @@ impl Renderer<'_> {
             component: name.clone(),
             group: place.group.name.clone(),
             port: AGENT_PORT,
+            ready_port: Some(READY_PORT),
             client_port: place.component.client_port().map(|(_, port)| port.port),
             ports,
             tls: self.resolved.tls.is_some(),

@@ -33,6 +33,8 @@ pub use secrets::{SecretNeed, SecretSource, secret_needs};
 
 /// The port agents serve.
 pub const AGENT_PORT: u16 = 7440;
+/// The port on which agents tell the kubelet whether the process is ready, and nothing else.
+pub const READY_PORT: u16 = 7441;
 
 /// What rendering cannot know by itself.
 #[derive(Clone, Debug, Default)]

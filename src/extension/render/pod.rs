@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::config::{GroupConfig, LOGS};
-use super::{AGENT_PORT, Place, Renderer, naming, object_labels, patch, selector};
+use super::{AGENT_PORT, Place, READY_PORT, Renderer, naming, object_labels, patch, selector};
 use crate::api::labels;
 use crate::api::pod_set::PodTemplate;
 use crate::api::values::{PullPolicy, Spread};
@@ -180,10 +180,11 @@ impl Renderer<'_> {
             "ports": ports,
             "resources": place.group.resources,
             "readinessProbe": {
-                "exec": { "command": [agent, "ctl", "ready"] },
-                "periodSeconds": 2,
-                "timeoutSeconds": 5,
-                "failureThreshold": 1,
+                "httpGet": { "path": "/ready", "port": READY_PORT },
+                "periodSeconds": 1,
+                "timeoutSeconds": 2,
+                // an agent that is started anew takes no well process out of service
+                "failureThreshold": 3,
             },
             "securityContext": restricted(),
             "volumeMounts": mounts,

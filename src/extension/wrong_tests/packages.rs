@@ -170,8 +170,8 @@ fn a_wrong_package_says_where_and_why() {
         (
             "the agent's port",
             "ports: {client: 7000}",
-            "ports: {client: 7440}",
-            "extension.yaml:22:13: port 7440 is the agent's",
+            "ports: {client: 7441}",
+            "extension.yaml:22:13: port 7441 is the agent's",
         ),
         (
             "a long port name",

@@ -7,6 +7,7 @@ mod operations;
 mod pods;
 mod roles;
 mod stage;
+mod topologies;
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Forms and changes a cluster: create GROUPS | join GROUPS GROUP | leave GROUPS GROUP | replica GROUPS GROUP HOST
+# Forms and changes a cluster: create GROUPS | join GROUPS GROUP | leave GROUPS GROUP | replica GROUPS GROUP HOST |
+# forget GROUPS GROUP HOST
 # GROUPS is JSON: a list of shards with their pods. Every step looks first, so that it can be repeated.
 set -eu
 command=$1 groups=$2 group=${3:-} host=${4:-}
@@ -14,12 +15,35 @@ names() { printf '%s' "$groups" | grep -o '"group":"[^"]*"' | sed 's/.*:"//; s/"
 id() { cli -h "$1" -p "$PORT" cluster myid; }
 # known AT HOST: whether the cluster at AT has the node HOST
 known() { cli -h "$1" -p "$PORT" cluster nodes | grep -q "^$(id "$2") "; }
-settle() { for _ in $(seq 1 60); do cli --cluster check "$1:$PORT" >/dev/null 2>&1 && return 0; sleep 1; done; return 1; }
+# whether all nodes agree with HOST, and it serves
+agreed() { cli --cluster check "$1:$PORT" >/dev/null 2>&1 && cli -h "$1" -p "$PORT" cluster info | grep -q cluster_state:ok; }
+settle() { # HOST...: waits until all is agreed; a move of slots that was broken off is brought to its end
+  for host_ in "$@"; do
+    for try in $(seq 1 60); do
+      agreed "$host_" && continue 2
+      [ $((try % 10)) != 0 ] || cli --cluster fix "$host_:$PORT" </dev/null || true
+      sleep 1
+    done
+    echo "the nodes of the cluster do not agree:" >&2
+    cli --cluster check "$host_:$PORT" | tail -n 5 >&2
+    return 1
+  done
+}
+# hears AT HOST: waits until AT has heard of the node HOST; a check before that finds everything in order without it
+hears() { for try in $(seq 1 60); do known "$1" "$2" && return 0; sleep 1; done; echo "$1 does not hear of $2" >&2; return 1; }
 # somebody in the cluster who is not of this shard
 elsewhere() { for name in $(names); do [ "$name" = "$1" ] || { first "$name"; return; }; done; }
 
+# the pod of a shard that has its slots, whoever that became; the first while it has none
+leader() {
+  for pod in $(pods "$1"); do
+    cli -h "$pod" -p "$PORT" cluster nodes | grep 'myself,master' | grep -q 'connected [0-9[]' && { echo "$pod"; return; }
+  done
+  first "$1"
+}
+
 follow() { # SHARD HOST: HOST becomes a replica in SHARD
-  primary=$(first "$1")
+  primary=$(leader "$1")
   [ "$2" = "$primary" ] && return 0
   known "$primary" "$2" || cli --cluster add-node "$2:$PORT" "$primary:$PORT" --cluster-slave --cluster-master-id "$(id "$primary")"
 }
@@ -37,17 +61,25 @@ create)
 join)
   seed=$(elsewhere "$group") primary=$(first "$group")
   known "$seed" "$primary" || cli --cluster add-node "$primary:$PORT" "$seed:$PORT"
-  settle "$seed"
+  hears "$seed" "$primary"
+  settle "$seed" "$primary"
   cli --cluster rebalance "$seed:$PORT" --cluster-use-empty-masters
   for pod in $(pods "$group"); do follow "$group" "$pod"; done ;;
 leave)
   seed=$(elsewhere "$group")
+  settle "$seed"
   for pod in $(pods "$group"); do
-    if cli -h "$pod" -p "$PORT" role | head -n 1 | grep -q master; then
+    if known "$seed" "$pod" && cli -h "$pod" -p "$PORT" role | head -n 1 | grep -q master; then
       cli --cluster rebalance "$seed:$PORT" --cluster-weight "$(id "$pod")=0"
     fi
   done
-  for pod in $(pods "$group" | sort -r); do cli --cluster del-node "$seed:$PORT" "$(id "$pod")"; done ;;
+  for pod in $(pods "$group" | sort -r); do
+    if known "$seed" "$pod"; then cli --cluster del-node "$seed:$PORT" "$(id "$pod")"; fi
+  done ;;
+forget)
+  for pod in $(pods); do
+    if [ "$pod" != "$host" ] && known "$pod" "$host"; then cli --cluster del-node "$pod:$PORT" "$(id "$host")"; break; fi
+  done ;;
 replica)
   follow "$group" "$host" ;;
 *)
