@@ -13,6 +13,9 @@ use super::resolved::{Resolved, ResolvedComponent, ResolvedGroup};
 use crate::api::instance::ClientCertificates;
 use crate::api::values::Resources;
 
+/// The port agents serve.
+pub const AGENT_PORT: u16 = 7440;
+
 /// Where things lie in a pod.
 pub mod paths {
     pub const BIN: &str = "/midship/bin";

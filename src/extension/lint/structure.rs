@@ -228,7 +228,7 @@ fn ports(lint: &mut Lint<'_>, field: &str, component: &Component) {
         {
             lint.at(&field, format!("port {} is also {other}", port.port));
         }
-        if port.port == crate::extension::render::AGENT_PORT {
+        if port.port == crate::extension::context::AGENT_PORT {
             lint.at(&field, format!("port {} is the agent's", port.port));
         }
     }
