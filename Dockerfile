@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-# Midship's image: its two static binaries, cue (which checks the rules of packages) and the certificates, nothing else.
+# Midship's image: its two static binaries, cue (which checks the rules of packages), ssh, ssh-keygen and gpg (Git over SSH,
+# signatures) with the libraries these need, and the certificates, nothing else.
 # It runs as 65532 and writes nothing, so a read-only root is fine. Nothing may lie at /midship, where pods mount their
 # volumes.
 # (tests/images packs the same layout without Docker.)
@@ -20,10 +21,17 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     echo 'midship:x:65532:65532::/:/sbin/nologin' >/image/etc/passwd && \
     echo 'midship:x:65532:' >/image/etc/group
 
+FROM debian:bookworm-slim AS git
+COPY scripts/with-libraries /
+RUN apt-get update && apt-get install -y --no-install-recommends openssh-client gpg && \
+    /with-libraries /image ssh ssh-keygen gpg
+
 FROM scratch
 COPY --from=cue /cue /bin/cue
+COPY --from=git /image/ /
 COPY --from=build /image/ /
-ENV PATH=/bin
+# one heap per processor would be kept for threads that hardly need one
+ENV PATH=/bin MALLOC_ARENA_MAX=2
 WORKDIR /
 USER 65532:65532
 ENTRYPOINT ["/bin/midship"]

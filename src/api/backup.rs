@@ -28,11 +28,11 @@ use crate::names::ObjectName;
     derive = "PartialEq",
     doc = "A backup that was found in a repository. Deleting this object deletes no data; expiry and `midship backup prune` do.",
     printcolumn(name = "Instance", type_ = "string", json_path = ".spec.instance.name"),
-    printcolumn(name = "Type", type_ = "string", json_path = ".status.type"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
     printcolumn(name = "Verified", type_ = "string", json_path = ".status.verified"),
     printcolumn(name = "Age", type_ = "date", json_path = ".status.completedAt"),
+    printcolumn(name = "Type", type_ = "string", json_path = ".status.type", priority = 1),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.size", priority = 1),
     printcolumn(name = "Repository", type_ = "string", json_path = ".spec.repository", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
 )]

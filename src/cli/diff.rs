@@ -1,6 +1,6 @@
 //! `midship diff`: what would change, between two commits, or between a commit and the files as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anstyle::AnsiColor;
@@ -51,11 +51,12 @@ pub fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Re
         return super::in_background(live(arguments, connection, format));
     }
     let base = arguments.files.at(&arguments.base)?;
-    let head = match &arguments.head {
+    let mut head = match &arguments.head {
         None => arguments.files.now()?,
         Some(revision) => arguments.files.at(revision)?,
     };
     let errors = head.defined.errors.len();
+    keep_what_broken_files_defined(&mut head, &base);
     let mut changes = if arguments.rendered {
         compare_manifests(&manifests(&base), &manifests(&head))
     } else {
@@ -67,11 +68,20 @@ pub fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Re
     ended(arguments, &changes, errors, format)
 }
 
+/// The controller leaves what a file defined before it was broken, and so it is no change.
+fn keep_what_broken_files_defined(head: &mut Snapshot, base: &Snapshot) {
+    let defined: BTreeSet<&ObjectId> = head.defined.objects.iter().map(|manifest| &manifest.id).collect();
+    let of_broken = |manifest: &&Manifest| head.defined.broken.contains(&*manifest.path);
+    let kept = base.defined.objects.iter().filter(of_broken).filter(|manifest| !defined.contains(&manifest.id));
+    let kept: Vec<Manifest> = kept.cloned().collect();
+    head.defined.objects.extend(kept);
+}
+
 fn ended(arguments: &Arguments, changes: &Changes, errors: usize, format: Format) -> Result<Outcome, CommandError> {
     print(changes, format)?;
     if errors > 0 {
         return Err(CommandError::new(
-            "some files define nothing because they are wrong; what they would change is not shown",
+            "some files are wrong; what they would change is not shown, and what they defined before stays",
         )
         .at(arguments.files.path.display().to_string())
         .remedy("`midship validate` names each mistake"));

@@ -132,7 +132,7 @@ impl Origin {
             if self.allow_insecure_git {
                 error.remedy("name the folder of a clone, or an address such as https://host/path.git")
             } else {
-                error.remedy("name the folder of a clone; for development, --allow-insecure-git allows more addresses")
+                error.remedy("name the folder of a clone with --repo; for development, --allow-insecure-git allows more addresses")
             }
         })
     }

@@ -67,7 +67,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     }
     if shown.errors > 0 {
         return Err(CommandError::new(
-            "some files define nothing because they are wrong; what they would change is not shown",
+            "some files are wrong; what they would change is not shown, and what they defined before stays",
         )
         .at(files.path.display().to_string())
         .remedy("`midship validate` names each mistake"));

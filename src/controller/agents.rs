@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::api::labels;
 use crate::cluster::problem::Problem as ClusterProblem;
+use crate::extension::context::AGENT_PORT;
 use crate::extension::naming;
-use crate::extension::render::AGENT_PORT;
 use crate::extension::secret::{SecretObject, SecretValue};
 use crate::lifecycle::client::Address;
 use crate::lifecycle::identity::agents_of;

@@ -13,6 +13,11 @@ use super::resolved::{Resolved, ResolvedComponent, ResolvedGroup};
 use crate::api::instance::ClientCertificates;
 use crate::api::values::Resources;
 
+/// The port agents serve.
+pub const AGENT_PORT: u16 = 7440;
+/// The port on which agents tell the kubelet whether the process is ready, and nothing else.
+pub const READY_PORT: u16 = 7441;
+
 /// Where things lie in a pod.
 pub mod paths {
     pub const BIN: &str = "/midship/bin";

@@ -11,6 +11,37 @@ const MAX_OPERATORS: usize = 64;
 /// Tags that capture output, which could be captured again and again.
 const CAPTURES: [&str; 6] = ["macro", "call", "filter", "import", "from", "extends"];
 
+/// What every template and expression can read.
+pub const ALWAYS: &[&str] = &[
+    "instance",
+    "namespace",
+    "type",
+    "version",
+    "extension_version",
+    "topology",
+    "environment",
+    "component",
+    "group",
+    "replicas",
+    "components",
+    "params",
+    "resources",
+    "storage",
+    "ports",
+    "paths",
+    "files",
+    "tls",
+    "username",
+    "secret",
+    "pod",
+    "images",
+    "values",
+    "failover",
+    "monitoring",
+    "network",
+    "backup",
+];
+
 /// The line and reason of the first thing that is not allowed.
 pub fn check(source: &str) -> Result<(), (usize, String)> {
     let tags = tags(source);
@@ -67,7 +98,7 @@ impl<'a> Tag<'a> {
     fn sets(&self) -> impl Iterator<Item = &'a str> + '_ {
         // `with` gives several, each before its own `=`; taking all its words is on the safe side
         let end = if self.words.first() == Some(&"with") { self.words.len() } else { self.before };
-        self.words[1.min(end)..end].iter().copied().filter(|word| !crate::extension::lint::ALWAYS.contains(word))
+        self.words[1.min(end)..end].iter().copied().filter(|word| !ALWAYS.contains(word))
     }
 
     fn target_words(&self) -> usize {

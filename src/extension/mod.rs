@@ -14,6 +14,7 @@ pub mod gates;
 mod growth;
 pub mod install;
 mod lint;
+mod load;
 pub mod methods;
 pub mod naming;
 pub mod package;

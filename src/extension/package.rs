@@ -6,10 +6,9 @@ use serde_json::Value;
 
 use super::contract::{Component, Manifest, Parameter, Topology, TopologyComponent};
 use super::files::{MANIFEST, PackageFiles, is_template};
-use super::lint;
 use super::parameters::ParameterSet;
-use super::problem::{Problem, Problems};
-use super::template::{Engine, TemplateError};
+use super::problem::Problem;
+use super::template::{Engine, FIELD, TemplateError};
 use super::yaml::{self, Positions};
 use crate::names::{ComponentName, ParameterName, TopologyName};
 
@@ -29,18 +28,8 @@ pub struct Package {
 const ONLY_TOPOLOGY: &str = "standalone";
 
 impl Package {
-    /// Reads a package and checks all that can be checked without an instance. Every problem is reported, not just the
-    /// first.
-    pub fn load(files: PackageFiles) -> Result<Self, Problems> {
-        let mut problems = Vec::new();
-        let package = Self::read(files, &mut problems).map_err(|problem| Problems(vec![problem]))?;
-        problems.extend(lint::check(&package));
-        problems.sort();
-        problems.dedup();
-        if problems.is_empty() { Ok(package) } else { Err(Problems(problems)) }
-    }
-
-    fn read(files: PackageFiles, problems: &mut Vec<Problem>) -> Result<Self, Problem> {
+    /// Reads a package as far as it can be, and notes what is wrong with its parts.
+    pub(super) fn read(files: PackageFiles, problems: &mut Vec<Problem>) -> Result<Self, Problem> {
         let text = files.text(MANIFEST)?;
         let mut manifest: Manifest = yaml::read(MANIFEST, text)?;
         let positions = Positions::read(text);
@@ -134,9 +123,6 @@ impl Package {
         }
     }
 }
-
-/// What the names of templates that stand in the manifest start with.
-pub(super) const FIELD: &str = "field:";
 
 fn in_template(error: &TemplateError) -> Problem {
     Problem::new(&error.name, error.line, 0, &error.reason)

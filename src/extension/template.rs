@@ -32,6 +32,9 @@ pub struct TemplateError {
     pub reason: String,
 }
 
+/// What the names of templates that stand in the manifest start with.
+pub(super) const FIELD: &str = "field:";
+
 /// The templates of one package, compiled once.
 pub struct Engine {
     environment: Environment<'static>,

@@ -7,10 +7,11 @@ use super::cache::{Cache, CacheError};
 use super::commit::Commit;
 use super::draft::{Draft, DraftError, Workbench};
 use super::error::RemoteError;
+use super::listing::TreeError;
 use super::push::{PushOutcome, push};
 use super::remote::Remote;
 use super::sign::Signer;
-use super::tree::{TreeError, blob_id};
+use super::tree::blob_id;
 
 /// Names the record of a commit, so that one that was pushed is never pushed again.
 pub const RECORD_TRAILER: &str = "Midship-Record";

@@ -13,9 +13,11 @@ use super::commit::Commit;
 use super::error::RemoteError;
 use super::fetch::{Depth, FetchFailure, fetch, store_pack};
 use super::history::History;
+use super::listing::TreeError;
 use super::push::pack;
-use super::remote::{Remote, Session};
-use super::tree::{CommitTree, TreeError};
+use super::remote::Remote;
+use super::session::Session;
+use super::tree::CommitTree;
 
 /// Each fetch adds a pack; past this many it is cheaper to begin anew than to search them all.
 const MAX_PACKS: usize = 40;

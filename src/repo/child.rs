@@ -13,6 +13,18 @@ use super::error::RemoteError;
 /// More than this nobody reads.
 const MAX_OUTPUT: u64 = 1 << 20;
 
+/// A command that takes nothing over from our environment but what is needed to find programs.
+pub(super) fn bare_command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("LC_ALL", "C").env("GIT_CONFIG_NOSYSTEM", "1");
+    for name in ["PATH", "HOME"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
 /// How a program ended.
 pub(super) struct Done {
     pub success: bool,

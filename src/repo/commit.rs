@@ -99,6 +99,11 @@ impl Commit {
     }
 }
 
+/// An id as people are told it.
+pub fn short(id: &ObjectId) -> String {
+    id.to_hex_with_len(10).to_string()
+}
+
 fn split_trailer(line: &str) -> Option<(&str, &str)> {
     let (key, value) = line.split_once(':')?;
     let good = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');

@@ -8,8 +8,9 @@ use super::bounds::Bounds;
 use super::cache::Cache;
 use super::commit::Person;
 use super::error::{chain, clean};
+use super::listing::TreeError;
 use super::sign::{SignError, Signer};
-use super::tree::{CommitTree, TreeError};
+use super::tree::CommitTree;
 use super::walk::check_name;
 
 /// One file that a commit writes or removes.

@@ -13,7 +13,7 @@ use gix::protocol::fetch::negotiate::{Action, Round, one_round};
 use gix::protocol::fetch::{Arguments, Context, Negotiate, Options, Response, Shallow, Tags};
 
 use super::error::RemoteError;
-use super::remote::{Session, agent};
+use super::session::{Session, agent};
 use super::transport::Wire;
 
 /// How much history comes along.

@@ -8,7 +8,8 @@ use gix::traverse::commit::simple::CommitTimeOrder;
 
 use super::commit::Commit;
 use super::error::{chain, clean};
-use super::tree::{CommitTree, TreeError};
+use super::listing::TreeError;
+use super::tree::CommitTree;
 
 /// The commits of a local clone or of a cache that was fetched with its history.
 pub struct History {

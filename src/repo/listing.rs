@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gix::ObjectId;
 
-use super::walk::Limits;
+use super::bounds::Limits;
 
 /// One readable file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,22 @@ impl Refusal {
         let reason = format!("has {size} bytes, more than {limit}; split it or raise the limit");
         Self::new(path.to_owned(), Code::TooLarge, reason)
     }
+}
+
+/// Why a tree, or one file of it, could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TreeError {
+    /// The local copy is broken; fetching anew may mend it.
+    #[error("the local copy of the repository is damaged: {0}")]
+    Damaged(String),
+    #[error("there is no folder `{0}` in this commit")]
+    NoFolder(String),
+    #[error("the tree has more than {0} files and folders; use a `path` or raise the limit")]
+    TooMany(usize),
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("{path}: {reason}")]
+    Io { path: String, reason: String },
 }
 
 impl fmt::Display for Refusal {

@@ -9,7 +9,8 @@ use gix_transport::client::{MessageKind, WriteMode};
 
 use super::bounds::Bounds;
 use super::error::{RemoteError, chain, clean};
-use super::remote::{Remote, Session};
+use super::remote::Remote;
+use super::session::Session;
 
 /// How a push ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use gix::ObjectId;
 use gix::protocol::handshake::Ref;
 
 use super::error::{RemoteError, clean};
-use super::remote::{Session, full_name};
+use super::session::{Session, full_name};
 
 /// What is followed in a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]

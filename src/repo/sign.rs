@@ -1,10 +1,9 @@
 //! Signing commits with an SSH key, through `ssh-keygen`.
 
 use super::bounds::Bounds;
-use super::child::{private_folder, run};
+use super::child::{bare_command, private_folder, run};
 use super::credentials::Secret;
 use super::error::{RemoteError, clean};
-use super::transport::bare_command;
 
 /// Who signs.
 #[derive(Clone, Debug)]

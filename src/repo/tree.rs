@@ -8,26 +8,11 @@ use std::path::{Path, PathBuf};
 
 use gix::ObjectId;
 
+use super::bounds::Limits;
 use super::commit::Commit;
 use super::error::clean;
-use super::listing::{File, Listing, Refusal};
-use super::walk::{Limits, Node, Raw, Source, walk};
-
-/// Why a tree, or one file of it, could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TreeError {
-    /// The local copy is broken; fetching anew may mend it.
-    #[error("the local copy of the repository is damaged: {0}")]
-    Damaged(String),
-    #[error("there is no folder `{0}` in this commit")]
-    NoFolder(String),
-    #[error("the tree has more than {0} files and folders; use a `path` or raise the limit")]
-    TooMany(usize),
-    #[error("{0}")]
-    Refused(Refusal),
-    #[error("{path}: {reason}")]
-    Io { path: String, reason: String },
-}
+use super::listing::{File, Listing, Refusal, TreeError};
+use super::walk::{Node, Raw, Source, walk};
 
 /// Files that can be listed and read. Both refuse what could do harm: links, other modes than plain
 /// files, names that are not what they seem, and anything too large.

@@ -4,10 +4,10 @@
 use gix::objs::CommitRefIter;
 
 use super::bounds::Bounds;
-use super::child::{Done, private_folder, run};
+use super::child::{Done, bare_command, private_folder, run};
 use super::error::{RemoteError, clean};
-use super::transport::bare_command;
-use super::tree::{CommitTree, TreeError};
+use super::listing::TreeError;
+use super::tree::CommitTree;
 
 /// Whose signatures count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,25 +5,8 @@ use std::sync::Arc;
 
 use gix::ObjectId;
 
-use super::listing::{Code, Content, Entry, File, Folder, Listing, Refusal};
-use super::tree::TreeError;
-
-/// How much of a tree is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Files and folders together.
-    pub entries: usize,
-    /// Folders inside one another.
-    pub depth: usize,
-    pub path_bytes: usize,
-    pub file_bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { entries: 100_000, depth: 20, path_bytes: 400, file_bytes: 1 << 20 }
-    }
-}
+use super::bounds::Limits;
+use super::listing::{Code, Content, Entry, File, Folder, Listing, Refusal, TreeError};
 
 /// One entry of a folder before it was judged.
 pub(super) struct Raw<H> {

@@ -13,13 +13,21 @@ tag_of() {
 }
 P=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-# as by the Dockerfile, but packed for speed, and without what debuggers need; cue is a layer that stays the same
+# as by the Dockerfile, but packed for speed, and without what debuggers need; cue and what Git needs are layers that stay the
+# same, the latter from this machine
 image_midship() {
   local cue; cue=$WORK/cue-$(short_hash <"$MIDSHIP_CUE").tar.gz
   if [[ ! -e $cue ]]; then
     rm -rf "$WORK/root/cue"; install -D -m 755 "$MIDSHIP_CUE" "$WORK/root/cue/bin/cue"
     SOURCE_DATE_EPOCH=0 "$here/pack" --layer "$WORK/root/cue" -o "$cue.new"
     mv "$cue.new" "$cue"; rm -rf "$WORK/root/cue"
+  fi
+  need ssh:openssh-client gpg:gpg
+  local git; git=$WORK/git-$(cat "$(command -v ssh)" "$(command -v gpg)" "$here/../../scripts/with-libraries" | short_hash).tar.gz
+  if [[ ! -e $git ]]; then
+    rm -rf "$WORK/root/git"; "$here/../../scripts/with-libraries" "$WORK/root/git" ssh ssh-keygen gpg
+    SOURCE_DATE_EPOCH=0 "$here/pack" --layer "$WORK/root/git" -o "$git.new"
+    mv "$git.new" "$git"; rm -rf "$WORK/root/git"
   fi
   local root=$WORK/root/midship
   rm -rf "$root"; mkdir -p "$root"/{bin,etc/ssl/certs,tmp}; chmod 1777 "$root/tmp"
@@ -28,7 +36,7 @@ image_midship() {
   echo 'midship:x:65532:65532::/:/sbin/nologin' >"$root/etc/passwd"
   echo 'midship:x:65532:' >"$root/etc/group"
   level=0 keep=1440
-  SOURCE_DATE_EPOCH=0 finish "$cue" "$root" <<<'{"Env":["PATH=/bin"],"User":"65532:65532","WorkingDir":"/","Entrypoint":["/bin/midship"]}'
+  SOURCE_DATE_EPOCH=0 finish "$cue" "$git" "$root" <<<'{"Env":["PATH=/bin","MALLOC_ARENA_MAX=2"],"User":"65532:65532","WorkingDir":"/","Entrypoint":["/bin/midship"]}'
   rm -rf "$root"
 }
 

@@ -45,8 +45,8 @@ use crate::names::{
     printcolumn(name = "Version", type_ = "string", json_path = ".spec.version"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready"),
-    printcolumn(name = "Primary", type_ = "string", json_path = ".status.primary"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Primary", type_ = "string", json_path = ".status.primary", priority = 1),
     printcolumn(name = "Topology", type_ = "string", json_path = ".status.resolved.topology", priority = 1),
     printcolumn(name = "Extension", type_ = "string", json_path = ".spec.extensionVersion", priority = 1),
     printcolumn(

@@ -27,16 +27,14 @@ pub use record::committer;
 use super::apply::Outcome;
 use super::live::Observed;
 use super::look::Seen;
-use super::settings::Settings;
+use super::settings::{Destination, Settings};
 use crate::api::GitSource;
 use crate::api::git_source::AuditStatus;
 use crate::cluster::Key;
 use crate::controller::caches::Caches;
 use crate::diff::Redaction;
 use crate::plan::source::{Plan, What};
-use crate::repo::{
-    Appended, AuditLog, Bounds, Cache, FileTree, Limits, ObjectId as GitId, Record, Remote, Signer, blob_id,
-};
+use crate::repo::{Appended, AuditLog, Bounds, Cache, FileTree, Limits, ObjectId as GitId, Record, blob_id};
 
 /// Records that wait while the remote is away; older ones are folded into what comes after.
 const QUEUE: usize = 1000;
@@ -71,17 +69,6 @@ pub struct Sync<'a> {
     pub plan: &'a Plan,
     pub live: &'a Observed,
     pub results: &'a [Outcome],
-}
-
-/// Where records go, and in whose name.
-#[derive(Clone)]
-pub struct Destination {
-    pub remote: Remote,
-    pub branch: String,
-    pub cluster: String,
-    /// Name and address.
-    pub committer: (String, String),
-    pub signer: Option<Arc<Signer>>,
 }
 
 impl Ledger {
@@ -298,7 +285,7 @@ impl Ledger {
         settings: &Settings,
     ) -> Result<BTreeMap<String, GitId>, String> {
         let cache = cache(cache_dir, &destination);
-        let (timeout, folder) = (settings.timeout, record::folder(settings));
+        let (timeout, folder) = (settings.timeout, settings.folder());
         let read = move || {
             let bounds = Bounds::new(timeout);
             let dir = cache.dir().to_owned();

@@ -14,13 +14,13 @@ use sha2::{Digest, Sha256};
 use super::audit::committer;
 use super::look::{Seen, cache_of};
 use super::objects;
-use super::settings::{Settings, short};
+use super::settings::Settings;
 use crate::api::git_source::{Drift as Policy, DriftedObject};
 use crate::api::labels;
 use crate::cluster::problem::Problem;
 use crate::plan::source::adopt::{Change, changes};
 use crate::plan::source::{ObjectId, ObjectKind, Plan};
-use crate::repo::{Bounds, Cache, Draft, Edit, Limits, ObjectId as CommitId, PushOutcome, propose};
+use crate::repo::{Bounds, Cache, Draft, Edit, Limits, ObjectId as CommitId, PushOutcome, propose, short};
 use crate::source::edited;
 
 /// How many objects are looked at closely.

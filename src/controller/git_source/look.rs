@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::problem::Problem;
 use super::settings::Settings;
 use super::trust::{FastForward, Verification};
 use crate::api::git_source::FileError;
 use crate::plan::source::{Desired, ObjectId, Placement, RepositorySettings};
-use crate::repo::{Bounds, Cache, CacheError, Commit, Follow, Limits, Remote, RemoteError, ResolveError};
+use crate::repo::{Bounds, Cache, Commit, Follow, Limits, Remote};
 use crate::source::{self, Contents, Opening};
 
 /// What was seen in a repository. Cheap to clone.
@@ -59,51 +60,6 @@ impl Seen {
 
 fn within(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
-}
-
-/// Why nothing could be seen.
-#[derive(Clone, Debug)]
-pub struct Problem {
-    /// A short name that does not change.
-    pub code: &'static str,
-    pub message: String,
-    /// Whether it may pass by itself.
-    pub passing: bool,
-}
-
-impl Problem {
-    pub fn panicked() -> Self {
-        let message = "reading the repository panicked; this is a defect of Midship, please report it".to_owned();
-        Self { code: "panic", message, passing: true }
-    }
-}
-
-impl From<RemoteError> for Problem {
-    fn from(error: RemoteError) -> Self {
-        Self { code: error.code(), message: error.to_string(), passing: error.is_transient() }
-    }
-}
-
-impl From<ResolveError> for Problem {
-    fn from(error: ResolveError) -> Self {
-        match error {
-            ResolveError::Remote(error) => error.into(),
-            error => Self { code: error.code(), message: error.to_string(), passing: false },
-        }
-    }
-}
-
-impl From<CacheError> for Problem {
-    fn from(error: CacheError) -> Self {
-        match error {
-            CacheError::Remote(error) => error.into(),
-            error => Self {
-                code: error.code(),
-                passing: matches!(error, CacheError::Storage { .. }),
-                message: error.to_string(),
-            },
-        }
-    }
 }
 
 /// One look, with everything it needs.

@@ -8,6 +8,7 @@ mod live;
 mod look;
 mod memory;
 pub mod objects;
+mod problem;
 pub mod settings;
 mod status;
 mod trust;
@@ -26,6 +27,7 @@ use crate::api::{GitSource, Kind, labels};
 use crate::cluster::Key;
 use crate::cluster::events::Events;
 use crate::plan::source::{Desired, ObjectId, Plan, Situation, What, plan};
+use crate::repo::short;
 use audit::{Sync, finished};
 use drift::Drift;
 use leave::Leaving;
@@ -225,9 +227,9 @@ impl GitSources {
     }
 
     /// Asks the repository what is new, and reads it.
-    async fn look(&self, settings: &Settings, remembered: &mut Remembered) -> Result<(), look::Problem> {
+    async fn look(&self, settings: &Settings, remembered: &mut Remembered) -> Result<(), problem::Problem> {
         let look = Look::new(settings, &self.cache_dir, remembered.seen.take());
-        let seen = tokio::task::spawn_blocking(move || look.run()).await.map_err(|_| look::Problem::panicked())?;
+        let seen = tokio::task::spawn_blocking(move || look.run()).await.map_err(|_| problem::Problem::panicked())?;
         match seen {
             Ok(seen) => {
                 tracing::debug!(commit = %seen.commit.id, "looked");
@@ -349,7 +351,7 @@ impl GitSources {
 
     /// Events for what was done.
     async fn tell(&self, source: &GitSource, seen: &Seen, plan: &Plan, results: &[apply::Outcome]) {
-        let commit = settings::short(&seen.commit.id);
+        let commit = short(&seen.commit.id);
         if results.iter().any(|result| result.failure.is_none()) {
             let note = format!("{}@{commit}: {}", seen.branch, apply::summary(results));
             self.events.normal(source, "Applied", &format!("Apply {commit}"), note).await;

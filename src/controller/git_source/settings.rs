@@ -7,7 +7,6 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 
-use super::audit::Destination;
 use super::trust::{ACCEPT_REWRITE, FastForward, Verification};
 use crate::api::git_source::{Conflicts, Drift, GitRef, Limits as SpecLimits};
 use crate::api::{GitSource, GitSourceSpec};
@@ -83,6 +82,11 @@ impl Problem {
 }
 
 impl Settings {
+    /// Where the source's files are on the audit branch.
+    pub fn folder(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
     pub async fn read(
         source: &GitSource,
         client: &Client,
@@ -210,10 +214,6 @@ pub fn prune(spec: &GitSourceSpec) -> Prune {
 }
 
 /// A commit as people say it.
-pub fn short(id: &ObjectId) -> String {
-    id.to_hex_with_len(10).to_string()
-}
-
 pub fn follow(given: Option<&GitRef>) -> Result<Follow, Problem> {
     let Some(GitRef { branch, tag, semver, commit }) = given else { return Ok(Follow::Head) };
     let follow = match (branch, tag, semver, commit) {
@@ -327,6 +327,17 @@ fn committer(spec: &GitSourceSpec) -> (String, String) {
         audit.author_name.unwrap_or_else(|| "Midship".to_owned()),
         audit.author_email.unwrap_or_else(|| "midship@localhost".to_owned()),
     )
+}
+
+/// Where records go, and in whose name.
+#[derive(Clone)]
+pub struct Destination {
+    pub remote: Remote,
+    pub branch: String,
+    pub cluster: String,
+    /// Name and address.
+    pub committer: (String, String),
+    pub signer: Option<Arc<Signer>>,
 }
 
 /// The namespaces that may be written to; none means all.

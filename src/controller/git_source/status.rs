@@ -8,14 +8,16 @@ use serde_json::json;
 
 use super::apply::Outcome;
 use super::drift::{Drift, Drifted};
-use super::look::{self, Seen};
-use super::settings::{self, Settings, short};
+use super::look::Seen;
+use super::problem::Problem as LookProblem;
+use super::settings::{self, Settings};
 use crate::api::conditions::{self, ConditionStatus, Finding, READY, RECONCILING, STALLED};
 use crate::api::git_source::{AppliedSettings, AuditStatus, FileError, SyncCounts};
 use crate::api::{GitSource, GitSourceStatus, labels};
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
 use crate::plan::source::Plan;
+use crate::repo::short;
 
 /// How many errors, held deletions and drifted objects are listed.
 const LISTED: usize = 50;
@@ -26,7 +28,7 @@ pub enum Report<'a> {
     /// It is deleted, and something keeps it.
     Leaving(String),
     Unusable(settings::Problem),
-    NotFetched(look::Problem),
+    NotFetched(LookProblem),
     /// What the repository says of environments, told before anything is applied that depends on it.
     Assumes(Option<AppliedSettings>),
     /// How the record stands; the last thing said of a look that went well.
@@ -271,7 +273,7 @@ mod tests {
     }
 
     fn unreachable() -> Report<'static> {
-        Report::NotFetched(look::Problem {
+        Report::NotFetched(LookProblem {
             code: "unreachable",
             message: "git.example.com cannot be reached".into(),
             passing: true,

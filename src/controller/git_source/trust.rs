@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use crate::repo::{Bounds, Cache, CommitTree, History, ObjectId, TreeError, TrustedSigners, VerifyError};
+use crate::repo::{Bounds, Cache, CommitTree, History, ObjectId, TreeError, TrustedSigners, VerifyError, short};
 
-use super::look::Problem;
-use super::settings::short;
+use super::problem::Problem;
 
 /// How far back a signed commit is looked for that left a folder as it is now.
 const COMMITS_BACK: usize = 1000;

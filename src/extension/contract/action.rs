@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::Expression;
 use super::step::Step;
+use super::text::Expression;
 use crate::api::values::Duration;
 
 /// Steps that do something.

@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
+use super::parameter::Change;
 use super::short::{self, short_forms};
-use super::{Change, Expression, Template};
+use super::text::{Expression, Template};
 use crate::names::{ComponentName, RoleName};
 
 /// A Service. The one called `main` is named like the instance, others `<instance>-<name>`.

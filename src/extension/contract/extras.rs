@@ -9,7 +9,7 @@ use serde_with::skip_serializing_none;
 
 use super::parameter::Parameter;
 use super::step::{Exec, Step};
-use super::{Expression, Template};
+use super::text::{Expression, Template};
 use crate::api::operation::BackupType;
 use crate::api::values::{Duration, Resources};
 use crate::names::{ComponentName, ParameterName, RoleName, VolumeName};

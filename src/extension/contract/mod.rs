@@ -5,8 +5,10 @@ pub mod component;
 pub mod delivery;
 pub mod extras;
 pub mod parameter;
+pub mod role;
 pub mod short;
 pub mod step;
+pub mod text;
 
 use std::collections::BTreeMap;
 
@@ -15,9 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_with::skip_serializing_none;
 
-use crate::names::{
-    ComponentName, EnvironmentName, ExtensionType, ExtensionVersion, MiddlewareVersion, RoleName, TopologyName,
-};
+use crate::names::{ComponentName, EnvironmentName, ExtensionType, ExtensionVersion, MiddlewareVersion, TopologyName};
 
 pub use action::{Action, Actions, OnFailure, Probe, Probes, RoleProbe};
 pub use component::{Component, ConfigFile, Port, Process, User, UserFile, Volume};
@@ -27,15 +27,12 @@ pub use extras::{
     StreamFormat,
 };
 pub use parameter::{Change, OtherParameters, Parameter, ParameterType, Rules};
+pub use role::Role;
 pub use step::Step;
+pub use text::{Expression, Template};
 
 use super::defaults::Defaults;
 use short::short_forms;
-
-/// A template: text in which `{{ … }}` and `{% … %}` are minijinja.
-pub type Template = String;
-/// An expression: what could stand inside `{{ … }}`.
-pub type Expression = String;
 
 /// What a kind of middleware is, and how it is run: the whole of `extension.yaml`.
 #[skip_serializing_none]
@@ -214,27 +211,6 @@ pub struct Groups {
     /// How many there are where an instance lists none, and limits.
     pub count: Count,
 }
-
-/// A role a pod can have. Written from the first to be disturbed to the last.
-#[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "Role", transform = role_schema)]
-pub struct Role {
-    pub name: RoleName,
-    /// Whether at most one pod of a group may have it at a time.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub exclusive: bool,
-    pub description: Option<String>,
-}
-
-fn role_schema(schema: &mut schemars::Schema) {
-    short::or(schema, &serde_json::json!({ "type": "string" }));
-}
-
-short_forms!(Role, "a role's name, or name and exclusive", from_text(text: &str) {
-    Some(Self { name: RoleName::parse(text).ok()?, exclusive: false, description: None })
-});
 
 impl Manifest {
     /// The topology of instances that name none.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_with::skip_serializing_none;
 
-use super::Expression;
+use super::text::Expression;
 
 /// A parameter that users may set.
 #[skip_serializing_none]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_with::skip_serializing_none;
 
 use super::short::{self, short_forms};
-use super::{Expression, Template};
+use super::text::{Expression, Template};
 use crate::api::values::Duration;
 
 /// One step: exactly one of the drivers `exec`, `http`, `tcp`, `signal`, `process`, `file`, `resp`, `postgres`, or one of

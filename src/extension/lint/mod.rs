@@ -6,7 +6,6 @@ mod templates;
 mod upgrades;
 
 pub(super) use structure::image_of;
-pub(super) use templates::ALWAYS;
 
 use super::package::Package;
 use super::problem::Problem;

@@ -228,7 +228,7 @@ fn ports(lint: &mut Lint<'_>, field: &str, component: &Component) {
         {
             lint.at(&field, format!("port {} is also {other}", port.port));
         }
-        if [crate::extension::render::AGENT_PORT, crate::extension::render::READY_PORT].contains(&port.port) {
+        if [crate::extension::context::AGENT_PORT, crate::extension::context::READY_PORT].contains(&port.port) {
             lint.at(&field, format!("port {} is the agent's", port.port));
         }
     }

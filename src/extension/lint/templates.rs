@@ -6,39 +6,9 @@ use super::{Lint, Problem};
 use crate::extension::contract::component::Component;
 use crate::extension::contract::step::Step;
 use crate::extension::files::is_template;
-use crate::extension::package::FIELD;
+use crate::extension::growth::ALWAYS;
 use crate::extension::problem::{closest, listed};
-
-/// What every template and expression can read.
-pub const ALWAYS: &[&str] = &[
-    "instance",
-    "namespace",
-    "type",
-    "version",
-    "extension_version",
-    "topology",
-    "environment",
-    "component",
-    "group",
-    "replicas",
-    "components",
-    "params",
-    "resources",
-    "storage",
-    "ports",
-    "paths",
-    "files",
-    "tls",
-    "username",
-    "secret",
-    "pod",
-    "images",
-    "values",
-    "failover",
-    "monitoring",
-    "network",
-    "backup",
-];
+use crate::extension::template::FIELD;
 
 /// What steps can read besides, while they run in a pod.
 pub const RUNNING: &[&str] =

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{AGENT_PORT, ConfigRevision, Place, READY_PORT, Rendered, Renderer, config_map, naming, object_labels};
+use super::{ConfigRevision, Place, Rendered, Renderer, config_map, naming, object_labels};
 use crate::api::instance::{FailoverMode, ProcessRestart};
 use crate::api::values::{Duration, KeyRef};
 use crate::extension::agent::{AGENT_FILE, AgentConfig, FilePlan, Handing, PROCESS_FILE};
+use crate::extension::context::{AGENT_PORT, READY_PORT};
 use crate::extension::context::{self, paths};
 use crate::extension::contract::component::{ConfigFile, UserFile, VolumeKind};
 use crate::extension::contract::{BackupMethod, Operation, Probe};

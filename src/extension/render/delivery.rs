@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{AGENT_PORT, Rendered, Renderer, naming, object_metadata, selector};
+use super::{Rendered, Renderer, naming, object_metadata, selector};
 use crate::api::instance::{ServiceType, TrafficPolicy};
+use crate::extension::context::AGENT_PORT;
 use crate::extension::contract::Component as Declared;
 use crate::extension::contract::Service;
 use crate::extension::resolved::{Resolved, ResolvedComponent, ResolvedPort};

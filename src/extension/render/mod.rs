@@ -31,11 +31,6 @@ use crate::names::{ComponentName, ObjectName};
 
 pub use secrets::{SecretNeed, SecretSource, secret_needs};
 
-/// The port agents serve.
-pub const AGENT_PORT: u16 = 7440;
-/// The port on which agents tell the kubelet whether the process is ready, and nothing else.
-pub const READY_PORT: u16 = 7441;
-
 /// What rendering cannot know by itself.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
@@ -212,7 +207,7 @@ impl<'a> Renderer<'a> {
 
     /// A text of the manifest, rendered; empty where that failed, which is reported.
     fn text(&mut self, field: &str, source: &str, context: &minijinja::Value) -> String {
-        let name = format!("{}{field}", super::package::FIELD);
+        let name = format!("{}{field}", template::FIELD);
         match self.package.engine.text(&name, source, context) {
             Ok(text) => text,
             Err(error) => {
@@ -223,7 +218,7 @@ impl<'a> Renderer<'a> {
     }
 
     fn holds(&mut self, field: &str, source: Option<&str>, context: &minijinja::Value) -> bool {
-        let name = format!("{}{field}", super::package::FIELD);
+        let name = format!("{}{field}", template::FIELD);
         match self.package.engine.holds(&name, source, context) {
             Ok(holds) => holds,
             Err(error) => {

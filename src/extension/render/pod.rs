@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::config::{GroupConfig, LOGS};
-use super::{AGENT_PORT, Place, READY_PORT, Renderer, naming, object_labels, patch, selector};
+use super::{Place, Renderer, naming, object_labels, patch, selector};
 use crate::api::labels;
 use crate::api::pod_set::PodTemplate;
 use crate::api::values::{PullPolicy, Spread};
 use crate::extension::agent::{AGENT_FILE, PROCESS_FILE};
+use crate::extension::context::{AGENT_PORT, READY_PORT};
 use crate::extension::context::paths;
 use crate::extension::contract::component::VolumeKind;
 use crate::extension::problem::{Code, Refusal};

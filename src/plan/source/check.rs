@@ -8,7 +8,6 @@ use kube_cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::{Map, Value, json};
 
 use super::object::closest;
-use super::settings::RepositorySettings;
 use crate::api::{Kind, schema};
 use crate::names::ObjectName;
 
@@ -32,23 +31,8 @@ pub fn spec(kind: Kind, spec: &Value) -> Vec<Mistake> {
     mistakes
 }
 
-/// Everything that is wrong with a repository's own settings.
-pub fn repository_settings(value: &Value) -> Vec<Mistake> {
-    static CHECKER: OnceLock<Checker> = OnceLock::new();
-    let checker = CHECKER.get_or_init(|| {
-        let settings =
-            schemars::generate::SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
-        let schema = settings.into_generator().into_root_schema_for::<RepositorySettings>();
-        let mut schema = serde_json::to_value(schema).expect("plain data");
-        // it is of the same kind as those of definitions, which do not say so
-        schema.as_object_mut().expect("a schema is a mapping").remove("$schema");
-        Checker::of_schema(schema)
-    });
-    checker.mistakes(value)
-}
-
-/// The schema of a kind's spec in the forms it is checked with.
-struct Checker {
+/// A schema in the forms that values are checked with.
+pub(super) struct Checker {
     schema: Value,
     shape: jsonschema::Validator,
     rules: CompiledSchema,
@@ -56,10 +40,10 @@ struct Checker {
 
 impl Checker {
     fn of(kind: Kind) -> &'static Self {
-        static CHECKERS: OnceLock<Vec<Checker>> = OnceLock::new();
-        let all = CHECKERS.get_or_init(|| Kind::ALL.into_iter().map(Self::new).collect());
+        // each when it is first needed: most repositories hold few kinds, and a schema in this form is large
+        static CHECKERS: [OnceLock<Checker>; Kind::ALL.len()] = [const { OnceLock::new() }; Kind::ALL.len()];
         let place = Kind::ALL.iter().position(|known| *known == kind).expect("every kind is in the list");
-        &all[place]
+        CHECKERS[place].get_or_init(|| Self::new(kind))
     }
 
     fn new(kind: Kind) -> Self {
@@ -68,7 +52,7 @@ impl Checker {
     }
 
     /// All mistakes, each once, in the order of their places.
-    fn mistakes(&self, value: &Value) -> Vec<Mistake> {
+    pub fn mistakes(&self, value: &Value) -> Vec<Mistake> {
         let value = &without_empty_fields(&self.schema, value);
         let mut mistakes: Vec<Mistake> =
             self.shape.iter_errors(value).flat_map(|error| explain(&error, &self.schema)).collect();
@@ -81,7 +65,7 @@ impl Checker {
         mistakes
     }
 
-    fn of_schema(schema: Value) -> Self {
+    pub fn of_schema(schema: Value) -> Self {
         let rules = compile_schema(&schema);
         let mut strict = schema.clone();
         make_strict(&mut strict);

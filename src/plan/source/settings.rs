@@ -2,12 +2,13 @@
 //! a commit may delete.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::check;
+use super::check::{Checker, Mistake};
 use super::manifest::{Locate, Placement, error_at};
 use super::sync::Prune;
 use crate::api::git_source::{AppliedSettings, FileError};
@@ -49,14 +50,29 @@ pub struct Budget {
 
 /// Reads the document of the file.
 pub fn read(path: &str, value: &Value, places: &impl Locate) -> Result<RepositorySettings, Vec<FileError>> {
-    let mistakes = check::repository_settings(value);
+    let mistakes = mistakes(value);
     if !mistakes.is_empty() {
         return Err(mistakes.iter().map(|mistake| error_at(path, mistake, places, &[])).collect());
     }
     serde_json::from_value(value.clone()).map_err(|error| {
-        let mistake = check::Mistake { pointer: String::new(), code: "invalid", message: error.to_string() };
+        let mistake = Mistake { pointer: String::new(), code: "invalid", message: error.to_string() };
         vec![error_at(path, &mistake, places, &[])]
     })
+}
+
+/// Everything that is wrong with the document.
+fn mistakes(value: &Value) -> Vec<Mistake> {
+    static CHECKER: OnceLock<Checker> = OnceLock::new();
+    let checker = CHECKER.get_or_init(|| {
+        let settings =
+            schemars::generate::SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
+        let schema = settings.into_generator().into_root_schema_for::<RepositorySettings>();
+        let mut schema = serde_json::to_value(schema).expect("plain data");
+        // it is of the same kind as those of definitions, which do not say so
+        schema.as_object_mut().expect("a schema is a mapping").remove("$schema");
+        Checker::of_schema(schema)
+    });
+    checker.mistakes(value)
 }
 
 impl RepositorySettings {

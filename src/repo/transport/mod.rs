@@ -17,9 +17,6 @@ use super::error::RemoteError;
 use super::remote::Remote;
 use super::url::RemoteUrl;
 
-pub(super) use http::HttpClient;
-pub(super) use process::bare_command;
-
 /// A connection whose two ends are ours.
 pub(super) type BoxedTransport = Box<dyn Transport + Send>;
 

@@ -16,6 +16,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{BoxedTransport, RemoteError, Wire};
+use crate::repo::child::bare_command;
 use crate::repo::error::clean;
 
 /// How much of what the child complains about is kept.
@@ -39,18 +40,6 @@ pub(super) fn connect_local(path: &Path, service: Service, wire: &Wire) -> Resul
         }
     };
     Ok(Box::new(start(command, Box::new(explain), None, wire)?))
-}
-
-/// A command that takes nothing over from our environment but what is needed to find programs.
-pub(in crate::repo) fn bare_command(program: &str) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().env("LC_ALL", "C").env("GIT_CONFIG_NOSYSTEM", "1");
-    for name in ["PATH", "HOME"] {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
-    command
 }
 
 /// Starts `command` and speaks Git with it. `keep` lives as long as the connection (key files).

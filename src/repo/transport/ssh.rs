@@ -5,9 +5,9 @@ use std::process::Command;
 
 use gix_transport::Service;
 
-use super::process::{bare_command, start};
+use super::process::start;
 use super::{BoxedTransport, RemoteError, Wire};
-use crate::repo::child::private_folder;
+use crate::repo::child::{bare_command, private_folder};
 use crate::repo::credentials::Credentials;
 use crate::repo::error::clean;
 use crate::repo::remote::Remote;

@@ -110,6 +110,40 @@ fn tables_fit_a_terminal_and_say_more_when_asked() {
 }
 
 #[test]
+fn instances_operations_and_backups_of_all_namespaces_fit_a_terminal_together() {
+    api_test(async |scene| {
+        let (instance, repository) = ("orders-cache-eu", "offsite");
+        for (kind, mut spec, status) in objects() {
+            let name = match kind {
+                Kind::Instance => instance.to_owned(),
+                // as the command line and policies call theirs
+                Kind::Operation => format!("{instance}-switchover-x7k2p"),
+                Kind::Backup => format!("{repository}-{}", spec["id"].as_str().expect("an id").to_lowercase()),
+                _ => continue,
+            };
+            match kind {
+                Kind::Operation => spec["instance"] = json!(instance),
+                Kind::Backup => spec["instance"]["name"] = json!(instance),
+                _ => {}
+            }
+            create(scene, kind, &name, &spec, status);
+            let label = format!("fits={}", scene.namespace);
+            scene.kubectl(["label", &kind.plural(), &name, &label]).stdout();
+        }
+        // what other tests make meanwhile is none of this table
+        let table = scene.kubectl(["get", "inst,op,bak", "-A", "-l", &format!("fits={}", scene.namespace)]).stdout();
+        // namespaces of tests have longer names than those of people
+        let spare = scene.namespace.len() - "payments-prod".len();
+        let lines: Vec<&str> = table.lines().filter(|line| !line.is_empty()).collect();
+        assert_eq!(lines.len(), 6, "{table}");
+        for line in lines {
+            let columns = line.trim_end().chars().count() - spare;
+            assert!(columns <= TERMINAL, "{columns} columns: {line}");
+        }
+    });
+}
+
+#[test]
 fn one_word_lists_everything_of_ours() {
     api_test(async |scene| {
         for (kind, spec, status) in objects() {

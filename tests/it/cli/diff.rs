@@ -46,6 +46,18 @@ fn without_the_package_nothing_is_claimed_about_pods() {
 }
 
 #[test]
+fn a_broken_file_is_an_error_and_never_shown_as_a_deletion() {
+    let repository = team();
+    edit(&repository, "type: redis", "type: [redis");
+    for args in [&[][..], &["--rendered"]] {
+        let output = diff(&repository, args);
+        assert_eq!(output.code, 1, "{output}");
+        assert!(!output.stdout.contains("delete"), "{output}");
+        assert!(output.stderr.contains("what they defined before stays"), "{output}");
+    }
+}
+
+#[test]
 fn rendered_objects_can_be_compared() {
     let repository = team();
     edit(&repository, "allkeys-lru", "allkeys-lfu");

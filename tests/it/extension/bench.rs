@@ -65,3 +65,19 @@ fn rendering_grows_with_the_number_of_instances() {
         }
     }
 }
+
+/// What rendering an instance, and a thousand of them, may take.
+const ONE: Duration = Duration::from_millis(5);
+const THOUSAND: Duration = Duration::from_secs(2);
+
+#[test]
+fn bench_rendering_an_instance_and_a_thousand() {
+    for (path, topology) in [("redis/1.1.0", "replication"), ("postgresql/1.1.0", "replication")] {
+        let package = shipped(path);
+        for (number, target) in [(1, ONE), (1000, THOUSAND)] {
+            let took = (0..3).map(|_| render(&package, topology, number)).min().expect("three");
+            let ratio = took.as_secs_f64() / target.as_secs_f64();
+            println!("{path} {topology}: {number} rendered in {took:.2?}, {ratio:.2} × the target");
+        }
+    }
+}

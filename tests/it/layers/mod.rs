@@ -1,6 +1,7 @@
 //! The layers of docs/architecture.md and the habits of this code base, held by reading every file. Whoever breaks one is
 //! told where, and what to do instead.
 
+mod circles;
 mod paths;
 
 use std::collections::HashSet;

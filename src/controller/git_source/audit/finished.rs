@@ -7,7 +7,6 @@ use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use super::super::settings::Settings;
-use super::record::folder;
 use crate::api::backup::BackupPhase;
 use crate::api::operation::OperationPhase;
 use crate::api::{Backup, Instance, Operation, labels};
@@ -81,7 +80,7 @@ pub fn of_backup(caches: &Caches, backup: &Backup) -> Option<Key> {
 
 /// What the branch does not tell yet.
 pub fn news(caches: &Caches, settings: &Settings, source: &Key, files: &BTreeMap<String, GitId>) -> News {
-    let prefix = format!("{}/finished/", folder(settings));
+    let prefix = format!("{}/finished/", settings.folder());
     let operations = caches.operations.select(|one| of_operation(caches, one).as_ref() == Some(source));
     let backups = caches.backups.select(|one| of_backup(caches, one).as_ref() == Some(source));
     let ended = operations

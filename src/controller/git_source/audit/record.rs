@@ -7,25 +7,20 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::super::apply::summary;
-use super::super::settings::{Settings, short};
+use super::super::settings::{Destination, Settings};
 use super::finished::Ended;
-use super::{Destination, Sync, verb};
+use super::{Sync, verb};
 use crate::diff::Redaction;
 use crate::plan::source::{ObjectId, ObjectKind, What};
-use crate::repo::{Draft, Edit, ObjectId as GitId, Person, Record, blob_id};
+use crate::repo::{Draft, Edit, ObjectId as GitId, Person, Record, blob_id, short};
 
 /// How many objects a message names.
 const NAMED: usize = 100;
 
-/// Where a source's files are on the branch.
-pub fn folder(settings: &Settings) -> String {
-    format!("{}/{}", settings.namespace, settings.name)
-}
-
 /// Where the applied state of an object is on the branch.
 fn file_of(settings: &Settings, id: &ObjectId) -> String {
     let namespace = id.namespace.as_deref().unwrap_or("_cluster");
-    format!("{}/objects/{namespace}/{}/{}.yaml", folder(settings), id.kind.as_str().to_lowercase(), id.name)
+    format!("{}/objects/{namespace}/{}/{}.yaml", settings.folder(), id.kind.as_str().to_lowercase(), id.name)
 }
 
 /// The files that are to change: new content, or none for a file that goes.
@@ -65,7 +60,7 @@ pub fn files(
     };
     let ours = sync.live.objects.iter().filter(|(_, live)| live.source.as_deref() == Some(&settings.label));
     kept.extend(ours.filter(|(id, _)| !deleted(id)).map(|(id, _)| file_of(settings, id)));
-    let prefix = format!("{}/objects/", folder(settings));
+    let prefix = format!("{}/objects/", settings.folder());
     for path in before.keys().filter(|path| path.starts_with(&prefix) && !kept.contains(*path)) {
         files.insert(path.clone(), None);
     }
@@ -100,7 +95,7 @@ pub fn record(settings: &Settings, destination: &Destination, sync: &Sync<'_>, e
         })
         .collect();
     let machine = json!({
-        "cluster": destination.cluster, "source": folder(settings), "url": settings.url.to_string(),
+        "cluster": destination.cluster, "source": settings.folder(), "url": settings.url.to_string(),
         "commit": commit.id.to_string(), "branch": sync.seen.branch,
         "author": commit.author.to_string(), "committer": commit.committer.to_string(),
         "at": now.to_string(), "result": outcome, "actions": actions,
@@ -141,7 +136,7 @@ pub fn of_ended(settings: &Settings, destination: &Destination, ended: &[Ended],
         trailers: Vec::new(),
         result,
         machine: json!({
-            "cluster": destination.cluster, "source": folder(settings), "at": now.to_string(), "result": result,
+            "cluster": destination.cluster, "source": settings.folder(), "at": now.to_string(), "result": result,
             "actions": ended.iter().map(Ended::action).collect::<Vec<_>>(),
         }),
         edits: edits.chain(gone).collect(),
@@ -157,7 +152,7 @@ pub fn of_end(
     before: &BTreeMap<String, GitId>,
 ) -> Record {
     let now = Timestamp::now();
-    let prefix = format!("{}/objects/", folder(settings));
+    let prefix = format!("{}/objects/", settings.folder());
     let objects: Vec<&String> = before.keys().filter(|path| path.starts_with(&prefix)).collect();
     let what = match (took_along, objects.len()) {
         (true, _) => "what it applied is deleted too".to_owned(),
@@ -167,11 +162,11 @@ pub fn of_end(
     let edits = objects.into_iter().filter(|_| took_along).map(|path| Edit { path: path.clone(), content: None });
     let entry = Entry {
         author: committer(&destination.committer, now),
-        message: format!("GitSource {} was deleted: {what}", folder(settings)),
+        message: format!("GitSource {} was deleted: {what}", settings.folder()),
         trailers: Vec::new(),
         result: "deleted",
         machine: json!({
-            "cluster": destination.cluster, "source": folder(settings), "url": settings.url.to_string(),
+            "cluster": destination.cluster, "source": settings.folder(), "url": settings.url.to_string(),
             "at": now.to_string(), "result": "deleted", "objects": if took_along { "deleted" } else { "left" },
         }),
         edits: edits.collect(),
@@ -193,10 +188,10 @@ impl Entry {
     fn record(mut self, settings: &Settings, destination: &Destination, now: Timestamp) -> Record {
         let text = serde_json::to_vec_pretty(&self.machine).expect("keys are texts");
         let id = hex::encode(&Sha256::digest(&text)[..16]);
-        let marker = format!("{}/record.json", folder(settings));
+        let marker = format!("{}/record.json", settings.folder());
         self.edits.push(Edit { path: marker.clone(), content: Some(text) });
         let mut trailers =
-            vec![("Midship-Cluster".into(), destination.cluster.clone()), ("Midship-Source".into(), folder(settings))];
+            vec![("Midship-Cluster".into(), destination.cluster.clone()), ("Midship-Source".into(), settings.folder())];
         trailers.append(&mut self.trailers);
         trailers.push(("Midship-Result".into(), self.result.into()));
         let draft = Draft {

@@ -48,7 +48,7 @@ const TESTS: &str = "cases:\n  - name: connections are in the file\n    spec: {c
 pub struct Kit<'a> {
     pub scene: &'a Scene,
     pub type_: String,
-    _controller: Controller,
+    pub controller: Controller,
 }
 
 /// Runs `body` with a controller and a type of middleware nobody else has.
@@ -63,7 +63,7 @@ pub fn kit_test_with(start: impl FnOnce(&str, &Path, &[&str]) -> Controller, bod
         let namespace = scene.namespace.as_str();
         let args = ["--namespaces", namespace, "--lease-namespace", namespace, "--leader-elect=false"];
         let controller = start("controller", &scene.kubeconfig(), &args);
-        let kit = Kit { scene, type_, _controller: controller };
+        let kit = Kit { scene, type_, controller };
         body(&kit).await;
         kit.clear().await;
     });

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use hmac::{Hmac, KeyInit, Mac};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use midship::api::Instance;
+use midship::api::conditions::find;
 use serde_json::json;
 use sha2::Sha256;
 
@@ -32,6 +33,50 @@ fn bench_first_sync_of_10000_and_one_change() {
         first_sync(team, 10_000).await;
         changes(team).await;
         quiet(team).await;
+    });
+}
+
+/// Sources of one controller, and how many of them name a server that takes connections and never answers.
+const SOURCES: usize = 200;
+const DEAD: usize = 20;
+
+#[test]
+fn bench_no_source_waits_behind_a_dead_remote() {
+    team_test(async |team| {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let dead = format!("http://{}/team/app.git", silent.local_addr().expect("an address"));
+        let started = Instant::now();
+        for number in 0..SOURCES {
+            let is_dead = number % (SOURCES / DEAD) == 0;
+            let url = if is_dead { dead.clone() } else { team.repository.url() };
+            let object = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "GitSource",
+                "metadata": { "name": format!("s{number:03}") },
+                "spec": { "url": url, "ref": { "branch": "main" }, "interval": "2s", "audit": { "enabled": false } } });
+            let object = serde_json::from_value(object).expect("a source");
+            team.sources().create(&PostParams::default(), &object).await.expect("it can be made");
+        }
+        wait_for("all living sources to be ready", PATIENCE, async || {
+            let all = team.sources().list(&ListParams::default()).await.expect("a list").items;
+            let ready = all.iter().filter(|one| {
+                let conditions = one.status.as_ref().map(|status| &status.conditions);
+                conditions.and_then(|all| find(all, "Ready")).is_some_and(|ready| ready.reason == "Applied")
+            });
+            let ready = ready.count();
+            if ready == SOURCES - DEAD { Ok(()) } else { Err(format!("{ready} are ready")) }
+        })
+        .await;
+        told(&format!("{} sources ready, beside {DEAD} that name a dead server", SOURCES - DEAD), started.elapsed());
+        let (before, cpu_before) = (team.polls(), cpu(team));
+        let window = Duration::from_secs(20);
+        // what is measured is what happens in that time
+        tokio::time::sleep(window).await;
+        let polls = u32::try_from(team.polls() - before).expect("a small number");
+        println!(
+            "{polls} looks in {window:?}, {:.1} for each living source that asks every 2 s; {:.2} s of processor time, resident {:.1} MiB",
+            f64::from(polls) / f64::from(u32::try_from(SOURCES - DEAD).expect("a small number")),
+            cpu(team) - cpu_before,
+            team.controller.resident_mib()
+        );
     });
 }
 
@@ -90,7 +135,13 @@ async fn first_sync(team: &Team<'_>, number: usize) {
     })
     .await;
     let sync = told(&format!("{number} by Midship, from a new GitSource to Applied"), started.elapsed());
-    println!("Midship: {:.2} × the bare loop; resident {:.1} MiB", sync / loop_, team.controller.resident_mib());
+    let target = if number <= 1000 { 60.0 } else { 150.0 };
+    let resident = team.controller.resident_mib();
+    println!(
+        "Midship: {:.2} × the bare loop; resident {resident:.1} MiB, {:.2} × the target",
+        sync / loop_,
+        resident / target
+    );
     assert_eq!(team.running().await.len(), number);
     for what in ["bare", "kubectl"] {
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(team.scene.client.clone());
@@ -153,7 +204,7 @@ async fn quiet(team: &Team<'_>) {
 }
 
 async fn versions(team: &Team<'_>) -> Vec<String> {
-    let list = team.instances().list_metadata(&kube::api::ListParams::default()).await.expect("a list");
+    let list = team.instances().list_metadata(&ListParams::default()).await.expect("a list");
     let mut all: Vec<String> = list.items.iter().filter_map(ResourceExt::resource_version).collect();
     all.extend(team.source().await.resource_version());
     all.sort();

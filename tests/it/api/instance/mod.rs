@@ -1,5 +1,6 @@
 //! Instances against a real API server: made, changed, refused, repaired, deleted. No pod runs here.
 
+mod bench;
 mod changed;
 mod deleted;
 mod made;
