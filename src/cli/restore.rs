@@ -1,4 +1,5 @@
-//! `midship restore`: a new instance from a backup, of this cluster or of any that only its store is left of.
+//! `midship restore`: a new instance from a backup, of this cluster or of any that only its store is left of; or the
+//! backup in the place of what an instance has.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use super::Outcome;
 use super::backup::source::{self, Source};
 use super::connection::Connection;
 use super::error::CommandError;
-use super::operate::without_nothing;
+use super::operate::{Waiting, made, without_nothing};
 use super::output::printable;
 use super::session::Session;
 use super::wait::{Look, watch};
@@ -33,7 +34,7 @@ use crate::names::{InstanceName, ObjectName};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// The name of the new instance.
+    /// The name of the new instance; with --replace-data-of, that of the one that is there.
     name: InstanceName,
 
     /// The backup: its identity, or the name of its object.
@@ -47,6 +48,15 @@ pub struct Arguments {
     /// Go back to this moment, such as 2026-03-01T12:30:00Z; needs an archived log.
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
+
+    /// Put it in the place of what this instance has now: its name once more, as agreement that its present data is
+    /// replaced. A backup of that is made first.
+    #[arg(long, value_name = "NAME", conflicts_with = "file")]
+    replace_data_of: Option<InstanceName>,
+
+    /// With --replace-data-of: do without the backup of the present data.
+    #[arg(long, requires = "replace_data_of")]
+    skip_safety_backup: bool,
 
     /// A Secret that is there, with the private key under `identity`; one is made of --identity where left out.
     #[arg(long, value_name = "NAME")]
@@ -71,15 +81,16 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outcome, CommandError> {
     let session = Session::open(connection).await?;
     let name = arguments.name.to_string();
-    if session.ask(session.instances().get_opt(&name)).await?.is_some() {
-        return Err(CommandError::new(format!("there is an instance {name} already; its data is not touched"))
-            .at(format!("namespace {} on {}", session.namespace, session.server))
-            .remedy("choose another name: a restore fills a new instance"));
-    }
+    let there = session.ask(session.instances().get_opt(&name)).await?;
+    agreed(arguments, &session, there.as_ref())?;
     let source = arguments.source.open(connection).await?;
     let catalog = source.catalog().await?;
     let found = chosen(arguments, &source, &catalog).await?;
-    let mut spec = spec(arguments, &session, &source, found).await?;
+    let there = there.filter(|_| arguments.replace_data_of.is_some());
+    let spec = match there {
+        Some(_) => None,
+        None => Some(spec(arguments, &session, &source, found).await?),
+    };
     if found.manifest.epoch.is_some() && source.identity.is_none() && arguments.identity_secret.is_none() {
         return Err(CommandError::new(format!("the backup {} is encrypted", found.place.id))
             .at(source.address())
@@ -87,18 +98,52 @@ pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outco
     }
     let repository = repository(arguments, &session, &source, found).await?;
     let identity = identity(arguments, &session, &source, found).await?;
-    spec["restore"] = without_nothing(json!({
+    let restore = without_nothing(json!({
         "repository": repository,
         "instance": { "uid": found.place.owner.instance },
         "id": arguments.at.is_none().then(|| found.place.id.to_string()),
         "pointInTime": arguments.at.map(|at| at.to_string()),
         "identity": identity.map(|name| json!({ "name": name })),
     }));
+    let Some(mut spec) = spec else {
+        let instance = session.instance(&name).await?;
+        let wanted = json!({ "source": restore, "replaceDataOf": arguments.replace_data_of,
+            "skipSafetyBackup": arguments.skip_safety_backup.then_some(true) });
+        let spec = json!({ "type": "Restore", "restore": without_nothing(wanted) });
+        let waiting = Waiting { no_wait: arguments.no_wait, timeout: arguments.timeout };
+        return made(&session, &instance, "restore", spec, &waiting).await;
+    };
+    spec["restore"] = restore;
     let object = json!({ "apiVersion": API_VERSION, "kind": "Instance", "metadata": { "name": name }, "spec": spec });
     let instance: Instance = read(object)?;
     session.ask(session.instances().create(&PostParams::default(), &instance)).await?;
     println!("Instance {}/{name} is made from the backup {}", session.namespace, found.place.id);
     if arguments.no_wait { Ok(Outcome::Done) } else { follow(&session, &name, arguments.timeout).await }
+}
+
+/// Data is only replaced where the instance is there and named twice.
+fn agreed(arguments: &Arguments, session: &Session<'_>, there: Option<&Instance>) -> Result<(), CommandError> {
+    let name = &arguments.name;
+    let place = || format!("namespace {} on {}", session.namespace, session.server);
+    match (&arguments.replace_data_of, there) {
+        (None, None) => Ok(()),
+        (Some(agreed), Some(_)) if agreed == name => Ok(()),
+        (Some(agreed), Some(_)) => {
+            Err(CommandError::new(format!("--replace-data-of says {agreed}, and the instance is {name}"))
+                .at(place())
+                .remedy("give the same name twice, or leave --replace-data-of out to make a new instance"))
+        }
+        (Some(_), None) => Err(CommandError::new(format!("there is no instance {name} whose data could be replaced"))
+            .at(place())
+            .remedy("leave --replace-data-of out: a new instance is made")),
+        (None, Some(_)) => {
+            Err(CommandError::new(format!("there is an instance {name} already; its data is not touched"))
+                .at(place())
+                .remedy(format!(
+                    "choose another name for a new instance, or say --replace-data-of {name} to restore in place"
+                )))
+        }
+    }
 }
 
 async fn chosen<'a>(arguments: &Arguments, source: &Source, catalog: &'a Catalog) -> Result<&'a Found, CommandError> {
@@ -274,6 +319,14 @@ where
     K::DynamicType: Default,
 {
     let api: Api<K> = Api::namespaced(session.client.clone(), &session.namespace);
+    let name = object.name_any();
+    let ours = |there: &K| there.labels().get(labels::MANAGED_BY).is_some_and(|by| by == labels::MANAGER);
+    // what an earlier restore of this name left is renewed; what belongs to others is not touched
+    if let Some(there) = session.ask(api.get_opt(&name)).await?.filter(ours) {
+        let mut object = object;
+        object.meta_mut().resource_version = there.resource_version();
+        return session.ask(api.replace(&name, &PostParams::default(), &object)).await.map(drop);
+    }
     session.ask(api.create(&PostParams::default(), &object)).await.map(drop)
 }
 

@@ -11,8 +11,6 @@ pub enum MethodError {
     Unknown { package: String, wanted: String, there: String },
     #[error("{0} has several backup methods and no default: name one of {1}")]
     NoDefault(String, String),
-    #[error("the method {0} makes a backup of each group, which cannot be ordered yet; choose another method")]
-    EachGroup(String),
 }
 
 /// The method of this name, or the package's default.
@@ -32,8 +30,5 @@ pub fn choose<'a>(package: &'a Package, wanted: Option<&str>) -> Result<(&'a str
             _ => return Err(MethodError::NoDefault(called, there())),
         },
     };
-    if found.1.each_group {
-        return Err(MethodError::EachGroup(found.0.clone()));
-    }
     Ok((found.0, found.1))
 }

@@ -74,6 +74,8 @@ pub struct ArchiveOrder {
     pub repository: RepositoryPlace,
     pub writer: Writer,
     pub owner: Owner,
+    /// How often the file that is being written is finished at least.
+    pub interval: Option<Duration>,
 }
 
 /// How far a restore goes.

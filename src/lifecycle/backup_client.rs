@@ -9,7 +9,7 @@ use super::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, Resto
 use super::client::{Client, asked};
 use super::problem::Problem;
 use super::proto::lifecycle_client::LifecycleClient;
-use super::proto::{ArchiveRequest, BackupRequest, CancelBackupRequest, RestoreRequest};
+use super::proto::{ArchiveRequest, BackupRequest, CancelBackupRequest, ProveRequest, RestoreRequest};
 
 impl Client {
     /// Makes a backup, or follows the one that runs or ran under the same job. `within` is for the beginning alone. The
@@ -47,6 +47,14 @@ impl Client {
             async move { client.archive(request).await }
         };
         self.call(within, true, ask).await?.try_into()
+    }
+
+    /// Runs the checks of the method by which the pod was restored; false where there was nothing to check.
+    pub async fn prove(&self, within: Duration) -> Result<bool, Problem> {
+        let ask = |mut client: LifecycleClient<Channel>, within| async move {
+            client.prove(asked(ProveRequest {}, within)).await
+        };
+        Ok(self.call(within, true, ask).await?.ran)
     }
 
     /// Puts a backup back, or follows the restore under the same job, as [`Self::backup`] does.

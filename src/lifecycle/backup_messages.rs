@@ -216,20 +216,23 @@ impl From<&ArchiveOrder> for proto::ArchiveRequest {
             repository: Some((&order.repository).into()),
             writer: Some((&order.writer).into()),
             owner: Some((&order.owner).into()),
+            interval_millis: order.interval.map(millis),
         }
     }
 }
 
 /// Nothing: archive no more.
 pub fn archive_order(request: proto::ArchiveRequest) -> Result<Option<ArchiveOrder>, Problem> {
-    let proto::ArchiveRequest { method, repository: place, writer: who, owner: whose } = request;
+    let proto::ArchiveRequest { method, repository: place, writer: who, owner: whose, interval_millis } = request;
     if method.is_empty() && place.is_none() && who.is_none() {
         return Ok(None);
     }
     if method.is_empty() {
         return Err(missing("method"));
     }
-    Ok(Some(ArchiveOrder { method, repository: repository(place)?, writer: writer(who)?, owner: owner(whose)? }))
+    let interval = interval_millis.filter(|millis| *millis > 0).map(Duration::from_millis);
+    let (repository, writer, owner) = (repository(place)?, writer(who)?, owner(whose)?);
+    Ok(Some(ArchiveOrder { method, repository, writer, owner, interval }))
 }
 
 impl From<&RestoreOrder> for proto::RestoreRequest {

@@ -26,17 +26,31 @@ pub struct BackupMetrics {
     size: Family<OfInstance, Gauge>,
     duration: Family<OfInstance, Gauge>,
     failed: Family<OfInstance, Gauge>,
+    covered: Family<OfInstance, Gauge>,
+    restored: Family<OfInstance, Gauge>,
 }
 
 impl BackupMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let Self { completed, size, duration, failed } = metrics.clone();
+        let Self { completed, size, duration, failed, covered, restored } = metrics.clone();
         registry.register("backup_completed_timestamp_seconds", "When the newest backup was complete", completed);
         registry.register("backup_size_bytes", "Stored bytes of the newest backup", size);
         registry.register("backup_duration_seconds", "How long the newest backup took", duration);
         registry.register("backup_failed_operations", "Failed backup operations that are still kept", failed);
+        registry.register("backup_covered", "1 for each instance that a policy has backed up", covered);
+        let help = "When a backup was last restored as a test";
+        registry.register("backup_restored_timestamp_seconds", help, restored);
         metrics
+    }
+
+    /// Covered by a policy: what has no backup yet shows by this alone.
+    pub fn covered(&self, namespace: &str, instance: &str) {
+        self.covered.get_or_create(&OfInstance::new(namespace, instance)).set(1);
+    }
+
+    pub fn restored(&self, namespace: &str, instance: &str, at: Timestamp) {
+        self.restored.get_or_create(&OfInstance::new(namespace, instance)).set(at.as_second());
     }
 
     pub fn newest(&self, namespace: &str, instance: &str, completed: Timestamp, bytes: u64, took: SignedDuration) {
@@ -54,7 +68,8 @@ impl BackupMetrics {
     pub fn forget(&self, instances: &[(String, String)]) {
         for (namespace, instance) in instances {
             let of = OfInstance::new(namespace, instance);
-            for family in [&self.completed, &self.size, &self.duration, &self.failed] {
+            let all = [&self.completed, &self.size, &self.duration, &self.failed, &self.covered, &self.restored];
+            for family in all {
                 family.remove(&of);
             }
         }

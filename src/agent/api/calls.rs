@@ -170,6 +170,10 @@ impl<A: Agent> Calls<A> {
         self.in_time(caller, "the end of the job", self.agent.cancel_backup(job)).await
     }
 
+    pub async fn prove(&self, caller: &Caller) -> Result<bool, Problem> {
+        self.in_time(caller, "the end of the checks", self.agent.prove()).await
+    }
+
     pub async fn archive(&self, caller: &Caller, order: Option<ArchiveOrder>) -> Result<ArchiveStatus, Problem> {
         self.in_time(caller, "the beginning of the archiving", self.agent.archive(order)).await
     }

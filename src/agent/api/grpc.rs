@@ -20,7 +20,8 @@ use crate::lifecycle::proto::lifecycle_server::{Lifecycle, LifecycleServer};
 use crate::lifecycle::proto::{
     ArchiveReply, ArchiveRequest, BackupRequest, CallReply, CallRequest, CancelBackupRequest, CapabilitiesReply,
     CapabilitiesRequest, EventsRequest, HealthReply, HealthRequest, ProcessReply, ProcessRequest, PromiseReply,
-    PromiseRequest, RestoreRequest, StatusReply, StatusRequest, SwitchoverReply, SwitchoverRequest,
+    PromiseRequest, ProveReply, ProveRequest, RestoreRequest, StatusReply, StatusRequest, SwitchoverReply,
+    SwitchoverRequest,
 };
 use crate::lifecycle::{self, Code, Order, Problem, Task, proto};
 
@@ -122,6 +123,11 @@ impl<A: Agent> Lifecycle for Server<A> {
         let (caller, request) = parts(request)?;
         let order = archive_order(request)?;
         Ok(Response::new(self.0.archive(&caller, order).await?.into()))
+    }
+
+    async fn prove(&self, request: Request<ProveRequest>) -> Result<Response<ProveReply>, Status> {
+        let (caller, ProveRequest {}) = parts(request)?;
+        Ok(Response::new(ProveReply { ran: self.0.prove(&caller).await? }))
     }
 
     async fn restore(&self, request: Request<RestoreRequest>) -> Result<Response<Jobs>, Status> {

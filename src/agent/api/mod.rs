@@ -81,6 +81,11 @@ pub trait Agent: Send + Sync + 'static {
         async { Err(no_backups()) }
     }
 
+    /// Whether the checks found restored data whole; false where there was nothing to check.
+    fn prove(&self) -> impl Future<Output = Result<bool, Problem>> + Send {
+        async { Err(no_backups()) }
+    }
+
     /// Archives from now on, or no more where there is no order.
     fn archive(&self, order: Option<ArchiveOrder>) -> impl Future<Output = Result<ArchiveStatus, Problem>> + Send {
         let _ = order;
@@ -149,7 +154,8 @@ impl Default for Bounds {
             connection: Duration::from_mins(30),
             farewell: Duration::from_secs(10),
             reading: Duration::from_secs(10),
-            body: 64 << 10,
+            // orders about backups carry the authorities that are trusted for the store: as many as a system has
+            body: 512 << 10,
             calls: 8,
             followers: 8,
             process: Duration::from_mins(15),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::segments::{history_line, history_segment, line};
 use super::{BackupError, Surroundings, blocking, method, open};
+use crate::agent::actions::Steps;
 use crate::backup::keys::{Epoch, Sealer};
 use crate::backup::layout::{Line, Segment};
 use crate::backup::log::{Archive, Header, History, seal};
@@ -35,11 +36,21 @@ const HISTORY: &str = ".history";
 pub struct Archiver {
     around: Arc<dyn Surroundings>,
     running: Mutex<Option<AbortOnDropHandle<()>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// What outlives an order: orders come again and again.
+struct Kept {
+    /// When the file that was being written was finished last.
+    cut: Instant,
+    /// How it went last.
+    status: ArchiveStatus,
 }
 
 impl Archiver {
     pub fn new(around: Arc<dyn Surroundings>) -> Self {
-        Self { around, running: Mutex::new(None) }
+        let kept = Kept { cut: Instant::now(), status: ArchiveStatus::default() };
+        Self { around, running: Mutex::new(None), kept: Arc::new(Mutex::new(kept)) }
     }
 
     pub fn stop(&self) {
@@ -51,10 +62,11 @@ impl Archiver {
         let Some(order) = order else {
             self.stop();
             self.end().await?;
+            self.kept.lock().unwrap_or_else(PoisonError::into_inner).status = ArchiveStatus::default();
             self.around.archives(None);
             return Ok(ArchiveStatus::default());
         };
-        let worker = Worker::prepare(self.around.clone(), order).await?;
+        let worker = Worker::prepare(self.around.clone(), order, self.kept.clone()).await?;
         let status = worker.status.clone();
         // the one before ends first: two would read the same files
         self.stop();
@@ -119,10 +131,15 @@ struct Worker {
     /// The line of the last segment: histories do not say whose they are.
     line: Option<Line>,
     since_seal: u32,
+    kept: Arc<Mutex<Kept>>,
 }
 
 impl Worker {
-    async fn prepare(around: Arc<dyn Surroundings>, order: ArchiveOrder) -> Result<Self, BackupError> {
+    async fn prepare(
+        around: Arc<dyn Surroundings>,
+        order: ArchiveOrder,
+        kept: Arc<Mutex<Kept>>,
+    ) -> Result<Self, BackupError> {
         let actor = around.actor();
         let method = method(actor.config(), &order.method)?;
         let logs = method
@@ -149,9 +166,15 @@ impl Worker {
             }
         })
         .await?;
-        let status = ArchiveStatus { method: order.method.clone(), ..ArchiveStatus::default() };
+        let before = kept.lock().unwrap_or_else(PoisonError::into_inner).status.clone();
+        // what went wrong before is told until it goes well
+        let status = if before.method == order.method {
+            before
+        } else {
+            ArchiveStatus { method: order.method.clone(), ..ArchiveStatus::default() }
+        };
         let (done, line, since_seal) = (HashSet::new(), None, SEAL_EVERY);
-        Ok(Self { around, order, repository, sealer, directory, pattern, remove, status, done, line, since_seal })
+        Ok(Self { around, order, repository, sealer, directory, pattern, remove, status, done, line, since_seal, kept })
     }
 
     async fn run(mut self) {
@@ -171,7 +194,7 @@ impl Worker {
                     self.status.error = Some(error);
                 }
             }
-            self.around.archives(Some(self.status.clone()));
+            self.tell();
             sleep(pause).await;
         }
     }
@@ -196,6 +219,26 @@ impl Worker {
         if self.since_seal >= SEAL_EVERY {
             self.seal().await?;
         }
+        self.cut().await
+    }
+
+    /// Finishes the file that is being written, once it is time.
+    async fn cut(&self) -> Result<(), BackupError> {
+        let last = self.kept.lock().unwrap_or_else(PoisonError::into_inner).cut;
+        if self.order.interval.is_none_or(|interval| last.elapsed() < interval) {
+            return Ok(());
+        }
+        let actor = self.around.actor();
+        let method = method(actor.config(), &self.order.method)?;
+        let steps = method.logs.as_ref().map_or(&[][..], |logs| logs.cut.as_slice());
+        if !steps.is_empty() {
+            let session = actor.session();
+            let steps = Steps { name: "logs.cut", steps, timeout: None, session: &session };
+            let done = actor.steps(steps, self.around.extras()).await;
+            actor.end(&session);
+            done?;
+        }
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).cut = Instant::now();
         Ok(())
     }
 
@@ -268,8 +311,13 @@ impl Worker {
         self.status.last = Some(name);
         self.status.last_at = Some(Timestamp::now());
         self.since_seal = self.since_seal.saturating_add(1);
-        self.around.archives(Some(self.status.clone()));
+        self.tell();
         Ok(())
+    }
+
+    fn tell(&self) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).status = self.status.clone();
+        self.around.archives(Some(self.status.clone()));
     }
 
     /// Seals what is complete, and counts what is missing.

@@ -21,6 +21,8 @@ pub struct Marker {
     /// The restore the pod's configuration asked for; nothing where somebody ordered it without.
     pub restore: Option<String>,
     pub backup: Id,
+    /// The method it was made by, whose checks prove it; nothing where an older agent restored it.
+    pub method: Option<String>,
     /// The time that was asked for.
     pub until: Option<Timestamp>,
     pub at: Timestamp,
@@ -127,7 +129,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Marker::read(dir.path()).unwrap(), None);
         let at = Timestamp::UNIX_EPOCH;
-        let marker = Marker { restore: Some("r".into()), backup: Id::new(at), until: Some(at), at };
+        let marker =
+            Marker { restore: Some("r".into()), backup: Id::new(at), method: Some("m".into()), until: Some(at), at };
         marker.write(dir.path()).unwrap();
         assert_eq!(Marker::read(dir.path()).unwrap(), Some(marker));
         Marker::remove(dir.path()).unwrap();

@@ -7,6 +7,7 @@ mod freeze;
 mod job;
 mod make;
 mod marker;
+mod replaced;
 mod restore;
 mod segments;
 mod source;
@@ -91,6 +92,11 @@ impl Backups {
     /// Ends a job, and waits until it has undone what it began.
     pub async fn cancel(&self, job: &str) -> Result<JobProgress, Problem> {
         self.jobs.cancel(job).await
+    }
+
+    /// Runs the checks of the method the data was restored by; false where there is nothing to check.
+    pub async fn prove(&self) -> Result<bool, Problem> {
+        Ok(restore::prove(&*self.around).await?)
     }
 
     pub async fn archive(&self, order: Option<ArchiveOrder>) -> Result<ArchiveStatus, Problem> {

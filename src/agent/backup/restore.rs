@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::job::Reporter;
 use super::make::GROUP;
 use super::marker::Marker;
+use super::replaced;
 use super::segments::{fetch, locked};
 use super::source::STREAM;
 use super::{BackupError, Surroundings, blocking, bounded, data, method, open, tarball, with};
@@ -23,6 +24,7 @@ use crate::agent::actions::{Actor, Extras, Steps};
 use crate::agent::init::protocol::{Op, Request, Status};
 use crate::agent::serve::mark;
 use crate::agent::stream::write_to;
+use crate::backup::id::Id;
 use crate::backup::read::{Catalog, Content, Found, Keyring, ReadError, Target};
 use crate::backup::repository::Repository;
 use crate::backup::write::Progress;
@@ -54,16 +56,38 @@ pub async fn restore(
     if let Err(error) = remove_dir(&logs).await {
         tracing::warn!(%error, "what was fetched of the log cannot be removed");
     }
-    let id = restored?;
+    let (id, method) = restored?;
     let time = match order.until {
         Until::Time(time) => Some(time),
         Until::Backup | Until::Latest => None,
     };
     let restore = actor.config().restore.clone();
-    let marker = Marker { restore, backup: id, until: time, at: Timestamp::now() };
+    let marker = Marker { restore, backup: id, method: Some(method), until: time, at: Timestamp::now() };
     let place = dir.clone();
-    blocking(move || marker.write(&place)).await?;
+    blocking(move || {
+        marker.write(&place)?;
+        replaced::keep_term(&place)
+    })
+    .await?;
     Ok(Outcome::Restored { id, until: time })
+}
+
+/// Runs the checks of the method that the marker names. False where there is none, or it has no checks.
+pub async fn prove(around: &dyn Surroundings) -> Result<bool, BackupError> {
+    let actor = around.actor();
+    let dir = data(actor.config())?.to_owned();
+    let Some(marker) = blocking(move || Marker::read(&dir)).await? else { return Ok(false) };
+    let Some(name) = marker.method else { return Ok(false) };
+    let method = method(actor.config(), &name)?;
+    if method.check.is_empty() {
+        return Ok(false);
+    }
+    let session = actor.session();
+    let steps = Steps { name: "check", steps: &method.check, timeout: None, session: &session };
+    let checked = actor.steps(steps, around.extras()).await;
+    actor.end(&session);
+    checked?;
+    Ok(true)
 }
 
 /// Whether it may be done. The marker where it was done already.
@@ -112,7 +136,7 @@ async fn put_back(
     dir: &Path,
     logs: &Path,
     reporter: &Reporter,
-) -> Result<crate::backup::id::Id, BackupError> {
+) -> Result<(Id, String), BackupError> {
     let repository = open(&order.repository).await?;
     let ring = match &order.identity {
         Some(identity) => Keyring::unlock(&repository, identity, None).await?,
@@ -125,7 +149,11 @@ async fn put_back(
     let content = Content::open(&repository, &found, opener).await?;
     reporter.stage(JobState::Preparing, format!("prepares to restore backup {}", found.place.id));
     let place = dir.to_owned();
+    let replace = order.replace;
     blocking(move || {
+        if replace {
+            replaced::note_term(&place)?;
+        }
         Marker::remove(&place)?;
         mark::remove(&place).map_err(|error| BackupError::Package(error.to_string()))
     })
@@ -158,7 +186,7 @@ async fn put_back(
     };
     let done = done.await;
     actor.end(&session);
-    done.map(|()| found.place.id)
+    done.map(|()| (found.place.id, found.manifest.method.clone()))
 }
 
 /// The backup that is asked for. One that adds to others is not taken.

@@ -181,7 +181,8 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 pub fn clear(root: &Path) -> io::Result<()> {
     for entry in fs::read_dir(root)? {
         let entry = entry?;
-        if NOT_DATA.iter().any(|name| entry.file_name() == *name) {
+        // the note of what is being replaced outlives what is replaced
+        if entry.file_name() == super::replaced::NAME || NOT_DATA.iter().any(|name| entry.file_name() == *name) {
             continue;
         }
         if entry.file_type()?.is_dir() {

@@ -184,6 +184,10 @@ impl api::Agent for Agent {
         self.backups.cancel(job).await
     }
 
+    async fn prove(&self) -> Result<bool, Problem> {
+        self.backups.prove().await
+    }
+
     async fn archive(&self, order: Option<ArchiveOrder>) -> Result<ArchiveStatus, Problem> {
         self.backups.archive(order).await
     }

@@ -47,6 +47,9 @@ impl Header {
         if header.segment_bytes as usize != bytes.len() {
             return Err(HeaderError::Size { said: header.segment_bytes, found: bytes.len() });
         }
+        // a server that takes over goes on in a copy of the segment it was in, whose first page is of the timeline before
+        let named = name.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or_default();
+        let header = Self { timeline: header.timeline.max(named), ..header };
         if header.name() != name {
             return Err(HeaderError::OtherName { name: name.to_owned(), inside: header.name() });
         }
@@ -98,6 +101,9 @@ pub mod tests {
         assert_eq!((header.segment().number, header.name().as_str()), (4097, "000000030000000100000001"));
         assert_eq!(header.line().system.as_str(), "7300000000000000001");
         assert!(matches!(Header::read(&bytes, "000000030000000100000002"), Err(HeaderError::OtherName { .. })));
+        let taken_over = Header::read(&bytes, "000000040000000100000001").expect("the first segment of a new timeline");
+        assert_eq!((taken_over.timeline, taken_over.segment().number), (4, 4097));
+        assert!(matches!(Header::read(&bytes, "000000020000000100000001"), Err(HeaderError::OtherName { .. })));
         assert!(matches!(Header::read(&bytes[..1000], &name), Err(HeaderError::Size { .. })));
         assert_eq!(Header::read(&[0; 8192], &name), Err(HeaderError::NoSegment));
         assert_eq!(Header::read(&[], &name), Err(HeaderError::Short(0)));

@@ -165,7 +165,9 @@ impl SourceArguments {
         if bucket.is_empty() {
             return Err(wrong("it names no bucket"));
         }
-        let ca = self.ca.as_ref().map(|path| read(path)).transpose()?;
+        // often set for everything a machine does, and of no use without TLS
+        let plain = self.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+        let ca = self.ca.as_ref().filter(|_| !plain).map(|path| read(path)).transpose()?;
         Ok(Place::S3(Box::new(Settings {
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),

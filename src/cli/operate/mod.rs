@@ -24,11 +24,11 @@ pub use state::{State, start, stop};
 pub struct Waiting {
     /// Do not wait for the end.
     #[arg(long)]
-    no_wait: bool,
+    pub(super) no_wait: bool,
 
     /// How long it may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
-    timeout: u64,
+    pub(super) timeout: u64,
 }
 
 // for `restart` and `reload`

@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{BackupPolicies, Ground};
 use crate::api::{Instance, labels};
+use crate::backup::log::{self, History};
+use crate::cluster::Key;
 use crate::controller::packages::used_by;
 use crate::controller::repositories::known::Look;
 use crate::controller::repositories::orders;
@@ -14,6 +17,8 @@ use crate::extension::{install, methods};
 
 /// How long an agent may take to say that it archives.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest time whose changes may be lost, where nobody says.
+const INTERVAL: Duration = Duration::from_mins(5);
 
 impl BackupPolicies {
     /// What does not go well with the logs of the instances, in sentences.
@@ -27,6 +32,26 @@ impl BackupPolicies {
             }
         }
         problems
+    }
+
+    /// From when to when each instance can go back; what cannot be found out is tried again with the next look.
+    pub(super) async fn windows(&self, ground: &Ground<'_>) {
+        let wanted = ground.policy.spec.logs.as_ref().is_some_and(|logs| logs.enabled);
+        let Some(look) = ground.look.as_ref().filter(|_| wanted) else { return };
+        let repository = &look.opened.repository;
+        let histories = match log::histories(repository).await {
+            Ok(histories) => histories,
+            Err(error) => return tracing::warn!(%error, "the archived logs cannot be looked through"),
+        };
+        for instance in &ground.instances {
+            let uid = instance.uid().unwrap_or_default();
+            match window(look, &uid, &histories).await {
+                Ok(window) => self.around.known.put_window(&Key::of(instance.as_ref()), &uid, window),
+                Err(error) => {
+                    tracing::warn!(%error, instance = instance.name_any(), "its log cannot be looked through")
+                }
+            }
+        }
     }
 
     async fn archive_of(&self, ground: &Ground<'_>, look: &Look, instance: &Instance) -> Result<(), String> {
@@ -53,7 +78,8 @@ impl BackupPolicies {
         let host = pod.status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap_or_default();
         let cluster = self.around.known.cluster().await.map_err(|failure| failure.message)?;
         let owner = orders::owner(cluster, instance).map_err(|error| error.to_string())?;
-        let order = orders::archive(method, owner, &look.opened).map_err(|error| error.to_string())?;
+        let interval = ground.policy.spec.logs.as_ref().and_then(|logs| logs.interval).map_or(INTERVAL, |it| it.0);
+        let order = orders::archive(method, owner, &look.opened, interval).map_err(|error| error.to_string())?;
         let client = self.around.agents.client(&name, &namespace, &host).await.map_err(|error| error.to_string())?;
         let status = client.archive(Some(&order), PATIENCE).await.map_err(|problem| problem.message)?;
         match status.error {
@@ -62,4 +88,27 @@ impl BackupPolicies {
             None => Ok(()),
         }
     }
+}
+
+/// From the oldest backup whose log goes on without a gap to the newest, until the end of what is archived.
+async fn window(
+    look: &Look,
+    uid: &str,
+    histories: &[History],
+) -> Result<Option<(Timestamp, Timestamp)>, log::LogError> {
+    let own = look.catalog.found.iter().filter(|found| {
+        found.place.owner.instance.as_str() == uid && found.damage().is_none() && found.tombstone.is_none()
+    });
+    let mut own: Vec<_> = own.filter_map(|found| Some((&found.manifest, found.manifest.log.as_ref()?))).collect();
+    own.sort_by_key(|(manifest, _)| manifest.completed_at);
+    let Some((newest, span)) = own.last().copied() else { return Ok(None) };
+    let repository = &look.opened.repository;
+    let Some(last) = log::window(repository, span, newest.completed_at, histories).await? else { return Ok(None) };
+    for (manifest, span) in own {
+        let reaches = log::window(repository, span, manifest.completed_at, histories).await?;
+        if reaches.is_some_and(|window| window.missing >= last.missing) {
+            return Ok(Some((manifest.completed_at, last.recoverable_until)));
+        }
+    }
+    Ok(Some((newest.completed_at, last.recoverable_until)))
 }

@@ -1,6 +1,7 @@
 //! BackupPolicy: begins a backup whenever it is somebody's turn, has logs archived, and says how the policy fares. How long
 //! backups are kept and how they are proven, the repository's controller carries out.
 
+mod drills;
 mod logs;
 mod status;
 mod turns;
@@ -76,6 +77,8 @@ struct Memory {
     /// Turns that were begun or passed; Operations that are gone are not begun again.
     handled: Handled,
     problem: Option<String>,
+    /// How drills ended, by the UID of the instance that was backed up.
+    drills: drills::Ended,
     /// Instances that metrics were told of.
     measured: Vec<(String, String)>,
 }
@@ -139,6 +142,9 @@ impl BackupPolicies {
         let suspended = policy.spec.suspend.unwrap_or_default();
         let waiting = if suspended { 0 } else { self.begin(&ground, &due, memory).await? };
         let logs = self.archive(&ground).await;
+        let troubled = !logs.is_empty();
+        self.windows(&ground).await;
+        let drills = self.drill(&ground, memory, now).await?;
         let works = Works {
             instances: ground.instances.len(),
             suspended,
@@ -148,10 +154,15 @@ impl BackupPolicies {
             alert: policy.spec.verification.as_ref().and_then(|verification| verification.alert).map(signed),
             next: due.next.clone().filter(|_| !suspended && !ground.instances.is_empty()),
             logs,
+            restorable: drills.said,
         };
         self.measure(&ground, memory);
         self.say(policy, memory, &Seen::Works(works)).await?;
-        let busy = waiting > 0 || ground.look.is_none() || ground.operations.iter().any(|operation| is_open(operation));
+        let busy = troubled
+            || drills.busy
+            || waiting > 0
+            || ground.look.is_none()
+            || ground.operations.iter().any(|operation| is_open(operation));
         let archives = policy.spec.logs.as_ref().is_some_and(|logs| logs.enabled);
         let most = if busy {
             WHILE_BUSY
@@ -160,7 +171,8 @@ impl BackupPolicies {
         } else {
             LOOK_AGAIN
         };
-        let next = due.next.map(|(at, _)| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        let next = due.next.map(|(at, _)| at).into_iter().chain(drills.next).min();
+        let next = next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         Ok(Next::After(next.map_or(most, |next| (next + Duration::from_secs(1)).min(most))))
     }
 
@@ -288,6 +300,10 @@ impl BackupPolicies {
         let mut measured = Vec::new();
         for instance in &ground.instances {
             let (name, uid) = (instance.name_any(), instance.uid().unwrap_or_default());
+            metrics.covered(&namespace, &name);
+            if let Some(at) = ground.look.as_ref().and_then(|look| drills::last(look, &uid)) {
+                metrics.restored(&namespace, &name, at);
+            }
             let newest = ground.look.as_ref().and_then(|look| newest_of(look, &uid));
             if let Some(manifest) = newest.map(|found| &found.manifest) {
                 let took = manifest.completed_at.duration_since(manifest.started_at);

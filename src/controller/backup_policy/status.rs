@@ -11,6 +11,8 @@ use crate::controller::repositories::words::{moment, span};
 
 /// Whether the newest proven backup is younger than somebody wants to be told.
 pub const RECENT: &str = "Recent";
+/// Whether backups were restored when that was tried.
+pub const RESTORABLE: &str = "Restorable";
 /// Of how many backups the success rate is told.
 const OF: usize = 100;
 
@@ -44,6 +46,8 @@ pub struct Works {
     pub next: Option<(Timestamp, TimeZone)>,
     /// What archiving of logs has to say where it does not go well.
     pub logs: Vec<String>,
+    /// How drills ended: whether all went well, and a sentence; nothing where there were none.
+    pub restorable: Option<(bool, String)>,
 }
 
 pub fn next(before: &BackupPolicyStatus, generation: Option<i64>, seen: &Seen, now: &Time) -> BackupPolicyStatus {
@@ -65,6 +69,11 @@ pub fn next(before: &BackupPolicyStatus, generation: Option<i64>, seen: &Seen, n
             status.success_rate = success_rate(&works.operations);
             let mut findings = vec![ready(works)];
             findings.extend(recent(works, now.0));
+            findings.extend(works.restorable.as_ref().map(|(well, message)| {
+                let (status, reason) =
+                    if *well { (ConditionStatus::True, "Restored") } else { (ConditionStatus::False, "DrillFailed") };
+                Finding::new(RESTORABLE, status, reason, message)
+            }));
             findings
         }
     };

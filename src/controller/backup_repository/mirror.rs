@@ -13,11 +13,9 @@ use crate::backup::id::Id;
 use crate::backup::layout::Owner;
 use crate::backup::manifest::Level;
 use crate::backup::read::{Begun, Catalog, Failed, Found};
+use crate::controller::repositories::known::object_name;
 use crate::controller::repositories::words::{moment, size};
 use crate::names::{InstanceName, NamespaceName, ObjectName};
-
-/// Room for a dash and an identity in a name of 253 characters.
-const LONGEST_PREFIX: usize = 226;
 
 /// How an instance is called in the cluster that looks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,12 +43,6 @@ pub struct Seen<'a> {
     pub called: &'a BTreeMap<String, Called>,
     /// When retention removes what it condemned.
     pub expires: &'a BTreeMap<Id, Timestamp>,
-}
-
-/// The name of the object of a backup.
-pub fn name(repository: &ObjectName, id: Id) -> String {
-    let prefix: String = repository.as_str().chars().take(LONGEST_PREFIX).collect();
-    format!("{}-{}", prefix.trim_end_matches(['.', '-']), id.to_string().to_lowercase())
 }
 
 pub fn wanted(seen: &Seen<'_>) -> Vec<Wanted> {
@@ -112,7 +104,7 @@ fn committed(seen: &Seen<'_>, found: &Found) -> Wanted {
         }
         None => Finding::new(READY, ConditionStatus::True, "Completed", "it is complete"),
     };
-    Wanted { name: name(seen.repository, manifest.id), spec, status, finding }
+    Wanted { name: object_name(seen.repository, manifest.id), spec, status, finding }
 }
 
 fn running(seen: &Seen<'_>, begun: &Begun) -> Wanted {
@@ -125,7 +117,7 @@ fn running(seen: &Seen<'_>, begun: &Begun) -> Wanted {
     };
     let message = format!("{} works on it", begun.attempt.holder);
     Wanted {
-        name: name(seen.repository, begun.place.id),
+        name: object_name(seen.repository, begun.place.id),
         spec: spec(seen, &begun.place.owner, begun.place.id),
         status,
         finding: Finding::new(READY, ConditionStatus::False, "Running", message),
@@ -141,7 +133,7 @@ fn failed(seen: &Seen<'_>, failed: &Failed) -> Wanted {
         ..BackupStatus::default()
     };
     Wanted {
-        name: name(seen.repository, failed.place.id),
+        name: object_name(seen.repository, failed.place.id),
         spec: spec(seen, &failed.place.owner, failed.place.id),
         status,
         finding: Finding::new(READY, ConditionStatus::False, "Failed", &failed.void.reason),

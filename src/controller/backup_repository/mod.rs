@@ -6,7 +6,7 @@ pub mod chores;
 pub mod mirror;
 mod status;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use super::repositories::open::{ADD_SIGNER, Described, OpenError, open};
 use super::said::Said;
 use crate::api::backup_repository::Access;
 use crate::api::values::Duration as Length;
-use crate::api::{BackupPolicy, BackupRepository, BackupRepositoryStatus, labels};
+use crate::api::{BackupPolicy, BackupRepository, BackupRepositoryStatus, Instance, labels};
 use crate::backup::read::Catalog;
 use crate::cluster::Key;
 use crate::cluster::events::Events;
@@ -135,6 +135,7 @@ impl BackupRepositories {
                     memory.looked_for = Some(asked_for);
                     memory.failures = 0;
                     self.known.put(key, look.clone(), changes);
+                    self.tell_instances(key, &look);
                     look
                 }
                 Err(error) => return self.unusable(repository, memory, &error).await,
@@ -148,6 +149,14 @@ impl BackupRepositories {
         let left = signed(every) - Timestamp::now().duration_since(look.at);
         let left = Duration::try_from(left).unwrap_or_default().max(Duration::from_secs(1));
         Ok(Next::After(left.min(CHORES_INTERVAL)))
+    }
+
+    fn tell_instances(&self, key: &Key, look: &Look) {
+        let owners: BTreeSet<&str> = look.catalog.found.iter().map(|one| one.place.owner.instance.as_str()).collect();
+        let backed_up = |instance: &Instance| {
+            instance.namespace() == key.namespace && instance.uid().is_some_and(|uid| owners.contains(uid.as_str()))
+        };
+        self.known.tell_instances(self.caches.instances.select(backed_up).iter().map(|one| Key::of(one.as_ref())));
     }
 
     /// Opens the repository and reads what is in it.

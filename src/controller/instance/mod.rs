@@ -2,6 +2,7 @@
 
 mod apply;
 mod assumed;
+mod backups;
 mod certificates;
 mod create;
 mod decide;
@@ -32,6 +33,7 @@ use super::packages::{Packages, Uses, used_by};
 use super::queues::Queues;
 use super::repositories::known::Known;
 use crate::api::conditions::{ConditionStatus, Finding};
+use crate::api::instance::BackupSummary;
 use crate::api::{Instance, InstanceStatus, Kind, labels};
 use crate::cluster::discovery::{OptionalKind, optional_kinds};
 use crate::cluster::events::Events;
@@ -176,12 +178,13 @@ struct Said<'a> {
     verdict: &'a Verdict,
     in_force: Option<InForce<'a>>,
     unfinished: Option<String>,
+    restoring: Option<String>,
     also: Vec<Finding>,
 }
 
 impl<'a> Said<'a> {
     fn of(verdict: &'a Verdict) -> Self {
-        Self { verdict, in_force: None, unfinished: None, also: Vec::new() }
+        Self { verdict, in_force: None, unfinished: None, restoring: None, also: Vec::new() }
     }
 }
 
@@ -265,8 +268,15 @@ impl Work<'_> {
         let ready = status::settled(&name, self.before, &observed, &components) && !going.resolved.stopped;
         let (mut unfinished, created) = if ready { self.create(&going).await } else { (None, None) };
         also.extend(created);
+        if ready {
+            let (waits, proven) = self.prove(&going).await;
+            unfinished = unfinished.or(waits);
+            also.extend(proven);
+        }
+        let mut restoring = None;
         if !going.resolved.stopped {
             let (waits, restored) = self.restore(&going).await;
+            restoring.clone_from(&waits);
             unfinished = waits.or(unfinished);
             also.extend(restored);
         }
@@ -278,7 +288,7 @@ impl Work<'_> {
             target: going.target.clone(),
         };
         let waits = unfinished.is_some();
-        let said = Said { verdict: &Verdict::InForce, in_force: Some(in_force), unfinished, also };
+        let said = Said { verdict: &Verdict::InForce, in_force: Some(in_force), unfinished, restoring, also };
         self.say(said, &observed, &components).await?;
         let again = made.again.into_iter().chain((lags || waits).then_some(SOON)).min();
         Ok(again.map_or(Next::WhenChanged, Next::After))
@@ -466,13 +476,16 @@ impl Work<'_> {
     }
 
     async fn say(&mut self, said: Said<'_>, observed: &Observed, components: &[ComponentSeen]) -> Result<(), Failure> {
-        let Said { verdict, in_force, unfinished, also } = said;
-        let report = Report { verdict, in_force, observed, components, unfinished, also };
+        let Said { verdict, in_force, unfinished, restoring, also } = said;
+        let report = Report { verdict, in_force, observed, components, unfinished, restoring, also };
         let name = self.instance.name_any();
         let now = Time(Timestamp::now());
         // an upgrade that began meanwhile is in what was said
         let before = self.remembered.said.newest(self.instance, Some(self.before));
-        let after = status::next(&name, &before, self.instance.metadata.generation, &report, &now);
+        let mut after = status::next(&name, &before, self.instance.metadata.generation, &report, &now);
+        if let Some(summary) = backups::summary(self.shared, self.instance) {
+            after.backup = (summary != BackupSummary::default()).then_some(summary);
+        }
         if before.phase != after.phase
             && let Some(phase) = after.phase
         {

@@ -15,10 +15,16 @@ use crate::controller::repositories::progress::{newest, told};
 use crate::controller::repositories::restores::{Around, Restore};
 use crate::lifecycle::backup::Outcome;
 use crate::lifecycle::problem::{Code, Problem};
+use crate::names::ComponentName;
 
 /// The condition that says that the data is there.
 pub const RESTORED: &str = "Restored";
 
+/// The condition that says that the package's checks found it whole.
+pub const PROVEN: &str = "Proven";
+
+/// How long the checks may take in one go.
+const CHECKS: Duration = Duration::from_mins(2);
 /// How long an agent may take to begin.
 const BEGIN: Duration = Duration::from_secs(10);
 /// How long progress is followed before others have their turn.
@@ -77,6 +83,59 @@ impl Work<'_> {
         }
     }
 
+    /// Once all pods run: the package's checks of what was restored. What is still to be done, and the condition.
+    pub(super) async fn prove(&mut self, going: &Going) -> (Option<String>, Option<Finding>) {
+        let holds = |type_| find(&self.before.conditions, type_).is_some_and(|it| it.status == ConditionStatus::True);
+        if self.instance.spec.restore.is_none() || !holds(RESTORED) || holds(PROVEN) {
+            return (None, None);
+        }
+        let finding = |status, reason, message: &str| Some(Finding::new(PROVEN, status, reason, message));
+        let methods = going.package.manifest.backup.iter().flat_map(|backup| backup.methods.values());
+        let mut components: Vec<Option<ComponentName>> = methods.map(|method| method.component.clone()).collect();
+        components.sort();
+        components.dedup();
+        let mut ran = false;
+        for component in components {
+            let Some(host) = self.first(component.as_ref()) else { continue };
+            let (name, namespace) = (self.instance.name_any(), self.instance.namespace().unwrap_or_default());
+            let asked = match self.shared.agents.client(&name, &namespace, &host).await {
+                Ok(client) => client.prove(CHECKS).await,
+                Err(error) => Err(Problem::new(Code::Unavailable, error.to_string())),
+            };
+            match asked {
+                Ok(done) => ran |= done,
+                Err(problem) => {
+                    let message = format!("the data was restored and is not proven: {problem}");
+                    if problem.code == Code::Failed {
+                        self.shared.events.warning(self.instance, "CheckFailed", "check", message.clone()).await;
+                    }
+                    let reason = if problem.code == Code::Failed { "Failed" } else { "Waits" };
+                    return (Some(message.clone()), finding(ConditionStatus::False, reason, &message));
+                }
+            }
+        }
+        let (reason, message) = if ran {
+            ("Checked", "the package's checks found what was restored whole")
+        } else {
+            ("NothingDeclared", "the package declares no checks of what was restored")
+        };
+        (None, finding(ConditionStatus::True, reason, message))
+    }
+
+    /// The address of the pod that backups are restored to.
+    fn first(&self, wanted: Option<&ComponentName>) -> Option<String> {
+        let (name, namespace) = (self.instance.name_any(), self.instance.namespace());
+        let mut pods = self.shared.pods.select(|pod| {
+            let component = pod.labels().get(labels::COMPONENT);
+            pod.metadata.namespace == namespace
+                && pod.metadata.deletion_timestamp.is_none()
+                && pod.labels().get(labels::INSTANCE) == Some(&name)
+                && wanted.is_none_or(|wanted| component.is_some_and(|of| of == wanted.as_str()))
+        });
+        pods.sort_by_key(|pod| ordinal(pod));
+        pods.first().and_then(|pod| pod.status.as_ref()?.pod_ip.clone())
+    }
+
     /// What was restored; nothing while there is nobody to ask.
     async fn ask(&self, going: &Going, restore: &Restore) -> Result<Option<String>, Ended> {
         let declared = going.package.manifest.backup.as_ref().and_then(|backup| backup.methods.get(&restore.method));
@@ -87,18 +146,15 @@ impl Work<'_> {
             );
             return Err(Ended::Failed(Problem::new(Code::Unsupported, message)));
         };
-        let (name, namespace) = (self.instance.name_any(), self.instance.namespace());
-        let mut pods = self.shared.pods.select(|pod| {
-            let component = pod.labels().get(labels::COMPONENT);
-            pod.metadata.namespace == namespace
-                && pod.metadata.deletion_timestamp.is_none()
-                && pod.labels().get(labels::INSTANCE) == Some(&name)
-                && method.component.as_ref().is_none_or(|wanted| component.is_some_and(|of| of == wanted.as_str()))
-        });
-        pods.sort_by_key(|pod| ordinal(pod));
-        let host = pods.first().and_then(|pod| pod.status.as_ref()?.pod_ip.clone());
+        if method.each_group && going.resolved.components.iter().any(|one| one.groups.len() > 1) {
+            let message = "the backup is of one group of several, which cannot be put together again yet: restore it to an \
+                           instance with one group";
+            return Err(Ended::Failed(Problem::new(Code::Unsupported, message)));
+        }
+        let host = self.first(method.component.as_ref());
         let Some(host) = host else { return Ok(None) };
-        let client = self.shared.agents.client(&name, &namespace.unwrap_or_default(), &host).await;
+        let (name, namespace) = (self.instance.name_any(), self.instance.namespace().unwrap_or_default());
+        let client = self.shared.agents.client(&name, &namespace, &host).await;
         let client = client.map_err(|error| Ended::Goes(format!("its agent cannot be asked: {error}")))?;
         let progress = match client.restore(&restore.order, BEGIN).await {
             Ok(stream) => newest(stream, FOLLOW).await,

@@ -33,6 +33,8 @@ pub struct Report<'a> {
     pub components: &'a [ComponentSeen],
     /// What is still to be done once all pods run.
     pub unfinished: Option<String>,
+    /// How the restore goes that its pods wait for.
+    pub restoring: Option<String>,
     /// Conditions besides the usual ones.
     pub also: Vec<Finding>,
 }
@@ -78,6 +80,7 @@ pub fn next(
         existing: existing.len(),
         reasons: &reasons,
         unfinished: report.unfinished.clone(),
+        restoring: report.restoring.clone(),
     };
     let health = health(&facts);
     status.phase = Some(health.phase);

@@ -10,7 +10,7 @@ use super::agents::{Agent, outcome};
 use super::carry_out::Hands;
 use super::instance_of;
 use crate::api::labels::BACKUP_POLICY;
-use crate::api::operation::{BackupRequest, BackupType};
+use crate::api::operation::{BackupRequest, BackupType, OperationType};
 use crate::api::{BackupPolicy, Instance};
 use crate::backup::id::Id;
 use crate::backup::layout::{Owner, Place};
@@ -23,13 +23,16 @@ use crate::controller::repositories::orders::{self, Wanted};
 use crate::controller::repositories::progress::{newest, told};
 use crate::controller::repositories::words::{size, span};
 use crate::extension::methods;
+use crate::lifecycle::Code;
 use crate::lifecycle::backup::{BackupOrder, JobProgress, Outcome as Ended};
 use crate::plan::operation::{Outcome, Run, TIMEOUT};
 
 /// How long an agent may take to begin.
-const BEGIN: Duration = Duration::from_secs(10);
+pub(super) const BEGIN: Duration = Duration::from_secs(10);
+/// How long an agent may take to undo what it began, before it is asked again.
+const CANCEL: Duration = Duration::from_secs(15);
 /// How long progress is followed before it is told.
-const FOLLOW: Duration = Duration::from_secs(2);
+pub(super) const FOLLOW: Duration = Duration::from_secs(2);
 
 /// Everything a backup is ordered from.
 struct Ground<'a> {
@@ -51,6 +54,11 @@ impl Hands<'_> {
             Ok(agent) => agent,
             Err(outcome) => return outcome,
         };
+        if self.operation.spec.cancel == Some(true)
+            && let Some(outcome) = cancel(&agent).await
+        {
+            return outcome;
+        }
         let (order, why) = match self.order(&ground, agent.key.clone()) {
             Ok(order) => order,
             Err(message) => return Outcome::Failed { message, refused: true },
@@ -89,6 +97,8 @@ impl Hands<'_> {
         let request = self.operation.spec.backup.clone().unwrap_or_default();
         let policy = self.policy(instance, &request);
         let repository = request.repository.clone().or(policy.as_ref().map(|policy| policy.spec.repository.clone()));
+        // before a restore in place, and nobody says where to: beside what is restored
+        let repository = repository.or_else(|| self.restored_from());
         let repository = repository.ok_or_else(|| {
             refused(format!("no policy covers {key}: name a BackupRepository with spec.backup.repository"))
         })?;
@@ -141,7 +151,22 @@ impl Hands<'_> {
         };
         let Look { opened, catalog, .. } = &ground.look;
         let order = orders::backup(wanted, ground.instance, ground.owner.clone(), opened, catalog);
-        order.map_err(|error| error.to_string())
+        let (mut order, why) = order.map_err(|error| error.to_string())?;
+        // what is lost already is why somebody restores: what is left is kept all the same
+        order.may_shrink = self.operation.spec.type_ == OperationType::Restore;
+        Ok((order, why))
+    }
+}
+
+/// Ends the job. Nothing where it had its end already, which counts then.
+pub(super) async fn cancel(agent: &Agent) -> Option<Outcome> {
+    match agent.client.cancel_backup(&agent.key, CANCEL).await {
+        Ok(progress) if matches!(progress.outcome, Some(Ended::Committed { .. } | Ended::Restored { .. })) => None,
+        Ok(progress) => Some(Outcome::Failed { message: progress.doing, refused: true }),
+        Err(problem) if problem.code == Code::NotFound => {
+            Some(Outcome::Failed { message: "it was cancelled before it began".to_owned(), refused: true })
+        }
+        Err(problem) => Some(Outcome::Goes(format!("it is being cancelled: {problem}"))),
     }
 }
 
@@ -151,7 +176,7 @@ async fn follow(agent: &Agent, order: &BackupOrder) -> Result<Option<JobProgress
 }
 
 /// A job that failed has failed: only a further attempt, which is another job, can do better.
-fn outcome_of_failure(problem: &crate::lifecycle::Problem) -> Outcome {
+pub(super) fn outcome_of_failure(problem: &crate::lifecycle::Problem) -> Outcome {
     match outcome(problem.clone()) {
         Outcome::Goes(message) => Outcome::Failed { message, refused: false },
         other => other,

@@ -18,6 +18,8 @@ impl Hands<'_> {
             Deed::HandOver { from, to } => self.hand_over(run, from, to.as_deref()).await,
             Deed::Call { pod, task, parameters } => self.call(run, pod, task, parameters).await,
             Deed::BackUp { pod } => self.back_up(run, pod).await,
+            Deed::Fill { pod } => self.fill(run, pod).await,
+            Deed::Prove { pod } => self.prove(run, pod).await,
             Deed::Change => self.change().await,
             Deed::ChangeBack => self.change_back().await,
             Deed::Apply(object) => self.apply(object).await,

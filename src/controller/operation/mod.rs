@@ -6,6 +6,7 @@ mod carry_out;
 mod change;
 mod objects;
 mod observe;
+mod restore;
 mod turns;
 
 use std::sync::Arc;

@@ -10,15 +10,26 @@ use tokio::sync::OnceCell;
 
 use super::open::Opened;
 use crate::api::Kind;
+use crate::backup::id::Id;
 use crate::backup::layout::Uid;
 use crate::backup::read::Catalog;
 use crate::cluster::Key;
 use crate::cluster::problem::Problem;
 use crate::controller::frame::Failure;
 use crate::controller::queues::Queues;
+use crate::names::ObjectName;
 
 /// The namespace whose UID stands for the cluster: every cluster has it, and it is never made anew.
 const CLUSTER_NAMESPACE: &str = "kube-system";
+
+/// Room for a dash and an identity in a name of 253 characters.
+const LONGEST_PREFIX: usize = 226;
+
+/// The name of the object of a backup.
+pub fn object_name(repository: &ObjectName, id: Id) -> String {
+    let prefix: String = repository.as_str().chars().take(LONGEST_PREFIX).collect();
+    format!("{}-{}", prefix.trim_end_matches(['.', '-']), id.to_string().to_lowercase())
+}
 
 /// A repository that was looked through.
 #[derive(Clone, Debug)]
@@ -42,11 +53,13 @@ pub struct Known {
     queues: Queues,
     cluster: OnceCell<Uid>,
     entries: Mutex<HashMap<Key, Entry>>,
+    /// From when to when one can go back, by the UID of the instance.
+    windows: Mutex<HashMap<String, (Timestamp, Timestamp)>>,
 }
 
 impl Known {
     pub fn new(client: Client, queues: Queues) -> Self {
-        Self { client, queues, cluster: OnceCell::new(), entries: Mutex::default() }
+        Self { client, queues, cluster: OnceCell::new(), entries: Mutex::default(), windows: Mutex::default() }
     }
 
     /// Who we are in repositories that several clusters share.
@@ -94,6 +107,29 @@ impl Known {
             change(Arc::make_mut(&mut look.catalog));
         }
         self.tell(repository);
+    }
+
+    pub fn window(&self, instance: &str) -> Option<(Timestamp, Timestamp)> {
+        self.windows.lock().expect("no panic while it is held").get(instance).copied()
+    }
+
+    /// What can be gone back to, as the store has it now; the instance shows it.
+    pub fn put_window(&self, instance: &Key, uid: &str, window: Option<(Timestamp, Timestamp)>) {
+        let mut windows = self.windows.lock().expect("no panic while it is held");
+        let before = match window {
+            Some(window) => windows.insert(uid.to_owned(), window),
+            None => windows.remove(uid),
+        };
+        if before != window {
+            self.queues.of(Kind::Instance).add(instance);
+        }
+    }
+
+    /// Instances whose backups were found show the newest.
+    pub fn tell_instances(&self, instances: impl Iterator<Item = Key>) {
+        for instance in instances {
+            self.queues.of(Kind::Instance).add(&instance);
+        }
     }
 
     fn tell(&self, repository: &Key) {

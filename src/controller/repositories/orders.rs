@@ -31,6 +31,19 @@ pub enum OrderError {
     ReadOnly,
     #[error("instance {0} has no UID yet")]
     NoUid(String),
+    #[error(
+        "the repository is a file system, and pods do not reach it: it is mounted into the controller alone, for looking \
+         through it and for the command line; use a store with spec.s3 for backups from pods and for restores to them"
+    )]
+    OnlyHere,
+}
+
+/// Agents write into stores and read from them over the network; no volume of a repository is mounted into their pods.
+pub fn reachable(opened: &Opened) -> Result<(), OrderError> {
+    match &opened.place {
+        Place::S3(_) => Ok(()),
+        Place::Folder(_) => Err(OrderError::OnlyHere),
+    }
 }
 
 /// The pod whose log is archived: the one with the exclusive role, or the only one.
@@ -107,6 +120,7 @@ pub fn backup(
     if !declared(type_) {
         return Err(OrderError::NoSuchType { method: name.to_owned(), wanted: type_ });
     }
+    reachable(opened)?;
     let writer = writer(opened)?;
     let newest = catalog.found.iter().filter(|found| found.place.owner == owner);
     let newest = newest.max_by_key(|found| (found.manifest.completed_at, found.place.id));
@@ -162,6 +176,8 @@ fn description(instance: &Instance) -> Map<String, serde_json::Value> {
     }
 }
 
-pub fn archive(method: &str, owner: Owner, opened: &Opened) -> Result<ArchiveOrder, OrderError> {
-    Ok(ArchiveOrder { method: method.to_owned(), repository: repository(opened), writer: writer(opened)?, owner })
+pub fn archive(method: &str, owner: Owner, opened: &Opened, interval: Duration) -> Result<ArchiveOrder, OrderError> {
+    reachable(opened)?;
+    let (repository, writer) = (repository(opened), writer(opened)?);
+    Ok(ArchiveOrder { method: method.to_owned(), repository, writer, owner, interval: Some(interval) })
 }

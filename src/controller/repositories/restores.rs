@@ -53,6 +53,8 @@ pub enum RestoreError {
     #[error("the backup {0} cannot be opened: {1}")]
     Locked(Id, String),
     #[error(transparent)]
+    Order(#[from] orders::OrderError),
+    #[error(transparent)]
     Chain(#[from] ChainError),
     #[error("{0:?} is no moment")]
     Moment(String),
@@ -98,6 +100,7 @@ impl Around<'_> {
         };
         let repository = Key::new(self.namespace, repository.as_str());
         let look = self.look(&repository)?;
+        orders::reachable(&look.opened)?;
         let ring = match &identity {
             Some(identity) => Some(Keyring::unlock(&look.opened.repository, identity, None).await?),
             None => None,

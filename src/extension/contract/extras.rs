@@ -126,7 +126,7 @@ pub struct VolumeStream {
 
 /// Continuous archiving of a log directory.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LogStream {
     /// The directory finished log files appear in.
@@ -138,6 +138,10 @@ pub struct LogStream {
     pub remove: bool,
     /// The part of the log a backup needs; without it nobody can go back to a point in time.
     pub span: Option<LogMarks>,
+    /// Steps that finish the file that is being written, where anything is in it: so often that no more is lost than a
+    /// policy allows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<Step>,
 }
 
 /// The part of a log that a backup needs, from what its steps saved.

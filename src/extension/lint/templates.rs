@@ -75,6 +75,9 @@ pub fn check(lint: &mut Lint<'_>) {
                 reader.expression(&format!("{field}.logs.span.{name}"), expression, &refs(saved));
             }
         }
+        if let Some(logs) = &method.logs {
+            reader.steps(&format!("{field}.logs.cut"), &logs.cut, &[]);
+        }
         reader.steps(&format!("{field}.check"), &method.check, &[]);
         reader.steps(&format!("{field}.restore.before"), &method.restore.before, &[RESTORE]);
         reader.steps(&format!("{field}.restore.after"), &method.restore.after, &[RESTORE]);

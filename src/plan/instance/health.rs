@@ -52,6 +52,8 @@ pub struct Facts<'a> {
     pub reasons: &'a [String],
     /// What is still to be done once all pods run, and why it is not done.
     pub unfinished: Option<String>,
+    /// How the restore goes that its pods wait for.
+    pub restoring: Option<String>,
 }
 
 /// What follows.
@@ -144,6 +146,9 @@ fn findings(facts: &Facts<'_>, phase: Phase) -> Vec<Finding> {
         Phase::Stopping => both("Stopping", &format!("{} pods are still there", facts.existing), RECONCILING),
         Phase::Running if facts.settled() => vec![Finding::new(READY, ConditionStatus::True, "Running", pods)],
         _ if !stalled.is_empty() => both("ComponentStalled", &stalled.join("; "), STALLED),
+        _ if facts.restoring.is_some() => {
+            both("Restoring", facts.restoring.as_deref().unwrap_or_default(), RECONCILING)
+        }
         _ => {
             let what = match (phase, &facts.upgrading) {
                 (Phase::Upgrading, Some(upgrade)) => format!("upgrade {upgrade}: {pods}"),
@@ -226,6 +231,7 @@ mod tests {
             existing: 3,
             reasons: &[],
             unfinished: None,
+            restoring: None,
         }
     }
 
@@ -280,6 +286,17 @@ mod tests {
         let failed = health(&facts(&Verdict::InForce, Some(Phase::Updating), &stuck));
         assert_eq!(failed.phase, Phase::Failed);
         assert_eq!(of(&failed, STALLED).map(|stalled| stalled.message.as_str()), Some("server: no such image"));
+    }
+
+    #[test]
+    fn while_data_is_put_back_that_is_what_is_told() {
+        let half = [component(false, false)];
+        let restoring = Some("restores a backup of orders: puts the data back: 1 GiB of 4 GiB (25%)".to_owned());
+        let facts = Facts { restoring, ..facts(&Verdict::InForce, Some(Phase::Creating), &half) };
+        let health = health(&facts);
+        assert_eq!(health.phase, Phase::Creating);
+        let ready = of(&health, READY).expect("ready");
+        assert!(ready.reason == "Restoring" && ready.message.ends_with("(25%)"), "{ready:?}");
     }
 
     #[test]

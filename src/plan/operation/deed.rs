@@ -28,6 +28,14 @@ pub enum Deed {
     BackUp {
         pod: String,
     },
+    /// The agent of a pod puts a backup in the place of what is there.
+    Fill {
+        pod: String,
+    },
+    /// The agent of a pod runs the checks of what was restored.
+    Prove {
+        pod: String,
+    },
     /// The instance's spec is changed as the operation asks.
     Change,
     /// The instance is as the change asks.
@@ -93,7 +101,11 @@ impl Deed {
     /// The pod it is about.
     pub fn pod(&self) -> Option<&str> {
         match self {
-            Self::Process { pod, .. } | Self::Call { pod, .. } | Self::BackUp { pod } => Some(pod),
+            Self::Process { pod, .. }
+            | Self::Call { pod, .. }
+            | Self::BackUp { pod }
+            | Self::Fill { pod }
+            | Self::Prove { pod } => Some(pod),
             Self::HandOver { from, .. } => Some(from),
             Self::Change
             | Self::Settle

@@ -18,12 +18,19 @@ fn script() -> PathBuf {
 impl Server {
     /// `seaweedfs` or `versitygw`.
     pub fn start(implementation: &str, tls: bool) -> Self {
+        Self::start_at(implementation, tls, "127.0.0.1")
+    }
+
+    /// The same on another address of this machine.
+    pub fn start_at(implementation: &str, tls: bool, address: &str) -> Self {
         // nextest runs each test in a process of its own: the runner lives as long as the server is to
         let runner = std::env::var_os("NEXTEST").map(|_| std::os::unix::process::parent_id());
         let owner = runner.unwrap_or_else(std::process::id).to_string();
-        let name = format!("it-{implementation}{}", if tls { "-tls" } else { "" });
+        let place = if address == "127.0.0.1" { String::new() } else { format!("-{address}") };
+        let name = format!("it-{implementation}{}{place}", if tls { "-tls" } else { "" });
         let mut start = Command::new(script());
         start.args(["start", "--impl", implementation, "--name", &name, "--owner", &owner]);
+        start.args(["--listen", address]);
         if tls {
             start.arg("--tls");
         }

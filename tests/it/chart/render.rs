@@ -63,12 +63,13 @@ const VARIANTS: [(&str, &[&str]); 12] = [
             "otlp.endpoint=http://collector:4318",
             "clusterName=prod-eu",
             "listenAddress=[::]",
+            "metrics.alerts.enabled=true",
         ],
     ),
 ];
 
 /// Every kind the chart may make, with its version.
-const KINDS: [(&str, &str); 12] = [
+const KINDS: [(&str, &str); 13] = [
     ("ClusterRole", "rbac.authorization.k8s.io/v1"),
     ("ClusterRoleBinding", "rbac.authorization.k8s.io/v1"),
     ("CustomResourceDefinition", "apiextensions.k8s.io/v1"),
@@ -76,6 +77,7 @@ const KINDS: [(&str, &str); 12] = [
     ("NetworkPolicy", "networking.k8s.io/v1"),
     ("PodDisruptionBudget", "policy/v1"),
     ("PodMonitor", "monitoring.coreos.com/v1"),
+    ("PrometheusRule", "monitoring.coreos.com/v1"),
     ("Role", "rbac.authorization.k8s.io/v1"),
     ("RoleBinding", "rbac.authorization.k8s.io/v1"),
     ("Service", "v1"),

@@ -1,5 +1,6 @@
 //! On a cluster with nodes: Midship as people install it, and real middleware in pods.
 
+mod backup;
 mod foreign;
 mod images;
 mod installed;

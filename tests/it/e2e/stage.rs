@@ -5,13 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use midship::api::instance::Phase;
 use midship::api::operation::{OperationPhase, OperationStatus};
 use midship::api::pod_report::PodReport;
 use midship::api::{Extension, Instance, InstanceStatus, Operation};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::images;
@@ -27,6 +30,7 @@ pub const NAME: &str = "shop";
 pub struct Stage<'a> {
     pub scene: &'a Scene,
     pub type_: String,
+    version: String,
     agent: String,
     controller: Option<Controller>,
 }
@@ -51,8 +55,8 @@ pub fn package_test(package: &Path, image: &str, body: impl AsyncFnOnce(&mut Sta
         images::load(image);
         let type_ = format!("t{}", scene.namespace.rsplit('-').next().expect("it ends in letters of its own"));
         let folder = tempfile::tempdir().expect("a folder");
-        copy(package, folder.path(), &type_);
-        let mut stage = Stage { scene, type_, agent, controller: None };
+        let version = copy(package, folder.path(), &type_).expect("a manifest says its version");
+        let mut stage = Stage { scene, type_, version, agent, controller: None };
         stage.controller = Some(stage.start());
         let install = midship().env("KUBECONFIG", scene.kubeconfig()).args(["extension", "install"]).arg(folder.path());
         install.args(["--installed-in", &scene.namespace]).stdout();
@@ -65,8 +69,9 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A package with another type, and without the cases that name it.
-fn copy(from: &Path, to: &Path, type_: &str) {
+/// A package with another type, and without the cases that name it; its version.
+fn copy(from: &Path, to: &Path, type_: &str) -> Option<String> {
+    let mut version = None;
     for entry in fs::read_dir(from).expect("a package") {
         let path = entry.expect("an entry").path();
         let name = path.file_name().expect("a name");
@@ -77,6 +82,7 @@ fn copy(from: &Path, to: &Path, type_: &str) {
             }
         } else if name == "extension.yaml" {
             let text = fs::read_to_string(&path).expect("a manifest");
+            version = text.lines().find_map(|line| line.strip_prefix("version: ")).map(str::to_owned);
             let lines = text
                 .lines()
                 .map(|line| if line.starts_with("type: ") { format!("type: {type_}\n") } else { format!("{line}\n") });
@@ -85,11 +91,16 @@ fn copy(from: &Path, to: &Path, type_: &str) {
             fs::copy(&path, to.join(name)).expect("it can be copied");
         }
     }
+    version
 }
 
 impl Stage<'_> {
     fn start(&self) -> Controller {
-        let namespace = self.scene.namespace.as_str();
+        self.start_in(&self.scene.namespace)
+    }
+
+    /// One that knows another namespace alone.
+    fn start_in(&self, namespace: &str) -> Controller {
         let scope = ["--namespaces", namespace, "--lease-namespace", namespace, "--leader-elect=false"];
         let args: Vec<&str> = scope.into_iter().chain(["--agent-image", self.agent.as_str()]).collect();
         Controller::start("controller", &self.scene.kubeconfig(), &args)
@@ -104,14 +115,30 @@ impl Stage<'_> {
         self.controller = Some(self.start());
     }
 
+    /// In place of the one there was.
+    pub fn start_controller_in(&mut self, namespace: &str) {
+        self.controller = Some(self.start_in(namespace));
+    }
+
     pub async fn create(&self, spec: Value) {
         let mut spec = spec;
         spec["type"] = json!(self.type_);
-        spec["extensionVersion"] = json!("1.0.0");
-        let instance = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "Instance",
-            "metadata": { "name": NAME }, "spec": spec });
-        let instance: Instance = serde_json::from_value(instance).expect("an Instance");
-        self.instances().create(&PostParams::default(), &instance).await.expect("it can be made");
+        spec["extensionVersion"] = json!(self.version);
+        self.make::<Instance>(json!({ "kind": "Instance", "metadata": { "name": NAME }, "spec": spec })).await;
+    }
+
+    /// Makes an object of ours.
+    pub async fn make<K>(&self, object: Value) -> K
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        let mut object = object;
+        if object["apiVersion"].is_null() {
+            object["apiVersion"] = json!("midship.dev/v1alpha1");
+        }
+        let object: K = serde_json::from_value(object).expect("an object");
+        self.scene.objects::<K>().create(&PostParams::default(), &object).await.expect("it can be made")
     }
 
     pub fn instances(&self) -> Api<Instance> {
@@ -128,8 +155,13 @@ impl Stage<'_> {
     }
 
     pub async fn is(&self, phase: Phase, holds: impl Fn(&InstanceStatus) -> bool) -> InstanceStatus {
-        wait_for(&format!("the instance to be {phase:?}"), IN_TIME, async || {
-            let instance = self.instances().get(NAME).await.map_err(|error| error.to_string())?;
+        self.one_is(NAME, phase, holds).await
+    }
+
+    /// The same of any instance.
+    pub async fn one_is(&self, name: &str, phase: Phase, holds: impl Fn(&InstanceStatus) -> bool) -> InstanceStatus {
+        wait_for(&format!("{name} to be {phase:?}"), IN_TIME, async || {
+            let instance = self.instances().get(name).await.map_err(|error| error.to_string())?;
             let generation = instance.metadata.generation;
             let status = instance.status.unwrap_or_default();
             let ready = status.conditions.iter().any(|one| one.type_ == "Ready" && one.status == condition_true());
@@ -212,34 +244,60 @@ impl Stage<'_> {
 
     /// Runs something in a container; what it printed, or what went wrong.
     pub fn exec(&self, pod: &str, container: &str, command: &[&str]) -> Result<String, String> {
-        let run: Run = self.scene.kubectl(["exec", pod, "-c", container, "--"]);
+        self.exec_in(&self.scene.namespace, pod, container, command)
+    }
+
+    pub fn exec_in(&self, namespace: &str, pod: &str, container: &str, command: &[&str]) -> Result<String, String> {
+        let run: Run = self.scene.kubectl(["exec", "-n", namespace, pod, "-c", container, "--"]);
         let output = run.args(command).output();
         if output.code == 0 { Ok(output.stdout.trim().to_owned()) } else { Err(output.to_string()) }
     }
 
     pub async fn password(&self) -> String {
-        let secret = self.scene.objects::<Secret>().get(&format!("{NAME}-credentials")).await.expect("credentials");
+        self.password_of(NAME).await
+    }
+
+    pub async fn password_of(&self, name: &str) -> String {
+        self.password_in(&self.scene.namespace, name).await
+    }
+
+    pub async fn password_in(&self, namespace: &str, name: &str) -> String {
+        let secrets = Api::<Secret>::namespaced(self.scene.client.clone(), namespace);
+        let secret = secrets.get(&format!("{name}-credentials")).await.expect("credentials");
         let data = secret.data.unwrap_or_default();
         String::from_utf8(data["password"].0.clone()).expect("text")
     }
 
     /// Deletes the instance and waits until nothing of it is left but, perhaps, its volumes.
     pub async fn delete(&self) {
-        self.instances().delete(NAME, &DeleteParams::default()).await.expect("it can be deleted");
-        wait_for("the instance to be gone", IN_TIME, async || match self.instances().get_opt(NAME).await {
+        self.delete_one(NAME).await;
+        assert_eq!(self.pods().await.len(), 0, "no pod outlives its instance");
+    }
+
+    async fn delete_one(&self, name: &str) {
+        self.delete_in(&self.scene.namespace, name).await;
+    }
+
+    pub async fn delete_in(&self, namespace: &str, name: &str) {
+        let instances = Api::<Instance>::namespaced(self.scene.client.clone(), namespace);
+        instances.delete(name, &DeleteParams::default()).await.expect("it can be deleted");
+        wait_for(&format!("{name} to be gone"), IN_TIME, async || match instances.get_opt(name).await {
             Ok(None) => Ok(()),
             other => Err(format!("{other:?}")),
         })
         .await;
-        assert_eq!(self.pods().await.len(), 0, "no pod outlives its instance");
     }
 
     async fn clear(&self) {
-        if self.instances().get_opt(NAME).await.expect("it can be asked for").is_some() {
-            self.delete().await;
+        let all = self.instances().list(&ListParams::default()).await.expect("they can be listed");
+        for instance in all {
+            self.delete_one(&instance.name_any()).await;
         }
         let extensions: Api<Extension> = Api::all(self.scene.client.clone());
-        extensions.delete(&format!("{}-1.0.0", self.type_), &DeleteParams::default()).await.expect("it can be removed");
+        extensions
+            .delete(&format!("{}-{}", self.type_, self.version), &DeleteParams::default())
+            .await
+            .expect("it can be removed");
     }
 }
 

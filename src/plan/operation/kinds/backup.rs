@@ -1,7 +1,8 @@
-//! Backup: the agent of one pod makes a backup. Which pod is decided once: one with the role the method prefers, else the
-//! one that leads, else the first.
+//! Backup: the agent of one pod makes a backup, or that of one pod of each group. Which pod is decided once: one with the
+//! role the method prefers, else the one that leads, else the first.
 
 use super::Kind;
+use crate::api::operation::Target;
 use crate::extension::methods;
 use crate::plan::operation::deed::{Deed, Planned};
 use crate::plan::operation::world::{Pod, World, pods_of};
@@ -11,27 +12,50 @@ pub const KIND: Kind =
 
 fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
     let spec = world.spec();
-    let package = world.package.as_ref().ok_or("its package cannot be used")?;
     let wanted = spec.backup.as_ref().and_then(|backup| backup.method.as_deref());
-    let (_, method) = methods::choose(package, wanted).map_err(|error| error.to_string())?;
-    let has_data = |pod: &&Pod| method.component.as_ref().is_none_or(|component| pod.component == component.as_str());
-    let mut able: Vec<&Pod> =
-        pods_of(&world.pods, spec.target.as_ref()).into_iter().filter(has_data).filter(|pod| pod.ready).collect();
-    able.sort_by_key(|pod| (pod.component.clone(), pod.group.clone(), pod.ordinal));
-    let preferred = method.prefer.as_ref();
-    let preferred = able.iter().find(|pod| preferred.is_some_and(|role| pod.role.as_deref() == Some(role.as_str())));
-    let chosen = preferred.or(able.iter().find(|pod| pod.leads)).or(able.first());
-    let chosen = chosen.ok_or_else(|| {
-        let instance = &spec.instance;
-        format!("no pod of {instance} is ready to be backed up; see `midship describe inst/{instance}`")
-    })?;
-    Ok(vec![step(&chosen.name)])
+    Ok(pods(world, wanted, spec.target.as_ref())?.into_iter().map(|pod| step(&pod.name)).collect())
 }
 
-fn step(pod: &str) -> Planned {
+/// Whose agents make it: one pod, or one of each group where each has data of its own.
+pub(super) fn pods<'w>(
+    world: &'w World<'_>,
+    wanted: Option<&str>,
+    target: Option<&Target>,
+) -> Result<Vec<&'w Pod>, String> {
+    let instance = &world.spec().instance;
+    let package = world.package.as_ref().ok_or("its package cannot be used")?;
+    let (_, method) = methods::choose(package, wanted).map_err(|error| error.to_string())?;
+    let has_data = |pod: &&Pod| method.component.as_ref().is_none_or(|component| pod.component == component.as_str());
+    let mut all: Vec<&Pod> = pods_of(&world.pods, target).into_iter().filter(has_data).collect();
+    all.sort_by_key(|pod| (pod.component.clone(), pod.group.clone(), pod.ordinal));
+    let mut groups: Vec<Option<(&str, &str)>> = if method.each_group {
+        all.iter().map(|pod| Some((pod.component.as_str(), pod.group.as_str()))).collect()
+    } else {
+        vec![None]
+    };
+    groups.dedup();
+    let choose = |group: &Option<(&str, &str)>| {
+        let of_it = |pod: &&&Pod| group.is_none_or(|group| group == (pod.component.as_str(), pod.group.as_str()));
+        let able: Vec<&&Pod> = all.iter().filter(of_it).filter(|pod| pod.ready).collect();
+        let preferred = method.prefer.as_ref();
+        let preferred =
+            able.iter().find(|pod| preferred.is_some_and(|role| pod.role.as_deref() == Some(role.as_str())));
+        let chosen = preferred.or(able.iter().find(|pod| pod.leads)).or(able.first());
+        let of = group.map_or(String::new(), |(_, group)| format!(" of the group {group}"));
+        chosen.map(|pod| **pod).ok_or_else(|| {
+            format!("no pod of {instance}{of} is ready to be backed up; see `midship describe inst/{instance}`")
+        })
+    };
+    if groups.is_empty() {
+        groups.push(None);
+    }
+    groups.iter().map(choose).collect()
+}
+
+pub(super) fn step(pod: &str) -> Planned {
     Planned::new(format!("back up {pod}"), Deed::BackUp { pod: pod.to_owned() }, 0)
 }
 
-fn recall(name: &str) -> Option<Planned> {
+pub(super) fn recall(name: &str) -> Option<Planned> {
     name.strip_prefix("back up ").map(step)
 }

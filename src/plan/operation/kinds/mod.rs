@@ -7,6 +7,7 @@ mod horizontal_scale;
 mod process;
 mod reload;
 mod restart;
+mod restore;
 mod state;
 mod switchover;
 mod vertical_scale;
@@ -51,7 +52,8 @@ pub fn of(type_: OperationType) -> Option<&'static Kind> {
         OperationType::Configure => Some(&configure::KIND),
         OperationType::Custom => Some(&custom::KIND),
         OperationType::Backup => Some(&backup::KIND),
-        OperationType::Upgrade | OperationType::Rollback | OperationType::Restore | OperationType::Rotate => None,
+        OperationType::Restore => Some(&restore::KIND),
+        OperationType::Upgrade | OperationType::Rollback | OperationType::Rotate => None,
     }
 }
 

@@ -4,4 +4,4 @@ mod changes;
 mod crashes;
 mod order;
 mod scenarios;
-mod world;
+pub(super) mod world;

@@ -90,6 +90,10 @@ impl Scene {
         }
     }
 
+    pub fn seen(&self) -> World<'_> {
+        self.world(&self.status)
+    }
+
     pub fn next(&self) -> Decision {
         next(&self.world(&self.status))
     }

@@ -73,7 +73,7 @@ async fn slow_requests_are_cut_off() {
 
 #[tokio::test]
 async fn bodies_that_are_too_large_are_refused_over_both_protocols() {
-    let world = World::new().await;
+    let world = World::with(|bounds| bounds.body = 64 << 10).await;
     let large = json!({ "parameters": { "a": "x".repeat(64 << 10) } }).to_string();
     let answer = world.rest("POST", "/v1/actions/echo", &[], &large).await;
     assert_eq!((answer.status, &answer.body["code"]), (413, &json!("too-large")));

@@ -92,7 +92,8 @@ impl Vault {
     }
 
     pub fn archive(&self, method: &str) -> ArchiveOrder {
-        ArchiveOrder { method: method.to_owned(), repository: self.place(), writer: self.writer(), owner: owner() }
+        let (repository, writer) = (self.place(), self.writer());
+        ArchiveOrder { method: method.to_owned(), repository, writer, owner: owner(), interval: None }
     }
 
     /// What is in the repository.

@@ -1,0 +1,138 @@
+//! Restore: a backup in the place of the data that is there. First a safety backup, then every process of the component is
+//! stopped, the pod that leads is filled and started, and the others follow it again.
+
+use super::{Kind, backup, process_step};
+use crate::api::operation::{InPlaceRestore, ProcessAction};
+use crate::extension::contract::Topology;
+use crate::extension::methods;
+use crate::names::TopologyName;
+use crate::plan::operation::deed::{Deed, Pace, Planned};
+use crate::plan::operation::world::{Pod, World, pods_of};
+
+pub const KIND: Kind = Kind { after_changes: false, needs_package: |_| true, expand, recall, change: None };
+
+/// The stages, in their order.
+const SAFETY: usize = 0;
+const STOP_OTHERS: usize = 1;
+const STOP: usize = 2;
+const FILL: usize = 3;
+const START: usize = 4;
+const PROVE: usize = 5;
+const START_OTHERS: usize = 6;
+
+const LAST: &str = ", the last one";
+const FIRST: &str = ", the first one";
+
+fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
+    let spec = world.spec();
+    let instance = &spec.instance;
+    let InPlaceRestore { source: _, replace_data_of, skip_safety_backup } =
+        spec.restore.as_ref().ok_or("spec.restore is missing")?;
+    if replace_data_of != instance {
+        return Err(format!("spec.restore.replaceDataOf says {replace_data_of}, and the instance is {instance}"));
+    }
+    let package = world.package.as_ref().ok_or("its package cannot be used")?;
+    if world.pods.is_empty() {
+        return Err(format!("{instance} has no pods to restore to: start it first"));
+    }
+    let topology = world.instance.and_then(|instance| instance.status.as_ref()?.resolved.as_ref()?.topology.clone());
+    let topology = topology.and_then(|name| TopologyName::parse(&name).ok());
+    let topology = topology.and_then(|name| package.manifest.topologies.get(&name));
+    let (_, method) = methods::choose(package, None).map_err(|error| error.to_string())?;
+    let has_data = |pod: &&Pod| method.component.as_ref().is_none_or(|component| pod.component == component.as_str());
+    let mut pods: Vec<&Pod> = pods_of(&world.pods, None).into_iter().filter(has_data).collect();
+    pods.sort_by_key(|pod| (pod.rank, std::cmp::Reverse(pod.ordinal)));
+    if pods.iter().any(|pod| pod.group != pods[0].group || pod.component != pods[0].component) {
+        return Err(format!(
+            "{instance} has several groups with data of their own: they cannot be restored in place; make a new instance \
+             with spec.restore"
+        ));
+    }
+    if pods.len() > 1 && !topology.is_none_or(Topology::failover_by_midship) {
+        return Err(format!(
+            "{instance} chooses its primary by itself, which would not wait for the restore: make a new instance with \
+             spec.restore"
+        ));
+    }
+    let leader = pods.iter().find(|pod| pod.leads).or(pods.iter().min_by_key(|pod| pod.ordinal));
+    let leader = leader.ok_or_else(|| format!("{instance} has no pod with the data of its package"))?.name.clone();
+    let mut steps = Vec::new();
+    if *skip_safety_backup != Some(true) {
+        let from = backup::pods(world, None, None).map_err(|reason| {
+            format!("{reason}; to replace the data without a backup of it, say restore.skipSafetyBackup: true")
+        })?;
+        steps.extend(from.iter().map(|pod| backup::step(&pod.name)));
+    }
+    let others: Vec<&str> = pods.iter().map(|pod| pod.name.as_str()).filter(|name| *name != leader).collect();
+    steps.extend(others.iter().map(|pod| process(pod, ProcessAction::Stop, STOP_OTHERS)));
+    steps.push(process(&leader, ProcessAction::Stop, STOP));
+    steps.push(fill(&leader));
+    steps.push(process(&leader, ProcessAction::Start, START));
+    steps.push(prove(&leader));
+    steps.extend(others.iter().map(|pod| process(pod, ProcessAction::Start, START_OTHERS)));
+    Ok(steps)
+}
+
+/// What the pod that leads does has a name of its own: the stage follows from it alone.
+fn process(pod: &str, action: ProcessAction, stage: usize) -> Planned {
+    let step = process_step(pod, action, Pace::ONE);
+    let name = match stage {
+        STOP => format!("{}{LAST}", step.name),
+        START => format!("{}{FIRST}", step.name),
+        _ => step.name.clone(),
+    };
+    Planned { stage, name, ..step }
+}
+
+fn fill(pod: &str) -> Planned {
+    Planned::new(format!("restore {pod}"), Deed::Fill { pod: pod.to_owned() }, FILL)
+}
+
+fn prove(pod: &str) -> Planned {
+    Planned::new(format!("check {pod}"), Deed::Prove { pod: pod.to_owned() }, PROVE)
+}
+
+fn recall(_: &World<'_>, name: &str) -> Option<Planned> {
+    let (verb, pod) = name.split_once(' ')?;
+    Some(match verb {
+        "back" => Planned { stage: SAFETY, ..backup::recall(name)? },
+        "stop" => match pod.strip_suffix(LAST) {
+            Some(pod) => process(pod, ProcessAction::Stop, STOP),
+            None => process(pod, ProcessAction::Stop, STOP_OTHERS),
+        },
+        "restore" => fill(pod),
+        "start" => match pod.strip_suffix(FIRST) {
+            Some(pod) => process(pod, ProcessAction::Start, START),
+            None => process(pod, ProcessAction::Start, START_OTHERS),
+        },
+        "check" => prove(pod),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::plan::operation::tests::world::Scene;
+
+    #[test]
+    fn every_step_is_known_again_by_its_name() {
+        let order = [SAFETY, STOP_OTHERS, STOP, FILL, START, PROVE, START_OTHERS];
+        assert!(order.is_sorted(), "nobody starts before the data is there and proven");
+        let steps = [
+            backup::step("a-1"),
+            process("a-1", ProcessAction::Stop, STOP_OTHERS),
+            process("a-0", ProcessAction::Stop, STOP),
+            fill("a-0"),
+            process("a-0", ProcessAction::Start, START),
+            prove("a-0"),
+            process("a-1", ProcessAction::Start, START_OTHERS),
+        ];
+        let scene = Scene::new(serde_json::json!({ "type": "Restore" }));
+        for step in steps {
+            assert_eq!(recall(&scene.seen(), &step.name).as_ref(), Some(&step));
+        }
+        assert_eq!(process("a-0", ProcessAction::Stop, STOP).name, "stop a-0, the last one");
+    }
+}
