@@ -128,7 +128,9 @@ impl State {
                     self.view = View::Seen { seen, since: now, alive: true };
                 }
                 match purpose {
-                    Purpose::Release => self.released(epoch, now),
+                    // it may have been seen before the answer came
+                    Purpose::Release if self.tenure.is_some() => self.released(epoch, now),
+                    Purpose::Release => {}
                     Purpose::Take | Purpose::Renew => self.renewed((purpose, epoch, duration), sent, now, out),
                 }
             }
@@ -204,7 +206,7 @@ impl State {
     }
 
     fn released(&mut self, epoch: u64, now: Millis) {
-        self.tenure = None;
+        (self.tenure, self.releasing) = (None, false);
         (self.following, self.vacant, self.offered) = (None, None, true);
         self.yielding = Some(now.saturating_add(HAND_OVER));
         if let Some(switchover) = &mut self.switchover {
@@ -378,6 +380,13 @@ impl State {
         };
         if !taken && now < until {
             return;
+        }
+        if taken
+            && self.releasing
+            && let Some(epoch) = self.tenure.as_ref().map(|tenure| tenure.epoch)
+        {
+            // nobody took it away: what this pod wrote is seen before its answer came, or instead of it
+            return self.released(epoch, now);
         }
         self.tenure = None;
         self.following = None;

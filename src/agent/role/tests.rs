@@ -84,3 +84,41 @@ fn a_promise_is_given_to_the_holder_alone_and_not_by_who_reaches_the_lease() {
     };
     assert_eq!((stands(LATE + 11_000), stands(LATE + 14_001)), (false, true));
 }
+
+#[test]
+fn a_release_that_is_seen_before_its_answer_hands_over_like_any_other() {
+    let taken = |state: State| {
+        let record = Record { holder: Some(state.settings.me.clone()), epoch: 3, served: Some(3), ..Record::default() };
+        let record = Record { duration: 10_000, ..record };
+        let (state, _) = feed(state, Event::Process(Process::Asking), 0);
+        let (state, _) = feed(state, Event::Lease(None), 10);
+        let seen = Seen { record: record.clone(), version: "12".into() };
+        let (state, _) =
+            feed(state, Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) }, 40);
+        (feed(state, Event::Process(Process::Up), 50).0, record)
+    };
+    let (state, record) = taken(State::new(settings(2), Some(3), 0));
+    let (state, _) = feed(state, Event::Switchover { ticket: 7, target: Some("p-1".into()) }, 100);
+    let peer = Peer { up: true, data: Some(3), position: Some(5), exact: true, lag: None };
+    let (state, orders) = feed(state, Event::Peers(BTreeMap::from([("p-1".to_owned(), peer)])), 110);
+    let deed = Deed::Switchover { target: "p-1".into() };
+    assert_eq!(orders, [Order::Do(deed.clone())]);
+    let (state, orders) = feed(state, Event::Did { deed, result: Ok(()) }, 200);
+    let given = Record { holder: None, candidate: Some("p-1".into()), ..record.clone() };
+    let write = Order::Write { purpose: Purpose::Release, record: given.clone(), version: Some("12".into()) };
+    assert!(orders.contains(&write), "{orders:?}");
+
+    // the watch is faster than the answer, and so is whoever takes it
+    let released = Seen { record: given, version: "13".into() };
+    let (state, orders) = feed(state, Event::Lease(Some(released.clone())), 210);
+    assert!(!orders.iter().any(|order| matches!(order, Order::Answer { .. } | Order::Fuse { .. })), "{orders:?}");
+    let holder = Some(Holder { pod: "p-1".into(), uid: "b".into() });
+    let next = Record { holder, epoch: 4, ..record };
+    let (state, _) = feed(state, Event::Lease(Some(Seen { record: next.clone(), version: "14".into() })), 220);
+    let written = Event::Written { purpose: Purpose::Release, sent: 200, result: Written::Done(released) };
+    let (state, orders) = feed(state, written, 230);
+    assert!(!orders.iter().any(|order| matches!(order, Order::Answer { .. })), "{orders:?}");
+    let serves = Seen { record: Record { served: Some(4), ..next }, version: "15".into() };
+    let (_, orders) = feed(state, Event::Lease(Some(serves)), 300);
+    assert!(orders.contains(&Order::Answer { ticket: 7, result: Ok(()) }), "{orders:?}");
+}

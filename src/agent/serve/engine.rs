@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::shared::{Input, Permission, Shared};
 use super::{deeds, lease, mark, peers, publish};
@@ -18,8 +18,6 @@ use crate::agent::role::{self, Event, Holder, Order, Process, State, Ticket};
 
 /// How long PID 1 may take to move a fuse.
 const FUSE_PATIENCE: Duration = Duration::from_secs(2);
-/// How long others may take to say how they are.
-const PEERS_PATIENCE: Duration = Duration::from_secs(1);
 
 struct Engine {
     shared: Arc<Shared>,
@@ -255,7 +253,7 @@ impl Engine {
             }
             Order::AskPeers => {
                 tokio::spawn(async move {
-                    let peers = timeout(PEERS_PATIENCE, peers::ask(&shared)).await.unwrap_or_default();
+                    let peers = peers::ask(&shared).await;
                     shared.tell(Input::Role(Event::Peers(peers)));
                 });
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
+use tokio::time::timeout;
 
 use super::Place;
 use super::shared::Shared;
@@ -18,6 +19,8 @@ use crate::lifecycle::{Client, Plea, Status, identity};
 
 /// How long one agent may take before its report is read instead.
 const PATIENCE: Duration = Duration::from_millis(600);
+/// How long it may take in all to find out how one pod is. Who cannot be asked in time keeps nobody else from being heard.
+const IN_ALL: Duration = Duration::from_secs(1);
 /// How long the API server may take to say whether a pod is there.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -30,15 +33,17 @@ pub async fn ask(shared: &Shared) -> BTreeMap<String, Peer> {
         let tls = tls.clone();
         let place = &place;
         async move {
-            let direct = match tls {
-                Some(tls) => over_api(place, name, tls).await,
-                None => None,
+            let find = async {
+                let direct = match tls {
+                    Some(tls) => over_api(place, name, tls).await,
+                    None => None,
+                };
+                match direct {
+                    Some(peer) => Some(peer),
+                    None => reported(shared, place, name).await,
+                }
             };
-            let peer = match direct {
-                Some(peer) => Some(peer),
-                None => reported(shared, place, name).await,
-            };
-            Some((name.clone(), peer?))
+            Some((name.clone(), timeout(IN_ALL, find).await.ok()??))
         }
     });
     join_all(asked).await.into_iter().flatten().collect()
@@ -85,7 +90,7 @@ pub async fn gone(shared: &Shared, pods: &BTreeSet<String>) -> BTreeSet<String> 
     let looked = pods.iter().map(|name| {
         let api = api.clone();
         async move {
-            let found = tokio::time::timeout(LOOK, api.get_metadata_opt(name)).await;
+            let found = timeout(LOOK, api.get_metadata_opt(name)).await;
             matches!(found, Ok(Ok(None))).then(|| name.clone())
         }
     });

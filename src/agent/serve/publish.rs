@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::Place;
 use super::shared::{Findings, Shared};
@@ -74,7 +74,11 @@ pub async fn run(shared: Arc<Shared>) {
         if findings.ended {
             return;
         }
-        sleep(PAUSE).await;
+        // a role that changed is told at once: clients wait for it
+        let mut watched = changes.clone();
+        let news = watched.wait_for(|findings| findings.ended || role(&shared.place(), findings) != wanted.0);
+        // neither is an error: the pause is over, or the sender's end shows below
+        let _ = timeout(PAUSE, news).await;
         let wait = if retry { RETRY } else { LOOK };
         // an error is the sender's end, together with everything else
         if let Ok(Err(_)) = timeout(wait, changes.changed()).await {

@@ -6,6 +6,7 @@
 mod claims;
 mod create;
 pub mod manifest;
+mod members;
 mod observed;
 mod order;
 mod repair;
@@ -45,6 +46,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         planner.scale_in();
         planner.create();
         planner.rollout();
+        planner.members();
     }
     planner.finish()
 }
