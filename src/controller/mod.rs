@@ -291,7 +291,8 @@ impl Context {
             let around = Around { caches, pods, agents, packages: extensions.packages(), known, metrics };
             BackupPolicies::new(client, events, around)
         };
-        let pod_sets = PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents, hooks));
+        let pod_sets =
+            PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents, hooks));
         let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
         let _ = sources.set(git_sources.clone());
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };

@@ -14,11 +14,13 @@ impl Planner<'_> {
             return;
         }
         let Some(known) = seen.members.clone() else { return self.begin_membership() };
-        let left: Vec<u16> = known.difference(&self.wanted).copied().filter(|gone| !seen.pods.contains_key(gone)).collect();
+        let left: Vec<u16> =
+            known.difference(&self.wanted).copied().filter(|gone| !seen.pods.contains_key(gone)).collect();
         if let Some(ordinal) = left.first().copied() {
             return self.tell_of_departure(ordinal, &known);
         }
-        let joined = self.wanted.difference(&known).copied().find(|new| self.available(*new) && !self.busy.contains(new));
+        let joined =
+            self.wanted.difference(&known).copied().find(|new| self.available(*new) && !self.busy.contains(new));
         if let Some(ordinal) = joined {
             self.welcome(ordinal, &known);
         }
@@ -57,7 +59,11 @@ impl Planner<'_> {
         let stays = self.wanted.iter().copied().filter(|stays| seen.pods.get(stays).is_some_and(|pod| pod.has_agent));
         let stays: Vec<u16> = stays.collect();
         if stays.is_empty() {
-            return self.act(ordinal, What::RecordMembers { members }, format!("{name} has left, and nobody is there to be told"));
+            return self.act(
+                ordinal,
+                What::RecordMembers { members },
+                format!("{name} has left, and nobody is there to be told"),
+            );
         }
         let Some(told) = stays.into_iter().find(|stays| self.available(*stays)) else {
             let message = format!("{name} has left; the others are told once one of them is ready");
@@ -65,7 +71,12 @@ impl Planner<'_> {
             return;
         };
         let uid = seen.pods[&told].uid.clone();
-        self.still_failing(ordinal, &uid, Attempt::PostScaleIn, &format!("{name} has left and the others cannot be told"));
+        self.still_failing(
+            ordinal,
+            &uid,
+            Attempt::PostScaleIn,
+            &format!("{name} has left and the others cannot be told"),
+        );
         self.act(ordinal, What::PostScaleIn { uid, members }, format!("{name} has left"));
     }
 

@@ -1,5 +1,7 @@
 //! On a cluster with nodes: Midship as people install it, and real middleware in pods.
 
+mod cluster;
+mod databases;
 mod foreign;
 mod images;
 mod installed;

@@ -19,7 +19,7 @@ use crate::api::controller::process::Controller;
 use crate::harness::{Output, Run, Scene, e2e_test, install_definitions, midship, wait_for};
 
 /// Deadline of what needs volumes, images and a few pods on a busy machine.
-pub const IN_TIME: Duration = Duration::from_mins(3);
+pub const IN_TIME: Duration = Duration::from_mins(4);
 
 /// The name of the one instance.
 pub const NAME: &str = "shop";
@@ -27,6 +27,7 @@ pub const NAME: &str = "shop";
 pub struct Stage<'a> {
     pub scene: &'a Scene,
     pub type_: String,
+    version: String,
     agent: String,
     controller: Option<Controller>,
 }
@@ -52,7 +53,8 @@ pub fn package_test(package: &Path, image: &str, body: impl AsyncFnOnce(&mut Sta
         let type_ = format!("t{}", scene.namespace.rsplit('-').next().expect("it ends in letters of its own"));
         let folder = tempfile::tempdir().expect("a folder");
         copy(package, folder.path(), &type_);
-        let mut stage = Stage { scene, type_, agent, controller: None };
+        let version = version_in(folder.path());
+        let mut stage = Stage { scene, type_, version, agent, controller: None };
         stage.controller = Some(stage.start());
         let install = midship().env("KUBECONFIG", scene.kubeconfig()).args(["extension", "install"]).arg(folder.path());
         install.args(["--installed-in", &scene.namespace]).stdout();
@@ -65,7 +67,13 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A package with another type, and without the cases that name it.
+fn version_in(package: &Path) -> String {
+    let manifest = fs::read_to_string(package.join("extension.yaml")).expect("a manifest");
+    let version = manifest.lines().find_map(|line| line.strip_prefix("version:")).expect("it has a version");
+    version.trim().to_owned()
+}
+
+/// A package with another type, without the cases that name it and the versions before it, which nobody installs.
 fn copy(from: &Path, to: &Path, type_: &str) {
     for entry in fs::read_dir(from).expect("a package") {
         let path = entry.expect("an entry").path();
@@ -79,7 +87,8 @@ fn copy(from: &Path, to: &Path, type_: &str) {
             let text = fs::read_to_string(&path).expect("a manifest");
             let lines = text
                 .lines()
-                .map(|line| if line.starts_with("type: ") { format!("type: {type_}\n") } else { format!("{line}\n") });
+                .filter(|line| !line.starts_with("upgradableFrom"))
+                .map(|line| if line.starts_with("type:") { format!("type: {type_}\n") } else { format!("{line}\n") });
             fs::write(to.join(name), lines.collect::<String>()).expect("it can be written");
         } else {
             fs::copy(&path, to.join(name)).expect("it can be copied");
@@ -107,7 +116,7 @@ impl Stage<'_> {
     pub async fn create(&self, spec: Value) {
         let mut spec = spec;
         spec["type"] = json!(self.type_);
-        spec["extensionVersion"] = json!("1.0.0");
+        spec["extensionVersion"] = json!(self.version);
         let instance = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "Instance",
             "metadata": { "name": NAME }, "spec": spec });
         let instance: Instance = serde_json::from_value(instance).expect("an Instance");
@@ -239,7 +248,13 @@ impl Stage<'_> {
             self.delete().await;
         }
         let extensions: Api<Extension> = Api::all(self.scene.client.clone());
-        extensions.delete(&format!("{}-1.0.0", self.type_), &DeleteParams::default()).await.expect("it can be removed");
+        let name = format!("{}-{}", self.type_, self.version);
+        extensions.delete(&name, &DeleteParams::default()).await.expect("it can be removed");
+        wait_for("the package to be gone", IN_TIME, async || match extensions.get_opt(&name).await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
     }
 }
 

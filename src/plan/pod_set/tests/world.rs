@@ -307,7 +307,9 @@ impl World {
                 self.pods.get_mut(&ordinal).expect("it is there").role = Some("replica".to_owned());
                 self.pods.get_mut(to).expect("it is there").role = Some("primary".to_owned());
             }
-            What::PostScaleOut { members, .. } | What::PostScaleIn { members, .. } | What::RecordMembers { members } => {
+            What::PostScaleOut { members, .. }
+            | What::PostScaleIn { members, .. }
+            | What::RecordMembers { members } => {
                 self.members = Some(members.clone());
             }
             What::PreScaleIn { .. } => self.pods.get_mut(&ordinal).expect("it is there").departed = true,
