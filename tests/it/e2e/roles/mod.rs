@@ -17,7 +17,10 @@ use self::trial::trial;
 use self::writer::Kind;
 
 /// Longer than a lease lasts.
-const OUTAGE: Duration = Duration::from_secs(30);
+const OUTAGE: Duration = Duration::from_secs(45);
+/// How long a holder may be silent where it is not measured: pods of a test share a machine with compilers that leave them
+/// next to nothing, and who is not heard of for seconds has not failed.
+const PATIENT: &str = "20s";
 /// An agent that has only just started promises nothing.
 const TRUSTED: Duration = Duration::from_secs(31);
 
@@ -51,7 +54,7 @@ fn a_process_that_hangs_is_replaced_and_does_not_write_when_it_goes_on() {
 
 #[test]
 fn a_synchronous_replica_keeps_every_confirmed_write() {
-    trial(Kind::Postgres, 3, json!({ "failover": { "synchronous": 1 } }), async |trial| {
+    trial(Kind::Postgres, 3, json!({ "failover": { "synchronous": 1, "timeout": PATIENT } }), async |trial| {
         for fault in ["a killed process", "a network that is cut"] {
             let primary = trial.settled().await;
             let (report, lost) = trial
@@ -74,7 +77,7 @@ fn a_synchronous_replica_keeps_every_confirmed_write() {
 
 #[test]
 fn nobody_stops_while_the_api_server_cannot_be_reached() {
-    trial(Kind::Redis, 2, json!({}), async |trial| {
+    trial(Kind::Redis, 2, json!({ "failover": { "timeout": PATIENT } }), async |trial| {
         let primary = trial.settled().await;
         sleep(TRUSTED).await;
         let terms = trial.terms().await;
