@@ -197,6 +197,8 @@ impl Stage<'_> {
         wait_for(&format!("operation {name} to be {phase:?}"), IN_TIME, async || {
             let operation = self.operations().get(name).await.map_err(|error| error.to_string())?;
             let status = operation.status.unwrap_or_default();
+            let over = matches!(status.phase, Some(OperationPhase::Succeeded | OperationPhase::Failed));
+            assert!(!over || status.phase == Some(phase), "operation {name}: {status:?}");
             if status.phase == Some(phase) { Ok(status) } else { Err(format!("{status:?}")) }
         })
         .await

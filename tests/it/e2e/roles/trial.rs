@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use midship::api::instance::Phase;
+use midship::api::pod_report::PodReport;
 use serde_json::{Value, json};
 
 use super::writer::{Access, Kind, Report, Writers, lost, prepare};
@@ -84,7 +85,9 @@ impl Trial<'_> {
             let pods = self.pods().await;
             let ready = pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_none() && is_ready(pod));
             match &status.primary {
-                Some(primary) if current && ready && self.is_labelled(&pods, primary) => Ok(primary.clone()),
+                Some(primary) if current && ready && self.is_labelled(&pods, primary) && follow(&pods) => {
+                    Ok(primary.clone())
+                }
                 _ => Err(format!("{:?}, primary {:?}, {:?}", status.phase, status.primary, status.ready)),
             }
         })
@@ -155,6 +158,13 @@ impl Trial<'_> {
         let gone = wait_for("the server to answer", IN_TIME, async || lost(&self.access, &report).await).await;
         (report, gone)
     }
+}
+
+/// Whether the data of all is from the same term: whoever has only just begun to follow takes nothing over.
+fn follow(pods: &[Pod]) -> bool {
+    let terms: Vec<Option<u64>> =
+        pods.iter().map(|pod| PodReport::of(pod.metadata.annotations.as_ref())?.data_epoch).collect();
+    terms.iter().all(|term| term.is_some() && *term == terms[0])
 }
 
 fn is_ready(pod: &Pod) -> bool {
