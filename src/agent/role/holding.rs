@@ -215,18 +215,19 @@ impl State {
         }
         let epoch = self.tenure.as_ref().map(|tenure| tenure.epoch);
         let wanted = self.switchover.as_ref().and_then(|switchover| switchover.wanted.clone());
+        let force = self.switchover.as_ref().is_some_and(|switchover| switchover.force);
         let chosen = match &wanted {
             None => self.best_peer(epoch).map(|(name, _)| name.clone()).ok_or_else(|| {
                 "no other pod runs with all the data; wait until one does, or name one to see why".to_owned()
             }),
-            Some(wanted) => self.fit(wanted, epoch).map(|()| wanted.clone()),
+            Some(wanted) => self.fit(wanted, epoch, force).map(|()| wanted.clone()),
         };
         match chosen {
             Ok(target) => {
                 if let Some(switchover) = &mut self.switchover {
                     switchover.target = Some(target.clone());
                 }
-                self.order(Deed::Switchover { target }, out);
+                self.order(if force { Deed::Demote } else { Deed::Switchover { target } }, out);
             }
             Err(reason) => {
                 if let Some(switchover) = self.switchover.take() {
@@ -236,7 +237,8 @@ impl State {
         }
     }
 
-    fn fit(&self, name: &str, epoch: Option<u64>) -> Result<(), String> {
+    /// Whether a pod can take over. By force it may be behind, but what it has is of this term.
+    fn fit(&self, name: &str, epoch: Option<u64>, force: bool) -> Result<(), String> {
         let Some(peer) = self.peers.get(name) else {
             return Err(format!("{name} does not answer; a pod that takes over has to run"));
         };
@@ -247,7 +249,7 @@ impl State {
             return Err(format!("{name} does not follow {} yet, or has nothing of its data", self.settings.me.pod));
         }
         match (peer.lag, self.settings.max_lag) {
-            (Some(lag), Some(most)) if lag > most => Err(format!("{name} is {lag} bytes behind, more than {most}")),
+            (Some(lag), Some(most)) if lag > most && !force => Err(format!("{name} is {lag} bytes behind, more than {most}")),
             _ => Ok(()),
         }
     }

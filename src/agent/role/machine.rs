@@ -87,7 +87,7 @@ impl State {
             Event::Gone(pods) => self.gone = pods,
             Event::Did { deed, result } => self.did(&deed, result, now, out),
             Event::Restarting => self.deliberate = true,
-            Event::Switchover { ticket, target } => self.switchover(ticket, target, now, out),
+            Event::Switchover { ticket, target, force } => self.switchover(ticket, (target, force), now, out),
             Event::Stop => self.stopping = true,
             Event::Configured(settings) => self.settings = settings,
             Event::Tick => {}
@@ -318,7 +318,13 @@ impl State {
         }
     }
 
-    fn switchover(&mut self, ticket: super::Ticket, target: Option<String>, now: Millis, out: &mut Vec<Order>) {
+    fn switchover(
+        &mut self,
+        ticket: super::Ticket,
+        (target, force): (Option<String>, bool),
+        now: Millis,
+        out: &mut Vec<Order>,
+    ) {
         let mut refuse = |reason: String| out.push(Order::Answer { ticket, result: Err(reason) });
         if self.tenure.is_none() {
             let holder = self.summary().holder;
@@ -343,6 +349,7 @@ impl State {
         self.switchover = Some(Switchover {
             ticket,
             wanted: target,
+            force,
             target: None,
             deadline: now.saturating_add(SWITCHOVER),
             handed: None,

@@ -290,6 +290,8 @@ pub enum Event {
     Switchover {
         ticket: Ticket,
         target: Option<String>,
+        /// Go on although the target is behind.
+        force: bool,
     },
     /// The agent was told to end.
     Stop,
@@ -369,6 +371,8 @@ struct Switchover {
     ticket: Ticket,
     /// The one that was asked for.
     wanted: Option<String>,
+    /// Nobody waits until the target has everything.
+    force: bool,
     /// The one that was chosen.
     target: Option<String>,
     deadline: Millis,

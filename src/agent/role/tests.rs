@@ -39,7 +39,7 @@ fn a_switchover_is_refused_with_the_name_of_the_pod_to_ask() {
     let holder = Some(Holder { pod: "p-1".into(), uid: "b".into() });
     let seen = Seen { record: Record { holder, ..Record::default() }, version: "1".into() };
     let (state, _) = feed(state, Event::Lease(Some(seen)), 0);
-    let (_, orders) = feed(state, Event::Switchover { ticket: 3, target: None }, 1);
+    let (_, orders) = feed(state, Event::Switchover { ticket: 3, target: None, force: false }, 1);
     let reason = "p-0 does not have the role; ask p-1".to_owned();
     assert_eq!(orders, [Order::Answer { ticket: 3, result: Err(reason) }]);
 }
@@ -98,7 +98,7 @@ fn a_release_that_is_seen_before_its_answer_hands_over_like_any_other() {
         (feed(state, Event::Process(Process::Up), 50).0, record)
     };
     let (state, record) = taken(State::new(settings(2), Some(3), 0));
-    let (state, _) = feed(state, Event::Switchover { ticket: 7, target: Some("p-1".into()) }, 100);
+    let (state, _) = feed(state, Event::Switchover { ticket: 7, target: Some("p-1".into()), force: false }, 100);
     let peer = Peer { up: true, data: Some(3), position: Some(5), exact: true, lag: None };
     let (state, orders) = feed(state, Event::Peers(BTreeMap::from([("p-1".to_owned(), peer)])), 110);
     let deed = Deed::Switchover { target: "p-1".into() };
@@ -121,4 +121,28 @@ fn a_release_that_is_seen_before_its_answer_hands_over_like_any_other() {
     let serves = Seen { record: Record { served: Some(4), ..next }, version: "15".into() };
     let (_, orders) = feed(state, Event::Lease(Some(serves)), 300);
     assert!(orders.contains(&Order::Answer { ticket: 7, result: Ok(()) }), "{orders:?}");
+}
+
+#[test]
+fn by_force_a_role_goes_to_a_pod_that_is_behind_but_not_to_one_with_old_data() {
+    let mut settings = settings(3);
+    settings.max_lag = Some(100);
+    let record = Record { holder: Some(settings.me.clone()), epoch: 3, duration: 10_000, ..Record::default() };
+    let state = State::new(settings, Some(3), 0);
+    let (state, _) = feed(state, Event::Process(Process::Asking), 0);
+    let (state, _) = feed(state, Event::Lease(None), 10);
+    let seen = Seen { record, version: "12".into() };
+    let (state, _) = feed(state, Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) }, 40);
+    let (state, _) = feed(state, Event::Process(Process::Up), 50);
+    let peer = |data| Peer { up: true, data: Some(data), position: Some(5), exact: true, lag: Some(1_000) };
+    let peers = BTreeMap::from([("p-1".to_owned(), peer(3)), ("p-2".to_owned(), peer(2))]);
+    let ask = |target: &str, force| {
+        let asked = Event::Switchover { ticket: 7, target: Some(target.into()), force };
+        let (state, _) = feed(state.clone(), asked, 100);
+        feed(state, Event::Peers(peers.clone()), 110).1
+    };
+    let refused = |orders: Vec<Order>| matches!(&orders[..], [Order::Answer { result: Err(_), .. }]);
+    assert!(refused(ask("p-1", false)));
+    assert_eq!(ask("p-1", true), [Order::Do(Deed::Demote)]);
+    assert!(refused(ask("p-2", true)), "a term is missing");
 }

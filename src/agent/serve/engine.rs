@@ -15,6 +15,7 @@ use crate::agent::init::boottime;
 use crate::agent::init::protocol::{Op, Request, Status};
 use crate::agent::init::state::Shown;
 use crate::agent::role::{self, Event, Holder, Order, Process, State, Ticket};
+use crate::lifecycle::Transfer;
 
 /// How long PID 1 may take to move a fuse.
 const FUSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -111,9 +112,9 @@ impl Engine {
                 let gone = nobody && self.shared.is_stopping();
                 self.feed(Event::Process(if gone { Process::Down } else { Process::Unknown }));
             }
-            Input::Switchover { target, answer } => {
+            Input::Switchover { transfer: Transfer { target, force }, answer } => {
                 let ticket = self.ticket(answer);
-                self.feed(Event::Switchover { ticket, target });
+                self.feed(Event::Switchover { ticket, target, force });
             }
             Input::Plea { plea, answer } => {
                 if !self.handed_out() {

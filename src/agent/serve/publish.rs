@@ -219,6 +219,8 @@ fn report(findings: &Findings, status: &Status) -> PodReport {
         archives: status.archive.as_ref().map(|archive| archive.method.clone()),
         archive_error: status.archive.as_ref().and_then(|archive| archive.error.clone()),
         waits_for_restore: status.waits_for_restore.clone(),
+        rejoined: findings.rejoined.as_ref().map(|(how, _)| how.clone()),
+        rejoined_at: findings.rejoined.as_ref().map(|(_, at)| at.clone()),
         agent: Some(status.agent.clone()),
     }
 }

@@ -12,7 +12,7 @@ use crate::controller::agents::Agents as Known;
 use crate::controller::hooks::{About, Hooks};
 use crate::lifecycle::Client;
 use crate::lifecycle::problem::{Code, Problem};
-use crate::lifecycle::values::{Order, Task};
+use crate::lifecycle::values::{Order, Task, Transfer};
 
 /// Why an agent did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,8 @@ impl Agents for Remote {
     }
 
     async fn switchover(&self, pod: &Pod, to: &str, key: &str) -> Result<(), CallError> {
-        self.client(pod).await?.switchover(Some(to), Some(key), PATIENCE).await?;
+        let transfer = Transfer { target: Some(to.to_owned()), force: false };
+        self.client(pod).await?.switchover(transfer, Some(key), PATIENCE).await?;
         Ok(())
     }
 

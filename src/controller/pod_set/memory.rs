@@ -33,6 +33,8 @@ pub struct Remembered {
     pub stored: Option<String>,
     /// The order pods asked for, and for which revision.
     pub asked_order: Option<(String, Option<Vec<u16>>)>,
+    /// When each pod came to follow another one, as far as it was told.
+    pub rejoined: BTreeMap<String, String>,
     /// The members that were last recorded; the watch may not show it yet.
     pub members: Option<BTreeSet<u16>>,
     /// The status that was last published.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::harness::Run;
+use crate::harness::{Run, find};
 
 /// The program, told about the cluster the tests run in; nothing where that is not one of ours.
 pub fn program() -> Option<Run> {
@@ -20,4 +20,10 @@ pub fn program() -> Option<Run> {
 /// Has the program do something.
 pub fn order(args: &[&str]) {
     program().expect("MIDSHIP_CLUSTER names a cluster of ours").args(args).stdout();
+}
+
+/// As the cluster's administrator.
+pub fn kubectl(args: &[&str]) {
+    let kubeconfig = std::env::var_os("MIDSHIP_TEST_KUBECONFIG").expect("MIDSHIP_TEST_KUBECONFIG names a cluster");
+    Run::new(find("kubectl").expect("MIDSHIP_TEST_BIN has kubectl")).env("KUBECONFIG", kubeconfig).args(args).stdout();
 }

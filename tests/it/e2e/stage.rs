@@ -221,6 +221,13 @@ impl Stage<'_> {
         midship().env("KUBECONFIG", self.scene.kubeconfig()).args(args).output()
     }
 
+    /// The same with kubectl at hand, for what needs it, and something to read.
+    pub fn midship_with(&self, args: &[&str], input: &str) -> Output {
+        let tools = std::env::var("MIDSHIP_TEST_BIN").expect("MIDSHIP_TEST_BIN names the folder of kubectl");
+        let path = format!("{tools}:{}", std::env::var("PATH").unwrap_or_default());
+        midship().env("KUBECONFIG", self.scene.kubeconfig()).env("PATH", path).args(args).input(input).output()
+    }
+
     /// Runs something in a container; what it printed, or what went wrong.
     pub fn exec(&self, pod: &str, container: &str, command: &[&str]) -> Result<String, String> {
         let run: Run = self.scene.kubectl(["exec", pod, "-c", container, "--"]);
