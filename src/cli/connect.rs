@@ -95,10 +95,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
             table.row(vec!["credentials".into(), format!("Secret {secret}: username, password, uri").into()]);
             table.row(vec!["password".into(), password.as_str().into()]);
         }
-        table.row(vec![
-            "its own client".into(),
-            format!("midship connect inst/{name} -n {namespace} --client").into(),
-        ]);
+        table.row(vec!["its own client".into(), format!("midship connect inst/{name} -n {namespace} --client").into()]);
         table
     })?;
     Ok(Outcome::Done)

@@ -12,7 +12,9 @@ use tokio::time::{Instant, timeout};
 use super::memory::{Found, Key, Memory, Outcome, Ticket, Waiting};
 use super::{Agent, Bounds};
 use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
-use crate::lifecycle::{Capabilities, Code, Health, Order, Peer, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer};
+use crate::lifecycle::{
+    Capabilities, Code, Health, Order, Peer, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer,
+};
 
 /// Who asks, and how long he waits. Goes with each request.
 #[derive(Clone, Debug)]

@@ -20,7 +20,9 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
-use crate::lifecycle::{Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer};
+use crate::lifecycle::{
+    Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer,
+};
 
 pub use capabilities::capabilities;
 pub use credentials::{CredentialsError, identity};

@@ -249,7 +249,9 @@ impl State {
             return Err(format!("{name} does not follow {} yet, or has nothing of its data", self.settings.me.pod));
         }
         match (peer.lag, self.settings.max_lag) {
-            (Some(lag), Some(most)) if lag > most && !force => Err(format!("{name} is {lag} bytes behind, more than {most}")),
+            (Some(lag), Some(most)) if lag > most && !force => {
+                Err(format!("{name} is {lag} bytes behind, more than {most}"))
+            }
             _ => Ok(()),
         }
     }

@@ -16,7 +16,9 @@ use crate::agent::init::protocol::{self, Op, OrderResult, Request};
 use crate::agent::pid1::Pid1Error;
 use crate::agent::role::Event;
 use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
-use crate::lifecycle::{Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer};
+use crate::lifecycle::{
+    Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer,
+};
 
 /// What controllers and people can ask of a pod.
 pub struct Agent {

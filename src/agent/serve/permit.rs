@@ -141,7 +141,8 @@ fn client(shared: &Shared) -> Result<Program, String> {
 /// What `midship-agent client` asks for: how the client is run.
 pub fn ask_for_client(path: &Path) -> Result<Program, String> {
     let answer = question(path, Op::Client).map_err(|error| format!("the agent at {}: {error}", path.display()))?;
-    let answer: Answer = serde_json::from_str(&answer).map_err(|error| format!("cannot understand the agent: {error}"))?;
+    let answer: Answer =
+        serde_json::from_str(&answer).map_err(|error| format!("cannot understand the agent: {error}"))?;
     answer.client.ok_or_else(|| answer.error.unwrap_or_else(|| "the agent said nothing".to_owned()))
 }
 

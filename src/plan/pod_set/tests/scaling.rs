@@ -80,7 +80,8 @@ fn a_pod_that_is_not_welcomed_yet_is_said_and_tried_again() {
     world.tick();
     let uid = world.pods[&3].uid.clone();
     let message = "the cluster is down".to_owned();
-    let trouble = Trouble { ordinal: 3, uid, attempt: Attempt::PostScaleOut, since: world.now, message, refused: false };
+    let trouble =
+        Trouble { ordinal: 3, uid, attempt: Attempt::PostScaleOut, since: world.now, message, refused: false };
     world.troubles.push(trouble);
     let plan = world.step();
     assert_eq!(plan.actions.len(), 1, "{plan:#?}");

@@ -12,7 +12,8 @@ use midship::lifecycle::client::Address;
 use midship::lifecycle::identity::{CONTROLLER, agents_of};
 use midship::lifecycle::tls::Identity;
 use midship::lifecycle::{
-    Capabilities, Capability, Client, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer,
+    Capabilities, Capability, Client, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task,
+    Transfer,
 };
 use midship::pki::{Authority, Usage, Wanted};
 use rustls::ClientConfig;
