@@ -1,6 +1,6 @@
 //! What the holder of the role does: renew, serve, and give it up in good order.
 
-use super::{ABSENCE, Deed, Grant, Millis, Order, Process, Purpose, Record, State};
+use super::{ABSENCE, Deed, Grant, LINGER_AT_MOST, Leaving, Millis, Order, Process, Purpose, Record, State};
 
 /// What becomes of the role.
 enum Fate {
@@ -20,6 +20,9 @@ impl State {
             self.renew(now, out);
         }
         self.plead(now, out);
+        if self.clear_at.take_if(|at| now >= *at).is_some() {
+            out.push(Order::ClearLabels);
+        }
         if self.doing.is_some() || self.releasing {
             return;
         }
@@ -227,6 +230,9 @@ impl State {
                 if let Some(switchover) = &mut self.switchover {
                     switchover.target = Some(target.clone());
                 }
+                let shown = matches!(self.label, Some(Some(_)));
+                let until = now.saturating_add(LINGER_AT_MOST);
+                self.leaving = epoch.filter(|_| shown).map(|epoch| Leaving { epoch, until, served: false });
                 self.order(if force { Deed::Demote } else { Deed::Switchover { target } }, out);
             }
             Err(reason) => {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Deed, Event, FRESH, Grant, HAND_OVER, Millis, Observed, Order, Peer, Process, Purpose, Record, SWITCHOVER, Seen,
-    Settings, State, Summary, Switchover, Tenure, View, Written,
+    CLEAR_LATER, Deed, Event, FRESH, Grant, HAND_OVER, LINGER, Millis, Observed, Order, Peer, Process, Purpose, Record,
+    SWITCHOVER, Seen, Settings, State, Summary, Switchover, Tenure, View, Written,
 };
 
 impl State {
@@ -46,6 +46,9 @@ impl State {
             exited: false,
             switchover: None,
             label: None,
+            leaving: None,
+            given: false,
+            clear_at: None,
             labelled_holding: false,
             born: now,
             named: BTreeSet::new(),
@@ -173,7 +176,9 @@ impl State {
                 (self.vacant, self.yielding, self.failures) = (None, None, 0);
                 // what was known of the others was for another question
                 self.ask_anew(now);
-                if purpose == Purpose::Take && self.until().is_some_and(|until| now < until) {
+                if purpose == Purpose::Take && self.given {
+                    self.clear_at = Some(now.saturating_add(CLEAR_LATER));
+                } else if purpose == Purpose::Take && self.until().is_some_and(|until| now < until) {
                     out.push(Order::ClearLabels);
                 }
             }
@@ -374,7 +379,7 @@ impl State {
             self.wait(now, out);
         }
         self.unfuse(out);
-        self.show(out);
+        self.show(now, out);
     }
 
     /// Whether it is still ours: not when its time is over, and not when somebody else's name is in it.
@@ -453,13 +458,31 @@ impl State {
         self.following.as_ref().is_some_and(|(_, of)| *of == epoch)
     }
 
-    fn show(&mut self, out: &mut Vec<Order>) {
-        let label = self.confirmed();
+    fn show(&mut self, now: Millis, out: &mut Vec<Order>) {
+        let label = if self.lingers(now) { self.label.clone().flatten() } else { self.confirmed() };
         if self.label.as_ref() != Some(&label) {
             self.label = Some(label.clone());
             self.labelled_holding = self.tenure.is_some();
             out.push(Order::Label(label));
         }
+    }
+
+    /// Whether the label stays though the role is given away. It accepts no writes, and says so to whoever comes.
+    fn lingers(&mut self, now: Millis) -> bool {
+        let next_serves = self.leaving.as_ref().is_some_and(|leaving| {
+            self.seen()
+                .is_some_and(|seen| seen.record.epoch > leaving.epoch && seen.record.served == Some(seen.record.epoch))
+        });
+        let stays = self.tenure.is_some() && !self.demoted && self.switchover.is_none();
+        let Some(leaving) = &mut self.leaving else { return false };
+        if next_serves && !leaving.served {
+            leaving.served = true;
+            leaving.until = leaving.until.min(now.saturating_add(LINGER));
+        }
+        if stays || self.stopping || now >= leaving.until {
+            self.leaving = None;
+        }
+        self.leaving.is_some()
     }
 
     /// The role others may rely on.

@@ -146,3 +146,52 @@ fn by_force_a_role_goes_to_a_pod_that_is_behind_but_not_to_one_with_old_data() {
     assert_eq!(ask("p-1", true), [Order::Do(Deed::Demote)]);
     assert!(refused(ask("p-2", true)), "a term is missing");
 }
+
+#[test]
+fn whoever_gives_the_role_away_keeps_its_label_until_clients_have_found_the_next() {
+    let record = Record {
+        holder: Some(settings(2).me.clone()),
+        epoch: 3,
+        served: Some(3),
+        duration: 10_000,
+        ..Record::default()
+    };
+    let observed = |role: &str| {
+        let exclusive = role == "primary";
+        let follows = Some(if exclusive { String::new() } else { "p-1".to_owned() });
+        Event::Role(Some(Observed { role: role.into(), exclusive, position: Some(5), lag: None, follows }))
+    };
+    let labels = |orders: &[Order]| orders.iter().filter(|order| matches!(order, Order::Label(_))).count();
+    let state = State::new(settings(2), Some(3), 0);
+    let (state, _) = feed(state, Event::Process(Process::Asking), 0);
+    let (state, _) = feed(state, Event::Lease(None), 10);
+    let seen = Seen { record: record.clone(), version: "12".into() };
+    let (state, _) = feed(state, Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) }, 40);
+    let (state, _) = feed(state, Event::Process(Process::Up), 50);
+    let (mut state, _) = feed(state, observed("primary"), 60);
+    state.undo = false;
+    let (state, _) = feed(state, Event::Tick, 70);
+    assert_eq!(state.summary().role.as_deref(), Some("primary"));
+    let (state, _) = feed(state, Event::Switchover { ticket: 7, target: Some("p-1".into()), force: false }, 100);
+    let peer = Peer { up: true, data: Some(3), position: Some(5), exact: true, lag: None };
+    let (state, _) = feed(state, Event::Peers(BTreeMap::from([("p-1".to_owned(), peer)])), 110);
+    let (state, orders) =
+        feed(state, Event::Did { deed: Deed::Switchover { target: "p-1".into() }, result: Ok(()) }, 200);
+    assert_eq!(labels(&orders), 0, "{orders:?}");
+    let given = Record { holder: None, candidate: Some("p-1".into()), ..record.clone() };
+    let written = Written::Done(Seen { record: given, version: "13".into() });
+    let (state, orders) = feed(state, Event::Written { purpose: Purpose::Release, sent: 200, result: written }, 210);
+    assert_eq!(labels(&orders), 0, "{orders:?}");
+    let holder = Some(Holder { pod: "p-1".into(), uid: "b".into() });
+    let next = Record { holder, epoch: 4, served: Some(4), ..record };
+    let (state, orders) = feed(state, Event::Lease(Some(Seen { record: next, version: "14".into() })), 300);
+    assert_eq!(labels(&orders), 0, "{orders:?}");
+    let follow = Deed::Follow { primary: "p-1".into() };
+    assert!(orders.contains(&Order::Do(follow.clone())), "{orders:?}");
+    let (state, _) = feed(state, Event::Did { deed: follow, result: Ok(()) }, 310);
+    let (state, orders) = feed(state, observed("replica"), 320);
+    assert_eq!(labels(&orders), 0, "{orders:?}");
+    assert_eq!(state.wake_at(320), 1_300);
+    let (_, orders) = feed(state, Event::Tick, 1_300);
+    assert!(orders.contains(&Order::Label(Some("replica".into()))), "{orders:?}");
+}
