@@ -268,8 +268,9 @@ impl State {
         let target = switchover.target.clone().unwrap_or_default();
         let result = match (switchover.handed, self.seen()) {
             (Some(handed), Some(seen)) if seen.record.epoch > handed => match &seen.record.holder {
+                // labels are right by then, too
                 Some(holder) if holder.pod == target => {
-                    (seen.record.served == Some(seen.record.epoch)).then_some(Ok(()))
+                    (seen.record.served == Some(seen.record.epoch) && self.leaving.is_none()).then_some(Ok(()))
                 }
                 Some(holder) => Some(Err(format!("{} took the role before {target} did", holder.pod))),
                 None => None,
