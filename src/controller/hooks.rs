@@ -1,7 +1,8 @@
 //! Actions that packages declare for moments controllers know of, such as scaling: found in the package that is in force,
 //! and asked of the pods the package names for them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -37,11 +38,13 @@ pub struct Hooks {
     packages: Arc<Packages>,
     pods: Arc<Cache<Pod>>,
     agents: Arc<Agents>,
+    /// How often what a key stands for has failed: what ended is begun anew only by another key.
+    failed: Mutex<HashMap<String, u32>>,
 }
 
 impl Hooks {
     pub fn new(caches: Arc<Caches>, packages: Arc<Packages>, pods: Arc<Cache<Pod>>, agents: Arc<Agents>) -> Self {
-        Self { caches, packages, pods, agents }
+        Self { caches, packages, pods, agents, failed: Mutex::default() }
     }
 
     /// The action as the package in force declares it; nothing where it declares none.
@@ -55,8 +58,24 @@ impl Hooks {
         Ok(declared.map(|(_, declared)| declared.clone()))
     }
 
-    /// Has it done, where the package declares it; the same key twice does it once.
+    /// Has it done, where the package declares it; the same key does it once, unless it failed.
     pub async fn run(&self, about: &About<'_>, action: &str, key: &str) -> Result<(), Problem> {
+        let known = || self.failed.lock().expect("no panic while it is held");
+        let attempt = known().get(key).copied().unwrap_or_default();
+        let done = self.attempt(about, action, &format!("{key}/{attempt}")).await;
+        match &done {
+            Ok(()) => {
+                known().remove(key);
+            }
+            Err(problem) if under_way(problem.code) => {}
+            Err(_) => {
+                known().insert(key.to_owned(), attempt.saturating_add(1));
+            }
+        }
+        done
+    }
+
+    async fn attempt(&self, about: &About<'_>, action: &str, key: &str) -> Result<(), Problem> {
         let Some(declared) = self.declared(about, action)? else { return Ok(()) };
         let of_group = |pod: &Pod| {
             let is = |label: &str, value: &str| pod.labels().get(label).is_some_and(|found| found == value);
@@ -97,6 +116,11 @@ impl Hooks {
         }
         Ok(())
     }
+}
+
+/// Whether what was begun may go on, so that the same key asks for its end.
+fn under_way(code: Code) -> bool {
+    matches!(code, Code::Timeout | Code::Unavailable | Code::Busy | Code::TooMany)
 }
 
 /// The pods that do it: the one it is about, one, all, or those with a role.

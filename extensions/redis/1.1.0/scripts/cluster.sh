@@ -14,6 +14,8 @@ names() { printf '%s' "$groups" | grep -o '"group":"[^"]*"' | sed 's/.*:"//; s/"
 id() { cli -h "$1" -p "$PORT" cluster myid; }
 # known AT HOST: whether the cluster at AT has the node HOST
 known() { cli -h "$1" -p "$PORT" cluster nodes | grep -q "^$(id "$2") "; }
+# hears AT HOST: waits until AT has heard of the node HOST; a check before that finds everything in order without it
+hears() { for _ in $(seq 1 60); do known "$1" "$2" && return 0; sleep 1; done; echo "$1 does not hear of $2" >&2; return 1; }
 settle() { for _ in $(seq 1 60); do cli --cluster check "$1:$PORT" >/dev/null 2>&1 && return 0; sleep 1; done; return 1; }
 # somebody in the cluster who is not of this shard
 elsewhere() { for name in $(names); do [ "$name" = "$1" ] || { first "$name"; return; }; done; }
@@ -37,6 +39,7 @@ create)
 join)
   seed=$(elsewhere "$group") primary=$(first "$group")
   known "$seed" "$primary" || cli --cluster add-node "$primary:$PORT" "$seed:$PORT"
+  hears "$seed" "$primary"
   settle "$seed"
   cli --cluster rebalance "$seed:$PORT" --cluster-use-empty-masters
   for pod in $(pods "$group"); do follow "$group" "$pod"; done ;;
