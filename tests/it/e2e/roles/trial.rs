@@ -32,7 +32,8 @@ pub fn trial(kind: Kind, replicas: usize, more: Value, body: impl AsyncFnOnce(&T
     stage_test(package, image, async |stage| {
         let mut component = json!({ "name": container, "replicas": replicas, "storage": { "data": { "size": size } } });
         let mut spec = json!({ "version": version, "topology": "replication", "deletionPolicy": "Delete" });
-        for (key, value) in more.as_object().cloned().unwrap_or_default() {
+        let Value::Object(more) = more else { panic!("{more} says no more of the instance") };
+        for (key, value) in more {
             let into = if key == "scheduling" { &mut component } else { &mut spec };
             into[key] = value;
         }
