@@ -409,7 +409,10 @@ impl<A: Agents> Hands<'_, A> {
 
     async fn tell(&self, seen: &Observed<'_>, action: &Action) {
         let name = seen.pod_name(action.ordinal);
-        let quiet = matches!(action.what, What::LabelClaim { .. } | What::Patch { restarts: false, .. });
+        let quiet = matches!(
+            action.what,
+            What::LabelClaim { .. } | What::Patch { restarts: false, .. } | What::RecordMembers { .. }
+        );
         if !quiet {
             let note = format!("{name}: {}", action.reason);
             self.events.normal(self.set, action.what.word(), &format!("{} {name}", action.what.word()), note).await;

@@ -13,6 +13,7 @@ use crate::api::instance::DesiredState;
 use crate::api::pod_set::{PodSetSpec, PodSetStatus, PodTemplate};
 use crate::api::{ComponentStatus, labels};
 use crate::extension::naming::{self, DEFAULT_GROUP};
+use crate::plan::pod_set::AGENT;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// What a component is planned from.
@@ -42,6 +43,12 @@ pub struct Set {
 }
 
 impl Set {
+    /// Whether agents run in its pods: without them nothing of the package can be done there.
+    fn has_agents(&self) -> bool {
+        let containers = self.spec.template.spec["containers"].as_array();
+        containers.into_iter().flatten().any(|container| container["name"] == AGENT)
+    }
+
     fn ready(&self) -> bool {
         let ready = conditions::find(&self.status.conditions, READY);
         self.current && ready.is_some_and(|ready| ready.status == ConditionStatus::True)
@@ -155,7 +162,9 @@ fn add_groups(situation: &Situation<'_>, plan: &mut Plan) {
         // one after another
         if let Some((name, set)) = mine().find(|(_, set)| !set.joined && runs(set)) {
             let reason = format!("group {} was added", set.spec.group);
-            plan.actions.push(Action { set: name.clone(), what: What::Join { uid: set.uid.clone() }, reason });
+            let uid = set.uid.clone();
+            let what = if set.has_agents() { What::Join { uid } } else { What::CountIn { uid } };
+            plan.actions.push(Action { set: name.clone(), what, reason });
         }
     } else if mine().count() == spec.groups.len() && mine().all(|(_, set)| runs(set)) {
         for (name, set) in mine() {
@@ -262,7 +271,11 @@ fn remove_groups(situation: &Situation<'_>, plan: &mut Plan) {
             plan.actions.push(Action { set: name.clone(), what, reason });
         } else if empty && set.spec.state.is_none() {
             wait("GroupLeaves", format!("{name} goes once its pods have left"), false);
-        } else if situation.moves_shares && !set.departed && set.status.replicas.unwrap_or_default() > 0 {
+        } else if situation.moves_shares
+            && set.has_agents()
+            && !set.departed
+            && set.status.replicas.unwrap_or_default() > 0
+        {
             if set.status.ready_replicas.unwrap_or_default() == 0 {
                 let message = format!(
                     "{name} is to go and cannot give its share away while none of its pods is ready; mend it, or name the \

@@ -16,7 +16,7 @@ fn spec(more: Value) -> ComponentSpec {
 }
 
 fn group(name: &str, replicas: i32) -> Value {
-    json!({ "name": name, "replicas": replicas, "template": { "spec": { "containers": [] } } })
+    json!({ "name": name, "replicas": replicas, "template": { "spec": { "containers": [{ "name": "midship" }] } } })
 }
 
 fn ready(pods: i32) -> PodSetStatus {

@@ -22,7 +22,7 @@ pub mod view;
 
 pub use observed::{Attempt, Claim, Container, Node, Observed, Phase, Pod, Replaced, Resizing, Trouble};
 pub use steps::{Action, Plan, Proof, Record, Wait, What};
-pub use template::{Parts, Template};
+pub use template::{AGENT, Parts, Template};
 
 use std::collections::BTreeSet;
 
