@@ -88,7 +88,7 @@ enum Command {
     Describe(describe::Arguments),
     /// Print what the pods of an instance print.
     Logs(logs::Arguments),
-    /// Open an instance's own client in its pod, run another command there, or say how to connect to it.
+    /// Open an instance's own client in its pod, run a command there, or say how to connect.
     Connect(connect::Arguments),
     /// Restart the processes of an instance, one after another.
     Restart(operate::Processes),
