@@ -42,6 +42,12 @@ enum Command {
     Ctl(CtlArgs),
     /// Look after a pod: find out how it is, hold or follow its role, do what controllers ask for.
     Serve(ServeArgs),
+    /// Become the middleware's own client, as its package declares it.
+    Client {
+        /// Where the agent listens.
+        #[arg(long, value_name = "FILE", default_value = permit::DEFAULT_SOCKET)]
+        socket: PathBuf,
+    },
     /// Wait until the agent permits the process to start.
     Permit {
         /// Where the agent listens.
@@ -202,6 +208,13 @@ pub fn run() -> ExitCode {
                 Err(error) => fail(&error),
             }
         }
+        Command::Client { socket } => match become_client(&socket) {
+            Ok(never) => match never {},
+            Err(reason) => {
+                eprintln!("midship-agent: {reason}");
+                ExitCode::FAILURE
+            }
+        },
         Command::Permit { socket } => match permit::ask(&socket) {
             Ok(()) => ExitCode::SUCCESS,
             Err(reason) => {
@@ -210,6 +223,15 @@ pub fn run() -> ExitCode {
             }
         },
     }
+}
+
+/// The client takes this program's place, and its terminal.
+fn become_client(socket: &Path) -> Result<std::convert::Infallible, String> {
+    use std::os::unix::process::CommandExt;
+    let client = permit::ask_for_client(socket)?;
+    let (program, arguments) = client.command.split_first().ok_or("the package's client names no program")?;
+    let error = std::process::Command::new(program).args(arguments).envs(&client.env).exec();
+    Err(format!("cannot run {program}: {error}"))
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {

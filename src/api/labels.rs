@@ -37,6 +37,12 @@ pub const REPLACES: &str = "midship.dev/replaces";
 pub const DEPARTED: &str = "midship.dev/departed";
 /// The revision of the configuration a pod's process was last started anew for.
 pub const RESTARTED_FOR: &str = "midship.dev/restarted-for";
+/// The ordinals that belong to a pod set as its package was told, separated by commas.
+pub const MEMBERS: &str = "midship.dev/members";
+/// The group of a pod set has its share: its package was told that it was added.
+pub const GROUP_JOINED: &str = "midship.dev/group-joined";
+/// The group of a pod set has given its share away and may go: the pod set's UID.
+pub const GROUP_DEPARTED: &str = "midship.dev/group-departed";
 /// The volume of the template a claim is for.
 pub const VOLUME: &str = "midship.dev/volume";
 /// The claim is to be deleted once its pod is gone: the claim's UID.

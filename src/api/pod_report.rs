@@ -41,6 +41,10 @@ pub struct PodReport {
     pub archive_error: Option<String>,
     /// The restore without which the process may not start.
     pub waits_for_restore: Option<String>,
+    /// How the data came to follow another pod when the process last started: kept, rewound, copied anew.
+    pub rejoined: Option<String>,
+    /// When that was.
+    pub rejoined_at: Option<String>,
     /// Version of the agent.
     pub agent: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! `midship connect`: how to connect to an instance, or a command in the pod that has its exclusive role.
+//! `midship connect`: the middleware's own client in the pod that has the exclusive role, another command there, or how to
+//! connect by other means.
 
 use std::io::IsTerminal;
 use std::process::Command;
@@ -27,10 +28,21 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME")]
     pod: Option<String>,
 
-    /// A command to run in the middleware's container, such as the middleware's own client; needs kubectl.
+    /// Open the middleware's own client although this is no terminal; needs kubectl.
+    #[arg(long, conflicts_with_all = ["how", "command"])]
+    client: bool,
+
+    /// Only say how to connect, although this is a terminal.
+    #[arg(long, conflicts_with = "command")]
+    how: bool,
+
+    /// A command to run in the middleware's container instead of its own client; needs kubectl.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
+
+/// Becomes the client that the package declares, with what it logs in with.
+const CLIENT: [&str; 2] = ["/midship/bin/midship-agent", "client"];
 
 /// How clients connect. Nothing in it is secret.
 #[derive(Serialize)]
@@ -49,11 +61,14 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let session = Session::open(connection).await?;
     let instance = session.instance(&name).await?;
     let status = instance.status.clone().unwrap_or_default();
-    if !arguments.command.is_empty() {
+    let opens = arguments.client || (!arguments.how && format == Format::Table && at_a_terminal());
+    if opens || !arguments.command.is_empty() {
         let pod = pod(arguments, &session, &instance, &status)?;
         let api: Api<Pod> = Api::namespaced(session.client.clone(), &session.namespace);
         let found = session.ask(api.get(&pod)).await?;
-        return exec(connection, &session.namespace, &pod, &container(&found, None)?, &arguments.command);
+        let own = CLIENT.map(str::to_owned);
+        let command = if arguments.command.is_empty() { &own[..] } else { &arguments.command };
+        return exec(connection, &session.namespace, &pod, &container(&found, None)?, command);
     }
     let told = status.connection.unwrap_or_default();
     let (Some(host), Some(port)) = (told.host, told.port) else {
@@ -80,10 +95,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
             table.row(vec!["credentials".into(), format!("Secret {secret}: username, password, uri").into()]);
             table.row(vec!["password".into(), password.as_str().into()]);
         }
-        table.row(vec![
-            "its own client".into(),
-            format!("midship connect inst/{name} -n {namespace} -- COMMAND").into(),
-        ]);
+        table.row(vec!["its own client".into(), format!("midship connect inst/{name} -n {namespace} --client").into()]);
         table
     })?;
     Ok(Outcome::Done)
@@ -112,6 +124,10 @@ fn pod(
     })
 }
 
+fn at_a_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
 /// Runs a command in a container through kubectl, which knows how to hand a terminal over.
 fn exec(
     connection: &Connection,
@@ -134,7 +150,7 @@ fn exec(
         }
     }
     kubectl.args(["--namespace", namespace, "exec", "--stdin"]);
-    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+    if at_a_terminal() {
         kubectl.arg("--tty");
     }
     kubectl.args([pod, "--container", container, "--"]).args(command);

@@ -88,7 +88,7 @@ enum Command {
     Describe(describe::Arguments),
     /// Print what the pods of an instance print.
     Logs(logs::Arguments),
-    /// Say how to connect to an instance, or run a command such as its client in its pod.
+    /// Open an instance's own client in its pod, run a command there, or say how to connect.
     Connect(connect::Arguments),
     /// Restart the processes of an instance, one after another.
     Restart(operate::Processes),

@@ -10,6 +10,7 @@ mod component;
 mod extension;
 pub mod frame;
 pub mod git_source;
+mod hooks;
 mod instance;
 mod operation;
 mod packages;
@@ -52,6 +53,7 @@ use component::Components;
 use extension::Extensions;
 use frame::{Bounds, Reconciler};
 use git_source::GitSources;
+use hooks::Hooks;
 use instance::Instances;
 use operation::Operations;
 use pod_set::PodSets;
@@ -272,7 +274,10 @@ impl Context {
         };
         let _ = users.set(instances.clone());
         let _ = at_work.set(operations.clone());
-        let components = Arc::new(Components::new(client.clone(), caches.clone(), events.clone()));
+        let hooks = Hooks::new(caches.clone(), extensions.packages(), workloads.pods.clone(), agents.clone());
+        let hooks = Arc::new(hooks);
+        let components = Components::new(client.clone(), caches.clone(), events.clone(), hooks.clone());
+        let components = Arc::new(components);
         let _ = neighbours.set(components.clone());
         let backups = Backups::new(caches.clone(), events.clone(), known.clone());
         let folders = self.options.repositories_dir.clone();
@@ -286,7 +291,8 @@ impl Context {
             let around = Around { caches, pods, agents, packages: extensions.packages(), known, metrics };
             BackupPolicies::new(client, events, around)
         };
-        let pod_sets = PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents));
+        let pod_sets =
+            PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents, hooks));
         let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
         let _ = sources.set(git_sources.clone());
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };

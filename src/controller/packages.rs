@@ -66,6 +66,16 @@ impl Packages {
     }
 }
 
+impl Packages {
+    /// The package that is in force for an instance, where it can be used.
+    pub fn in_force(&self, instance: &Instance) -> Option<Arc<Package>> {
+        let resolved = instance.status.as_ref()?.resolved.as_ref()?;
+        let version = resolved.extension_version.as_ref()?;
+        let end = format!("-{}", version.to_lowercase());
+        self.ready(&used_by(instance).into_iter().find(|name| name.ends_with(&end))?)
+    }
+}
+
 /// The names of the Extensions an instance uses: the one it asks for, and the one that is in force.
 pub fn used_by(instance: &Instance) -> BTreeSet<String> {
     let spec = &instance.spec;

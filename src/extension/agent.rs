@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_with::skip_serializing_none;
 
+use super::contract::step::Exec;
 use super::contract::{Action, Actions, BackupMethod, Change, Operation, Probe, Role, RoleProbe};
 use crate::api::values::Duration;
 use crate::names::{ComponentName, GroupName, InstanceName, NamespaceName, VolumeName};
@@ -66,6 +67,8 @@ pub struct AgentConfig {
     pub operations: BTreeMap<String, Operation>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub backup: BTreeMap<String, BackupMethod>,
+    /// The middleware's own client, as people run it.
+    pub client: Option<Exec>,
     /// Where volumes lie, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub volumes: BTreeMap<VolumeName, String>,

@@ -24,7 +24,7 @@ use super::proto::{
     CallRequest, CapabilitiesRequest, EventsRequest, HealthRequest, ProcessRequest, PromiseRequest, StatusRequest,
     SwitchoverRequest,
 };
-use super::values::{Capabilities, Health, Order, Plea, ProcessResult, Status, Switched, Task};
+use super::values::{Capabilities, Health, Order, Plea, ProcessResult, Status, Switched, Task, Transfer};
 use crate::api::values;
 
 /// How long it may take to reach an agent.
@@ -175,15 +175,16 @@ impl Client {
         Ok(self.call(within, key.is_some(), ask).await?.into())
     }
 
-    /// Has the exclusive role of this pod handed to `target`, or to the best candidate.
+    /// Has the exclusive role of this pod handed to another.
     pub async fn switchover(
         &self,
-        target: Option<&str>,
+        transfer: Transfer,
         key: Option<&str>,
         within: Duration,
     ) -> Result<Switched, Problem> {
         let idempotency_key = key.unwrap_or_default().to_owned();
-        let request = SwitchoverRequest { target: target.map(str::to_owned), idempotency_key };
+        let Transfer { target, force } = transfer;
+        let request = SwitchoverRequest { target, idempotency_key, force };
         let ask = |mut client: LifecycleClient<Channel>, within| {
             let request = asked(request.clone(), within);
             async move { client.switchover(request).await }

@@ -87,6 +87,15 @@ impl Status {
     }
 }
 
+/// To whom an exclusive role is to go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transfer {
+    /// The best candidate where left out.
+    pub target: Option<String>,
+    /// Go on although it is behind, and lose what it does not have.
+    pub force: bool,
+}
+
 /// Something the package can do.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ IMAGES="midship busybox redis-6.0 redis-7.0 redis-8.0 valkey-8.0 memcached-1.6 p
 
 tag_of() {
   case $1 in
-    midship) echo "midship.test/midship:${MIDSHIP_TEST_TAG:-dev}" ;; # a tag of its own for each checkout that shares a cluster
+    midship) echo "midship.test/midship:$(cd "$here/../.." && pwd | short_hash)" ;; # one per checkout: several may share a cluster
     busybox) echo docker.io/library/busybox:1.36 ;; # Debian has 1.37; the official 1.36 is the one people still name
     valkey-*) echo "docker.io/valkey/valkey:${1#*-}" ;;
     *) echo "docker.io/library/${1%-*}:${1##*-}" ;;

@@ -12,7 +12,9 @@ use tokio::time::{Instant, timeout};
 use super::memory::{Found, Key, Memory, Outcome, Ticket, Waiting};
 use super::{Agent, Bounds};
 use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
-use crate::lifecycle::{Capabilities, Code, Health, Order, Peer, Plea, Problem, ProcessResult, Status, Switched, Task};
+use crate::lifecycle::{
+    Capabilities, Code, Health, Order, Peer, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer,
+};
 
 /// Who asks, and how long he waits. Goes with each request.
 #[derive(Clone, Debug)]
@@ -128,16 +130,16 @@ impl<A: Agent> Calls<A> {
         &self,
         caller: &Caller,
         key: &str,
-        target: Option<String>,
+        transfer: Transfer,
     ) -> Result<Answer<Switched>, Problem> {
         if !self.agent.capabilities().switchover {
             return Err(Problem::new(Code::Unsupported, "no agent hands out an exclusive role here")
                 .hint("what this middleware does by itself is among its actions and operations"));
         }
-        let request = json!(["switchover", target]).to_string();
+        let request = json!(["switchover", transfer.target, transfer.force]).to_string();
         let call = Call { what: "the switchover".to_owned(), request, longest: self.bounds.switchover };
         let agent = self.agent.clone();
-        self.once(caller, key, call, async move { agent.switchover(target).await }).await
+        self.once(caller, key, call, async move { agent.switchover(transfer).await }).await
     }
 
     /// Not kept for whoever asks again: a promise counts from when it was asked for.

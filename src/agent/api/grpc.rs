@@ -23,7 +23,7 @@ use crate::lifecycle::proto::{
     PromiseRequest, ProveReply, ProveRequest, RestoreRequest, StatusReply, StatusRequest, SwitchoverReply,
     SwitchoverRequest,
 };
-use crate::lifecycle::{self, Code, Order, Problem, Task, proto};
+use crate::lifecycle::{self, Code, Order, Problem, Task, Transfer, proto};
 
 pub fn routes<A: Agent>(calls: Arc<Calls<A>>) -> Router {
     Routes::new(LifecycleServer::new(Server(calls))).into_axum_router()
@@ -94,8 +94,9 @@ impl<A: Agent> Lifecycle for Server<A> {
     }
 
     async fn switchover(&self, request: Request<SwitchoverRequest>) -> Result<Response<SwitchoverReply>, Status> {
-        let (caller, SwitchoverRequest { target, idempotency_key }) = parts(request)?;
-        let Answer { value, replayed } = self.0.switchover(&caller, &idempotency_key, target).await?;
+        let (caller, SwitchoverRequest { target, idempotency_key, force }) = parts(request)?;
+        let transfer = Transfer { target, force };
+        let Answer { value, replayed } = self.0.switchover(&caller, &idempotency_key, transfer).await?;
         Ok(Response::new((value, replayed).into()))
     }
 

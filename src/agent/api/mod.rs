@@ -20,7 +20,9 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
-use crate::lifecycle::{Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task};
+use crate::lifecycle::{
+    Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer,
+};
 
 pub use capabilities::capabilities;
 pub use credentials::{CredentialsError, identity};
@@ -55,7 +57,7 @@ pub trait Agent: Send + Sync + 'static {
     ) -> impl Future<Output = Result<ProcessResult, Problem>> + Send;
 
     /// Hands the exclusive role to the pod `target`, or to the best candidate.
-    fn switchover(&self, target: Option<String>) -> impl Future<Output = Result<Switched, Problem>> + Send;
+    fn switchover(&self, transfer: Transfer) -> impl Future<Output = Result<Switched, Problem>> + Send;
 
     /// Whether this pod leaves the role's lease to its holder for a while. Answered at once.
     fn promise(&self, plea: Plea) -> impl Future<Output = Result<(), Problem>> + Send;

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::Agent;
 use super::calls::{Answer, Caller, Calls};
 use crate::api::values;
-use crate::lifecycle::{Code, KEY_HEADER, Order, Problem, REPLAYED_HEADER, Task};
+use crate::lifecycle::{Code, KEY_HEADER, Order, Problem, REPLAYED_HEADER, Task, Transfer};
 
 /// Every route, as the description has it.
 pub const ROUTES: [(&str, &str); 10] = [
@@ -131,6 +131,8 @@ struct ProcessBody {
 #[serde(deny_unknown_fields)]
 struct SwitchoverBody {
     target: Option<String>,
+    #[serde(default)]
+    force: bool,
 }
 
 async fn health<A: Agent>(State(calls): Shared<A>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
@@ -165,8 +167,9 @@ async fn process<A: Agent>(State(calls): Shared<A>, order: Order, asked: Asked) 
 }
 
 async fn switchover<A: Agent>(State(calls): Shared<A>, asked: Asked) -> Result<Response, Problem> {
-    let SwitchoverBody { target } = asked.fields()?;
-    let Answer { value, replayed } = calls.switchover(&asked.caller, &asked.key, target).await?;
+    let SwitchoverBody { target, force } = asked.fields()?;
+    let transfer = Transfer { target, force };
+    let Answer { value, replayed } = calls.switchover(&asked.caller, &asked.key, transfer).await?;
     Ok(answer(json!(value), replayed))
 }
 

@@ -49,6 +49,8 @@ impl State {
 
     fn seize(&mut self, old: &Record, out: &mut Vec<Order>) {
         let epoch = if self.view == View::Absent { 0 } else { old.epoch + 1 };
+        self.given = old.holder.is_none() && old.candidate.as_deref() == Some(self.settings.me.pod.as_str());
+        self.clear_at = None;
         let record = self.own_record(epoch, old);
         self.because("takes the role");
         self.write(Purpose::Take, record, out);
@@ -179,6 +181,8 @@ impl State {
             self.until(),
             self.tenure.is_none().then(|| self.expires_at()).flatten(),
             (self.retry_at > now).then_some(self.retry_at),
+            self.leaving.as_ref().map(|leaving| leaving.until),
+            self.clear_at,
         ];
         let least = now.saturating_add(20);
         due.into_iter().flatten().chain([now.saturating_add(next)]).min().unwrap_or(now).max(least)

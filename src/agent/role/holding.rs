@@ -1,6 +1,6 @@
 //! What the holder of the role does: renew, serve, and give it up in good order.
 
-use super::{ABSENCE, Deed, Grant, Millis, Order, Process, Purpose, Record, State};
+use super::{ABSENCE, Deed, Grant, LINGER_AT_MOST, Leaving, Millis, Order, Process, Purpose, Record, State};
 
 /// What becomes of the role.
 enum Fate {
@@ -20,6 +20,9 @@ impl State {
             self.renew(now, out);
         }
         self.plead(now, out);
+        if self.clear_at.take_if(|at| now >= *at).is_some() {
+            out.push(Order::ClearLabels);
+        }
         if self.doing.is_some() || self.releasing {
             return;
         }
@@ -215,18 +218,22 @@ impl State {
         }
         let epoch = self.tenure.as_ref().map(|tenure| tenure.epoch);
         let wanted = self.switchover.as_ref().and_then(|switchover| switchover.wanted.clone());
+        let force = self.switchover.as_ref().is_some_and(|switchover| switchover.force);
         let chosen = match &wanted {
             None => self.best_peer(epoch).map(|(name, _)| name.clone()).ok_or_else(|| {
                 "no other pod runs with all the data; wait until one does, or name one to see why".to_owned()
             }),
-            Some(wanted) => self.fit(wanted, epoch).map(|()| wanted.clone()),
+            Some(wanted) => self.fit(wanted, epoch, force).map(|()| wanted.clone()),
         };
         match chosen {
             Ok(target) => {
                 if let Some(switchover) = &mut self.switchover {
                     switchover.target = Some(target.clone());
                 }
-                self.order(Deed::Switchover { target }, out);
+                let shown = matches!(self.label, Some(Some(_)));
+                let until = now.saturating_add(LINGER_AT_MOST);
+                self.leaving = epoch.filter(|_| shown).map(|epoch| Leaving { epoch, until, served: false });
+                self.order(if force { Deed::Demote } else { Deed::Switchover { target } }, out);
             }
             Err(reason) => {
                 if let Some(switchover) = self.switchover.take() {
@@ -236,7 +243,8 @@ impl State {
         }
     }
 
-    fn fit(&self, name: &str, epoch: Option<u64>) -> Result<(), String> {
+    /// Whether a pod can take over. By force it may be behind, but what it has is of this term.
+    fn fit(&self, name: &str, epoch: Option<u64>, force: bool) -> Result<(), String> {
         let Some(peer) = self.peers.get(name) else {
             return Err(format!("{name} does not answer; a pod that takes over has to run"));
         };
@@ -247,7 +255,9 @@ impl State {
             return Err(format!("{name} does not follow {} yet, or has nothing of its data", self.settings.me.pod));
         }
         match (peer.lag, self.settings.max_lag) {
-            (Some(lag), Some(most)) if lag > most => Err(format!("{name} is {lag} bytes behind, more than {most}")),
+            (Some(lag), Some(most)) if lag > most && !force => {
+                Err(format!("{name} is {lag} bytes behind, more than {most}"))
+            }
             _ => Ok(()),
         }
     }
@@ -258,8 +268,9 @@ impl State {
         let target = switchover.target.clone().unwrap_or_default();
         let result = match (switchover.handed, self.seen()) {
             (Some(handed), Some(seen)) if seen.record.epoch > handed => match &seen.record.holder {
+                // labels are right by then, too
                 Some(holder) if holder.pod == target => {
-                    (seen.record.served == Some(seen.record.epoch)).then_some(Ok(()))
+                    (seen.record.served == Some(seen.record.epoch) && self.leaving.is_none()).then_some(Ok(()))
                 }
                 Some(holder) => Some(Err(format!("{} took the role before {target} did", holder.pod))),
                 None => None,

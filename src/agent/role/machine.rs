@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Deed, Event, FRESH, Grant, HAND_OVER, Millis, Observed, Order, Peer, Process, Purpose, Record, SWITCHOVER, Seen,
-    Settings, State, Summary, Switchover, Tenure, View, Written,
+    CLEAR_LATER, Deed, Event, FRESH, Grant, HAND_OVER, LINGER, Millis, Observed, Order, Peer, Process, Purpose, Record,
+    SWITCHOVER, Seen, Settings, State, Summary, Switchover, Tenure, View, Written,
 };
 
 impl State {
@@ -46,6 +46,9 @@ impl State {
             exited: false,
             switchover: None,
             label: None,
+            leaving: None,
+            given: false,
+            clear_at: None,
             labelled_holding: false,
             born: now,
             named: BTreeSet::new(),
@@ -87,7 +90,7 @@ impl State {
             Event::Gone(pods) => self.gone = pods,
             Event::Did { deed, result } => self.did(&deed, result, now, out),
             Event::Restarting => self.deliberate = true,
-            Event::Switchover { ticket, target } => self.switchover(ticket, target, now, out),
+            Event::Switchover { ticket, target, force } => self.switchover(ticket, (target, force), now, out),
             Event::Stop => self.stopping = true,
             Event::Configured(settings) => self.settings = settings,
             Event::Tick => {}
@@ -128,7 +131,9 @@ impl State {
                     self.view = View::Seen { seen, since: now, alive: true };
                 }
                 match purpose {
-                    Purpose::Release => self.released(epoch, now),
+                    // it may have been seen before the answer came
+                    Purpose::Release if self.tenure.is_some() => self.released(epoch, now),
+                    Purpose::Release => {}
                     Purpose::Take | Purpose::Renew => self.renewed((purpose, epoch, duration), sent, now, out),
                 }
             }
@@ -171,7 +176,9 @@ impl State {
                 (self.vacant, self.yielding, self.failures) = (None, None, 0);
                 // what was known of the others was for another question
                 self.ask_anew(now);
-                if purpose == Purpose::Take && self.until().is_some_and(|until| now < until) {
+                if purpose == Purpose::Take && self.given {
+                    self.clear_at = Some(now.saturating_add(CLEAR_LATER));
+                } else if purpose == Purpose::Take && self.until().is_some_and(|until| now < until) {
                     out.push(Order::ClearLabels);
                 }
             }
@@ -204,7 +211,7 @@ impl State {
     }
 
     fn released(&mut self, epoch: u64, now: Millis) {
-        self.tenure = None;
+        (self.tenure, self.releasing) = (None, false);
         (self.following, self.vacant, self.offered) = (None, None, true);
         self.yielding = Some(now.saturating_add(HAND_OVER));
         if let Some(switchover) = &mut self.switchover {
@@ -316,7 +323,13 @@ impl State {
         }
     }
 
-    fn switchover(&mut self, ticket: super::Ticket, target: Option<String>, now: Millis, out: &mut Vec<Order>) {
+    fn switchover(
+        &mut self,
+        ticket: super::Ticket,
+        (target, force): (Option<String>, bool),
+        now: Millis,
+        out: &mut Vec<Order>,
+    ) {
         let mut refuse = |reason: String| out.push(Order::Answer { ticket, result: Err(reason) });
         if self.tenure.is_none() {
             let holder = self.summary().holder;
@@ -341,6 +354,7 @@ impl State {
         self.switchover = Some(Switchover {
             ticket,
             wanted: target,
+            force,
             target: None,
             deadline: now.saturating_add(SWITCHOVER),
             handed: None,
@@ -365,7 +379,7 @@ impl State {
             self.wait(now, out);
         }
         self.unfuse(out);
-        self.show(out);
+        self.show(now, out);
     }
 
     /// Whether it is still ours: not when its time is over, and not when somebody else's name is in it.
@@ -378,6 +392,13 @@ impl State {
         };
         if !taken && now < until {
             return;
+        }
+        if taken
+            && self.releasing
+            && let Some(epoch) = self.tenure.as_ref().map(|tenure| tenure.epoch)
+        {
+            // nobody took it away: what this pod wrote is seen before its answer came, or instead of it
+            return self.released(epoch, now);
         }
         self.tenure = None;
         self.following = None;
@@ -437,13 +458,31 @@ impl State {
         self.following.as_ref().is_some_and(|(_, of)| *of == epoch)
     }
 
-    fn show(&mut self, out: &mut Vec<Order>) {
-        let label = self.confirmed();
+    fn show(&mut self, now: Millis, out: &mut Vec<Order>) {
+        let label = if self.lingers(now) { self.label.clone().flatten() } else { self.confirmed() };
         if self.label.as_ref() != Some(&label) {
             self.label = Some(label.clone());
             self.labelled_holding = self.tenure.is_some();
             out.push(Order::Label(label));
         }
+    }
+
+    /// Whether the label stays though the role is given away. It accepts no writes, and says so to whoever comes.
+    fn lingers(&mut self, now: Millis) -> bool {
+        let next_serves = self.leaving.as_ref().is_some_and(|leaving| {
+            self.seen()
+                .is_some_and(|seen| seen.record.epoch > leaving.epoch && seen.record.served == Some(seen.record.epoch))
+        });
+        let stays = self.tenure.is_some() && !self.demoted && self.switchover.is_none();
+        let Some(leaving) = &mut self.leaving else { return false };
+        if next_serves && !leaving.served {
+            leaving.served = true;
+            leaving.until = leaving.until.min(now.saturating_add(LINGER));
+        }
+        if stays || self.stopping || now >= leaving.until {
+            self.leaving = None;
+        }
+        self.leaving.is_some()
     }
 
     /// The role others may rely on.

@@ -103,6 +103,13 @@ const LATE: Millis = 30_000;
 const LOOK_FOR: Millis = 5_000;
 /// The longest promise.
 const LONGEST_PROMISE: Millis = 600_000;
+/// How long a pod that gave the role away keeps its label once another one serves: clients find the new one first, so that
+/// there is never a moment in which their Service leads nowhere.
+const LINGER: Millis = 1_000;
+/// How long it keeps it at most.
+const LINGER_AT_MOST: Millis = 10_000;
+/// When the labels of others are cleared by whoever was given the role: they do so themselves, unless something is wrong.
+const CLEAR_LATER: Millis = 3_000;
 /// How long a switchover may take in all.
 const SWITCHOVER: Millis = 60_000;
 
@@ -290,6 +297,8 @@ pub enum Event {
     Switchover {
         ticket: Ticket,
         target: Option<String>,
+        /// Go on although the target is behind.
+        force: bool,
     },
     /// The agent was told to end.
     Stop,
@@ -369,11 +378,23 @@ struct Switchover {
     ticket: Ticket,
     /// The one that was asked for.
     wanted: Option<String>,
+    /// Nobody waits until the target has everything.
+    force: bool,
     /// The one that was chosen.
     target: Option<String>,
     deadline: Millis,
     /// It was handed over in this epoch, and the target is waited for.
     handed: Option<u64>,
+}
+
+/// The role is given away, and the label stays for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Leaving {
+    /// The epoch it is given up in.
+    epoch: u64,
+    until: Millis,
+    /// Another one serves by now.
+    served: bool,
 }
 
 /// Everything an agent knows of the role.
@@ -436,6 +457,11 @@ pub struct State {
     // compared and told as the optional role it is: an enum would only be turned back into one
     #[allow(clippy::option_option)]
     label: Option<Option<String>>,
+    leaving: Option<Leaving>,
+    /// The lease was released for this pod.
+    given: bool,
+    /// When the labels of others are cleared.
+    clear_at: Option<Millis>,
     /// Whether the label was given as the holder.
     labelled_holding: bool,
     /// When this agent began.

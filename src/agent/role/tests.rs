@@ -39,7 +39,7 @@ fn a_switchover_is_refused_with_the_name_of_the_pod_to_ask() {
     let holder = Some(Holder { pod: "p-1".into(), uid: "b".into() });
     let seen = Seen { record: Record { holder, ..Record::default() }, version: "1".into() };
     let (state, _) = feed(state, Event::Lease(Some(seen)), 0);
-    let (_, orders) = feed(state, Event::Switchover { ticket: 3, target: None }, 1);
+    let (_, orders) = feed(state, Event::Switchover { ticket: 3, target: None, force: false }, 1);
     let reason = "p-0 does not have the role; ask p-1".to_owned();
     assert_eq!(orders, [Order::Answer { ticket: 3, result: Err(reason) }]);
 }
@@ -83,4 +83,115 @@ fn a_promise_is_given_to_the_holder_alone_and_not_by_who_reaches_the_lease() {
         feed(state, Event::Tick, at).0.summary().vacant
     };
     assert_eq!((stands(LATE + 11_000), stands(LATE + 14_001)), (false, true));
+}
+
+#[test]
+fn a_release_that_is_seen_before_its_answer_hands_over_like_any_other() {
+    let taken = |state: State| {
+        let record = Record { holder: Some(state.settings.me.clone()), epoch: 3, served: Some(3), ..Record::default() };
+        let record = Record { duration: 10_000, ..record };
+        let (state, _) = feed(state, Event::Process(Process::Up), 0);
+        let (state, _) = feed(state, Event::Lease(None), 10);
+        let seen = Seen { record: record.clone(), version: "12".into() };
+        let (state, _) =
+            feed(state, Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) }, 40);
+        (state, record)
+    };
+    let (state, record) = taken(State::new(settings(2), Some(3), 0));
+    let (state, _) = feed(state, Event::Switchover { ticket: 7, target: Some("p-1".into()), force: false }, 100);
+    let peer = Peer { up: true, data: Some(3), position: Some(5), exact: true, lag: None };
+    let (state, orders) = feed(state, Event::Peers(BTreeMap::from([("p-1".to_owned(), peer)])), 110);
+    let deed = Deed::Switchover { target: "p-1".into() };
+    assert_eq!(orders, [Order::Do(deed.clone())]);
+    let (state, orders) = feed(state, Event::Did { deed, result: Ok(()) }, 200);
+    let given = Record { holder: None, candidate: Some("p-1".into()), ..record.clone() };
+    let write = Order::Write { purpose: Purpose::Release, record: given.clone(), version: Some("12".into()) };
+    assert!(orders.contains(&write), "{orders:?}");
+
+    // the watch is faster than the answer, and so is whoever takes it
+    let released = Seen { record: given, version: "13".into() };
+    let (state, orders) = feed(state, Event::Lease(Some(released.clone())), 210);
+    assert!(!orders.iter().any(|order| matches!(order, Order::Answer { .. } | Order::Fuse { .. })), "{orders:?}");
+    let holder = Some(Holder { pod: "p-1".into(), uid: "b".into() });
+    let next = Record { holder, epoch: 4, ..record };
+    let (state, _) = feed(state, Event::Lease(Some(Seen { record: next.clone(), version: "14".into() })), 220);
+    let written = Event::Written { purpose: Purpose::Release, sent: 200, result: Written::Done(released) };
+    let (state, orders) = feed(state, written, 230);
+    assert!(!orders.iter().any(|order| matches!(order, Order::Answer { .. })), "{orders:?}");
+    let serves = Seen { record: Record { served: Some(4), ..next }, version: "15".into() };
+    let (_, orders) = feed(state, Event::Lease(Some(serves)), 300);
+    assert!(orders.contains(&Order::Answer { ticket: 7, result: Ok(()) }), "{orders:?}");
+}
+
+#[test]
+fn by_force_a_role_goes_to_a_pod_that_is_behind_but_not_to_one_with_old_data() {
+    let mut settings = settings(3);
+    settings.max_lag = Some(100);
+    let record = Record { holder: Some(settings.me.clone()), epoch: 3, duration: 10_000, ..Record::default() };
+    let state = State::new(settings, Some(3), 0);
+    let (state, _) = feed(state, Event::Process(Process::Up), 0);
+    let (state, _) = feed(state, Event::Lease(None), 10);
+    let seen = Seen { record, version: "12".into() };
+    let (state, _) = feed(state, Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) }, 40);
+    let peer = |data| Peer { up: true, data: Some(data), position: Some(5), exact: true, lag: Some(1_000) };
+    let peers = BTreeMap::from([("p-1".to_owned(), peer(3)), ("p-2".to_owned(), peer(2))]);
+    let ask = |target: &str, force| {
+        let asked = Event::Switchover { ticket: 7, target: Some(target.into()), force };
+        let (state, _) = feed(state.clone(), asked, 100);
+        feed(state, Event::Peers(peers.clone()), 110).1
+    };
+    let refused = |orders: Vec<Order>| matches!(&orders[..], [Order::Answer { result: Err(_), .. }]);
+    assert!(refused(ask("p-1", false)));
+    assert_eq!(ask("p-1", true), [Order::Do(Deed::Demote)]);
+    assert!(refused(ask("p-2", true)), "a term is missing");
+}
+
+#[test]
+fn whoever_gives_the_role_away_keeps_its_label_until_clients_have_found_the_next() {
+    let record = Record {
+        holder: Some(settings(2).me.clone()),
+        epoch: 3,
+        served: Some(3),
+        duration: 10_000,
+        ..Record::default()
+    };
+    let observed = |role: &str| {
+        let exclusive = role == "primary";
+        let follows = Some(if exclusive { String::new() } else { "p-1".to_owned() });
+        Event::Role(Some(Observed { role: role.into(), exclusive, position: Some(5), lag: None, follows }))
+    };
+    let labels = |orders: &[Order]| orders.iter().filter(|order| matches!(order, Order::Label(_))).count();
+    let state = State::new(settings(2), Some(3), 0);
+    let (state, _) = feed(state, Event::Process(Process::Up), 0);
+    let (state, _) = feed(state, Event::Lease(None), 10);
+    let seen = Seen { record: record.clone(), version: "12".into() };
+    let (state, _) = feed(state, Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) }, 40);
+    let (mut state, _) = feed(state, observed("primary"), 60);
+    state.undo = false;
+    let (state, _) = feed(state, Event::Tick, 70);
+    assert_eq!(state.summary().role.as_deref(), Some("primary"));
+    let (state, _) = feed(state, Event::Switchover { ticket: 7, target: Some("p-1".into()), force: false }, 100);
+    let peer = Peer { up: true, data: Some(3), position: Some(5), exact: true, lag: None };
+    let (state, _) = feed(state, Event::Peers(BTreeMap::from([("p-1".to_owned(), peer)])), 110);
+    let (state, orders) =
+        feed(state, Event::Did { deed: Deed::Switchover { target: "p-1".into() }, result: Ok(()) }, 200);
+    assert_eq!(labels(&orders), 0, "{orders:?}");
+    let given = Record { holder: None, candidate: Some("p-1".into()), ..record.clone() };
+    let written = Written::Done(Seen { record: given, version: "13".into() });
+    let (state, orders) = feed(state, Event::Written { purpose: Purpose::Release, sent: 200, result: written }, 210);
+    assert_eq!(labels(&orders), 0, "{orders:?}");
+    let holder = Some(Holder { pod: "p-1".into(), uid: "b".into() });
+    let next = Record { holder, epoch: 4, served: Some(4), ..record };
+    let (state, orders) = feed(state, Event::Lease(Some(Seen { record: next, version: "14".into() })), 300);
+    assert_eq!(labels(&orders), 0, "{orders:?}");
+    let (state, orders) = feed(state, observed("primary"), 305);
+    assert_eq!(labels(&orders), 0, "{orders:?}");
+    let follow = Deed::Follow { primary: "p-1".into() };
+    assert!(orders.contains(&Order::Do(follow.clone())), "{orders:?}");
+    let (state, _) = feed(state, Event::Did { deed: follow, result: Ok(()) }, 310);
+    let (state, orders) = feed(state, observed("replica"), 320);
+    assert_eq!(labels(&orders), 0, "{orders:?}");
+    assert!(state.wake_at(320) <= 1_300);
+    let (_, orders) = feed(state, Event::Tick, 1_300);
+    assert!(orders.contains(&Order::Label(Some("replica".into()))), "{orders:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -12,13 +13,22 @@ use crate::agent::role::Deed;
 
 /// How long a process may take to stop and, for a restart, to start again.
 pub const PROCESS_PATIENCE: Duration = Duration::from_mins(15);
+/// What a preparation answers of how the data came to follow another pod.
+const REJOINED: &str = "rejoined";
 /// How long PID 1 may take to answer what it answers at once.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Before a start; whether the package was asked, and so told the process whom to follow.
 pub async fn prepare(shared: &Shared, extras: Map<String, Value>) -> Result<bool, String> {
-    let answer = shared.actor().run("prepare", extras).await;
-    answer.map(|answer| answer.is_some()).map_err(|error| error.to_string())
+    let primary = extras.get("primary").and_then(|primary| primary["name"].as_str()).map(str::to_owned);
+    let answer = shared.actor().run("prepare", extras).await.map_err(|error| error.to_string())?;
+    let how = answer.as_ref().and_then(|answer| answer[REJOINED].as_str()).filter(|how| !how.is_empty());
+    if let Some(how) = how {
+        let how = primary.map_or_else(|| how.to_owned(), |primary| format!("{how}, to follow {primary}"));
+        tracing::info!(how, "has the data to follow with");
+        shared.find(|findings| findings.rejoined = Some((how, Timestamp::now().to_string())));
+    }
+    Ok(answer.is_some())
 }
 
 pub async fn run(shared: &Shared, deed: &Deed) -> Result<(), String> {

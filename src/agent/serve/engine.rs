@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::shared::{Input, Permission, Shared};
 use super::{deeds, lease, mark, peers, publish};
@@ -15,11 +15,10 @@ use crate::agent::init::boottime;
 use crate::agent::init::protocol::{Op, Request, Status};
 use crate::agent::init::state::Shown;
 use crate::agent::role::{self, Event, Holder, Order, Process, State, Ticket};
+use crate::lifecycle::Transfer;
 
 /// How long PID 1 may take to move a fuse.
 const FUSE_PATIENCE: Duration = Duration::from_secs(2);
-/// How long others may take to say how they are.
-const PEERS_PATIENCE: Duration = Duration::from_secs(1);
 
 struct Engine {
     shared: Arc<Shared>,
@@ -113,9 +112,9 @@ impl Engine {
                 let gone = nobody && self.shared.is_stopping();
                 self.feed(Event::Process(if gone { Process::Down } else { Process::Unknown }));
             }
-            Input::Switchover { target, answer } => {
+            Input::Switchover { transfer: Transfer { target, force }, answer } => {
                 let ticket = self.ticket(answer);
-                self.feed(Event::Switchover { ticket, target });
+                self.feed(Event::Switchover { ticket, target, force });
             }
             Input::Plea { plea, answer } => {
                 if !self.handed_out() {
@@ -255,7 +254,7 @@ impl Engine {
             }
             Order::AskPeers => {
                 tokio::spawn(async move {
-                    let peers = timeout(PEERS_PATIENCE, peers::ask(&shared)).await.unwrap_or_default();
+                    let peers = peers::ask(&shared).await;
                     shared.tell(Input::Role(Event::Peers(peers)));
                 });
             }

@@ -16,7 +16,9 @@ use crate::agent::init::protocol::{self, Op, OrderResult, Request};
 use crate::agent::pid1::Pid1Error;
 use crate::agent::role::Event;
 use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
-use crate::lifecycle::{Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task};
+use crate::lifecycle::{
+    Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer,
+};
 
 /// What controllers and people can ask of a pod.
 pub struct Agent {
@@ -155,9 +157,9 @@ impl api::Agent for Agent {
         })
     }
 
-    async fn switchover(&self, target: Option<String>) -> Result<Switched, Problem> {
+    async fn switchover(&self, transfer: Transfer) -> Result<Switched, Problem> {
         let (answer, answered) = oneshot::channel();
-        self.shared.tell(Input::Switchover { target, answer });
+        self.shared.tell(Input::Switchover { transfer, answer });
         let result = answered.await.map_err(|_| Problem::new(Code::Unavailable, "the agent ends"))?;
         result.map_err(|reason| Problem::new(Code::Precondition, reason))?;
         let summary = self.shared.findings.borrow().summary.clone();

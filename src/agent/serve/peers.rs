@@ -1,12 +1,13 @@
 //! The other agents of the set: asked over their API, and where that does not work, read from what they reported.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
+use tokio::time::timeout;
 
 use super::Place;
 use super::shared::Shared;
@@ -14,62 +15,75 @@ use crate::agent::api;
 use crate::agent::role::Peer;
 use crate::api::pod_report::PodReport;
 use crate::lifecycle::client::Address;
-use crate::lifecycle::{Client, Plea, Status, identity};
+use crate::lifecycle::{Client, Code, Plea, Status, identity};
 
 /// How long one agent may take before its report is read instead.
 const PATIENCE: Duration = Duration::from_millis(600);
+/// How long it may take in all to find out how one pod is. Who cannot be asked in time keeps nobody else from being heard.
+const IN_ALL: Duration = Duration::from_secs(1);
+/// After so long a connection is made anew, with the certificate of by then.
+const CERTIFICATES_LAST: Duration = Duration::from_mins(10);
 /// How long the API server may take to say whether a pod is there.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// Those that could be asked.
 pub async fn ask(shared: &Shared) -> BTreeMap<String, Peer> {
     let place = shared.place();
-    let tls = tls(shared);
     let others = place.others();
     let asked = others.iter().map(|name| {
-        let tls = tls.clone();
         let place = &place;
         async move {
-            let direct = match tls {
-                Some(tls) => over_api(place, name, tls).await,
-                None => None,
+            let find = async {
+                match over_api(shared, place, name).await {
+                    Some(peer) => Some(peer),
+                    None => reported(shared, place, name).await,
+                }
             };
-            let peer = match direct {
-                Some(peer) => Some(peer),
-                None => reported(shared, place, name).await,
-            };
-            Some((name.clone(), peer?))
+            Some((name.clone(), timeout(IN_ALL, find).await.ok()??))
         }
     });
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-fn tls(shared: &Shared) -> Option<Arc<rustls::ClientConfig>> {
-    api::identity(&shared.options.agent_tls).ok()?.client().ok().map(Arc::new)
-}
-
-fn client(place: &Place, name: &str, tls: Arc<rustls::ClientConfig>) -> Option<Client> {
+/// A connection to another agent: the one there is, or a new one.
+fn client(shared: &Shared, place: &Place, name: &str) -> Option<Client> {
+    let mut all = shared.peers.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((client, made)) = all.get(name)
+        && made.elapsed() < CERTIFICATES_LAST
+    {
+        return Some(client.clone());
+    }
     let pod = place.pod(name);
     let address = Address {
         host: pod["host"].as_str()?.to_owned(),
         port: place.config.port,
         name: identity::agents_of(place.config.instance.as_str(), place.config.namespace.as_str()),
     };
-    Client::new(address, tls).ok()
+    let tls = api::identity(&shared.options.agent_tls).ok()?.client().ok()?;
+    let client = Client::new(address, Arc::new(tls)).ok()?;
+    all.insert(name.to_owned(), (client.clone(), Instant::now()));
+    Some(client)
+}
+
+/// What did not answer may be the way there: the next question takes another one.
+fn forget(shared: &Shared, name: &str) {
+    shared.peers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
 }
 
 /// Those that promise to leave the lease to this pod, its holder.
 pub async fn plead(shared: &Shared, pods: &BTreeSet<String>, epoch: u64, duration: Duration) -> BTreeSet<String> {
-    let Some(tls) = tls(shared) else { return BTreeSet::new() };
     let place = shared.place();
     let asked = pods.iter().map(|name| {
         let plea = Plea { pod: place.pod.clone(), uid: place.uid.clone(), epoch, duration };
-        let client = client(&place, name, tls.clone());
+        let client = client(shared, &place, name);
         async move {
             // twice before the fuse ends the process
             match client?.promise(plea, duration * 3 / 20).await {
                 Ok(()) => Some(name.clone()),
                 Err(problem) => {
+                    if problem.code != Code::Precondition {
+                        forget(shared, name);
+                    }
                     tracing::warn!(name, %problem, "does not promise to wait");
                     None
                 }
@@ -85,15 +99,21 @@ pub async fn gone(shared: &Shared, pods: &BTreeSet<String>) -> BTreeSet<String> 
     let looked = pods.iter().map(|name| {
         let api = api.clone();
         async move {
-            let found = tokio::time::timeout(LOOK, api.get_metadata_opt(name)).await;
+            let found = timeout(LOOK, api.get_metadata_opt(name)).await;
             matches!(found, Ok(Ok(None))).then(|| name.clone())
         }
     });
     join_all(looked).await.into_iter().flatten().collect()
 }
 
-async fn over_api(place: &Place, name: &str, tls: Arc<rustls::ClientConfig>) -> Option<Peer> {
-    let status: Status = client(place, name, tls)?.status(PATIENCE).await.ok()?;
+async fn over_api(shared: &Shared, place: &Place, name: &str) -> Option<Peer> {
+    let status: Status = match client(shared, place, name)?.status(PATIENCE).await {
+        Ok(status) => status,
+        Err(_) => {
+            forget(shared, name);
+            return None;
+        }
+    };
     (status.pod == name).then_some(Peer {
         up: matches!(status.process.as_str(), "Running" | "Ready"),
         data: status.data_epoch,

@@ -1,5 +1,6 @@
 //! Permission to start: PID 1 runs `midship-agent permit` before each start, which asks here and waits for the answer.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -32,6 +33,8 @@ struct Question {
 #[serde(rename_all = "lowercase")]
 enum Op {
     Permit,
+    /// How the middleware's own client is run, with the secrets it logs in with.
+    Client,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,6 +42,22 @@ struct Answer {
     ok: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<Program>,
+}
+
+impl Answer {
+    fn of(result: Result<(), String>) -> Self {
+        Self { ok: result.is_ok(), error: result.err(), client: None }
+    }
+}
+
+/// A program to be run. What is in it may be secret.
+#[derive(Serialize, Deserialize)]
+pub struct Program {
+    pub command: Vec<String>,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
 }
 
 /// Takes the place of an agent that is gone.
@@ -75,7 +94,11 @@ async fn attend(stream: UnixStream, shared: Arc<Shared>, backups: Arc<Backups>) 
         return;
     }
     let answer = match serde_json::from_str::<Question>(&line) {
-        Err(error) => Answer { ok: false, error: Some(format!("cannot understand the question: {error}")) },
+        Err(error) => Answer::of(Err(format!("cannot understand the question: {error}"))),
+        Ok(Question { op: Op::Client }) => match client(&shared) {
+            Ok(program) => Answer { client: Some(program), ..Answer::of(Ok(())) },
+            Err(error) => Answer::of(Err(error)),
+        },
         Ok(Question { op: Op::Permit }) => {
             let mut nothing = [0; 1];
             // whoever hangs up meanwhile has asked for nothing
@@ -88,8 +111,7 @@ async fn attend(stream: UnixStream, shared: Arc<Shared>, backups: Arc<Backups>) 
             shared.tell(Input::Permit { id, answer });
             tokio::select! {
                 answered = answered => match answered {
-                    Ok(Ok(())) => Answer { ok: true, error: None },
-                    Ok(Err(error)) => Answer { ok: false, error: Some(error) },
+                    Ok(result) => Answer::of(result),
                     // another request came in its place
                     Err(_) => return,
                 },
@@ -107,19 +129,40 @@ async fn attend(stream: UnixStream, shared: Arc<Shared>, backups: Arc<Backups>) 
     }
 }
 
+/// The client as the package declares it.
+fn client(shared: &Shared) -> Result<Program, String> {
+    let actor = shared.actor();
+    let declared = actor.config().client.as_ref();
+    let declared = declared.ok_or("the package declares no client; name the command to run")?;
+    let call = actor.command("client", declared, &shared.extras()).map_err(|error| error.to_string())?;
+    Ok(Program { command: call.command, env: call.env })
+}
+
+/// What `midship-agent client` asks for: how the client is run.
+pub fn ask_for_client(path: &Path) -> Result<Program, String> {
+    let answer = question(path, Op::Client).map_err(|error| format!("the agent at {}: {error}", path.display()))?;
+    let answer: Answer =
+        serde_json::from_str(&answer).map_err(|error| format!("cannot understand the agent: {error}"))?;
+    answer.client.ok_or_else(|| answer.error.unwrap_or_else(|| "the agent said nothing".to_owned()))
+}
+
+/// Asks the agent; what it answers is one line.
+fn question(path: &Path, op: Op) -> io::Result<String> {
+    use std::io::{BufRead, Write};
+    let mut stream = std::os::unix::net::UnixStream::connect(path)?;
+    let mut asked = serde_json::to_vec(&Question { op }).map_err(io::Error::other)?;
+    asked.push(b'\n');
+    stream.write_all(&asked)?;
+    let mut line = String::new();
+    std::io::BufReader::new(stream).read_line(&mut line)?;
+    Ok(line)
+}
+
 /// What `midship-agent permit` does: waits for the agent, and for its answer. PID 1 bounds the time.
 pub fn ask(path: &Path) -> Result<(), String> {
-    use std::io::{BufRead, Write};
     let mut told = false;
     loop {
-        let asked = || -> io::Result<String> {
-            let mut stream = std::os::unix::net::UnixStream::connect(path)?;
-            stream.write_all(b"{\"op\":\"permit\"}\n")?;
-            let mut line = String::new();
-            std::io::BufReader::new(stream).read_line(&mut line)?;
-            Ok(line)
-        };
-        match asked() {
+        match question(path, Op::Permit) {
             Ok(line) if !line.is_empty() => {
                 let answer: Answer =
                     serde_json::from_str(&line).map_err(|error| format!("cannot understand the agent: {error}"))?;

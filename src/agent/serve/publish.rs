@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::Place;
 use super::shared::{Findings, Shared};
@@ -74,7 +74,11 @@ pub async fn run(shared: Arc<Shared>) {
         if findings.ended {
             return;
         }
-        sleep(PAUSE).await;
+        // a role that changed is told at once: clients wait for it
+        let mut watched = changes.clone();
+        let news = watched.wait_for(|findings| findings.ended || role(&shared.place(), findings) != wanted.0);
+        // neither is an error: the pause is over, or the sender's end shows below
+        let _ = timeout(PAUSE, news).await;
         let wait = if retry { RETRY } else { LOOK };
         // an error is the sender's end, together with everything else
         if let Ok(Err(_)) = timeout(wait, changes.changed()).await {
@@ -215,6 +219,8 @@ fn report(findings: &Findings, status: &Status) -> PodReport {
         archives: status.archive.as_ref().map(|archive| archive.method.clone()),
         archive_error: status.archive.as_ref().and_then(|archive| archive.error.clone()),
         waits_for_restore: status.waits_for_restore.clone(),
+        rejoined: findings.rejoined.as_ref().map(|(how, _)| how.clone()),
+        rejoined_at: findings.rejoined.as_ref().map(|(_, at)| at.clone()),
         agent: Some(status.agent.clone()),
     }
 }

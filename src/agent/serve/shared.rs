@@ -1,6 +1,8 @@
 //! What all parts of the agent have in common.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
@@ -44,7 +46,7 @@ pub enum Input {
         nobody: bool,
     },
     Switchover {
-        target: Option<String>,
+        transfer: lifecycle::Transfer,
         answer: oneshot::Sender<Result<(), String>>,
     },
     /// The holder of the role asks for time.
@@ -77,6 +79,8 @@ pub struct Findings {
     pub archive: Option<lifecycle::ArchiveStatus>,
     /// The restore without which the process may not start.
     pub waits_for_restore: Option<String>,
+    /// How the data came to follow another pod when the process last started, and when that was.
+    pub rejoined: Option<(String, String)>,
     pub ended: bool,
 }
 
@@ -93,6 +97,8 @@ pub struct Shared {
     stopping: watch::Sender<bool>,
     /// The role is worth asking for now: something was done to it.
     pub role_changed: Notify,
+    /// Connections to the other agents, so that asking them needs no new one each time.
+    pub peers: Mutex<HashMap<String, (lifecycle::Client, Instant)>>,
     /// Who owns this pod, once that is known.
     pub owners: OnceLock<Vec<OwnerReference>>,
 }
@@ -114,6 +120,7 @@ impl Shared {
             permits: Mutex::new(0),
             stopping: watch::channel(false).0,
             role_changed: Notify::new(),
+            peers: Mutex::default(),
             owners: OnceLock::new(),
         })
     }

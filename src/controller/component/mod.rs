@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
+use super::hooks::{About, Hooks};
 use crate::api::conditions::{self, ConditionStatus, READY};
 use crate::api::instance::DesiredState;
 use crate::api::pod_set::PodSetSpec;
@@ -24,17 +25,22 @@ use crate::plan::component::{self, Action, Other, Set, Situation, What};
 /// When to look again while something is waited for that gives no sign.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 
+/// What a package does after a group was added, and before one leaves.
+const AFTER_JOINING: &str = "postGroupAdd";
+const BEFORE_LEAVING: &str = "preGroupRemove";
+
 /// Brings pod sets to what components say.
 pub struct Components {
     client: Client,
     caches: Arc<Caches>,
     events: Events,
+    hooks: Arc<Hooks>,
     said: Mutex<HashMap<Key, ComponentStatus>>,
 }
 
 impl Components {
-    pub fn new(client: Client, caches: Arc<Caches>, events: Events) -> Self {
-        Self { client, caches, events, said: Mutex::default() }
+    pub fn new(client: Client, caches: Arc<Caches>, events: Events, hooks: Arc<Hooks>) -> Self {
+        Self { client, caches, events, hooks, said: Mutex::default() }
     }
 
     fn situation<'a>(&self, component: &'a Component) -> Situation<'a> {
@@ -61,7 +67,11 @@ impl Components {
             };
             (other.spec.component.to_string(), state)
         });
-        Situation { spec: &component.spec, sets: sets.collect(), others: others.collect() }
+        let namespace = component.namespace().unwrap_or_default();
+        // where the package is not known, leaving waits until it is
+        let declared = self.hooks.declared(&about(component, &namespace, ""), BEFORE_LEAVING);
+        let moves_shares = declared.map_or(true, |declared| declared.is_some());
+        Situation { spec: &component.spec, sets: sets.collect(), others: others.collect(), moves_shares }
     }
 
     /// The components that wait for this one, or this one for them.
@@ -89,12 +99,31 @@ impl Components {
                 let how = DeleteParams { preconditions, ..DeleteParams::background() };
                 api.delete(&action.set, &how).await.map(drop)
             }
+            What::Join { uid } => {
+                self.ask(component, action, AFTER_JOINING, uid).await?;
+                mark(&api, &action.set, uid, labels::GROUP_JOINED).await
+            }
+            What::CountIn { uid } => mark(&api, &action.set, uid, labels::GROUP_JOINED).await,
+            What::Depart { uid } => {
+                self.ask(component, action, BEFORE_LEAVING, uid).await?;
+                mark(&api, &action.set, uid, labels::GROUP_DEPARTED).await
+            }
         };
         match done {
             Ok(()) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 && matches!(action.what, What::Delete { .. }) => Ok(()),
             Err(error) => Err(format!("{}: {}", action.set, Problem::from_kube(&error))),
         }
+    }
+
+    /// Has the package do what it does when a group comes or goes.
+    async fn ask(&self, component: &Component, action: &Action, hook: &str, uid: &str) -> Result<(), String> {
+        let namespace = component.namespace().unwrap_or_default();
+        let set = self.caches.pod_sets.get(&Key::new(&namespace, &action.set));
+        let group = set.map(|set| set.spec.group.to_string()).unwrap_or_default();
+        let key = format!("{uid}/{hook}/{}", component.metadata.generation.unwrap_or_default());
+        let done = self.hooks.run(&about(component, &namespace, &group), hook, &key).await;
+        done.map_err(|problem| format!("{}: {}: {problem}", action.set, action.reason))
     }
 
     async fn publish(&self, component: &Component, status: ComponentStatus) -> Result<(), Failure> {
@@ -144,7 +173,13 @@ impl Reconciler for Components {
         for action in &plan.actions {
             match self.carry_out(&component, action).await {
                 Ok(()) => {
-                    let word = if matches!(action.what, What::Apply(_)) { "ApplyPodSet" } else { "DeletePodSet" };
+                    let word = match action.what {
+                        What::Apply(_) => "ApplyPodSet",
+                        What::Delete { .. } => "DeletePodSet",
+                        What::Join { .. } => "GroupJoined",
+                        What::Depart { .. } => "GroupDeparted",
+                        What::CountIn { .. } => continue,
+                    };
                     let note = format!("{}: {}", action.set, action.reason);
                     self.events.normal(component.as_ref(), word, &format!("{word} {}", action.set), note).await;
                 }
@@ -165,7 +200,29 @@ impl Reconciler for Components {
     }
 }
 
+/// Whom an action of the package is about: a group of this component.
+fn about<'a>(component: &'a Component, namespace: &'a str, group: &'a str) -> About<'a> {
+    let spec = &component.spec;
+    About {
+        namespace,
+        instance: spec.instance.as_str(),
+        component: spec.component.as_str(),
+        group,
+        pod: None,
+        leading: spec.role_order.last().map(crate::names::RoleName::as_str),
+    }
+}
+
+/// Notes on a pod set what was done about its group.
+async fn mark(api: &Api<PodSet>, set: &str, uid: &str, what: &str) -> kube::Result<()> {
+    let departed = (what == labels::GROUP_DEPARTED).then_some(uid);
+    let mut patch = json!({ "metadata": { "uid": uid, "annotations": { labels::GROUP_DEPARTED: departed } } });
+    patch["metadata"]["annotations"][what] = json!(uid);
+    api.patch(set, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
+}
+
 fn seen(set: &PodSet) -> Set {
+    let marked = |what: &str| set.annotations().get(what) == set.metadata.uid.as_ref();
     let status = set.status.clone().unwrap_or_default();
     Set {
         spec: set.spec.clone(),
@@ -173,6 +230,9 @@ fn seen(set: &PodSet) -> Set {
         status,
         uid: set.metadata.uid.clone().unwrap_or_default(),
         deleting: set.metadata.deletion_timestamp.is_some(),
+        // a group that is named again gets its share again
+        joined: marked(labels::GROUP_JOINED) && !marked(labels::GROUP_DEPARTED),
+        departed: marked(labels::GROUP_DEPARTED),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::api::operation::ProcessAction;
 use crate::cluster::Key;
 use crate::lifecycle::Client;
 use crate::lifecycle::problem::{Code, Problem};
-use crate::lifecycle::values::{Order, Task as Asked};
+use crate::lifecycle::values::{Order, Task as Asked, Transfer};
 use crate::plan::operation::{Outcome, Run, Task, key};
 
 /// How long one call is waited for. What was begun goes on, and the same key asks for its end.
@@ -68,12 +68,13 @@ impl Hands<'_> {
         Outcome::Done((!done.changed).then(|| format!("nothing to do: the process is {}", done.process)))
     }
 
-    pub(super) async fn hand_over(&self, run: &Run, from: &str, to: Option<&str>) -> Outcome {
+    pub(super) async fn hand_over(&self, run: &Run, from: &str, to: Option<&str>, force: bool) -> Outcome {
         let agent = match self.agent(from, run).await {
             Ok(agent) => agent,
             Err(outcome) => return outcome,
         };
-        let problem = match agent.client.switchover(to, Some(&agent.key), PATIENCE).await {
+        let transfer = Transfer { target: to.map(str::to_owned), force };
+        let problem = match agent.client.switchover(transfer, Some(&agent.key), PATIENCE).await {
             Ok(switched) => return Outcome::Done(Some(format!("{} has the role now", switched.holder))),
             Err(problem) => problem,
         };

@@ -15,7 +15,7 @@ impl Hands<'_> {
     pub async fn carry_out(&self, run: &Run) -> Outcome {
         match &run.planned.deed {
             Deed::Process { pod, action } => self.process(run, pod, *action).await,
-            Deed::HandOver { from, to } => self.hand_over(run, from, to.as_deref()).await,
+            Deed::HandOver { from, to, force } => self.hand_over(run, from, to.as_deref(), *force).await,
             Deed::Call { pod, task, parameters } => self.call(run, pod, task, parameters).await,
             Deed::BackUp { pod } => self.back_up(run, pod).await,
             Deed::Fill { pod } => self.fill(run, pod).await,

@@ -11,7 +11,6 @@ use crate::api::operation::OperationStatus;
 use crate::api::pod_report::PodReport;
 use crate::api::{Instance, Operation, PodSet, labels};
 use crate::cluster::Key;
-use crate::controller::packages::used_by;
 use crate::extension::{Package, naming};
 use crate::plan::operation::{Pod, World, turn};
 
@@ -63,11 +62,7 @@ impl Operations {
 
     /// The package that is in force.
     fn package(&self, instance: &Instance) -> Option<Arc<Package>> {
-        let resolved = instance.status.as_ref()?.resolved.as_ref()?;
-        let version = resolved.extension_version.as_ref()?;
-        let name =
-            used_by(instance).into_iter().find(|name| name.ends_with(&format!("-{}", version.to_lowercase())))?;
-        self.packages.ready(&name)
+        self.packages.in_force(instance)
     }
 
     fn members(&self, instance: &Key) -> Vec<Pod> {

@@ -9,9 +9,10 @@ use serde_json::{Map, Value};
 
 use crate::api::labels;
 use crate::controller::agents::Agents as Known;
+use crate::controller::hooks::{About, Hooks};
 use crate::lifecycle::Client;
 use crate::lifecycle::problem::{Code, Problem};
-use crate::lifecycle::values::{Order, Task};
+use crate::lifecycle::values::{Order, Task, Transfer};
 
 /// Why an agent did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -28,10 +29,29 @@ pub trait Agents: Send + Sync + 'static {
     fn restart(&self, pod: &Pod, key: &str) -> impl Future<Output = Result<(), CallError>> + Send;
     /// Hands the pod's role to another pod; returns once that has it.
     fn switchover(&self, pod: &Pod, to: &str, key: &str) -> impl Future<Output = Result<(), CallError>> + Send;
-    /// Moves away what only this pod has; returns once it may go. Done at once where the package declares nothing.
-    fn pre_scale_in(&self, pod: &Pod, key: &str) -> impl Future<Output = Result<(), CallError>> + Send;
+    /// Has an action of the package done that is about a pod; done at once where the package declares none.
+    fn hook(&self, about: About<'_>, action: Hook, key: &str) -> impl Future<Output = Result<(), CallError>> + Send;
     /// The order in which pods want to be disturbed, where the package declares one.
     fn restart_order(&self, pod: &Pod) -> impl Future<Output = Result<Option<Vec<String>>, CallError>> + Send;
+}
+
+/// The moments of scaling at which a package may have something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// Moves away what only this pod has; it may go once that is done.
+    PreScaleIn,
+    PostScaleIn,
+    PostScaleOut,
+}
+
+impl Hook {
+    fn action(self) -> &'static str {
+        match self {
+            Self::PreScaleIn => "preScaleIn",
+            Self::PostScaleIn => "postScaleIn",
+            Self::PostScaleOut => "postScaleOut",
+        }
+    }
 }
 
 /// How long one call may take. What was begun goes on; the same key asks for its end.
@@ -42,11 +62,12 @@ const QUESTION: Duration = Duration::from_secs(10);
 /// Calls over the network, with the controller's certificate.
 pub struct Remote {
     agents: Arc<Known>,
+    hooks: Arc<Hooks>,
 }
 
 impl Remote {
-    pub fn new(agents: Arc<Known>) -> Self {
-        Self { agents }
+    pub fn new(agents: Arc<Known>, hooks: Arc<Hooks>) -> Self {
+        Self { agents, hooks }
     }
 
     async fn client(&self, pod: &Pod) -> Result<Client, CallError> {
@@ -67,18 +88,13 @@ impl Agents for Remote {
     }
 
     async fn switchover(&self, pod: &Pod, to: &str, key: &str) -> Result<(), CallError> {
-        self.client(pod).await?.switchover(Some(to), Some(key), PATIENCE).await?;
+        let transfer = Transfer { target: Some(to.to_owned()), force: false };
+        self.client(pod).await?.switchover(transfer, Some(key), PATIENCE).await?;
         Ok(())
     }
 
-    async fn pre_scale_in(&self, pod: &Pod, key: &str) -> Result<(), CallError> {
-        let task = Task::Action("preScaleIn".to_owned());
-        match self.client(pod).await?.run(&task, Map::new(), Some(key), PATIENCE).await {
-            // the package declares none: there is nothing to move away
-            Err(problem) if problem.code == Code::NotFound => Ok(()),
-            Ok(_) => Ok(()),
-            Err(problem) => Err(problem.into()),
-        }
+    async fn hook(&self, about: About<'_>, action: Hook, key: &str) -> Result<(), CallError> {
+        Ok(self.hooks.run(&about, action.action(), key).await?)
     }
 
     async fn restart_order(&self, pod: &Pod) -> Result<Option<Vec<String>>, CallError> {

@@ -1,6 +1,7 @@
 //! Carrying a plan out: pod by pod side by side, the steps of one pod one after another. What cannot be done is told, and
 //! leaves the later steps of that pod for the next plan.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
@@ -14,12 +15,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::agents::{Agents, CallError};
+use super::agents::{Agents, CallError, Hook};
 use super::memory::Remembered;
 use super::observe::Live;
 use crate::api::{PodSet, labels};
 use crate::cluster::events::Events;
 use crate::cluster::problem::Problem;
+use crate::controller::hooks::About;
 use crate::plan::pod_set::manifest::{self, Owner};
 use crate::plan::pod_set::{Action, Attempt, Observed, Phase, Plan, Proof, Replaced, Template, What, view};
 
@@ -212,19 +214,55 @@ impl<A: Agents> Hands<'_, A> {
                     .await?;
             }
             What::PreScaleIn { uid } => {
-                let pod = self.pod(action.ordinal)?;
                 let key = format!("{uid}/leave/{}", self.set.metadata.generation.unwrap_or_default());
-                self.call(action.ordinal, uid, Attempt::PreScaleIn, self.agents.pre_scale_in(pod, &key), shared)
-                    .await?;
+                let asked = self.agents.hook(self.about(&name), Hook::PreScaleIn, &key);
+                self.call(action.ordinal, uid, Attempt::PreScaleIn, asked, shared).await?;
                 let patch = manifest::annotate(&[(labels::DEPARTED, uid)]);
                 self.patch_pod(&name, uid, patch, shared).await?;
             }
+            What::PostScaleOut { uid, members } => {
+                let key = format!("{uid}/joined/{}", self.set.metadata.generation.unwrap_or_default());
+                let asked = self.agents.hook(self.about(&name), Hook::PostScaleOut, &key);
+                self.call(action.ordinal, uid, Attempt::PostScaleOut, asked, shared).await?;
+                self.record_members(members, shared).await?;
+            }
+            What::PostScaleIn { uid, members } => {
+                let key = format!("{name}/left/{}", self.set.metadata.generation.unwrap_or_default());
+                let asked = self.agents.hook(self.about(&name), Hook::PostScaleIn, &key);
+                self.call(action.ordinal, uid, Attempt::PostScaleIn, asked, shared).await?;
+                self.record_members(members, shared).await?;
+            }
+            What::RecordMembers { members } => self.record_members(members, shared).await?,
         }
         Ok(())
     }
 
     fn pod(&self, ordinal: u16) -> Result<&Pod, Undone> {
         self.live.pods.get(&ordinal).ok_or_else(|| Undone::Failed("the pod is gone".to_owned()))
+    }
+
+    /// The package is asked about a pod of this set.
+    fn about<'n>(&'n self, pod: &'n str) -> About<'n> {
+        let spec = &self.set.spec;
+        About {
+            namespace: self.namespace,
+            instance: spec.instance.as_str(),
+            component: spec.component.as_str(),
+            group: spec.group.as_str(),
+            pod: Some(pod),
+            leading: spec.role_order.last().map(crate::names::RoleName::as_str),
+        }
+    }
+
+    async fn record_members(&self, members: &BTreeSet<u16>, shared: &Mutex<&mut Remembered>) -> Result<(), Undone> {
+        let all: Vec<String> = members.iter().map(u16::to_string).collect();
+        let patch = json!({ "metadata": {
+            "uid": self.set.metadata.uid, "annotations": { labels::MEMBERS: all.join(",") } } });
+        let api: Api<PodSet> = Api::namespaced(self.client.clone(), self.namespace);
+        let patched = api.patch(&self.set.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
+        patched.map_err(|error| Undone::Failed(explain(&error)))?;
+        shared.lock().await.members = Some(members.clone());
+        Ok(())
     }
 
     fn pods(&self) -> Api<Pod> {
@@ -371,7 +409,10 @@ impl<A: Agents> Hands<'_, A> {
 
     async fn tell(&self, seen: &Observed<'_>, action: &Action) {
         let name = seen.pod_name(action.ordinal);
-        let quiet = matches!(action.what, What::LabelClaim { .. } | What::Patch { restarts: false, .. });
+        let quiet = matches!(
+            action.what,
+            What::LabelClaim { .. } | What::Patch { restarts: false, .. } | What::RecordMembers { .. }
+        );
         if !quiet {
             let note = format!("{name}: {}", action.reason);
             self.events.normal(self.set, action.what.word(), &format!("{} {name}", action.what.word()), note).await;

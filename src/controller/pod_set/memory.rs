@@ -1,6 +1,6 @@
 //! What is remembered of each pod set between reconciles. All of it can be lost: it is found again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +33,10 @@ pub struct Remembered {
     pub stored: Option<String>,
     /// The order pods asked for, and for which revision.
     pub asked_order: Option<(String, Option<Vec<u16>>)>,
+    /// When each pod came to follow another one, as far as it was told.
+    pub rejoined: BTreeMap<String, String>,
+    /// The members that were last recorded; the watch may not show it yet.
+    pub members: Option<BTreeSet<u16>>,
     /// The status that was last published.
     pub said: Option<PodSetStatus>,
 }

@@ -81,6 +81,7 @@ impl<A: Agents> PodSets<A> {
         self.ask_order(set, remembered, &current).await;
         let (seen, live) = observe::observe(&name, set, &before, &self.workloads, remembered);
         forgive(&seen, remembered);
+        self.tell_of_returns(set, &seen, remembered).await;
         let plan = pod_set::plan(&seen);
         let status = status::status(&seen, &plan, set.metadata.generation, None);
         // what has to be remembered is written before it is acted upon
@@ -115,6 +116,22 @@ impl<A: Agents> PodSets<A> {
             Next::WhenChanged => AFTER_A_STEP,
         };
         Ok(Next::After(wait))
+    }
+
+    /// Whoever came to follow another pod says how: what it had alone may be gone.
+    async fn tell_of_returns(&self, set: &PodSet, seen: &Observed<'_>, remembered: &mut Remembered) {
+        remembered.rejoined.retain(|uid, _| seen.pods.values().any(|pod| pod.uid == *uid));
+        for (ordinal, pod) in &seen.pods {
+            let Some(report) = &pod.report else { continue };
+            let (Some(how), Some(at)) = (&report.rejoined, &report.rejoined_at) else { continue };
+            let before = remembered.rejoined.insert(pod.uid.clone(), at.clone());
+            // what was long before this controller began was told by the one before it
+            let old = at.parse().is_ok_and(|at: Timestamp| seen.now.duration_since(at) > FORGIVEN);
+            if before.as_ref() != Some(at) && !old {
+                let name = seen.pod_name(*ordinal);
+                self.events.normal(set, "Rejoined", &format!("Rejoined {name}"), format!("{name}: {how}")).await;
+            }
+        }
     }
 
     /// Asks the pods, once for each change, in which order they want to be disturbed.

@@ -1,6 +1,6 @@
 //! What there is of a pod set: from the caches and from what was written lately.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -9,6 +9,7 @@ use kube::{Resource, ResourceExt};
 use super::memory::Remembered;
 use crate::api::PodSet;
 use crate::api::PodSetStatus;
+use crate::api::labels;
 use crate::controller::workloads::Workloads;
 use crate::plan::pod_set::{Observed, view};
 
@@ -65,10 +66,17 @@ pub fn observe<'a>(
         can_resize: workloads.can_resize,
         troubles: remembered.troubles.iter().map(|failed| failed.trouble.clone()).collect(),
         replaced: remembered.replaced.clone(),
+        members: remembered.members.clone().or_else(|| members(set)),
         asked_order: remembered.asked_order.as_ref().and_then(|(_, order)| order.clone()),
         now,
     };
     (seen, live)
+}
+
+/// Who belongs to the set, where that was recorded.
+fn members(set: &PodSet) -> Option<BTreeSet<u16>> {
+    let recorded = set.annotations().get(labels::MEMBERS)?;
+    Some(recorded.split(',').filter_map(|ordinal| ordinal.parse().ok()).collect())
 }
 
 /// Whether a claim has the name that a pod of the set gives it: `<volume>-<set>-<ordinal>`.

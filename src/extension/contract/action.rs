@@ -73,7 +73,8 @@ macro_rules! actions {
 }
 
 actions! {
-    /// Before the process starts, each time: prepare the data directory, join as a replica.
+    /// Before the process starts, each time: prepare the data directory, join as a replica. `result.rejoined` says in a few
+    /// words how the data came to follow another pod, such as "its data was rewound".
     prepare = "prepare",
     /// After the process started, each time, before the pod counts as ready.
     started = "started",

@@ -12,6 +12,7 @@ use super::delivery::Service;
 use super::parameter::{OtherParameters, Parameter, Rules};
 use super::role::Role;
 use super::short::{self, short_forms};
+use super::step::Exec;
 use super::text::{Expression, Template};
 use crate::api::instance::ProcessRestart;
 use crate::api::pod_set::StartOrder;
@@ -63,6 +64,8 @@ pub struct Component {
     /// What is done at which moment of its life.
     #[serde(default, skip_serializing_if = "Actions::is_empty")]
     pub actions: Actions,
+    /// The middleware's own client, as people run it in the container: `midship connect` opens it.
+    pub client: Option<Exec>,
     /// Services. One with all ports, named like the instance for the component clients talk to, where left out.
     pub services: Option<BTreeMap<String, Service>>,
     /// Start pods one after another, or all at once (assumed).

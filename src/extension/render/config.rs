@@ -389,6 +389,7 @@ impl Renderer<'_> {
             ready: Self::ready_probe(place),
             live: place.declared.probes.as_ref().and_then(|probes| probes.live.clone()),
             actions: place.declared.actions.clone(),
+            client: place.declared.client.clone(),
             operations,
             backup,
             volumes,

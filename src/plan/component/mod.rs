@@ -13,6 +13,7 @@ use crate::api::instance::DesiredState;
 use crate::api::pod_set::{PodSetSpec, PodSetStatus, PodTemplate};
 use crate::api::{ComponentStatus, labels};
 use crate::extension::naming::{self, DEFAULT_GROUP};
+use crate::plan::pod_set::AGENT;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// What a component is planned from.
@@ -22,6 +23,8 @@ pub struct Situation<'a> {
     pub sets: BTreeMap<String, Set>,
     /// The other components of the instance, by their names in the extension.
     pub others: BTreeMap<String, Other>,
+    /// Whether the package has something to do before a group leaves.
+    pub moves_shares: bool,
 }
 
 /// A pod set that is there.
@@ -33,6 +36,23 @@ pub struct Set {
     pub deleting: bool,
     /// The status is about the spec as it is now.
     pub current: bool,
+    /// Its group was there from the beginning, or the package was told that it was added.
+    pub joined: bool,
+    /// Its group has given its share away.
+    pub departed: bool,
+}
+
+impl Set {
+    /// Whether agents run in its pods: without them nothing of the package can be done there.
+    fn has_agents(&self) -> bool {
+        let containers = self.spec.template.spec["containers"].as_array();
+        containers.into_iter().flatten().any(|container| container["name"] == AGENT)
+    }
+
+    fn ready(&self) -> bool {
+        let ready = conditions::find(&self.status.conditions, READY);
+        self.current && ready.is_some_and(|ready| ready.status == ConditionStatus::True)
+    }
 }
 
 /// Another component of the instance.
@@ -55,7 +75,21 @@ pub struct Action {
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
     Apply(Box<PodSetSpec>),
-    Delete { uid: String },
+    Delete {
+        uid: String,
+    },
+    /// What the package does after a group was added.
+    Join {
+        uid: String,
+    },
+    /// The group is one of those that were there from the beginning.
+    CountIn {
+        uid: String,
+    },
+    /// What the package does before a group leaves.
+    Depart {
+        uid: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +145,33 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
         plan.actions.push(Action { set: name, what: What::Apply(Box::new(wanted)), reason });
     }
     remove_groups(situation, &mut plan);
+    add_groups(situation, &mut plan);
     plan
+}
+
+/// Groups that serve: the package gives its share to each that came later than the first ones.
+fn add_groups(situation: &Situation<'_>, plan: &mut Plan) {
+    let spec = situation.spec;
+    if spec.state == Some(DesiredState::Stopped) || !plan.actions.is_empty() {
+        return;
+    }
+    let wanted = |set: &Set| !set.deleting && spec.groups.iter().any(|group| group.name == set.spec.group);
+    let mine = || situation.sets.iter().filter(|(_, set)| wanted(set));
+    let runs = |set: &Set| set.ready() && set.spec.state != Some(DesiredState::Stopped);
+    if mine().any(|(_, set)| set.joined) {
+        // one after another
+        if let Some((name, set)) = mine().find(|(_, set)| !set.joined && runs(set)) {
+            let reason = format!("group {} was added", set.spec.group);
+            let uid = set.uid.clone();
+            let what = if set.has_agents() { What::Join { uid } } else { What::CountIn { uid } };
+            plan.actions.push(Action { set: name.clone(), what, reason });
+        }
+    } else if mine().count() == spec.groups.len() && mine().all(|(_, set)| runs(set)) {
+        for (name, set) in mine() {
+            let reason = format!("group {} is one of the first", set.spec.group);
+            plan.actions.push(Action { set: name.clone(), what: What::CountIn { uid: set.uid.clone() }, reason });
+        }
+    }
 }
 
 /// The pod set of a group.
@@ -205,14 +265,27 @@ fn remove_groups(situation: &Situation<'_>, plan: &mut Plan) {
             continue;
         }
         let empty = set.spec.replicas == 0;
-        let done =
-            conditions::find(&set.status.conditions, READY).is_some_and(|ready| ready.status == ConditionStatus::True);
-        if empty && set.current && set.status.replicas == Some(0) && done {
+        if empty && set.ready() && set.status.replicas == Some(0) {
             let what = What::Delete { uid: set.uid.clone() };
             let reason = format!("group {} is gone from the spec, and its pods have left", set.spec.group);
             plan.actions.push(Action { set: name.clone(), what, reason });
         } else if empty && set.spec.state.is_none() {
             wait("GroupLeaves", format!("{name} goes once its pods have left"), false);
+        } else if situation.moves_shares
+            && set.has_agents()
+            && !set.departed
+            && set.status.replicas.unwrap_or_default() > 0
+        {
+            if set.status.ready_replicas.unwrap_or_default() == 0 {
+                let message = format!(
+                    "{name} is to go and cannot give its share away while none of its pods is ready; mend it, or name the \
+                     group again"
+                );
+                wait("GroupLeaves", message, true);
+                continue;
+            }
+            let reason = format!("group {} is gone from the spec, and gives its share away first", set.spec.group);
+            plan.actions.push(Action { set: name.clone(), what: What::Depart { uid: set.uid.clone() }, reason });
         } else {
             let mut leaving = set.spec.clone();
             leaving.replicas = 0;

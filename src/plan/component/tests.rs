@@ -16,7 +16,7 @@ fn spec(more: Value) -> ComponentSpec {
 }
 
 fn group(name: &str, replicas: i32) -> Value {
-    json!({ "name": name, "replicas": replicas, "template": { "spec": { "containers": [] } } })
+    json!({ "name": name, "replicas": replicas, "template": { "spec": { "containers": [{ "name": "midship" }] } } })
 }
 
 fn ready(pods: i32) -> PodSetStatus {
@@ -29,7 +29,7 @@ fn ready(pods: i32) -> PodSetStatus {
 fn settle(spec: &ComponentSpec, sets: &mut BTreeMap<String, Set>, others: &BTreeMap<String, Other>) -> Vec<String> {
     let mut log = Vec::new();
     for _ in 0..20 {
-        let plan = plan(&Situation { spec, sets: sets.clone(), others: others.clone() });
+        let plan = plan(&Situation { spec, sets: sets.clone(), others: others.clone(), moves_shares: true });
         if plan.actions.is_empty() {
             return log;
         }
@@ -39,14 +39,27 @@ fn settle(spec: &ComponentSpec, sets: &mut BTreeMap<String, Set>, others: &BTree
                     let stopped = spec.state == Some(DesiredState::Stopped);
                     let replicas = if stopped { 0 } else { spec.replicas };
                     log.push(format!("{} {replicas}", action.set));
+                    let before = sets.get(&action.set).cloned();
                     let set = Set {
                         spec: *spec,
                         status: ready(replicas),
                         uid: action.set.clone(),
                         deleting: false,
                         current: true,
+                        joined: before.as_ref().is_some_and(|set| set.joined),
+                        departed: before.is_some_and(|set| set.departed),
                     };
                     sets.insert(action.set, set);
+                }
+                What::Join { .. } | What::CountIn { .. } => {
+                    if matches!(action.what, What::Join { .. }) {
+                        log.push(format!("{} joins", action.set));
+                    }
+                    sets.get_mut(&action.set).expect("it is there").joined = true;
+                }
+                What::Depart { .. } => {
+                    log.push(format!("{} departs", action.set));
+                    sets.get_mut(&action.set).expect("it is there").departed = true;
                 }
                 What::Delete { uid } => {
                     assert_eq!(uid, action.set);
@@ -74,7 +87,34 @@ fn a_group_that_is_removed_loses_its_pods_first() {
     let (mut sets, others) = (BTreeMap::new(), BTreeMap::new());
     settle(&spec(json!({ "groups": [group("a", 2), group("b", 2)] })), &mut sets, &others);
     let log = settle(&spec(json!({ "groups": [group("a", 2)] })), &mut sets, &others);
-    assert_eq!(log, ["shop-cache-b 0", "shop-cache-b deleted"]);
+    assert_eq!(log, ["shop-cache-b departs", "shop-cache-b 0", "shop-cache-b deleted"]);
+}
+
+#[test]
+fn a_group_that_is_added_later_gets_its_share_and_the_first_ones_do_not() {
+    let (mut sets, others) = (BTreeMap::new(), BTreeMap::new());
+    let log = settle(&spec(json!({ "groups": [group("a", 2), group("b", 2)] })), &mut sets, &others);
+    assert_eq!(log, ["shop-cache-a 2", "shop-cache-b 2"]);
+    let grown = spec(json!({ "groups": [group("a", 2), group("b", 2), group("c", 2)] }));
+    assert_eq!(settle(&grown, &mut sets, &others), ["shop-cache-c 2", "shop-cache-c joins"]);
+    // stopping and starting makes nobody new
+    let stopped = spec(json!({ "state": "Stopped", "groups": [group("a", 2), group("b", 2), group("c", 2)] }));
+    settle(&stopped, &mut sets, &others);
+    let log = settle(&grown, &mut sets, &others);
+    assert!(log.iter().all(|line| !line.contains("joins")), "{log:?}");
+}
+
+#[test]
+fn a_group_without_a_ready_pod_keeps_its_share() {
+    let (mut sets, others) = (BTreeMap::new(), BTreeMap::new());
+    settle(&spec(json!({ "groups": [group("a", 2), group("b", 2)] })), &mut sets, &others);
+    sets.get_mut("shop-cache-b").expect("it is there").status.ready_replicas = Some(0);
+    let spec = spec(json!({ "groups": [group("a", 2)] }));
+    let told = plan(&Situation { spec: &spec, sets: sets.clone(), others: others.clone(), moves_shares: true });
+    assert!(told.actions.is_empty() && told.waits[0].stalled, "{told:#?}");
+    // where the package has nothing to move it just goes
+    let told = plan(&Situation { spec: &spec, sets, others, moves_shares: false });
+    assert_eq!(told.actions.len(), 1, "{told:#?}");
 }
 
 #[test]
@@ -85,7 +125,7 @@ fn a_group_whose_pods_cannot_leave_stays() {
     set.spec.replicas = 0;
     set.status = ready(1);
     let spec = spec(json!({ "groups": [group("a", 2)] }));
-    let plan = plan(&Situation { spec: &spec, sets, others });
+    let plan = plan(&Situation { spec: &spec, sets, others, moves_shares: true });
     assert!(plan.actions.is_empty(), "{plan:#?}");
     assert_eq!(plan.waits[0].message, "shop-cache-b goes once its pods have left");
 }
@@ -95,7 +135,7 @@ fn no_groups_at_all_remove_nothing() {
     let (mut sets, others) = (BTreeMap::new(), BTreeMap::new());
     settle(&spec(json!({})), &mut sets, &others);
     let spec = spec(json!({ "groups": [] }));
-    let plan = plan(&Situation { spec: &spec, sets, others });
+    let plan = plan(&Situation { spec: &spec, sets, others, moves_shares: true });
     assert!(plan.actions.is_empty() && plan.waits[0].stalled, "{plan:#?}");
 }
 
@@ -128,7 +168,7 @@ fn a_component_says_what_its_pod_sets_say() {
     let mut sets = BTreeMap::new();
     let (spec, others) = (spec(json!({})), BTreeMap::new());
     settle(&spec, &mut sets, &others);
-    let situation = Situation { spec: &spec, sets, others };
+    let situation = Situation { spec: &spec, sets, others, moves_shares: true };
     let before = ComponentStatus::default();
     let status = status(&situation, &plan(&situation), &before, Some(1), None, &Time(jiff::Timestamp::UNIX_EPOCH));
     assert_eq!((status.replicas, status.ready_replicas), (Some(3), Some(3)));

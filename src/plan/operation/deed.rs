@@ -17,6 +17,8 @@ pub enum Deed {
     HandOver {
         from: String,
         to: Option<String>,
+        /// Although the other pod is behind.
+        force: bool,
     },
     /// An agent carries out something of the package.
     Call {

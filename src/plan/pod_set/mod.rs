@@ -6,6 +6,7 @@
 mod claims;
 mod create;
 pub mod manifest;
+mod members;
 mod observed;
 mod order;
 mod repair;
@@ -21,7 +22,7 @@ pub mod view;
 
 pub use observed::{Attempt, Claim, Container, Node, Observed, Phase, Pod, Replaced, Resizing, Trouble};
 pub use steps::{Action, Plan, Proof, Record, Wait, What};
-pub use template::{Parts, Template};
+pub use template::{AGENT, Parts, Template};
 
 use std::collections::BTreeSet;
 
@@ -45,6 +46,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         planner.scale_in();
         planner.create();
         planner.rollout();
+        planner.members();
     }
     planner.finish()
 }

@@ -32,6 +32,8 @@ pub struct Observed<'a> {
     pub replaced: BTreeMap<u16, Replaced>,
     /// The order in which the pods themselves want to be disturbed.
     pub asked_order: Option<Vec<u16>>,
+    /// The ordinals that belong to the set, as the package was told; nothing until it was whole for the first time.
+    pub members: Option<BTreeSet<u16>>,
     pub now: Timestamp,
 }
 
@@ -150,6 +152,8 @@ pub enum Attempt {
     Resize,
     Switchover,
     PreScaleIn,
+    PostScaleIn,
+    PostScaleOut,
     RestartProcess,
     Expand,
 }

@@ -189,6 +189,12 @@ impl Planner<'_> {
             let what = What::Patch { uid: pod.uid.clone(), patch, restarts: false };
             let reason = format!("configuration {revision} is in place");
             self.plan.actions.push(super::Action { ordinal, what, reason });
+            return;
+        }
+        let told = pod.report.as_ref().and_then(|report| report.config_revision.as_ref());
+        if pod.has_agent && pod.ready() && told.is_some_and(|told| told != revision) {
+            let name = self.seen.pod_name(ordinal);
+            self.wait(ordinal, "Configuring", format!("{name} takes configuration {revision} over"));
         }
     }
 

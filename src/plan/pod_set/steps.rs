@@ -91,6 +91,19 @@ pub enum What {
     PreScaleIn {
         uid: String,
     },
+    /// What the package does after a pod has joined; then the members are these.
+    PostScaleOut {
+        uid: String,
+        members: BTreeSet<u16>,
+    },
+    /// What the package does after a pod has left; `uid` is that of a pod that stays. Then the members are these.
+    PostScaleIn {
+        uid: String,
+        members: BTreeSet<u16>,
+    },
+    RecordMembers {
+        members: BTreeSet<u16>,
+    },
 }
 
 /// Why nothing of a pod can run any more.
@@ -151,7 +164,10 @@ impl What {
             | Self::CreatePod { .. }
             | Self::Resize { .. }
             | Self::Switchover { .. }
-            | Self::PreScaleIn { .. } => false,
+            | Self::PreScaleIn { .. }
+            | Self::PostScaleOut { .. }
+            | Self::PostScaleIn { .. }
+            | Self::RecordMembers { .. } => false,
         }
     }
 
@@ -173,6 +189,9 @@ impl What {
             Self::RestartProcess { .. } => "RestartProcess",
             Self::Switchover { .. } => "Switchover",
             Self::PreScaleIn { .. } => "PrepareToLeave",
+            Self::PostScaleOut { .. } => "Welcome",
+            Self::PostScaleIn { .. } => "TellOfDeparture",
+            Self::RecordMembers { .. } => "RecordMembers",
         }
     }
 }

@@ -93,6 +93,10 @@ node_cgroups() { # name
   for top in "${tops[@]}"; do
     [[ -e $top/cgroup.procs ]] || continue
     mkdir -p "$top/midship/$1"
+    # a compiler on this machine has a weight per thread, and all pods have this one together: they are not to starve,
+    # which looks like nodes that hang
+    [[ ! -w $top/midship/cpu.shares ]] || echo 65536 >"$top/midship/cpu.shares"
+    [[ ! -w $top/midship/cpu.weight ]] || echo 10000 >"$top/midship/cpu.weight"
     [[ -e $top/cpuset.cpus ]] || continue
     for dir in "$top/midship" "$top/midship/$1"; do
       cat "$top/cpuset.cpus" >"$dir/cpuset.cpus"; cat "$top/cpuset.mems" >"$dir/cpuset.mems"

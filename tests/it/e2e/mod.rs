@@ -1,6 +1,8 @@
 //! On a cluster with nodes: Midship as people install it, and real middleware in pods.
 
 mod backup;
+mod cluster;
+mod databases;
 mod foreign;
 mod images;
 mod installed;

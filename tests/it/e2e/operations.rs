@@ -27,6 +27,7 @@ fn a_redis_with_tls_is_operated_from_its_creation_to_its_end() {
         assert!(table.contains(&primary) && table.contains("Running") && table.contains("3/3"), "{table}");
         assert_eq!(redis(stage, &["set", "greeting", "hello"]).await, "OK");
 
+        seen_by_people(stage, &primary);
         restart(stage).await;
         crash(stage).await;
         switchover(stage).await;
@@ -40,6 +41,17 @@ fn a_redis_with_tls_is_operated_from_its_creation_to_its_end() {
         stage.delete().await;
         assert_eq!(stage.claims().await, Vec::<String>::new(), "its volumes went with it");
     });
+}
+
+/// One page tells how it is, and its own client opens with the password and the certificates it needs.
+fn seen_by_people(stage: &Stage<'_>, primary: &str) {
+    let page = stage.midship(&["describe", NAME]);
+    assert_eq!(page.code, 0, "{page}");
+    for told in [primary, "primary", "replica", "replication", "3/3", "data-shop-redis-0", "32Mi"] {
+        assert!(page.stdout.contains(told), "{told}: {page}");
+    }
+    let said = stage.midship_with(&["connect", NAME, "--client"], "GET greeting\nROLE\n");
+    assert!(said.code == 0 && said.stdout.contains("hello") && said.stdout.contains("master"), "{said}");
 }
 
 /// Pods and containers stay, processes are new, and the primary comes last.

@@ -22,7 +22,7 @@ use crate::api::controller::process::Controller;
 use crate::harness::{Output, Run, Scene, e2e_test, install_definitions, midship, wait_for};
 
 /// Deadline of what needs volumes, images and a few pods on a busy machine.
-pub const IN_TIME: Duration = Duration::from_mins(3);
+pub const IN_TIME: Duration = Duration::from_mins(4);
 
 /// The name of the one instance.
 pub const NAME: &str = "shop";
@@ -69,7 +69,8 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A package with another type, and without the cases that name it; its version.
+/// A package with another type, without the cases that name it and the versions before it, which nobody installs; its
+/// version.
 fn copy(from: &Path, to: &Path, type_: &str) -> Option<String> {
     let mut version = None;
     for entry in fs::read_dir(from).expect("a package") {
@@ -85,7 +86,8 @@ fn copy(from: &Path, to: &Path, type_: &str) -> Option<String> {
             version = text.lines().find_map(|line| line.strip_prefix("version: ")).map(str::to_owned);
             let lines = text
                 .lines()
-                .map(|line| if line.starts_with("type: ") { format!("type: {type_}\n") } else { format!("{line}\n") });
+                .filter(|line| !line.starts_with("upgradableFrom"))
+                .map(|line| if line.starts_with("type:") { format!("type: {type_}\n") } else { format!("{line}\n") });
             fs::write(to.join(name), lines.collect::<String>()).expect("it can be written");
         } else {
             fs::copy(&path, to.join(name)).expect("it can be copied");
@@ -220,6 +222,8 @@ impl Stage<'_> {
         wait_for(&format!("operation {name} to be {phase:?}"), IN_TIME, async || {
             let operation = self.operations().get(name).await.map_err(|error| error.to_string())?;
             let status = operation.status.unwrap_or_default();
+            let over = matches!(status.phase, Some(OperationPhase::Succeeded | OperationPhase::Failed));
+            assert!(!over || status.phase == Some(phase), "operation {name}: {status:?}");
             if status.phase == Some(phase) { Ok(status) } else { Err(format!("{status:?}")) }
         })
         .await
@@ -240,6 +244,13 @@ impl Stage<'_> {
     /// `midship` as a person uses it.
     pub fn midship(&self, args: &[&str]) -> Output {
         midship().env("KUBECONFIG", self.scene.kubeconfig()).args(args).output()
+    }
+
+    /// The same with kubectl at hand, for what needs it, and something to read.
+    pub fn midship_with(&self, args: &[&str], input: &str) -> Output {
+        let tools = std::env::var("MIDSHIP_TEST_BIN").expect("MIDSHIP_TEST_BIN names the folder of kubectl");
+        let path = format!("{tools}:{}", std::env::var("PATH").unwrap_or_default());
+        midship().env("KUBECONFIG", self.scene.kubeconfig()).env("PATH", path).args(args).input(input).output()
     }
 
     /// Runs something in a container; what it printed, or what went wrong.
@@ -294,10 +305,13 @@ impl Stage<'_> {
             self.delete_one(&instance.name_any()).await;
         }
         let extensions: Api<Extension> = Api::all(self.scene.client.clone());
-        extensions
-            .delete(&format!("{}-{}", self.type_, self.version), &DeleteParams::default())
-            .await
-            .expect("it can be removed");
+        let name = format!("{}-{}", self.type_, self.version);
+        extensions.delete(&name, &DeleteParams::default()).await.expect("it can be removed");
+        wait_for("the package to be gone", IN_TIME, async || match extensions.get_opt(&name).await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
     }
 }
 

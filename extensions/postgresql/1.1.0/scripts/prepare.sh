@@ -36,7 +36,16 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
   # one that was primary, or followed another one, may have what nobody else has
   if [ ! -f /data/copying ]; then
     ask CHECKPOINT
-    "$BIN/pg_rewind" -D $data --source-server="$link" || touch /data/copying
+    if said=$("$BIN/pg_rewind" -D $data --source-server="$link" 2>&1); then
+      case $said in
+      *"no rewind required"*) how="its data was kept" ;;
+      *) how="its data was rewound: what it alone had is gone" ;;
+      esac
+    else
+      how="its data was copied anew, because it could not be rewound"
+      touch /data/copying
+    fi
+    printf '%s\n' "$said" >&2
   fi
   if [ -f /data/copying ]; then
     # without its mark the pod counts as empty, until it follows again
@@ -45,6 +54,7 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
     chmod 0700 $data
     rm -f /data/copying
   fi
+  echo "rejoined: ${how:-its data was copied}"
   # slots of its own time as primary would keep the log for ever
   rm -rf $data/pg_replslot/*
 fi

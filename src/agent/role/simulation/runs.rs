@@ -33,7 +33,7 @@ impl World {
             6 => {
                 let target = self.random.chance(50).then(|| format!("p-{}", span % self.pods.len() as u64));
                 if self.now >= self.pods[index].paused_until {
-                    self.feed(index, Event::Switchover { ticket: span, target });
+                    self.feed(index, Event::Switchover { ticket: span, target, force: false });
                 }
             }
             7 => {
@@ -133,7 +133,7 @@ fn after_everything_was_down_the_last_holder_comes_first() {
     let mut world = World::new(11, 3, 0, true);
     world.calm = true;
     world.go(20);
-    world.feed(0, Event::Switchover { ticket: 1, target: Some("p-2".to_owned()) });
+    world.feed(0, Event::Switchover { ticket: 1, target: Some("p-2".to_owned()), force: false });
     world.go(10);
     assert_eq!((world.writers(), world.answers.clone()), (vec![2], vec![Ok(())]));
     for index in 0..3 {

@@ -9,12 +9,9 @@ pub const KIND: Kind =
 
 fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
     let asked = world.spec().switchover.clone().unwrap_or_default();
-    if asked.force == Some(true) {
-        return Err(
-            "switchover.force cannot be done: a pod that is behind is never given the role; leave force out, and \
-                    it is handed over once the pod has caught up"
-                .to_owned(),
-        );
+    let force = asked.force == Some(true);
+    if force && asked.to.is_none() {
+        return Err("switchover.force needs switchover.to: name the pod whose data is to be kept".to_owned());
     }
     let there = |name: &str| {
         let known = world.pods.iter().map(|pod| pod.name.as_str());
@@ -40,7 +37,7 @@ fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
             return Err(format!("{} cannot take the role of {}: it is of another group", to.name, from.name));
         }
     }
-    Ok(vec![step(&from.name, to.map(|to| to.name.as_str()))])
+    Ok(vec![step(&from.name, to.map(|to| to.name.as_str()), force)])
 }
 
 /// Who has the role now: the only one, or the one beside the pod that is to have it.
@@ -60,18 +57,25 @@ fn leader<'w>(world: &'w World<'_>, to: Option<&Pod>) -> Result<&'w Pod, String>
     }
 }
 
-fn step(from: &str, to: Option<&str>) -> Planned {
+const GIVEN: &str = "hand over from ";
+const FORCED: &str = "hand over by force from ";
+
+fn step(from: &str, to: Option<&str>, force: bool) -> Planned {
+    let begin = if force { FORCED } else { GIVEN };
     let name = match to {
-        Some(to) => format!("hand over from {from} to {to}"),
-        None => format!("hand over from {from}"),
+        Some(to) => format!("{begin}{from} to {to}"),
+        None => format!("{begin}{from}"),
     };
-    Planned::new(name, Deed::HandOver { from: from.to_owned(), to: to.map(str::to_owned) }, 0)
+    Planned::new(name, Deed::HandOver { from: from.to_owned(), to: to.map(str::to_owned), force }, 0)
 }
 
 fn recall(name: &str) -> Option<Planned> {
-    let pods = name.strip_prefix("hand over from ")?;
+    let (pods, force) = match name.strip_prefix(GIVEN) {
+        Some(pods) => (pods, false),
+        None => (name.strip_prefix(FORCED)?, true),
+    };
     Some(match pods.split_once(" to ") {
-        Some((from, to)) => step(from, Some(to)),
-        None => step(pods, None),
+        Some((from, to)) => step(from, Some(to), force),
+        None => step(pods, None, force),
     })
 }

@@ -134,7 +134,10 @@ fn a_switchover_names_both_and_refuses_what_makes_no_sense() {
     };
     assert_eq!(refused(json!({ "to": "a-0" })), "a-0 has the role already");
     assert!(refused(json!({ "from": "a-1" })).starts_with("a-1 has the role replica now"));
-    assert!(refused(json!({ "force": true })).starts_with("switchover.force cannot be done"));
+    assert!(refused(json!({ "force": true })).starts_with("switchover.force needs switchover.to"));
+    let mut scene = Scene::new(json!({ "type": "Switchover", "switchover": { "to": "a-2", "force": true } }));
+    assert_eq!(scene.run(), OperationPhase::Succeeded);
+    assert_eq!(scene.log, ["hand over by force from a-0 to a-2"]);
     let mut scene = Scene::new(json!({ "type": "Switchover" }));
     scene.pods = vec![pod("a-1", 1, "replica")];
     assert_eq!(scene.run(), OperationPhase::Failed);

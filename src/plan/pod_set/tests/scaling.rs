@@ -44,9 +44,49 @@ fn the_highest_pod_leaves_after_it_handed_over_its_data_and_its_volume_stays() {
     let mut world = World::running(spec(json!({})));
     world.change(json!({ "replicas": 2 }));
     world.settle();
-    assert_eq!(world.log, ["PrepareToLeave 2", "DeletePod 2"]);
+    assert_eq!(world.log, ["PrepareToLeave 2", "DeletePod 2", "TellOfDeparture 2"]);
     assert!(world.claims.contains_key("data-shop-cache-2"), "Retain is assumed");
     assert_eq!(world.reason(), "Ready");
+}
+
+#[test]
+fn whoever_joins_later_is_welcomed_once_and_the_first_ones_are_not() {
+    let mut world = World::new(spec(json!({})));
+    world.settle();
+    assert_eq!(world.happened("Welcome"), [0u16; 0]);
+    assert_eq!(world.happened("RecordMembers"), [0]);
+    world.log.clear();
+    world.change(json!({ "replicas": 4 }));
+    world.settle();
+    assert_eq!(world.happened("Welcome"), [3]);
+    // one that is made anew has belonged to the set before
+    world.pods.remove(&1);
+    world.settle();
+    assert_eq!(world.happened("Welcome"), [3]);
+    // one that left and comes again has not
+    world.change(json!({ "replicas": 3, "offline": [1] }));
+    world.settle();
+    world.change(json!({ "replicas": 4, "offline": [] }));
+    world.settle();
+    assert_eq!((world.happened("TellOfDeparture"), world.happened("Welcome")), (vec![1], vec![3, 1]));
+}
+
+#[test]
+fn a_pod_that_is_not_welcomed_yet_is_said_and_tried_again() {
+    let mut world = World::running(spec(json!({})));
+    world.change(json!({ "replicas": 4 }));
+    world.step();
+    world.tick();
+    world.tick();
+    let uid = world.pods[&3].uid.clone();
+    let message = "the cluster is down".to_owned();
+    let trouble =
+        Trouble { ordinal: 3, uid, attempt: Attempt::PostScaleOut, since: world.now, message, refused: false };
+    world.troubles.push(trouble);
+    let plan = world.step();
+    assert_eq!(plan.actions.len(), 1, "{plan:#?}");
+    assert_eq!(world.reason(), "Scaling");
+    assert!(world.message().contains("the cluster is down"), "{}", world.message());
 }
 
 #[test]
@@ -99,14 +139,16 @@ fn a_volume_goes_only_by_policy_recorded_intent_and_a_departure_in_order() {
     let mut world = World::running(spec(json!({ "deletionPolicy": "Delete" })));
     world.change(json!({ "replicas": 2 }));
     world.settle();
-    assert_eq!(world.log, ["PrepareToLeave 2", "AgreeToDeleteVolume 2", "DeletePod 2", "DeleteVolume 2"]);
+    let in_order = ["PrepareToLeave 2", "AgreeToDeleteVolume 2", "DeletePod 2", "DeleteVolume 2", "TellOfDeparture 2"];
+    assert_eq!(world.log, in_order);
 
     // a pod that vanished by itself has not left in order
     world.pods.remove(&1);
     world.change(json!({ "replicas": 1 }));
     world.log.clear();
     world.settle();
-    assert!(world.log.is_empty() && world.claims.contains_key("data-shop-cache-1"), "{:?}", world.log);
+    assert_eq!(world.log, ["TellOfDeparture 1"]);
+    assert!(world.claims.contains_key("data-shop-cache-1"));
 
     // an intent that was recorded for another volume of the same name is none
     world.claim("data-shop-cache-1").to_delete = Some("somebody-elses".into());
@@ -140,7 +182,7 @@ fn the_leader_hands_over_before_it_leaves() {
     world.change(json!({ "offline": [0], "replicas": 2 }));
     assert_eq!(world.leader(), Some(0));
     world.settle();
-    assert_eq!(world.log, ["Switchover 0", "PrepareToLeave 0", "DeletePod 0"]);
+    assert_eq!(world.log, ["Switchover 0", "PrepareToLeave 0", "DeletePod 0", "TellOfDeparture 0"]);
     assert_eq!(world.leader(), Some(1));
 }
 

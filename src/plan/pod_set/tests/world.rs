@@ -24,6 +24,7 @@ pub struct World {
     pub troubles: Vec<Trouble>,
     pub replaced: BTreeMap<u16, Replaced>,
     pub asked_order: Option<Vec<u16>>,
+    pub members: Option<BTreeSet<u16>>,
     pub now: Timestamp,
     /// Images whose pods never get ready.
     pub bad_images: BTreeSet<String>,
@@ -48,6 +49,7 @@ impl World {
             troubles: Vec::new(),
             replaced: BTreeMap::new(),
             asked_order: None,
+            members: None,
             now: Timestamp::from_second(1_800_000_000).expect("a time"),
             bad_images: BTreeSet::new(),
             lost: BTreeSet::new(),
@@ -78,6 +80,7 @@ impl World {
             troubles: self.troubles.clone(),
             replaced: self.replaced.clone(),
             asked_order: self.asked_order.clone(),
+            members: self.members.clone(),
             now: self.now,
         }
     }
@@ -303,6 +306,11 @@ impl World {
             What::Switchover { to, .. } => {
                 self.pods.get_mut(&ordinal).expect("it is there").role = Some("replica".to_owned());
                 self.pods.get_mut(to).expect("it is there").role = Some("primary".to_owned());
+            }
+            What::PostScaleOut { members, .. }
+            | What::PostScaleIn { members, .. }
+            | What::RecordMembers { members } => {
+                self.members = Some(members.clone());
             }
             What::PreScaleIn { .. } => self.pods.get_mut(&ordinal).expect("it is there").departed = true,
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::pin_mut;
-use midship::lifecycle::{Code, Order, Status, Task};
+use midship::lifecycle::{Code, Order, Status, Task, Transfer};
 use serde_json::{Map, json};
 
 use super::world::{LONG, World};
@@ -57,7 +57,8 @@ async fn the_process_and_the_role_can_be_moved() {
         (problem.code, problem.message.as_str()),
         (Code::Unsupported, "the configuration does not say how to reload")
     );
-    assert_eq!(client.switchover(Some("cache-2"), None, LONG).await.unwrap().holder, "cache-2");
+    let transfer = Transfer { target: Some("cache-2".to_owned()), force: false };
+    assert_eq!(client.switchover(transfer, None, LONG).await.unwrap().holder, "cache-2");
     let answer = world.rest("POST", "/v1/switchover", &[], "").await;
     assert_eq!(answer.body, json!({ "holder": "cache-0", "epoch": 7 }));
 }

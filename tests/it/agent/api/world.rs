@@ -13,6 +13,7 @@ use midship::lifecycle::identity::{CONTROLLER, agents_of};
 use midship::lifecycle::tls::Identity;
 use midship::lifecycle::{
     Capabilities, Capability, Client, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task,
+    Transfer,
 };
 use midship::pki::{Authority, Usage, Wanted};
 use rustls::ClientConfig;
@@ -92,9 +93,9 @@ impl Agent for Fake {
         Ok(ProcessResult { process: process.into(), pid: None, changed: true, forced: kill_after.is_some() })
     }
 
-    async fn switchover(&self, target: Option<String>) -> Result<Switched, Problem> {
+    async fn switchover(&self, transfer: Transfer) -> Result<Switched, Problem> {
         self.begun.fetch_add(1, Ordering::SeqCst);
-        Ok(Switched { holder: target.unwrap_or_else(|| "cache-0".to_owned()), epoch: Some(7) })
+        Ok(Switched { holder: transfer.target.unwrap_or_else(|| "cache-0".to_owned()), epoch: Some(7) })
     }
 
     async fn promise(&self, plea: Plea) -> Result<(), Problem> {

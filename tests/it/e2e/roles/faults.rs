@@ -7,19 +7,19 @@ use kube::api::DeleteParams;
 use kube::{Api, ResourceExt};
 use serde_json::Value;
 
-use super::stage::Stage;
+use super::trial::Trial;
 use crate::harness::Run;
 
 /// A signal to the middleware's process.
-pub fn signal(stage: &Stage<'_>, pod: &str, signal: &str) {
-    let status = stage.inside(pod, "/midship/bin/midship-agent ctl status -o json");
+pub fn signal(trial: &Trial<'_>, pod: &str, signal: &str) {
+    let status = trial.inside(pod, "/midship/bin/midship-agent ctl status -o json");
     let status: Value = serde_json::from_str(&status).expect("the status is JSON");
     let pid = status["result"]["pid"].as_u64().or_else(|| status["pid"].as_u64()).expect("it runs");
-    stage.inside(pod, &format!("kill -s {signal} {pid}"));
+    trial.inside(pod, &format!("kill -s {signal} {pid}"));
 }
 
-pub async fn delete(stage: &Stage<'_>, pod: &str) {
-    stage.scene.objects::<Pod>().delete(pod, &DeleteParams::default()).await.expect("it can be deleted");
+pub async fn delete(trial: &Trial<'_>, pod: &str) {
+    trial.stage.scene.objects::<Pod>().delete(pod, &DeleteParams::default()).await.expect("it can be deleted");
 }
 
 /// What a pod reaches no more, until this is dropped.
@@ -30,20 +30,20 @@ pub struct Cut {
 
 impl Cut {
     /// From everybody.
-    pub async fn whole(stage: &Stage<'_>, pod: &str) -> Self {
-        Self::make(stage, pod, None).await
+    pub async fn whole(trial: &Trial<'_>, pod: &str) -> Self {
+        Self::make(trial, pod, None).await
     }
 
     /// From the API server alone.
-    pub async fn from_api(stage: &Stage<'_>, pod: &str) -> Self {
-        let services: Api<Service> = Api::namespaced(stage.scene.client.clone(), "default");
+    pub async fn from_api(trial: &Trial<'_>, pod: &str) -> Self {
+        let services: Api<Service> = Api::namespaced(trial.stage.scene.client.clone(), "default");
         let service = services.get("kubernetes").await.expect("the API server has a Service");
         let address = service.spec.and_then(|spec| spec.cluster_ip).expect("it has an address");
-        Self::make(stage, pod, Some(&address)).await
+        Self::make(trial, pod, Some(&address)).await
     }
 
-    async fn make(stage: &Stage<'_>, pod: &str, to: Option<&str>) -> Self {
-        let pod = stage.scene.objects::<Pod>().get(pod).await.expect("the pod is there");
+    async fn make(trial: &Trial<'_>, pod: &str, to: Option<&str>) -> Self {
+        let pod = trial.stage.scene.objects::<Pod>().get(pod).await.expect("the pod is there");
         let network = network_of(&pod.uid().expect("it has a uid"));
         let to = to.map(|to| ["to", to]).into_iter().flatten();
         let rule: Vec<String> = to.chain(["pref", "1", "blackhole"]).map(str::to_owned).collect();
