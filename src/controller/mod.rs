@@ -93,6 +93,10 @@ pub struct Options {
 /// The readiness gate of the election.
 const LEASE: &str = "lease";
 
+/// Sources that may be looked at together: each can wait a minute for a server that does not answer, and no other may wait
+/// with it.
+const LOOKS_AT_ONCE: usize = 64;
+
 /// How long one reconcile may take.
 const RECONCILE_DEADLINE: Duration = Duration::from_mins(5);
 
@@ -297,8 +301,9 @@ impl Context {
         let _ = sources.set(git_sources.clone());
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };
         let run = Run { queues, bounds, metrics: self.metrics.clone(), stop: self.stop.clone() };
+        let looks = Bounds { workers: bounds.workers.max(LOOKS_AT_ONCE), ..bounds };
         tokio::join!(
-            run.each(git_sources, Kind::GitSource),
+            run.each_within(looks, git_sources, Kind::GitSource),
             run.each(extensions, Kind::Extension),
             run.each(instances, Kind::Instance),
             run.each(components, Kind::Component),
@@ -323,8 +328,12 @@ struct Run {
 impl Run {
     /// Works on every object of a kind until told to stop.
     async fn each<R: Reconciler>(&self, reconciler: Arc<R>, kind: Kind) {
+        self.each_within(self.bounds, reconciler, kind).await;
+    }
+
+    async fn each_within<R: Reconciler>(&self, bounds: Bounds, reconciler: Arc<R>, kind: Kind) {
         let queue = self.queues.of(kind).clone();
-        frame::run(reconciler, queue, self.bounds, self.metrics.clone(), self.stop.clone()).await;
+        frame::run(reconciler, queue, bounds, self.metrics.clone(), self.stop.clone()).await;
     }
 }
 

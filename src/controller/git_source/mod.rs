@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Client, ResourceExt};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::Options;
@@ -53,12 +54,14 @@ pub struct GitSources {
     allow_insecure: bool,
     memory: Memory,
     started: Instant,
+    /// Who may write now; looking at repositories is mostly waiting for servers, and takes no turn.
+    turns: Semaphore,
 }
 
 impl GitSources {
     pub fn new(connection: (Client, kube::Config), caches: Arc<Caches>, events: Events, options: &Options) -> Self {
         let (client, config) = connection;
-        let Options { cache_dir, cluster_name, allow_insecure_git, .. } = options;
+        let Options { cache_dir, cluster_name, allow_insecure_git, workers, .. } = options;
         Self {
             client,
             config,
@@ -69,6 +72,7 @@ impl GitSources {
             allow_insecure: *allow_insecure_git,
             memory: Memory::default(),
             started: Instant::now(),
+            turns: Semaphore::new(*workers),
         }
     }
 
@@ -256,6 +260,7 @@ impl GitSources {
         if !news && !remembered.unsettled && touched.is_empty() {
             return Ok(());
         }
+        let _turn = self.turns.acquire().await.expect("it is never closed");
         let client = settings.acting_client(&self.client, &self.config)?;
         if !news && !remembered.unsettled && self.decide(&client, settings, &seen, &touched).await?.0.is_quiet() {
             return Ok(());
