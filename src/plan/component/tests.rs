@@ -79,7 +79,10 @@ fn groups_become_pod_sets_and_free_replicas_are_those_of_the_default_group() {
     assert_eq!(settle(&spec(json!({})), &mut sets, &others), ["shop-cache 3"]);
     assert_eq!(settle(&spec(json!({ "replicas": 5 })), &mut sets, &others), ["shop-cache 5"]);
     let named = json!({ "groups": [group("default", 2), group("shard-1", 1)] });
-    assert_eq!(settle(&spec(named), &mut sets, &others), ["shop-cache 2", "shop-cache-shard-1 1"]);
+    assert_eq!(
+        settle(&spec(named), &mut sets, &others),
+        ["shop-cache 2", "shop-cache-shard-1 1", "shop-cache-shard-1 joins"]
+    );
 }
 
 #[test]
