@@ -176,7 +176,7 @@ mod tests {
             let about = About {
                 namespace: "shop",
                 instance: "cache",
-                component: "redis",
+                component: "store",
                 group: "default",
                 pod: about,
                 leading: Some("primary"),
