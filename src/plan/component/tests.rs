@@ -46,8 +46,7 @@ fn settle(spec: &ComponentSpec, sets: &mut BTreeMap<String, Set>, others: &BTree
                         uid: action.set.clone(),
                         deleting: false,
                         current: true,
-                        joined: before.as_ref().is_some_and(|set| set.joined),
-                        departed: before.is_some_and(|set| set.departed),
+                        share: before.map(|set| set.share).unwrap_or_default(),
                     };
                     sets.insert(action.set, set);
                 }
@@ -55,11 +54,11 @@ fn settle(spec: &ComponentSpec, sets: &mut BTreeMap<String, Set>, others: &BTree
                     if matches!(action.what, What::Join { .. }) {
                         log.push(format!("{} joins", action.set));
                     }
-                    sets.get_mut(&action.set).expect("it is there").joined = true;
+                    sets.get_mut(&action.set).expect("it is there").share = Share::Has;
                 }
                 What::Depart { .. } => {
                     log.push(format!("{} departs", action.set));
-                    sets.get_mut(&action.set).expect("it is there").departed = true;
+                    sets.get_mut(&action.set).expect("it is there").share = Share::GivenAway;
                 }
                 What::Delete { uid } => {
                     assert_eq!(uid, action.set);
