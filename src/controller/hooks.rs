@@ -132,7 +132,7 @@ fn choose<'p>(about: &About<'_>, on: Option<&str>, pods: &'p [Arc<Pod>]) -> Vec<
     let best = || {
         let rank = |pod: &&&Arc<Pod>| {
             let leads = about.leading.is_some_and(|role| has_role(pod, role));
-            (is_ready(pod), !it(*pod), leads, std::cmp::Reverse(pod.name_any()))
+            (is_ready(pod), !it(pod), leads, std::cmp::Reverse(pod.name_any()))
         };
         there.iter().max_by_key(rank).copied().into_iter().collect()
     };
@@ -176,7 +176,7 @@ mod tests {
             let about = About {
                 namespace: "shop",
                 instance: "cache",
-                component: "redis",
+                component: "store",
                 group: "default",
                 pod: about,
                 leading: Some("primary"),

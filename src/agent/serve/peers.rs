@@ -15,7 +15,7 @@ use crate::agent::api;
 use crate::agent::role::Peer;
 use crate::api::pod_report::PodReport;
 use crate::lifecycle::client::Address;
-use crate::lifecycle::{Client, Code, Plea, Status, identity};
+use crate::lifecycle::{Client, Code, Plea, Problem, Status, identity};
 
 /// How long one agent may take before its report is read instead.
 const PATIENCE: Duration = Duration::from_millis(600);
@@ -107,13 +107,11 @@ pub async fn gone(shared: &Shared, pods: &BTreeSet<String>) -> BTreeSet<String> 
 }
 
 async fn over_api(shared: &Shared, place: &Place, name: &str) -> Option<Peer> {
-    let status: Status = match client(shared, place, name)?.status(PATIENCE).await {
-        Ok(status) => status,
-        Err(_) => {
-            forget(shared, name);
-            return None;
-        }
-    };
+    let answer: Result<Status, Problem> = client(shared, place, name)?.status(PATIENCE).await;
+    if answer.is_err() {
+        forget(shared, name);
+    }
+    let status = answer.ok()?;
     (status.pod == name).then_some(Peer {
         up: matches!(status.process.as_str(), "Running" | "Ready"),
         data: status.data_epoch,

@@ -20,7 +20,7 @@ use crate::api::{Component, ComponentStatus, PodSet, labels};
 use crate::cluster::Key;
 use crate::cluster::events::Events;
 use crate::cluster::problem::Problem;
-use crate::plan::component::{self, Action, Other, Set, Situation, What};
+use crate::plan::component::{self, Action, Other, Set, Share, Situation, What};
 
 /// When to look again while something is waited for that gives no sign.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
@@ -230,9 +230,12 @@ fn seen(set: &PodSet) -> Set {
         status,
         uid: set.metadata.uid.clone().unwrap_or_default(),
         deleting: set.metadata.deletion_timestamp.is_some(),
-        // a group that is named again gets its share again
-        joined: marked(labels::GROUP_JOINED) && !marked(labels::GROUP_DEPARTED),
-        departed: marked(labels::GROUP_DEPARTED),
+        share: match (marked(labels::GROUP_DEPARTED), marked(labels::GROUP_JOINED)) {
+            // a group that is named again gets its share again
+            (true, _) => Share::GivenAway,
+            (false, true) => Share::Has,
+            (false, false) => Share::NotYet,
+        },
     }
 }
 

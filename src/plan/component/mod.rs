@@ -36,10 +36,19 @@ pub struct Set {
     pub deleting: bool,
     /// The status is about the spec as it is now.
     pub current: bool,
-    /// Its group was there from the beginning, or the package was told that it was added.
-    pub joined: bool,
-    /// Its group has given its share away.
-    pub departed: bool,
+    pub share: Share,
+}
+
+/// What a group has of what the component keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Share {
+    /// The package was not told yet that the group was added.
+    #[default]
+    NotYet,
+    /// It was there from the beginning, or the package was told.
+    Has,
+    /// It may go.
+    GivenAway,
 }
 
 impl Set {
@@ -158,9 +167,9 @@ fn add_groups(situation: &Situation<'_>, plan: &mut Plan) {
     let wanted = |set: &Set| !set.deleting && spec.groups.iter().any(|group| group.name == set.spec.group);
     let mine = || situation.sets.iter().filter(|(_, set)| wanted(set));
     let runs = |set: &Set| set.ready() && set.spec.state != Some(DesiredState::Stopped);
-    if mine().any(|(_, set)| set.joined) {
+    if mine().any(|(_, set)| set.share == Share::Has) {
         // one after another
-        if let Some((name, set)) = mine().find(|(_, set)| !set.joined && runs(set)) {
+        if let Some((name, set)) = mine().find(|(_, set)| set.share != Share::Has && runs(set)) {
             let reason = format!("group {} was added", set.spec.group);
             let uid = set.uid.clone();
             let what = if set.has_agents() { What::Join { uid } } else { What::CountIn { uid } };
@@ -273,7 +282,7 @@ fn remove_groups(situation: &Situation<'_>, plan: &mut Plan) {
             wait("GroupLeaves", format!("{name} goes once its pods have left"), false);
         } else if situation.moves_shares
             && set.has_agents()
-            && !set.departed
+            && set.share != Share::GivenAway
             && set.status.replicas.unwrap_or_default() > 0
         {
             if set.status.ready_replicas.unwrap_or_default() == 0 {

@@ -46,8 +46,7 @@ fn settle(spec: &ComponentSpec, sets: &mut BTreeMap<String, Set>, others: &BTree
                         uid: action.set.clone(),
                         deleting: false,
                         current: true,
-                        joined: before.as_ref().is_some_and(|set| set.joined),
-                        departed: before.is_some_and(|set| set.departed),
+                        share: before.map(|set| set.share).unwrap_or_default(),
                     };
                     sets.insert(action.set, set);
                 }
@@ -55,11 +54,11 @@ fn settle(spec: &ComponentSpec, sets: &mut BTreeMap<String, Set>, others: &BTree
                     if matches!(action.what, What::Join { .. }) {
                         log.push(format!("{} joins", action.set));
                     }
-                    sets.get_mut(&action.set).expect("it is there").joined = true;
+                    sets.get_mut(&action.set).expect("it is there").share = Share::Has;
                 }
                 What::Depart { .. } => {
                     log.push(format!("{} departs", action.set));
-                    sets.get_mut(&action.set).expect("it is there").departed = true;
+                    sets.get_mut(&action.set).expect("it is there").share = Share::GivenAway;
                 }
                 What::Delete { uid } => {
                     assert_eq!(uid, action.set);
@@ -79,7 +78,10 @@ fn groups_become_pod_sets_and_free_replicas_are_those_of_the_default_group() {
     assert_eq!(settle(&spec(json!({})), &mut sets, &others), ["shop-cache 3"]);
     assert_eq!(settle(&spec(json!({ "replicas": 5 })), &mut sets, &others), ["shop-cache 5"]);
     let named = json!({ "groups": [group("default", 2), group("shard-1", 1)] });
-    assert_eq!(settle(&spec(named), &mut sets, &others), ["shop-cache 2", "shop-cache-shard-1 1"]);
+    assert_eq!(
+        settle(&spec(named), &mut sets, &others),
+        ["shop-cache 2", "shop-cache-shard-1 1", "shop-cache-shard-1 joins"]
+    );
 }
 
 #[test]

@@ -153,6 +153,8 @@ proptest! {
                 }
             }
         }
+        // what was done last shows in what is said next
+        watched_step(&mut world);
         prop_assert_eq!(world.images(), vec!["cache:9"; 3], "{:#?}\n{:#?}", plan, world.plan());
         prop_assert_eq!(world.reason(), "Ready");
     }
