@@ -223,7 +223,7 @@ impl BackupPolicies {
 fn became(scratch: &Instance, longest: Duration, now: Timestamp) -> Became {
     let status = scratch.status.clone().unwrap_or_default();
     let holds = |type_: &&str| find(&status.conditions, type_).is_some_and(|it| it.status == ConditionStatus::True);
-    if PROOFS.iter().all(|type_| holds(&type_)) {
+    if PROOFS.iter().all(&holds) {
         return Became::Proven;
     }
     let created = scratch.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);

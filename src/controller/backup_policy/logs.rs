@@ -48,7 +48,7 @@ impl BackupPolicies {
             match window(look, &uid, &histories).await {
                 Ok(window) => self.around.known.put_window(&Key::of(instance.as_ref()), &uid, window),
                 Err(error) => {
-                    tracing::warn!(%error, instance = instance.name_any(), "its log cannot be looked through")
+                    tracing::warn!(%error, instance = instance.name_any(), "its log cannot be looked through");
                 }
             }
         }

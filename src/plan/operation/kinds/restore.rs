@@ -81,7 +81,7 @@ fn process(pod: &str, action: ProcessAction, stage: usize) -> Planned {
         START => format!("{}{FIRST}", step.name),
         _ => step.name.clone(),
     };
-    Planned { stage, name, ..step }
+    Planned { name, stage, ..step }
 }
 
 fn fill(pod: &str) -> Planned {
