@@ -86,20 +86,13 @@ impl Trial<'_> {
             let pods = self.pods().await;
             let ready = pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_none() && is_ready(pod));
             match &status.primary {
-                Some(primary) if current && ready && self.is_labelled(&pods, primary) && follow(&pods) => {
+                Some(primary) if current && ready && is_labelled(&pods, primary) && follow(&pods) => {
                     Ok(primary.clone())
                 }
                 _ => Err(format!("{:?}, primary {:?}, {:?}", status.phase, status.primary, status.ready)),
             }
         })
         .await
-    }
-
-    /// Whether what the instance says is what the pods say.
-    fn is_labelled(&self, pods: &[Pod], primary: &str) -> bool {
-        let leads = |pod: &&Pod| pod.labels().get("midship.dev/role").is_some_and(|role| role == "primary");
-        let leaders: Vec<String> = pods.iter().filter(leads).map(ResourceExt::name_any).collect();
-        leaders == [primary]
     }
 
     /// Waits until writes go on, by whoever takes them.
@@ -171,4 +164,11 @@ fn follow(pods: &[Pod]) -> bool {
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True")
+}
+
+/// Whether what the instance says is what the pods say.
+fn is_labelled(pods: &[Pod], primary: &str) -> bool {
+    let leads = |pod: &&Pod| pod.labels().get("midship.dev/role").is_some_and(|role| role == "primary");
+    let leaders: Vec<String> = pods.iter().filter(leads).map(ResourceExt::name_any).collect();
+    leaders == [primary]
 }
