@@ -9,8 +9,8 @@ use super::{ConfigRevision, Place, Rendered, Renderer, config_map, naming, objec
 use crate::api::instance::{FailoverMode, ProcessRestart};
 use crate::api::values::{Duration, KeyRef};
 use crate::extension::agent::{AGENT_FILE, AgentConfig, FilePlan, Handing, PROCESS_FILE};
-use crate::extension::context::{AGENT_PORT, READY_PORT};
 use crate::extension::context::{self, paths};
+use crate::extension::context::{AGENT_PORT, READY_PORT};
 use crate::extension::contract::component::{ConfigFile, UserFile, VolumeKind};
 use crate::extension::contract::{BackupMethod, Operation, Probe};
 use crate::extension::placeholders;
