@@ -113,7 +113,7 @@ fn tables_fit_a_terminal_and_say_more_when_asked() {
 fn instances_operations_and_backups_of_all_namespaces_fit_a_terminal_together() {
     api_test(async |scene| {
         let (instance, repository) = ("orders-cache-eu", "offsite");
-        for (kind, mut spec, status) in objects() {
+        for (kind, mut spec, mut status) in objects() {
             let name = match kind {
                 Kind::Instance => instance.to_owned(),
                 // as the command line and policies call theirs
@@ -124,6 +124,7 @@ fn instances_operations_and_backups_of_all_namespaces_fit_a_terminal_together() 
             match kind {
                 Kind::Operation => spec["instance"] = json!(instance),
                 Kind::Backup => spec["instance"]["name"] = json!(instance),
+                Kind::Instance => status["primary"] = json!(format!("{instance}-postgres-0")),
                 _ => {}
             }
             create(scene, kind, &name, &spec, status);

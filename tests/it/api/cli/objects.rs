@@ -25,17 +25,17 @@ fn objects_are_listed_in_the_columns_of_their_definitions() {
         let words =
             |line: Option<&str>| line.unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let mut lines = list.stdout.lines();
-        assert_eq!(words(lines.next()), ["NAME", "TYPE", "VERSION", "PHASE", "READY", "AGE"], "{list}");
-        assert_eq!(words(lines.next())[..5], ["orders", "cache", "7.0", "Running", "3/3"], "{list}");
+        assert_eq!(words(lines.next()), ["NAME", "VERSION", "PHASE", "READY", "PRIMARY", "AGE"], "{list}");
+        assert_eq!(words(lines.next())[..5], ["orders", "7.0", "Running", "3/3", "orders-cache-0"], "{list}");
         for words in [&["get", "inst", "orders"][..], &["get", "instances/orders"], &["get", "inst", "-A"]] {
             assert!(run(scene, words).stdout.contains("Running"), "{words:?}");
         }
         let wide = run(scene, &["get", "inst", "--wide", "-o", "markdown"]);
         assert!(
-            wide.stdout.starts_with("| NAME | TYPE | VERSION | PHASE | READY | AGE | PRIMARY | TOPOLOGY |"),
+            wide.stdout.starts_with("| NAME | VERSION | PHASE | READY | PRIMARY | AGE | TYPE | TOPOLOGY |"),
             "{wide}"
         );
-        assert!(wide.stdout.contains("| orders-cache-0 |"), "{wide}");
+        assert!(wide.stdout.contains("| cache |"), "{wide}");
         let json = run(scene, &["get", "inst", "orders", "-o", "json"]).stdout;
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(json["status"]["ready"], "3/3");

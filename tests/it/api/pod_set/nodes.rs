@@ -62,10 +62,12 @@ async fn run(pods: &Api<Pod>, pod: &Pod, refused: &BTreeSet<String>) {
     }
     let status = wanted(pod, refused);
     let now = serde_json::to_value(pod.status.clone().unwrap_or_default()).expect("plain data");
+    // what has ended never runs again
+    let ended = matches!(now["phase"].as_str(), Some("Failed" | "Succeeded"));
     let same = now["phase"] == status["phase"]
         && now["containerStatuses"][0]["containerID"] == status["containerStatuses"][0]["containerID"]
         && ready(&now) == ready(&status);
-    if !same {
+    if !same && !ended {
         let patch = json!({ "metadata": { "uid": pod.metadata.uid }, "status": status });
         // the next round tries again
         let _ = pods.patch_status(&name, &PatchParams::default(), &Patch::Strategic(&patch)).await;

@@ -50,5 +50,8 @@ fn what_one_controller_backed_up_another_restores_from_bucket_and_key_alone() {
         assert_eq!(digest_in(stage, &other, "again").await, before);
         stage.delete_in(&other, "again").await;
         namespaces.delete(&other, &DeleteParams::background()).await.expect("it can be deleted");
+        // the package is cleaned up by whoever sees where it was installed
+        stage.kill_controller();
+        stage.start_controller();
     });
 }
