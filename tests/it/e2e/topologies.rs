@@ -96,14 +96,18 @@ fn sentinels_replace_a_primary_that_is_gone_and_it_is_shown() {
         let first = stage.primary().await;
         assert_eq!(redis(stage, &first, "redis-cli set greeting hello").await, "OK");
         // not merely an end of the process, which would be started again sooner than anybody misses it
-        stage.done("halt", json!({ "type": "Process", "process": { "action": "Stop", "pods": [first] } })).await;
+        stage
+            .done("halt", json!({ "type": "Process", "target": { "pods": [first] }, "process": { "action": "Stop" } }))
+            .await;
         let second = wait_for("another primary to be shown", IN_TIME, async || {
             let primary = stage.instance().await.status.unwrap_or_default().primary;
             primary.filter(|primary| *primary != first).ok_or_else(|| "nobody else leads".to_owned())
         })
         .await;
         assert_eq!(redis(stage, &second, "redis-cli get greeting").await, "hello");
-        stage.done("go", json!({ "type": "Process", "process": { "action": "Start", "pods": [first] } })).await;
+        stage
+            .done("go", json!({ "type": "Process", "target": { "pods": [first] }, "process": { "action": "Start" } }))
+            .await;
         assert_eq!(stage.runs().await.primary, Some(second), "whoever comes back follows");
     });
 }
