@@ -295,14 +295,15 @@ impl State {
         self.retry_at = if failed { now.saturating_add(STEP_AFTER_FAILURE) } else { now };
         match deed {
             Deed::Promote if failed => self.failures += 1,
-            Deed::Promote => (self.failures, self.undo, self.demoted) = (0, false, false),
+            Deed::Promote => (self.failures, self.undo, self.demoted, self.parked) = (0, false, false, false),
             Deed::Follow { primary } if !failed => {
                 if let Some(seen) = self.seen()
                     && seen.record.holder.as_ref().is_some_and(|holder| holder.pod == *primary)
                 {
                     self.following = Some((primary.clone(), seen.record.epoch));
                 }
-                (self.demoted, self.undo) = (false, false);
+                // it runs: from now on only somebody else stops it
+                (self.demoted, self.undo, self.parked) = (false, false, false);
             }
             Deed::Demote | Deed::Switchover { .. } => {
                 self.parked = true;

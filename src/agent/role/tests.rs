@@ -192,6 +192,12 @@ fn whoever_gives_the_role_away_keeps_its_label_until_clients_have_found_the_next
     let (state, orders) = feed(state, observed("replica"), 320);
     assert_eq!(labels(&orders), 0, "{orders:?}");
     assert!(state.wake_at(320) <= 1_300);
-    let (_, orders) = feed(state, Event::Tick, 1_300);
+    let (state, orders) = feed(state, Event::Tick, 1_300);
     assert!(orders.contains(&Order::Label(Some("replica".into()))), "{orders:?}");
+
+    // whoever stops its process from now on means it
+    let (state, orders) = feed(state, Event::Process(Process::Down), 1_400);
+    assert!(!orders.contains(&Order::Do(Deed::Start)), "{orders:?}");
+    let (_, orders) = feed(state, Event::Tick, 5_000);
+    assert!(!orders.contains(&Order::Do(Deed::Start)), "{orders:?}");
 }

@@ -15,7 +15,7 @@ const SERVER: &str = "redis";
 
 #[test]
 fn a_redis_with_tls_is_operated_from_its_creation_to_its_end() {
-    stage_test("redis/1.0.0", "redis-7.0", async |stage| {
+    stage_test("redis/1.1.0", "redis-7.0", async |stage| {
         stage
             .create(json!({ "version": "7.0", "topology": "replication", "deletionPolicy": "Delete",
                 "tls": { "issuer": "builtin" },
