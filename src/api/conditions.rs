@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub const READY: &str = "Ready";
 /// Midship is working towards the spec. Absent or False once it is done.
 pub const RECONCILING: &str = "Reconciling";
+/// What a package does once for a new instance was done.
+pub const CREATED: &str = "Created";
 /// Midship cannot go on until somebody changes something. Absent or False otherwise.
 pub const STALLED: &str = "Stalled";
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
 use super::hooks::{About, Hooks};
-use crate::api::conditions::{self, ConditionStatus, READY};
+use crate::api::conditions::{self, CREATED, ConditionStatus, READY};
 use crate::api::instance::DesiredState;
 use crate::api::pod_set::PodSetSpec;
 use crate::api::{Component, ComponentStatus, PodSet, labels};
@@ -28,6 +28,8 @@ const LOOK_AGAIN: Duration = Duration::from_mins(5);
 /// What a package does after a group was added, and before one leaves.
 const AFTER_JOINING: &str = "postGroupAdd";
 const BEFORE_LEAVING: &str = "preGroupRemove";
+/// What it does once for a new instance.
+const FORMS: &str = "create";
 
 /// Brings pod sets to what components say.
 pub struct Components {
@@ -71,7 +73,24 @@ impl Components {
         // where the package is not known, leaving waits until it is
         let declared = self.hooks.declared(&about(component, &namespace, ""), BEFORE_LEAVING);
         let moves_shares = declared.map_or(true, |declared| declared.is_some());
-        Situation { spec: &component.spec, sets: sets.collect(), others: others.collect(), moves_shares }
+        Situation {
+            spec: &component.spec,
+            sets: sets.collect(),
+            others: others.collect(),
+            moves_shares,
+            forming: self.forming(component, &namespace),
+        }
+    }
+
+    /// Whether the package has something to do once for the instance, and has not done it yet.
+    fn forming(&self, component: &Component, namespace: &str) -> bool {
+        let declared = self.hooks.declared(&about(component, namespace, ""), FORMS);
+        let formed =
+            self.caches.instances.get(&Key::new(namespace, component.spec.instance.as_str())).is_some_and(|it| {
+                let conditions = it.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
+                conditions::find(conditions, CREATED).is_some_and(|created| created.status == ConditionStatus::True)
+            });
+        !formed && declared.is_ok_and(|declared| declared.is_some())
     }
 
     /// The components that wait for this one, or this one for them.

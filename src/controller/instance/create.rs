@@ -7,14 +7,11 @@ use serde_json::Map;
 
 use super::Work;
 use super::decide::Going;
-use crate::api::conditions::{ConditionStatus, Finding, find};
+use crate::api::conditions::{CREATED, ConditionStatus, Finding, find};
 use crate::api::labels;
 use crate::extension::contract::Action;
 use crate::lifecycle::problem::Code;
 use crate::lifecycle::values::Task;
-
-/// The condition that says that it was done.
-pub const CREATED: &str = "Created";
 
 const ACTION: &str = "create";
 /// An action without a timeout of its own has this one.

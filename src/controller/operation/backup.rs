@@ -50,15 +50,10 @@ impl Hands<'_> {
             Ok(ground) => ground,
             Err(outcome) => return outcome,
         };
-        let agent = match self.agent(pod, run).await {
+        let agent = match self.agent_unless_cancelled(pod, run).await {
             Ok(agent) => agent,
             Err(outcome) => return outcome,
         };
-        if self.operation.spec.cancel == Some(true)
-            && let Some(outcome) = cancel(&agent).await
-        {
-            return outcome;
-        }
         let (order, why) = match self.order(&ground, agent.key.clone()) {
             Ok(order) => order,
             Err(message) => return Outcome::Failed { message, refused: true },
@@ -88,6 +83,17 @@ impl Hands<'_> {
                 Outcome::Done(Some(summary(&ground, &progress, *id, why)))
             }
         }
+    }
+
+    /// The pod's agent, for a job that goes on between two looks; where the Operation was cancelled, the job is ended first.
+    pub(super) async fn agent_unless_cancelled(&self, pod: &str, run: &Run) -> Result<Agent, Outcome> {
+        let agent = self.agent(pod, run).await?;
+        if self.operation.spec.cancel == Some(true)
+            && let Some(outcome) = cancel(&agent).await
+        {
+            return Err(outcome);
+        }
+        Ok(agent)
     }
 
     async fn ground(&self) -> Result<Ground<'_>, Outcome> {
@@ -159,7 +165,7 @@ impl Hands<'_> {
 }
 
 /// Ends the job. Nothing where it had its end already, which counts then.
-pub(super) async fn cancel(agent: &Agent) -> Option<Outcome> {
+async fn cancel(agent: &Agent) -> Option<Outcome> {
     match agent.client.cancel_backup(&agent.key, CANCEL).await {
         Ok(progress) if matches!(progress.outcome, Some(Ended::Committed { .. } | Ended::Restored { .. })) => None,
         Ok(progress) => Some(Outcome::Failed { message: progress.doing, refused: true }),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::agents::outcome;
-use super::backup::{BEGIN, FOLLOW, cancel, outcome_of_failure};
+use super::backup::{BEGIN, FOLLOW, outcome_of_failure};
 use super::carry_out::Hands;
 use super::instance_of;
 use crate::cluster::Key;
@@ -31,15 +31,10 @@ impl Hands<'_> {
         let refused = |message: String| Outcome::Failed { message, refused: true };
         let Some(wanted) = &self.operation.spec.restore else { return refused("spec.restore is missing".to_owned()) };
         let namespace = instance_of(self.operation).namespace.unwrap_or_default();
-        let agent = match self.agent(pod, run).await {
+        let agent = match self.agent_unless_cancelled(pod, run).await {
             Ok(agent) => agent,
             Err(outcome) => return outcome,
         };
-        if self.operation.spec.cancel == Some(true)
-            && let Some(outcome) = cancel(&agent).await
-        {
-            return outcome;
-        }
         let around = Around {
             client: &self.shared.client,
             caches: &self.shared.caches,

@@ -25,6 +25,8 @@ pub struct Situation<'a> {
     pub others: BTreeMap<String, Other>,
     /// Whether the package has something to do before a group leaves.
     pub moves_shares: bool,
+    /// What the package does once for the new instance is still to come: who is there by then has its share from it.
+    pub forming: bool,
 }
 
 /// A pod set that is there.
@@ -167,7 +169,7 @@ fn add_groups(situation: &Situation<'_>, plan: &mut Plan) {
     let wanted = |set: &Set| !set.deleting && spec.groups.iter().any(|group| group.name == set.spec.group);
     let mine = || situation.sets.iter().filter(|(_, set)| wanted(set));
     let runs = |set: &Set| set.ready() && set.spec.state != Some(DesiredState::Stopped);
-    if mine().any(|(_, set)| set.share == Share::Has) {
+    if !situation.forming && mine().any(|(_, set)| set.share == Share::Has) {
         // one after another
         if let Some((name, set)) = mine().find(|(_, set)| set.share != Share::Has && runs(set)) {
             let reason = format!("group {} was added", set.spec.group);
@@ -176,7 +178,7 @@ fn add_groups(situation: &Situation<'_>, plan: &mut Plan) {
             plan.actions.push(Action { set: name.clone(), what, reason });
         }
     } else if mine().count() == spec.groups.len() && mine().all(|(_, set)| runs(set)) {
-        for (name, set) in mine() {
+        for (name, set) in mine().filter(|(_, set)| set.share != Share::Has) {
             let reason = format!("group {} is one of the first", set.spec.group);
             plan.actions.push(Action { set: name.clone(), what: What::CountIn { uid: set.uid.clone() }, reason });
         }

@@ -29,7 +29,8 @@ fn ready(pods: i32) -> PodSetStatus {
 fn settle(spec: &ComponentSpec, sets: &mut BTreeMap<String, Set>, others: &BTreeMap<String, Other>) -> Vec<String> {
     let mut log = Vec::new();
     for _ in 0..20 {
-        let plan = plan(&Situation { spec, sets: sets.clone(), others: others.clone(), moves_shares: true });
+        let plan =
+            plan(&Situation { spec, sets: sets.clone(), others: others.clone(), moves_shares: true, forming: false });
         if plan.actions.is_empty() {
             return log;
         }
@@ -107,15 +108,40 @@ fn a_group_that_is_added_later_gets_its_share_and_the_first_ones_do_not() {
 }
 
 #[test]
+fn a_group_that_comes_before_the_instance_is_formed_waits_for_nobody() {
+    let (mut sets, others) = (BTreeMap::new(), BTreeMap::new());
+    settle(&spec(json!({ "groups": [group("a", 2), group("b", 2)] })), &mut sets, &others);
+    let grown = spec(json!({ "groups": [group("a", 2), group("b", 2), group("c", 2)] }));
+    let first = |sets: &BTreeMap<String, Set>, forming| {
+        let situation =
+            Situation { spec: &grown, sets: sets.clone(), others: others.clone(), moves_shares: true, forming };
+        plan(&situation).actions.into_iter().map(|action| (action.set, action.what)).next()
+    };
+    let Some((name, What::Apply(spec))) = first(&sets, true) else { panic!("it is to be") };
+    let set =
+        Set { spec: *spec, status: ready(2), uid: name.clone(), deleting: false, current: true, share: Share::NotYet };
+    sets.insert(name.clone(), set);
+    // to join it would need what is formed only once it is ready
+    assert_eq!(first(&sets, true), Some((name.clone(), What::CountIn { uid: name.clone() })));
+    assert_eq!(first(&sets, false), Some((name.clone(), What::Join { uid: name })));
+}
+
+#[test]
 fn a_group_without_a_ready_pod_keeps_its_share() {
     let (mut sets, others) = (BTreeMap::new(), BTreeMap::new());
     settle(&spec(json!({ "groups": [group("a", 2), group("b", 2)] })), &mut sets, &others);
     sets.get_mut("shop-cache-b").expect("it is there").status.ready_replicas = Some(0);
     let spec = spec(json!({ "groups": [group("a", 2)] }));
-    let told = plan(&Situation { spec: &spec, sets: sets.clone(), others: others.clone(), moves_shares: true });
+    let told = plan(&Situation {
+        spec: &spec,
+        sets: sets.clone(),
+        others: others.clone(),
+        moves_shares: true,
+        forming: false,
+    });
     assert!(told.actions.is_empty() && told.waits[0].stalled, "{told:#?}");
     // where the package has nothing to move it just goes
-    let told = plan(&Situation { spec: &spec, sets, others, moves_shares: false });
+    let told = plan(&Situation { spec: &spec, sets, others, moves_shares: false, forming: false });
     assert_eq!(told.actions.len(), 1, "{told:#?}");
 }
 
@@ -127,7 +153,7 @@ fn a_group_whose_pods_cannot_leave_stays() {
     set.spec.replicas = 0;
     set.status = ready(1);
     let spec = spec(json!({ "groups": [group("a", 2)] }));
-    let plan = plan(&Situation { spec: &spec, sets, others, moves_shares: true });
+    let plan = plan(&Situation { spec: &spec, sets, others, moves_shares: true, forming: false });
     assert!(plan.actions.is_empty(), "{plan:#?}");
     assert_eq!(plan.waits[0].message, "shop-cache-b goes once its pods have left");
 }
@@ -137,7 +163,7 @@ fn no_groups_at_all_remove_nothing() {
     let (mut sets, others) = (BTreeMap::new(), BTreeMap::new());
     settle(&spec(json!({})), &mut sets, &others);
     let spec = spec(json!({ "groups": [] }));
-    let plan = plan(&Situation { spec: &spec, sets, others, moves_shares: true });
+    let plan = plan(&Situation { spec: &spec, sets, others, moves_shares: true, forming: false });
     assert!(plan.actions.is_empty() && plan.waits[0].stalled, "{plan:#?}");
 }
 
@@ -170,7 +196,7 @@ fn a_component_says_what_its_pod_sets_say() {
     let mut sets = BTreeMap::new();
     let (spec, others) = (spec(json!({})), BTreeMap::new());
     settle(&spec, &mut sets, &others);
-    let situation = Situation { spec: &spec, sets, others, moves_shares: true };
+    let situation = Situation { spec: &spec, sets, others, moves_shares: true, forming: false };
     let before = ComponentStatus::default();
     let status = status(&situation, &plan(&situation), &before, Some(1), None, &Time(jiff::Timestamp::UNIX_EPOCH));
     assert_eq!((status.replicas, status.ready_replicas), (Some(3), Some(3)));
