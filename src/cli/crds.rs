@@ -1,6 +1,6 @@
 //! `midship crds`: the definitions of all kinds, to standard output or one file each.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -10,23 +10,27 @@ use crate::api::Kind;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Write one file per kind into this folder instead.
+    /// Write one file per kind into this folder instead; it is made where it is not there.
     #[arg(long, value_name = "FOLDER")]
     to: Option<PathBuf>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<Outcome, CommandError> {
+    let unwritable = |error: std::io::Error, path: &Path| {
+        CommandError::new(format!("the definitions cannot be written: {error}"))
+            .at(path.display().to_string())
+            .remedy("name a folder that can be written to")
+    };
+    if let Some(folder) = &arguments.to {
+        std::fs::create_dir_all(folder).map_err(|error| unwritable(error, folder))?;
+    }
     for kind in Kind::ALL {
         let yaml = document(kind);
         match &arguments.to {
             None => anstream::print!("{yaml}"),
             Some(folder) => {
                 let path = folder.join(format!("{}.midship.dev.yaml", kind.plural()));
-                std::fs::write(&path, yaml).map_err(|error| {
-                    CommandError::new(format!("the definition cannot be written: {error}"))
-                        .at(path.display().to_string())
-                        .remedy("make the folder, or name one that can be written to")
-                })?;
+                std::fs::write(&path, yaml).map_err(|error| unwritable(error, &path))?;
             }
         }
     }

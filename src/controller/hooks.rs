@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -20,6 +20,8 @@ use crate::lifecycle::values::Task;
 
 /// How long one call may take. What was begun goes on; the same key asks for its end.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a failure counts that nobody tried to mend; agents forget their answers sooner.
+const REMEMBERED: Duration = Duration::from_hours(1);
 
 /// Whom an action is about.
 pub struct About<'a> {
@@ -39,7 +41,7 @@ pub struct Hooks {
     pods: Arc<Cache<Pod>>,
     agents: Arc<Agents>,
     /// How often what a key stands for has failed: what ended is begun anew only by another key.
-    failed: Mutex<HashMap<String, u32>>,
+    failed: Mutex<HashMap<String, (Instant, u32)>>,
 }
 
 impl Hooks {
@@ -61,7 +63,7 @@ impl Hooks {
     /// Has it done, where the package declares it; the same key does it once, unless it failed.
     pub async fn run(&self, about: &About<'_>, action: &str, key: &str) -> Result<(), Problem> {
         let known = || self.failed.lock().expect("no panic while it is held");
-        let attempt = known().get(key).copied().unwrap_or_default();
+        let attempt = known().get(key).map_or(0, |(_, failures)| *failures);
         let done = self.attempt(about, action, &format!("{key}/{attempt}")).await;
         match &done {
             Ok(()) => {
@@ -69,7 +71,9 @@ impl Hooks {
             }
             Err(problem) if under_way(problem.code) => {}
             Err(_) => {
-                known().insert(key.to_owned(), attempt.saturating_add(1));
+                let mut known = known();
+                known.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
+                known.insert(key.to_owned(), (Instant::now(), attempt.saturating_add(1)));
             }
         }
         done

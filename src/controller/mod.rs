@@ -15,6 +15,7 @@ mod instance;
 mod operation;
 mod packages;
 mod pod_set;
+mod pushes;
 mod queues;
 pub mod repositories;
 mod said;
@@ -58,6 +59,7 @@ use instance::Instances;
 use operation::Operations;
 use pod_set::PodSets;
 use pod_set::agents::Remote;
+use pushes::Pushes;
 use queues::Queues;
 use repositories::known::Known;
 use startup::Usable;
@@ -264,6 +266,7 @@ impl Context {
         let agents = Arc::new(Agents::new(client.clone(), &home));
         let known = Arc::new(Known::new(client.clone(), queues.clone()));
         let rules: Arc<Cue> = Arc::default();
+        let pushes: Arc<Pushes> = Arc::default();
         let (extensions, instances, operations) = {
             let (client, caches, queues, events) = shared();
             let extensions = Extensions::new(client, caches, queues, events, (scope, home.clone()), rules.clone());
@@ -271,7 +274,8 @@ impl Context {
             let packages = extensions.packages();
             let agents = (agents.clone(), workloads.pods.clone(), known.clone());
             let (shelf, place) = ((packages.clone(), rules), (home, agent_image));
-            let instances = Instances::new(client, caches, queues, events, shelf, agents.clone(), place);
+            let order = (queues, pushes.clone());
+            let instances = Instances::new(client, caches, order, events, shelf, agents.clone(), place);
             let (client, caches, queues, events) = shared();
             let operations = Operations::new(client, caches, queues, events, packages, agents);
             (Arc::new(extensions), Arc::new(instances), Arc::new(operations))
@@ -297,7 +301,8 @@ impl Context {
         };
         let pod_sets =
             PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents, hooks));
-        let git_sources = Arc::new(GitSources::new((client, config), caches, events, &self.options));
+        let git_sources =
+            Arc::new(GitSources::new((client, config), caches, events, (queues.clone(), pushes), &self.options));
         let _ = sources.set(git_sources.clone());
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };
         let run = Run { queues, bounds, metrics: self.metrics.clone(), stop: self.stop.clone() };

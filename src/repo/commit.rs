@@ -16,6 +16,15 @@ pub struct Person {
     pub offset_minutes: i32,
 }
 
+impl Person {
+    /// Name and address of whoever sits here, from the configuration Git keeps for the person (not from a repository's).
+    pub fn configured() -> Option<(String, String)> {
+        let config = gix::config::File::from_globals().ok()?;
+        let value = |key: &str| config.string(key).map(|value| value.to_string()).filter(|value| !value.is_empty());
+        value("user.name").zip(value("user.email"))
+    }
+}
+
 impl std::fmt::Display for Person {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} <{}>", self.name, self.email)

@@ -31,7 +31,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME")]
     on: Option<String>,
 
-    /// Who makes the commit, as "Name <address>"; GIT_AUTHOR_NAME and GIT_AUTHOR_EMAIL where left out.
+    /// Who makes the commit, as "Name <address>"; what Git knows of you where left out.
     #[arg(long, value_name = "PERSON")]
     author: Option<String>,
 
@@ -167,10 +167,15 @@ fn person(given: Option<&str>) -> Result<Person, CommandError> {
                     .at(format!("--author {given:?}"))
                     .remedy("write it like --author \"Ada Lovelace <ada@example.com>\"")
             })?,
-        None => variable("GIT_AUTHOR_NAME").zip(variable("GIT_AUTHOR_EMAIL")).ok_or_else(|| {
-            CommandError::new("it is not known who makes the commit")
-                .remedy("say so with --author \"Name <address>\", or in GIT_AUTHOR_NAME and GIT_AUTHOR_EMAIL")
-        })?,
+        None => {
+            let said = variable("GIT_AUTHOR_NAME").zip(variable("GIT_AUTHOR_EMAIL"));
+            said.or_else(Person::configured).ok_or_else(|| {
+                CommandError::new("it is not known who makes the commit").remedy(
+                    "say so with --author \"Name <address>\", with git config --global user.name and user.email, or in \
+                     GIT_AUTHOR_NAME and GIT_AUTHOR_EMAIL",
+                )
+            })?
+        }
     };
     Ok(Person { name, email, seconds: jiff::Timestamp::now().as_second(), offset_minutes: 0 })
 }

@@ -1,6 +1,7 @@
 //! What is in the cluster of the objects a source wants, or once applied.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -27,6 +28,9 @@ const SHOWN: usize = 5;
 const AT_ONCE: usize = 16;
 /// Kinds that are not watched, because they are mostly other people's.
 const ASKED_FOR: [ObjectKind; 3] = [ObjectKind::Namespace, ObjectKind::Secret, ObjectKind::ConfigMap];
+
+/// Objects that were found to be as the repository says: in which version of theirs, and what it said.
+pub type Settled = HashMap<ObjectId, (String, Arc<Value>)>;
 
 /// Live objects by name, and the identity each has.
 #[derive(Default)]
@@ -60,8 +64,10 @@ pub async fn observe(
     settings: &Settings,
     seen: &Seen,
     part: &Part,
+    settled: &mut Settled,
 ) -> Result<Observed, Failure> {
-    let mut eye = Eye { label: &settings.label, seen, part, observed: Observed::default() };
+    settled.retain(|id, (_, body)| seen.bodies.get(id).is_some_and(|now| Arc::ptr_eq(now, body)));
+    let mut eye = Eye { label: &settings.label, seen, part, settled, observed: Observed::default() };
     eye.watched(ObjectKind::Extension, &caches.extensions);
     eye.watched(ObjectKind::BackupRepository, &caches.backup_repositories);
     eye.watched(ObjectKind::BackupPolicy, &caches.backup_policies);
@@ -119,6 +125,7 @@ struct Eye<'a> {
     label: &'a str,
     seen: &'a Seen,
     part: &'a Part,
+    settled: &'a mut Settled,
     observed: Observed,
 }
 
@@ -181,10 +188,7 @@ impl Eye<'_> {
         }
         let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).cloned();
         let live = Live {
-            differences: body
-                .and_then(|body| comparable(body))
-                .map(|(wanted, found)| differences(&wanted, &found, SHOWN))
-                .unwrap_or_default(),
+            differences: body.map(|body| self.differences(&id, metadata, body, comparable)).unwrap_or_default(),
             source: label,
             path: annotation(labels::SOURCE_PATH),
             digest: annotation(DIGEST),
@@ -192,6 +196,30 @@ impl Eye<'_> {
         };
         self.observed.uids.insert(id.clone(), metadata.uid.clone().unwrap_or_default());
         self.observed.objects.insert(id, live);
+    }
+
+    /// Where it is not as wanted. What was compared before and did not change since is not compared again.
+    fn differences(
+        &mut self,
+        id: &ObjectId,
+        metadata: &ObjectMeta,
+        body: &Arc<Value>,
+        comparable: impl FnOnce(&Value) -> Option<(Value, Value)>,
+    ) -> Vec<String> {
+        let version = metadata.resource_version.as_ref();
+        if self.settled.get(id).is_some_and(|(settled, _)| Some(settled) == version) {
+            return Vec::new();
+        }
+        let found = comparable(body).map(|(wanted, found)| differences(&wanted, &found, SHOWN)).unwrap_or_default();
+        match version {
+            Some(version) if found.is_empty() => {
+                self.settled.insert(id.clone(), (version.clone(), body.clone()));
+            }
+            _ => {
+                self.settled.remove(id);
+            }
+        }
+        found
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::audit::Ledger;
 use super::drift::Proposed;
+use super::live::Settled;
 use super::look::Seen;
 use super::settings::Settings;
 use crate::api::{GitSource, GitSourceStatus};
@@ -33,6 +34,8 @@ pub struct Remembered {
     pub asked_at_plan: Asked,
     /// Something could not be applied, or is not as the repository says and was left so: look at everything next time.
     pub unsettled: bool,
+    /// Objects that need not be compared again as long as neither side changes.
+    pub settled: Settled,
     /// The status that was last published.
     pub said: Option<GitSourceStatus>,
     /// Objects that had to be changed back.

@@ -18,12 +18,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Client, ResourceExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
 
 use super::Options;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
+use super::pushes::Pushes;
+use super::queues::Queues;
 use crate::api::{GitSource, Kind, labels};
 use crate::cluster::Key;
 use crate::cluster::events::Events;
@@ -32,7 +34,7 @@ use crate::repo::short;
 use audit::{Sync, finished};
 use drift::Drift;
 use leave::Leaving;
-use live::{Observed, Part};
+use live::{Observed, Part, Settled};
 use look::{Look, Seen};
 use memory::{Memory, Remembered};
 use settings::Settings;
@@ -40,6 +42,11 @@ use status::Report;
 
 /// Why a sync is tried again that told itself what failed.
 const NOT_ALL_APPLIED: &str = "NotAllApplied";
+/// Sources that never answered, and sources that did not answer last time, which may be looked at together. Whoever waits
+/// for a server holds a worker, and those that are known to answer must find one.
+const DOUBTFUL_AT_ONCE: usize = 24;
+/// When one that found no place among them asks again.
+const NO_PLACE: Duration = Duration::from_secs(1);
 /// How long what was just published may take to come back by the watch.
 const SETTINGS_SEEN: Duration = Duration::from_secs(20);
 
@@ -49,6 +56,8 @@ pub struct GitSources {
     config: kube::Config,
     caches: Arc<Caches>,
     events: Events,
+    queues: Queues,
+    pushes: Arc<Pushes>,
     cache_dir: PathBuf,
     cluster_name: String,
     allow_insecure: bool,
@@ -56,23 +65,36 @@ pub struct GitSources {
     started: Instant,
     /// Who may write now; looking at repositories is mostly waiting for servers, and takes no turn.
     turns: Semaphore,
+    /// Who may look at a repository that never answered, and who at one that did not last time.
+    new: Semaphore,
+    failed: Semaphore,
 }
 
 impl GitSources {
-    pub fn new(connection: (Client, kube::Config), caches: Arc<Caches>, events: Events, options: &Options) -> Self {
-        let (client, config) = connection;
+    pub fn new(
+        connection: (Client, kube::Config),
+        caches: Arc<Caches>,
+        events: Events,
+        order: (Queues, Arc<Pushes>),
+        options: &Options,
+    ) -> Self {
+        let ((client, config), (queues, pushes)) = (connection, order);
         let Options { cache_dir, cluster_name, allow_insecure_git, workers, .. } = options;
         Self {
             client,
             config,
             caches,
             events,
+            queues,
+            pushes,
             cache_dir: cache_dir.clone(),
             cluster_name: cluster_name.clone(),
             allow_insecure: *allow_insecure_git,
             memory: Memory::default(),
             started: Instant::now(),
             turns: Semaphore::new(*workers),
+            new: Semaphore::new(DOUBTFUL_AT_ONCE),
+            failed: Semaphore::new(DOUBTFUL_AT_ONCE),
         }
     }
 
@@ -115,6 +137,7 @@ impl Reconciler for GitSources {
         let asked = source.metadata.generation.zip(Some(source.metadata.annotations.clone()));
         let due = remembered.poll_at.is_none_or(|at| at <= Instant::now()) || remembered.asked != asked;
         if due {
+            let Ok(_place) = self.place(&source, &remembered) else { return Ok(Next::After(NO_PLACE)) };
             remembered.asked = asked;
             remembered.poll_at = Some(Instant::now() + settings.interval);
             match self.look(&settings, &mut remembered).await {
@@ -148,6 +171,21 @@ impl Reconciler for GitSources {
 }
 
 impl GitSources {
+    /// A place among those that may look now: whoever answered last time has one always.
+    fn place(
+        &self,
+        source: &GitSource,
+        remembered: &Remembered,
+    ) -> Result<Option<SemaphorePermit<'_>>, TryAcquireError> {
+        let known = remembered.seen.is_some() || remembered.failed_looks > 0;
+        let answers = if known { Some(remembered.failed_looks == 0) } else { status::answered(source) };
+        match answers {
+            Some(true) => Ok(None),
+            Some(false) => self.failed.try_acquire().map(Some),
+            None => self.new.try_acquire().map(Some),
+        }
+    }
+
     /// A source that is being deleted: with what it applied, or without.
     async fn end(&self, key: &Key, source: &GitSource, remembered: &mut Remembered) -> Result<Next, Failure> {
         let held = source.finalizers().iter().any(|one| one == labels::FINALIZER);
@@ -262,15 +300,24 @@ impl GitSources {
         }
         let _turn = self.turns.acquire().await.expect("it is never closed");
         let client = settings.acting_client(&self.client, &self.config)?;
-        if !news && !remembered.unsettled && self.decide(&client, settings, &seen, &touched).await?.0.is_quiet() {
-            return Ok(());
+        if !news && !remembered.unsettled {
+            let settled = &mut remembered.settled;
+            if self.decide(&client, settings, &seen, &touched, settled).await?.0.is_quiet() {
+                return Ok(());
+            }
         }
-        let (mut plan, live) = self.decide(&client, settings, &seen, &Part::Everything).await?;
+        let settled = &mut remembered.settled;
+        let (mut plan, live) = self.decide(&client, settings, &seen, &Part::Everything, settled).await?;
         remembered.reverts.calm(&mut plan, self.started.elapsed());
-        self.memory.own(&Key::of(source), seen.desired.iter().map(|desired| desired.id.clone()));
+        // those that go are waited for, so that the record tells when they are gone
+        let ours = seen.desired.iter().map(|desired| &desired.id).chain(&plan.leaving);
+        self.memory.own(&Key::of(source), ours.cloned());
         self.assume(source, &seen, remembered).await?;
         tracing::debug!(actions = plan.actions.len(), held = plan.held.len(), in_sync = plan.in_sync, "planned");
-        let results = apply::carry_out(&plan, &seen, &live, settings, &client).await;
+        let results = {
+            let _push = self.pushes.begin(&settings.label, &self.queues);
+            apply::carry_out(&plan, &seen, &live, settings, &client).await
+        };
         for done in results.iter().filter(|result| result.what == What::Revert && result.failure.is_none()) {
             remembered.reverts.done(&done.id, self.started.elapsed());
         }
@@ -278,8 +325,7 @@ impl GitSources {
         let mut drift = Drift::look(&plan, &seen, &client).await;
         drift.propose(&seen, settings, &self.cluster_name, &self.cache_dir, &mut remembered.proposed).await;
         let failed = results.iter().any(|result| result.failure.is_some());
-        remembered.unsettled =
-            failed || !plan.drifted.is_empty() || !plan.foreign.is_empty() || !plan.contested.is_empty();
+        remembered.unsettled = failed || plan.leaves_open();
         remembered.planned = Some(seen.clone());
         remembered.asked_at_plan.clone_from(&remembered.asked);
         // while the repository cannot be reached that is what there is to say, even though what it said is kept up
@@ -336,8 +382,9 @@ impl GitSources {
         settings: &Settings,
         seen: &Seen,
         part: &Part,
+        settled: &mut Settled,
     ) -> Result<(Plan, Observed), Failure> {
-        let live = live::observe(&self.caches, client, settings, seen, part).await?;
+        let live = live::observe(&self.caches, client, settings, seen, part, settled).await?;
         let desired: Vec<Desired> = seen.desired.iter().filter(|desired| part.has(&desired.id)).cloned().collect();
         let prune = settings.prune(&seen.commit);
         let plan = plan(&Situation {

@@ -22,6 +22,9 @@ use crate::repo::short;
 /// How many errors, held deletions and drifted objects are listed.
 const LISTED: usize = 50;
 
+/// The newest commit was read.
+const FETCHED: &str = "Fetched";
+
 /// What there is to say.
 pub enum Report<'a> {
     Suspended,
@@ -133,6 +136,13 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
     status
 }
 
+/// Whether the repository could be read when the source was last told of; none if it was never told of.
+pub fn answered(source: &GitSource) -> Option<bool> {
+    let conditions = &source.status.as_ref()?.conditions;
+    conditions::find(conditions, READY)?;
+    Some(conditions::find(conditions, FETCHED).is_some())
+}
+
 fn not_ready(reason: &str, message: &str, passing: bool) -> Vec<Finding> {
     let also = if passing { RECONCILING } else { STALLED };
     vec![
@@ -221,7 +231,7 @@ fn findings(seen: &Seen, plan: &Plan, errors: &[FileError], failed: &[FileError]
     let held = if plan.held.is_empty() { ConditionStatus::False } else { ConditionStatus::True };
     let because = plan.held_because.clone().unwrap_or_else(|| "no deletion waits".to_owned());
     findings.push(Finding::new("Held", held, if plan.held.is_empty() { "NothingHeld" } else { "OverBudget" }, because));
-    findings.push(Finding::new("Fetched", ConditionStatus::True, "Fetched", format!("{at} from {}", settings.url)));
+    findings.push(Finding::new(FETCHED, ConditionStatus::True, FETCHED, format!("{at} from {}", settings.url)));
     findings
 }
 
@@ -295,6 +305,15 @@ mod tests {
         let first = next(&GitSourceStatus::default(), Some(1), &unreachable(), at(100));
         let second = next(&first, Some(1), &unreachable(), at(200));
         assert_eq!(first, second);
+    }
+
+    #[test]
+    fn whether_a_repository_answered_is_known_from_what_was_told() {
+        let source = json!({ "metadata": { "name": "a" }, "spec": { "url": "https://git.example.com/a.git" } });
+        let mut source: GitSource = serde_json::from_value(source).expect("a source");
+        assert_eq!(answered(&source), None);
+        source.status = Some(next(&GitSourceStatus::default(), Some(1), &unreachable(), at(100)));
+        assert_eq!(answered(&source), Some(false));
     }
 
     #[test]

@@ -30,6 +30,7 @@ use super::agents::Agents;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
 use super::packages::{Packages, Uses, used_by};
+use super::pushes::Pushes;
 use super::queues::Queues;
 use super::repositories::known::Known;
 use crate::api::conditions::{ConditionStatus, Finding};
@@ -75,6 +76,7 @@ pub struct Instances {
     client: Client,
     caches: Arc<Caches>,
     queues: Queues,
+    pushes: Arc<Pushes>,
     events: Events,
     packages: Arc<Packages>,
     uses: Uses,
@@ -94,7 +96,7 @@ impl Instances {
     pub fn new(
         client: Client,
         caches: Arc<Caches>,
-        queues: Queues,
+        (queues, pushes): (Queues, Arc<Pushes>),
         events: Events,
         shelf: (Arc<Packages>, Arc<Cue>),
         agents: (Arc<Agents>, Arc<Cache<Pod>>, Arc<Known>),
@@ -108,6 +110,7 @@ impl Instances {
             client,
             caches,
             queues,
+            pushes,
             events,
             packages,
             uses: Uses::default(),
@@ -137,12 +140,21 @@ impl Reconciler for Instances {
             return Ok(Next::WhenChanged);
         };
         self.tell_extensions(key, used_by(&instance));
+        let source = instance.labels().get(labels::SOURCE).filter(|_| is_new(&instance));
+        if source.is_some_and(|source| self.pushes.waits(source, key)) {
+            return Ok(Next::WhenChanged);
+        }
         let remembered = self.memory.of(key);
         let mut remembered = remembered.lock().await;
         let before = remembered.said.newest(instance.as_ref(), instance.status.as_ref());
         let work = Work { shared: self, instance: &instance, before: &before, remembered: &mut remembered };
         work.run().await
     }
+}
+
+/// Whether nothing was made for it yet.
+fn is_new(instance: &Instance) -> bool {
+    instance.finalizers().is_empty() && instance.status.is_none()
 }
 
 impl Instances {

@@ -93,7 +93,7 @@ pub struct Plan {
     pub kept: BTreeMap<ObjectId, String>,
     /// Objects that somebody keeps changing and that are left for a while, and what to do about it.
     pub contested: BTreeMap<ObjectId, String>,
-    /// Objects that are still being deleted, and are made again once they are gone.
+    /// Objects that are still being deleted. Those that are wanted are made again once they are gone.
     pub leaving: BTreeSet<ObjectId>,
     /// Objects that are as they should be.
     pub in_sync: usize,
@@ -103,6 +103,11 @@ impl Plan {
     /// Whether there is nothing to do and nothing to tell.
     pub fn is_quiet(&self) -> bool {
         self.actions.is_empty() && self.held.is_empty() && self.drifted.is_empty() && self.foreign.is_empty()
+    }
+
+    /// Whether something stays as the repository does not say, even when everything planned was done.
+    pub fn leaves_open(&self) -> bool {
+        !(self.drifted.is_empty() && self.foreign.is_empty() && self.contested.is_empty() && self.leaving.is_empty())
     }
 }
 
@@ -156,11 +161,10 @@ fn prune(situation: &Situation<'_>, plan: &mut Plan) {
     let broken = |live: &Live| {
         live.path.as_ref().is_some_and(|path| situation.broken_files.contains(path) || (situation.untrusted)(path))
     };
-    let gone: Vec<(&ObjectId, &Live)> = situation
-        .live
-        .iter()
-        .filter(|(id, live)| ours(live) && !live.deleting && !wanted.contains(id) && !broken(live))
-        .collect();
+    let unwanted = situation.live.iter().filter(|(id, live)| ours(live) && !wanted.contains(id));
+    let (leaving, staying): (Vec<_>, Vec<_>) = unwanted.partition(|(_, live)| live.deleting);
+    plan.leaving.extend(leaving.into_iter().map(|(id, _)| id.clone()));
+    let gone: Vec<(&ObjectId, &Live)> = staying.into_iter().filter(|(_, live)| !broken(live)).collect();
     if gone.is_empty() || !situation.prune.enabled {
         return;
     }

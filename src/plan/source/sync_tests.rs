@@ -75,6 +75,18 @@ impl World {
 }
 
 #[test]
+fn what_is_still_being_deleted_is_waited_for_whether_it_is_wanted_or_not() {
+    let (wanted, mut there) = applied("wanted", "1");
+    let (unwanted, mut also) = applied("unwanted", "1");
+    there.deleting = true;
+    also.deleting = true;
+    let plan = World::new(vec![desired("wanted", "1")], [(wanted.clone(), there), (unwanted.clone(), also)]).plan();
+    assert_eq!(plan.actions, []);
+    assert_eq!(plan.leaving, BTreeSet::from([unwanted, wanted]));
+    assert!(plan.leaves_open());
+}
+
+#[test]
 fn what_is_missing_is_created_and_what_changed_is_updated() {
     let world = World::new(
         vec![desired("a", "1"), desired("b", "2"), desired("c", "3")],

@@ -63,6 +63,14 @@ fn rollback_pushes_a_branch_and_never_the_watched_one() {
     assert!(log.starts_with("Grace Hopper <grace@example.com>\nTake Instance orders back to"), "{log}");
     assert!(log.contains(&format!("Midship-Rollback-To: {before}")), "{log}");
 
+    let known = repository.path().join(".git/person");
+    std::fs::write(&known, "[user]\n  name = Alan Turing\n  email = alan@example.com\n").expect("it can be written");
+    let args = ["rollback", "orders", "--to", &before, "--on", "by-alan", "--repo"];
+    let output = midship().env("GIT_CONFIG_GLOBAL", &known).args(args).arg(repository.path()).output();
+    assert_eq!(output.code, 2, "{output}");
+    let log = repository.git(&["log", "-1", "--format=%an <%ae>", "by-alan"]);
+    assert_eq!(log.trim(), "Alan Turing <alan@example.com>", "{log}");
+
     let again = on(&repository, &[&["rollback", "orders", "--to", "HEAD"][..], &author].concat());
     assert_eq!(again.code, 0, "{again}");
     let watched = on(

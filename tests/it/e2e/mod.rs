@@ -1,6 +1,7 @@
 //! On a cluster with nodes: Midship as people install it, and real middleware in pods.
 
 mod backup;
+mod bench;
 mod cluster;
 mod databases;
 mod foreign;

@@ -1,6 +1,6 @@
 //! Tests against a real Git server, over smart HTTP with TLS and over SSH.
 
 mod bench;
-mod fixture;
+pub mod fixture;
 mod remotes;
 mod servers;

@@ -2,6 +2,7 @@
 
 pub mod account;
 mod causes;
+pub mod door;
 mod idle;
 mod leading;
 mod metrics;

@@ -37,9 +37,26 @@ impl Controller {
 
     /// The same with another program for rules in CUE.
     pub fn start_with(identity: &str, kubeconfig: &Path, args: &[&str], cue: Option<&Path>) -> Self {
+        let program = Command::new(env!("CARGO_BIN_EXE_midship"));
+        Self::start_as(program, (identity, kubeconfig), args, cue)
+    }
+
+    /// The same where copies of repositories have to fit onto a disk of this size, which nobody else sees.
+    pub fn start_on_little_disk(identity: &str, kubeconfig: &Path, args: &[&str], size: &str) -> Self {
+        let mut program = Command::new("unshare");
+        if !nix::unistd::geteuid().is_root() {
+            program.args(["--user", "--map-root-user"]);
+        }
+        let mount = "mkdir -p \"$MIDSHIP_CACHE_DIR\" && mount -t tmpfs -o \"size=$1\" none \"$MIDSHIP_CACHE_DIR\" \
+                     && shift && exec \"$@\"";
+        program.args(["--mount", "sh", "-c", mount, "sh", size, env!("CARGO_BIN_EXE_midship")]);
+        Self::start_as(program, (identity, kubeconfig), args, None)
+    }
+
+    fn start_as(program: Command, place: (&str, &Path), args: &[&str], cue: Option<&Path>) -> Self {
+        let (mut command, (identity, kubeconfig)) = (program, place);
         let folder = tempfile::tempdir().expect("a folder");
         let log = File::create(folder.path().join("log")).expect("a log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_midship"));
         command
             .env_clear()
             .env("HOME", folder.path())
@@ -49,8 +66,7 @@ impl Controller {
             .arg(kubeconfig)
             .args(["--identity", identity, "--health-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"])
             .args(["--allow-insecure-git", "--log-level", "info,midship=debug"])
-            .arg("--cache-dir")
-            .arg(folder.path().join("cache"))
+            .env("MIDSHIP_CACHE_DIR", folder.path().join("cache"))
             .args(args)
             .current_dir(folder.path())
             .stdin(Stdio::null())

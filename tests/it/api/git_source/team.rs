@@ -1,5 +1,6 @@
 //! A team with a repository, a GitSource in its namespace, and a controller that looks after that namespace alone.
 
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -29,14 +30,18 @@ pub fn team_test(body: impl AsyncFnOnce(&mut Team<'_>)) {
         let repository = Repository::new();
         repository.write("README.md", "Our middleware.\n");
         repository.commit("Begin");
-        let controller = start(scene);
+        let controller = start(scene, &scene.kubeconfig());
         body(&mut Team { scene, repository, controller }).await;
     });
 }
 
-fn start(scene: &Scene) -> Controller {
+fn start(scene: &Scene, kubeconfig: &Path) -> Controller {
+    Controller::start("controller", kubeconfig, &arguments(scene))
+}
+
+fn arguments(scene: &Scene) -> [&str; 9] {
     let namespace = scene.namespace.as_str();
-    let args = [
+    [
         "--namespaces",
         namespace,
         "--lease-namespace",
@@ -46,8 +51,7 @@ fn start(scene: &Scene) -> Controller {
         "test",
         "--webhook-address",
         "127.0.0.1:0",
-    ];
-    Controller::start("controller", &scene.kubeconfig(), &args)
+    ]
 }
 
 impl Team<'_> {
@@ -161,6 +165,17 @@ impl Team<'_> {
     }
 
     pub fn start_again(&mut self) {
-        self.controller = start(self.scene);
+        self.start_behind(&self.scene.kubeconfig());
+    }
+
+    /// Another controller, for which this names the cluster.
+    pub fn start_behind(&mut self, kubeconfig: &Path) {
+        self.controller = start(self.scene, kubeconfig);
+    }
+
+    /// Another controller, whose copies of repositories have to fit onto a disk of this size.
+    pub fn start_with_little_disk(&mut self, size: &str) {
+        self.controller =
+            Controller::start_on_little_disk("controller", &self.scene.kubeconfig(), &arguments(self.scene), size);
     }
 }

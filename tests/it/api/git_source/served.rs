@@ -1,0 +1,106 @@
+//! A real Git server, over HTTPS with a password and over SSH with a key, from push to record.
+
+use serde_json::{Value, json};
+
+use super::repository::instance;
+use super::{SOON, Team, team_test};
+use crate::forge::fixture::{Repository, forge};
+use crate::harness::wait_for;
+
+/// The Secret for each way in, and the address.
+fn ways(repository: &Repository) -> [(&'static str, String, Vec<(&'static str, String)>); 2] {
+    let forge = forge();
+    let password = vec![
+        ("username", forge.get("FORGE_USER").to_owned()),
+        ("password", forge.get("FORGE_PASSWORD").to_owned()),
+        ("ca.crt", forge.file("FORGE_CA")),
+    ];
+    let key = vec![("identity", forge.file("FORGE_SSH_KEY")), ("known_hosts", forge.file("FORGE_KNOWN_HOSTS"))];
+    [("https", repository.https.clone(), password), ("ssh", repository.ssh.clone(), key)]
+}
+
+async fn secret(team: &Team<'_>, entries: &[(&str, String)]) {
+    let entries: Vec<(&str, &str)> = entries.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    team.secret("login", &entries).await;
+}
+
+async fn follow(team: &Team<'_>, url: &str) {
+    team.follow(json!({ "url": url, "credentials": { "name": "login" } })).await;
+}
+
+/// Waits until the source is ready for this reason with this commit; returns its message.
+async fn becomes(team: &Team<'_>, reason: &str, commit: &str) -> String {
+    wait_for(&format!("the source to be {reason} at {commit}"), SOON, async || {
+        let status = serde_json::to_value(team.source().await.status).expect("JSON");
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        let ready = conditions.iter().find(|one| one["type"] == "Ready").cloned().unwrap_or(Value::Null);
+        if ready["reason"] == reason && status["fetchedCommit"] == commit {
+            Ok(ready["message"].as_str().unwrap_or_default().to_owned())
+        } else {
+            Err(format!("{status:#}"))
+        }
+    })
+    .await
+}
+
+fn file(name: &str, version: &str) -> (String, String) {
+    (format!("{name}.yaml"), instance(name, version))
+}
+
+#[test]
+fn a_push_to_a_real_server_is_applied_and_recorded_over_https() {
+    from_push_to_record(0);
+}
+
+#[test]
+fn a_push_to_a_real_server_is_applied_and_recorded_over_ssh() {
+    from_push_to_record(1);
+}
+
+fn from_push_to_record(way: usize) {
+    team_test(async |team| {
+        let repository = forge().repository("team");
+        let first = repository.push(&[file("a", "1")]);
+        let (_, url, login) = ways(&repository)[way].clone();
+        secret(team, &login).await;
+        follow(team, &url).await;
+        becomes(team, "Applied", &first).await;
+        assert_eq!(team.running().await, ["a 1"]);
+        let second = repository.push(&[file("a", "2"), file("b", "1")]);
+        becomes(team, "Applied", &second).await;
+        assert_eq!(team.running().await, ["a 2", "b 1"]);
+        wait_for("both to be recorded", SOON, async || {
+            let log = repository.on_server(&["log", "--format=%B", "midship/audit/test"]);
+            let told = [&first, &second].iter().all(|commit| log.contains(&format!("Midship-Commit: {commit}")));
+            if told { Ok(()) } else { Err(log) }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_password_that_expires_leaves_everything_and_says_since_when_and_a_new_one_is_taken_at_once() {
+    team_test(async |team| {
+        let repository = forge().repository("expiring");
+        let first = repository.push(&[file("a", "1")]);
+        let (_, url, login) = ways(&repository)[0].clone();
+        secret(team, &login).await;
+        follow(team, &url).await;
+        becomes(team, "Applied", &first).await;
+
+        let mut expired = login.clone();
+        expired[1].1 = "no longer the password".to_owned();
+        secret(team, &expired).await;
+        let second = repository.push(&[file("a", "2")]);
+        let message = becomes(team, "CredentialsRefused", &first).await;
+        assert!(message.contains("stays applied"), "{message}");
+        assert!(!message.contains("no longer the password"), "{message}");
+        assert_eq!(team.running().await, ["a 1"]);
+        let source = serde_json::to_value(team.source().await.status).expect("JSON");
+        assert!(source["conditions"][0]["lastTransitionTime"].is_string(), "since when: {source:#}");
+
+        secret(team, &login).await;
+        becomes(team, "Applied", &second).await;
+        assert_eq!(team.running().await, ["a 2"]);
+    });
+}
