@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Midship's image: its two static binaries, cue (which checks the rules of packages), ssh, ssh-keygen and gpg (Git over SSH,
+# Midship's image: its static binaries, cue (which checks the rules of packages), ssh, ssh-keygen and gpg (Git over SSH,
 # signatures) with the libraries these need, and the certificates, nothing else.
 # It runs as 65532 and writes nothing, so a read-only root is fine. Nothing may lie at /midship, where pods mount their
 # volumes.
@@ -16,7 +16,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     target="$(uname -m)-unknown-linux-gnu" && \
     RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile dist --bins --target "$target" && \
     mkdir -p /image/bin /image/etc/ssl/certs && install -d -m 1777 /image/tmp && \
-    cp "target/$target/dist/midship" "target/$target/dist/midship-agent" /image/bin/ && \
+    for program in midship midship-agent midship-init; do cp "target/$target/dist/$program" /image/bin/; done && \
     cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ && \
     echo 'midship:x:65532:65532::/:/sbin/nologin' >/image/etc/passwd && \
     echo 'midship:x:65532:' >/image/etc/group

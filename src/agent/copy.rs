@@ -1,5 +1,5 @@
-//! `midship-agent copy DIR`: puts this program where the middleware's container finds it. Needs nothing but the program
-//! itself, so that an image without anything else will do.
+//! `midship-agent copy DIR`: puts the program for the middleware's container where that one finds it. Needs nothing but the
+//! program itself, so that an image without anything else will do.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -11,7 +11,10 @@ use super::files::{self, FilesError};
 use super::secrets::{Secrets, SecretsError};
 use crate::extension::agent::AgentConfig;
 
+/// How it is called there.
 const NAME: &str = "midship-agent";
+/// The part of this program that is enough there, where it lies beside this one: small, because each pod pays for it.
+const PART: &str = "midship-init";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
@@ -38,10 +41,14 @@ pub fn write_files(config: &Path, secrets: &Path) -> Result<Vec<PathBuf>, CopyEr
     Ok(files::write(&config.files, &secrets, &PodFacts::from_environment(&config))?)
 }
 
-/// Copies this program into `dir`, all at once: whoever looks sees the old one or the new one, and runs it.
-pub fn copy_self(dir: &Path) -> Result<PathBuf, CopyError> {
-    let mut program = File::open("/proc/self/exe").map_err(CopyError::Read)?;
-    copy(&mut program, dir)
+/// Copies the program into `dir`, all at once: whoever looks sees the old one or the new one, and runs it.
+pub fn copy_program(dir: &Path) -> Result<PathBuf, CopyError> {
+    let part = std::env::current_exe().map_err(CopyError::Read)?.with_file_name(PART);
+    let program = match File::open(part) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => File::open("/proc/self/exe"),
+        found => found,
+    };
+    copy(&mut program.map_err(CopyError::Read)?, dir)
 }
 
 fn copy(program: &mut File, dir: &Path) -> Result<PathBuf, CopyError> {
@@ -96,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_missing_directory_is_refused() {
-        let error = copy_self(Path::new("/nowhere/at/all")).unwrap_err().to_string();
+        let error = copy_program(Path::new("/nowhere/at/all")).unwrap_err().to_string();
         assert_eq!(error, "/nowhere/at/all is no directory: mount a volume there");
     }
 }

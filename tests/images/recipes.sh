@@ -31,7 +31,8 @@ image_midship() {
   fi
   local root=$WORK/root/midship
   rm -rf "$root"; mkdir -p "$root"/{bin,etc/ssl/certs,tmp}; chmod 1777 "$root/tmp"
-  strip --strip-debug -o "$root/bin/midship" "$MIDSHIP_BIN"; strip --strip-debug -o "$root/bin/midship-agent" "$MIDSHIP_AGENT"
+  strip --strip-debug -o "$root/bin/midship" "$MIDSHIP_BIN"
+  strip --strip-debug -o "$root/bin/midship-agent" "$MIDSHIP_AGENT"; strip --strip-debug -o "$root/bin/midship-init" "$MIDSHIP_INIT"
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
   echo 'midship:x:65532:65532::/:/sbin/nologin' >"$root/etc/passwd"
   echo 'midship:x:65532:' >"$root/etc/group"

@@ -1,4 +1,4 @@
-//! The program in an image that holds nothing else: it copies itself, and runs as PID 1 there.
+//! The program in an image that holds nothing else: what it copies into a volume runs as PID 1 there.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,15 +8,18 @@ use serde_json::json;
 
 use super::pod::{AGENT, namespaces_work, unshare};
 
+/// The whole program.
+const WHOLE: &str = env!("CARGO_BIN_EXE_midship-agent");
+
 #[test]
-fn it_copies_itself_into_a_volume() {
+fn the_part_for_the_container_of_the_middleware_is_copied_into_a_volume() {
     let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(AGENT).arg("copy").arg(dir.path()).output().unwrap();
+    let output = Command::new(WHOLE).arg("copy").arg(dir.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let copy = dir.path().join("midship-agent");
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), copy.display().to_string());
     assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o755);
-    assert!(fs::read(&copy).unwrap() == fs::read(AGENT).unwrap(), "the copy is the program");
+    assert!(fs::read(&copy).unwrap() == fs::read(AGENT).unwrap(), "the copy is that part");
     // again, while the first copy runs
     let mut running = Command::new(&copy)
         .args(["init", "--socket"])
@@ -24,7 +27,7 @@ fn it_copies_itself_into_a_volume() {
         .args(["--", "sleep", "1000"])
         .spawn()
         .unwrap();
-    assert!(Command::new(AGENT).arg("copy").arg(dir.path()).status().unwrap().success());
+    assert!(Command::new(WHOLE).arg("copy").arg(dir.path()).status().unwrap().success());
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.id().cast_signed()), nix::sys::signal::Signal::SIGKILL)
         .unwrap();
     running.wait().unwrap();
@@ -42,7 +45,7 @@ fn it_writes_the_files_of_the_middleware_on_the_way() {
         let config = json!({ "instance": "shop", "namespace": "team", "component": "db", "group": "default",
             "port": 7440, "ports": {}, "tls": false, "login": true, "failover": false, "context": {}, "files": files });
         fs::write(path("agent.json"), config.to_string()).unwrap();
-        let mut command = Command::new(AGENT);
+        let mut command = Command::new(WHOLE);
         command.arg("copy").arg(dir.path()).arg("--files").arg(path("agent.json"));
         command.arg("--secrets").arg(path("secrets")).env("MIDSHIP_POD", "shop-db-2").output().unwrap()
     };
@@ -70,7 +73,8 @@ fn it_works_in_an_image_without_anything_else() {
     for dir in ["proc", "midship"] {
         fs::create_dir(root.path().join(dir)).unwrap();
     }
-    fs::copy(AGENT, root.path().join("agent")).unwrap();
+    fs::copy(WHOLE, root.path().join("agent")).unwrap();
+    fs::copy(AGENT, root.path().join("midship-init")).unwrap();
     let inside = |arguments: &[&str]| {
         let mut command = unshare(&["--mount", "--pid", "--fork", "--kill-child"]);
         let script = "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"";

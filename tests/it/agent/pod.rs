@@ -14,7 +14,8 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub const AGENT: &str = env!("CARGO_BIN_EXE_midship-agent");
+/// What runs in the container of the middleware.
+pub const AGENT: &str = env!("CARGO_BIN_EXE_midship-init");
 /// Nothing here takes nearly as long; a busy machine may.
 pub const LONG: Duration = Duration::from_secs(30);
 

@@ -1,47 +1,26 @@
-//! The command line of `midship-agent`.
+//! Commands in the container of the middleware: being PID 1, asking it, asking the agent. They need little, and so the
+//! program that is copied there has nothing else in it.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::ctl::{self, Client, CtlError};
-use super::init::config::EnvValue;
-use super::init::protocol::{DEFAULT_SOCKET, ExecOrder, Notice, Op, OrderResult, Request, Status};
-use super::init::signals::Signal;
-use super::serve::{self, permit};
-use super::{copy, init};
+use super::{fail, print};
+use crate::agent::ctl::{self, Client, CtlError};
+use crate::agent::init;
+use crate::agent::init::config::EnvValue;
+use crate::agent::init::protocol::{DEFAULT_SOCKET, ExecOrder, Notice, Op, OrderResult, Request, Status};
+use crate::agent::init::signals::Signal;
+use crate::agent::serve::permit;
 use crate::api::values::Duration;
-use crate::extension::context::paths;
-
-/// Runs a middleware's process as PID 1 of its container, and what else is needed in its pod.
-#[derive(Parser)]
-#[command(name = "midship-agent", version, disable_help_subcommand = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
 
 #[derive(Subcommand)]
-enum Command {
+pub enum ProcessCommand {
     /// Start a process and look after it until told to end.
     Init(InitArgs),
-    /// Copy this program into a directory, for another container to run.
-    Copy {
-        /// The directory, usually a shared volume.
-        dir: PathBuf,
-        /// Also write the configuration files that this configuration of the agent names.
-        #[arg(long, value_name = "FILE")]
-        files: Option<PathBuf>,
-        /// Where the secrets lie that these files need.
-        #[arg(long, value_name = "DIRECTORY", default_value = paths::SECRETS)]
-        secrets: PathBuf,
-    },
     /// Ask the process manager of this container.
     Ctl(CtlArgs),
-    /// Look after a pod: find out how it is, hold or follow its role, do what controllers ask for.
-    Serve(ServeArgs),
     /// Become the middleware's own client, as its package declares it.
     Client {
         /// Where the agent listens.
@@ -57,32 +36,7 @@ enum Command {
 }
 
 #[derive(Args)]
-struct ServeArgs {
-    /// What the agent is told; followed while it changes.
-    #[arg(long, value_name = "FILE", default_value = "/midship/config/agent.json")]
-    config: PathBuf,
-    /// Where the process manager of the middleware's container listens.
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_SOCKET)]
-    control: PathBuf,
-    /// Where to listen for those who want to start a process.
-    #[arg(long, value_name = "FILE", default_value = permit::DEFAULT_SOCKET)]
-    socket: PathBuf,
-    /// Where the instance's secrets lie.
-    #[arg(long, value_name = "DIRECTORY", default_value = paths::SECRETS)]
-    secrets: PathBuf,
-    /// Where the middleware's certificates lie.
-    #[arg(long, value_name = "DIRECTORY", default_value = paths::TLS)]
-    tls: PathBuf,
-    /// Where the agent's own certificate lies.
-    #[arg(long, value_name = "DIRECTORY", default_value = paths::AGENT_TLS)]
-    agent_tls: PathBuf,
-    /// How to reach Kubernetes; as any pod does, where left out.
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-}
-
-#[derive(Args)]
-struct InitArgs {
+pub struct InitArgs {
     /// What to run, as JSON; followed while it changes.
     #[arg(long, value_name = "FILE", default_value = "/midship/process.json", conflicts_with = "run")]
     config: PathBuf,
@@ -95,7 +49,7 @@ struct InitArgs {
 }
 
 #[derive(Args)]
-struct CtlArgs {
+pub struct CtlArgs {
     /// Where the process manager listens.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_SOCKET, global = true)]
     socket: PathBuf,
@@ -178,50 +132,26 @@ fn parse_signal(text: &str) -> Result<Signal, String> {
     Signal::parse(text).ok_or_else(|| "write it like HUP, USR1 or RTMIN+3".to_owned())
 }
 
-pub fn run() -> ExitCode {
-    match Cli::parse().command {
-        Command::Init(InitArgs { config, socket, run }) => {
-            let config = run.is_empty().then_some(config);
-            match init::run(init::Options { config, socket, command: run }) {
-                Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-                Err(error) => fail(&error),
-            }
-        }
-        Command::Copy { dir, files, secrets } => {
-            let written = files.map_or(Ok(Vec::new()), |files| copy::write_files(&files, &secrets));
-            match written.and_then(|written| Ok((copy::copy_self(&dir)?, written))) {
-                Ok((path, written)) => {
-                    for path in [path].iter().chain(&written) {
-                        print(&path.display().to_string());
-                    }
-                    ExitCode::SUCCESS
+impl ProcessCommand {
+    pub fn run(self) -> ExitCode {
+        match self {
+            Self::Init(InitArgs { config, socket, run }) => {
+                let config = run.is_empty().then_some(config);
+                match init::run(init::Options { config, socket, command: run }) {
+                    Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+                    Err(error) => fail(&error),
                 }
-                Err(error) => fail(&error),
             }
-        }
-        Command::Ctl(args) => ask(&args).unwrap_or_else(|error| fail(&error)),
-        Command::Serve(args) => {
-            let ServeArgs { config, control, socket, secrets, tls, agent_tls, kubeconfig } = args;
-            let options = serve::Options { config, control, socket, secrets, tls, agent_tls, kubeconfig };
-            match serve::run(options) {
+            Self::Ctl(args) => ask(&args).unwrap_or_else(|error| fail(&error)),
+            Self::Client { socket } => match become_client(&socket) {
+                Ok(never) => match never {},
+                Err(reason) => fail(&reason),
+            },
+            Self::Permit { socket } => match permit::ask(&socket) {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(&error),
-            }
+                Err(reason) => fail(&reason),
+            },
         }
-        Command::Client { socket } => match become_client(&socket) {
-            Ok(never) => match never {},
-            Err(reason) => {
-                eprintln!("midship-agent: {reason}");
-                ExitCode::FAILURE
-            }
-        },
-        Command::Permit { socket } => match permit::ask(&socket) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(reason) => {
-                eprintln!("midship-agent: {reason}");
-                ExitCode::FAILURE
-            }
-        },
     }
 }
 
@@ -232,16 +162,6 @@ fn become_client(socket: &Path) -> Result<std::convert::Infallible, String> {
     let (program, arguments) = client.command.split_first().ok_or("the package's client names no program")?;
     let error = std::process::Command::new(program).args(arguments).envs(&client.env).exec();
     Err(format!("cannot run {program}: {error}"))
-}
-
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("midship-agent: {error}");
-    ExitCode::FAILURE
-}
-
-/// A reader that has gone away is no reason to fail.
-fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 fn ask(args: &CtlArgs) -> Result<ExitCode, CtlError> {
