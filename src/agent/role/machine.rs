@@ -351,12 +351,16 @@ impl State {
                 return refuse(format!("{target} is no pod of this group; it has {}", known.join(", ")));
             }
         }
+        if self.settings.alone() {
+            return refuse(format!("{} is alone in its group: nobody can take the role over", self.settings.me.pod));
+        }
         self.ask_anew(now);
         self.switchover = Some(Switchover {
             ticket,
             wanted: target,
             force,
             target: None,
+            waits: None,
             deadline: now.saturating_add(SWITCHOVER),
             handed: None,
         });
