@@ -137,7 +137,7 @@ async fn reported(shared: &Shared, place: &Place, name: &str) -> Option<Peer> {
         position: report.position,
         exact: false,
         lag: report.lag,
-        follows: followed(&place, report.follows),
+        follows: followed(place, report.follows),
     })
 }
 

@@ -180,7 +180,7 @@ async fn a_postgres_that_still_replays_its_log_does_not_say_how_far_it_reaches()
     server.stop();
     // as a replica finds it that was killed: much more of the log than its files have
     let log = "find pgdata/pg_wal -maxdepth 1 -type f -exec cp {} copy/pg_wal/ \\;";
-    server.ask(script(&format!("{log} rm -rf pgdata; mv copy pgdata; touch pgdata/standby.signal"))).await;
+    server.ask(script(&format!("{log}; rm -rf pgdata; mv copy pgdata; touch pgdata/standby.signal"))).await;
     server.serve().await;
     let end = Instant::now() + LONG;
     loop {
