@@ -49,7 +49,7 @@ pub struct Status {
     pub data_epoch: Option<u64>,
     /// How far its data reaches; the greater, the newer.
     pub position: Option<i64>,
-    /// Whether the position is the one of now, not of a look before the process ended.
+    /// Whether the position was asked for after the question came, which only agents of the same instance are told.
     pub position_exact: bool,
     /// Bytes of data it is behind.
     pub lag: Option<i64>,

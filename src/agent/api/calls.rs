@@ -56,6 +56,11 @@ impl<A: Agent> Calls<A> {
         self.agent.status().borrow().as_ref().clone()
     }
 
+    /// The status for an agent of the same instance: who has most of the data is decided by it.
+    pub async fn status_for(&self, caller: &Caller) -> Status {
+        if caller.peer == Some(Peer::Sibling) { self.agent.newest().await } else { self.status() }
+    }
+
     /// The status to follow, for as long as the permit is held.
     pub fn follow(&self) -> Result<(watch::Receiver<Arc<Status>>, OwnedSemaphorePermit), Problem> {
         let permit = self.follower("the status")?;

@@ -37,8 +37,9 @@ impl<A: Agent> Lifecycle for Server<A> {
     type BackupStream = Jobs;
     type RestoreStream = Jobs;
 
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
-        Ok(Response::new(self.0.status().into()))
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let (caller, _) = parts(request)?;
+        Ok(Response::new(self.0.status_for(&caller).await.into()))
     }
 
     async fn events(&self, _: Request<EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {

@@ -40,6 +40,12 @@ pub trait Agent: Send + Sync + 'static {
     /// How the pod is, now and from now on.
     fn status(&self) -> watch::Receiver<Arc<Status>>;
 
+    /// The same, where the process runs with the position it has after the question.
+    fn newest(&self) -> impl Future<Output = Status> + Send {
+        let status = self.status().borrow().as_ref().clone();
+        async { status }
+    }
+
     /// Runs the package's `healthCheck` where there is one.
     fn health(&self) -> impl Future<Output = Result<Health, Problem>> + Send;
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Member, Millis, Order, Process, Purpose, RETURN, Record, SPEAK, STEP, State, View};
+use super::{ASK_AGAIN, Member, Millis, Order, Process, Purpose, RETURN, Record, SPEAK, STEP, State, View};
 
 /// The greater goes first: runs, epoch of the data, position, was the last to serve, ordinal.
 type Rank = (bool, Option<u64>, Option<i64>, bool, Reverse<u16>);
@@ -39,7 +39,12 @@ impl State {
             }
         }
         match self.turn(&record) {
-            Err(reason) => self.because(&reason),
+            Err(reason) => {
+                if self.peers_at.is_some_and(|at| now.saturating_sub(at) >= ASK_AGAIN) {
+                    self.ask_anew(now);
+                }
+                self.because(&reason);
+            }
             Ok(delay) if now.saturating_sub(since) < delay => {
                 self.reason = format!("nobody has the role; others go first for {} s", delay / 1_000);
             }
@@ -151,7 +156,7 @@ impl State {
             return Ok(());
         }
         let others = self.peers.iter().filter(|(name, peer)| {
-            Some(name.as_str()) != last && peer.up && peer.data >= record.served && peer.position.is_some()
+            Some(name.as_str()) != last && peer.up && peer.data >= record.served && peer.knows()
         });
         let known = others.count() + usize::from(up && position.is_some());
         let enough = self.settings.pods.len().saturating_sub(synchronous);

@@ -1,6 +1,6 @@
 //! What the holder of the role does: renew, serve, and give it up in good order.
 
-use super::{ABSENCE, Deed, Grant, LINGER_AT_MOST, Leaving, Millis, Order, Process, Purpose, Record, State};
+use super::{ABSENCE, ASK_AGAIN, Deed, Grant, LINGER_AT_MOST, Leaving, Millis, Order, Process, Purpose, Record, State};
 
 /// What becomes of the role.
 enum Fate {
@@ -34,7 +34,7 @@ impl State {
                     self.grant(Grant::Holder, out);
                 }
             }
-            Process::Down if self.parked && !self.stopping && self.switchover.is_none() && now >= self.retry_at => {
+            Process::Down if self.parked && !self.stopping && !self.hands_over() && now >= self.retry_at => {
                 self.order(Deed::Start, out);
             }
             Process::Up => self.serve(now, out),
@@ -144,9 +144,10 @@ impl State {
     /// Whether so many others have told how far they are that one of them has every confirmed write.
     fn spoken(&self, served: Option<u64>) -> bool {
         let last = self.seen().and_then(|seen| seen.record.last.as_deref());
-        let known = self.peers.iter().filter(|(name, peer)| {
-            Some(name.as_str()) != last && peer.up && peer.data >= served && peer.position.is_some()
-        });
+        let known = self
+            .peers
+            .iter()
+            .filter(|(name, peer)| Some(name.as_str()) != last && peer.up && peer.data >= served && peer.knows());
         let enough = self.settings.pods.len().saturating_sub(self.settings.synchronous);
         self.settings.synchronous == 0 || known.count() >= enough
     }
@@ -163,13 +164,20 @@ impl State {
         if self.stopping {
             return self.step_down(now, out);
         }
-        if self.switchover.is_some() {
-            return self.hand_over(now, out);
+        if self.switchover.is_some() && !self.waits_for_heir(now, out) {
+            return;
         }
         let Some(observed) = &self.role else { return self.watch_silence(now, out) };
         if observed.exclusive && !self.undo && !self.demoted {
-            let reason = "has the role; the lease cannot be renewed, and nobody else takes it meanwhile";
-            return self.because(if self.stretched(now) { reason } else { "has the role" });
+            let waits = self.switchover.as_ref().and_then(|switchover| switchover.waits.as_deref());
+            let reason = match waits {
+                _ if self.stretched(now) => {
+                    "has the role; the lease cannot be renewed, and nobody else takes it meanwhile".to_owned()
+                }
+                Some(waits) => format!("has the role, and is to hand it over, but {waits}"),
+                None => "has the role".to_owned(),
+            };
+            return self.because(&reason);
         }
         if self.failures >= 3 {
             self.failures = 0;
@@ -208,39 +216,60 @@ impl State {
         }
     }
 
-    /// A switchover that somebody asked for.
-    fn hand_over(&mut self, now: Millis, out: &mut Vec<Order>) {
-        if self.demoted || self.switchover.as_ref().is_some_and(|switchover| switchover.target.is_some()) {
-            return;
+    /// The role is being given away.
+    fn hands_over(&self) -> bool {
+        self.switchover.as_ref().is_some_and(|switchover| switchover.target.is_some())
+    }
+
+    /// Whether the switchover that somebody asked for waits until a pod can take the role over; else it begins, or has.
+    fn waits_for_heir(&mut self, now: Millis, out: &mut Vec<Order>) -> bool {
+        if self.demoted || self.hands_over() {
+            return false;
+        }
+        if self.peers_at.is_some_and(|at| now.saturating_sub(at) >= ASK_AGAIN) {
+            self.ask_anew(now);
         }
         if !self.fresh_peers(now, out) {
-            return;
+            return true;
         }
         let epoch = self.tenure.as_ref().map(|tenure| tenure.epoch);
-        let wanted = self.switchover.as_ref().and_then(|switchover| switchover.wanted.clone());
-        let force = self.switchover.as_ref().is_some_and(|switchover| switchover.force);
-        let chosen = match &wanted {
-            None => self.best_peer(epoch).map(|(name, _)| name.clone()).ok_or_else(|| {
-                "no other pod runs with all the data; wait until one does, or name one to see why".to_owned()
-            }),
-            Some(wanted) => self.fit(wanted, epoch, force).map(|()| wanted.clone()),
+        let Some(switchover) = &self.switchover else { return true };
+        let (wanted, force) = (switchover.wanted.clone(), switchover.force);
+        let chosen = match wanted {
+            Some(wanted) => self.fit(&wanted, epoch, force).map(|()| wanted),
+            None => self.heir(epoch),
         };
+        let Some(switchover) = &mut self.switchover else { return true };
         match chosen {
             Ok(target) => {
-                if let Some(switchover) = &mut self.switchover {
-                    switchover.target = Some(target.clone());
-                }
+                (switchover.target, switchover.waits) = (Some(target.clone()), None);
                 let shown = matches!(self.label, Some(Some(_)));
                 let until = now.saturating_add(LINGER_AT_MOST);
                 self.leaving = epoch.filter(|_| shown).map(|epoch| Leaving { epoch, until, served: false });
                 self.order(if force { Deed::Demote } else { Deed::Switchover { target } }, out);
+                false
             }
+            // whoever has only just started, or reads a copy of the data first, can do so in a moment
             Err(reason) => {
-                if let Some(switchover) = self.switchover.take() {
-                    out.push(Order::Answer { ticket: switchover.ticket, result: Err(reason) });
-                }
+                switchover.waits = Some(reason);
+                true
             }
         }
+    }
+
+    /// The one that has the most of those that can take over.
+    fn heir(&self, epoch: Option<u64>) -> Result<String, String> {
+        let fit = |name: &&String| self.fit(name, epoch, false).is_ok();
+        let ahead = |name: &&String| {
+            let position = self.peers.get(*name).and_then(|peer| peer.position);
+            (position, std::cmp::Reverse(self.settings.ordinal(name)))
+        };
+        if let Some(name) = self.peers.keys().filter(fit).max_by_key(ahead) {
+            return Ok(name.clone());
+        }
+        let others = self.settings.pods.iter().filter(|pod| pod.name != self.settings.me.pod);
+        let why: Vec<String> = others.filter_map(|pod| self.fit(&pod.name, epoch, false).err()).collect();
+        Err(why.join("; "))
     }
 
     /// Whether a pod can take over. By force it may be behind, but what it has is of this term.
@@ -251,8 +280,10 @@ impl State {
         if !peer.up {
             return Err(format!("the process of {name} does not run"));
         }
-        if peer.data < epoch {
-            return Err(format!("{name} does not follow {} yet, or has nothing of its data", self.settings.me.pod));
+        let me = &self.settings.me.pod;
+        let elsewhere = peer.follows.as_ref().is_some_and(|follows| follows != me);
+        if peer.data < epoch || (elsewhere && !force) {
+            return Err(format!("{name} does not follow {me} yet, or has nothing of its data"));
         }
         match (peer.lag, self.settings.max_lag) {
             (Some(lag), Some(most)) if lag > most && !force => {
@@ -265,11 +296,12 @@ impl State {
     /// Tells whoever asked for a switchover how it ended.
     pub(super) fn end_switchover(&mut self, now: Millis, out: &mut Vec<Order>) {
         let Some(switchover) = &self.switchover else { return };
-        let target = switchover.target.clone().unwrap_or_default();
+        let meant = switchover.target.as_ref().or(switchover.wanted.as_ref());
+        let target = meant.map_or("another pod", String::as_str);
         let result = match (switchover.handed, self.seen()) {
             (Some(handed), Some(seen)) if seen.record.epoch > handed => match &seen.record.holder {
                 // labels are right by then, too
-                Some(holder) if holder.pod == target => {
+                Some(holder) if meant.is_none_or(|meant| *meant == holder.pod) => {
                     (seen.record.served == Some(seen.record.epoch) && self.leaving.is_none()).then_some(Ok(()))
                 }
                 Some(holder) => Some(Err(format!("{} took the role before {target} did", holder.pod))),
@@ -280,7 +312,11 @@ impl State {
             }
             _ => None,
         };
-        let late = || format!("{target} did not take the role within {} s", super::SWITCHOVER / 1_000);
+        let waited = super::SWITCHOVER / 1_000;
+        let late = || match &switchover.waits {
+            Some(reason) => format!("{reason}; waited for that for {waited} s"),
+            None => format!("{target} did not take the role within {waited} s"),
+        };
         let result = result.or_else(|| (now >= switchover.deadline).then(|| Err(late())));
         if let Some(result) = result {
             let ticket = switchover.ticket;

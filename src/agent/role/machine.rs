@@ -212,7 +212,9 @@ impl State {
 
     fn released(&mut self, epoch: u64, now: Millis) {
         (self.tenure, self.releasing) = (None, false);
-        (self.following, self.vacant, self.offered) = (None, None, true);
+        (self.following, self.vacant) = (None, None);
+        // one that runs has its data still, and offers the role anew should it end
+        self.offered = self.process != Process::Up;
         self.yielding = Some(now.saturating_add(HAND_OVER));
         if let Some(switchover) = &mut self.switchover {
             switchover.handed = Some(epoch);
@@ -351,12 +353,16 @@ impl State {
                 return refuse(format!("{target} is no pod of this group; it has {}", known.join(", ")));
             }
         }
+        if self.settings.alone() {
+            return refuse(format!("{} is alone in its group: nobody can take the role over", self.settings.me.pod));
+        }
         self.ask_anew(now);
         self.switchover = Some(Switchover {
             ticket,
             wanted: target,
             force,
             target: None,
+            waits: None,
             deadline: now.saturating_add(SWITCHOVER),
             handed: None,
         });

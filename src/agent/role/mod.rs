@@ -95,6 +95,8 @@ const RETURN: Millis = 15_000;
 const SPEAK: Millis = 300;
 /// How long an answer of another pod is worth something.
 const FRESH: Millis = 3_000;
+/// Between two questions to the others while one of them is waited for.
+const ASK_AGAIN: Millis = 300;
 /// How long a stopped process is waited for before the role goes elsewhere.
 const ABSENCE: Millis = 5_000;
 /// How long a write may be under way.
@@ -105,7 +107,7 @@ const LOOK_FOR: Millis = 5_000;
 const LONGEST_PROMISE: Millis = 600_000;
 /// How long a pod that gave the role away keeps its label once another one serves: clients find the new one first, so that
 /// there is never a moment in which their Service leads nowhere.
-const LINGER: Millis = 1_000;
+const LINGER: Millis = 500;
 /// How long it keeps it at most.
 const LINGER_AT_MOST: Millis = 10_000;
 /// When the labels of others are cleared by whoever was given the role: they do so themselves, unless something is wrong.
@@ -195,9 +197,18 @@ pub struct Peer {
     /// The epoch its data is from.
     pub data: Option<u64>,
     pub position: Option<i64>,
-    /// Whether the position is the one of now.
+    /// Whether the position is the one of when it was asked, or of later.
     pub exact: bool,
     pub lag: Option<i64>,
+    /// The pod it follows; empty where it follows nobody, nothing where that is not known.
+    pub follows: Option<String>,
+}
+
+impl Peer {
+    /// Whether what it says is all it has, and not what it had a moment ago.
+    fn knows(&self) -> bool {
+        self.exact && self.position.is_some()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -382,6 +393,8 @@ struct Switchover {
     force: bool,
     /// The one that was chosen.
     target: Option<String>,
+    /// Why none was chosen yet.
+    waits: Option<String>,
     deadline: Millis,
     /// It was handed over in this epoch, and the target is waited for.
     handed: Option<u64>,

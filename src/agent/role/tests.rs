@@ -99,7 +99,7 @@ fn a_release_that_is_seen_before_its_answer_hands_over_like_any_other() {
     };
     let (state, record) = taken(State::new(settings(2), Some(3), 0));
     let (state, _) = feed(state, Event::Switchover { ticket: 7, target: Some("p-1".into()), force: false }, 100);
-    let peer = Peer { up: true, data: Some(3), position: Some(5), exact: true, lag: None };
+    let peer = Peer { up: true, data: Some(3), position: Some(5), exact: true, lag: None, follows: None };
     let (state, orders) = feed(state, Event::Peers(BTreeMap::from([("p-1".to_owned(), peer)])), 110);
     let deed = Deed::Switchover { target: "p-1".into() };
     assert_eq!(orders, [Order::Do(deed.clone())]);
@@ -133,17 +133,56 @@ fn by_force_a_role_goes_to_a_pod_that_is_behind_but_not_to_one_with_old_data() {
     let (state, _) = feed(state, Event::Lease(None), 10);
     let seen = Seen { record, version: "12".into() };
     let (state, _) = feed(state, Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) }, 40);
-    let peer = |data| Peer { up: true, data: Some(data), position: Some(5), exact: true, lag: Some(1_000) };
+    let peer =
+        |data| Peer { up: true, data: Some(data), position: Some(5), exact: true, lag: Some(1_000), follows: None };
     let peers = BTreeMap::from([("p-1".to_owned(), peer(3)), ("p-2".to_owned(), peer(2))]);
     let ask = |target: &str, force| {
         let asked = Event::Switchover { ticket: 7, target: Some(target.into()), force };
         let (state, _) = feed(state.clone(), asked, 100);
         feed(state, Event::Peers(peers.clone()), 110).1
     };
-    let refused = |orders: Vec<Order>| matches!(&orders[..], [Order::Answer { result: Err(_), .. }]);
-    assert!(refused(ask("p-1", false)));
+    assert_eq!(ask("p-1", false), [], "it waits until less is missing");
     assert_eq!(ask("p-1", true), [Order::Do(Deed::Demote)]);
-    assert!(refused(ask("p-2", true)), "a term is missing");
+    assert_eq!(ask("p-2", true), [], "a term is missing");
+}
+
+#[test]
+fn a_switchover_waits_for_a_pod_that_can_take_over_and_says_what_it_waits_for() {
+    let record = Record { holder: Some(settings(2).me.clone()), epoch: 3, duration: 100_000, ..Record::default() };
+    let mut settings = settings(2);
+    settings.duration = 100_000;
+    let state = State::new(settings, Some(3), 0);
+    let (state, _) = feed(state, Event::Process(Process::Up), 0);
+    let (state, _) = feed(state, Event::Lease(None), 10);
+    let seen = Seen { record: record.clone(), version: "12".into() };
+    let (mut state, _) =
+        feed(state, Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) }, 40);
+    state.undo = false;
+    let primary = Observed { role: "primary".into(), exclusive: true, position: Some(5), lag: None, follows: None };
+    let (state, _) = feed(state, Event::Role(Some(primary)), 60);
+    let asked = Event::Switchover { ticket: 7, target: None, force: false };
+    let (state, orders) = feed(state, asked, 100);
+    assert!(orders.contains(&Order::AskPeers), "{orders:?}");
+
+    // its process has only just started: the data is there, and nothing comes in yet
+    let peer = |follows: &str| {
+        let follows = Some(follows.to_owned());
+        let peer = Peer { up: true, data: Some(3), position: Some(5), exact: true, lag: None, follows };
+        Event::Peers(BTreeMap::from([("p-1".to_owned(), peer)]))
+    };
+    let (state, orders) = feed(state, peer(""), 110);
+    assert!(!orders.iter().any(|order| matches!(order, Order::Do(_) | Order::Answer { .. })), "{orders:?}");
+    let told = "has the role, and is to hand it over, but p-1 does not follow p-0 yet, or has nothing of its data";
+    assert_eq!(state.reason, told);
+    let (late, orders) = feed(state.clone(), Event::Tick, 60_101);
+    let result = Err("p-1 does not follow p-0 yet, or has nothing of its data; waited for that for 60 s".to_owned());
+    assert!(orders.contains(&Order::Answer { ticket: 7, result }), "{orders:?}");
+    assert_eq!(late.reason, "has the role");
+
+    let (state, orders) = feed(state, Event::Tick, 500);
+    assert!(orders.contains(&Order::AskPeers), "{orders:?}");
+    let (_, orders) = feed(state, peer("p-0"), 510);
+    assert!(orders.contains(&Order::Do(Deed::Switchover { target: "p-1".into() })), "{orders:?}");
 }
 
 #[test]
@@ -171,7 +210,7 @@ fn whoever_gives_the_role_away_keeps_its_label_until_clients_have_found_the_next
     let (state, _) = feed(state, Event::Tick, 70);
     assert_eq!(state.summary().role.as_deref(), Some("primary"));
     let (state, _) = feed(state, Event::Switchover { ticket: 7, target: Some("p-1".into()), force: false }, 100);
-    let peer = Peer { up: true, data: Some(3), position: Some(5), exact: true, lag: None };
+    let peer = Peer { up: true, data: Some(3), position: Some(5), exact: true, lag: None, follows: None };
     let (state, _) = feed(state, Event::Peers(BTreeMap::from([("p-1".to_owned(), peer)])), 110);
     let (state, orders) =
         feed(state, Event::Did { deed: Deed::Switchover { target: "p-1".into() }, result: Ok(()) }, 200);

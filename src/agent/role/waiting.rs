@@ -46,7 +46,8 @@ impl State {
                 }
             }
             Reading::Led { by, epoch, serving, alive } => {
-                (self.vacant, self.yielding) = (None, None);
+                // somebody took what was offered
+                (self.vacant, self.yielding, self.offered) = (None, None, false);
                 if !self.stopping {
                     self.follow(&by, (epoch, serving, alive), now, out);
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::shared::{Input, Permission, Shared};
 use super::{deeds, lease, mark, peers, publish};
@@ -83,7 +83,7 @@ async fn move_fuse(shared: Arc<Shared>, mut orders: mpsc::UnboundedReceiver<Opti
     while let Some(at) = orders.recv().await {
         let mut request = Request::new(Op::Fuse);
         request.deadline = at;
-        let deadline = tokio::time::Instant::now() + FUSE_PATIENCE;
+        let deadline = Instant::now() + FUSE_PATIENCE;
         let done = shared.pid1.ask(&request, deadline).await.is_ok();
         shared.tell(Input::Role(Event::Fused { at, done }));
     }
@@ -207,6 +207,12 @@ impl Engine {
         if summary.reason != self.told {
             self.told.clone_from(&summary.reason);
             tracing::info!(holds = summary.holds, epoch = summary.epoch, "{}", summary.reason);
+        }
+        let was_vacant = self.shared.findings.borrow().summary.as_ref().is_some_and(|before| before.vacant);
+        if summary.vacant != was_vacant {
+            self.shared.vacant.send_replace(summary.vacant.then(Instant::now));
+            // how far the data reaches decides now
+            self.shared.role_changed.notify_one();
         }
         self.shared.find(|findings| findings.summary = Some(summary));
         for order in orders {

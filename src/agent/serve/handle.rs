@@ -5,20 +5,25 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::deeds::PROCESS_PATIENCE;
+use super::publish;
 use super::shared::{Input, Shared};
 use crate::agent::actions::{ActionError, FailureKind};
 use crate::agent::api;
 use crate::agent::backup::Backups;
 use crate::agent::init::protocol::{self, Op, OrderResult, Request};
+use crate::agent::init::state::Shown;
 use crate::agent::pid1::Pid1Error;
 use crate::agent::role::Event;
 use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
 use crate::lifecycle::{
     Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer,
 };
+
+/// How long the process may take to say how far its data reaches; whoever asks has little more time.
+const PROBED: Duration = Duration::from_millis(400);
 
 /// What controllers and people can ask of a pod.
 pub struct Agent {
@@ -82,6 +87,24 @@ impl api::Agent for Agent {
 
     fn status(&self) -> watch::Receiver<Arc<Status>> {
         self.shared.status.subscribe()
+    }
+
+    async fn newest(&self) -> Status {
+        let (asked, place) = (Instant::now(), self.shared.place());
+        // what was found since nobody has the role will do: nothing was written after that
+        let asked = self.shared.vacant.borrow().map_or(asked, |since| since.min(asked));
+        let runs = |process: &protocol::Status| matches!(process.state, Shown::Running | Shown::Ready);
+        let runs = self.shared.findings.borrow().process.as_ref().is_some_and(runs);
+        let mut exact = false;
+        if runs && place.config.role.is_some() {
+            let mut probed = self.shared.probed.subscribe();
+            if probed.borrow().is_none_or(|at| at < asked) {
+                self.shared.role_changed.notify_one();
+            }
+            let since = probed.wait_for(|at| at.is_some_and(|at| at >= asked));
+            exact = matches!(timeout(PROBED, since).await, Ok(Ok(_)));
+        }
+        publish::status(&place, &self.shared.findings.borrow(), exact)
     }
 
     async fn health(&self) -> Result<Health, Problem> {

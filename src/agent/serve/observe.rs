@@ -53,7 +53,10 @@ async fn roles(shared: &Shared) {
             let observed = shared.actor().role(shared.extras()).await;
             misses = if observed.is_ok() { 0 } else { misses + 1 };
             match observed {
-                Ok(seen) => note(shared, Some(understood(shared, seen))),
+                Ok(seen) => {
+                    note(shared, Some(understood(shared, seen)));
+                    shared.probed.send_replace(Some(began));
+                }
                 // one answer that is missing says little
                 Err(_) if misses < FAILURES => {}
                 Err(_) => note(shared, None),

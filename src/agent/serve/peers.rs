@@ -118,6 +118,7 @@ async fn over_api(shared: &Shared, place: &Place, name: &str) -> Option<Peer> {
         position: status.position,
         exact: status.position_exact,
         lag: status.lag,
+        follows: followed(place, status.follows),
     })
 }
 
@@ -136,7 +137,14 @@ async fn reported(shared: &Shared, place: &Place, name: &str) -> Option<Peer> {
         position: report.position,
         exact: false,
         lag: report.lag,
+        follows: followed(place, report.follows),
     })
+}
+
+/// Whom a pod follows, where the package tells: nobody is told by leaving it out.
+fn followed(place: &Place, told: Option<String>) -> Option<String> {
+    place.config.role.as_ref()?.follows.as_ref()?;
+    Some(told.map(|host| place.pod_at(&host)).unwrap_or_default())
 }
 
 /// As the kubelet sees it; a node that is gone says so after a while.

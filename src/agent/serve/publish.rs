@@ -40,7 +40,7 @@ pub async fn run(shared: Arc<Shared>) {
     loop {
         let findings = changes.borrow_and_update().clone();
         let place = shared.place();
-        let status = status(&place, &findings);
+        let status = status(&place, &findings, false);
         shared.status.send_if_modified(|known| {
             let news = **known != status;
             *known = Arc::new(status.clone());
@@ -150,8 +150,8 @@ pub async fn clear_labels(shared: &Shared) {
     }
 }
 
-/// Everything the API tells.
-fn status(place: &Place, findings: &Findings) -> Status {
+/// Everything the API tells; whether the position was asked for since somebody wanted to know it.
+pub fn status(place: &Place, findings: &Findings, exact: bool) -> Status {
     let config = &place.config;
     let process = findings.process.as_ref();
     let observed = findings.role.as_ref();
@@ -174,7 +174,7 @@ fn status(place: &Place, findings: &Findings) -> Status {
         epoch: summary.and_then(|summary| summary.epoch),
         data_epoch: summary.and_then(|summary| summary.data),
         position: observed.and_then(|observed| observed.position),
-        position_exact: observed.is_some_and(|observed| observed.position.is_some()),
+        position_exact: exact && observed.is_some_and(|observed| observed.position.is_some()),
         lag: observed.and_then(|observed| observed.lag),
         follows: observed.and_then(|observed| observed.follows.clone()).filter(|host| !host.is_empty()),
         config_revision: findings.revision.clone(),

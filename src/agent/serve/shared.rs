@@ -95,8 +95,12 @@ pub struct Shared {
     /// How often permission to start was asked for.
     permits: Mutex<u64>,
     stopping: watch::Sender<bool>,
-    /// The role is worth asking for now: something was done to it.
+    /// The role is worth asking for now: something was done to it, or somebody wants to know.
     pub role_changed: Notify,
+    /// When the question for the role was asked that was answered last.
+    pub probed: watch::Sender<Option<tokio::time::Instant>>,
+    /// Since when nobody has the role, as far as was seen: nothing is written from then on.
+    pub vacant: watch::Sender<Option<tokio::time::Instant>>,
     /// Connections to the other agents, so that asking them needs no new one each time.
     pub peers: Mutex<HashMap<String, (lifecycle::Client, Instant)>>,
     /// Who owns this pod, once that is known.
@@ -120,6 +124,8 @@ impl Shared {
             permits: Mutex::new(0),
             stopping: watch::channel(false).0,
             role_changed: Notify::new(),
+            probed: watch::channel(None).0,
+            vacant: watch::channel(None).0,
             peers: Mutex::default(),
             owners: OnceLock::new(),
         })

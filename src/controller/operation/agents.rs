@@ -18,6 +18,10 @@ use crate::plan::operation::{Outcome, Run, Task, key};
 
 /// How long one call is waited for. What was begun goes on, and the same key asks for its end.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a role that is handed over is waited for before it is told what that waits for.
+const HANDED: Duration = Duration::from_secs(3);
+/// How long an agent may take to tell how it is.
+const TOLD: Duration = Duration::from_secs(2);
 /// A process that was started is asked so often whether it serves.
 const LOOK: Duration = Duration::from_millis(100);
 /// States of a process that does not come up by itself.
@@ -74,13 +78,17 @@ impl Hands<'_> {
             Err(outcome) => return outcome,
         };
         let transfer = Transfer { target: to.map(str::to_owned), force };
-        let problem = match agent.client.switchover(transfer, Some(&agent.key), PATIENCE).await {
+        let problem = match agent.client.switchover(transfer, Some(&agent.key), HANDED).await {
             Ok(switched) => return Outcome::Done(Some(format!("{} has the role now", switched.holder))),
             Err(problem) => problem,
         };
         match problem.code {
             // what the agent no longer remembers shows in the roles
             Code::Precondition => self.has_it_already(from, to).unwrap_or_else(|| outcome(problem)),
+            Code::Timeout => {
+                let status = agent.client.status(TOLD).await;
+                status.ok().and_then(|status| status.reason).map_or_else(|| outcome(problem), Outcome::Goes)
+            }
             Code::Unsupported => {
                 let mut parameters = Map::new();
                 if let Some(to) = to {

@@ -32,7 +32,7 @@ control_plane() { # api|full controllers audit
   rm -f "$STATE/ready"
   running || kill_strays
   echo "$PROGRAMS" >"$STATE/programs"
-  if alive etcd && alive apiserver; then read -r PORT ETCD PEER <"$STATE/ports"; else
+  if alive etcd && { alive apiserver || [[ $1 == full ]]; }; then read -r PORT ETCD PEER <"$STATE/ports"; else
     stop 2 scheduler controller-manager apiserver etcd
     read -r PORT ETCD PEER < <(stable_ports 3)
   fi

@@ -80,7 +80,7 @@ Y
   for ((m = 1; m <= 9; m++)); do ((m == n)) || ip -n "$ns" route add "10.244.$m.0/24" via "10.200.0.$((10 + m))"; done
   ip route replace "10.244.$n.0/24" via "$ip"
   node_cgroups "$name"
-  PATH=$(programs):$PATH STATE=$STATE PROGRAMS=$(programs) NAME=$name NUMBER=$n IP=$ip API=$API POD_CIDR=$POD_CIDR run "$name" \
+  PATH=$(programs):$PATH STATE=$STATE PROGRAMS=$(programs) NAME=$name NUMBER=$n IP=$ip API=$API POD_CIDR=$POD_CIDR TAINT=${MIDSHIP_NODE_TAINT:-} run "$name" \
     nsenter --net="/run/netns/$ns" unshare --mount --uts --ipc --pid --fork --kill-child bash "$here/lib/node-init"
 }
 

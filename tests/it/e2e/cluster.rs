@@ -17,13 +17,17 @@ pub fn program() -> Option<Run> {
     Some(run)
 }
 
+/// What keeps pods off nodes that crash, unless they say that they bear it.
+pub const CRASHES: &str = "midship.test/crashes";
+
 /// Has the program do something.
 pub fn order(args: &[&str]) {
-    program().expect("MIDSHIP_CLUSTER names a cluster of ours").args(args).stdout();
+    let program = program().expect("MIDSHIP_CLUSTER names a cluster of ours");
+    program.env("MIDSHIP_NODE_TAINT", format!("{CRASHES}=yes:NoSchedule")).args(args).stdout();
 }
 
 /// As the cluster's administrator.
-pub fn kubectl(args: &[&str]) {
+pub fn kubectl(args: &[&str]) -> Run {
     let kubeconfig = std::env::var_os("MIDSHIP_TEST_KUBECONFIG").expect("MIDSHIP_TEST_KUBECONFIG names a cluster");
-    Run::new(find("kubectl").expect("MIDSHIP_TEST_BIN has kubectl")).env("KUBECONFIG", kubeconfig).args(args).stdout();
+    Run::new(find("kubectl").expect("MIDSHIP_TEST_BIN has kubectl")).env("KUBECONFIG", kubeconfig).args(args)
 }

@@ -1,5 +1,6 @@
 //! A stage for real middleware: a package under a type of its own, a controller for one namespace, and what tests ask.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ pub struct Stage<'a> {
     pub type_: String,
     version: String,
     agent: String,
-    controller: Option<Controller>,
+    controller: RefCell<Option<Controller>>,
 }
 
 /// What identifies a pod and its container, so that it shows whether either was made anew.
@@ -56,8 +57,8 @@ pub fn package_test(package: &Path, image: &str, body: impl AsyncFnOnce(&mut Sta
         let type_ = format!("t{}", scene.namespace.rsplit('-').next().expect("it ends in letters of its own"));
         let folder = tempfile::tempdir().expect("a folder");
         let version = copy(package, folder.path(), &type_).expect("a manifest says its version");
-        let mut stage = Stage { scene, type_, version, agent, controller: None };
-        stage.controller = Some(stage.start());
+        let mut stage = Stage { scene, type_, version, agent, controller: RefCell::default() };
+        stage.start_controller();
         let install = midship().env("KUBECONFIG", scene.kubeconfig()).args(["extension", "install"]).arg(folder.path());
         install.args(["--installed-in", &scene.namespace]).stdout();
         body(&mut stage).await;
@@ -97,29 +98,29 @@ fn copy(from: &Path, to: &Path, type_: &str) -> Option<String> {
 }
 
 impl Stage<'_> {
-    fn start(&self) -> Controller {
-        self.start_in(&self.scene.namespace)
-    }
-
-    /// One that knows another namespace alone.
-    fn start_in(&self, namespace: &str) -> Controller {
-        let scope = ["--namespaces", namespace, "--lease-namespace", namespace, "--leader-elect=false"];
-        let args: Vec<&str> = scope.into_iter().chain(["--agent-image", self.agent.as_str()]).collect();
-        Controller::start("controller", &self.scene.kubeconfig(), &args)
-    }
-
     /// As if its node had died.
-    pub fn kill_controller(&mut self) {
+    pub fn kill_controller(&self) {
         drop(self.controller.take());
     }
 
-    pub fn start_controller(&mut self) {
-        self.controller = Some(self.start());
+    pub fn start_controller(&self) {
+        self.start_controller_in(&self.scene.namespace);
     }
 
-    /// In place of the one there was.
-    pub fn start_controller_in(&mut self, namespace: &str) {
-        self.controller = Some(self.start_in(namespace));
+    /// In place of the one there was, and knowing another namespace alone.
+    pub fn start_controller_in(&self, namespace: &str) {
+        self.begin(namespace, &self.agent);
+    }
+
+    /// One as of another release, which brings another agent.
+    pub fn start_controller_with(&self, agent: &str) {
+        self.begin(&self.scene.namespace, agent);
+    }
+
+    fn begin(&self, namespace: &str, agent: &str) {
+        let args =
+            ["--namespaces", namespace, "--lease-namespace", namespace, "--leader-elect=false", "--agent-image", agent];
+        self.controller.replace(Some(Controller::start("controller", &self.scene.kubeconfig(), &args)));
     }
 
     pub async fn create(&self, spec: Value) {

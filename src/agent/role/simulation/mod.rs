@@ -82,6 +82,10 @@ struct Pod {
     fuse: Option<Millis>,
     mark: Option<u64>,
     position: i64,
+    /// What it said when it was probed last.
+    told: i64,
+    /// From when on it can say that: until then it reads what it had before its start.
+    knows_at: u64,
     label: Option<String>,
     stopping: bool,
 }
@@ -129,6 +133,8 @@ impl World {
             fuse: None,
             mark: None,
             position: 0,
+            told: 0,
+            knows_at: 0,
             label: None,
             stopping: false,
         };
@@ -307,6 +313,8 @@ impl World {
             }
             Mail::Peers => {
                 let mut peers = BTreeMap::new();
+                // not everybody can ask the process in time
+                let hasty = !self.calm && self.random.chance(20);
                 for other in (0..self.pods.len()).filter(|other| *other != index) {
                     let pod = &self.pods[other];
                     let cut = !self.meet(index, other);
@@ -315,8 +323,10 @@ impl World {
                     };
                     let up = matches!(pod.run, Run::Running { up_at, .. } if self.now >= up_at);
                     let data = state.summary().data;
-                    let position = up.then_some(pod.position);
-                    peers.insert(pod.name.clone(), Peer { up, data, position, exact: true, lag: None });
+                    let position = if hasty { pod.told.min(pod.position) } else { pod.position };
+                    let position = (up && self.now >= pod.knows_at).then_some(position);
+                    let follows = Some(self.attached(other).unwrap_or_default());
+                    peers.insert(pod.name.clone(), Peer { up, data, position, exact: !hasty, lag: None, follows });
                 }
                 self.feed(index, Event::Peers(peers));
             }
@@ -351,6 +361,8 @@ impl World {
         if primary {
             self.becomes_writable(index);
         }
+        let replays = self.random.below(if self.calm { 300 } else { 5_000 });
+        self.pods[index].knows_at = up_at + replays;
         self.pods[index].run = Run::Running { primary, writable: primary, follows, up_at };
         self.feed(index, Event::Prepared { ok: true, told: true });
     }
@@ -442,19 +454,27 @@ impl World {
     }
 
     fn probe(&mut self, index: usize) {
-        let Run::Running { primary, follows, up_at, .. } = self.pods[index].run.clone() else { return };
+        let Run::Running { primary, up_at, .. } = self.pods[index].run else { return };
         if self.now < up_at || (!self.calm && self.random.chance(5)) {
             return self.feed(index, Event::Role(None));
         }
         let name = if primary { "primary" } else { "replica" };
-        let attached = follows.filter(|name| self.serves(name) && self.now >= self.pods[index].cut_until);
+        let attached = self.attached(index);
         if let Some(name) = &attached {
             self.copy_from(index, name);
         }
-        let position = Some(self.pods[index].position);
+        let pod = &mut self.pods[index];
+        pod.told = pod.position;
+        let position = (primary || self.now >= pod.knows_at).then_some(pod.position);
         let follows = Some(attached.unwrap_or_default());
         let observed = Observed { role: name.to_owned(), exclusive: primary, position, lag: None, follows };
         self.feed(index, Event::Role(Some(observed)));
+    }
+
+    /// Whom it follows, as far as both are there.
+    fn attached(&self, index: usize) -> Option<String> {
+        let Run::Running { follows, .. } = &self.pods[index].run else { return None };
+        follows.clone().filter(|name| self.serves(name) && self.now >= self.pods[index].cut_until)
     }
 
     fn serves(&self, name: &str) -> bool {

@@ -182,6 +182,25 @@ fn a_crashed_holder_is_replaced_at_once_and_follows_afterwards() {
 }
 
 #[test]
+fn a_holder_that_gave_the_role_away_before_is_replaced_when_it_crashes() {
+    let mut world = World::new(31, 3, 0, false);
+    world.calm = true;
+    world.go(20);
+    for (from, to) in [(0, "p-1"), (1, "p-0")] {
+        world.feed(from, Event::Switchover { ticket: 1, target: Some(to.to_owned()), force: false });
+        world.go(10);
+    }
+    assert_eq!((world.writers(), world.answers.clone()), (vec![0], vec![Ok(()), Ok(())]));
+    // its memory is gone, and the others have all of it
+    world.end(0, false);
+    world.go(4);
+    assert_ne!(world.writers(), [0], "{}", world.describe());
+    assert_eq!(world.writers().len(), 1, "{}", world.describe());
+    world.go(5);
+    world.assert_settled();
+}
+
+#[test]
 fn a_holder_serves_through_an_outage_of_the_server_with_the_lease() {
     for pods in 1..4 {
         let mut world = World::new(19, pods, 0, true);

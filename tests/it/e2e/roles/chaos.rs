@@ -1,4 +1,4 @@
-//! Faults at random, one after another, for as long as `MIDSHIP_CHAOS_FAULTS` says.
+//! Faults at random, one after another, as many as `MIDSHIP_CHAOS_FAULTS` says, to pods on three nodes.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::faults::{self, Cut};
+use super::nodes::{self, Broken, node_of};
 use super::trial::{Trial, trial};
 use super::writer::Kind;
 
@@ -29,12 +30,16 @@ fn setting(name: &str, or: u64) -> u64 {
 
 #[test]
 fn chaos_loses_no_confirmed_write_of_postgres() {
-    trial(Kind::Postgres, 3, json!({ "failover": { "synchronous": 1 } }), async |trial| run(trial, true).await);
+    nodes::add();
+    let more = json!({ "failover": { "synchronous": 1 }, "scheduling": nodes::on(&["node-1", "node-2", "node-3"]) });
+    trial(Kind::Postgres, 3, more, async |trial| run(trial, true).await);
 }
 
 #[test]
 fn chaos_never_lets_two_redis_servers_write() {
-    trial(Kind::Redis, 3, json!({}), async |trial| run(trial, false).await);
+    nodes::add();
+    let more = json!({ "scheduling": nodes::on(&["node-1", "node-2", "node-3"]) });
+    trial(Kind::Redis, 3, more, async |trial| run(trial, false).await);
 }
 
 async fn run(trial: &Trial<'_>, keeps_all: bool) {
@@ -48,11 +53,11 @@ async fn run(trial: &Trial<'_>, keeps_all: bool) {
         let other = pods[usize::try_from(random.below(pods.len() as u64)).expect("small")].metadata.name.clone();
         let victim = if random.below(3) > 0 { primary } else { other.expect("a name") };
         let pause = Duration::from_millis(random.below(25_000));
-        let fault = random.below(5);
+        let fault = random.below(6);
         let mut what = "";
         let (report, lost) = trial.writing(async |_| what = harm(trial, &victim, fault, pause).await).await;
-        let (gap, all) = (report.gap, report.acknowledged.len());
-        println!("{round}: {what} ({victim}): {gap:?} without writes, {lost} of {all} lost");
+        let (gap, all) = (&report.gap, report.acknowledged.len());
+        println!("{round}: {what} ({victim}): {gap}, {lost} of {all} lost");
         assert!(!keeps_all || lost == 0, "{lost} of {all} confirmed writes are gone");
     }
 }
@@ -80,6 +85,13 @@ async fn harm(trial: &Trial<'_>, victim: &str, fault: u64, pause: Duration) -> &
             drop(cut);
             "network cut"
         }
+        4 => {
+            let node = one_that_may_crash(trial, victim).await;
+            let crashed = Broken::crashed(&node);
+            sleep(pause).await;
+            drop(crashed);
+            "node crashed"
+        }
         _ => {
             let mut cuts = Vec::new();
             for pod in trial.pods().await {
@@ -90,4 +102,10 @@ async fn harm(trial: &Trial<'_>, victim: &str, fault: u64, pause: Duration) -> &
             "API server out of reach"
         }
     }
+}
+
+/// The pod's own, unless that is the first, which the cluster itself needs.
+async fn one_that_may_crash(trial: &Trial<'_>, pod: &str) -> String {
+    let node = node_of(trial, pod).await;
+    if node == "node-1" { "node-2".to_owned() } else { node }
 }

@@ -1,9 +1,11 @@
 //! The exclusive role on real servers: nothing confirmed is lost, never two write, and an outage of the API server stops
 //! nobody. How long it takes is printed, and not asserted.
 
+mod absence;
 mod chaos;
 mod faults;
 mod moves;
+mod nodes;
 mod trial;
 mod writer;
 
@@ -29,11 +31,11 @@ fn a_deleted_pod_and_a_killed_process_are_replaced_while_one_pod_writes() {
     trial(Kind::Redis, 3, json!({}), async |trial| {
         let primary = trial.settled().await;
         let (report, lost) = trial.writing(async |_| faults::delete(trial, &primary).await).await;
-        println!("a deleted pod: {:?} without writes, {lost} of {} lost", report.gap, report.acknowledged.len());
+        println!("a deleted pod: {}, {lost} of {} lost", report.gap, report.acknowledged.len());
 
         let primary = trial.settled().await;
         let (report, lost) = trial.writing(async |_| faults::signal(trial, &primary, "KILL")).await;
-        println!("a killed process: {:?} without writes, {lost} of {} lost", report.gap, report.acknowledged.len());
+        println!("a killed process: {}, {lost} of {} lost", report.gap, report.acknowledged.len());
     });
 }
 
@@ -47,7 +49,7 @@ fn a_process_that_hangs_is_replaced_and_does_not_write_when_it_goes_on() {
                 trial.writes_go_on(writers).await;
             })
             .await;
-        println!("a process that hangs: {:?} without writes, {lost} of {} lost", report.gap, report.acknowledged.len());
+        println!("a process that hangs: {}, {lost} of {} lost", report.gap, report.acknowledged.len());
         assert_ne!(trial.settled().await, primary, "another one has the role");
     });
 }
@@ -69,7 +71,7 @@ fn a_synchronous_replica_keeps_every_confirmed_write() {
                     drop(cut);
                 })
                 .await;
-            println!("{fault}: {:?} without writes, {lost} of {} lost", report.gap, report.acknowledged.len());
+            println!("{fault}: {}, {lost} of {} lost", report.gap, report.acknowledged.len());
             assert_eq!(lost, 0, "of {} confirmed writes", report.acknowledged.len());
         }
     });
@@ -92,7 +94,7 @@ fn nobody_stops_while_the_api_server_cannot_be_reached() {
                 drop(cuts);
             })
             .await;
-        println!("an outage of {OUTAGE:?}: {:?} without writes", report.gap);
+        println!("an outage of {OUTAGE:?}: {}", report.gap);
         assert_eq!(trial.settled().await, primary, "it kept the role");
         assert_eq!(trial.terms().await, terms, "nobody else took it");
     });
@@ -111,7 +113,7 @@ fn a_pod_alone_goes_on_while_the_api_server_cannot_be_reached() {
                 drop(cut);
             })
             .await;
-        println!("an outage of {:?}: {:?} without writes", OUTAGE / 2, report.gap);
+        println!("an outage of {:?}: {}", OUTAGE / 2, report.gap);
         assert_eq!((lost, trial.terms().await), (0, terms), "it went on");
     });
 }

@@ -2,7 +2,7 @@
 //! witness that tries to write to every pod directly, to see whether ever two accept writes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -45,7 +45,7 @@ pub enum Connection {
 }
 
 impl Connection {
-    async fn open(access: &Access, address: SocketAddr) -> Result<Self, String> {
+    pub async fn open(access: &Access, address: SocketAddr) -> Result<Self, String> {
         let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
         match access.kind {
             Kind::Redis => {
@@ -83,7 +83,7 @@ impl Connection {
         if answer.starts_with('-') { Err(answer) } else { Ok(answer) }
     }
 
-    async fn add(&mut self, set: &str, number: u64) -> Result<(), String> {
+    pub async fn add(&mut self, set: &str, number: u64) -> Result<(), String> {
         match self {
             Self::Redis(_) => self.redis(&["SADD", set, &number.to_string()]).await.map(drop),
             Self::Postgres(client) => {
@@ -102,11 +102,28 @@ struct Accepted {
     acknowledged: Instant,
 }
 
+/// A time without an acknowledged write, and what the client heard meanwhile, how often.
+#[derive(Clone, Debug, Default)]
+pub struct Gap {
+    pub lasted: Duration,
+    heard: BTreeMap<String, usize>,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} s without writes", self.lasted.as_secs_f64())?;
+        for (what, count) in &self.heard {
+            write!(f, "; {count} times {}", what.trim())?;
+        }
+        Ok(())
+    }
+}
+
 /// What was seen.
 pub struct Report {
     pub acknowledged: BTreeSet<u64>,
-    /// The longest time without an acknowledged write.
-    pub gap: Duration,
+    /// The longest one.
+    pub gap: Gap,
     accepted: Vec<Accepted>,
 }
 
@@ -167,9 +184,10 @@ impl Writers {
     }
 }
 
-async fn write(access: &Access, stop: &AtomicBool, told: &Mutex<(Instant, u64)>) -> (BTreeSet<u64>, Duration) {
+async fn write(access: &Access, stop: &AtomicBool, told: &Mutex<(Instant, u64)>) -> (BTreeSet<u64>, Gap) {
     let mut connection = None;
-    let (mut acknowledged, mut gap, mut last) = (BTreeSet::new(), Duration::ZERO, Instant::now());
+    let (mut acknowledged, mut longest, mut last) = (BTreeSet::new(), Gap::default(), Instant::now());
+    let mut heard = BTreeMap::new();
     let mut number = 0;
     while !stop.load(Ordering::SeqCst) {
         number += 1;
@@ -180,16 +198,26 @@ async fn write(access: &Access, stop: &AtomicBool, told: &Mutex<(Instant, u64)>)
             };
             open.add("writes", number).await.map(|()| open)
         };
-        if let Ok(Ok(open)) = timeout(PATIENCE, attempt).await {
-            connection = Some(open);
-            acknowledged.insert(number);
-            gap = gap.max(last.elapsed());
-            last = Instant::now();
-            *told.lock().expect("nobody panicked") = (last, number);
+        match timeout(PATIENCE, attempt).await {
+            Ok(Ok(open)) => {
+                connection = Some(open);
+                acknowledged.insert(number);
+                longest = longer(longest, last, &mut heard);
+                last = Instant::now();
+                *told.lock().expect("nobody panicked") = (last, number);
+            }
+            Ok(Err(error)) => *heard.entry(error).or_default() += 1,
+            Err(_) => *heard.entry("nothing in time".to_owned()).or_default() += 1,
         }
         sleep(EVERY).await;
     }
-    (acknowledged, gap.max(last.elapsed()))
+    (acknowledged, longer(longest, last, &mut heard))
+}
+
+/// The longer of two: the one before, and the one that began at a moment.
+fn longer(before: Gap, since: Instant, heard: &mut BTreeMap<String, usize>) -> Gap {
+    let gap = Gap { lasted: since.elapsed(), heard: std::mem::take(heard) };
+    if gap.lasted > before.lasted { gap } else { before }
 }
 
 async fn witness(access: &Access, stop: &AtomicBool) -> Vec<Accepted> {
