@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use midship::agent::actions::{Extras, RoleSeen, Steps};
+use midship::agent::actions::{Extras, Steps};
 use midship::agent::facts::PodFacts;
 use midship::agent::files;
 use midship::agent::init::protocol::Op;
@@ -178,13 +178,6 @@ impl Container {
 
     pub fn stop(&self) {
         self.pod.order(Op::Stop);
-    }
-
-    /// Who it says it is, and how far its data reaches.
-    pub async fn role(&self) -> RoleSeen {
-        let around = &*self.bench.around;
-        let extras = midship::agent::backup::Surroundings::extras(around);
-        midship::agent::backup::Surroundings::actor(around).role(extras).await.unwrap()
     }
 
     /// What a step answers.

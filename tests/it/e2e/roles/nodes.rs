@@ -82,7 +82,7 @@ pub async fn node_of(trial: &Trial<'_>, pod: &str) -> String {
 }
 
 #[test]
-fn a_node_that_crashes_or_is_cut_off_loses_the_role_and_comes_back_as_a_replica() {
+fn chaos_a_node_that_crashes_or_is_cut_off_loses_the_role_and_comes_back_as_a_replica() {
     add();
     trial(Kind::Redis, 2, json!({ "scheduling": on(&["node-2", "node-3"]) }), async |trial| {
         for breaks in [Broken::crashed, Broken::cut_off] {
@@ -104,7 +104,7 @@ fn a_node_that_crashes_or_is_cut_off_loses_the_role_and_comes_back_as_a_replica(
 }
 
 #[test]
-fn a_node_that_is_drained_gives_the_role_away_and_the_last_pod_is_not_evicted() {
+fn chaos_a_node_that_is_drained_gives_the_role_away_and_the_last_pod_is_not_evicted() {
     add();
     trial(Kind::Redis, 2, json!({ "scheduling": on(&["node-2", "node-3"]) }), async |trial| {
         let primary = trial.settled().await;
