@@ -170,8 +170,30 @@ pub struct BackupPolicyStatus {
     pub next: Option<String>,
     /// Share of the last hundred backups that were completed, in percent.
     pub success_rate: Option<i32>,
+    /// Test restores that failed, the last of each instance; one that succeeds takes it away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["uid"]))]
+    pub failed_drills: Vec<FailedDrill>,
     /// What is well and what is not: Ready, Reconciling, Stalled and others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// A test restore that failed.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedDrill {
+    /// UID of the instance whose backup it was.
+    pub uid: String,
+    /// Name of the instance.
+    pub instance: String,
+    /// The backup; none where it did not come to that.
+    pub backup: Option<String>,
+    /// When it failed.
+    #[schemars(extend("format" = "date-time"))]
+    pub at: String,
+    /// Why.
+    pub message: String,
 }

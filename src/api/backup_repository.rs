@@ -86,7 +86,7 @@ pub struct S3Store {
     pub web_identity: Option<bool>,
     /// A Secret with `ca.crt`, for a store with a certificate of its own.
     pub ca: Option<LocalRef>,
-    /// Send checksums the way newer stores want it (`WhenSupported`) or only where the protocol demands it.
+    /// Send checksums as newer stores want it (`WhenSupported`), or only where the protocol demands it; then all is read again.
     pub checksums: Option<Checksums>,
 }
 

@@ -2,6 +2,7 @@
 //! randomness, so that controller, command line and console decide alike.
 
 pub mod component;
+pub mod drill;
 pub mod effect;
 pub mod instance;
 pub mod operation;

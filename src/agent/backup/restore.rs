@@ -1,6 +1,7 @@
 //! Putting a backup back, into a pod whose process does not run. The marker comes last: without it nothing was restored,
 //! and the next try begins by clearing what is there.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::job::Reporter;
 use super::make::GROUP;
 use super::marker::Marker;
 use super::replaced;
-use super::segments::{fetch, locked};
+use super::segments::{fetch, lineage, locked};
 use super::source::STREAM;
 use super::{BackupError, Surroundings, blocking, bounded, data, method, open, tarball, with};
 use crate::agent::actions::{Actor, Extras, Steps};
@@ -25,6 +26,7 @@ use crate::agent::init::protocol::{Op, Request, Status};
 use crate::agent::serve::mark;
 use crate::agent::stream::write_to;
 use crate::backup::id::Id;
+use crate::backup::log::histories;
 use crate::backup::read::{Catalog, Content, Found, Keyring, ReadError, Target};
 use crate::backup::repository::Repository;
 use crate::backup::write::Progress;
@@ -142,7 +144,7 @@ async fn put_back(
         Some(identity) => Keyring::unlock(&repository, identity, None).await?,
         None => Keyring::default(),
     };
-    let found = choose(&repository, actor, order).await?;
+    let found = choose(&repository, &ring, actor, order).await?;
     let method = method(actor.config(), &found.manifest.method)?;
     let opener = ring.opener(found.manifest.epoch.as_ref());
     let opener = opener.map_err(|reason| locked(&format!("backup {}", found.place.id), &reason))?;
@@ -159,11 +161,13 @@ async fn put_back(
     })
     .await?;
     remove_dir(logs).await?;
-    if order.until != Until::Backup {
-        let span = found.manifest.log.as_ref().ok_or_else(|| BackupError::Precondition {
+    if order.until != Until::Backup && found.manifest.log.is_none() {
+        return Err(BackupError::Precondition {
             message: format!("backup {} was made without its log: it can be restored as it is alone", found.place.id),
             hint: "leave the time out, or choose another backup",
-        })?;
+        });
+    }
+    if let Some(span) = &found.manifest.log {
         reporter.stage(JobState::Preparing, "fetches the log");
         let place = logs.to_owned();
         blocking(move || std::fs::create_dir_all(&place).map_err(|error| BackupError::file(&place, error))).await?;
@@ -190,8 +194,15 @@ async fn put_back(
 }
 
 /// The backup that is asked for. One that adds to others is not taken.
-async fn choose(repository: &Repository, actor: &Actor, order: &RestoreOrder) -> Result<Found, BackupError> {
+async fn choose(
+    repository: &Repository,
+    ring: &Keyring,
+    actor: &Actor,
+    order: &RestoreOrder,
+) -> Result<Found, BackupError> {
     let mut catalog = Catalog::of(repository, &order.owner).await?;
+    let undone =
+        if order.until == Until::Backup { BTreeSet::new() } else { undone(repository, ring, &catalog).await? };
     let config = actor.config();
     let own = |found: &Found| {
         let group = found.manifest.labels.get(GROUP);
@@ -205,7 +216,7 @@ async fn choose(repository: &Repository, actor: &Actor, order: &RestoreOrder) ->
     };
     if order.backup.is_none() {
         let logged = |found: &Found| order.until == Until::Backup || found.manifest.log.is_some();
-        catalog.found.retain(|found| own(found) && logged(found));
+        catalog.found.retain(|found| own(found) && logged(found) && !undone.contains(&found.place.id));
     }
     let chain = catalog.chain(&order.owner, target)?;
     match chain[..] {
@@ -218,10 +229,45 @@ async fn choose(repository: &Repository, actor: &Actor, order: &RestoreOrder) ->
                     hint: "choose an earlier backup, or a later time",
                 });
             }
+            if undone.contains(&found.place.id) {
+                return Err(BackupError::Precondition {
+                    message: format!(
+                        "backup {} holds what was undone later, by a restore or by a server that took over: the log does \
+                         not go on from it",
+                        found.place.id
+                    ),
+                    hint: "leave the backup out: the right one is chosen; or restore this one as it is, without a time",
+                });
+            }
             Ok(found.clone())
         }
         _ => Err(BackupError::Package("this agent restores no incremental backups; choose a full one".to_owned())),
     }
+}
+
+/// Backups from which the log does not go on: their timeline was left before they were complete.
+async fn undone(repository: &Repository, ring: &Keyring, catalog: &Catalog) -> Result<BTreeSet<Id>, BackupError> {
+    let spans = || catalog.found.iter().filter_map(|found| Some((found.place.id, found.manifest.log.as_ref()?)));
+    let mut undone = BTreeSet::new();
+    if spans().next().is_none() {
+        return Ok(undone);
+    }
+    let all = histories(repository).await?;
+    let mut known = BTreeMap::new();
+    for (id, span) in spans() {
+        let system = &span.line.system;
+        if !known.contains_key(system)
+            && let Some(found) = lineage(repository, ring, &all, span).await?
+        {
+            known.insert(system, found);
+        }
+        if let Some((lineage, bytes)) = known.get(system)
+            && !lineage.contains(span.line.timeline, span.last, *bytes)
+        {
+            undone.insert(id);
+        }
+    }
+    Ok(undone)
 }
 
 /// What steps and commands of a restore can read, as `restore`.

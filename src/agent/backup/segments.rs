@@ -1,6 +1,6 @@
 //! Segments of a log: to which line they belong, and how they come back for a restore.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -10,7 +10,7 @@ use super::BackupError;
 use crate::agent::files::write_whole;
 use crate::backup::digest::Digest;
 use crate::backup::layout::{Line, Owner, Segment, Uid};
-use crate::backup::log::{Archive, History, histories};
+use crate::backup::log::{Archive, History, Lineage, Share, histories};
 use crate::backup::manifest::LogSpan;
 use crate::backup::read::Keyring;
 use crate::backup::repository::Repository;
@@ -41,7 +41,8 @@ pub fn history_segment(timeline: u32) -> Segment {
     Segment { number: timeline.into(), name }
 }
 
-/// Fetches what is needed to replay the log from a backup on into a directory.
+/// Fetches what is needed to replay the log from a backup on into a directory. For the backup alone that is how timelines
+/// followed from one another: the one that begins with the restore is to be none of them.
 pub async fn fetch(
     repository: &Repository,
     ring: &Keyring,
@@ -50,21 +51,30 @@ pub async fn fetch(
     to: &Path,
 ) -> Result<(), BackupError> {
     let all = histories(repository).await?;
-    let mut reached: Option<Timestamp> = None;
-    let later = |history: &&History| history.line.timeline >= span.line.timeline;
-    for history in all.iter().filter(|history| history.line.system == span.line.system).filter(later) {
-        let covered = fetch_line(repository, ring, history, span, until, to).await?;
-        reached = reached.max(covered);
-    }
-    for history in all.iter().filter(later) {
-        let own = history_line(&Line { system: span.line.system.clone(), timeline: history.line.timeline })?;
-        if history.line != own {
-            continue;
-        }
+    let own = history_line(&span.line)?.system;
+    for history in all.iter().filter(|history| history.line.system == own) {
         for segment in &history.segments {
             let bytes = bring(repository, ring, &history.line, segment).await?;
             write(&to.join(format!("{}.history", segment.name)), bytes).await?;
         }
+    }
+    if until == Until::Backup {
+        return Ok(());
+    }
+    let lineage = lineage(repository, ring, &all, span).await?;
+    let mut reached: Option<Timestamp> = None;
+    for history in all.iter().filter(|history| history.line.system == span.line.system) {
+        if history.line.timeline < span.line.timeline {
+            continue;
+        }
+        let share = match &lineage {
+            Some((lineage, bytes)) => lineage.share(history.line.timeline, *bytes),
+            // no server took over: whatever else is there has not said where it comes from
+            None if history.line == span.line => Share::All,
+            None => Share::Nothing,
+        };
+        let run = Run { history, span, share, until };
+        reached = reached.max(run.fetch(repository, ring, to).await?);
     }
     match (until, reached) {
         (Until::Time(wanted), reached) if reached.is_none_or(|reached| reached < wanted) => {
@@ -78,52 +88,92 @@ pub async fn fetch(
     }
 }
 
-/// The segments of one line, as far as they are needed and follow each other; how far they cover.
-async fn fetch_line(
+/// Along which timelines the log of a backup's system is replayed, and how long its segments are; nothing where it has one
+/// timeline only.
+pub async fn lineage(
     repository: &Repository,
     ring: &Keyring,
-    history: &History,
+    all: &[History],
     span: &LogSpan,
+) -> Result<Option<(Lineage, u64)>, BackupError> {
+    let own = history_line(&span.line)?.system;
+    let told = all.iter().filter(|history| history.line.system == own && !history.segments.is_empty());
+    let Some(newest) = told.max_by_key(|history| history.line.timeline) else { return Ok(None) };
+    let timeline = newest.line.timeline;
+    let bytes = bring(repository, ring, &newest.line, &history_segment(timeline)).await?;
+    let read = Lineage::read(timeline, &String::from_utf8_lossy(&bytes));
+    let file = PathBuf::from(format!("{timeline:08X}.history"));
+    let lineage = read.map_err(|error| BackupError::Segment { file, error })?;
+    let line = all.iter().find(|history| history.line == span.line);
+    let first = line.and_then(|history| history.segments.iter().find(|segment| segment.number == span.first));
+    let Some(first) = first else { return Ok(None) };
+    let claim = Archive { repository, line: span.line.clone() }.claim(first).await?;
+    Ok(Some((lineage, claim.bytes)))
+}
+
+/// What is fetched of one line.
+struct Run<'a> {
+    history: &'a History,
+    span: &'a LogSpan,
+    share: Share,
     until: Until,
-    to: &Path,
-) -> Result<Option<Timestamp>, BackupError> {
-    let first = if history.line == span.line { Some(span.first) } else { None };
-    // a later timeline begins where it left the one before
-    let Some(start) =
-        first.or_else(|| history.segments.iter().map(|one| one.number).find(|number| *number >= span.first))
-    else {
-        return Ok(None);
-    };
-    let archive = Archive { repository, line: history.line.clone() };
-    let (mut wanted, mut covered, mut next) = (Vec::new(), None, start);
-    for segment in history.segments.iter().filter(|segment| segment.number >= start) {
-        if segment.number != next {
-            if first.is_some() && next <= span.last {
-                return Err(BackupError::Precondition {
-                    message: format!("segment {next:016X} of the log that the backup needs is not in the store"),
-                    hint: "choose another backup",
-                });
+}
+
+impl Run<'_> {
+    /// The segments that are needed and follow each other; how far they cover what is replayed.
+    async fn fetch(
+        &self,
+        repository: &Repository,
+        ring: &Keyring,
+        to: &Path,
+    ) -> Result<Option<Timestamp>, BackupError> {
+        let Self { history, span, share, until } = self;
+        let last = match share {
+            Share::All => u64::MAX,
+            Share::Until(last) => *last,
+            Share::Nothing => return Ok(None),
+        };
+        let own = history.line == span.line;
+        // a later timeline begins where it left the one before
+        let mut numbers = history.segments.iter().map(|one| one.number);
+        let start = if own { Some(span.first) } else { numbers.find(|number| *number >= span.first) };
+        let Some(start) = start else { return Ok(None) };
+        let archive = Archive { repository, line: history.line.clone() };
+        let (mut wanted, mut covered, mut next, mut enough) = (Vec::new(), None, start, false);
+        for segment in history.segments.iter().filter(|segment| (start..=last).contains(&segment.number)) {
+            if segment.number != next {
+                if own && next <= span.last {
+                    return Err(BackupError::Precondition {
+                        message: format!("segment {next:016X} of the log that the backup needs is not in the store"),
+                        hint: "choose another backup",
+                    });
+                }
+                tracing::warn!(line = history.line.folder(), next, "the log has a gap; it is replayed until there");
+                break;
             }
-            tracing::warn!(line = history.line.folder(), next, "the log has a gap; it is replayed until there");
-            break;
+            next += 1;
+            wanted.push(segment.clone());
+            // one more than is enough, where it is there: on a slow disk a change is dated long before it is written
+            if enough {
+                break;
+            }
+            let claim = archive.claim(segment).await?;
+            // what came after it was left covers nothing that is replayed
+            if segment.number < last {
+                covered = covered.max(Some(claim.covers_until));
+            }
+            enough = matches!(until, Until::Time(time) if covered >= Some(*time));
         }
-        next += 1;
-        let claim = archive.claim(segment).await?;
-        covered = covered.max(Some(claim.covers_until));
-        wanted.push(segment.clone());
-        if matches!(until, Until::Time(time) if claim.covers_until >= time) {
-            break;
+        let mut fetches: Vec<BoxFuture<'_, Result<(), BackupError>>> = Vec::new();
+        for segment in &wanted {
+            fetches.push(Box::pin(async {
+                let bytes = bring(repository, ring, &history.line, segment).await?;
+                write(&to.join(segment.name.as_str()), bytes).await
+            }));
         }
+        futures::stream::iter(fetches).buffered(AT_ONCE).try_collect::<()>().await?;
+        Ok(covered)
     }
-    let mut fetches: Vec<BoxFuture<'_, Result<(), BackupError>>> = Vec::new();
-    for segment in &wanted {
-        fetches.push(Box::pin(async {
-            let bytes = bring(repository, ring, &history.line, segment).await?;
-            write(&to.join(segment.name.as_str()), bytes).await
-        }));
-    }
-    futures::stream::iter(fetches).buffered(AT_ONCE).try_collect::<()>().await?;
-    Ok(covered)
 }
 
 async fn bring(

@@ -110,9 +110,8 @@ pub async fn window(
         if own && run.last < span.last {
             return Ok(None);
         }
-        if reached.is_none_or(|(last, _)| run.last >= last) {
-            reached = Some((run.last, history));
-        }
+        // also where it ends before: what was written on the old line after that was undone
+        reached = Some((run.last, history));
     }
     let Some((last, history)) = reached else { return Ok(None) };
     let Some(segment) = history.named(last) else { return Ok(None) };

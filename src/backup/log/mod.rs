@@ -3,6 +3,7 @@
 
 mod archive;
 mod history;
+mod lineage;
 mod ranges;
 mod walog;
 
@@ -10,6 +11,7 @@ use super::repository::Repository;
 
 pub use archive::{Archive, Arrival, LogError};
 pub use history::{History, Sealed, Window, check_seals, histories, seal, window};
+pub use lineage::{Left, Lineage, Share};
 pub use ranges::{Range, missing, ranges};
 pub use walog::{Header, HeaderError};
 

@@ -28,6 +28,8 @@ pub enum HeaderError {
     Size { said: u32, found: usize },
     #[error("its header belongs to {inside}, and it is called {name}")]
     OtherName { name: String, inside: String },
+    #[error("{0:?} is no line of the history of a timeline")]
+    History(String),
 }
 
 impl Header {

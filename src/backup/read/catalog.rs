@@ -13,7 +13,7 @@ use crate::backup::id::Id;
 use crate::backup::layout::{self, Owner, Place, Uid};
 use crate::backup::manifest::{Attempt, Commit, Level, Manifest, Tombstone, Verification, Void, Wish};
 use crate::backup::repository::Repository;
-use crate::backup::store::{Key, List, ObjectInfo, Store, StoreError, list_all, list_folders};
+use crate::backup::store::{Key, StoreError, list_all, list_folders, list_level};
 use crate::backup::wish;
 
 /// Folders that are looked into at the same time.
@@ -174,7 +174,7 @@ async fn look(repository: &Repository, place: Place) -> Result<Option<Entry>, St
 
 async fn look_once(repository: &Repository, place: &Place) -> Result<Option<Entry>, StoreError> {
     let store = repository.store();
-    let (objects, folders) = shallow(store, &place.folder()).await?;
+    let (objects, folders) = list_level(store, &place.folder()).await?;
     let has = |key: &Key| objects.iter().any(|object| object.key == *key);
     if objects.is_empty() && folders.is_empty() {
         return Ok(None);
@@ -268,19 +268,4 @@ async fn verifications(repository: &Repository, place: &Place) -> Result<BTreeMa
         found.insert(verification.level, verification);
     }
     Ok(found)
-}
-
-/// Objects and folders right in a folder.
-async fn shallow(store: &dyn Store, prefix: &str) -> Result<(Vec<ObjectInfo>, Vec<String>), StoreError> {
-    let mut list = List { prefix: prefix.to_owned(), folders: true, ..List::default() };
-    let (mut objects, mut folders) = (Vec::new(), Vec::new());
-    loop {
-        let page = store.list(&list).await?;
-        objects.extend(page.objects);
-        folders.extend(page.folders);
-        if page.next.is_none() || page.next == list.after {
-            return Ok((objects, folders));
-        }
-        list.after = page.next;
-    }
 }

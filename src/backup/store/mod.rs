@@ -25,6 +25,7 @@ mod subject {
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -119,43 +120,53 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn delete<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()>;
 
     fn features(&self) -> StoreFuture<'_, Features>;
+
+    /// Whether it refuses what was changed on the way to it. Where not, what was written is read again.
+    fn checks_content(&self) -> bool {
+        true
+    }
 }
 
 /// Every object under a prefix, in the order of their keys.
 pub async fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
-    let mut list = List { prefix: prefix.to_owned(), ..List::default() };
-    let mut found = Vec::new();
-    loop {
-        let page = store.list(&list).await?;
-        found.extend(page.objects);
-        list.after = next(store, &list, page.next)?;
-        if list.after.is_none() {
-            found.sort_by(|a, b| a.key.cmp(&b.key));
-            return Ok(found);
-        }
-    }
+    Ok(every_page(store, prefix, false).await?.0)
 }
 
 /// Every folder right under a prefix.
 pub async fn list_folders(store: &dyn Store, prefix: &str) -> Result<Vec<String>, StoreError> {
-    let mut list = List { prefix: prefix.to_owned(), folders: true, ..List::default() };
-    let mut found = Vec::new();
-    loop {
-        let page = store.list(&list).await?;
-        found.extend(page.folders);
-        list.after = next(store, &list, page.next)?;
-        if list.after.is_none() {
-            found.sort_unstable();
-            return Ok(found);
-        }
-    }
+    Ok(list_level(store, prefix).await?.1)
 }
 
-/// A store that answers every page with the same one would keep us for ever.
-fn next(store: &dyn Store, list: &List, next: Option<String>) -> Result<Option<String>, StoreError> {
-    if next.is_some() && next == list.after {
-        let cause = Cause::Unavailable("it gives the same page of the listing again and again".into());
-        return Err(StoreError::new(&store.address(), Doing::List, &list.prefix, cause));
+/// Objects and folders right under a prefix.
+pub async fn list_level(store: &dyn Store, prefix: &str) -> Result<(Vec<ObjectInfo>, Vec<String>), StoreError> {
+    every_page(store, prefix, true).await
+}
+
+/// All pages of a listing as one. Servers that are changed meanwhile, or put together from several, show an object on two
+/// pages: it counts once. One that sends us back to a page we had would keep us for ever.
+async fn every_page(
+    store: &dyn Store,
+    prefix: &str,
+    folders: bool,
+) -> Result<(Vec<ObjectInfo>, Vec<String>), StoreError> {
+    let mut list = List { prefix: prefix.to_owned(), folders, ..List::default() };
+    let (mut objects, mut names) = (Vec::new(), Vec::new());
+    let mut gone_on_at = HashSet::new();
+    loop {
+        let page = store.list(&list).await?;
+        objects.extend(page.objects);
+        names.extend(page.folders);
+        let Some(next) = page.next else { break };
+        if !gone_on_at.insert(next.clone()) {
+            let cause = Cause::Unavailable("it gives the same page of the listing again and again".into());
+            return Err(StoreError::new(&store.address(), Doing::List, prefix, cause));
+        }
+        list.after = Some(next);
     }
-    Ok(next)
+    objects.sort_by(|a, b| a.key.cmp(&b.key));
+    // what it shows in two ways stays in both: whoever compares is to see that
+    objects.dedup();
+    names.sort_unstable();
+    names.dedup();
+    Ok((objects, names))
 }

@@ -140,4 +140,8 @@ impl Store for Resilient {
     fn features(&self) -> StoreFuture<'_, Features> {
         Box::pin(self.with_retries(Doing::LookAt, "what it can do", move || self.inner.features()))
     }
+
+    fn checks_content(&self) -> bool {
+        self.inner.checks_content()
+    }
 }

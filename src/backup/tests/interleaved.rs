@@ -14,7 +14,8 @@ use super::killed::retain;
 use super::world::{World, owner, rows};
 use crate::backup::id::Id;
 use crate::backup::manifest::Level;
-use crate::backup::read::Target;
+use crate::backup::read::{Catalog, Found, Target};
+use crate::backup::repository::Repository;
 use crate::backup::store::{Body, Features, Key, List, ObjectInfo, Page, Store, StoreFuture};
 use crate::backup::sweep::Wishes;
 use crate::backup::verify;
@@ -38,6 +39,13 @@ enum Step {
         count: usize,
         turns: Vec<u8>,
     },
+    /// A restore and a verification of backups that retention may be removing, taking turns as the numbers say.
+    Beside {
+        chosen: prop::sample::Index,
+        count: usize,
+        hours: i64,
+        turns: Vec<u8>,
+    },
     Verify(prop::sample::Index),
     Hold(prop::sample::Index),
     Pass {
@@ -53,6 +61,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1usize..4, killed()).prop_map(|(count, killed)| Step::Retain { count, killed }),
         3 => (prop::option::of(index()), 1usize..3, prop::collection::vec(0u8..6, 30))
             .prop_map(|(parent, count, turns)| Step::Both { parent, count, turns }),
+        3 => (index(), 1usize..3, 0i64..40, prop::collection::vec(0u8..6, 60))
+            .prop_map(|(chosen, count, hours, turns)| Step::Beside { chosen, count, hours, turns }),
         1 => index().prop_map(Step::Verify),
         1 => index().prop_map(Step::Hold),
         3 => (1i64..40).prop_map(|hours| Step::Pass { hours }),
@@ -123,7 +133,7 @@ struct Story {
 }
 
 impl Story {
-    async fn parent(&self, chosen: Option<&prop::sample::Index>) -> Option<crate::backup::read::Found> {
+    async fn parent(&self, chosen: Option<&prop::sample::Index>) -> Option<Found> {
         let catalog = self.world.catalog().await;
         chosen.filter(|_| !catalog.found.is_empty()).map(|index| index.get(&catalog.found).clone())
     }
@@ -161,6 +171,26 @@ impl Story {
                     retain(&self.world, &through, rules, &self.wishes)
                 );
             }
+            Step::Beside { chosen, count, hours, turns } => {
+                self.world.memory.pass(SignedDuration::from_hours(hours));
+                let catalog = self.world.catalog().await;
+                if catalog.found.is_empty() {
+                    return;
+                }
+                let found = chosen.get(&catalog.found);
+                let turns = Turns { inner: memory, turns: Arc::new(Mutex::new(turns)) };
+                let through = self.world.through(Arc::new(turns)).await;
+                let rules = Rules { count: Some(count), ..Rules::default() };
+                let (restored, _, _) = futures::join!(
+                    self.world.restore_through(&through, Target::Backup(found.place.id)),
+                    self.prove(&through, &catalog, found),
+                    retain(&self.world, &through, rules, &self.wishes)
+                );
+                // what goes meanwhile may fail; what comes back is never something else
+                if let Ok(chain) = restored {
+                    assert!(chain.iter().all(|bytes| self.written.values().any(|known| known == bytes)));
+                }
+            }
             Step::Verify(index) => {
                 let catalog = self.world.catalog().await;
                 if catalog.found.is_empty() {
@@ -183,6 +213,14 @@ impl Story {
             Step::Pass { hours } => self.world.memory.pass(SignedDuration::from_hours(hours)),
         }
         self.world.memory.pass(SignedDuration::from_secs(1));
+    }
+
+    /// As the daily look does: also what it says of a backup that goes away under its hands is written down.
+    async fn prove(&self, through: &Repository, catalog: &Catalog, found: &Found) {
+        let Ok(mut problems) = verify::list(through, catalog, found).await else { return };
+        let Ok(read) = verify::read(through, found, None).await else { return };
+        problems.extend(read);
+        let _ = verify::record(through, found, Level::Read, problems, &self.world.key, self.world.now()).await;
     }
 
     /// Every backup that is shown can be restored, with all it adds to.

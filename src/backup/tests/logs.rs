@@ -91,6 +91,12 @@ async fn one_can_go_back_as_far_as_the_log_has_no_gap() {
     let there = reach(&all).await.expect("a window");
     assert_eq!((there.missing, there.recoverable_until), (16, minute(35)));
 
+    // restored in place to what was in segment 12: what came after it is undone
+    push(&world, 3, 12, b"after the restore", minute(60)).await.expect("new");
+    let all = histories(&world.repository).await.expect("read");
+    let there = reach(&all).await.expect("a window");
+    assert_eq!((there.missing, there.recoverable_until), (13, minute(60)));
+
     let torn = LogSpan { first: 12, last: 15, ..span.clone() };
     assert_eq!(window(&world.repository, &torn, world.now(), &all[..1]).await.expect("read"), None);
 }

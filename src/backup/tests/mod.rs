@@ -4,6 +4,7 @@ mod faults;
 mod interleaved;
 mod keys;
 mod killed;
+mod listings;
 mod logs;
 mod tampered;
 pub mod world;

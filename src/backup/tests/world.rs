@@ -117,13 +117,17 @@ impl World {
 
     /// What the newest chain holds, one stream after the other, or why it cannot be read.
     pub async fn restore(&self, target: Target) -> Result<Vec<Vec<u8>>, String> {
-        let catalog = self.catalog().await;
+        self.restore_through(&self.repository, target).await
+    }
+
+    pub async fn restore_through(&self, repository: &Repository, target: Target) -> Result<Vec<Vec<u8>>, String> {
+        let catalog = Catalog::read(repository).await.map_err(|error| error.to_string())?;
         let chain = catalog.chain(&owner(), target).map_err(|error| error.to_string())?;
-        let ring = Keyring::unlock(&self.repository, &self.identity, None).await.map_err(|error| error.to_string())?;
+        let ring = Keyring::unlock(repository, &self.identity, None).await.map_err(|error| error.to_string())?;
         let mut all = Vec::new();
         for found in chain {
             let opener = ring.opener(found.manifest.epoch.as_ref())?;
-            let content = Content::open(&self.repository, found, opener).await.map_err(|error| error.to_string())?;
+            let content = Content::open(repository, found, opener).await.map_err(|error| error.to_string())?;
             content.description().map_err(|error| error.to_string())?;
             let mut bytes = Vec::new();
             content.restore("data", &mut bytes, 3).await.map_err(|error| error.to_string())?;

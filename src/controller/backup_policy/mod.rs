@@ -33,6 +33,7 @@ use crate::cluster::events::Events;
 use crate::cluster::problem::Problem;
 use crate::cluster::{Cache, Key};
 use crate::names::RoleName;
+use crate::plan::drill::Results;
 use crate::plan::schedule::{Waiting, admit};
 use crate::serve::metrics::Metrics;
 use status::{Made, Seen, Works};
@@ -78,7 +79,9 @@ struct Memory {
     handled: Handled,
     problem: Option<String>,
     /// How drills ended, by the UID of the instance that was backed up.
-    drills: drills::Ended,
+    drills: Results,
+    /// Whether what the status says of drills was taken up.
+    remembers: bool,
     /// Instances that metrics were told of.
     measured: Vec<(String, String)>,
 }
@@ -154,7 +157,9 @@ impl BackupPolicies {
             alert: policy.spec.verification.as_ref().and_then(|verification| verification.alert).map(signed),
             next: due.next.clone().filter(|_| !suspended && !ground.instances.is_empty()),
             logs,
+            drilled: policy.spec.verification.as_ref().is_some_and(|wanted| wanted.restore.is_some()),
             restorable: drills.said,
+            failed_drills: drills.failed,
         };
         self.measure(&ground, memory);
         self.say(policy, memory, &Seen::Works(works)).await?;

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::BackupPolicyStatus;
+use crate::api::backup_policy::FailedDrill;
 use crate::api::conditions::{ConditionStatus, Finding, READY, RECONCILING, STALLED, merge};
 use crate::api::operation::OperationPhase;
 use crate::controller::repositories::words::{moment, span};
@@ -46,8 +47,12 @@ pub struct Works {
     pub next: Option<(Timestamp, TimeZone)>,
     /// What archiving of logs has to say where it does not go well.
     pub logs: Vec<String>,
+    /// Whether drills are wanted.
+    pub drilled: bool,
     /// How drills ended: whether all went well, and a sentence; nothing where there were none.
     pub restorable: Option<(bool, String)>,
+    /// Drills that failed, kept for the controller after this one.
+    pub failed_drills: Vec<FailedDrill>,
 }
 
 pub fn next(before: &BackupPolicyStatus, generation: Option<i64>, seen: &Seen, now: &Time) -> BackupPolicyStatus {
@@ -67,6 +72,7 @@ pub fn next(before: &BackupPolicyStatus, generation: Option<i64>, seen: &Seen, n
             status.last_success = works.newest.map(moment).or(status.last_success);
             status.next = works.next.as_ref().map(|(at, zone)| at.to_zoned(zone.clone()).to_string());
             status.success_rate = success_rate(&works.operations);
+            status.failed_drills.clone_from(&works.failed_drills);
             let mut findings = vec![ready(works)];
             findings.extend(recent(works, now.0));
             findings.extend(works.restorable.as_ref().map(|(well, message)| {
@@ -80,6 +86,9 @@ pub fn next(before: &BackupPolicyStatus, generation: Option<i64>, seen: &Seen, n
     status.conditions = merge(&before.conditions, &findings, generation, now);
     if !findings.iter().any(|finding| finding.type_ == RECENT) {
         status.conditions.retain(|condition| condition.type_ != RECENT);
+    }
+    if matches!(seen, Seen::Works(works) if !works.drilled) {
+        status.conditions.retain(|condition| condition.type_ != RESTORABLE);
     }
     status
 }
@@ -189,5 +198,22 @@ mod tests {
         assert_eq!(reason(works(Some(at(100)), hour)).as_deref(), Some("TooOld"));
         assert_eq!(reason(works(Some(at(900)), hour)).as_deref(), Some("Recent"));
         assert_eq!(reason(works(None, None)), None);
+    }
+
+    #[test]
+    fn what_is_told_of_drills_stays_until_nobody_wants_any() {
+        let says = |before: &BackupPolicyStatus, works| next(before, Some(1), &Seen::Works(works), &Time(at(1000)));
+        let told = |status: &BackupPolicyStatus| find(&status.conditions, RESTORABLE).map(|found| found.reason.clone());
+        let failed_drills = vec![FailedDrill { uid: "u1".into(), ..FailedDrill::default() }];
+        let restorable = Some((false, "it could not be restored".to_owned()));
+        let none = BackupPolicyStatus::default();
+        let failed =
+            says(&none, Works { drilled: true, restorable, failed_drills: failed_drills.clone(), ..Works::default() });
+        assert_eq!((told(&failed).as_deref(), failed.failed_drills.len()), (Some("DrillFailed"), 1));
+        // a controller that has just begun knows of none yet
+        let later = says(&failed, Works { drilled: true, failed_drills, ..Works::default() });
+        assert_eq!((told(&later).as_deref(), later.failed_drills.len()), (Some("DrillFailed"), 1));
+        let never = says(&later, Works::default());
+        assert_eq!((told(&never), never.failed_drills.len()), (None, 0));
     }
 }

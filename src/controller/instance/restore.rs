@@ -51,7 +51,7 @@ impl Work<'_> {
             known: &self.shared.known,
             namespace: &namespace,
         };
-        let restore = match around.order(&source, format!("restore-{uid}-{attempt}")).await {
+        let restore = match around.order(&source, format!("restore-{uid}-{attempt}"), None).await {
             Ok(restore) => restore,
             Err(error) => {
                 let message = error.to_string();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::agents::outcome;
 use super::backup::{BEGIN, FOLLOW, outcome_of_failure};
 use super::carry_out::Hands;
@@ -41,7 +43,10 @@ impl Hands<'_> {
             known: &self.shared.known,
             namespace: &namespace,
         };
-        let mut restore = match around.order(&wanted.source, agent.key.clone()).await {
+        // to the end of the second it is told in
+        let begun = self.operation.metadata.creation_timestamp.as_ref();
+        let begun = begun.and_then(|time| time.0.checked_add(SignedDuration::from_millis(999)).ok());
+        let mut restore = match around.order(&wanted.source, agent.key.clone(), begun).await {
             Ok(restore) => restore,
             // it is looked through soon
             Err(error @ RestoreError::NotLooked(..)) => return Outcome::Goes(error.to_string()),

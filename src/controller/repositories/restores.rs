@@ -81,8 +81,14 @@ pub struct Around<'a> {
 }
 
 impl Around<'_> {
-    /// Finds the backup, makes sure that it can be opened, and says what to ask for.
-    pub async fn order(&self, source: &RestoreSource, job: String) -> Result<Restore, RestoreError> {
+    /// Finds the backup, makes sure that it can be opened, and says what to ask for. Where nobody says which, it is the newest
+    /// that was complete by then: a backup made for safety's sake is not what somebody wants back.
+    pub async fn order(
+        &self,
+        source: &RestoreSource,
+        job: String,
+        by: Option<Timestamp>,
+    ) -> Result<Restore, RestoreError> {
         let RestoreSource { backup, repository, instance, id, point_in_time, identity } = source;
         let identity = match identity {
             Some(reference) => Some(self.identity(reference).await?),
@@ -111,7 +117,7 @@ impl Around<'_> {
         let target = match (&id, at) {
             (_, Some(at)) => Target::By(at),
             (Some(id), None) => Target::Backup(id.parse().map_err(RestoreError::Id)?),
-            (None, None) => Target::Newest,
+            (None, None) => by.map_or(Target::Newest, Target::By),
         };
         let chain = look.catalog.chain(&owner, target)?;
         for found in &chain {
@@ -124,7 +130,8 @@ impl Around<'_> {
             repository: orders::repository(&look.opened),
             identity: identity.filter(|_| last.manifest.epoch.is_some()),
             owner,
-            backup: Some(last.place.id),
+            // which one a log goes on from to a time, the agent finds out: it can read how the log went
+            backup: at.is_none().then_some(last.place.id),
             until: at.map_or(Until::Backup, Until::Time),
             timeout: TIMEOUT,
             replace: false,

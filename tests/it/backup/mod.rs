@@ -3,7 +3,9 @@
 mod by_hand;
 #[path = "../../../src/backup/store/conformance.rs"]
 mod conformance;
+mod faults;
 mod life;
+pub mod proxy;
 pub mod servers;
 mod stores;
 

@@ -220,4 +220,8 @@ impl Store for S3 {
     fn features(&self) -> StoreFuture<'_, Features> {
         Box::pin(self.ask_features())
     }
+
+    fn checks_content(&self) -> bool {
+        self.checksums == Checksums::WhenSupported
+    }
 }

@@ -3,5 +3,6 @@
 mod changes;
 mod crashes;
 mod order;
+mod restores;
 mod scenarios;
 pub(super) mod world;

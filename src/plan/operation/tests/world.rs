@@ -1,12 +1,14 @@
 //! A small world: an instance with pods, agents that remember keys, and a controller that can be killed at any point.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::api::operation::{OperationPhase, OperationStatus};
 use crate::api::{API_VERSION, Instance, Operation};
+use crate::extension::Package;
 use crate::plan::operation::{Decision, Outcome, Pod, Run, World, ended, is_finished, key, next};
 
 pub struct Scene {
@@ -15,6 +17,7 @@ pub struct Scene {
     pub status: OperationStatus,
     pub instance: Option<Instance>,
     pub pods: Vec<Pod>,
+    pub package: Option<Arc<Package>>,
     pub ahead: Option<String>,
     pub now: Timestamp,
     /// What agents did, by key.
@@ -70,6 +73,7 @@ impl Scene {
             status: OperationStatus::default(),
             instance: Some(serde_json::from_value(instance).expect("an instance")),
             pods: vec![pod("a-0", 0, "primary"), pod("a-1", 1, "replica"), pod("a-2", 2, "replica")],
+            package: None,
             ahead: None,
             now: begin(),
             did: BTreeMap::new(),
@@ -84,7 +88,7 @@ impl Scene {
             status,
             instance: self.instance.as_ref(),
             pods: self.pods.clone(),
-            package: None,
+            package: self.package.clone(),
             ahead: self.ahead.clone(),
             now: self.now,
         }

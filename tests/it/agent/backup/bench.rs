@@ -14,7 +14,7 @@ use midship::backup::keys::{Epoch, Identity, PublicKey, SigningKey};
 use midship::backup::layout::{Owner, Uid};
 use midship::backup::read::Catalog;
 use midship::backup::repository::{Repository, Trust};
-use midship::backup::store::Filesystem;
+use midship::backup::store::{Filesystem, S3, Store, s3};
 use midship::extension::agent::AgentConfig;
 use midship::lifecycle::Problem;
 use midship::lifecycle::backup::{
@@ -31,7 +31,10 @@ pub const LONG: Duration = Duration::from_mins(3);
 
 /// A repository, and everything that opens it.
 pub struct Vault {
+    /// Where it lies, unless it is in a bucket.
     pub dir: TempDir,
+    /// How agents get there.
+    store: StorePlace,
     pub repository: Repository,
     key: Arc<SigningKey>,
     epoch: Uid,
@@ -42,10 +45,21 @@ impl Vault {
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Filesystem::open(dir.path()).await.unwrap());
+        let place = StorePlace::Filesystem(dir.path().to_owned());
+        Self::at(dir, store, place).await
+    }
+
+    /// In a bucket; agents get there by other settings than we, such as through a proxy.
+    pub async fn in_bucket(ours: &s3::Settings, agents: s3::Settings) -> Self {
+        let store = Arc::new(S3::new(ours).unwrap());
+        Self::at(tempfile::tempdir().unwrap(), store, StorePlace::S3(agents)).await
+    }
+
+    async fn at(dir: TempDir, store: Arc<dyn Store>, place: StorePlace) -> Self {
         let (key, identity) = (SigningKey::generate(), Identity::generate());
         let repository = Repository::create(store, &key, &Trust::Anybody, Timestamp::now()).await.unwrap();
         let epoch = Epoch::begin(&repository, &[identity.recipient()], &key, Timestamp::now()).await.unwrap();
-        Self { dir, repository, key: Arc::new(key), epoch: epoch.name, identity }
+        Self { dir, store: place, repository, key: Arc::new(key), epoch: epoch.name, identity }
     }
 
     pub fn root(&self) -> PublicKey {
@@ -53,7 +67,7 @@ impl Vault {
     }
 
     pub fn place(&self) -> RepositoryPlace {
-        RepositoryPlace { store: StorePlace::Filesystem(self.dir.path().to_owned()), root: self.root() }
+        RepositoryPlace { store: self.store.clone(), root: self.root() }
     }
 
     pub fn writer(&self) -> Writer {
@@ -168,8 +182,12 @@ impl Bench {
 }
 
 /// How a job ended.
-pub async fn over(mut progress: watch::Receiver<JobProgress>) -> JobProgress {
-    let ended = timeout(LONG, progress.wait_for(|progress| progress.state.is_over())).await;
+pub async fn over(progress: watch::Receiver<JobProgress>) -> JobProgress {
+    within(progress, LONG).await
+}
+
+pub async fn within(mut progress: watch::Receiver<JobProgress>, time: Duration) -> JobProgress {
+    let ended = timeout(time, progress.wait_for(|progress| progress.state.is_over())).await;
     ended.expect("the job ends").unwrap().clone()
 }
 

@@ -23,13 +23,15 @@ use super::bench::{Bench, LONG};
 use crate::agent::pod::{AGENT, Place, Pod};
 
 /// As the official images have them.
-const USER: u32 = 999;
+pub const USER: u32 = 999;
 
 pub struct Container {
     pub bench: Bench,
     pub pod: Pod,
     process: Value,
-    _root: TempDir,
+    /// Where its port is reached.
+    pub port: u16,
+    root: TempDir,
 }
 
 /// Whether file systems can be unpacked and mounted here.
@@ -150,7 +152,7 @@ impl Container {
         program.arg(root.path()).arg(dir.path()).arg(AGENT);
         let pod = Pod::run(dir, Place::Here, program);
         let bench = Bench::new(agent, &pod.socket(), &secrets, pod.dir.path());
-        Self { bench, pod, process, _root: root }
+        Self { bench, pod, process, port: port.1, root }
     }
 
     /// What the package does before each start.
@@ -166,6 +168,11 @@ impl Container {
         let before = self.pod.status().config.digest;
         self.pod.configure(&self.process);
         self.pod.wait("the configuration", |status| status.config.digest != before);
+        self.start_again().await;
+    }
+
+    /// Once it was configured: starts it, and waits until it serves.
+    pub async fn start_again(&self) {
         self.pod.order(Op::Restart);
         let actor = midship::agent::backup::Surroundings::actor(&*self.bench.around);
         let ready = actor.config().ready.clone().expect("a probe");
@@ -178,6 +185,16 @@ impl Container {
 
     pub fn stop(&self) {
         self.pod.order(Op::Stop);
+    }
+
+    /// A file below the directory that the package calls /data.
+    pub fn data(&self, path: &str) -> PathBuf {
+        self.pod.path("data").join(path)
+    }
+
+    /// The file system of its image, as the host sees it.
+    pub fn root(&self) -> &Path {
+        self.root.path()
     }
 
     /// What a step answers.

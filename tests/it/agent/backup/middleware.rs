@@ -13,7 +13,7 @@ use super::image::{Container, free_port, possible};
 const REDIS: &str = "extensions/redis/1.1.0";
 const POSTGRES: &str = "extensions/postgresql/1.1.0";
 
-fn redis(parameters: Value, restored: bool) -> Container {
+pub fn redis(parameters: Value, restored: bool) -> Container {
     let mut spec = json!({ "type": "redis", "extensionVersion": "1.1.0", "version": "7.0", "topology": "standalone",
         "components": [{ "name": "redis", "parameters": parameters }] });
     if restored {
@@ -49,7 +49,7 @@ async fn redis_comes_back_from_a_snapshot_with_and_without_an_append_only_file()
     }
 }
 
-fn postgres(restored: bool) -> Container {
+pub fn postgres(restored: bool) -> Container {
     let mut spec = json!({ "type": "postgresql", "extensionVersion": "1.1.0", "version": "17",
         "topology": "standalone", "backup": { "policy": "nightly" } });
     if restored {
@@ -58,12 +58,12 @@ fn postgres(restored: bool) -> Container {
     Container::new("postgres-17", POSTGRES, spec, (5432, free_port()))
 }
 
-async fn sql(container: &Container, text: &str) -> Value {
+pub async fn sql(container: &Container, text: &str) -> Value {
     container.ask(json!({ "postgres": text })).await["rows"].clone()
 }
 
 /// Waits until nothing of the log waits, and so much of it is archived.
-async fn archived(container: &Container, segment: &str) {
+pub async fn archived(container: &Container, segment: &str) {
     let end = Instant::now() + LONG;
     loop {
         let status = container.bench.around.archives.lock().unwrap().clone().expect("it archives");
@@ -76,7 +76,7 @@ async fn archived(container: &Container, segment: &str) {
     }
 }
 
-async fn restored(vault: &Vault, job: &str, until: Until) -> Container {
+pub async fn restored(vault: &Vault, job: &str, until: Until) -> Container {
     let target = postgres(true);
     target.stop();
     done(&target.bench.restore(vault.restore(job, until)).await);

@@ -3,4 +3,7 @@
 mod bench;
 mod image;
 mod middleware;
+mod moments;
 mod protocol;
+mod stores;
+mod throughput;

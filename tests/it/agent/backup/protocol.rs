@@ -13,7 +13,7 @@ use super::bench::{Bench, LONG, Vault, config, done, failure, over};
 use crate::agent::pod::{Pod, sleeper};
 
 /// A pod whose data is the folder `data`, with these methods.
-fn bench(pod: &Pod, fields: Value) -> Bench {
+pub fn bench(pod: &Pod, fields: Value) -> Bench {
     let data = pod.path("data");
     std::fs::create_dir_all(&data).unwrap();
     let mut all = json!({ "data": data, "volumes": { "data": data }, "restore": "r1" });
@@ -29,7 +29,7 @@ fn methods(methods: Value) -> Value {
     json!({ "backup": methods })
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + LONG;
     while !holds() {
         assert!(Instant::now() < end, "waited for {what}");
@@ -115,7 +115,7 @@ async fn one_job_at_a_time_and_one_that_is_cancelled_leaves_nothing_behind() {
 }
 
 /// Freezing makes a file and thawing takes it away.
-fn frozen(dir: &Path, thaw: &str) -> Value {
+pub fn frozen(dir: &Path, thaw: &str) -> Value {
     let (freeze, thaw) = (format!("touch {}/frozen", dir.display()), thaw.replace("DIR", &dir.display().to_string()));
     json!({ "freeze": { "steps": [{ "exec": ["sh", "-c", freeze] }] },
         "unfreeze": { "steps": [{ "exec": ["sh", "-c", thaw] }] } })

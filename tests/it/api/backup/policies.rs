@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use midship::api::backup::BackupPhase;
+use midship::api::backup_policy::FailedDrill;
 use midship::api::conditions::find;
-use midship::api::{Backup, BackupPolicy, Operation};
+use midship::api::{Backup, BackupPolicy, Instance, Operation};
 use serde_json::{Value, json};
 
 use super::kit::{Kit, SOON, backup_test, object};
@@ -124,5 +126,61 @@ fn what_nothing_keeps_expires_and_what_is_held_stays() {
         let wanted = [BackupPhase::Completed, BackupPhase::Expiring, BackupPhase::Completed].map(Some);
         kit.until("the one in the middle to expire", |all| phases(all) == wanted).await;
         assert_eq!(kit.catalog(store).await.found.len(), 3, "it waits a day");
+    });
+}
+
+/// How many scratch instances there are.
+async fn drills(kit: &Kit<'_>) -> usize {
+    let all = kit.scene.objects::<Instance>().list(&ListParams::default()).await.expect("a list").items;
+    all.iter().filter(|one| one.name_any() != "orders").count()
+}
+
+/// Waits until a policy with this reason tells of so many drills that failed.
+async fn failures(kit: &Kit<'_>, reason: &str, number: usize) -> Vec<FailedDrill> {
+    wait_for("what is told of drills", SOON, async || {
+        let status = kit.policy("daily", reason).await.status.expect("a status");
+        let told = find(&status.conditions, "Restorable").is_some_and(|found| found.reason == "DrillFailed");
+        let as_wanted = status.failed_drills.len() == number && told == (number > 0);
+        if as_wanted { Ok(status.failed_drills) } else { Err(format!("{status:?}")) }
+    })
+    .await
+}
+
+#[test]
+fn a_drill_that_failed_is_told_also_by_the_controller_after_this_one() {
+    backup_test(async |kit| {
+        kit.folder_repository("vault").await;
+        kit.repository("vault", "Available").await;
+        let orders = kit.instance("orders").await;
+        let store = kit.folder_store("vault").await;
+        let place = kit.back_up(store, "vault", &orders, b"rows").await;
+        kit.look_again("vault").await;
+        kit.until("the backup to be shown", |all| all.len() == 1).await;
+        kit.create::<Secret>(json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "key" },
+            "stringData": { "identity": kit.identity.secret().expose() } }))
+            .await;
+        // nothing runs here, and nobody waits for it
+        let verification = json!({ "restore": "* * * * *", "identity": { "name": "key" } });
+        kit.create::<BackupPolicy>(policy(json!({ "verification": verification, "timeout": "5s" }))).await;
+        wait_for("a drill", SOON + Duration::from_mins(1), async || {
+            if drills(kit).await == 1 { Ok(()) } else { Err("none yet".to_owned()) }
+        })
+        .await;
+        kit.change::<BackupPolicy>("daily", json!({ "spec": { "verification": { "restore": "@yearly" } } })).await;
+        let failed = failures(kit, "Scheduled", 1).await;
+        assert_eq!(failed[0].backup.as_deref(), Some(place.id.to_string().as_str()));
+        assert_eq!((failed[0].instance.as_str(), Some(&failed[0].uid)), ("orders", orders.uid().as_ref()));
+        assert!(failed[0].message.contains("could not be restored as a test"), "{failed:?}");
+        wait_for("the scratch instance to go", SOON, async || {
+            if drills(kit).await == 0 { Ok(()) } else { Err("it is there".to_owned()) }
+        })
+        .await;
+        kit.kill();
+        kit.start();
+        kit.change::<BackupPolicy>("daily", json!({ "spec": { "suspend": true } })).await;
+        assert_eq!(failures(kit, "Suspended", 1).await, failed);
+        // nobody wants to know any more
+        kit.change::<BackupPolicy>("daily", json!({ "spec": { "verification": null } })).await;
+        failures(kit, "Suspended", 0).await;
     });
 }

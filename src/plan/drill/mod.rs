@@ -1,0 +1,109 @@
+//! Drills: a backup is restored as a test into a scratch instance. What that instance is, what became of it, and what is told
+//! of all of them.
+
+mod scratch;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::Instance;
+use crate::api::backup_policy::FailedDrill;
+use crate::api::conditions::{ConditionStatus, READY, find};
+
+pub use scratch::scratch_spec;
+
+/// The conditions of a scratch instance whose data is there and was found whole.
+const PROOFS: [&str; 3] = ["Restored", "Proven", READY];
+/// Failures that are kept in the status of the policy; its list and its texts are bounded.
+const KEPT: usize = 100;
+const LONGEST_NOTE: usize = 1000;
+
+/// What became of a scratch instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Became {
+    Goes,
+    Proven,
+    Failed(String),
+}
+
+/// `longest` is how long a drill may take.
+pub fn became(scratch: &Instance, longest: Duration, now: Timestamp) -> Became {
+    let status = scratch.status.clone().unwrap_or_default();
+    let holds = |type_: &&str| find(&status.conditions, type_).is_some_and(|it| it.status == ConditionStatus::True);
+    if PROOFS.iter().all(&holds) {
+        return Became::Proven;
+    }
+    let created = scratch.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+    if now.duration_since(created).unsigned_abs() < longest {
+        return Became::Goes;
+    }
+    let wanting = PROOFS.iter().find(|type_| !holds(type_)).and_then(|type_| find(&status.conditions, type_));
+    let why = wanting.or_else(|| find(&status.conditions, READY)).map(|condition| condition.message.clone());
+    Became::Failed(why.unwrap_or_else(|| format!("it was not taken up within {longest:?}")))
+}
+
+/// How a drill ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub at: Timestamp,
+    pub well: bool,
+    /// The instance whose backup it was.
+    pub instance: String,
+    /// Empty where it did not come to that.
+    pub backup: String,
+    pub note: String,
+}
+
+/// How drills ended last, by the UID of the instance.
+pub type Results = BTreeMap<String, Ended>;
+
+/// The one to tell of: the newest that failed, else the newest.
+pub fn telling(results: &Results) -> Option<&Ended> {
+    let failed = results.values().filter(|ended| !ended.well).max_by_key(|ended| ended.at);
+    failed.or_else(|| results.values().max_by_key(|ended| ended.at))
+}
+
+/// What outlives the controller: failures. What went well is in the repository.
+pub fn failures(results: &Results) -> Vec<FailedDrill> {
+    let mut failed: Vec<_> = results.iter().filter(|(_, ended)| !ended.well).collect();
+    failed.sort_by_key(|(_, ended)| std::cmp::Reverse(ended.at));
+    failed.truncate(KEPT);
+    // in an order that does not change with each failure
+    failed.sort_by_key(|(uid, _)| *uid);
+    let kept = failed.into_iter().map(|(uid, ended)| FailedDrill {
+        uid: uid.clone(),
+        instance: ended.instance.clone(),
+        backup: Some(ended.backup.clone()).filter(|id| !id.is_empty()),
+        at: ended.at.to_string(),
+        message: ended.note.chars().take(LONGEST_NOTE).collect(),
+    });
+    kept.collect()
+}
+
+/// Reads failures back. One whose time cannot be read is of the beginning of time: the next drill is due at once.
+pub fn remembered(failures: &[FailedDrill]) -> Results {
+    let read = failures.iter().map(|failed| {
+        let ended = Ended {
+            at: failed.at.parse().unwrap_or(Timestamp::UNIX_EPOCH),
+            well: false,
+            instance: failed.instance.clone(),
+            backup: failed.backup.clone().unwrap_or_default(),
+            note: failed.message.clone(),
+        };
+        (failed.uid.clone(), ended)
+    });
+    read.collect()
+}
+
+/// Whether the failure of this very drill is written down: only then may its scratch instance go.
+pub fn is_kept(failures: &[FailedDrill], of: &str, backup: &str, scratch: &Instance) -> bool {
+    let begun = scratch.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    failures.iter().any(|failed| {
+        let at = failed.at.parse::<Timestamp>().ok();
+        failed.uid == of && failed.backup.as_deref() == Some(backup) && at >= begun
+    })
+}
