@@ -11,7 +11,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::extension::cue::{CueCheck, Objection};
+use crate::extension::cue::{CueCheck, Mistake, Objection};
 
 /// The variable that names the program.
 pub const VARIABLE: &str = "MIDSHIP_CUE";
@@ -42,7 +42,7 @@ impl Default for Limits {
     }
 }
 
-type Answer = Result<(), Vec<String>>;
+type Answer = Result<(), Objection>;
 
 /// The `cue` program.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Cue {
         Self { program, limits, answers: Mutex::default() }
     }
 
-    fn ask(&self, question: &str) -> Result<Answer, NoAnswer> {
+    fn ask(&self, question: &str, lines: usize) -> Result<Answer, NoAnswer> {
         let mut command = Command::new(&self.program);
         // nothing of ours is the rules' business, and no rule fetches anything
         command.env_clear().env("CUE_REGISTRY", "none").env("HOME", "/nonexistent").env("GOMAXPROCS", "1");
@@ -92,7 +92,7 @@ impl Cue {
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|source| NoAnswer::Start { program: self.program.clone(), source })?;
         // it waits for its question, so the limits are there before it can use anything
-        let outcome = self.limit(&child).map_err(NoAnswer::Limit).and_then(|()| self.talk(&mut child, question));
+        let outcome = self.limit(&child).map_err(NoAnswer::Limit).and_then(|()| self.talk(&mut child, question, lines));
         if outcome.is_err() {
             let _ = child.kill();
         }
@@ -110,7 +110,7 @@ impl Cue {
         Ok(())
     }
 
-    fn talk(&self, child: &mut Child, question: &str) -> Result<Answer, NoAnswer> {
+    fn talk(&self, child: &mut Child, question: &str, lines: usize) -> Result<Answer, NoAnswer> {
         let (Some(mut input), Some(errors)) = (child.stdin.take(), child.stderr.take()) else {
             return Ok(Ok(()));
         };
@@ -141,7 +141,7 @@ impl Cue {
         let greedy = || NoAnswer::Greedy(self.limits.memory >> 20, self.limits.cpu);
         match status.code() {
             Some(0) => Ok(Ok(())),
-            Some(1) => Ok(Err(readable(&answer))),
+            Some(1) => Ok(Err(readable(&answer, lines))),
             _ => Err(greedy()),
         }
     }
@@ -154,37 +154,64 @@ impl CueCheck for Cue {
         let key: [u8; 32] = Sha256::digest(question.as_bytes()).into();
         let remembered = self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(answer) = remembered {
-            return answer.map_err(Objection::Broken);
+            return answer;
         }
-        match self.ask(&question) {
+        match self.ask(&question, source.lines().count().max(1)) {
             Ok(answer) => {
                 let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
                 if answers.len() >= REMEMBERED {
                     answers.clear();
                 }
                 answers.insert(key, answer.clone());
-                answer.map_err(Objection::Broken)
+                answer
             }
+            Err(error @ NoAnswer::Greedy(..)) => Err(Objection::Costly(error.to_string())),
             Err(error) => Err(Objection::Unchecked(error.to_string())),
         }
     }
 }
 
-/// `parameter max: invalid value 2 (out of bound >=3)`, a line for each error, without places in a text nobody has seen.
-fn readable(answer: &str) -> Vec<String> {
-    let errors: Vec<String> = answer
-        .lines()
-        .filter(|line| !line.starts_with(' ') && !line.trim().is_empty())
-        .map(|line| {
-            let line = line.trim_end_matches(':');
-            match line.strip_prefix(FIELD) {
-                Some(rest) => format!("parameter {}", rest.trim_start_matches('.')),
-                None => format!("the rules are wrong: {line}"),
+/// `parameter max: invalid value 2 (out of bound >=3)` for each error of the value. Errors that do not begin with the value
+/// are those of the rules, which have `lines` lines: a text that does not end ends in ours.
+fn readable(answer: &str, lines: usize) -> Objection {
+    let mut broken = Vec::new();
+    let mut wrong: Vec<Mistake> = Vec::new();
+    let mut placed = true;
+    for line in answer.lines().filter(|line| !line.trim().is_empty()) {
+        if line.starts_with(' ') {
+            // the first place is where it is written; others say what it clashes with
+            if let Some(mistake) = wrong.last_mut().filter(|_| !placed)
+                && let Some((line, column)) = place(line)
+            {
+                placed = true;
+                (mistake.line, mistake.column) = if line > lines { (lines, 0) } else { (line, column) };
             }
-        })
-        .take(MAX_ERRORS)
-        .collect();
-    if errors.is_empty() { vec!["the rules are not fulfilled".to_owned()] } else { errors }
+            continue;
+        }
+        let line = line.trim_end_matches(':');
+        placed = true;
+        if let Some(rest) = line.strip_prefix(FIELD) {
+            broken.push(format!("parameter {}", rest.trim_start_matches('.')));
+        } else {
+            placed = false;
+            wrong.push(Mistake { line: 1, column: 1, reason: line.to_owned() });
+        }
+    }
+    wrong.truncate(MAX_ERRORS);
+    broken.truncate(MAX_ERRORS);
+    if !wrong.is_empty() {
+        return Objection::Wrong(wrong);
+    }
+    if broken.is_empty() {
+        broken.push("the rules are not fulfilled".to_owned());
+    }
+    Objection::Broken(broken)
+}
+
+/// Line and column of `    -:3:11`.
+fn place(line: &str) -> Option<(usize, usize)> {
+    let (line, column) = line.trim().strip_prefix("-:")?.split_once(':')?;
+    Some((line.parse().ok()?, column.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -196,7 +223,19 @@ mod tests {
     #[test]
     fn errors_name_the_parameter() {
         let answer = "midship_value.b: invalid value 2 (out of bound >=3):\n    -:3:11\n    -:7:12\n";
-        assert_eq!(readable(answer), ["parameter b: invalid value 2 (out of bound >=3)"]);
+        let expected = Objection::Broken(vec!["parameter b: invalid value 2 (out of bound >=3)".to_owned()]);
+        assert_eq!(readable(answer, 5), expected);
+    }
+
+    #[test]
+    fn errors_of_the_rules_have_a_place_in_them() {
+        let answer = "#Parameters.b: reference \"c\" not found:\n    -:3:11\n    -:2:1\nexpected '}', found 'EOF':\n    -:7:33\n";
+        let mistake = |line, column, reason: &str| Mistake { line, column, reason: reason.to_owned() };
+        let expected = vec![
+            mistake(3, 11, "#Parameters.b: reference \"c\" not found"),
+            mistake(5, 0, "expected '}', found 'EOF'"),
+        ];
+        assert_eq!(readable(answer, 5), Objection::Wrong(expected));
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::names::{ComponentName, GroupName, InstanceName, NamespaceName, Volume
 pub const AGENT_FILE: &str = "agent.json";
 /// PID 1's configuration.
 pub const PROCESS_FILE: &str = "process.json";
+/// The variable that tells pods apart by parameters that need new ones.
+pub const MADE_FOR: &str = "MIDSHIP_MADE_FOR";
 
 /// Everything an agent needs to know of its package and its place.
 #[skip_serializing_none]
@@ -58,6 +60,15 @@ pub struct AgentConfig {
     /// What a changed parameter needs, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub changes: BTreeMap<String, Change>,
+    /// What tells users' own files from others, by name, where only a start takes another one over.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub user_files: BTreeMap<String, String>,
+    /// The signal on which the process reads its files again, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload_signal: Option<String>,
+    /// What renewed certificates need where no action takes them over; reload where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<Change>,
     pub role: Option<RoleProbe>,
     pub ready: Option<Probe>,
     pub live: Option<Probe>,

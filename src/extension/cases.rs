@@ -88,6 +88,8 @@ pub struct Outcome {
     pub failures: Vec<String>,
     /// Why rules in CUE could not be checked; what they refuse is then not missed.
     pub unchecked: Option<String>,
+    /// Whether the test is about what could not be checked: it passed without showing it.
+    pub untold: bool,
 }
 
 impl Outcome {
@@ -117,9 +119,10 @@ pub fn run(package: &Package, rules: &dyn CueCheck) -> Vec<Outcome> {
                 let positions = Positions::read(text);
                 for (place, case) in file.cases.iter().enumerate() {
                     let (line, _) = positions.of(&format!("cases[{place}]"));
-                    let (failures, unchecked) = judge(package, case, rules);
+                    let judged = judge(package, case, rules);
                     let (path, name) = (path.to_owned(), case.name.clone());
-                    outcomes.push(Outcome { path, line, name, failures, unchecked });
+                    let Judged { failures, unchecked, untold } = judged;
+                    outcomes.push(Outcome { path, line, name, failures, unchecked, untold });
                 }
             }
             Err(problem) => outcomes.push(Outcome {
@@ -128,6 +131,7 @@ pub fn run(package: &Package, rules: &dyn CueCheck) -> Vec<Outcome> {
                 name: "reads".to_owned(),
                 failures: vec![problem.reason],
                 unchecked: None,
+                untold: false,
             }),
         }
     }
@@ -164,17 +168,40 @@ fn complete(package: &Package, spec: &BTreeMap<String, Value>) -> Result<Instanc
     spec.entry("type".to_owned()).or_insert_with(|| json!(package.manifest.type_));
     spec.entry("extensionVersion".to_owned()).or_insert_with(|| json!(package.manifest.version));
     spec.entry("version".to_owned()).or_insert_with(|| json!(newest));
-    serde_json::from_value(json!(spec)).map_err(|error| format!("spec: {error}"))
+    let written = json!(spec);
+    let spec: InstanceSpec = serde_json::from_value(written.clone()).map_err(|error| format!("spec: {error}"))?;
+    // a cluster refuses fields that it does not know; a test with one would show something else than it says
+    match super::proof::unread(&written, &json!(spec)) {
+        None => Ok(spec),
+        Some(field) => Err(match field.split_once(['.', '[']) {
+            None => format!("spec: {}", super::problem::unknown("field", &field, fields().iter().map(String::as_str))),
+            Some(_) => format!("spec: there is no field {field}"),
+        }),
+    }
 }
 
-/// What failed, and why rules could not be checked.
-fn judge(package: &Package, case: &Case, rules: &dyn CueCheck) -> (Vec<String>, Option<String>) {
-    let mut unchecked = None;
-    let failures = failures(package, case, rules, &mut unchecked);
-    (failures, unchecked)
+/// What an instance's spec can have.
+fn fields() -> Vec<String> {
+    let schema = schemars::schema_for!(InstanceSpec);
+    let properties = schema.get("properties").and_then(Value::as_object);
+    properties.into_iter().flatten().map(|(name, _)| name.clone()).collect()
 }
 
-fn failures(package: &Package, case: &Case, rules: &dyn CueCheck, unchecked: &mut Option<String>) -> Vec<String> {
+/// What came of a case.
+#[derive(Default)]
+struct Judged {
+    failures: Vec<String>,
+    unchecked: Option<String>,
+    untold: bool,
+}
+
+fn judge(package: &Package, case: &Case, rules: &dyn CueCheck) -> Judged {
+    let mut judged = Judged::default();
+    judged.failures = failures(package, case, rules, &mut judged);
+    judged
+}
+
+fn failures(package: &Package, case: &Case, rules: &dyn CueCheck, judged: &mut Judged) -> Vec<String> {
     let name = case.instance.clone().or_else(|| InstanceName::parse("sample").ok());
     let namespace = case.namespace.clone().or_else(|| NamespaceName::parse("default").ok());
     let (Some(name), Some(namespace)) = (name, namespace) else { return Vec::new() };
@@ -182,6 +209,9 @@ fn failures(package: &Package, case: &Case, rules: &dyn CueCheck, unchecked: &mu
         Ok(spec) => spec,
         Err(reason) => return vec![reason],
     };
+    if case.expect.is_empty() && case.errors.is_empty() && case.before.is_none() {
+        return vec!["shows nothing: give `expect`, `errors`, or `before` and `changes`".to_owned()];
+    }
     let surroundings = Surroundings { defaults: case.defaults.iter().cloned().collect(), ..Surroundings::default() };
     let asked = Asked { name: &name, namespace: &namespace, spec: &spec };
     let mut failures = Vec::new();
@@ -190,7 +220,7 @@ fn failures(package: &Package, case: &Case, rules: &dyn CueCheck, unchecked: &mu
         Ok((resolved, rendered)) => {
             for refusal in cue::check(package, &resolved, rules) {
                 match refusal.code {
-                    Code::Unchecked => *unchecked = Some(refusal.reason),
+                    Code::Unchecked => judged.unchecked = Some(refusal.reason),
                     _ => errors.push(refusal.to_string()),
                 }
             }
@@ -226,9 +256,12 @@ fn failures(package: &Package, case: &Case, rules: &dyn CueCheck, unchecked: &mu
     let of_rules = |error: &str| {
         package.manifest.components.keys().any(|name| error.starts_with(&format!("{}: ", cue::field(name.as_str()))))
     };
-    let told = |error: &String| errors.contains(error) || (unchecked.is_some() && of_rules(error));
-    for error in case.errors.iter().filter(|error| !told(error)) {
-        failures.push(format!("missing error: {error}"));
+    for error in case.errors.iter().filter(|error| !errors.contains(error)) {
+        if judged.unchecked.is_some() && of_rules(error) {
+            judged.untold = true;
+        } else {
+            failures.push(format!("missing error: {error}"));
+        }
     }
     failures
 }

@@ -25,6 +25,7 @@ pub struct ParameterChange {
 pub fn between(package: &Package, old: &Resolved, new: &Resolved) -> Result<Vec<ParameterChange>, Refusals> {
     let mut refusals = Vec::new();
     topology(package, old, new, &mut refusals);
+    tls(package, old, new, &mut refusals);
     let mut changes = Vec::new();
     for component in &new.components {
         let name = component.name.as_str();
@@ -93,6 +94,18 @@ fn topology(package: &Package, old: &Resolved, new: &Resolved, refusals: &mut Ve
             )
         };
         refusals.push(Refusal::new("spec.topology", Code::Immutable, reason));
+    }
+}
+
+/// Where the package says so, TLS stays as an instance began with it.
+fn tls(package: &Package, old: &Resolved, new: &Resolved, refusals: &mut Vec<Refusal>) {
+    let fixed = package.manifest.tls.as_ref().is_some_and(|tls| tls.switch == Some(Change::Immutable));
+    if fixed && old.tls.is_some() != new.tls.is_some() {
+        let (is, to) = if old.tls.is_some() { ("on", "off") } else { ("off", "on") };
+        let reason = format!(
+            "TLS is {is} and cannot be switched {to} once the instance exists; restore a backup into a new instance"
+        );
+        refusals.push(Refusal::new("spec.tls", Code::Immutable, reason));
     }
 }
 

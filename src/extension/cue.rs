@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::package::Package;
-use super::problem::{Code, Refusal};
+use super::problem::{Code, Problem, Refusal};
 use super::resolved::Resolved;
 
 /// Why a value does not pass.
@@ -11,8 +11,26 @@ use super::resolved::Resolved;
 pub enum Objection {
     /// It breaks the rules: what its author has to know.
     Broken(Vec<String>),
+    /// The rules themselves are wrong, whatever the value is.
+    Wrong(Vec<Mistake>),
     /// Nothing can be said of the value: the rules could not be checked, for this reason.
     Unchecked(String),
+    /// Nothing can be said of the value: checking it takes more than the rules of any package may use.
+    Costly(String),
+}
+
+/// What is wrong with rules: where in their source, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    pub line: usize,
+    pub column: usize,
+    pub reason: String,
+}
+
+impl Mistake {
+    fn problem(&self, path: &str) -> Problem {
+        Problem::new(path, self.line, self.column, &self.reason)
+    }
 }
 
 /// Checks a value against CUE source with a definition `#Parameters`.
@@ -39,14 +57,19 @@ pub fn check(package: &Package, resolved: &Resolved, cue: &dyn CueCheck) -> Vec<
     let mut refusals = Vec::new();
     for component in &resolved.components {
         let name = component.name.as_str();
-        let path = package.component(name).and_then(|declared| declared.rules.as_ref()?.cue.as_deref());
-        let Some(source) = path.and_then(|path| package.files.text(path).ok()) else { continue };
+        let Some((path, source)) = source(package, name) else { continue };
         for group in &component.groups {
             let value = json!(group.parameters);
             let (code, errors) = match cue.check(source, &value) {
                 Ok(()) => continue,
                 Err(Objection::Broken(errors)) => (Code::Invalid, errors),
-                Err(Objection::Unchecked(why)) => {
+                Err(Objection::Wrong(mistakes)) => {
+                    let refused =
+                        |mistake: &Mistake| Refusal::new("", Code::Package, mistake.problem(path).to_string());
+                    refusals.extend(mistakes.iter().map(refused));
+                    continue;
+                }
+                Err(Objection::Unchecked(why) | Objection::Costly(why)) => {
                     (Code::Unchecked, vec![format!("the rules of {name} could not be checked: {why}")])
                 }
             };
@@ -56,4 +79,24 @@ pub fn check(package: &Package, resolved: &Resolved, cue: &dyn CueCheck) -> Vec<
     refusals.sort();
     refusals.dedup();
     refusals
+}
+
+/// The CUE rules of a component: their path and text.
+fn source<'a>(package: &'a Package, component: &str) -> Option<(&'a str, &'a str)> {
+    let path = package.component(component)?.rules.as_ref()?.cue.as_deref()?;
+    Some((path, package.files.text(path).ok()?))
+}
+
+/// What is wrong with the rules of a package, whatever its instances ask for.
+pub fn wrong(package: &Package, cue: &dyn CueCheck) -> Vec<Problem> {
+    let rules = package.manifest.components.keys().filter_map(|name| source(package, name.as_str()));
+    let mut found = Vec::new();
+    for (path, source) in rules {
+        match cue.check(source, &json!({})) {
+            Err(Objection::Wrong(mistakes)) => found.extend(mistakes.iter().map(|mistake| mistake.problem(path))),
+            Err(Objection::Costly(why)) => found.push(Problem::new(path, 1, 1, format!("cannot be checked: {why}"))),
+            Ok(()) | Err(Objection::Broken(_) | Objection::Unchecked(_)) => {}
+        }
+    }
+    found
 }

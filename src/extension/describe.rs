@@ -1,16 +1,15 @@
 //! Packages for people: what one is, how two differ, and the beginning of a new one.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::contract::Manifest;
+use super::contract::{Count, Manifest, Parameter, TopologyComponent};
 use super::files::{MANIFEST, PackageFiles};
 use super::package::Package;
 use super::parameters::plain;
-use crate::names::ExtensionType;
+use crate::names::{ComponentName, ExtensionType};
 
 /// What lists and searches show of a package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,7 +57,7 @@ impl Summary {
     }
 }
 
-/// A page about a package: what it runs, and every parameter with its range and what a change needs.
+/// A page about a package: what it runs and how, and every parameter with its range and what a change needs.
 pub fn page(package: &Package) -> String {
     let manifest = &package.manifest;
     let summary = Summary::of(manifest);
@@ -76,84 +75,99 @@ pub fn page(package: &Package) -> String {
         let _ = writeln!(text, "Upgrade     {} to {}{back}", upgrade.from, upgrade.to);
     }
     for (name, topology) in &manifest.topologies {
-        let mark = if topology.default { " (default)" } else { "" };
-        let about = topology.description.as_deref().unwrap_or_default();
-        let _ = writeln!(text, "Topology    {name}{mark}: {about}");
+        let mark = if topology.default && manifest.topologies.len() > 1 { " (default)" } else { "" };
+        let pods: Vec<String> =
+            topology.components.iter().map(|(component, pods)| pods_text(component, pods)).collect();
+        let about = topology.description.as_ref().map(|about| format!(". {about}")).unwrap_or_default();
+        let _ = writeln!(text, "Topology    {name}{mark}: {}{about}", pods.join("; "));
+    }
+    if let Some(backup) = &manifest.backup {
+        let methods: Vec<&str> = backup.methods.keys().map(String::as_str).collect();
+        let _ = writeln!(text, "Backup      {}", methods.join(", "));
     }
     for (name, component) in &manifest.components {
-        let _ = writeln!(text, "\nComponent {name}: {}", component.description.as_deref().unwrap_or_default());
-        for (parameter, declared) in package.parameters(name.as_str()).iter() {
-            let kind = serde_json::to_value(declared.type_).map(|kind| plain(&kind)).unwrap_or_default();
-            let change = serde_json::to_value(declared.change()).map(|change| plain(&change)).unwrap_or_default();
-            let default = declared.default.as_ref().map_or_else(|| "-".to_owned(), plain);
-            let about = declared.description.as_deref().unwrap_or_default();
-            let _ = writeln!(text, "  {parameter}  {kind}, default {default}, change: {change}. {about}");
+        let about = component.description.as_ref().map(|about| format!(": {about}")).unwrap_or_default();
+        let _ = writeln!(text, "\nComponent {name}{about}");
+        let ports = component
+            .ports
+            .iter()
+            .map(|(name, port)| format!("{name} {}{}", port.port, if port.internal { " (internal)" } else { "" }));
+        let volumes = component.volumes.iter().map(|(name, volume)| {
+            let size = volume.size.as_ref().map(|size| format!(" {}", size.0)).unwrap_or_default();
+            format!("{name}{size} at {}", volume.path)
+        });
+        let roles = component.roles.iter().map(|role| role.name.to_string());
+        for (what, items) in
+            [("Ports", ports.collect::<Vec<_>>()), ("Volumes", volumes.collect()), ("Roles", roles.collect())]
+        {
+            if !items.is_empty() {
+                let _ = writeln!(text, "  {what:<9} {}", items.join(", "));
+            }
+        }
+        let mut parameters = package.parameters(name.as_str()).iter().peekable();
+        if parameters.peek().is_some() {
+            let _ = writeln!(text, "  Parameters");
+        }
+        for (parameter, declared) in parameters {
+            let about = declared.description.as_ref().map(|about| format!(" {about}")).unwrap_or_default();
+            let _ = writeln!(text, "  {parameter}  {}.{about}", parameter_text(declared));
         }
     }
     for (name, operation) in &manifest.operations {
-        let about = operation.description.as_deref().unwrap_or_default();
-        let _ = writeln!(text, "\nOperation {name}: {about}");
+        let about = operation.description.as_ref().map(|about| format!(": {about}")).unwrap_or_default();
+        let _ = writeln!(text, "\nOperation {name}{about}");
     }
     text
 }
 
-/// How two versions of a package differ, as far as people who run it care: one line per difference.
-pub fn differences(old: &Package, new: &Package) -> Vec<String> {
-    let (before, after) = (facts(old), facts(new));
-    let mut lines = Vec::new();
-    for (fact, value) in &after {
-        match before.get(fact) {
-            None => lines.push(format!("+ {fact}: {value}")),
-            Some(was) if was != value => lines.push(format!("~ {fact}: {was} becomes {value}")),
-            Some(_) => {}
+/// `server 3 pods (3 to 7, odd)`, `server 2 pods in each of 3 groups shard-0 …`.
+fn pods_text(component: &ComponentName, pods: &TopologyComponent) -> String {
+    let counted = |count: &Count, what: &str| {
+        let mut limits = Vec::new();
+        match (count.min, count.max) {
+            (Some(min), Some(max)) => limits.push(format!("{min} to {max}")),
+            (Some(min), None) => limits.push(format!("at least {min}")),
+            (None, Some(max)) => limits.push(format!("at most {max}")),
+            (None, None) => {}
+        }
+        limits.extend(count.odd.then(|| "odd".to_owned()));
+        let limits = if limits.is_empty() { String::new() } else { format!(" ({})", limits.join(", ")) };
+        format!("{} {what}{}{limits}", count.default, if count.default == 1 { "" } else { "s" })
+    };
+    let one = Count { default: 1, ..Count::default() };
+    let replicas = counted(pods.replicas.as_ref().unwrap_or(&one), "pod");
+    match &pods.groups {
+        None => format!("{component} {replicas}"),
+        Some(groups) => {
+            format!(
+                "{component} {replicas} in each of {} called {}-0 and so on",
+                counted(&groups.count, "group"),
+                groups.prefix
+            )
         }
     }
-    lines.extend(
-        before.iter().filter(|(fact, _)| !after.contains_key(*fact)).map(|(fact, was)| format!("- {fact}: {was}")),
-    );
-    for path in new.files.paths() {
-        match old.files.get(path) {
-            None => lines.push(format!("+ file {path}")),
-            Some(was) if path != MANIFEST && Some(was) != new.files.get(path) => lines.push(format!("~ file {path}")),
-            Some(_) => {}
-        }
-    }
-    lines.extend(old.files.paths().filter(|path| new.files.get(path).is_none()).map(|path| format!("- file {path}")));
-    lines
 }
 
-fn facts(package: &Package) -> BTreeMap<String, String> {
-    let manifest = &package.manifest;
-    let mut facts = BTreeMap::new();
-    for version in &manifest.versions {
-        let image = version.image.clone().unwrap_or_default();
-        facts.insert(format!("version {}", version.version), image);
+/// `integer, default 100, 1 to 10000, change: reload`.
+pub(super) fn parameter_text(declared: &Parameter) -> String {
+    let word = |value: Value| plain(&value);
+    let default = declared.default.as_ref().map_or_else(|| "-".to_owned(), plain);
+    let mut parts = vec![word(json!(declared.type_)), format!("default {default}")];
+    match (&declared.minimum, &declared.maximum) {
+        (Some(minimum), Some(maximum)) => parts.push(format!("{} to {}", plain(minimum), plain(maximum))),
+        (Some(minimum), None) => parts.push(format!("at least {}", plain(minimum))),
+        (None, Some(maximum)) => parts.push(format!("at most {}", plain(maximum))),
+        (None, None) => {}
     }
-    for upgrade in &manifest.upgrades {
-        let back = if upgrade.rollback == Some(false) { "no way back" } else { "and back" };
-        facts.insert(format!("upgrade {} to {}", upgrade.from, upgrade.to), back.to_owned());
+    if !declared.values.is_empty() {
+        parts.push(format!("one of {}", declared.values.iter().map(plain).collect::<Vec<_>>().join(" ")));
     }
-    for (name, topology) in &manifest.topologies {
-        facts.insert(format!("topology {name}"), json!(topology).to_string());
-    }
-    for name in manifest.components.keys() {
-        for (parameter, declared) in package.parameters(name.as_str()).iter() {
-            let mut value = json!(declared);
-            if let Value::Object(map) = &mut value {
-                map.remove("description");
-            }
-            facts.insert(format!("parameter {name}.{parameter}"), value.to_string());
-        }
-        if let Some(component) = package.component(name.as_str()) {
-            for (action, declared) in component.actions.declared() {
-                facts.insert(format!("action {name}.{action}"), format!("{} steps", declared.steps.len()));
-            }
-        }
-    }
-    for name in manifest.operations.keys() {
-        facts.insert(format!("operation {name}"), "there".to_owned());
-    }
-    facts
+    parts.extend(declared.versions.as_ref().map(|versions| format!("versions {versions}")));
+    parts.extend(declared.when.as_ref().map(|when| format!("when {when}")));
+    parts.extend(declared.secret.then(|| "secret".to_owned()));
+    parts.push(format!("change: {}", word(json!(declared.change()))));
+    parts.extend(declared.deprecated.as_ref().map(|why| format!("deprecated: {why}")));
+    parts.join(", ")
 }
 
 /// The files of a new package: it is right as it stands, and says what to fill in.
@@ -203,6 +217,7 @@ fn shortened(type_: &ExtensionType) -> String {
 mod tests {
     use super::*;
     use crate::extension::cases;
+    use crate::extension::compare::differences;
 
     #[test]
     fn a_new_package_is_right_and_passes_its_test() {
@@ -228,13 +243,22 @@ mod tests {
         let files = PackageFiles::new(changed.collect::<Vec<_>>()).expect("plain files");
         let second = Package::load(files).unwrap_or_else(|problems| panic!("{problems}"));
         let lines = differences(&first, &second);
-        assert_eq!(lines.len(), 2, "{}", lines.join("\n"));
         assert_eq!(
-            lines[0],
-            "~ parameter demo.connections: {\"default\":100,\"maximum\":10000,\"minimum\":1,\"type\":\"integer\"} becomes {\"default\":100,\"maximum\":20000,\"minimum\":1,\"type\":\"integer\"}"
+            lines,
+            [
+                "~ package: upgradableFrom [0.1.0] is new",
+                "~ parameter demo.connections: maximum 10000 becomes 20000",
+                "+ version 2.0: image demo:2.0",
+            ]
         );
+        let back = differences(&second, &first);
+        assert_eq!(back[0], "~ package: upgradableFrom is gone");
+        assert_eq!(back[2], "- version 2.0");
         let page = page(&second);
-        assert!(page.contains("connections  integer, default 100, change: restart."), "{page}");
+        assert!(
+            page.contains("connections  integer, default 100, 1 to 20000, change: restart. Connections at a time."),
+            "{page}"
+        );
         assert!(Summary::of(&second.manifest).matches("DEMO sentence"));
         assert_eq!(Summary::of(&second.manifest).line(), "2.0, 1.0 · standalone");
     }

@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod cases;
 pub mod changes;
+pub mod compare;
 pub mod context;
 pub mod contract;
 pub mod cue;
@@ -21,6 +22,7 @@ pub mod package;
 pub mod parameters;
 pub mod placeholders;
 pub mod problem;
+pub mod proof;
 pub mod quantity;
 pub mod render;
 pub mod resolve;

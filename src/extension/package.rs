@@ -144,6 +144,16 @@ fn read_more_parameters(component: &mut Component, files: &PackageFiles, problem
     }
 }
 
+/// Why a JSON Schema cannot be used.
+fn no_schema(error: &str) -> String {
+    match error.strip_prefix("Resource '").and_then(|rest| rest.split_once('\'')) {
+        Some((address, _)) => {
+            format!("refers to {address}, but nothing is fetched: write it into this file under $defs")
+        }
+        None => format!("is no JSON Schema: {error}"),
+    }
+}
+
 fn compile_schemas(
     manifest: &Manifest,
     files: &PackageFiles,
@@ -154,9 +164,7 @@ fn compile_schemas(
     for path in paths {
         let compiled = files.text(&path).and_then(|text| {
             let schema: Value = yaml::read(&path, text)?;
-            jsonschema::options()
-                .build(&schema)
-                .map_err(|error| Problem::in_file(&path, format!("is no JSON Schema: {error}")))
+            jsonschema::options().build(&schema).map_err(|error| Problem::in_file(&path, no_schema(&error.to_string())))
         });
         match compiled {
             Ok(validator) => {

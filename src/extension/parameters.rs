@@ -123,6 +123,9 @@ impl Rule {
     fn new(parameter: &Parameter) -> Result<Self, String> {
         let bound = |what: &str, bound: &Option<Value>| match bound {
             None => Ok(None),
+            Some(_) if !is_amount(parameter.type_) => {
+                Err(format!("{what} is for numbers, bytes and durations, and this is {}", kind_name(parameter.type_)))
+            }
             Some(value) => amount(parameter.type_, value)
                 .map(Some)
                 .ok_or_else(|| format!("{what} {value} is no {}", kind_name(parameter.type_))),
@@ -150,6 +153,9 @@ impl Rule {
         }
         if let Some(requirement) = &parameter.versions {
             versions::fulfils("1", requirement)?;
+        }
+        if parameter.pattern.is_some() && !matches!(parameter.type_, ParameterType::String | ParameterType::Duration) {
+            return Err(format!("pattern is for texts, and this is {}", kind_name(parameter.type_)));
         }
         if parameter.secret && parameter.default.is_some() {
             return Err("a secret parameter has no default: a package is no place for secrets".to_owned());
@@ -263,6 +269,10 @@ fn convert(kind: ParameterType, value: &Value) -> Result<Value, String> {
     converted
         .filter(|value| kind != ParameterType::Integer || value.as_i64().is_some())
         .ok_or_else(|| format!("\"{}\" is no {}", plain(value).escape_default(), kind_name(kind)))
+}
+
+fn is_amount(kind: ParameterType) -> bool {
+    matches!(kind, ParameterType::Integer | ParameterType::Number | ParameterType::Bytes | ParameterType::Duration)
 }
 
 /// The value as a number, where it is an amount of something.

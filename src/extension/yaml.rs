@@ -26,6 +26,9 @@ fn options() -> serde_saphyr::Options {
 
 /// Reads one document.
 pub fn read<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, Problem> {
+    if text.trim().is_empty() {
+        return Err(Problem::new(path, 1, 1, "the file is empty"));
+    }
     serde_saphyr::from_str_with_options(text, options()).map_err(|error| explain(path, &error))
 }
 
@@ -50,6 +53,9 @@ fn explain(path: &str, error: &Error) -> Problem {
             format!("found {unexpected}, expected {expected}")
         }
         Error::DuplicateMappingKey { key: Some(key), .. } => format!("\"{}\" is there twice", key.escape_default()),
+        Error::MultipleDocuments { .. } => "a second document begins here; this file holds one".to_owned(),
+        Error::Unexpected { expected, .. } => format!("expected {}", kind_of(expected)),
+        Error::InvalidScalar { ty, .. } => format!("expected {}", kind_of(ty)),
         Error::Message { msg, .. } => msg.clone(),
         other => {
             let text = first_line(&other.render());
@@ -61,6 +67,19 @@ fn explain(path: &str, error: &Error) -> Problem {
         }
     };
     Problem::new(path, line, column, reason)
+}
+
+/// What the parser calls by its own names, as people write it.
+fn kind_of(expected: &str) -> &str {
+    match expected {
+        "mapping start" => "fields, written as name: value",
+        "sequence start" => "a list, written as [one, two]",
+        "string scalar" => "a text",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative",
+        "i8" | "i16" | "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        other => other,
+    }
 }
 
 /// The message without the parser's own idea of a place in front of or behind it.
@@ -164,7 +183,11 @@ mod tests {
             ("imageName: a\ncount: many", "f:2:8: "),
             ("count: 1", "f:1:1: \"imageName\" is missing"),
             ("imageName: a\nimageName: b", "f:2:1: \"imageName\" is there twice"),
-            ("imageName: [", "f:1:12: expected string scalar"),
+            ("imageName: [", "f:1:12: expected a text"),
+            ("imageName: a\ncount: -1", "f:2:8: expected a whole number that is not negative"),
+            ("- imageName: a", "f:1:1: expected fields, written as name: value"),
+            ("imageName: a\n---\nimageName: b", "f:2:1: a second document begins here; this file holds one"),
+            (" \n", "f:1:1: the file is empty"),
         ];
         for (text, expected) in cases {
             let problem = read::<Sample>("f", text).expect_err("wrong").to_string();

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::shared::Shared;
@@ -23,6 +24,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Between two tries of a reload that failed.
 const RETRY: Duration = Duration::from_secs(5);
 const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
+/// The action that takes new certificates over.
+const CERTIFICATES: &str = "rotateCertificates";
 /// What was in effect when this was written, beside the sockets.
 const RECORD: &str = "effective.json";
 
@@ -34,6 +37,9 @@ struct Effective {
     process: Option<String>,
     revision: String,
     parameters: Map<String, Value>,
+    /// The certificates it began with, where only a start takes new ones over.
+    #[serde(default)]
+    certificates: Option<String>,
 }
 
 /// What differs, by what it needs.
@@ -63,8 +69,23 @@ pub fn differences(old: &Map<String, Value>, new: &Map<String, Value>, config: &
     found
 }
 
+/// Parameters, and with them users' own files that only a start takes over: nobody declares what those need, so they restart.
 fn parameters(config: &AgentConfig) -> Map<String, Value> {
-    config.context["params"].as_object().cloned().unwrap_or_default()
+    let mut all = config.context["params"].as_object().cloned().unwrap_or_default();
+    all.extend(config.user_files.iter().map(|(name, digest)| (format!("file {name}"), json!(digest))));
+    all
+}
+
+/// What tells certificates from others; nothing where a running process takes new ones over.
+fn certificates(shared: &Shared) -> Option<String> {
+    let place = shared.place();
+    let config = &place.config;
+    let by_start = config.renewal.is_some_and(|renewal| renewal > Change::Reload);
+    let taken_over = config.actions.rotate_certificates.is_some();
+    let read = |name: &str| std::fs::read(shared.options.tls.join(name)).ok();
+    let certificate = read("tls.crt").filter(|_| by_start && !taken_over)?;
+    let authority = read("ca.crt").unwrap_or_default();
+    Some(hex::encode(Sha256::digest([certificate, authority].concat())))
 }
 
 /// A fingerprint of what is mounted in these places.
@@ -106,6 +127,7 @@ pub async fn follow(shared: Arc<Shared>) {
                     process: process.clone(),
                     revision: config.config.revision.clone(),
                     parameters: parameters(&config.config),
+                    certificates: certificates(&shared),
                 });
             }
             let result = take_over(&shared, effective.as_mut(), rotated).await;
@@ -148,7 +170,10 @@ async fn take_over(shared: &Shared, effective: Option<&mut Effective>, rotated: 
     let written = files::write(&config.files, &secrets, &place.facts).map_err(|error| error.to_string())?;
     let wanted = parameters(config);
     let Some(effective) = effective else { return Ok(()) };
-    let found = differences(&effective.parameters, &wanted, config);
+    let mut found = differences(&effective.parameters, &wanted, config);
+    if effective.certificates != certificates(shared) {
+        found.restart.push("certificates".to_owned());
+    }
     let touched = written.iter().any(|path| !path.ends_with(crate::extension::agent::PROCESS_FILE));
     if rotated.0 || rotated.1 {
         rotate(shared, rotated).await?;
@@ -174,7 +199,7 @@ async fn reload(shared: &Shared, changed: &[Value]) -> Result<(), String> {
     extras.insert("changed".to_owned(), json!(changed));
     tracing::info!(parameters = changed.len(), "has the process take over changes");
     let answer = shared.actor().run("reload", extras).await.map_err(|error| error.to_string())?;
-    if answer.is_some() || changed.is_empty() {
+    if answer.is_some() || (changed.is_empty() && shared.place().config.reload_signal.is_none()) {
         return Ok(());
     }
     deeds::order(shared, Op::Reload, None, RELOAD_PATIENCE).await
@@ -182,9 +207,13 @@ async fn reload(shared: &Shared, changed: &[Value]) -> Result<(), String> {
 
 /// New secrets and certificates, for those who can take them over while they run.
 async fn rotate(shared: &Shared, (secrets, tls): (bool, bool)) -> Result<(), String> {
-    for (rotated, action) in [(secrets, "rotateCredentials"), (tls, "rotateCertificates")] {
+    for (rotated, action) in [(secrets, "rotateCredentials"), (tls, CERTIFICATES)] {
         if rotated {
-            shared.actor().run(action, shared.extras()).await.map_err(|error| error.to_string())?;
+            let answer = shared.actor().run(action, shared.extras()).await.map_err(|error| error.to_string())?;
+            let by_reload = shared.place().config.renewal.is_none_or(|renewal| renewal == Change::Reload);
+            if tls && action == CERTIFICATES && answer.is_none() && by_reload {
+                reload(shared, &[]).await?;
+            }
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use super::super::Outcome;
 use super::super::error::CommandError;
 use super::super::output::{self, Format, Table, printable};
 use super::good;
-use crate::extension::describe::differences;
+use crate::extension::compare::differences;
 
 #[derive(Args)]
 pub struct Arguments {

@@ -6,7 +6,8 @@ use serde::Serialize;
 use super::super::Outcome;
 use super::super::error::CommandError;
 use super::super::output::{self, Cell, Format, Table, Tone};
-use super::{Packages, load, times};
+use super::{Packages, proven, times};
+use crate::cue::Cue;
 use crate::extension::Problem;
 
 #[derive(Args)]
@@ -33,9 +34,10 @@ struct Verdict {
 
 pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandError> {
     let folders = arguments.packages.folders()?;
+    let rules = Cue::default();
     let mut errors = Vec::new();
     for folder in &folders {
-        if let Err(problems) = load(folder)? {
+        if let Err(problems) = proven(folder, &rules)? {
             errors.extend(problems.0.into_iter().map(|problem| {
                 let Problem { path, line, column, reason } = problem;
                 let path = folder.join(path).display().to_string();

@@ -16,6 +16,7 @@ use super::{Packages, good};
 use crate::api::Extension;
 use crate::api::conditions::{ConditionStatus, READY, find};
 use crate::extension::describe::Summary;
+use crate::extension::versions::order;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -48,7 +49,7 @@ pub fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Re
             summaries.push(summary);
         }
     }
-    summaries.sort_by(|a, b| (&a.type_, &a.version).cmp(&(&b.type_, &b.version)));
+    summaries.sort_by(|a, b| a.type_.cmp(&b.type_).then_with(|| order(&a.version, &b.version)));
     output::print(format, &summaries, || {
         let mut table = Table::new(&["TYPE", "VERSION", "RUNS", "DESCRIPTION"]);
         for summary in &summaries {
@@ -80,9 +81,16 @@ async fn installed(arguments: &Arguments, connection: &Connection, format: Forma
         connection.in_time(cluster.config.cluster_url.to_string().as_str(), api.list(&ListParams::default())).await?;
     let mut all: Vec<Installed> = list.items.iter().map(of).collect();
     if let Some(search) = &arguments.search {
-        all.retain(|one| one.type_.contains(search.as_str()));
+        let text = |one: &Installed| format!("{} {} {}", one.type_, one.version, one.runs).to_lowercase();
+        all.retain(|one| search.split_whitespace().all(|word| text(one).contains(&word.to_lowercase())));
     }
-    all.sort_by(|a, b| (&a.type_, &a.version).cmp(&(&b.type_, &b.version)));
+    all.sort_by(|a, b| a.type_.cmp(&b.type_).then_with(|| order(&a.version, &b.version)));
+    if all.is_empty() && format == Format::Table {
+        let what =
+            if arguments.search.is_some() { "no installed package has these words" } else { "no package is installed" };
+        anstream::eprintln!("{what}; to install one: midship extension install FOLDER");
+        return Ok(Outcome::Done);
+    }
     output::print(format, &all, || {
         let mut table = Table::new(&["TYPE", "VERSION", "READY", "INSTANCES", "RUNS"]);
         for one in &all {

@@ -19,7 +19,8 @@ use super::error::CommandError;
 use super::output::{Format, printable};
 use crate::cue::Cue;
 use crate::extension::files::MANIFEST;
-use crate::extension::{Package, PackageFiles, Problem, Problems, cases};
+use crate::extension::problem::listed;
+use crate::extension::{Package, PackageFiles, Problem, Problems, cases, proof};
 use crate::repo::{FileTree, FolderTree, Limits};
 
 #[derive(Args)]
@@ -82,6 +83,11 @@ impl Packages {
                 found.push(path.clone());
                 continue;
             }
+            // editors name the file they show
+            if path.ends_with(MANIFEST) && path.is_file() {
+                found.push(path.parent().unwrap_or(Path::new(".")).to_owned());
+                continue;
+            }
             let tree = open(path)?;
             let listing = tree.list(&Limits::default(), None).map_err(|error| unreadable(path, &error))?;
             for (file, _) in listing.files() {
@@ -92,7 +98,7 @@ impl Packages {
             if found.len() == before {
                 return Err(CommandError::new("there is no package here")
                     .at(path.display().to_string())
-                    .remedy(format!("name a folder that has a {MANIFEST}, or one above such folders"))
+                    .remedy(format!("name a folder that has an {MANIFEST}, or one above such folders"))
                     .remedy("to begin one: midship extension new TYPE"));
             }
         }
@@ -136,27 +142,46 @@ fn files(folder: &Path) -> Result<Result<PackageFiles, Problems>, CommandError> 
 
 /// The package in a folder, or everything that is wrong with it.
 fn load(folder: &Path) -> Result<Result<Package, Problems>, CommandError> {
+    if !folder.join(MANIFEST).is_file()
+        && let Ok(below) = (Packages { paths: vec![folder.to_owned()] }).folders()
+    {
+        let below: Vec<String> = below.iter().map(|one| one.display().to_string()).collect();
+        return Err(CommandError::new("this is a folder of packages, and one is needed")
+            .at(folder.display().to_string())
+            .remedy(format!("name one: {}", listed(below.iter().map(String::as_str)))));
+    }
     Ok(files(folder)?.and_then(Package::load))
+}
+
+/// The package in a folder, or what is wrong with it, also what only rendering shows.
+fn proven(folder: &Path, rules: &Cue) -> Result<Result<Package, Problems>, CommandError> {
+    Ok(load(folder)?.and_then(|package| match proof::check(&package, rules) {
+        problems if problems.is_empty() => Ok(package),
+        problems => Err(Problems(problems)),
+    }))
 }
 
 /// The package in a folder, which has to be right.
 fn good(folder: &Path) -> Result<Package, CommandError> {
-    load(folder)?.map_err(|problems| {
-        let place = folder.display();
-        let mut error = CommandError::new(format!("the package is wrong in {}", times(problems.0.len(), "place")));
-        error = error.at(problems
-            .0
-            .iter()
-            .map(|problem| format!("{place}/{problem}"))
-            .collect::<Vec<_>>()
-            .join("\n         "));
-        error.remedy("mend the places named above; docs/extensions.md explains every field")
-    })
+    load(folder)?.map_err(|problems| wrong(folder, &problems))
+}
+
+fn wrong(folder: &Path, problems: &Problems) -> CommandError {
+    let place = folder.display();
+    let mut error = CommandError::new(format!("the package is wrong in {}", times(problems.0.len(), "place")));
+    error =
+        error.at(problems.0.iter().map(|problem| format!("{place}/{problem}")).collect::<Vec<_>>().join("\n         "));
+    error.remedy("mend the places named above; docs/extensions.md explains every field")
 }
 
 /// A package whose own tests fail is neither installed nor published.
 fn tested(path: &Path, package: &Package) -> Result<(), CommandError> {
-    let outcomes = cases::run(package, &Cue::default());
+    let rules = Cue::default();
+    let problems = proof::check(package, &rules);
+    if !problems.is_empty() {
+        return Err(wrong(path, &Problems(problems)));
+    }
+    let outcomes = cases::run(package, &rules);
     let failed: Vec<String> =
         outcomes.iter().filter(|outcome| !outcome.passed()).map(|outcome| printable(&outcome.to_string())).collect();
     if failed.is_empty() {

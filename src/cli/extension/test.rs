@@ -26,6 +26,8 @@ struct Case {
     line: usize,
     name: String,
     passed: bool,
+    /// Whether it passed without showing what it is about: rules that could not be checked.
+    unchecked: bool,
     failures: Vec<String>,
 }
 
@@ -46,6 +48,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
             path: folder.join(&outcome.path).display().to_string(),
             line: outcome.line,
             passed: outcome.passed(),
+            unchecked: outcome.untold,
             name: outcome.name,
             failures: outcome.failures,
         }));
@@ -69,7 +72,11 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
 fn table(all: &[Case]) -> Table {
     let mut table = Table::new(&["WHERE", "VERDICT", "TEST"]);
     for case in all {
-        let verdict = if case.passed { Cell::new("ok", Tone::Good) } else { Cell::new("failed", Tone::Bad) };
+        let verdict = match (case.passed, case.unchecked) {
+            (true, false) => Cell::new("ok", Tone::Good),
+            (true, true) => Cell::new("unchecked", Tone::Doubtful),
+            (false, _) => Cell::new("failed", Tone::Bad),
+        };
         table.row(vec![format!("{}:{}", case.path, case.line).into(), verdict, case.name.as_str().into()]);
         for line in case.failures.iter().flat_map(|failure| failure.lines()) {
             table.row(vec!["".into(), "".into(), format!("  {line}").into()]);

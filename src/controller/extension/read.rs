@@ -11,7 +11,7 @@ use crate::api::extension::{PackagePart, PartKind};
 use crate::cluster::problem::Problem;
 use crate::cue::Cue;
 use crate::extension::cue::CueCheck;
-use crate::extension::{Package, cases, install};
+use crate::extension::{Package, cases, install, proof};
 
 /// How many problems of a package are told.
 const LISTED: usize = 50;
@@ -127,6 +127,10 @@ fn judge(
             manifest.type_, manifest.version, spec.type_, spec.version
         );
         return Err(Unusable::new("AnotherPackage", message, false));
+    }
+    let unfit = proof::check(&package, rules);
+    if !unfit.is_empty() {
+        return Err(Unusable::wrong("InvalidPackage", lines(&unfit)));
     }
     let failed = cases::run(&package, rules).into_iter().filter(|outcome| !outcome.passed()).map(|outcome| {
         let why = outcome.failures.join("; ");

@@ -375,6 +375,7 @@ impl Work<'_> {
             Ok(rendered) => rendered,
             Err(refusals) => return Ok(Err(refusals)),
         };
+        tracing::debug!(package = going.package.name(), "rendered");
         let mut again = reader.foreign.then_some(FOREIGN);
         let (secret, due) = self.agent_secret(&mut reader, resolved).await?;
         again = Some(again.map_or(due, |again| again.min(due)));

@@ -9,7 +9,7 @@ use serde_with::skip_serializing_none;
 
 use super::action::{Actions, Probes, RoleProbe};
 use super::delivery::Service;
-use super::parameter::{OtherParameters, Parameter, Rules};
+use super::parameter::{Change, OtherParameters, Parameter, Rules};
 use super::role::Role;
 use super::short::{self, short_forms};
 use super::step::Exec;
@@ -81,6 +81,13 @@ pub struct Component {
     pub pod_template: Option<String>,
 }
 
+impl Component {
+    /// Whether a running process can be told to read its files again.
+    pub fn reloads(&self) -> bool {
+        self.actions.reload.is_some() || self.process.as_ref().is_some_and(|process| process.reload_signal.is_some())
+    }
+}
+
 /// A port.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -127,6 +134,8 @@ pub struct ConfigFile {
     pub when: Option<Expression>,
     /// Whether users may bring a complete file of their own; no where left out.
     pub user_file: Option<UserFile>,
+    /// What a change of a user's own file needs: none, reload or restart (assumed).
+    pub change: Option<Change>,
     /// How a user's own file is written, so that the parameters in it can be checked.
     pub format: Option<FileFormat>,
     /// Written once, when it is not there yet, because the program writes to it itself. Its path has to lie on a volume.
@@ -140,7 +149,14 @@ fn config_schema(schema: &mut schemars::Schema) {
     short::or(schema, &serde_json::json!({ "type": "string" }));
 }
 
-short_forms!(ConfigFile, "a template's path, or template, path, userFile, format, once and mode", from_text(text: &str) {
+impl ConfigFile {
+    /// Whether the process has to start anew when a user's own file changes.
+    pub fn user_file_restarts(&self) -> bool {
+        self.user_file.is_some() && self.change.unwrap_or(Change::Restart) > Change::Reload
+    }
+}
+
+short_forms!(ConfigFile, "a template's path, or template, path, when, userFile, change, format, once and mode", from_text(text: &str) {
     Some(Self { template: text.to_owned(), ..Self::default() })
 });
 

@@ -103,8 +103,8 @@ pub struct TlsSupport {
     /// Whether clients can be asked for certificates.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub client_certificates: bool,
-    /// What renewed certificates need; reload where left out.
+    /// What renewed certificates need where no action `rotateCertificates` takes them over: none, reload (assumed) or restart.
     pub renewal: Option<Change>,
-    /// Whether it can be switched on and off later; restart where left out.
+    /// Whether it can be switched on and off later: pods are then made anew. With immutable that is refused.
     pub switch: Option<Change>,
 }

@@ -143,7 +143,7 @@ short_forms!(Http, "a path, or path, method, port, headers, body and login", fro
     Some(Self { path: text.to_owned(), ..Self::default() })
 });
 
-/// A connection; a bare text is the port's name. There is no answer: it connects or fails.
+/// A connection; a bare text is the port's name. The answer is what was read, as text.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]

@@ -1,13 +1,17 @@
 //! Actions, probes and operations: each step does exactly one thing, with things that exist.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Lint;
+use super::templates::RUNNING;
 use crate::extension::contract::component::Component;
 use crate::extension::contract::step::Step;
-use crate::extension::contract::{Action, Actions};
+use crate::extension::contract::{Action, Actions, Change};
+use crate::extension::growth::ALWAYS;
 use crate::extension::problem::{listed, unknown};
 use crate::names::ComponentName;
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 pub fn check(lint: &mut Lint<'_>) {
     let manifest = &lint.package.manifest;
@@ -22,6 +26,7 @@ pub fn check(lint: &mut Lint<'_>) {
             steps(lint, &format!("{field}.steps"), &action.steps, component);
         }
         circles(lint, &field, component);
+        reloads(lint, &field, component);
         let probes = component.probes.iter().flat_map(|probes| {
             [("ready", probes.ready.as_ref()), ("live", probes.live.as_ref())]
                 .into_iter()
@@ -38,6 +43,9 @@ pub fn check(lint: &mut Lint<'_>) {
     let main = lint.package.main_component().and_then(|name| manifest.components.get(name));
     for (name, operation) in &manifest.operations {
         let field = format!("operations.{name}");
+        if name.len() > 63 || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+            lint.at(&field, "an operation's name has at most 63 letters, digits, '-' and '_'");
+        }
         let component = match &operation.component {
             None => main,
             Some(wanted) => {
@@ -148,12 +156,39 @@ fn steps(lint: &mut Lint<'_>, field: &str, steps: &[Step], component: &Component
                 lint.at(&field, unknown("port", port, component.ports.keys().map(String::as_str)));
             }
         }
+        if let Some(http) = &step.http {
+            if !http.path.starts_with('/') && !http.path.contains("{{") && !http.path.contains("{%") {
+                lint.at(&field, format!("path \"{}\" does not start with /", http.path.escape_default()));
+            }
+            if let Some(method) = http.method.as_deref().filter(|method| !METHODS.contains(method)) {
+                let method = method.escape_default();
+                lint.at(&field, format!("\"{method}\" is not one of {}", listed(METHODS)));
+            }
+        }
+        for name in step.save.iter().chain(step.set.iter().flat_map(BTreeMap::keys)) {
+            if !super::structure::is_variable(name) {
+                let name = name.escape_default();
+                lint.at(&field, format!("\"{name}\" cannot be a variable; use letters, digits and '_'"));
+            } else if ALWAYS.contains(&name.as_str()) || RUNNING.contains(&name.as_str()) {
+                lint.at(&field, format!("\"{name}\" is there already; save under another name"));
+            }
+        }
         if step.until.is_some() && step.set.is_some() {
             lint.at(&field, "`set` asks nobody, so there is nothing to wait for");
         }
         if step.file.as_ref().is_some_and(|file| file.remove && file.content.is_some()) {
             lint.at(&field, "a file is either written or removed");
         }
+    }
+}
+
+/// A new value that nobody tells the process of would never be in force.
+fn reloads(lint: &mut Lint<'_>, field: &str, component: &Component) {
+    let by_reload = component.parameters.iter().filter(|(_, parameter)| parameter.change() == Change::Reload);
+    for (name, _) in by_reload.filter(|_| !component.reloads()) {
+        let reason =
+            "needs a reload, but nothing says how: give the component an action `reload`, or process.reloadSignal";
+        lint.at(&format!("{field}.parameters.{name}"), format!("parameter {name}: {reason}"));
     }
 }
 

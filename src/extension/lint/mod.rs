@@ -1,6 +1,7 @@
 //! Checks a package against itself: everything it names is there, every template compiles and reads only what exists.
 
 mod actions;
+mod amounts;
 mod structure;
 mod templates;
 mod upgrades;
@@ -14,6 +15,7 @@ use super::problem::Problem;
 pub fn check(package: &Package) -> Vec<Problem> {
     let mut lint = Lint { package, problems: Vec::new() };
     structure::check(&mut lint);
+    amounts::check(&mut lint);
     upgrades::check(&mut lint);
     actions::check(&mut lint);
     templates::check(&mut lint);

@@ -111,6 +111,9 @@ fn topologies(lint: &mut Lint<'_>) {
             }
         }
         for other in &topology.change_to {
+            if other == name {
+                lint.at(&format!("{field}.changeTo"), format!("{name} to itself is no change"));
+            }
             if !manifest.topologies.contains_key(other) {
                 let known = manifest.topologies.keys().map(AsRef::as_ref);
                 lint.at(&format!("{field}.changeTo"), unknown("topology", other.as_str(), known));
@@ -238,7 +241,9 @@ fn volumes(lint: &mut Lint<'_>, field: &str, component: &Component) {
     let mut paths = BTreeSet::new();
     for (name, volume) in &component.volumes {
         let field = format!("{field}.volumes.{name}");
-        if !is_absolute(&volume.path) {
+        if volume.path == "/" {
+            lint.at(&field, "path \"/\" is the whole image; mount the volume at a folder, such as /data");
+        } else if !is_absolute(&volume.path) {
             lint.at(&field, format!("path \"{}\" does not start with /", volume.path));
         } else if volume.path == "/midship" || volume.path.starts_with("/midship/") {
             lint.at(&field, "/midship is taken");
@@ -493,7 +498,7 @@ fn is_mode(mode: &str) -> bool {
     mode.len() == 4 && mode.bytes().all(|byte| (b'0'..=b'7').contains(&byte))
 }
 
-fn is_variable(name: &str) -> bool {
+pub(super) fn is_variable(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

@@ -254,7 +254,12 @@ impl Reader<'_, '_> {
     }
 
     fn expression(&mut self, field: &str, expression: &str, more: &[&str]) {
-        let reads = self.lint.package.engine.expression_reads(&format!("{FIELD}{field}"), expression);
+        let mut reads = self.lint.package.engine.expression_reads(&format!("{FIELD}{field}"), expression);
+        if let Err(error) = &mut reads
+            && expression.contains("{{")
+        {
+            error.reason.push_str("; this is an expression already: write it without {{ and }}");
+        }
         self.report(field, reads, more);
     }
 

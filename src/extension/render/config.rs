@@ -41,6 +41,15 @@ pub struct GroupConfig {
     pub stop_timeout: Duration,
 }
 
+/// A configuration file.
+struct Made {
+    text: SecretValue,
+    /// Whether it has to stay secret.
+    secret: bool,
+    /// What tells the user's own file from another one, where there is one.
+    own: Option<String>,
+}
+
 impl Renderer<'_> {
     pub(super) fn config(&mut self, place: &Place<'_>, rendered: &mut Rendered) -> GroupConfig {
         let (instance, component) = (self.resolved.name.as_str(), place.component.name.as_str());
@@ -48,6 +57,7 @@ impl Renderer<'_> {
         let mut files = BTreeMap::new();
         let mut secret_files = BTreeMap::new();
         let mut plans = Vec::new();
+        let mut user_files = BTreeMap::new();
         for (name, config) in &place.declared.config {
             let field = format!("components.{component}.config.{name}.when");
             if !self.holds(&field, config.when.as_deref(), &place.context) {
@@ -59,13 +69,12 @@ impl Renderer<'_> {
                 mode: config.mode.clone().unwrap_or_else(|| "0600".to_owned()),
                 once: config.once,
             });
-            match self.config_file(place, name, config) {
-                (text, false) => {
-                    files.insert(name.clone(), text.expose().to_owned());
-                }
-                (text, true) => {
-                    secret_files.insert(name.clone(), text);
-                }
+            let made = self.config_file(place, name, config);
+            user_files.extend(made.own.filter(|_| config.user_file_restarts()).map(|digest| (name.clone(), digest)));
+            if made.secret {
+                secret_files.insert(name.clone(), made.text);
+            } else {
+                files.insert(name.clone(), made.text.expose().to_owned());
             }
         }
         let (env, secret_env) = self.environment(place);
@@ -95,7 +104,8 @@ impl Renderer<'_> {
         let mut revision = hex::encode(hash.finalize());
         revision.truncate(10);
 
-        let agent = self.agent(place, plans.clone(), &revision);
+        let mut agent = self.agent(place, plans.clone(), &revision);
+        agent.user_files = user_files;
         let name = naming::config(instance, component, group);
         let mut data = files.clone();
         data.insert(PROCESS_FILE.to_owned(), process_text);
@@ -123,8 +133,7 @@ impl Renderer<'_> {
         }
     }
 
-    /// A file's text, and whether it has to stay secret.
-    fn config_file(&mut self, place: &Place<'_>, name: &str, config: &ConfigFile) -> (SecretValue, bool) {
+    fn config_file(&mut self, place: &Place<'_>, name: &str, config: &ConfigFile) -> Made {
         let component = place.component.name.as_str();
         let given = place.component.config_files.get(name).map(|given| match &given.content {
             Some(text) => Some((SecretValue::new(text.clone()), false)),
@@ -140,9 +149,14 @@ impl Renderer<'_> {
             Some(Some((text, secret))) => (Some(text), secret),
             Some(None) => {
                 self.refusals.push(Refusal::new(field, Code::Missing, format!("the content of {name} is not there")));
-                return (SecretValue::new(""), false);
+                return Made { text: SecretValue::new(""), secret: false, own: None };
             }
         };
+        let digest = own.as_ref().map(|text| {
+            let mut digest = hex::encode(Sha256::digest(text.expose()));
+            digest.truncate(10);
+            digest
+        });
         if let (Some(text), Some(format)) = (&own, config.format) {
             let set = self.package.parameters(component);
             for reason in user_file::check(format, text.expose(), set, self.resolved.version.as_str()) {
@@ -152,12 +166,12 @@ impl Renderer<'_> {
         if config.user_file == Some(UserFile::Replaces)
             && let Some(text) = own
         {
-            return (text, secret);
+            return Made { text, secret, own: digest };
         }
         let mut data = place.data.clone();
         data["user_file"] = json!(own.as_ref().map(SecretValue::expose));
         let text = self.file(&config.template, &super::template::context(&data));
-        (SecretValue::new(text), secret)
+        Made { text: SecretValue::new(text), secret, own: digest }
     }
 
     /// Plain variables go to PID 1, so that a change needs no new pod; the others to the container.
@@ -385,6 +399,9 @@ impl Renderer<'_> {
             data,
             revision: revision.to_owned(),
             changes,
+            user_files: BTreeMap::new(),
+            reload_signal: place.declared.process.as_ref().and_then(|process| process.reload_signal.clone()),
+            renewal: manifest.tls.as_ref().filter(|_| self.resolved.tls.is_some()).and_then(|tls| tls.renewal),
             role: place.declared.role.clone(),
             ready: Self::ready_probe(place),
             live: place.declared.probes.as_ref().and_then(|probes| probes.live.clone()),

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::config::{GroupConfig, LOGS};
 use super::{Place, Renderer, naming, object_labels, patch, selector};
 use crate::api::labels;
 use crate::api::pod_set::PodTemplate;
 use crate::api::values::{PullPolicy, Spread};
-use crate::extension::agent::{AGENT_FILE, PROCESS_FILE};
+use crate::extension::agent::{AGENT_FILE, MADE_FOR, PROCESS_FILE};
 use crate::extension::context::paths;
 use crate::extension::context::{AGENT_PORT, READY_PORT};
+use crate::extension::contract::Change;
 use crate::extension::contract::component::VolumeKind;
 use crate::extension::problem::{Code, Refusal};
 use crate::extension::yaml;
@@ -164,6 +166,9 @@ impl Renderer<'_> {
         let component = place.component;
         let directory = if config.process_is_written { paths::RUN } else { paths::CONFIG };
         let mut env: Vec<Value> = downward().as_array().cloned().unwrap_or_default();
+        if let Some(digest) = made_for(place) {
+            env.push(json!({ "name": MADE_FOR, "value": digest }));
+        }
         env.extend(config.secret_env.iter().map(|(name, source)| json!({ "name": name, "valueFrom": source })));
         let ports: Vec<Value> = component
             .ports
@@ -334,11 +339,15 @@ impl Renderer<'_> {
                 }
             }
         }
+        let account = spec["serviceAccountName"].clone();
         for addition in &patches {
             patch::apply(spec, addition);
         }
-        if let Some(reason) = patch::forbidden(spec) {
-            self.refusals.push(Refusal::new("", Code::Package, format!("component {name}: {reason}")));
+        patch::restrict(spec);
+        if let Some(reason) = patch::forbidden(spec, &account) {
+            let part = if place.declared.pod.is_some() { "pod" } else { "podTemplate" };
+            let problem = self.package.at(&format!("components.{name}.{part}"), reason);
+            self.refusals.push(Refusal::new("", Code::Package, problem.to_string()));
         }
     }
 
@@ -354,6 +363,20 @@ impl Renderer<'_> {
         }
         Value::Object(metadata)
     }
+}
+
+/// Tells apart what pods were made for, so that they are made anew when a parameter changes that needs it.
+fn made_for(place: &Place<'_>) -> Option<String> {
+    let needs = |name: &str| {
+        let declared = place.declared.parameters.iter().find(|(known, _)| known.as_str() == name);
+        let other = || place.declared.other_parameters.as_ref().map(|other| other.change);
+        declared.map_or_else(other, |(_, declared)| Some(declared.change())) == Some(Change::Recreate)
+    };
+    let values: BTreeMap<&String, &Value> =
+        place.group.parameters.iter().filter(|(name, _)| needs(name.as_str())).collect();
+    let mut digest = hex::encode(Sha256::digest(json!(values).to_string()));
+    digest.truncate(10);
+    (!values.is_empty()).then_some(digest)
 }
 
 /// What the agent needs; measured, with room.

@@ -95,7 +95,7 @@ impl Resolver<'_> {
         let known = template::context(&data);
         let mut failed = Vec::new();
         for (parameter, declared) in set.iter() {
-            let field = format!("components.{name}.parameters.{parameter}");
+            let field = format!("{}components.{name}.parameters.{parameter}.default", template::FIELD);
             let applies = declared
                 .versions
                 .as_deref()
@@ -150,7 +150,8 @@ impl Resolver<'_> {
             }
         }
         for error in failed {
-            self.refuse("", Code::Package, format!("{}: {}", error.name, error.reason));
+            let problem = self.package.in_template(&error);
+            self.refuse("", Code::Package, problem.to_string());
         }
         values
     }

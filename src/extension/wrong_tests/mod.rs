@@ -1,5 +1,6 @@
 //! Wrong packages and wrong instances, each with the exact error its author sees.
 
+mod details;
 mod instances;
 mod packages;
 

@@ -51,7 +51,7 @@ fn a_wrong_package_says_where_and_why() {
             "images that are a number",
             "{version: \"2.0\", image: \"demo:2.0\"}",
             "{version: 2.0, image: \"demo:2.0\", images: 7}",
-            "extension.yaml:5:91: expected mapping start",
+            "extension.yaml:5:91: expected fields, written as name: value",
         ),
         (
             "a version without an image",

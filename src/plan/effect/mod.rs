@@ -5,7 +5,7 @@ mod template;
 mod words;
 
 use crate::extension::changes::{self, ParameterChange};
-use crate::extension::contract::Change;
+use crate::extension::contract::{Change, Component};
 use crate::extension::gates::{self, Stand, Step};
 use crate::extension::resolved::{ResolvedComponent, ResolvedGroup};
 use crate::extension::{Package, Refusal, Rendered, Resolved, naming};
@@ -230,9 +230,18 @@ fn group_effect(
         for change in mine {
             effect.disturb(needed(change.needs), words::parameter(change));
         }
+        if let (Some(before), Some(declared)) = (old.resolved.component(name.0), new.package.component(name.0)) {
+            let restarts = declared.config.iter().filter(|(_, config)| config.user_file_restarts());
+            for (file, _) in
+                restarts.filter(|(file, _)| before.config_files.get(*file) != component.config_files.get(*file))
+            {
+                effect.disturb(Disturbance::Restart, format!("another {file}"));
+            }
+        }
         let explained = !effect.reasons.is_empty();
+        let reloads = new.package.component(component.name.as_str()).is_some_and(Component::reloads);
         if let (Some(from), Some(to)) = (made_from(old, name), made_from(new, name)) {
-            for (disturbance, reason) in template::differences(from, to, explained) {
+            for (disturbance, reason) in template::differences(from, to, explained, reloads) {
                 effect.disturb(disturbance, reason);
             }
         }

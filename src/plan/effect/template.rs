@@ -6,15 +6,25 @@ use serde_json::Value;
 
 use super::Disturbance;
 use crate::api::component::ComponentGroup;
+use crate::extension::agent::MADE_FOR;
 
 /// What differs. `explained` says that changed parameters are known already: they are why the configuration differs.
-pub fn differences(old: &ComponentGroup, new: &ComponentGroup, explained: bool) -> Vec<(Disturbance, String)> {
+/// `reloads` says that running processes can take new files over.
+pub fn differences(
+    old: &ComponentGroup,
+    new: &ComponentGroup,
+    explained: bool,
+    reloads: bool,
+) -> Vec<(Disturbance, String)> {
     let (old, new) = (&old.template, &new.template);
     let mut found = Vec::new();
     let mut paths = BTreeSet::new();
     compare(&old.spec, &new.spec, &mut Vec::new(), &mut paths);
     for path in paths {
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+        if explained && matches!(parts.as_slice(), ["containers", _, "env", MADE_FOR, ..]) {
+            continue;
+        }
         found.push(match parts.as_slice() {
             ["containers", name, "resources", ..] => (Disturbance::Resize, format!("CPU and memory of {name}")),
             ["containers", name, "image"] => (Disturbance::Image, format!("image of {name}")),
@@ -30,8 +40,9 @@ pub fn differences(old: &ComponentGroup, new: &ComponentGroup, explained: bool) 
         found.push((Disturbance::None, "labels and annotations of the pods".to_owned()));
     }
     if old.config_revision != new.config_revision && !explained && found.is_empty() {
-        // which process reads what again is not known here: what is always enough is said
-        found.push((Disturbance::Restart, "configuration files".to_owned()));
+        // only parameters restart a process; files that differ for another reason are written and read again
+        let disturbance = if reloads { Disturbance::Reload } else { Disturbance::None };
+        found.push((disturbance, "configuration files".to_owned()));
     }
     found.sort();
     found.dedup();

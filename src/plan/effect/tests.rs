@@ -23,8 +23,13 @@ topologies:
 components:
   server:
     command: [demo]
+    process: {reloadSignal: SIGHUP}
     ports: {client: 8080}
-    config: {demo.conf: config/demo.conf.j2}
+    config:
+      demo.conf: config/demo.conf.j2
+      peers.conf: config/peers.conf.j2
+      own.conf: {template: config/own.conf.j2, userFile: Replaces}
+      quick.conf: {template: config/own.conf.j2, userFile: Replaces, change: reload}
     volumes: {data: {path: /data, size: 1Gi}}
     resources: {requests: {cpu: 50m, memory: 128Mi}, limits: {memory: 128Mi}}
     roles: [replica, {name: primary, exclusive: true}]
@@ -33,7 +38,9 @@ components:
     parameters:
       hot: {type: integer, default: 1, change: reload}
       cold: {type: integer, default: 1}
+      deep: {type: integer, default: 1, change: recreate}
       fixed: {type: integer, default: 1, change: immutable}
+tls: {switch: immutable}
 "#;
 
 fn package(hand_over: bool) -> Package {
@@ -43,7 +50,12 @@ fn package(hand_over: bool) -> Package {
         ("extension.yaml".to_owned(), manifest.into_bytes()),
         (
             "config/demo.conf.j2".to_owned(),
-            b"hot {{ params.hot }}\ncold {{ params.cold }}\n{{ params.fixed }}\n".to_vec(),
+            b"hot {{ params.hot }}\ncold {{ params.cold }}\n{{ params.deep }}{{ params.fixed }}\n".to_vec(),
+        ),
+        ("config/own.conf.j2".to_owned(), b"nothing\n".to_vec()),
+        (
+            "config/peers.conf.j2".to_owned(),
+            b"{% for pod in components.server.pods %}{{ pod.host }}\n{% endfor %}".to_vec(),
         ),
     ];
     Package::load(PackageFiles::new(files).expect("plain files")).unwrap_or_else(|problems| panic!("{problems}"))
@@ -115,6 +127,55 @@ fn a_parameter_disturbs_as_far_as_the_package_says() {
         told(&package, server(json!({})), with("fixed")),
         [
             "will be refused: spec.components[server].parameters.fixed: parameter fixed cannot be changed once the instance exists; it is 1"
+        ]
+    );
+}
+
+#[test]
+fn a_parameter_that_needs_new_pods_gets_new_pods() {
+    let package = package(true);
+    assert_eq!(
+        told(&package, server(json!({})), server(json!({ "parameters": { "deep": 2 } }))),
+        [
+            "server: replaces 2 replicas, then switches over, then the old primary; no downtime expected (because of deep from 1 to 2)"
+        ]
+    );
+}
+
+#[test]
+fn files_that_name_other_pods_are_read_again_and_nothing_restarts() {
+    let sentences = told(&package(true), server(json!({})), server(json!({ "replicas": 5 })));
+    assert_eq!(
+        sentences,
+        [
+            "server: adds 2 pods: orders-server-3 and orders-server-4",
+            "server: reloads 3 processes; nothing restarts (because of configuration files)"
+        ]
+    );
+}
+
+#[test]
+fn another_file_of_the_user_disturbs_as_far_as_the_package_says() {
+    let own = |name: &str, text: &str| server(json!({ "configFiles": { name: { "content": text } } }));
+    assert_eq!(
+        told(&package(true), own("own.conf", "a"), own("own.conf", "b")),
+        [
+            "server: restarts 2 replicas, then switches over, then the old primary; no downtime expected (because of another own.conf)"
+        ]
+    );
+    assert_eq!(
+        told(&package(true), own("quick.conf", "a"), own("quick.conf", "b")),
+        ["server: reloads 3 processes; nothing restarts (because of configuration files)"]
+    );
+}
+
+#[test]
+fn tls_that_stays_as_it_was_begun_is_refused_to_switch() {
+    let on = json!({ "topology": "replicated", "tls": { "issuer": "builtin" } });
+    assert_eq!(
+        told(&package(true), server(json!({})), on),
+        [
+            "will be refused: spec.tls: TLS is off and cannot be switched on once the instance exists; restore a backup into a new instance"
         ]
     );
 }

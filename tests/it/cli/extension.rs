@@ -64,6 +64,54 @@ fn a_folder_without_packages_says_what_to_do() {
 }
 
 #[test]
+fn a_folder_of_packages_is_told_from_a_package_and_a_manifest_stands_for_its_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let package = begun(folder.path());
+    let complaint = midship().args(["extension", "show"]).arg(folder.path()).complaint();
+    assert!(complaint.contains("this is a folder of packages, and one is needed"), "{complaint}");
+    assert!(complaint.contains("broker/0.1.0"), "{complaint}");
+    let linted = midship().args(["extension", "lint", &format!("{package}/extension.yaml")]).stdout();
+    assert_eq!(linted, "all is well: 1 package\n");
+}
+
+#[test]
+fn what_only_rendering_shows_is_found_before_anything_is_installed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let package = begun(folder.path());
+    let config = Path::new(&package).join("config/server.conf.j2");
+    std::fs::write(&config, "listen = {{ ports.client | upcase }}\n").expect("it can be written");
+    for command in ["lint", "install"] {
+        let told = midship().args(["extension", command, &package]).output();
+        assert_eq!(told.code, 1, "{told}");
+        let all = format!("{}{}", told.stdout, told.stderr);
+        assert!(all.contains("config/server.conf.j2:1") && all.contains("filter upcase is unknown"), "{told}");
+    }
+}
+
+#[test]
+fn a_test_of_rules_that_nobody_checks_is_not_called_right() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let package = begun(folder.path());
+    let write = |path: &str, text: &str| {
+        let path = Path::new(&package).join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("it can be made");
+        std::fs::write(path, text).expect("it can be written");
+    };
+    let manifest = std::fs::read_to_string(Path::new(&package).join("extension.yaml")).expect("it can be read");
+    write(
+        "extension.yaml",
+        &manifest.replace("    parameters:\n", "    rules: {cue: params/rules.cue}\n    parameters:\n"),
+    );
+    write("params/rules.cue", "#Parameters: {connections: <50, ...}\n");
+    let case = "cases:\n  - name: fifty are too many\n    spec: {}\n    errors: [\"spec.components[broker].parameters: too many\"]\n";
+    write("tests/render.yaml", case);
+    let tested = midship().args(["extension", "test", &package]).env("MIDSHIP_CUE", "/nonexistent/cue").output();
+    assert_eq!(tested.code, 0, "{tested}");
+    assert!(tested.stdout.contains("unchecked   fifty are too many"), "{tested}");
+    assert!(tested.stderr.contains("install cue, or name it in MIDSHIP_CUE"), "{tested}");
+}
+
+#[test]
 fn packages_are_listed_searched_and_compared() {
     let list = midship().args(["extension", "list", &shipped("")]).stdout();
     assert!(list.lines().any(|line| line.starts_with("redis        1.1.0")), "{list}");
@@ -82,7 +130,10 @@ fn packages_are_listed_searched_and_compared() {
 fn a_page_explains_every_parameter() {
     let page = midship().args(["extension", "show", &shipped("redis/1.1.0")]).stdout();
     assert!(page.starts_with("Redis 1.1.0 (sha256:"), "{page}");
-    assert!(page.contains("\n  maxmemory-policy  string, default noeviction, change: reload."), "{page}");
+    assert!(
+        page.contains("\n  maxmemory-policy  string, default noeviction, one of noeviction allkeys-lru "),
+        "{page}"
+    );
     let manifest = midship().args(["extension", "show", &shipped("redis/1.1.0"), "-o", "json"]).stdout();
     let manifest: serde_json::Value = serde_json::from_str(&manifest).expect("JSON");
     assert_eq!(manifest["type"], "redis");

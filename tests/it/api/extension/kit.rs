@@ -83,7 +83,7 @@ impl Kit<'_> {
         self.objects_of(self.files(version, from, |_, text| text))
     }
 
-    fn objects_of(&self, files: PackageFiles) -> Objects {
+    pub fn objects_of(&self, files: PackageFiles) -> Objects {
         let package = Package::load(files);
         let package = package.unwrap_or_else(|problems| panic!("{problems}"));
         let namespace = NamespaceName::parse(&self.scene.namespace).expect("a namespace");

@@ -4,3 +4,4 @@ mod installed;
 pub mod kit;
 mod others;
 mod rules;
+mod versions;

@@ -1,0 +1,146 @@
+//! Mistakes in the details: values, names and steps that read well and cannot work.
+
+use super::{CONFIG, MANIFEST_TEXT, RULES};
+use crate::extension::files::MANIFEST;
+use crate::extension::{Package, PackageFiles};
+
+const GOOD: &str = "count {{ params.count }}\n";
+
+/// What is said of the package with these files.
+fn said(manifest: &str, rules: &str) -> String {
+    let files = [(MANIFEST, manifest), (CONFIG, GOOD), ("params/rules.json", rules)];
+    let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
+    Package::load(PackageFiles::new(files).expect("plain files"))
+        .map_or_else(|problems| problems.to_string(), |_| "nothing wrong".to_owned())
+}
+
+#[test]
+fn a_mistake_in_the_details_says_where_and_what_would_be_right() {
+    let cases = [
+        ("an empty manifest", "#manifest", ""),
+        ("a list for a manifest", "#manifest", "- type: demo\n"),
+        ("two documents", "#manifest+", "---\ntype: other\n"),
+        ("a command that is a text", "command: [demod, \"{{ files['demo.conf'] }}\"]", "command: demod --config x"),
+        ("a negative number of tries", "    env: {}", "    actions: {started: {steps: [{tcp: client, retries: -1}]}}"),
+        (
+            "a minimum of a text",
+            "count: {type: integer, minimum: 1, maximum: 9, default: 3}",
+            "count: {type: string, minimum: 1}",
+        ),
+        (
+            "a pattern of a number",
+            "count: {type: integer, minimum: 1, maximum: 9, default: 3}",
+            "count: {type: integer, pattern: \"^1\"}",
+        ),
+        (
+            "a value among many that is of another kind",
+            "count: {type: integer, minimum: 1, maximum: 9, default: 3}",
+            "count: {type: integer, enum: [one, 2], default: 2}",
+        ),
+        (
+            "a default that is none of many",
+            "count: {type: integer, minimum: 1, maximum: 9, default: 3}",
+            "count: {type: string, enum: [low, high], default: lo}",
+        ),
+        (
+            "a reload that nobody tells the process of",
+            "count: {type: integer, minimum: 1, maximum: 9, default: 3}",
+            "count: {type: integer, default: 3, change: reload}",
+        ),
+        (
+            "an unknown need of a change",
+            "count: {type: integer, minimum: 1, maximum: 9, default: 3}",
+            "count: {type: integer, default: 3, change: hot}",
+        ),
+        ("a probe without a slash", "    env: {}", "    probes: {ready: {steps: [{http: healthz}]}}"),
+        ("an unknown method", "    env: {}", "    actions: {started: {steps: [{http: {path: /, method: FETCH}}]}}"),
+        (
+            "an answer saved over what is there",
+            "    env: {}",
+            "    actions: {started: {steps: [{http: /, save: params}]}}",
+        ),
+        (
+            "an answer saved under no name",
+            "    env: {}",
+            "    actions: {started: {steps: [{http: /, save: the-answer}]}}",
+        ),
+        ("a variable set over what is there", "    env: {}", "    actions: {started: {steps: [{set: {pod: \"1\"}}]}}"),
+        (
+            "an expression in braces",
+            "    env: {}",
+            "    actions: {started: {when: \"{{ is_primary }}\", steps: [{tcp: client}]}}",
+        ),
+        ("a duration without a unit", "    env: {}", "    process: {stopTimeout: 40}"),
+        ("an unknown signal to stop with", "    env: {}", "    process: {stopSignal: SIGQUIET}"),
+        ("a volume over the whole image", "data: {path: /data, size: 1Gi}", "data: {path: /, size: 1Gi}"),
+        (
+            "two volumes at one place",
+            "data: {path: /data, size: 1Gi}",
+            "data: {path: /data, size: 1Gi}\n      more: {path: /data}",
+        ),
+        ("a volume of no size", "data: {path: /data, size: 1Gi}", "data: {path: /data, size: -1Gi}"),
+        ("a resource nobody has", "    env: {}", "    resources: {requests: {memroy: 1Gi}}"),
+        ("an amount that is none", "    env: {}", "    resources: {requests: {cpu: two}}"),
+        ("a request above its limit", "    env: {}", "    resources: {requests: {memory: 2Gi}, limits: {memory: 1Gi}}"),
+        (
+            "an environment with a request above its limit",
+            "environments: {}",
+            "environments: {production: {components: {server: {resources: {requests: {cpu: 2}, limits: {cpu: 1}}}}}}",
+        ),
+        (
+            "a topology that changes to itself",
+            "  single: {components: {server: {}}}",
+            "  single: {components: {server: {}}, changeTo: [single]}",
+        ),
+        ("an operation with a space", "connection: {}", "operations: {\"flush all\": {steps: [{signal: SIGHUP}]}}"),
+        (
+            "an operation of a stranger",
+            "connection: {}",
+            "operations: {flush: {component: sever, steps: [{signal: SIGHUP}]}}",
+        ),
+        (
+            "an end mark that is no number",
+            "backup: null",
+            "backup: {methods: {full: {stream: {file: /data/a, endsWith: end}, restore: {file: /data/a}}}}",
+        ),
+        (
+            "a stream whose end nobody knows",
+            "backup: null",
+            "backup: {methods: {full: {stream: {file: /data/a}, restore: {file: /data/a}}}}",
+        ),
+        (
+            "a volume with an end mark",
+            "backup: null",
+            "backup: {methods: {full: {stream: {volume: {name: data}, format: tar}, restore: {volume: data}}}}",
+        ),
+        (
+            "a backup that is never put back",
+            "backup: null",
+            "backup: {methods: {full: {stream: {volume: {name: data}}}}}",
+        ),
+        ("a user's name", "    user: 1000", "    user: nobody"),
+        ("a switch for TLS", "connection: {}", "tls: true"),
+        ("a variable with a space", "    env: {}", "    env: {\"MY VAR\": x}"),
+        (
+            "a component of eighty letters",
+            "  watcher:\n",
+            "  wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww:\n",
+        ),
+        ("a rule fetched from elsewhere", "#rules", "{\"$ref\": \"https://example.com/rules.json\"}"),
+        ("a rule that is no schema", "#rules", "{\"type\": \"objekt\"}"),
+        ("a rule that is no JSON", "#rules", "{\"type\": "),
+    ];
+    let found = cases.iter().map(|(name, from, to)| {
+        let found = match *from {
+            "#manifest" => said(to, RULES),
+            "#manifest+" => said(&format!("{MANIFEST_TEXT}{to}"), RULES),
+            "#rules" => said(MANIFEST_TEXT, to),
+            from => {
+                assert!(MANIFEST_TEXT.contains(from), "{name}: the base has no {from}");
+                said(&MANIFEST_TEXT.replacen(from, to, 1), RULES)
+            }
+        };
+        format!("{name}\n  {}\n", found.replace('\n', "\n  "))
+    });
+    insta::assert_snapshot!(found.collect::<String>());
+}
