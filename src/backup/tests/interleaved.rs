@@ -181,7 +181,7 @@ impl Story {
                 let turns = Turns { inner: memory, turns: Arc::new(Mutex::new(turns)) };
                 let through = self.world.through(Arc::new(turns)).await;
                 let rules = Rules { count: Some(count), ..Rules::default() };
-                let (restored, _, ()) = futures::join!(
+                let (restored, (), _) = futures::join!(
                     self.world.restore_through(&through, Target::Backup(found.place.id)),
                     self.prove(&through, &catalog, found),
                     retain(&self.world, &through, rules, &self.wishes)

@@ -157,8 +157,8 @@ fn draft(
 
 fn person(given: Option<&str>) -> Result<Person, CommandError> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let (name, email) = match given {
-        Some(given) => given
+    let (name, email) = if let Some(given) = given {
+        given
             .split_once('<')
             .and_then(|(name, rest)| Some((name.trim().to_owned(), rest.strip_suffix('>')?.trim().to_owned())))
             .filter(|(name, email)| !name.is_empty() && !email.is_empty())
@@ -166,16 +166,15 @@ fn person(given: Option<&str>) -> Result<Person, CommandError> {
                 CommandError::new("this names no person")
                     .at(format!("--author {given:?}"))
                     .remedy("write it like --author \"Ada Lovelace <ada@example.com>\"")
-            })?,
-        None => {
-            let said = variable("GIT_AUTHOR_NAME").zip(variable("GIT_AUTHOR_EMAIL"));
-            said.or_else(Person::configured).ok_or_else(|| {
-                CommandError::new("it is not known who makes the commit").remedy(
-                    "say so with --author \"Name <address>\", with git config --global user.name and user.email, or in \
-                     GIT_AUTHOR_NAME and GIT_AUTHOR_EMAIL",
-                )
             })?
-        }
+    } else {
+        let said = variable("GIT_AUTHOR_NAME").zip(variable("GIT_AUTHOR_EMAIL"));
+        said.or_else(Person::configured).ok_or_else(|| {
+            CommandError::new("it is not known who makes the commit").remedy(
+                "say so with --author \"Name <address>\", with git config --global user.name and user.email, or in \
+                     GIT_AUTHOR_NAME and GIT_AUTHOR_EMAIL",
+            )
+        })?
     };
     Ok(Person { name, email, seconds: jiff::Timestamp::now().as_second(), offset_minutes: 0 })
 }

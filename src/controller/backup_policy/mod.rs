@@ -162,7 +162,7 @@ impl BackupPolicies {
             failed_drills: drills.failed,
         };
         self.measure(&ground, memory);
-        self.say(policy, memory, &Seen::Works(works)).await?;
+        self.say(policy, memory, &Seen::Works(Box::new(works))).await?;
         let busy = troubled
             || drills.busy
             || waiting > 0

@@ -30,7 +30,7 @@ pub struct Made {
 /// What there is to say.
 pub enum Seen {
     Unusable { reason: &'static str, message: String, passing: bool },
-    Works(Works),
+    Works(Box<Works>),
 }
 
 #[derive(Default)]
@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn told(works: Works) -> BackupPolicyStatus {
-        next(&BackupPolicyStatus::default(), Some(1), &Seen::Works(works), &Time(at(1000)))
+        next(&BackupPolicyStatus::default(), Some(1), &Seen::Works(Box::new(works)), &Time(at(1000)))
     }
 
     #[test]
@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn what_is_told_of_drills_stays_until_nobody_wants_any() {
-        let says = |before: &BackupPolicyStatus, works| next(before, Some(1), &Seen::Works(works), &Time(at(1000)));
+        let says =
+            |before: &BackupPolicyStatus, works| next(before, Some(1), &Seen::Works(Box::new(works)), &Time(at(1000)));
         let told = |status: &BackupPolicyStatus| find(&status.conditions, RESTORABLE).map(|found| found.reason.clone());
         let failed_drills = vec![FailedDrill { uid: "u1".into(), ..FailedDrill::default() }];
         let restorable = Some((false, "it could not be restored".to_owned()));

@@ -7,8 +7,11 @@ use super::{SOON, Team, team_test};
 use crate::forge::fixture::{Repository, forge};
 use crate::harness::wait_for;
 
-/// The Secret for each way in, and the address.
-fn ways(repository: &Repository) -> [(&'static str, String, Vec<(&'static str, String)>); 2] {
+/// The entries of a Secret.
+type Login = Vec<(&'static str, String)>;
+
+/// The address of each way in, and what it asks for.
+fn ways(repository: &Repository) -> [(String, Login); 2] {
     let forge = forge();
     let password = vec![
         ("username", forge.get("FORGE_USER").to_owned()),
@@ -16,7 +19,7 @@ fn ways(repository: &Repository) -> [(&'static str, String, Vec<(&'static str, S
         ("ca.crt", forge.file("FORGE_CA")),
     ];
     let key = vec![("identity", forge.file("FORGE_SSH_KEY")), ("known_hosts", forge.file("FORGE_KNOWN_HOSTS"))];
-    [("https", repository.https.clone(), password), ("ssh", repository.ssh.clone(), key)]
+    [(repository.https.clone(), password), (repository.ssh.clone(), key)]
 }
 
 async fn secret(team: &Team<'_>, entries: &[(&str, String)]) {
@@ -61,7 +64,7 @@ fn from_push_to_record(way: usize) {
     team_test(async |team| {
         let repository = forge().repository("team");
         let first = repository.push(&[file("a", "1")]);
-        let (_, url, login) = ways(&repository)[way].clone();
+        let (url, login) = ways(&repository)[way].clone();
         secret(team, &login).await;
         follow(team, &url).await;
         becomes(team, "Applied", &first).await;
@@ -83,7 +86,7 @@ fn a_password_that_expires_leaves_everything_and_says_since_when_and_a_new_one_i
     team_test(async |team| {
         let repository = forge().repository("expiring");
         let first = repository.push(&[file("a", "1")]);
-        let (_, url, login) = ways(&repository)[0].clone();
+        let (url, login) = ways(&repository)[0].clone();
         secret(team, &login).await;
         follow(team, &url).await;
         becomes(team, "Applied", &first).await;

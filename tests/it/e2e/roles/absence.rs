@@ -73,7 +73,7 @@ impl Drop for Outage {
 #[test]
 fn chaos_postgres_serves_for_minutes_without_an_api_server() {
     trial(Kind::Postgres, 3, json!({ "failover": { "synchronous": 1 } }), async |trial| {
-        outlives(trial, "postgres").await
+        outlives(trial, "postgres").await;
     });
 }
 

@@ -17,15 +17,15 @@ pub struct Broken {
 impl Broken {
     /// All that runs on it dies at once.
     pub fn crashed(node: &str) -> Self {
-        Self::broken(node, "stop-node", "start-node")
+        Self::after(node, "stop-node", "start-node")
     }
 
     /// It reaches nobody, and goes on.
     pub fn cut_off(node: &str) -> Self {
-        Self::broken(node, "cut-node", "heal-node")
+        Self::after(node, "cut-node", "heal-node")
     }
 
-    fn broken(node: &str, breaks: &str, mends: &'static str) -> Self {
+    fn after(node: &str, breaks: &str, mends: &'static str) -> Self {
         let number = node.rsplit('-').next().expect("it ends in a number").to_owned();
         let broken = Self { number, mends };
         cluster::order(&[breaks, &broken.number]);
