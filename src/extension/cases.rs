@@ -17,6 +17,7 @@ use super::render::{Inputs, Rendered, render, secret_needs};
 use super::resolve::{Asked, Surroundings, resolve};
 use super::resolved::Resolved;
 use super::secret::SecretValue;
+use super::unread::unread;
 use super::yaml::{self, Positions};
 use crate::api::instance::InstanceSpec;
 use crate::names::{InstanceName, NamespaceName};
@@ -171,7 +172,7 @@ fn complete(package: &Package, spec: &BTreeMap<String, Value>) -> Result<Instanc
     let written = json!(spec);
     let spec: InstanceSpec = serde_json::from_value(written.clone()).map_err(|error| format!("spec: {error}"))?;
     // a cluster refuses fields that it does not know; a test with one would show something else than it says
-    match super::proof::unread(&written, &json!(spec)) {
+    match unread(&written, &json!(spec)) {
         None => Ok(spec),
         Some(field) => Err(match field.split_once(['.', '[']) {
             None => format!("spec: {}", super::problem::unknown("field", &field, fields().iter().map(String::as_str))),

@@ -30,6 +30,7 @@ pub mod resolved;
 pub mod schema;
 pub mod secret;
 pub mod template;
+mod unread;
 pub mod user_file;
 pub mod versions;
 pub mod yaml;

@@ -1,7 +1,7 @@
 //! What only rendering shows: every topology of a package, with nothing else asked for, becomes objects that a cluster takes.
 
 use k8s_openapi::api::core::v1::PodSpec;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::cases::preview;
 use super::cue::{self, CueCheck};
@@ -10,6 +10,7 @@ use super::package::Package;
 use super::problem::{Code, Problem, Refusal};
 use super::render::Rendered;
 use super::resolve::{Asked, Surroundings};
+use super::unread::unread;
 use crate::names::{InstanceName, NamespaceName};
 
 /// More combinations of version and topology than this are not tried.
@@ -77,41 +78,6 @@ fn pods(package: &Package, rendered: &Rendered) -> Vec<Problem> {
         }
     }
     found
-}
-
-/// The first field of `written` that is not in what was read of it.
-pub(super) fn unread(written: &Value, read: &Value) -> Option<String> {
-    let joined = |name: &str, rest: String| match rest.as_str() {
-        "" => name.to_owned(),
-        rest if rest.starts_with('[') => format!("{name}{rest}"),
-        rest => format!("{name}.{rest}"),
-    };
-    match (written, read) {
-        (Value::Object(written), Value::Object(read)) => {
-            written.iter().find_map(|(name, value)| match read.get(name) {
-                Some(read) => unread(value, read).map(|rest| joined(name, rest)),
-                // what says nothing need not be kept
-                None if is_empty(value) => None,
-                None => Some(name.clone()),
-            })
-        }
-        (Value::Array(written), Value::Array(read)) => {
-            let mut pairs = written.iter().zip(read).enumerate();
-            pairs.find_map(|(place, (written, read))| {
-                unread(written, read).map(|rest| joined(&format!("[{place}]"), rest))
-            })
-        }
-        _ => None,
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -186,7 +186,7 @@ mod tests {
             ("imageName: [", "f:1:12: expected a text"),
             ("imageName: a\ncount: -1", "f:2:8: expected a whole number that is not negative"),
             ("- imageName: a", "f:1:1: expected fields, written as name: value"),
-            ("imageName: a\n---\nimageName: b", "f:2:1: a second document begins here; this file holds one"),
+            ("imageName: a\n---\nimageName: b", "f:3:1: a second document begins here; this file holds one"),
             (" \n", "f:1:1: the file is empty"),
         ];
         for (text, expected) in cases {

@@ -91,7 +91,7 @@ mod tests {
     fn what_is_no_history_is_said() {
         for text in ["nonsense", "1 5000148", "1\t0/XYZ\tx", "-1\t0/1\tx"] {
             let error = Lineage::read(2, text).expect_err(text);
-            assert!(error.to_string().contains(text), "{error}");
+            assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
         }
         assert_eq!(Lineage::read(2, "").expect("of a first timeline").left, []);
     }

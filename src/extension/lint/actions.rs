@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Lint;
 use super::templates::RUNNING;
+use super::{Lint, words};
 use crate::extension::contract::component::Component;
 use crate::extension::contract::step::Step;
 use crate::extension::contract::{Action, Actions, Change};
@@ -124,7 +124,7 @@ fn steps(lint: &mut Lint<'_>, field: &str, steps: &[Step], component: &Component
             }
         }
         if let Some(signal) = &step.signal
-            && !is_signal(signal)
+            && !words::is_signal(signal)
         {
             lint.at(&field, format!("there is no signal \"{}\"; write it like SIGHUP", signal.escape_default()));
         }
@@ -166,7 +166,7 @@ fn steps(lint: &mut Lint<'_>, field: &str, steps: &[Step], component: &Component
             }
         }
         for name in step.save.iter().chain(step.set.iter().flat_map(BTreeMap::keys)) {
-            if !super::structure::is_variable(name) {
+            if !words::is_variable(name) {
                 let name = name.escape_default();
                 lint.at(&field, format!("\"{name}\" cannot be a variable; use letters, digits and '_'"));
             } else if ALWAYS.contains(&name.as_str()) || RUNNING.contains(&name.as_str()) {
@@ -205,9 +205,4 @@ fn circles(lint: &mut Lint<'_>, field: &str, component: &Component) {
             lint.at(&format!("{field}.actions.{name}"), format!("action {name} runs itself"));
         }
     }
-}
-
-pub fn is_signal(name: &str) -> bool {
-    const SIGNALS: [&str; 11] = ["HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP", "WINCH", "ABRT"];
-    SIGNALS.contains(&name.strip_prefix("SIG").unwrap_or(name))
 }

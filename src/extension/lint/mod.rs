@@ -5,6 +5,7 @@ mod amounts;
 mod structure;
 mod templates;
 mod upgrades;
+mod words;
 
 pub(super) use structure::image_of;
 

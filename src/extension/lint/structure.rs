@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Lint;
+use super::{Lint, words};
 use crate::extension::contract::component::{Component, Volume, VolumeKind};
 use crate::extension::contract::{Count, Stream, Version};
 use crate::extension::problem::unknown;
@@ -177,12 +177,12 @@ fn check_component(lint: &mut Lint<'_>, name: &ComponentName, component: &Compon
     if let Some(path) = &component.pod_template {
         lint.needs_file(&format!("{field}.podTemplate"), path);
     }
-    for variable in component.env.keys().filter(|name| !is_variable(name)) {
+    for variable in component.env.keys().filter(|name| !words::is_variable(name)) {
         lint.at(&format!("{field}.env.{variable}"), "a variable's name has letters, digits and '_'");
     }
     if let Some(process) = &component.process {
         for signal in [&process.stop_signal, &process.reload_signal].into_iter().flatten() {
-            if !super::actions::is_signal(signal) {
+            if !words::is_signal(signal) {
                 let reason = format!("there is no signal \"{}\"; write it like SIGTERM", signal.escape_default());
                 lint.at(&format!("{field}.process"), reason);
             }
@@ -496,10 +496,4 @@ fn lies_on_volume(path: &str, volumes: &BTreeMap<VolumeName, Volume>) -> bool {
 
 fn is_mode(mode: &str) -> bool {
     mode.len() == 4 && mode.bytes().all(|byte| (b'0'..=b'7').contains(&byte))
-}
-
-pub(super) fn is_variable(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

@@ -105,7 +105,11 @@ fn coming_and_going_is_counted_and_volumes_are_told() {
     );
     assert_eq!(
         told(&package, server(json!({})), server(json!({ "replicas": 3, "offline": [1] }))),
-        ["server: adds 1 pod: orders-server-3", "server: removes 1 pod: orders-server-1"]
+        [
+            "server: adds 1 pod: orders-server-3",
+            "server: removes 1 pod: orders-server-1",
+            "server: reloads 2 processes; nothing restarts (because of configuration files)"
+        ]
     );
 }
 

@@ -135,7 +135,7 @@ fn a_server_that_never_answers_is_given_up_in_time() {
 
 #[test]
 fn what_cannot_be_written_is_named() {
-    for args in [["crds", "--to", "/nowhere"], ["man", "--to", "/proc/nowhere"]] {
+    for args in [["crds", "--to", "/proc/nowhere"], ["man", "--to", "/proc/nowhere"]] {
         has_three_parts(&shown(midship().args(args)));
     }
 }

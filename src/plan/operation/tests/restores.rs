@@ -30,7 +30,8 @@ backup:
 "#;
 
 fn scene(topology: &str, restore: Value) -> Scene {
-    let mut whole = json!({ "repository": "vault", "instance": { "name": "cache" }, "replaceDataOf": "cache" });
+    let mut whole =
+        json!({ "source": { "repository": "vault", "instance": { "name": "cache" } }, "replaceDataOf": "cache" });
     whole.as_object_mut().expect("an object").extend(restore.as_object().expect("an object").clone());
     let mut scene = Scene::new(json!({ "type": "Restore", "restore": whole }));
     let files = [("extension.yaml".to_owned(), MANIFEST.as_bytes().to_vec())];
