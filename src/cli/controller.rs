@@ -65,11 +65,11 @@ pub struct Arguments {
     workers: usize,
 
     /// Requests per second to the API server.
-    #[arg(long, env = "MIDSHIP_QPS", value_name = "N", default_value_t = 200.0)]
+    #[arg(long, env = "MIDSHIP_QPS", value_name = "N", default_value_t = 500.0)]
     qps: f64,
 
     /// Requests that may go at once after a quiet time.
-    #[arg(long, env = "MIDSHIP_BURST", value_name = "N", default_value_t = 400)]
+    #[arg(long, env = "MIDSHIP_BURST", value_name = "N", default_value_t = 1000)]
     burst: u32,
 
     /// Folder for copies of repositories. It may be lost at any time.

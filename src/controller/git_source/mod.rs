@@ -314,10 +314,8 @@ impl GitSources {
         self.memory.own(&Key::of(source), ours.cloned());
         self.assume(source, &seen, remembered).await?;
         tracing::debug!(actions = plan.actions.len(), held = plan.held.len(), in_sync = plan.in_sync, "planned");
-        let results = {
-            let _push = self.pushes.begin(&settings.label, &self.queues);
-            apply::carry_out(&plan, &seen, &live, settings, &client).await
-        };
+        let push = self.pushes.begin(&settings.label, &self.queues);
+        let results = apply::carry_out(&plan, &seen, &live, settings, &client).await;
         for done in results.iter().filter(|result| result.what == What::Revert && result.failure.is_none()) {
             remembered.reverts.done(&done.id, self.started.elapsed());
         }
@@ -333,6 +331,7 @@ impl GitSources {
             let report = Report::Synced { seen: &seen, plan: &plan, drift: &drift, results: &results, settings };
             self.say(source, remembered, report).await?;
         }
+        drop(push);
         let done = Sync { seen: &seen, plan: &plan, live: &live, results: &results };
         let noted = remembered.ledger.note(source, settings, &self.client, &self.cache_dir, done).await;
         if let Err(problem) = noted {
