@@ -137,7 +137,11 @@ impl Reconciler for GitSources {
         let asked = source.metadata.generation.zip(Some(source.metadata.annotations.clone()));
         let due = remembered.poll_at.is_none_or(|at| at <= Instant::now()) || remembered.asked != asked;
         if due {
-            let Ok(_place) = self.place(&source, &remembered) else { return Ok(Next::After(NO_PLACE)) };
+            let Ok(_place) = self.place(&source, &remembered) else {
+                // what it said when it was last seen is kept up meanwhile
+                self.sync(&source, &settings, &mut remembered).await?;
+                return Ok(Next::After(NO_PLACE));
+            };
             remembered.asked = asked;
             remembered.poll_at = Some(Instant::now() + settings.interval);
             match self.look(&settings, &mut remembered).await {

@@ -44,6 +44,18 @@ async fn behind_a_door(team: &mut Team<'_>) -> Door {
     door
 }
 
+/// The instances a and b of version 1, applied through a door.
+async fn two_caches(team: &mut Team<'_>) -> Door {
+    let door = behind_a_door(team).await;
+    for name in ["a", "b"] {
+        team.repository.write(&format!("{name}.yaml"), &instance(name, "1"));
+    }
+    team.repository.commit("Two caches");
+    team.follow(json!({})).await;
+    team.becomes("Applied").await;
+    door
+}
+
 /// The files of instances that audit commits added or removed, as often as they did.
 fn recorded(team: &Team<'_>, change: &str) -> Vec<String> {
     let filter = format!("--diff-filter={change}");
@@ -96,13 +108,7 @@ fn what_the_api_server_refuses_for_a_while_is_done_later_and_recorded_once() {
 #[test]
 fn what_the_api_server_keeps_refusing_is_named_and_keeps_nothing_else_waiting() {
     team_test(async |team| {
-        let door = behind_a_door(team).await;
-        for name in ["a", "b"] {
-            team.repository.write(&format!("{name}.yaml"), &instance(name, "1"));
-        }
-        team.repository.commit("Two caches");
-        team.follow(json!({})).await;
-        team.becomes("Applied").await;
+        let door = two_caches(team).await;
 
         door.judge(|method, path| (written(method, path)? == "a").then_some(Fault::Status(500)));
         for name in ["a", "b"] {
@@ -123,13 +129,7 @@ fn what_the_api_server_keeps_refusing_is_named_and_keeps_nothing_else_waiting() 
 #[test]
 fn nothing_is_deleted_while_the_cluster_cannot_be_seen_in_full() {
     team_test(async |team| {
-        let door = behind_a_door(team).await;
-        for name in ["a", "b"] {
-            team.repository.write(&format!("{name}.yaml"), &instance(name, "1"));
-        }
-        team.repository.commit("Two caches");
-        team.follow(json!({})).await;
-        team.becomes("Applied").await;
+        let door = two_caches(team).await;
 
         door.judge(|method, path| {
             (*method == Method::GET && path.ends_with("/configmaps")).then_some(Fault::Status(500))
