@@ -46,9 +46,13 @@ fn an_idle_controller_writes_nothing_but_its_lease() {
         };
         // nothing begins before the lease was renewed again: by then the server has written down what came before
         let before = scratch.audit().len();
-        wait_for("the next renewal", SOON, async || {
-            if written(before).0.is_empty() { Err("none yet") } else { Ok(()) }
-        })
+        wait_for(
+            "the next renewal",
+            SOON,
+            async || {
+                if written(before).0.is_empty() { Err("none yet") } else { Ok(()) }
+            },
+        )
         .await;
         let (known, since) = (scratch.audit().len(), Instant::now());
         // this is no wait for something to happen: nothing may happen for that long

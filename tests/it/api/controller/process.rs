@@ -88,7 +88,8 @@ impl Controller {
 
     pub fn log_text(&self) -> String {
         // a character may be half written
-        String::from_utf8_lossy(&std::fs::read(self.folder.path().join("log")).expect("the log can be read")).into_owned()
+        String::from_utf8_lossy(&std::fs::read(self.folder.path().join("log")).expect("the log can be read"))
+            .into_owned()
     }
 
     /// The lines of its log; each has to be JSON.

@@ -53,7 +53,11 @@ fn without_that_wish_everything_stays() {
         gone(team).await;
         wait_for("the controller to have noticed", SOON, async || {
             let audit = team.repository.audit();
-            if audit.last().is_some_and(|last| last.contains("was deleted")) { Ok(()) } else { Err(format!("{audit:#?}")) }
+            if audit.last().is_some_and(|last| last.contains("was deleted")) {
+                Ok(())
+            } else {
+                Err(format!("{audit:#?}"))
+            }
         })
         .await;
         assert_eq!(team.running().await, ["a 1"]);

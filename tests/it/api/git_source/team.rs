@@ -159,7 +159,11 @@ impl Team<'_> {
             }
             let tip = self.repository.git(&["rev-parse", "midship/audit/test"]);
             let known = self.source().await.status.unwrap_or_default().audit.unwrap_or_default();
-            if known.commit.as_ref() == Some(&tip) { Ok(audit) } else { Err(format!("{tip} is there, {known:?} known")) }
+            if known.commit.as_ref() == Some(&tip) {
+                Ok(audit)
+            } else {
+                Err(format!("{tip} is there, {known:?} known"))
+            }
         })
         .await
     }
