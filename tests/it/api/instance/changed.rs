@@ -146,7 +146,7 @@ fn nothing_is_written_once_everything_is_as_it_should_be() {
         kit.quiet("cache").await;
         let (before, times) = (versions(kit).await, kit.rendered("cache"));
         // whoever asks for a look gets one, and it finds nothing to do: it has ended once the next one has begun
-        for turn in 1..=2 {
+        for turn in 1..=2_usize {
             let asked = json!({ "metadata": { "annotations": { "midship.dev/reconcile-at": turn.to_string() } } });
             kit.patch("cache", asked).await;
             wait_for("a look", SOON, async || match kit.rendered("cache") {
