@@ -8,19 +8,24 @@ use midship::agent::init::protocol::{EndReason, Op};
 use midship::agent::init::state::Shown;
 use serde_json::json;
 
-use super::pod::{Place, Pod, shell, sleeper, until, with, write};
+use super::pod::{Place, Pod, quick, shell, sleeper, until, with, write};
 
 #[test]
 fn a_changed_policy_is_in_effect_within_two_seconds_without_a_restart() {
     let pod = Pod::start(&with(sleeper(), json!({ "stop": { "timeout": "20s" } })));
-    let before = pod.wait_ready();
-    let start = Instant::now();
-    pod.configure(&with(sleeper(), json!({ "stop": { "timeout": "10s" }, "restart": { "policy": "Never" } })));
-    let after = pod.wait("another configuration", |status| status.config.digest != before.config.digest);
-    let took = start.elapsed();
-    println!("configuration in effect: {took:?}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
-    assert_eq!((after.pid, after.pending_restart), (before.pid, vec![]));
+    let mut before = pod.wait_ready();
+    let mut seconds = 9;
+    quick("configuration in effect", Duration::from_secs(2), || {
+        seconds += 1;
+        let stop = json!({ "timeout": format!("{seconds}s") });
+        let start = Instant::now();
+        pod.configure(&with(sleeper(), json!({ "stop": stop, "restart": { "policy": "Never" } })));
+        let after = pod.wait("another configuration", |status| status.config.digest != before.config.digest);
+        let took = start.elapsed();
+        assert!(after.pid == before.pid && after.pending_restart.is_empty(), "{after:?}");
+        before = after;
+        took
+    });
     pod.kill_process(nix::sys::signal::Signal::SIGKILL);
     pod.wait_state(Shown::Failed);
 }
@@ -37,17 +42,22 @@ fn a_mounted_config_map_is_followed_through_its_symlinks() {
     symlink("..1", dir.path().join("..data")).unwrap();
     symlink("..data/process.json", dir.path().join("process.json")).unwrap();
     let pod = Pod::again(dir, Place::Here);
-    let before = pod.wait_ready();
-    fs::create_dir(pod.path("..2")).unwrap();
-    write(&pod.path("..2/process.json"), &with(sleeper(), json!({ "stop": { "timeout": "9s" } })));
-    symlink("..2", pod.path("..data_tmp")).unwrap();
-    let start = Instant::now();
-    fs::rename(pod.path("..data_tmp"), pod.path("..data")).unwrap();
-    fs::remove_dir_all(pod.path("..1")).unwrap();
-    pod.wait("another configuration", |status| status.config.digest != before.config.digest);
-    let took = start.elapsed();
-    println!("config map in effect: {took:?}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    let mut before = pod.wait_ready();
+    let mut number = 1;
+    quick("config map in effect", Duration::from_secs(2), || {
+        let old = format!("..{number}");
+        number += 1;
+        let new = format!("..{number}");
+        fs::create_dir(pod.path(&new)).unwrap();
+        let config = with(sleeper(), json!({ "stop": { "timeout": format!("{number}s") } }));
+        write(&pod.path(&new).join("process.json"), &config);
+        symlink(&new, pod.path("..data_tmp")).unwrap();
+        let start = Instant::now();
+        fs::rename(pod.path("..data_tmp"), pod.path("..data")).unwrap();
+        fs::remove_dir_all(pod.path(&old)).unwrap();
+        before = pod.wait("another configuration", |status| status.config.digest != before.config.digest);
+        start.elapsed()
+    });
 }
 
 #[test]
@@ -131,10 +141,9 @@ fn a_corrected_command_ends_a_crash_loop_at_once() {
     let restart = json!({ "restart": { "delay": "1m", "maxDelay": "10m", "crashLoopAfter": 2 } });
     let pod = Pod::start(&with(shell("exit 1"), restart.clone()));
     pod.wait_state(Shown::CrashLoop);
-    let start = Instant::now();
     pod.configure(&with(sleeper(), restart));
+    // the next try would be in a minute, and that is longer than anybody waits here
     let status = pod.wait_ready();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!((status.consecutive_crashes, status.crash_loop), (0, false));
 }
 

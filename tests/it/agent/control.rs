@@ -42,15 +42,16 @@ fn refusal(answer: &str) -> Code {
 
 /// PID 1 answers a probe as if nothing were the matter.
 fn still_well(pod: &Pod) {
-    let start = Instant::now();
-    until("an answer", || {
+    let second = Duration::from_secs(1);
+    until("an answer within a second", || {
+        let start = Instant::now();
         // under a flood, a connection may be sent away for a newer one before it has asked; a probe asks again
-        Client::connect(&pod.socket(), Duration::from_secs(1))
+        Client::connect(&pod.socket(), second)
             .and_then(|mut client| client.ask(&Request::new(Op::Ready)))
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())?;
+        let took = start.elapsed();
+        if took < second { Ok(()) } else { Err(format!("it took {took:?}")) }
     });
-    let took = start.elapsed();
-    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]
@@ -272,7 +273,7 @@ fn a_client_that_asks_all_the_time_is_slowed_down() {
     stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     let start = Instant::now();
     let (mut answers, mut buffer) = (0, [0; 4_096]);
-    while start.elapsed() < Duration::from_millis(1_500) {
+    while start.elapsed() < Duration::from_millis(1_500) || (answers == 0 && start.elapsed() < LONG) {
         stream.set_nonblocking(true).unwrap();
         let _ = stream.write(b"{\"op\":\"ready\"}\n{\"op\":\"ready\"}\n");
         stream.set_nonblocking(false).unwrap();
@@ -280,7 +281,9 @@ fn a_client_that_asks_all_the_time_is_slowed_down() {
             answers += buffer[..got].split(|byte| *byte == b'\n').count() - 1;
         }
     }
-    assert!((1..=300).contains(&answers), "{answers} answers in 1.5 s");
+    let elapsed = start.elapsed();
+    let most = usize::try_from(elapsed.as_millis() / 5).unwrap();
+    assert!((1..=most).contains(&answers), "{answers} answers in {elapsed:?}");
     still_well(&pod);
 }
 
@@ -308,7 +311,7 @@ fn the_socket_is_for_its_user_and_group_and_those_that_are_named() {
         let script = "use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die \"denied\\n\"; \
             print $s '{\"op\":\"ready\"}', \"\\n\"; print scalar <$s>";
         let output = Command::new("setpriv")
-            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "timeout", "5", "perl", "-e", script])
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "timeout", "30", "perl", "-e", script])
             .arg(pod.socket())
             .output()
             .unwrap();
@@ -344,7 +347,7 @@ fn the_command_line_speaks_to_people_and_programs() {
     let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(parsed["pid"], json!(status.pid));
     assert_eq!(ctl(&["start"]).1, format!("Ready, process {}: nothing had to be done\n", status.pid.unwrap()));
-    assert_eq!(ctl(&["stop", "--timeout", "1s"]), (0, "Stopped\n".to_owned()));
+    assert_eq!(ctl(&["stop", "--timeout", "20s"]), (0, "Stopped\n".to_owned()));
     let (code, complaint) = ctl(&["signal", "USR1"]);
     assert_eq!(
         (code, complaint.as_str()),

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use midship::agent::init::protocol::{Code, ExecOrder, ExecResult, MAX_EXEC_REQUEST, Op, Request};
 use midship::agent::init::state::Shown;
@@ -96,7 +95,7 @@ fn a_command_that_takes_too_long_is_killed_with_its_group() {
         pod.wait_ready();
         let before = descendants(pod.init);
         let mut request = order(&["sh", "-c", "echo so far; sleep 1000 & echo $! > child; trap '' TERM; wait"]);
-        request.timeout = values::Duration::parse("500ms");
+        request.timeout = values::Duration::parse("3s");
         let result: ExecResult = serde_json::from_value(pod.ask(&request).unwrap()).unwrap();
         assert_eq!((result.timed_out, result.signal.as_deref()), (true, Some("SIGKILL")));
         assert_eq!(result.stdout.as_deref(), Some("so far\n"));
@@ -161,10 +160,8 @@ fn only_so_many_commands_run_at_once_and_the_process_stays_in_hand() {
         other => Err(format!("{other} children")),
     });
     assert_eq!(pod.refused(&order(&["true"])), Code::TooMany);
-    let began = Instant::now();
     pod.kill_process(Signal::SIGKILL);
     pod.wait("a new process", |status| status.restarts == 1 && status.state == Shown::Ready);
-    assert!(began.elapsed() < Duration::from_secs(10));
     for client in &mut clients {
         // nothing of the time before the crash is left when the process starts anew
         assert_eq!(client.wait().unwrap().code(), Some(128 + 9));

@@ -1,18 +1,16 @@
 //! The fuse beside a process: who does not renew its permission in time loses it, whatever became of the agent.
 
-use std::time::Duration;
-
 use midship::agent::ctl::Client;
 use midship::agent::init::boottime;
 use midship::agent::init::protocol::{EndReason, Op, Request};
 use serde_json::{Value, json};
 
-use super::pod::{Pod, everywhere, sleeper, until, with};
+use super::pod::{LONG, Pod, everywhere, sleeper, until, with};
 
 fn set(pod: &Pod, deadline: Option<u64>) -> Value {
     let mut request = Request::new(Op::Fuse);
     request.deadline = deadline;
-    Client::connect(&pod.socket(), Duration::from_secs(5)).unwrap().ask(&request).unwrap()
+    Client::connect(&pod.socket(), LONG).unwrap().ask(&request).unwrap()
 }
 
 #[test]
@@ -22,8 +20,9 @@ fn a_process_without_renewed_permission_is_killed_and_has_to_ask_again() {
         let pod = Pod::start_in(place, &with(sleeper(), asks));
         pod.wait_ready();
         let before = pod.status().pid;
-        set(&pod, Some(boottime() + 200));
+        set(&pod, Some(boottime() + 600_000));
         assert!(pod.status().fuse_at.is_some());
+        set(&pod, Some(boottime() + 200));
         let status = until("another process", || {
             let status = pod.status();
             if status.pid.is_some() && status.pid != before { Ok(status) } else { Err(format!("{status:?}")) }
@@ -40,7 +39,7 @@ fn a_fuse_that_is_moved_on_or_taken_away_harms_nobody() {
     pod.wait_ready();
     let before = pod.status().pid;
     for _ in 0..5 {
-        set(&pod, Some(boottime() + 60_000));
+        set(&pod, Some(boottime() + 600_000));
     }
     assert_eq!(set(&pod, None)["armed"], json!(false));
     assert_eq!(pod.status().pid, before);

@@ -10,7 +10,7 @@ use midship::api::values;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::pod::{AGENT, Place, Pod, alive, appears, everywhere, shell, sleeper, until, with};
+use super::pod::{AGENT, Place, Pod, alive, appears, everywhere, quick, shell, sleeper, until, with};
 
 #[test]
 fn a_process_starts_and_stops_with_the_container() {
@@ -40,35 +40,38 @@ fn the_exit_code_of_a_process_that_stops_by_itself_is_kept() {
 fn a_restart_gives_a_new_process_in_the_same_container_within_two_seconds() {
     everywhere("a_restart_gives_a_new_process_in_the_same_container_within_two_seconds", |place| {
         let pod = Pod::start_in(place, &sleeper());
-        let before = pod.wait_ready();
-        let start = Instant::now();
-        let done = pod.order(Op::Restart);
-        let took = start.elapsed();
-        println!("restart: {took:?} ({place:?})");
-        assert!(took < Duration::from_secs(2), "{took:?}");
-        assert!(done.changed && !done.forced && done.pid != before.pid);
-        let after = pod.wait_ready();
-        assert_eq!((after.init.clone(), after.restarts), (before.init, before.restarts + 1));
-        assert_eq!(after.consecutive_crashes, 0);
-        assert_eq!(after.last_exit.unwrap().reason, EndReason::Requested);
+        quick(&format!("restart ({place:?})"), Duration::from_secs(2), || {
+            let before = pod.wait_ready();
+            let start = Instant::now();
+            let done = pod.order(Op::Restart);
+            let took = start.elapsed();
+            assert!(done.changed && !done.forced && done.pid != before.pid);
+            let after = pod.wait_ready();
+            assert_eq!((after.init.clone(), after.restarts), (before.init, before.restarts + 1));
+            assert_eq!(after.consecutive_crashes, 0);
+            assert_eq!(after.last_exit.unwrap().reason, EndReason::Requested);
+            took
+        });
     });
 }
 
 #[test]
 fn a_crashed_process_is_up_again_within_a_second() {
     everywhere("a_crashed_process_is_up_again_within_a_second", |place| {
-        let pod = Pod::start_in(place, &sleeper());
-        let before = pod.wait_ready();
-        let start = Instant::now();
-        pod.kill_process(Signal::SIGKILL);
-        let after = pod.wait("another process", |status| status.state == Shown::Ready && status.pid != before.pid);
-        let took = start.elapsed();
-        println!("crash to ready: {took:?} ({place:?})");
-        assert!(took < Duration::from_secs(1), "{took:?}");
-        assert_eq!(after.consecutive_crashes, 1);
-        let exit = after.last_exit.unwrap();
-        assert_eq!((exit.signal.as_deref(), exit.reason), (Some("SIGKILL"), EndReason::Crashed));
-        assert_eq!((exit.pid, exit.code), (before.pid, None));
+        // a pod of its own for each: whoever crashes again waits longer
+        quick(&format!("crash to ready ({place:?})"), Duration::from_secs(1), || {
+            let pod = Pod::start_in(place, &sleeper());
+            let before = pod.wait_ready();
+            let start = Instant::now();
+            pod.kill_process(Signal::SIGKILL);
+            let after = pod.wait("another process", |status| status.state == Shown::Ready && status.pid != before.pid);
+            let took = start.elapsed();
+            assert_eq!(after.consecutive_crashes, 1);
+            let exit = after.last_exit.unwrap();
+            assert_eq!((exit.signal.as_deref(), exit.reason), (Some("SIGKILL"), EndReason::Crashed));
+            assert_eq!((exit.pid, exit.code), (before.pid, None));
+            took
+        });
     });
 }
 
@@ -123,7 +126,7 @@ fn a_process_that_ignores_the_stop_signal_is_killed_after_the_deadline() {
         let answer = pod.ask(&request).unwrap();
         let took = start.elapsed();
         assert_eq!(answer["forced"], json!(true));
-        assert!((Duration::from_millis(300)..Duration::from_secs(5)).contains(&took), "{took:?}");
+        assert!((Duration::from_millis(300)..Duration::from_secs(20)).contains(&took), "{took:?}");
         let exit = pod.status().last_exit.unwrap();
         assert_eq!((exit.reason, exit.signal.as_deref()), (EndReason::Killed, Some("SIGKILL")));
         assert_eq!(exit.message, "the process was ended by SIGKILL because it did not stop in time");
@@ -134,11 +137,12 @@ fn a_process_that_ignores_the_stop_signal_is_killed_after_the_deadline() {
 fn the_configured_stop_signal_is_sent_to_the_process_or_its_group() {
     let script = "trap 'echo parent >> log; wait; exit 0' USR2; (trap 'echo child >> log; exit 0' USR2; \
         touch up; while :; do sleep 0.05; done) & wait";
-    for (target, log) in [("Process", vec!["parent"]), ("Group", vec!["child", "parent"])] {
+    // the child that hears nothing keeps the first one waiting until the end
+    for (target, timeout, log) in [("Process", "5s", vec!["parent"]), ("Group", "25s", vec!["child", "parent"])] {
         let dir = tempfile::tempdir().unwrap();
         let pod = Pod::start(&with(
             shell(script),
-            json!({ "stop": { "signal": "USR2", "target": target, "timeout": "500ms" }, "workingDir": dir.path() }),
+            json!({ "stop": { "signal": "USR2", "target": target, "timeout": timeout }, "workingDir": dir.path() }),
         ));
         appears(&dir.path().join("up"));
         pod.order(Op::Stop);
@@ -254,8 +258,8 @@ fn commands_before_the_start_run_in_order_and_a_failed_one_prevents_it() {
     let log = || fs::read_to_string(dir.path().join("log")).unwrap();
     until("the process to write", || if log() == "one\ntwo\nstart\n" { Ok(()) } else { Err(log()) });
     let failing = with(config, json!({ "preStart": [hook("exit 4"), hook("echo never >> log")] }));
-    pod.configure(&failing);
     let digest = pod.status().config.digest;
+    pod.configure(&failing);
     pod.wait("the new configuration", |status| status.config.digest != digest);
     assert_eq!(pod.refused(&Request::new(Op::Restart)), Code::Failed);
     let exit = pod.status().last_exit.unwrap();
@@ -266,10 +270,10 @@ fn commands_before_the_start_run_in_order_and_a_failed_one_prevents_it() {
 #[test]
 fn a_command_before_the_start_that_takes_too_long_is_killed_with_all_it_started() {
     let dir = tempfile::tempdir().unwrap();
-    let hook = json!({ "command": ["sh", "-c", "setsid sleep 1000 & echo $! > pid; wait"], "timeout": "300ms" });
+    let hook = json!({ "command": ["sh", "-c", "setsid sleep 1000 & echo $! > pid; wait"], "timeout": "3s" });
     let config = json!({ "workingDir": dir.path(), "preStart": [hook], "restart": { "policy": "Never" } });
     let status = Pod::start(&with(sleeper(), config)).wait_state(Shown::Failed);
-    assert_eq!(status.last_exit.unwrap().message, "command 1 before the start took longer than 300 ms");
+    assert_eq!(status.last_exit.unwrap().message, "command 1 before the start took longer than 3000 ms");
     let pid: i32 = fs::read_to_string(dir.path().join("pid")).unwrap().trim().parse().unwrap();
     assert!(!alive(pid), "what it started is gone before anything else begins");
 }

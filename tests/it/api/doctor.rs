@@ -91,12 +91,13 @@ fn the_doctor_finds_what_is_ill_and_says_what_mends_it() {
 
         // an account that may too little, and a lease that is old
         let account = Account::new(&scratch.client, scratch.namespace, "midship").await;
+        // valid for longer than anything here takes
         let lease = |age: i64| {
             let renewed = Timestamp::now() - SignedDuration::from_secs(age);
             json!({ "metadata": { "name": "midship" }, "spec": {
-                "holderIdentity": "midship-0_1", "leaseDurationSeconds": 15, "renewTime": format!("{renewed:.6}") } })
+                "holderIdentity": "midship-0_1", "leaseDurationSeconds": 300, "renewTime": format!("{renewed:.6}") } })
         };
-        create::<Lease>(&scratch.client, scratch.namespace, lease(90)).await;
+        create::<Lease>(&scratch.client, scratch.namespace, lease(600)).await;
         assert_snapshot!(
             "old-lease-and-no-permissions",
             shown(&doctor(scratch, &admin, &["--namespaces", scratch.namespace]))

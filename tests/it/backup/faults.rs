@@ -36,7 +36,7 @@ struct Ground {
 
 fn store(bucket: &Bucket) -> Arc<dyn Store> {
     let pause = Duration::from_millis(2);
-    let timeout = Duration::from_millis(1500);
+    let timeout = Duration::from_secs(3);
     let patience = Patience { timeout, tries: 4, first_pause: pause, longest_pause: pause, concurrency: 4 };
     Arc::new(Resilient::new(Arc::new(S3::new(bucket).expect("settings")), patience))
 }

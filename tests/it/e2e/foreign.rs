@@ -53,8 +53,8 @@ fn a_package_from_elsewhere_runs_and_carries_its_own_operations_out() {
         let status = stage.done("light", json!({ "type": "Custom", "custom": custom })).await;
         assert_eq!(status.progress.as_deref(), Some("2/2"));
         let pod = format!("{NAME}-web-0");
-        let page = stage.exec(&pod, "web", &["wget", "-qO-", "http://127.0.0.1:8080/"]).expect("a page");
-        assert_eq!(page, "good evening");
+        let ask = ["wget", "-qO-", "http://127.0.0.1:8080/"];
+        assert_eq!(stage.answer(&stage.scene.namespace, &pod, "web", &ask).await, "good evening");
         let unknown = stage.refused("dark", json!({ "type": "Custom", "custom": { "name": "lihgt" } })).await;
         assert_eq!(unknown, "there is no operation \"lihgt\"; did you mean \"light\"?");
 

@@ -23,8 +23,12 @@ fn a_redis_with_tls_is_operated_from_its_creation_to_its_end() {
                     "resources": { "requests": { "cpu": "10m", "memory": "64Mi" }, "limits": { "memory": "128Mi" } } }] }))
             .await;
         let primary = stage.primary().await;
-        let table = stage.scene.kubectl(["get", "instances"]).stdout();
-        assert!(table.contains(&primary) && table.contains("Running") && table.contains("3/3"), "{table}");
+        wait_for("people to see it run", IN_TIME, async || {
+            let table = stage.scene.kubectl(["get", "instances"]).stdout();
+            let all = [primary.as_str(), "Running", "3/3"].iter().all(|part| table.contains(part));
+            if all { Ok(()) } else { Err(table) }
+        })
+        .await;
         assert_eq!(redis(stage, &["set", "greeting", "hello"]).await, "OK");
 
         seen_by_people(stage, &primary);
@@ -192,8 +196,12 @@ async fn parameters(stage: &Stage<'_>) {
     .await;
     assert_eq!(stage.restarts().await, restarts, "nothing was restarted for it");
     stage.done("cold", configure(json!({ "databases": 32 }), json!({}))).await;
-    let answer = redis(stage, &["config", "get", "databases"]).await;
-    assert!(answer.ends_with("32"), "{answer}");
+    // the Service has to find whoever was restarted last
+    wait_for("the other one to be in effect", IN_TIME, async || {
+        let answer = redis(stage, &["config", "get", "databases"]).await;
+        if answer.ends_with("32") { Ok(()) } else { Err(answer) }
+    })
+    .await;
     assert_eq!(stage.identities(SERVER).await, before, "processes were restarted, not pods");
     let wrong = configure(json!({ "databases": 0 }), json!({ "onFailure": "Rollback" }));
     let refused = stage.refused("wrong", wrong).await;
@@ -249,9 +257,12 @@ fn is_ready(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
 /// What the server behind the instance's Service answers over TLS.
 async fn redis(stage: &Stage<'_>, command: &[&str]) -> String {
     let password = stage.password().await;
-    let pods = stage.pods().await;
-    let pod = pods.iter().find(|pod| is_ready(pod)).expect("one is ready").name_any();
     let mut ask = vec!["redis-cli", "-h", NAME, "--tls", "--insecure", "--no-auth-warning", "-a", password.as_str()];
     ask.extend(command);
-    wait_for("an answer", IN_TIME, async || stage.exec(&pod, SERVER, &ask)).await
+    wait_for("an answer", IN_TIME, async || {
+        let pods = stage.pods().await;
+        let pod = pods.iter().find(|pod| is_ready(pod)).ok_or_else(|| "no pod is ready".to_owned())?;
+        stage.exec(&pod.name_any(), SERVER, &ask)
+    })
+    .await
 }

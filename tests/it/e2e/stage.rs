@@ -60,7 +60,8 @@ pub fn package_test(package: &Path, image: &str, body: impl AsyncFnOnce(&mut Sta
         let mut stage = Stage { scene, type_, version, agent, controller: RefCell::default() };
         stage.start_controller();
         let install = midship().env("KUBECONFIG", scene.kubeconfig()).args(["extension", "install"]).arg(folder.path());
-        install.args(["--installed-in", &scene.namespace]).stdout();
+        let patience = IN_TIME.as_secs().to_string();
+        install.args(["--installed-in", &scene.namespace, "--timeout", &patience]).stdout();
         body(&mut stage).await;
         stage.clear().await;
     });
@@ -257,6 +258,11 @@ impl Stage<'_> {
     /// Runs something in a container; what it printed, or what went wrong.
     pub fn exec(&self, pod: &str, container: &str, command: &[&str]) -> Result<String, String> {
         self.exec_in(&self.scene.namespace, pod, container, command)
+    }
+
+    /// What a command says that may be run again: a pod or the way to it may be away for a moment.
+    pub async fn answer(&self, namespace: &str, pod: &str, container: &str, command: &[&str]) -> String {
+        wait_for("an answer", IN_TIME, async || self.exec_in(namespace, pod, container, command)).await
     }
 
     pub fn exec_in(&self, namespace: &str, pod: &str, container: &str, command: &[&str]) -> Result<String, String> {

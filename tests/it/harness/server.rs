@@ -12,6 +12,9 @@ use kube::{Client, Config};
 
 use super::command;
 
+/// How long a server may take to answer on a busy machine.
+const ANSWERS: Duration = Duration::from_secs(30);
+
 /// A server that answered.
 pub struct Server {
     pub kubeconfig: PathBuf,
@@ -61,9 +64,9 @@ impl Server {
 async fn answers(kubeconfig: &Path) -> Result<Client, Box<dyn std::error::Error>> {
     let read = Kubeconfig::read_from(kubeconfig)?;
     let mut config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
-    config.connect_timeout = Some(Duration::from_secs(10));
+    config.connect_timeout = Some(ANSWERS);
     let client = Client::try_from(config)?;
-    tokio::time::timeout(Duration::from_secs(10), client.apiserver_version()).await??;
+    tokio::time::timeout(ANSWERS, client.apiserver_version()).await??;
     Ok(client)
 }
 

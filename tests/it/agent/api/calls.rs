@@ -160,6 +160,8 @@ async fn who_waits_no_longer_does_not_end_what_he_ordered() {
     assert_eq!((late.status, &late.body["code"]), (504, &json!("timeout")));
     assert_eq!(late.body["message"], "the action slow did not end within 100ms; it goes on");
     let client = world.client(&world.controller());
+    // the connection is there before the second begins
+    client.status(LONG).await.unwrap();
     let late = client.run(&action("slow"), Map::new(), Some("k"), Duration::from_secs(1)).await.unwrap_err();
     assert_eq!((late.code, world.begun()), (Code::Timeout, 1));
 

@@ -31,7 +31,8 @@ async fn who_does_not_finish_the_handshake_is_cut_off_and_keeps_nobody_out() {
     }
     silent[0].write_all(b"\x16\x03\x01").await.unwrap();
     let client = world.client(&world.controller());
-    assert!(client.status(LONG).await.is_ok(), "it is served after them");
+    // it is served after them; on a busy machine its own handshake may take too long as well
+    wait_for("an answer", LONG, async || client.status(LONG).await).await;
     for stream in &mut silent {
         cut_off(stream).await;
     }
@@ -57,7 +58,7 @@ async fn one_address_has_only_so_many_handshakes() {
 
 #[tokio::test]
 async fn slow_requests_are_cut_off() {
-    let world = World::with(|bounds| bounds.reading = Duration::from_millis(500)).await;
+    let world = World::with(|bounds| bounds.reading = Duration::from_secs(3)).await;
     let mut nothing = world.connect(&world.controller()).await.unwrap();
     let mut head = world.connect(&world.controller()).await.unwrap();
     head.write_all(b"GET /v1/status HTTP/1.1\r\nhost:").await.unwrap();
@@ -67,7 +68,7 @@ async fn slow_requests_are_cut_off() {
     cut_off(&mut nothing).await;
     cut_off(&mut head).await;
     let answer = read_answer(&mut body).await.unwrap();
-    assert_eq!((answer.status, &answer.body["message"]), (400, &json!("the body did not arrive within 0s")));
+    assert_eq!((answer.status, &answer.body["message"]), (400, &json!("the body did not arrive within 3s")));
     assert_eq!(world.begun(), 0);
 }
 

@@ -168,7 +168,7 @@ async fn what_is_frozen_is_thawed_whatever_happens() {
     let first = bench(&pod, fields());
     std::fs::write(pod.path("data/file"), vec![7; 50_000_000]).unwrap();
     let mut order = vault.backup("slow", "files");
-    order.bandwidth = Some(1_000_000);
+    order.bandwidth = Some(100_000);
     let progress = first.backups.backup(order).unwrap();
     until("the freeze", || pod.path("frozen").exists() && progress.borrow().state == JobState::Running).await;
     // another agent begins where this one would have been killed: the record is all it has

@@ -66,7 +66,7 @@ async fn a_command_that_nobody_waits_for_any_more_is_ended() {
         fs::remove_file(dir.path().join("pid")).unwrap();
     };
     let command = json!(["sh", "-c", "echo $$ > pid.new; mv pid.new pid; sleep 1000"]);
-    let step = json!({ "exec": command, "timeout": "1s" });
+    let step = json!({ "exec": command, "timeout": "5s" });
     let error = ask(&pod, step).await.unwrap_err();
     assert!(error.contains("took too long"), "{error}");
     gone("the command to end in time");

@@ -115,13 +115,16 @@ impl Kit<'_> {
         self.create(json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data })).await
     }
 
-    /// Waits until Ready has this reason.
+    /// Waits until the newest spec was looked at and Ready has this reason.
     pub async fn repository(&self, name: &str, reason: &str) -> BackupRepository {
         wait_for(&format!("{name} to be {reason}"), SOON, async || {
             let found: BackupRepository =
                 self.scene.objects().get(name).await.map_err(|error: kube::Error| error.to_string())?;
-            let conditions = found.status.clone().unwrap_or_default().conditions;
-            is(find(&conditions, "Ready"), reason).map(|()| found)
+            let status = found.status.clone().unwrap_or_default();
+            if status.observed_generation != found.metadata.generation {
+                return Err(format!("generation {:?} was looked at", status.observed_generation));
+            }
+            is(find(&status.conditions, "Ready"), reason).map(|()| found)
         })
         .await
     }
@@ -130,8 +133,11 @@ impl Kit<'_> {
         wait_for(&format!("{name} to be {reason}"), SOON, async || {
             let found: BackupPolicy =
                 self.scene.objects().get(name).await.map_err(|error: kube::Error| error.to_string())?;
-            let conditions = found.status.clone().unwrap_or_default().conditions;
-            is(find(&conditions, "Ready"), reason).map(|()| found)
+            let status = found.status.clone().unwrap_or_default();
+            if status.observed_generation != found.metadata.generation {
+                return Err(format!("generation {:?} was looked at", status.observed_generation));
+            }
+            is(find(&status.conditions, "Ready"), reason).map(|()| found)
         })
         .await
     }

@@ -9,8 +9,9 @@ use midship::api::BackupRepository;
 use midship::api::conditions::find;
 use serde_json::json;
 
-use super::kit::{backup_test, object, s3};
+use super::kit::{SOON, backup_test, object, s3};
 use crate::backup::servers::Server;
+use crate::harness::wait_for;
 
 fn message(repository: &BackupRepository) -> String {
     let conditions = repository.status.clone().expect("a status").conditions;
@@ -65,7 +66,7 @@ fn a_repository_that_disappears_is_not_begun_anew() {
     backup_test(async |kit| {
         kit.folder_repository("vault").await;
         let uuid = kit.repository("vault", "Available").await.status.expect("a status").uuid.expect("a uuid");
-        empty(&kit.folder("vault"));
+        empty(&kit.folder("vault")).await;
         kit.look_again("vault").await;
         let gone = kit.repository("vault", "RepositoryGone").await;
         assert!(message(&gone).contains(&uuid), "{}", message(&gone));
@@ -116,13 +117,15 @@ fn another_cluster_reads_and_asks_before_it_writes() {
     });
 }
 
-fn empty(folder: &Path) {
-    for entry in std::fs::read_dir(folder).expect("a listing") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            std::fs::remove_dir_all(&path).expect("it can be removed");
-        } else {
-            std::fs::remove_file(&path).expect("it can be removed");
+/// Removes everything, also what the controller writes meanwhile.
+async fn empty(folder: &Path) {
+    let entries = || std::fs::read_dir(folder).expect("a listing").map(|entry| entry.expect("an entry").path());
+    wait_for("the folder to be empty", SOON, async || {
+        for path in entries() {
+            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            removed.map_err(|error| format!("{}: {error}", path.display()))?;
         }
-    }
+        entries().next().map_or(Ok(()), |left| Err(left.display().to_string()))
+    })
+    .await;
 }

@@ -5,11 +5,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::SOON;
 use crate::chart::helm::chart;
 use crate::harness::{Scene, api_test, wait_for};
 
@@ -95,7 +95,7 @@ fn definitions_are_upgraded_left_and_taken_over() {
         let extension = json!({ "apiVersion": format!("{}/v1alpha1", copy.group), "kind": "Extension", "metadata": { "name": "cache-1.0.0" },
             "spec": { "type": "cache", "version": "1.0.0", "digest": format!("sha256:{}", "0".repeat(64)),
                 "parts": [{ "kind": "ConfigMap", "namespace": "default", "name": "cache" }] } });
-        wait_for("the kind to be served", Duration::from_secs(20), async || {
+        wait_for("the kind to be served", SOON, async || {
             let output = scene.kubectl(["apply", "-f", "-"]).input(extension.to_string()).output();
             if output.code == 0 { Ok(()) } else { Err(output.stderr) }
         })
@@ -110,7 +110,7 @@ fn definitions_are_upgraded_left_and_taken_over() {
 
         release("upgrade").args(["--set", "crds.keep=false"]).stdout();
         scene.helm(["uninstall", "midship"]).stdout();
-        wait_for("the definitions to go", Duration::from_secs(30), async || match definitions(scene, &copy) {
+        wait_for("the definitions to go", SOON, async || match definitions(scene, &copy) {
             0 => Ok(()),
             left => Err(format!("{left} left")),
         })
@@ -145,15 +145,10 @@ fn the_clusters_own_roles_cover_midships_kinds() {
             scene.kubectl(["create", "rolebinding", who, "--user", who, "--clusterrole", role]).stdout();
         }
         let of = |verb: &str, plural: &str| format!("{verb} {}/{plural}", copy.group);
-        wait_for("the cluster to gather the rules", Duration::from_secs(20), async || {
-            for who in ["vera", "ed", "ada"] {
-                if !scene.can(who, &scene.namespace, &of("list", "instances")).await {
-                    return Err(format!("{who} sees no instances"));
-                }
-            }
-            Ok(())
-        })
-        .await;
+        // the cluster gathers the rules of its own roles one after another
+        for who in ["vera", "ed", "ada"] {
+            scene.assert_can(who, &scene.namespace, &[&of("list", "instances")]).await;
+        }
         for (who, edits, connects) in
             [("vera", false, false), ("ed", true, false), ("ada", true, false), ("paul", true, true)]
         {
@@ -164,8 +159,7 @@ fn the_clusters_own_roles_cover_midships_kinds() {
                 ("create", "gitsources", connects),
                 ("create", "podsets", false),
             ] {
-                let may = scene.can(who, &scene.namespace, &of(verb, plural)).await;
-                assert_eq!(may, expected, "{who}: {verb} {plural}");
+                scene.decides(who, &scene.namespace, &of(verb, plural), expected).await;
             }
         }
         scene.helm(["uninstall", "midship"]).stdout();

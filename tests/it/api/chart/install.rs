@@ -1,11 +1,10 @@
 //! Installing with helm: everything is accepted, pods are admitted, and roles give what they promise and nothing else.
 
-use std::time::Duration;
-
 use midship::cluster::{Scope, access};
 use midship::names::NamespaceName;
 use serde_json::{Value, json};
 
+use super::SOON;
 use crate::chart::helm::{chart, helm};
 use crate::harness::{api_test, wait_for};
 
@@ -48,7 +47,7 @@ fn its_pods_are_admitted_where_pod_security_is_restricted() {
         let namespace = &scene.namespace;
         scene.kubectl(["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"]).stdout();
         scene.helm(["install", "midship"]).arg(chart()).args(WITHOUT_SHARED).stdout();
-        wait_for("two pods to be made", Duration::from_secs(30), async || {
+        wait_for("two pods to be made", SOON, async || {
             let seen = scene.kubectl(["get", "deployment", "midship", "-o", "json"]).stdout();
             let seen: Value = serde_json::from_str(&seen).map_err(|error| error.to_string())?;
             if seen["status"]["replicas"] == 2 { Ok(()) } else { Err(seen["status"].to_string()) }
@@ -177,6 +176,7 @@ fn a_role_made_for_an_agent_may_not_exceed_midships_own() {
                 "rules": [{ "apiGroups": [""], "resources": [resource], "verbs": [verb] }] });
             scene.kubectl(["create", "--as", &midship, "-f", "-"]).input(role.to_string()).output()
         };
+        scene.assert_can(&midship, home, &["create rbac.authorization.k8s.io/roles", "patch /pods"]).await;
         let agent = role("agent", "pods", "patch");
         assert_eq!(agent.code, 0, "{agent}");
         let shell = role("shell", "pods/exec", "create");

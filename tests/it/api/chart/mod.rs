@@ -4,13 +4,18 @@ mod definitions;
 mod install;
 mod repository;
 
+use std::time::Duration;
+
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
 
 use crate::chart::helm::helm;
-use crate::harness::{Run, Scene};
+use crate::harness::{Run, Scene, wait_for};
+
+/// Deadline of what takes a second or two on a machine with nothing else to do.
+const SOON: Duration = Duration::from_secs(60);
 
 impl Scene {
     /// Helm on the server under test, in the test's namespace.
@@ -33,15 +38,24 @@ impl Scene {
         answer.status.is_some_and(|status| status.allowed)
     }
 
+    /// The server knows of a role that was bound or taken away only after a moment.
     async fn assert_can(&self, who: &str, namespace: &str, whats: &[&str]) {
         for what in whats {
-            assert!(self.can(who, namespace, what).await, "{who} cannot {what} in {namespace:?}");
+            self.decides(who, namespace, what, true).await;
         }
     }
 
     async fn assert_cannot(&self, who: &str, namespace: &str, whats: &[&str]) {
         for what in whats {
-            assert!(!self.can(who, namespace, what).await, "{who} can {what} in {namespace:?}");
+            self.decides(who, namespace, what, false).await;
         }
+    }
+
+    async fn decides(&self, who: &str, namespace: &str, what: &str, allowed: bool) {
+        let word = if allowed { "be allowed" } else { "be denied" };
+        wait_for(&format!("{who} to {word} to {what} in {namespace:?}"), SOON, async || {
+            if self.can(who, namespace, what).await == allowed { Ok(()) } else { Err("it is not so") }
+        })
+        .await;
     }
 }

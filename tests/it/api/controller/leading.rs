@@ -44,9 +44,9 @@ fn exactly_one_leads_and_the_other_takes_over() {
 
         let asked = Instant::now();
         first.signal(Signal::SIGTERM);
-        holds(scene, &second, Duration::from_secs(5)).await;
+        holds(scene, &second, SOON).await;
         took("handed over after SIGTERM", asked);
-        assert_eq!(first.exit(Duration::from_secs(5)).await, 0);
+        assert_eq!(first.exit(SOON).await, 0);
         assert!(first.logged("the lease was released").is_some());
 
         let third = start(scene, "third");
@@ -54,7 +54,8 @@ fn exactly_one_leads_and_the_other_takes_over() {
         assert!(!third.leads());
         let killed = Instant::now();
         second.signal(Signal::SIGKILL);
-        holds(scene, &third, Duration::from_secs(20)).await;
+        // it waits until the lease has not changed for 15 s
+        holds(scene, &third, SOON).await;
         took("taken over after SIGKILL", killed);
         third.ready(SOON).await;
     });
@@ -67,7 +68,7 @@ fn a_leader_whose_lease_is_taken_ends_with_an_error() {
         holds(scene, &leader, SOON).await;
         let patch = r#"{"spec":{"holderIdentity":"somebody"}}"#;
         scene.kubectl(["patch", "lease", LEASE, "--type=merge", "-p", patch]).stdout();
-        assert_eq!(leader.exit(Duration::from_secs(10)).await, 1);
+        assert_eq!(leader.exit(SOON).await, 1);
         let log = leader.log_text();
         assert!(log.contains("error: somebody leads now"), "{log}");
     });

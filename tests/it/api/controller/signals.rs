@@ -1,7 +1,6 @@
 //! What it tells of its work: logs, events, traces; and of which namespaces it tells.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -62,15 +61,16 @@ fn logs_events_and_traces_name_the_object_and_the_reconcile() {
                 scene.objects::<Event>().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
             let of_ours =
                 |event: &Event| event.regarding.as_ref().is_some_and(|about| about.name.as_deref() == Some("shop"));
-            events.items.into_iter().find(of_ours).ok_or_else(|| "none".to_owned())
+            let applied = |event: &Event| event.reason.as_deref() == Some("Applied");
+            let found = events.items.iter().find(|event| of_ours(event) && applied(event));
+            found.cloned().ok_or_else(|| format!("{:?}", events.items))
         })
         .await;
-        assert_eq!(event.reason.as_deref(), Some("Applied"));
         assert_eq!(event.reporting_controller.as_deref(), Some("midship"));
         assert!(event.note.as_deref().is_some_and(|note| note.starts_with("main@")), "{:?}", event.note);
 
         controller.signal(Signal::SIGTERM);
-        assert_eq!(controller.exit(Duration::from_secs(10)).await, 0);
+        assert_eq!(controller.exit(SOON).await, 0);
         let spans = String::from_utf8_lossy(&received.lock().expect("no panic")).into_owned();
         for part in ["reconcile", "service.name", "midship", "GitSource", &format!("{}/shop", scene.namespace)] {
             assert!(spans.contains(part), "no span says {part:?}: {spans:?}");
@@ -95,7 +95,7 @@ fn a_collector_that_is_not_there_stops_nothing() {
         create::<GitSource>(&scene.client, &scene.namespace, git_source("shop", &url)).await;
         synced(scene, "shop").await;
         controller.signal(Signal::SIGTERM);
-        assert_eq!(controller.exit(Duration::from_secs(10)).await, 0);
+        assert_eq!(controller.exit(SOON).await, 0);
     });
 }
 
@@ -125,9 +125,13 @@ fn with_named_namespaces_it_sees_nothing_else_and_needs_no_more() {
         let named = Controller::start("named", &config, &[&home[..], &["--namespaces", &scene.namespace]].concat());
         named.ready(SOON).await;
         synced(scene, "own").await;
-        let (code, _, text) = named.metrics(Some(&account.token)).await;
-        assert_eq!(code, 200, "{text}");
-        assert!(text.contains("midship_cached_objects{kind=\"GitSource\"} 1\n"), "{text}");
+        // objects are counted every few seconds
+        wait_for("one source to be counted", SOON, async || {
+            let (code, _, text) = named.metrics(Some(&account.token)).await;
+            let one = text.contains("midship_cached_objects{kind=\"GitSource\"} 1\n");
+            if code == 200 && one { Ok(()) } else { Err(format!("{code} {text}")) }
+        })
+        .await;
         assert!(!named.log_text().contains(&other), "it knows of {other}");
         let untouched: Api<GitSource> = Api::namespaced(scene.client.clone(), &other);
         assert!(untouched.get("other").await.expect("it is there").status.is_none());

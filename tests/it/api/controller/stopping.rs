@@ -1,7 +1,7 @@
 //! The first signal ends what was begun, the second ends everything.
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use midship::api::GitSource;
@@ -22,7 +22,7 @@ fn it_ends_at_once_when_it_only_waits() {
             let mut controller = Controller::start("waits", &folder.path().join("none"), &[]);
             controller.says("the kubeconfig cannot be used").await;
             controller.signal(signal);
-            assert_eq!(controller.exit(Duration::from_secs(3)).await, 0);
+            assert_eq!(controller.exit(SOON).await, 0);
             assert!(controller.logged("the controller ends").is_some());
         }
     });
@@ -59,7 +59,7 @@ fn a_second_signal_ends_it_in_the_middle_of_its_work() {
 
         let again = Instant::now();
         controller.signal(Signal::SIGTERM);
-        assert_eq!(controller.exit(Duration::from_secs(2)).await, 130);
+        assert_eq!(controller.exit(SOON).await, 130);
         took("ended by the second signal", again);
         drop(knocked);
     });

@@ -8,7 +8,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use midship::api::conditions::{Condition, find};
-use midship::api::{Extension, Instance, InstanceStatus};
+use midship::api::{Extension, Instance, InstanceStatus, PodSet};
 use midship::extension::install::{self, Objects};
 use midship::extension::{Package, PackageFiles};
 use midship::names::NamespaceName;
@@ -171,6 +171,33 @@ impl Kit<'_> {
             }
         })
         .await
+    }
+
+    /// How often an instance was rendered.
+    pub fn rendered(&self, instance: &str) -> usize {
+        let object = format!("{}/{instance}", self.scene.namespace);
+        let log = self.controller.log();
+        log.iter().filter(|line| line["message"] == "rendered" && line["span"]["object"] == object.as_str()).count()
+    }
+
+    /// Waits until nobody looks at the instance any more.
+    pub async fn quiet(&self, instance: &str) {
+        // what its pods bring about comes last
+        wait_for(&format!("the pods of {instance} to be counted"), SOON, async || {
+            let counted =
+                self.there::<PodSet>(&format!("{instance}-server")).await.status.and_then(|seen| seen.replicas);
+            if counted.is_some_and(|number| number > 0) { Ok(()) } else { Err(format!("{counted:?}")) }
+        })
+        .await;
+        let mut before = usize::MAX;
+        wait_for(&format!("{instance} to be left alone"), SOON, async || {
+            let first = self.rendered(instance);
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let same = first == before && self.rendered(instance) == first;
+            before = first;
+            if same { Ok(()) } else { Err(format!("rendered {first} times")) }
+        })
+        .await;
     }
 
     /// Waits until an object is there.

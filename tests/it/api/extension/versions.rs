@@ -44,26 +44,6 @@ async fn made_of(kit: &Kit<'_>, instances: &[&str]) -> BTreeMap<String, String> 
     found
 }
 
-/// How often an instance was rendered.
-fn rendered(kit: &Kit<'_>, instance: &str) -> usize {
-    let object = format!("{}/{instance}", kit.scene.namespace);
-    let log = kit.controller.log();
-    log.iter().filter(|line| line["message"] == "rendered" && line["span"]["object"] == object.as_str()).count()
-}
-
-/// Waits until nobody looks at the instance any more.
-async fn quiet(kit: &Kit<'_>, instance: &str) {
-    let mut before = usize::MAX;
-    wait_for(&format!("{instance} to be left alone"), SOON, async || {
-        let first = rendered(kit, instance);
-        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-        let same = first == before && rendered(kit, instance) == first;
-        before = first;
-        if same { Ok(()) } else { Err(format!("rendered {first} times")) }
-    })
-    .await;
-}
-
 async fn without_files(kit: &Kit<'_>, objects: &Objects) {
     kit.extensions().create(&PostParams::default(), &objects.extension).await.expect("an Extension");
 }
@@ -79,11 +59,11 @@ fn a_third_version_that_is_broken_and_mended_is_nothing_to_instances_of_the_othe
         kit.becomes("old", "Creating").await;
         kit.becomes("new", "Creating").await;
         kit.becomes("waits", "ExtensionMissing").await;
-        quiet(kit, "old").await;
-        quiet(kit, "new").await;
+        kit.quiet("old").await;
+        kit.quiet("new").await;
         let before = made_of(kit, &["old", "new"]).await;
         assert!(before.keys().any(|name| name.starts_with("PodSet")), "{before:?}");
-        let times = (rendered(kit, "old"), rendered(kit, "new"));
+        let times = (kit.rendered("old"), kit.rendered("new"));
         assert!(times.0 > 0 && times.1 > 0, "{times:?}");
 
         let third = kit.objects("1.2.0", "1.1.0");
@@ -96,7 +76,7 @@ fn a_third_version_that_is_broken_and_mended_is_nothing_to_instances_of_the_othe
         kit.extension("1.2.0", "True", "Installed").await;
         kit.becomes("waits", "Creating").await;
 
-        assert_eq!((rendered(kit, "old"), rendered(kit, "new")), times, "only its own instances are rendered anew");
+        assert_eq!((kit.rendered("old"), kit.rendered("new")), times, "only its own instances are rendered anew");
         assert_eq!(made_of(kit, &["old", "new"]).await, before, "nothing of the others is written to");
     });
 }

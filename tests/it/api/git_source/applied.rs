@@ -140,7 +140,7 @@ fn a_poll_without_news_writes_nothing() {
         team.follow(json!({})).await;
         team.becomes("Applied").await;
         team.recorded(1).await;
-        let quiet = wait_for("the source to come to rest", SOON, async || {
+        let quiet = wait_for("the source to come to rest", SOON * 3, async || {
             let before = team.source().await.metadata.resource_version;
             let polls = team.polls();
             wait_for("three more polls", SOON, async || {

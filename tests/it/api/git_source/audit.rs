@@ -2,6 +2,7 @@
 
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use midship::api::Operation;
+use midship::api::operation::OperationPhase;
 use serde_json::{Value, json};
 
 use super::repository::instance;
@@ -83,24 +84,28 @@ fn records_that_cannot_be_pushed_outlive_the_controller_and_are_pushed_in_order(
         team.repository.write("a.yaml", &instance("a", "7.0"));
         let first = team.repository.commit("A cache");
         team.follow(json!({ "audit": { "url": elsewhere.url() } })).await;
+        let told = async || team.source().await.status.unwrap_or_default().audit.unwrap_or_default();
+        // once the source tells of it, nobody works on the branch any more
         wait_for("the first record", SOON, async || {
-            if elsewhere.audit().len() == 1 { Ok(()) } else { Err(format!("{:?}", elsewhere.audit())) }
+            let (audit, told) = (elsewhere.audit(), told().await);
+            if audit.len() == 1 && told.commit.is_some() { Ok(()) } else { Err(format!("{audit:?} {told:?}")) }
         })
         .await;
         std::fs::rename(&here, &away).expect("it can be moved");
         let mut commits = vec![first];
-        for (number, version) in ["7.2", "7.4"].into_iter().enumerate() {
+        for (number, version) in [(1, "7.2"), (2, "7.4")] {
             team.repository.write("a.yaml", &instance("a", version));
             commits.push(team.repository.commit(&format!("To {version}")));
-            wait_for("the record to be kept", SOON, async || {
+            wait_for(&format!("{number} records to be kept and told of"), SOON, async || {
                 let kept =
                     team.scene.kubectl(["get", "configmaps", "-l", "midship.dev/audit-of", "-o", "name"]).stdout();
-                if kept.lines().count() == number + 1 { Ok(()) } else { Err(kept) }
+                let told = told().await;
+                let queued = told.queued.and_then(|queued| usize::try_from(queued).ok());
+                let all = kept.lines().count() == number && queued == Some(number) && told.message.is_some();
+                if all { Ok(()) } else { Err(format!("{kept} {told:?}")) }
             })
             .await;
         }
-        let status = team.source().await.status.unwrap_or_default().audit.expect("the record is told of");
-        assert!(status.queued == Some(2) && status.message.is_some(), "{status:?}");
         team.controller.signal(nix::sys::signal::Signal::SIGKILL);
         team.controller.exit(SOON).await;
         team.start_again();
@@ -138,6 +143,12 @@ fn operations_that_ended_are_recorded_once() {
             "spec": { "instance": "a", "type": "Restart", "suspend": true } });
         let operation: Operation = serde_json::from_value(operation).expect("an operation");
         operations.create(&PostParams::default(), &operation).await.expect("it can be made");
+        // the controller has nothing to say of it afterwards
+        wait_for("the operation to be looked at", SOON, async || {
+            let status = operations.get("again").await.map_err(|error| error.to_string())?.status.unwrap_or_default();
+            if status.phase == Some(OperationPhase::Paused) { Ok(()) } else { Err(format!("{status:?}")) }
+        })
+        .await;
         let ended = json!({ "status": { "phase": "Succeeded", "finishedAt": "2026-01-02T03:04:05Z", "message": "2 of 2 pods" } });
         operations
             .patch_status("again", &PatchParams::default(), &Patch::Merge(&ended))

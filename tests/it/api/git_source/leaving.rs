@@ -51,6 +51,15 @@ fn without_that_wish_everything_stays() {
         applied(team, "Orphan").await;
         delete(team).await;
         gone(team).await;
+        wait_for("the controller to have noticed", SOON, async || {
+            let audit = team.repository.audit();
+            if audit.last().is_some_and(|last| last.contains("was deleted")) {
+                Ok(())
+            } else {
+                Err(format!("{audit:#?}"))
+            }
+        })
+        .await;
         assert_eq!(team.running().await, ["a 1"]);
     });
 }

@@ -94,8 +94,9 @@ fn a_password_that_expires_leaves_everything_and_says_since_when_and_a_new_one_i
         let mut expired = login.clone();
         expired[1].1 = "no longer the password".to_owned();
         secret(team, &expired).await;
-        let second = repository.push(&[file("a", "2")]);
+        // a look that has begun with the old one ends before there is anything to see
         let message = becomes(team, "CredentialsRefused", &first).await;
+        let second = repository.push(&[file("a", "2")]);
         assert!(message.contains("stays applied"), "{message}");
         assert!(!message.contains("no longer the password"), "{message}");
         assert_eq!(team.running().await, ["a 1"]);

@@ -148,13 +148,22 @@ impl Team<'_> {
         .await;
     }
 
-    /// Waits until the audit branch tells of the newest commit in so many commits in all.
+    /// Waits until the audit branch tells of the newest commit in so many commits in all, and the source of the last one.
     pub async fn recorded(&self, number: usize) -> Vec<String> {
         let head = self.repository.head();
         wait_for(&format!("{number} audit commits, the last of {head}"), SOON, async || {
             let audit = self.repository.audit();
             let told = audit.last().is_some_and(|last| last.contains(&format!("Midship-Commit: {head}")));
-            if told && audit.len() == number { Ok(audit) } else { Err(format!("{audit:#?}")) }
+            if !told || audit.len() != number {
+                return Err(format!("{audit:#?}"));
+            }
+            let tip = self.repository.git(&["rev-parse", "midship/audit/test"]);
+            let known = self.source().await.status.unwrap_or_default().audit.unwrap_or_default();
+            if known.commit.as_ref() == Some(&tip) {
+                Ok(audit)
+            } else {
+                Err(format!("{tip} is there, {known:?} known"))
+            }
         })
         .await
     }

@@ -1,7 +1,5 @@
 //! Webhooks: a signed hint to look now, and nothing more.
 
-use std::time::Duration;
-
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
@@ -9,7 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::repository::instance;
-use super::{Team, team_test};
+use super::{SOON, Team, team_test};
 
 const SECRET: &str = "s3cret of the hook";
 
@@ -21,7 +19,7 @@ fn signature(body: &str) -> String {
 
 async fn post(team: &Team<'_>, path: &str, headers: &[(&str, String)], body: &str) -> (u16, String) {
     let url = format!("http://{}/hooks/{path}", team.controller.webhooks().await);
-    let mut request = reqwest::Client::new().post(url).timeout(Duration::from_secs(20)).body(body.to_owned());
+    let mut request = reqwest::Client::new().post(url).timeout(SOON).body(body.to_owned());
     for (name, value) in headers {
         request = request.header(*name, value);
     }

@@ -143,18 +143,18 @@ fn nothing_is_written_once_everything_is_as_it_should_be() {
         kit.install("1.0.0", "").await;
         kit.instance("cache", json!({ "tls": { "issuer": "builtin" } })).await;
         kit.becomes("cache", "Creating").await;
-        let mut before = Vec::new();
-        wait_for("everything to come to rest", SOON, async || {
-            let now = versions(kit).await;
-            let same = now == before;
-            before = now;
-            tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-            if same { Ok(()) } else { Err("objects change") }
-        })
-        .await;
-        // whoever asks for a look gets one, and it finds nothing to do
-        kit.patch("cache", json!({ "metadata": { "annotations": { "midship.dev/reconcile-at": "now" } } })).await;
-        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        kit.quiet("cache").await;
+        let (before, times) = (versions(kit).await, kit.rendered("cache"));
+        // whoever asks for a look gets one, and it finds nothing to do: it has ended once the next one has begun
+        for turn in 1..=2_usize {
+            let asked = json!({ "metadata": { "annotations": { "midship.dev/reconcile-at": turn.to_string() } } });
+            kit.patch("cache", asked).await;
+            wait_for("a look", SOON, async || match kit.rendered("cache") {
+                now if now >= times + turn => Ok(()),
+                now => Err(format!("rendered {now} times, {times} before")),
+            })
+            .await;
+        }
         let of_others = |all: &[String]| -> Vec<String> {
             all.iter().filter(|line| !line.starts_with("Instance")).cloned().collect()
         };

@@ -95,13 +95,13 @@ fn other_changes_make_new_pods_one_after_another_even_if_the_controller_is_kille
 #[test]
 fn a_change_that_fails_is_taken_back() {
     stage_test(async |stage| {
-        let update = json!({ "rollback": true, "timeout": "3s" });
+        let update = |timeout: &str| json!({ "rollback": true, "timeout": timeout });
         let group =
             |image: &str| -> Value { json!([{ "name": "default", "replicas": 3, "template": template(image) }]) };
-        stage.apply(json!({ "update": update, "groups": group("store:1") })).await;
+        stage.apply(json!({ "update": update("1m"), "groups": group("store:1") })).await;
         stage.becomes("Ready").await;
         stage.nodes.refuse("store:2");
-        stage.apply(json!({ "update": update, "groups": group("store:2") })).await;
+        stage.apply(json!({ "update": update("3s"), "groups": group("store:2") })).await;
         let message = stage.becomes("RolledBack").await;
         assert!(
             message.contains("ImagePullBackOff: no store:2 anywhere") || message.contains("pods go back to"),
@@ -112,7 +112,7 @@ fn a_change_that_fails_is_taken_back() {
         let status = set.status.expect("a status");
         assert_eq!(status.failed_revision, status.revision);
         assert!(find(&status.conditions, "Stalled").is_some());
-        stage.apply(json!({ "update": update, "groups": group("store:3") })).await;
+        stage.apply(json!({ "update": update("1m"), "groups": group("store:3") })).await;
         have_images(stage, ["store:3"; 3]).await;
         stage.becomes("Ready").await;
     });

@@ -24,8 +24,11 @@ fn a_pod_that_is_deleted_or_evicted_comes_back_with_its_volume() {
         .await;
         stage.becomes("Ready").await;
         assert_eq!(stage.uids().await["shop-store-2"], before["shop-store-2"]);
-        let events = stage.scene.kubectl(["get", "events"]).stdout();
-        assert!(events.contains("shop-store-1 ended: Evicted: low on memory"), "{events}");
+        wait_for("the event", SOON, async || {
+            let events = stage.scene.kubectl(["get", "events"]).stdout();
+            if events.contains("shop-store-1 ended: Evicted: low on memory") { Ok(()) } else { Err(events) }
+        })
+        .await;
     });
 }
 

@@ -186,9 +186,16 @@ fn once_everything_runs_nothing_is_written() {
             let claims: Vec<_> = claims.iter().map(ours).collect();
             (set, stage.component().await.resource_version(), parts, claims)
         };
+        let mut before = versions().await;
+        wait_for("everything to come to rest", SOON, async || {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let now = versions().await;
+            let same = now == before;
+            before = now;
+            if same { Ok(()) } else { Err(format!("it changes: {before:?}")) }
+        })
+        .await;
         // this is no wait for something to happen: nothing may happen for that long
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        let before = versions().await;
         tokio::time::sleep(Duration::from_secs(8)).await;
         assert_eq!(versions().await, before);
     });

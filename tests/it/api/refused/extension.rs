@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 
 use super::{accepted_changes, refused, refused_changes};
 
-/// Extensions are not in a namespace: the type is this test's own.
-fn good() -> Value {
-    json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "Extension", "metadata": { "name": "refused-1.0.0" }, "spec": {
-        "type": "refused", "version": "1.0.0", "digest": format!("sha256:{}", "0".repeat(64)),
-        "parts": [{ "kind": "ConfigMap", "namespace": "midship-system", "name": "refused-1.0.0" }] } })
+/// Extensions are not in a namespace: each test has a type of its own.
+fn good(type_: &str) -> Value {
+    let name = format!("{type_}-1.0.0");
+    json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "Extension", "metadata": { "name": name }, "spec": {
+        "type": type_, "version": "1.0.0", "digest": format!("sha256:{}", "0".repeat(64)),
+        "parts": [{ "kind": "ConfigMap", "namespace": "midship-system", "name": name }] } })
 }
 
 fn spec(changes: Value) -> Value {
@@ -18,7 +19,7 @@ fn spec(changes: Value) -> Value {
 
 #[test]
 fn an_extension_is_one_version_of_one_type() {
-    refused(Kind::Extension, &good(), &[
+    refused(Kind::Extension, &good("refused"), &[
         ("another name", json!({ "metadata": { "name": "refused" } }),
             "<nil>: Invalid value: the name of an extension is <type>-<version>"),
         ("no digest", spec(json!({ "digest": null })),
@@ -40,13 +41,13 @@ fn an_extension_is_one_version_of_one_type() {
 
 #[test]
 fn a_published_version_never_changes() {
-    refused_changes(Kind::Extension, &good(), &[
+    refused_changes(Kind::Extension, &good("published"), &[
         ("another digest", json!({}), spec(json!({ "digest": format!("sha256:{}", "1".repeat(64)) })),
             "spec: Invalid value: an installed version never changes: publish the change under a new version"),
         ("another version", json!({}), spec(json!({ "version": "1.0.1" })),
             "<nil>: Invalid value: the name of an extension is <type>-<version>; spec: Invalid value: an installed version never changes: publish the change under a new version"),
     ]);
-    accepted_changes(Kind::Extension, &good(), &[
+    accepted_changes(Kind::Extension, &good("published"), &[
         ("its files moved", json!({}), spec(json!({ "parts": [{ "kind": "Secret", "namespace": "other", "name": "refused" }] }))),
     ]);
 }

@@ -43,9 +43,13 @@ fn the_newest_backup_is_restored_as_a_test_and_nothing_is_left_of_it() {
             if names == [NAME] { Ok(()) } else { Err(format!("{names:?}")) }
         })
         .await;
-        let policy = stage.scene.objects::<BackupPolicy>().get("policy").await.expect("the policy");
-        let conditions = policy.status.unwrap_or_default().conditions;
-        let restorable = find(&conditions, "Restorable").expect("it is told");
-        assert_eq!(restorable.reason, "Restored", "{restorable:?}");
+        wait_for("the policy to tell of it", IN_TIME, async || {
+            let policy =
+                stage.scene.objects::<BackupPolicy>().get("policy").await.map_err(|error| error.to_string())?;
+            let conditions = policy.status.unwrap_or_default().conditions;
+            let told = find(&conditions, "Restorable").is_some_and(|found| found.reason == "Restored");
+            if told { Ok(()) } else { Err(format!("{conditions:?}")) }
+        })
+        .await;
     });
 }

@@ -53,7 +53,7 @@ async fn redis_of(stage: &super::Stage<'_>, pod: &str, command: &[&str]) -> Stri
     let password = stage.password().await;
     let mut ask = vec!["redis-cli", "--no-auth-warning", "-a", password.as_str()];
     ask.extend(command);
-    stage.exec(pod, "redis", &ask).expect("an answer")
+    stage.answer(&stage.scene.namespace, pod, "redis", &ask).await
 }
 
 #[test]

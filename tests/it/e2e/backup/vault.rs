@@ -82,7 +82,30 @@ impl Vault {
     pub async fn change_policy(&self, stage: &Stage<'_>, spec: Value) {
         let api = stage.scene.objects::<BackupPolicy>();
         let patch = Patch::Merge(json!({ "spec": spec }));
-        api.patch("policy", &PatchParams::default(), &patch).await.expect("it can be changed");
+        let wanted = api.patch("policy", &PatchParams::default(), &patch).await.expect("it can be changed");
+        wait_for("the change of the policy to be taken up", IN_TIME, async || {
+            let status = api.get("policy").await.map_err(|error| error.to_string())?.status.unwrap_or_default();
+            let current = status.observed_generation >= wanted.metadata.generation;
+            if current { Ok(()) } else { Err(format!("{status:?}")) }
+        })
+        .await;
+    }
+
+    /// Waits until every backup that was begun is complete; returns the last one.
+    pub async fn newest(&self, stage: &Stage<'_>) -> Backup {
+        wait_for("every backup that was begun to be complete", IN_TIME, async || {
+            let begun = stage.operations().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+            let all = stage.scene.objects::<Backup>().list(&ListParams::default()).await;
+            let all = all.map_err(|error| error.to_string())?.items;
+            let phases: Vec<_> = all.iter().map(|one| one.status.as_ref().and_then(|status| status.phase)).collect();
+            let complete = phases.iter().all(|phase| *phase == Some(BackupPhase::Completed));
+            // their names are in the order of their beginning
+            match all.into_iter().max_by_key(ResourceExt::name_any) {
+                Some(last) if complete && phases.len() == begun.items.len() => Ok(last),
+                _ => Err(format!("{} begun, {phases:?}", begun.items.len())),
+            }
+        })
+        .await
     }
 
     /// Waits for a Backup of the instance that is as wanted.

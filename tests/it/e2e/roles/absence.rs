@@ -14,7 +14,8 @@ use super::TRUSTED;
 use super::trial::{Trial, trial};
 use super::writer::{Connection, Kind};
 use crate::e2e::cluster;
-use crate::e2e::stage::NAME;
+use crate::e2e::stage::{IN_TIME, NAME};
+use crate::harness::wait_for;
 
 /// Long enough for whatever would happen without a controller.
 const AWAY: Duration = Duration::from_secs(10);
@@ -34,7 +35,8 @@ fn a_controller_that_is_away_or_exchanged_touches_no_pod_and_no_connection() {
         trial.settled().await;
         let stage = trial.stage;
         let (identities, restarts) = (stage.identities("redis").await, stage.restarts().await);
-        let mut connection = Connection::open(&trial.access, trial.access.service).await.expect("it serves");
+        let open = async || Connection::open(&trial.access, trial.access.service).await;
+        let mut connection = wait_for("the Service to lead to it", IN_TIME, open).await;
         let (report, lost) = trial
             .writing(async |writers| {
                 stage.kill_controller();

@@ -3,6 +3,7 @@
 use kube::ResourceExt;
 use serde_json::json;
 
+use super::PATIENT;
 use super::trial::{Trial, trial};
 use super::writer::Kind;
 
@@ -11,12 +12,12 @@ const ROUNDS: usize = 4;
 
 #[test]
 fn a_switchover_of_redis_loses_no_write() {
-    trial(Kind::Redis, 3, json!({}), async |trial| hand_over(trial).await);
+    trial(Kind::Redis, 3, json!({ "failover": { "timeout": PATIENT } }), async |trial| hand_over(trial).await);
 }
 
 #[test]
 fn a_switchover_of_postgres_loses_no_write() {
-    trial(Kind::Postgres, 2, json!({}), async |trial| hand_over(trial).await);
+    trial(Kind::Postgres, 2, json!({ "failover": { "timeout": PATIENT } }), async |trial| hand_over(trial).await);
 }
 
 async fn hand_over(trial: &Trial<'_>) {

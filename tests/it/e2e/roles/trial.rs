@@ -136,7 +136,8 @@ impl Trial<'_> {
 
     /// Writes all the while something is done; returns what was seen, and how many acknowledged writes are gone.
     pub async fn writing(&self, body: impl AsyncFnOnce(&Writers)) -> (Report, usize) {
-        let (writers, terms) = (Writers::start(&self.access), self.terms().await);
+        let terms = self.terms().await;
+        let writers = Writers::start(&self.access);
         self.writes_go_on(&writers).await;
         body(&writers).await;
         self.judge(writers, terms).await
