@@ -71,8 +71,8 @@ pub fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Re
 /// The controller leaves what a file defined before it was broken, and so it is no change.
 fn keep_what_broken_files_defined(head: &mut Snapshot, base: &Snapshot) {
     let defined: BTreeSet<&ObjectId> = head.defined.objects.iter().map(|manifest| &manifest.id).collect();
-    let of_broken = |manifest: &&Manifest| head.defined.broken.contains(&*manifest.path);
-    let kept = base.defined.objects.iter().filter(of_broken).filter(|manifest| !defined.contains(&manifest.id));
+    let unknown = |manifest: &&Manifest| head.defined.unknown.covers(&manifest.id, Some(&manifest.path));
+    let kept = base.defined.objects.iter().filter(unknown).filter(|manifest| !defined.contains(&manifest.id));
     let kept: Vec<Manifest> = kept.cloned().collect();
     head.defined.objects.extend(kept);
 }

@@ -36,8 +36,8 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
         Some(revision) => arguments.files.at(revision)?,
     };
     let refused = refused(&snapshot);
-    let Defined { objects, mut errors, files, mut broken } = snapshot.defined;
-    broken.extend(refused.iter().map(|error| error.path.clone()));
+    let Defined { objects, mut errors, files, mut unknown } = snapshot.defined;
+    unknown.places.extend(refused.iter().map(|error| error.path.clone()));
     errors.extend(refused);
     let verdict = Verdict { files, objects: objects.len(), errors: &errors };
     if errors.is_empty() && format == Format::Table {
@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
         return Ok(Outcome::Done);
     }
     let place = arguments.files.path.display().to_string();
-    let wrong = format!("{} in {}", counted(errors.len(), "error"), counted(broken.len(), "file"));
+    let wrong = format!("{} in {}", counted(errors.len(), "error"), counted(unknown.places.len(), "file"));
     Err(CommandError::new(wrong).at(place).remedy("mend the places named above; the controller applies every other file and leaves what these files defined before"))
 }
 

@@ -24,12 +24,13 @@ use tokio::time::Instant;
 use super::Options;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
+use super::packages::used_by;
 use super::pushes::Pushes;
 use super::queues::Queues;
 use crate::api::{GitSource, Kind, labels};
 use crate::cluster::Key;
 use crate::cluster::events::Events;
-use crate::plan::source::{Desired, ObjectId, Plan, Situation, What, plan};
+use crate::plan::source::{Desired, ObjectId, ObjectKind, Plan, Situation, What, plan};
 use crate::repo::short;
 use audit::{Sync, finished};
 use drift::Drift;
@@ -118,6 +119,7 @@ impl Reconciler for GitSources {
         };
         let remembered = self.memory.of(key);
         let mut remembered = remembered.lock().await;
+        let source = newest(source, &remembered);
         if source.metadata.deletion_timestamp.is_some() {
             return self.end(key, &source, &mut remembered).await;
         }
@@ -171,6 +173,18 @@ impl Reconciler for GitSources {
         let until_retry = remembered.ledger.retry_at().map(|at| at.saturating_duration_since(Instant::now()));
         let wait = until_retry.map_or(until_poll, |retry| retry.min(until_poll));
         Ok(Next::After(wait.max(Duration::from_millis(100))))
+    }
+}
+
+/// The source with the status that was written last: the watch may not show it yet, and what was applied last decides what
+/// may follow.
+fn newest(source: Arc<GitSource>, remembered: &Remembered) -> Arc<GitSource> {
+    match &remembered.said {
+        Some(said) if source.status.as_ref() != Some(said) => {
+            let status = Some(said.clone());
+            Arc::new(GitSource { status, ..source.as_ref().clone() })
+        }
+        _ => source,
     }
 }
 
@@ -394,14 +408,25 @@ impl GitSources {
             source: &settings.label,
             desired: &desired,
             live: &live.objects,
-            broken_files: &seen.broken,
+            unknown: &seen.unknown,
             untrusted: &|path| seen.is_untrusted(path),
+            needed: &|id| self.needed_by(id),
             // what a repository says of deletions counts, and cannot be known while it cannot be read
             whole_tree_read: matches!(part, Part::Everything) && seen.settings.is_some(),
             prune: seen.settings.as_ref().map_or(prune, |settings| settings.limit(prune)),
             drift: settings.drift,
         });
         Ok((plan, live))
+    }
+
+    /// An Extension that is deleted while instances run on it would be lost to them, and could not be taken back.
+    fn needed_by(&self, id: &ObjectId) -> Option<String> {
+        if id.kind != ObjectKind::Extension {
+            return None;
+        }
+        let users = self.caches.instances.select(|instance| used_by(instance).contains(&id.name));
+        let user = users.iter().map(|instance| Key::of(instance.as_ref()).to_string()).min()?;
+        Some(format!("{user} uses it"))
     }
 
     /// Events for what was done.

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Patch, PatchParams};
+use kube::api::PatchParams;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
+use super::said::whole;
 use super::workloads::Workloads;
 use crate::api::{PodSet, PodSetStatus};
 use crate::cluster::Key;
@@ -83,9 +84,14 @@ impl<A: Agents> PodSets<A> {
         forgive(&seen, remembered);
         self.tell_of_returns(set, &seen, remembered).await;
         let plan = pod_set::plan(&seen);
-        let status = status::status(&seen, &plan, set.metadata.generation, None);
+        if plan.actions.is_empty() {
+            remembered.refused = None;
+        }
+        let generation = set.metadata.generation;
+        let refused = remembered.refused.as_ref().filter(|(of, _)| *of == generation).map(|(_, why)| why.clone());
         // what has to be remembered is written before it is acted upon
-        self.publish(set, remembered, status).await?;
+        let report = |failure: Option<&str>| status::status(&seen, &plan, generation, failure);
+        self.publish(set, remembered, report(refused.as_deref())).await?;
         if plan.actions.is_empty() {
             if plan.record.last_good != before.last_good_revision {
                 let good = plan.record.last_good.as_deref();
@@ -106,10 +112,14 @@ impl<A: Agents> PodSets<A> {
             templates: &templates,
             namespace: &namespace,
         };
-        if let Err(failure) = carry_out::carry_out(&hands, &seen, &plan, remembered).await {
-            let status = status::status(&seen, &plan, set.metadata.generation, Some(&failure));
-            self.publish(set, remembered, status).await?;
+        let done = carry_out::carry_out(&hands, &seen, &plan, remembered).await;
+        if let Err(failure) = done {
+            self.publish(set, remembered, report(Some(&failure))).await?;
+            remembered.refused = Some((generation, failure.clone()));
             return Err(Failure::new("NotCarriedOut", failure));
+        }
+        if remembered.refused.take().is_some() {
+            self.publish(set, remembered, report(None)).await?;
         }
         let wait = match next(&plan, remembered, seen.now) {
             Next::After(wait) => wait.min(AFTER_A_STEP),
@@ -174,8 +184,7 @@ impl<A: Agents> PodSets<A> {
             return Ok(());
         }
         let api: Api<PodSet> = Api::namespaced(self.client.clone(), &set.namespace().unwrap_or_default());
-        let patch = json!({ "status": replaced(&status) });
-        match api.patch_status(&set.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        match api.patch_status(&set.name_any(), &PatchParams::default(), &whole(&status)?).await {
             Ok(_) => {
                 remembered.said = Some(status);
                 Ok(())
@@ -185,19 +194,6 @@ impl<A: Agents> PodSets<A> {
             Err(error) => Err(Failure::new("StatusNotWritten", Problem::from_kube(&error))),
         }
     }
-}
-
-/// A merge patch that leaves nothing of the old status: what is absent is null.
-fn replaced(status: &PodSetStatus) -> Value {
-    let mut patch = json!({
-        "observedGeneration": null, "replicas": null, "readyReplicas": null, "updatedReplicas": null, "revision": null,
-        "lastGoodRevision": null, "failedRevision": null, "lastHolder": null, "highestOrdinal": null, "pods": null,
-        "conditions": null,
-    });
-    if let (Some(patch), Ok(Value::Object(new))) = (patch.as_object_mut(), serde_json::to_value(status)) {
-        patch.extend(new);
-    }
-    patch
 }
 
 fn owner_reference(set: &PodSet) -> Value {

@@ -8,8 +8,10 @@ pub mod manifest;
 pub mod object;
 pub mod settings;
 pub mod sync;
+pub mod unknown;
 
 pub use manifest::{Manifest, Placement, Reading, read};
 pub use object::{ObjectId, ObjectKind, source_label};
 pub use settings::RepositorySettings;
 pub use sync::{Action, Desired, Live, Plan, Prune, Situation, What, plan};
+pub use unknown::Unknown;

@@ -16,6 +16,7 @@ mod served;
 mod settings;
 pub mod team;
 mod trusted;
+mod unreadable;
 mod webhook;
 
 use team::{SOON, Team, team_test};
