@@ -60,6 +60,9 @@ impl Files {
             manifest.path = inside(&manifest.path).into();
         }
         snapshot.defined.broken = snapshot.defined.broken.iter().map(|path| inside(path)).collect();
+        for error in &mut snapshot.defined.errors {
+            error.path = inside(&error.path);
+        }
         Ok(snapshot)
     }
 
@@ -90,6 +93,9 @@ impl Files {
         let broken = std::mem::take(&mut snapshot.defined.broken);
         let inside = |path: String| path.strip_prefix(folder.as_str()).map(str::to_owned).unwrap_or(path);
         snapshot.defined.broken = broken.into_iter().map(inside).collect();
+        for error in &mut snapshot.defined.errors {
+            error.path = inside(std::mem::take(&mut error.path));
+        }
         Ok(snapshot)
     }
 
