@@ -71,7 +71,12 @@ fn a_source_that_may_write_nowhere_says_why() {
     let settings = "namespaces: {elsewhere: {}}\n";
     let defined = defined(&[("midship.yaml", settings), ("x.yaml", &named("a"))]);
     let message = &defined.errors[0].message;
-    assert!(message.ends_with("nor to any other: spec.namespaces of the GitSource and namespaces in midship.yaml have none in common"), "{message}");
+    assert!(
+        message.ends_with(
+            "nor to any other: spec.namespaces of the GitSource and namespaces in midship.yaml have none in common"
+        ),
+        "{message}"
+    );
 }
 
 #[test]

@@ -267,19 +267,17 @@ fn place(path: &str, kind: ObjectKind, given: Option<&str>, placement: &Placemen
     };
     NamespaceName::parse(namespace).map_err(|error| wrong(error.to_string()))?;
     match &placement.allowed {
-        Some(allowed) if !allowed.contains(namespace) => {
-            Err(wrong(if allowed.is_empty() {
-                format!(
-                    "this source may not write to the namespace {namespace}, nor to any other: spec.namespaces of the GitSource and namespaces in midship.yaml have none in common"
-                )
-            } else {
-                let allowed: Vec<_> = allowed.iter().map(String::as_str).collect();
-                format!(
-                    "this source may not write to the namespace {namespace}, only to {}; spec.namespaces of the GitSource and namespaces in midship.yaml say so",
-                    allowed.join(", ")
-                )
-            }))
-        }
+        Some(allowed) if !allowed.contains(namespace) => Err(wrong(if allowed.is_empty() {
+            format!(
+                "this source may not write to the namespace {namespace}, nor to any other: spec.namespaces of the GitSource and namespaces in midship.yaml have none in common"
+            )
+        } else {
+            let allowed: Vec<_> = allowed.iter().map(String::as_str).collect();
+            format!(
+                "this source may not write to the namespace {namespace}, only to {}; spec.namespaces of the GitSource and namespaces in midship.yaml say so",
+                allowed.join(", ")
+            )
+        })),
         _ => Ok(Some(namespace.to_owned())),
     }
 }

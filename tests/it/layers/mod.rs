@@ -84,7 +84,11 @@ const RULES: [Rule; 19] = [
     knows("diff", &["plan"], PURE_ADVICE),
     knows("cluster", &["api", "names"], "cluster is the edge to Kubernetes; let the caller decide what to do with it"),
     knows("serve", &["cluster", "api", "names"], "serve answers requests and holds the lease; pass in what it shows"),
-    knows_all_but("controller", &["cli", "agent"], "the agent is another program, and the command line the outermost layer"),
+    knows_all_but(
+        "controller",
+        &["cli", "agent"],
+        "the agent is another program, and the command line the outermost layer",
+    ),
     knows("pki", &[], "certificates are issued and judged alike for everybody; let the caller say for whom"),
     knows(
         "lifecycle",

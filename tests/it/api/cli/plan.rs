@@ -59,7 +59,8 @@ fn files_that_are_wrong_are_no_plan() {
         assert_eq!(output.code, 1, "{output}");
         assert!(output.stderr.contains("where: instances/a.yaml:1:"), "{output}");
         // what only the source knows is told as well
-        team.repository.write("instances/a.yaml", &instance("a", "7.0").replace("name: a", "name: a, namespace: elsewhere"));
+        team.repository
+            .write("instances/a.yaml", &instance("a", "7.0").replace("name: a", "name: a, namespace: elsewhere"));
         for command in [&["plan"][..], &["diff", "--live"]] {
             let output = plan(team, command);
             assert_eq!(output.code, 1, "{output}");
