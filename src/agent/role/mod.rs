@@ -62,6 +62,11 @@ impl Settings {
         (self.duration / 20).max(200)
     }
 
+    /// For how long a renewal lets the process go on: an answer that comes later is of no use.
+    pub fn fuse(&self) -> Millis {
+        promise::fuse(self.duration)
+    }
+
     fn renew_every(&self) -> Millis {
         (self.duration / 5).min(2_000)
     }

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// From before a renewal or a promise until the process is killed.
-fn fuse(duration: Millis) -> Millis {
+pub(super) fn fuse(duration: Millis) -> Millis {
     duration / 5 * 4
 }
 

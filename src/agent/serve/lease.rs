@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::stream::FuturesUnordered;
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Pod;
@@ -28,8 +29,8 @@ const CANDIDATE: &str = "midship.dev/candidate";
 /// Who may take it without its being released.
 const MEMBERS: &str = "midship.dev/members";
 
-/// How long the API server may take for one request.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// After this long a request is sent once more.
+const ONCE_MORE: Duration = Duration::from_secs(3);
 /// Between two tries to look.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long a watch is trusted to tell everything.
@@ -68,7 +69,7 @@ async fn watch(shared: &Shared) -> Result<(), String> {
     let params =
         WatchParams::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS).disable_bookmarks();
     let api = leases(shared);
-    let stream = timeout(PATIENCE, api.watch(&params, &version)).await.map_err(|_| late())?;
+    let stream = insist(shared, || api.watch(&params, &version)).await?;
     let mut stream = std::pin::pin!(stream.map_err(|error| error.to_string())?);
     // a connection that is silently cut tells nothing; the holder renews much more often
     let silence = Duration::from_millis(shared.place().settings().duration);
@@ -92,7 +93,8 @@ async fn watch(shared: &Shared) -> Result<(), String> {
 /// Looks now; the version that was seen.
 pub async fn look(shared: &Shared) -> Result<Option<String>, String> {
     let name = shared.place().set();
-    let lease = timeout(PATIENCE, leases(shared).get_opt(&name)).await.map_err(|_| late())?;
+    let api = leases(shared);
+    let lease = insist(shared, || api.get_opt(&name)).await?;
     let lease = lease.map_err(|error| error.to_string())?.map(seen);
     let version = lease.as_ref().map(|seen| seen.version.clone());
     shared.tell(Input::Role(Event::Lease(lease)));
@@ -105,20 +107,43 @@ pub async fn write(shared: &Shared, record: &Record, version: Option<String>) ->
     let mut lease = encode(record, &name);
     let api = leases(shared);
     let params = PostParams::default();
+    lease.metadata.owner_references = owners(shared).await;
+    // sent once more it does no harm: it names the version that it replaces, so that only one of them can count
     let result = if version.is_some() {
         lease.metadata.resource_version = version;
-        lease.metadata.owner_references = owners(shared).await;
-        timeout(PATIENCE, api.replace(&name, &params, &lease)).await
+        insist(shared, || api.replace(&name, &params, &lease)).await
     } else {
-        lease.metadata.owner_references = owners(shared).await;
-        timeout(PATIENCE, api.create(&params, &lease)).await
+        insist(shared, || api.create(&params, &lease)).await
     };
     match result {
         Ok(Ok(lease)) => Written::Done(seen(lease)),
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Written::Conflict,
         Ok(Err(error)) => Written::Failed(error.to_string()),
-        Err(_) => Written::Failed(late()),
+        Err(late) => Written::Failed(late),
     }
+}
+
+/// The first answer to a request, which may come as late as it can still be of use.
+async fn insist<A: Future>(shared: &Shared, request: impl Fn() -> A) -> Result<A::Output, String> {
+    let limit = Duration::from_millis(shared.place().settings().fuse());
+    first_answer(limit, ONCE_MORE, request)
+        .await
+        .ok_or_else(|| format!("the API server did not answer within {} s", limit.as_secs()))
+}
+
+/// Sends a request again and again until one is answered. Its connection may be dead, which only another one gets around;
+/// or the server is slow, and then giving up the first one would end with none answered at all.
+async fn first_answer<A: Future>(limit: Duration, once_more: Duration, request: impl Fn() -> A) -> Option<A::Output> {
+    let mut under_way = FuturesUnordered::from_iter([request()]);
+    let answered = async {
+        loop {
+            match timeout(once_more, under_way.next()).await {
+                Ok(answer) => return answer,
+                Err(_) => under_way.push(request()),
+            }
+        }
+    };
+    timeout(limit, answered).await.ok().flatten()
 }
 
 /// The lease goes with the pod set, so whoever owns the pod owns it too.
@@ -128,15 +153,11 @@ async fn owners(shared: &Shared) -> Option<Vec<OwnerReference>> {
     }
     let place = shared.place();
     let pods: Api<Pod> = Api::namespaced(shared.client.clone(), place.config.namespace.as_str());
-    let pod = timeout(PATIENCE, pods.get(&place.pod)).await.ok()?.ok()?;
+    let pod = insist(shared, || pods.get(&place.pod)).await.ok()?.ok()?;
     let owners = pod.metadata.owner_references.unwrap_or_default();
     let plain = |owner: OwnerReference| OwnerReference { controller: None, block_owner_deletion: None, ..owner };
     let owners: Vec<OwnerReference> = owners.into_iter().map(plain).collect();
     Some(shared.owners.get_or_init(|| owners).clone())
-}
-
-fn late() -> String {
-    format!("the API server did not answer within {} s", PATIENCE.as_secs())
 }
 
 fn encode(record: &Record, name: &str) -> Lease {
@@ -191,7 +212,35 @@ fn seen(lease: Lease) -> Seen {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::future::pending;
+
     use super::*;
+
+    /// Which of several requests is the first to be answered; `None` of them never are, the others after so many tenths of a second.
+    async fn answered(after: &[Option<u64>]) -> Option<usize> {
+        let sent = Cell::new(0);
+        let request = || {
+            let number = sent.replace(sent.get() + 1);
+            async move {
+                match after[number] {
+                    Some(tenths) => sleep(Duration::from_millis(tenths * 100)).await,
+                    None => pending().await,
+                }
+                number
+            }
+        };
+        first_answer(Duration::from_millis(800), Duration::from_millis(300), request).await
+    }
+
+    #[tokio::test]
+    async fn a_request_on_a_dead_connection_is_sent_again_and_a_slow_server_is_waited_for() {
+        assert_eq!(answered(&[Some(0)]).await, Some(0));
+        assert_eq!(answered(&[None, Some(0)]).await, Some(1), "another connection answers");
+        assert_eq!(answered(&[None, None, Some(0)]).await, Some(2));
+        assert_eq!(answered(&[Some(5), Some(20)]).await, Some(0), "the first is not given up for the second");
+        assert_eq!(answered(&[None, None, None]).await, None, "nobody waits for ever");
+    }
 
     #[test]
     fn a_record_is_read_as_it_was_written() {

@@ -51,7 +51,14 @@ fn member(seen: &Observed<'_>, plan: &Plan, ordinal: u16) -> Option<PodSetMember
         Some(action.reason.clone())
     };
     let waits = plan.waits.iter().filter(|wait| wait.ordinal == Some(ordinal));
-    let waits = waits.min_by_key(|wait| !wait.stalled).map(|wait| wait.message.clone());
+    let name = seen.pod_name(ordinal);
+    // said of this pod: it need not be named
+    let of_this = |message: &str| {
+        let rest =
+            message.strip_prefix(name.as_str()).and_then(|rest| rest.strip_prefix(": ").or(rest.strip_prefix(' ')));
+        rest.unwrap_or(message).to_owned()
+    };
+    let waits = waits.min_by_key(|wait| !wait.stalled).map(|wait| of_this(&wait.message));
     Some(PodSetMember {
         ordinal: Ordinal::new(ordinal).ok()?,
         ready,

@@ -148,7 +148,7 @@ node_unlink() {
 }
 
 load() {
-  (($#)) || die "load FILE.tar..."
+  (($#)) && [[ $1 != -* ]] || die "load FILE.tar..."
   lock "$STATE/run/load.lock" 300 "another load is under way"
   local name pids=() pid
   for name in $(names); do

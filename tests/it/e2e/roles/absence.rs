@@ -1,6 +1,9 @@
 //! Nobody at the wheel: what pods and their clients notice of a controller that is away or exchanged, and of an API server
-//! that is gone.
+//! that is gone or slow.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
@@ -18,6 +21,11 @@ use crate::harness::wait_for;
 const AWAY: Duration = Duration::from_secs(10);
 /// Seconds without an API server, unless `MIDSHIP_CHAOS_OUTAGE` says otherwise.
 const OUTAGE: u64 = 300;
+/// How long a write to the API server takes at worst while it is slow.
+const STANDSTILL: Duration = Duration::from_millis(3_400);
+const BREATH: Duration = Duration::from_millis(300);
+/// Many renewals.
+const SLOW: Duration = Duration::from_secs(60);
 /// Nobody misses writes for so long who goes on at all.
 const SILENT: Duration = Duration::from_secs(5);
 
@@ -82,6 +90,69 @@ fn chaos_postgres_serves_for_minutes_without_an_api_server() {
 #[test]
 fn chaos_redis_serves_for_minutes_without_an_api_server() {
     trial(Kind::Redis, 3, json!({}), async |trial| outlives(trial, "redis").await);
+}
+
+/// The store of the API server stands still most of the time until this is dropped: each write takes seconds.
+struct Slowness {
+    over: Arc<AtomicBool>,
+    at_work: Option<JoinHandle<()>>,
+}
+
+impl Slowness {
+    fn begin() -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&over);
+        let at_work = thread::spawn(move || {
+            while !ends.load(Ordering::Relaxed) {
+                cluster::order(&["pause-store"]);
+                thread::sleep(STANDSTILL);
+                cluster::order(&["resume-store"]);
+                thread::sleep(BREATH);
+            }
+        });
+        Self { over, at_work: Some(at_work) }
+    }
+}
+
+impl Drop for Slowness {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        let ended = self.at_work.take().map(JoinHandle::join);
+        cluster::order(&["resume-store"]);
+        assert!(ended.is_none_or(|ended| ended.is_ok()) || thread::panicking(), "the store could not be slowed down");
+    }
+}
+
+#[test]
+fn chaos_redis_keeps_its_primary_with_a_slow_api_server() {
+    trial(Kind::Redis, 3, json!({}), async |trial| keeps_its_primary(trial).await);
+}
+
+#[test]
+fn chaos_postgres_keeps_its_primary_with_a_slow_api_server() {
+    trial(Kind::Postgres, 3, json!({}), async |trial| keeps_its_primary(trial).await);
+}
+
+async fn keeps_its_primary(trial: &Trial<'_>) {
+    let primary = trial.settled().await;
+    sleep(TRUSTED).await;
+    let terms = trial.terms().await;
+    let (report, lost) = trial
+        .writing(async |writers| {
+            let slowness = Slowness::begin();
+            let over = Instant::now() + SLOW;
+            while Instant::now() < over {
+                sleep(Duration::from_secs(1)).await;
+                let (count, silent) = writers.progress();
+                assert!(silent < SILENT, "no write for {silent:?} after {count}");
+            }
+            drop(slowness);
+            trial.writes_go_on(writers).await;
+        })
+        .await;
+    println!("a slow API server: {}, {lost} of {} lost", report.gap, report.acknowledged.len());
+    assert_eq!((lost, trial.settled().await), (0, primary), "the same one has the role");
+    assert_eq!(trial.terms().await, terms, "nobody else took it");
 }
 
 async fn outlives(trial: &Trial<'_>, container: &str) {
