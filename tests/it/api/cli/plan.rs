@@ -64,7 +64,7 @@ fn files_that_are_wrong_are_no_plan() {
         for command in [&["plan"][..], &["diff", "--live"]] {
             let output = plan(team, command);
             assert_eq!(output.code, 1, "{output}");
-            let refused = "where: instances/a.yaml:3:20: metadata.namespace: this source may not write to the namespace elsewhere";
+            let refused = "where: instances/a.yaml:3:32: metadata.namespace: this source may not write to the namespace elsewhere";
             assert!(output.stderr.contains(refused), "{output}");
         }
         let output = plan(team, &["plan", "--source", "mian"]);
