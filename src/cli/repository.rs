@@ -67,6 +67,9 @@ impl Files {
         }
         let unknown = std::mem::take(&mut snapshot.defined.unknown);
         snapshot.defined.unknown = unknown.seen_from(|path| inside(&path));
+        for error in &mut snapshot.defined.errors {
+            error.path = inside(&error.path);
+        }
         Ok(snapshot)
     }
 
@@ -97,6 +100,9 @@ impl Files {
         let unknown = std::mem::take(&mut snapshot.defined.unknown);
         let inside = |path: String| path.strip_prefix(folder.as_str()).map(str::to_owned).unwrap_or(path);
         snapshot.defined.unknown = unknown.seen_from(inside);
+        for error in &mut snapshot.defined.errors {
+            error.path = inside(std::mem::take(&mut error.path));
+        }
         Ok(snapshot)
     }
 

@@ -68,6 +68,19 @@ fn one_document_of_a_file_may_be_wrong() {
 }
 
 #[test]
+fn a_source_that_may_write_nowhere_says_why() {
+    let settings = "namespaces: {elsewhere: {}}\n";
+    let defined = defined(&[("midship.yaml", settings), ("x.yaml", &named("a"))]);
+    let message = &defined.errors[0].message;
+    assert!(
+        message.ends_with(
+            "nor to any other: spec.namespaces of the GitSource and namespaces in midship.yaml have none in common"
+        ),
+        "{message}"
+    );
+}
+
+#[test]
 fn wrong_objects_are_told_with_line_and_column() {
     let cases: &[(&str, &str, &str)] = &[
         (

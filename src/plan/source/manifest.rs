@@ -358,6 +358,11 @@ fn folder_of<'a>(path: &'a str, placement: &Placement) -> Option<&'a str> {
 }
 
 fn outside(namespace: &str, allowed: &BTreeSet<String>) -> String {
+    if allowed.is_empty() {
+        return format!(
+            "this source may not write to the namespace {namespace}, nor to any other: spec.namespaces of the GitSource and namespaces in midship.yaml have none in common"
+        );
+    }
     let allowed: Vec<_> = allowed.iter().map(String::as_str).collect();
     format!(
         "this source may not write to the namespace {namespace}, only to {}; spec.namespaces of the GitSource and namespaces in midship.yaml say so",
