@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tower::buffer::BufferLayer;
 
 use super::problem::Problem;
+use super::proxy::proxy;
 use super::rate_limit::{Limits, RateLimit};
 use crate::names::NamespaceName;
 
@@ -39,13 +40,25 @@ impl Target {
         } else {
             let (kubeconfig, place) = self.kubeconfig()?;
             self.check(&kubeconfig).map_err(|problem| problem.at(&place))?;
+            let own = self.own_proxy(&kubeconfig);
             let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-            let config = config.map_err(|error| Problem::kubeconfig(&place, &error))?;
+            let mut config = config.map_err(|error| Problem::kubeconfig(&place, &error))?;
             check_config(&config).map_err(|problem| problem.at(&place))?;
+            // the library asks NO_PROXY about the proxy and not about the server
+            config.proxy_url = proxy(&config.cluster_url, own.as_deref(), |name| std::env::var(name).ok())?;
             config
         };
         config.connect_timeout = Some(Duration::from_secs(5));
         Ok(config)
+    }
+
+    /// The proxy that the kubeconfig has for the cluster.
+    fn own_proxy(&self, kubeconfig: &Kubeconfig) -> Option<String> {
+        let context = self.context.as_ref().or(kubeconfig.current_context.as_ref())?;
+        let context = kubeconfig.contexts.iter().find(|one| one.name == *context)?.context.as_ref()?;
+        let name = self.cluster.as_ref().unwrap_or(&context.cluster);
+        let cluster = kubeconfig.clusters.iter().find(|one| one.name == *name)?.cluster.as_ref()?;
+        cluster.proxy_url.clone()
     }
 
     /// The kubeconfig that is meant, and where it is.

@@ -31,6 +31,13 @@ impl Problem {
         let what = match error {
             // what stands around the mistake may be a token
             KubeconfigError::Parse(error) => shown(&error.without_snippet().to_string()),
+            KubeconfigError::ParseNoProxy(error) => {
+                return Self::new(
+                    format!("NO_PROXY cannot be read: {}", causes(error)),
+                    "separate addresses, networks and names by single commas, such as 10.0.0.0/8,.example.com",
+                )
+                .at("NO_PROXY");
+            }
             other => causes(other),
         };
         Self::new(
