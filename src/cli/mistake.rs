@@ -60,7 +60,10 @@ fn explain(error: &Error, command: &Command) -> CommandError {
         let list = list.trim_start_matches("[possible values: ").trim_end_matches(']');
         told = told.remedy(format!("choose one of: {list}"));
     }
-    let known = flag.filter(|_| error.kind() == ErrorKind::ValueValidation).and_then(|flag| find(command, &flag));
+    // arguments know how they are called only once the whole is put together
+    let mut whole = command.clone();
+    whole.build();
+    let known = flag.filter(|_| error.kind() == ErrorKind::ValueValidation).and_then(|flag| find(&whole, &flag));
     if let Some(arg) = known {
         told = told.remedy(takes(arg));
     }
