@@ -167,7 +167,8 @@ fn what_the_doctor_says_of_helm_can_be_done_in_the_order_it_is_said() {
         copy(&chart(), &here, &str::to_owned);
         let file = here.join("files/crds/instances.midship.dev.yaml");
         let today = std::fs::read_to_string(&file).expect("a definition");
-        std::fs::write(&file, today.replacen("description: ", "description: OF OLD ", 1)).expect("it can be written");
+        std::fs::write(&file, today.replacen("Scheduled backups.", "What was scheduled.", 1))
+            .expect("it can be written");
 
         // nothing is there: one line installs all, and can be said twice
         let (_, _, remedy) = verdict(&json(), "definitions");
