@@ -248,6 +248,10 @@ name!(
     NamespaceName, "namespace", Shape::HostLabel, 63
 );
 name!(
+    /// The name of a cluster in audit branches.
+    ClusterName, "cluster name", Shape::HostLabel, 63
+);
+name!(
     /// A full commit id.
     CommitId, "commit id", Shape::CommitId, 64
 );

@@ -74,7 +74,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
         .map_err(|error| damaged(&opened.place, &error))?;
     let Verdict { branch, tip, commits, signed, problems } = &verdict;
     if problems.is_empty() && format == Format::Table {
-        anstream::println!(
+        println!(
             "all is well: {commits} commits on {branch}, {signed} of them signed, tip {}",
             &tip[..10.min(tip.len())]
         );

@@ -17,6 +17,7 @@ use crate::api::Kind;
 use crate::diff::fields::{Field, fields};
 use crate::extension::parameters::plain;
 use crate::extension::problem::{listed, unknown};
+use crate::names::NamespaceName;
 use crate::plan::source::{Manifest, ObjectId};
 use crate::repo::{Commit, Document, Limits, ParseLimits, TreeError, parse};
 use crate::source;
@@ -51,7 +52,8 @@ struct Line {
 pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
     let target = target(&arguments.words, Some(Kind::Instance))?;
     let opened = arguments.origin.open(connection, Need::Watched).await?;
-    let manifest = find(&opened, opened.tip, &target, connection.namespace.as_deref())?;
+    let namespace = connection.namespace.as_ref().map(NamespaceName::as_str);
+    let manifest = find(&opened, opened.tip, &target, namespace)?;
     let lines = blame(&opened, &manifest).map_err(|error| damaged(&opened.place, &error))?;
     output::print(format, &lines, || {
         let mut table = Table::new(&["FIELD", "VALUE", "WHERE", "COMMIT", "WHEN", "BY"]);

@@ -3,6 +3,7 @@
 use clap::Args;
 use clap_complete::Shell;
 
+use super::error::CommandError;
 use super::{Outcome, caller, command};
 
 #[derive(Args)]
@@ -11,7 +12,9 @@ pub struct Arguments {
     shell: Shell,
 }
 
-pub fn run(arguments: &Arguments) -> Outcome {
-    clap_complete::generate(arguments.shell, &mut command(), caller().program(), &mut std::io::stdout());
-    Outcome::Done
+pub fn run(arguments: &Arguments) -> Result<Outcome, CommandError> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command(), caller().program(), &mut script);
+    print!("{}", String::from_utf8_lossy(&script));
+    Ok(Outcome::Done)
 }

@@ -2,6 +2,7 @@
 //! connect by other means.
 
 use std::io::IsTerminal;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use clap::Args;
@@ -36,7 +37,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "command")]
     how: bool,
 
-    /// A command to run in the middleware's container instead of its own client; needs kubectl.
+    /// A command to run in the middleware's container instead of its own client; needs kubectl. Its exit code is ours.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -159,10 +160,8 @@ fn exec(
             .at("PATH".to_owned())
             .remedy("install kubectl: a command in a pod is run through it")
     })?;
-    if ended.success() {
-        return Ok(Outcome::Done);
-    }
-    Err(CommandError::new(format!("the command ended with {ended}"))
-        .at(format!("Pod {namespace}/{pod}, container {container}"))
-        .remedy("what it said stands above"))
+    // kubectl ends as the command did, and says itself what went wrong
+    let code = ended.code().and_then(|code| u8::try_from(code).ok());
+    let signal = || ended.signal().and_then(|signal| u8::try_from(signal).ok()).map_or(1, |signal| 128 | signal);
+    Ok(Outcome::Ended(code.unwrap_or_else(signal)))
 }

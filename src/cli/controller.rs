@@ -12,7 +12,7 @@ use super::error::CommandError;
 use crate::cluster::Scope;
 use crate::cluster::rate_limit::Limits;
 use crate::controller::{self, Options};
-use crate::names::NamespaceName;
+use crate::names::{ClusterName, NamespaceName, ObjectName};
 use crate::serve::telemetry::{self, LogFormat};
 
 /// The image that belongs to this version.
@@ -46,11 +46,11 @@ pub struct Arguments {
 
     /// Namespace of the lease; the pod's own where left out.
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
-    lease_namespace: Option<String>,
+    lease_namespace: Option<NamespaceName>,
 
     /// Name of the lease.
     #[arg(long, env = "MIDSHIP_LEASE_NAME", value_name = "NAME", default_value = "midship")]
-    lease_name: String,
+    lease_name: ObjectName,
 
     /// This replica's name in the lease; the host's where left out.
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
@@ -58,7 +58,7 @@ pub struct Arguments {
 
     /// Name of this cluster, for the audit branch.
     #[arg(long, env = "MIDSHIP_CLUSTER_NAME", value_name = "NAME", default_value = "default")]
-    cluster_name: String,
+    cluster_name: ClusterName,
 
     /// Objects of a kind that are worked on at the same time.
     #[arg(long, env = "MIDSHIP_WORKERS", value_name = "N", default_value_t = 8)]

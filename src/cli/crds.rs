@@ -27,7 +27,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, CommandError> {
     for kind in Kind::ALL {
         let yaml = document(kind);
         match &arguments.to {
-            None => anstream::print!("{yaml}"),
+            None => print!("{yaml}"),
             Some(folder) => {
                 let path = folder.join(format!("{}.midship.dev.yaml", kind.plural()));
                 std::fs::write(&path, yaml).map_err(|error| unwritable(error, &path))?;

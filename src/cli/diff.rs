@@ -190,11 +190,11 @@ fn one_time_key() -> Result<[u8; 32], CommandError> {
 pub fn print(changes: &Changes, format: Format) -> Result<(), CommandError> {
     match format {
         Format::Table => {
-            anstream::print!("{}", changes.text(paint));
+            print!("{}", changes.text(paint));
             Ok(())
         }
         Format::Markdown => {
-            anstream::print!("{}", changes.markdown());
+            print!("{}", changes.markdown());
             Ok(())
         }
         Format::Json | Format::Yaml => output::print(format, changes, || output::Table::new(&[])),

@@ -9,7 +9,7 @@ use crate::cluster::problem::Problem;
 #[derive(Debug)]
 pub struct CommandError {
     pub(super) what: String,
-    place: Option<String>,
+    pub(super) place: Option<String>,
     pub(super) remedies: Vec<String>,
 }
 

@@ -66,7 +66,7 @@ pub async fn sync(arguments: &Sync, connection: &Connection) -> Result<Outcome, 
         Some(wanted) => applied(&there, &name, &wanted.to_lowercase(), timeout).await,
         None if arguments.no_wait => {
             let status = source.status.unwrap_or_default();
-            anstream::println!(
+            println!(
                 "asked {}/{name} to look at its repository now; before: {}",
                 there.namespace,
                 printable(&told(&status))
@@ -105,7 +105,7 @@ fn verdict(
     let at = |told: &str| format!("GitSource {}/{name}: {}", session.namespace, printable(told));
     match seen {
         Look::Ended((true, told)) => {
-            anstream::println!("{}", printable(&told));
+            println!("{}", printable(&told));
             Ok(Outcome::Done)
         }
         Look::Ended((false, told)) => Err(CommandError::new(format!("{what} was looked at, but not all is well"))
@@ -187,11 +187,11 @@ pub async fn suspend(arguments: &Suspension, connection: &Connection, suspend: b
     let before = object.data.pointer("/spec/suspend").and_then(serde_json::Value::as_bool).unwrap_or(false);
     let state = if suspend { "suspended" } else { "going on" };
     if before == suspend {
-        anstream::println!("{} {} was {state} already", target.kind.as_str(), target.name);
+        println!("{} {} was {state} already", target.kind.as_str(), target.name);
         return Ok(Outcome::Done);
     }
     patched(&session, target.kind, &target.name, &json!({ "spec": { "suspend": suspend.then_some(true) } })).await?;
-    anstream::println!("{} {} is {state}", target.kind.as_str(), target.name);
+    println!("{} {} is {state}", target.kind.as_str(), target.name);
     Ok(Outcome::Done)
 }
 

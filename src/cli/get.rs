@@ -13,7 +13,7 @@ use super::Outcome;
 use super::connection::Connection;
 use super::error::CommandError;
 use super::output::{self, Cell, Format, Table, Tone};
-use super::session::{Session, Target, is_namespaced, kind, target};
+use super::session::{KindWords, Session, Target, is_namespaced, kind, target};
 use crate::api::Kind;
 
 /// Asks the API server for the rows and columns that kubectl shows.
@@ -22,7 +22,7 @@ const AS_TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 #[derive(Args)]
 pub struct Arguments {
     /// KIND, KIND NAME or KIND/NAME; instances where left out. Kinds by any of their names, sources and repositories too.
-    #[arg(value_name = "KIND [NAME]", num_args = 0..=2)]
+    #[arg(value_name = "KIND [NAME]", num_args = 0..=2, value_parser = KindWords, hide_possible_values = true)]
     words: Vec<String>,
 
     /// In all namespaces.
@@ -35,7 +35,7 @@ pub struct Arguments {
 
     /// With more columns.
     #[arg(long)]
-    wide: bool,
+    pub wide: bool,
 }
 
 #[derive(Deserialize)]
@@ -103,7 +103,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
                 return Ok(Outcome::Done);
             }
             let table = table(&served, namespaces, arguments.wide);
-            anstream::print!("{}", table.shown(format));
+            print!("{}", table.shown(format));
         }
     }
     Ok(Outcome::Done)

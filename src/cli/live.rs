@@ -21,6 +21,7 @@ use crate::api::{BackupPolicy, BackupRepository, Extension, GitSource, Instance,
 use crate::controller::git_source::objects::{self, DIGEST};
 use crate::controller::git_source::settings;
 use crate::extension::problem::listed;
+use crate::names::NamespaceName;
 use crate::plan::source::differences::differences;
 use crate::plan::source::{Desired, Live, Manifest, ObjectId, ObjectKind, Plan, Situation, plan, source_label};
 
@@ -95,7 +96,9 @@ pub async fn compare(
 pub async fn find_source(session: &Session<'_>, named: Option<&str>) -> Result<GitSource, CommandError> {
     if let Some(name) = named {
         let (namespace, name) = name.split_once('/').unwrap_or((session.namespace.as_str(), name));
-        return session.in_namespace(namespace).source(name).await;
+        let namespace = NamespaceName::parse(namespace)
+            .map_err(|error| CommandError::new(error.to_string()).remedy("write NAME, or NAMESPACE/NAME"))?;
+        return session.in_namespace(namespace.as_str()).source(name).await;
     }
     let here = session.ask(session.sources().list(&ListParams::default())).await?.items;
     if let [only] = here.as_slice() {

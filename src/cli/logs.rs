@@ -93,7 +93,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outco
         stream::iter(streams).flatten().boxed_local()
     };
     while let Some(line) = all.try_next().await? {
-        anstream::println!("{}", printable(&line));
+        println!("{}", printable(&line));
     }
     Ok(Outcome::Done)
 }

@@ -1,5 +1,13 @@
 //! The command line: one file per command.
 
+/// Like those of the standard library; where nothing can be written, that is an error and no defect.
+macro_rules! print {
+    ($($words:tt)*) => { $crate::cli::output::put(format_args!($($words)*)) };
+}
+macro_rules! println {
+    ($($words:tt)*) => { $crate::cli::output::put(format_args!("{}\n", format_args!($($words)*))) };
+}
+
 mod audit;
 mod backup;
 mod blame;
@@ -19,6 +27,7 @@ mod history;
 mod live;
 mod logs;
 mod manual;
+mod mistake;
 mod operate;
 mod origin;
 mod output;
@@ -40,7 +49,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use connection::Connection;
 use error::CommandError;
-use output::Format;
+use output::Asked;
 use plugin::Caller;
 
 /// What a command ends with when nothing went wrong.
@@ -50,6 +59,8 @@ pub enum Outcome {
     Done,
     /// There is a difference that somebody may want to look at.
     Changes,
+    /// Another program ended with this, which is ours to pass on.
+    Ended(u8),
 }
 
 /// Run middleware on Kubernetes, with Git as its API.
@@ -65,8 +76,8 @@ struct Cli {
     connection: Connection,
 
     /// How to print the result.
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[arg(short, long, global = true, value_enum, default_value_t = Asked::Table)]
+    output: Asked,
 
     #[command(subcommand)]
     command: Command,
@@ -138,21 +149,18 @@ enum Command {
 pub fn run() -> ExitCode {
     if caller() == Caller::KubectlCompletion {
         let words: Vec<String> = std::env::args().skip(1).collect();
-        anstream::print!("{}", plugin::candidates(command(), &words));
+        print!("{}", plugin::candidates(command(), &words));
         return ExitCode::SUCCESS;
     }
     let cli = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match cli {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            // 2, which clap takes for mistakes, means here that there are changes
-            return if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
-        }
+        Err(error) => return mistake::answer(&error, &command()),
     };
     match dispatch(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Changes) => ExitCode::from(2),
+        Ok(Outcome::Ended(code)) => ExitCode::from(code),
         Err(error) => {
             error.print();
             ExitCode::from(1)
@@ -171,7 +179,11 @@ fn caller() -> Caller {
 }
 
 fn dispatch(cli: Cli) -> Result<Outcome, CommandError> {
-    let Cli { connection, output, command } = cli;
+    let Cli { connection, output, mut command } = cli;
+    if let (Asked::Wide, Command::Get(arguments)) = (output, &mut command) {
+        arguments.wide = true;
+    }
+    let output = output.format();
     match command {
         Command::Validate(arguments) => validate::run(&arguments, output),
         Command::Diff(arguments) => diff::run(&arguments, &connection, output),
@@ -200,12 +212,16 @@ fn dispatch(cli: Cli) -> Result<Outcome, CommandError> {
         Command::Doctor(arguments) => in_background(doctor::run(&arguments, &connection, output)),
         Command::Crds(arguments) => crds::run(&arguments),
         Command::Controller(arguments) => controller::run(arguments, connection),
-        Command::Completion(arguments) => Ok(completion::run(&arguments)),
+        Command::Completion(arguments) => completion::run(&arguments),
         Command::Man(arguments) => manual::run(&arguments),
     }
 }
 
 /// Runs a command that waits for others, on one thread.
 fn in_background(work: impl Future<Output = Result<Outcome, CommandError>>) -> Result<Outcome, CommandError> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::runtime)?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::runtime)?;
+    let outcome = runtime.block_on(work);
+    // what hangs on a thread, such as a credential plugin, is not waited for
+    runtime.shutdown_background();
+    outcome
 }

@@ -1,20 +1,42 @@
 //! How results are printed: as a table for people, as JSON or YAML for programs, as Markdown for pull requests.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
+use std::io::{self, Write as _};
 
-use anstream::println;
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use serde::Serialize;
 
 use super::error::CommandError;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Table,
     Json,
     Yaml,
     Markdown,
+}
+
+/// What people may ask for: the formats, and kubectl's word for a table with more columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Asked {
+    Table,
+    Json,
+    Yaml,
+    Markdown,
+    #[value(hide = true)]
+    Wide,
+}
+
+impl Asked {
+    pub fn format(self) -> Format {
+        match self {
+            Self::Table | Self::Wide => Format::Table,
+            Self::Json => Format::Json,
+            Self::Yaml => Format::Yaml,
+            Self::Markdown => Format::Markdown,
+        }
+    }
 }
 
 /// How well a cell is, which colours it on a terminal.
@@ -46,7 +68,8 @@ pub struct Cell {
 
 impl Cell {
     pub fn new(text: impl Into<String>, tone: Tone) -> Self {
-        Self { text: printable(&text.into()), tone }
+        // a tab would move the columns after it
+        Self { text: printable(&text.into()).replace('\t', " "), tone }
     }
 
     pub fn is_blank(&self) -> bool {
@@ -136,10 +159,25 @@ pub fn print(format: Format, value: &impl Serialize, table: impl FnOnce() -> Tab
 
 /// Text from elsewhere without what a terminal would obey.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
-use anstream::print;
+/// What every command prints goes through here. A reader that has seen enough is no mistake; a disk that is full ends the
+/// program, since nobody would learn of the rest.
+pub fn put(text: fmt::Arguments<'_>) {
+    let mut out = anstream::stdout().lock();
+    let written = out.write_fmt(text).and_then(|()| out.flush());
+    if let Err(error) =
+        written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+    {
+        drop(out);
+        CommandError::new(format!("the result cannot be written: {error}"))
+            .at("standard output")
+            .remedy("make room there, or write elsewhere")
+            .print();
+        std::process::exit(1);
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -165,6 +203,10 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_never_printed() {
-        assert_eq!(printable("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
+        assert_eq!(printable("a\u{1b}[2Jb\r"), "a\u{fffd}[2Jb\u{fffd}");
+        assert_eq!(printable("a\tb\n"), "a\tb\n");
+        let mut table = Table::new(&["A", "B"]);
+        table.row(vec!["a\tb".into(), "c".into()]);
+        assert_eq!(anstream::adapter::strip_str(&table.text()).to_string(), "A     B\na b   c\n");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anstream::{eprintln, print};
+use anstream::eprintln;
 use clap::Args;
 use serde_json::{Value, json};
 

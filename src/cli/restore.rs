@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anstream::println;
 use clap::Args;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;

@@ -1,5 +1,10 @@
 //! A cluster that answers, a namespace, and objects as people name them: `inst/orders-cache`, `instances orders-cache`.
 
+use std::ffi::OsStr;
+use std::sync::LazyLock;
+
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, Command};
 use kube::api::{DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt};
 
@@ -8,6 +13,7 @@ use super::error::CommandError;
 use crate::api::{GitSource, Instance, Kind, Operation};
 use crate::cluster::problem::Problem;
 use crate::extension::problem::{closest, unknown};
+use crate::names::ObjectName;
 
 /// A cluster that answers.
 #[derive(Clone)]
@@ -29,7 +35,8 @@ pub struct Target {
 impl<'a> Session<'a> {
     pub async fn open(connection: &'a Connection) -> Result<Self, CommandError> {
         let cluster = connection.connect().await?;
-        let namespace = connection.namespace.clone().unwrap_or_else(|| cluster.config.default_namespace.clone());
+        let namespace = connection.namespace.as_ref().map(ToString::to_string);
+        let namespace = namespace.unwrap_or_else(|| cluster.config.default_namespace.clone());
         Ok(Self { connection, client: cluster.client, server: cluster.config.cluster_url.to_string(), namespace })
     }
 
@@ -74,6 +81,7 @@ impl<'a> Session<'a> {
     }
 
     pub async fn instance(&self, name: &str) -> Result<Instance, CommandError> {
+        named(Kind::Instance, name)?;
         match self.ask(self.instances().get_opt(name)).await? {
             Some(instance) => Ok(instance),
             None => Err(self.not_found(&Target { kind: Kind::Instance, name: name.to_owned() }).await),
@@ -81,6 +89,7 @@ impl<'a> Session<'a> {
     }
 
     pub async fn source(&self, name: &str) -> Result<GitSource, CommandError> {
+        named(Kind::GitSource, name)?;
         match self.ask(self.sources().get_opt(name)).await? {
             Some(source) => Ok(source),
             None => Err(self.not_found(&Target { kind: Kind::GitSource, name: name.to_owned() }).await),
@@ -115,6 +124,23 @@ pub fn is_namespaced(kind: Kind) -> bool {
     kind != Kind::Extension
 }
 
+/// Words in which shells offer the kinds, and any other word may stand.
+#[derive(Clone)]
+pub struct KindWords;
+
+impl TypedValueParser for KindWords {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        static PLURALS: LazyLock<Vec<String>> = LazyLock::new(|| Kind::ALL.iter().map(|kind| kind.plural()).collect());
+        Some(Box::new(PLURALS.iter().map(|plural| PossibleValue::new(plural.as_str()))))
+    }
+}
+
 /// The kind a word means, or the one that was probably meant.
 pub fn kind(word: &str) -> Result<Kind, CommandError> {
     let lower = word.to_ascii_lowercase();
@@ -142,14 +168,24 @@ pub fn target(words: &[String], assumed: Option<Kind>) -> Result<Target, Command
     let how = "write KIND/NAME, such as inst/orders-cache";
     match words {
         [one] => match (one.split_once('/'), assumed) {
-            (Some((kind_word, name)), _) if !name.is_empty() && !name.contains('/') => {
-                Ok(Target { kind: kind(kind_word)?, name: name.to_owned() })
-            }
-            (None, Some(kind)) if !one.is_empty() => Ok(Target { kind, name: one.clone() }),
+            (Some((kind_word, name)), _) if !name.is_empty() && !name.contains('/') => named(kind(kind_word)?, name),
+            (None, Some(kind)) if !one.is_empty() => named(kind, one),
             _ => Err(CommandError::new(format!("{one:?} does not name an object")).remedy(how)),
         },
-        [kind_word, name] => Ok(Target { kind: kind(kind_word)?, name: name.clone() }),
+        [one, other] if one.contains('/') || other.contains('/') => {
+            Err(CommandError::new(format!("{one:?} and {other:?} are more than one object"))
+                .remedy("name one at a time: KIND NAME, or KIND/NAME"))
+        }
+        [kind_word, name] => named(kind(kind_word)?, name),
         _ => Err(CommandError::new("name one object").remedy(how)),
+    }
+}
+
+/// The object, where this can be a name: it becomes part of an address.
+fn named(kind: Kind, name: &str) -> Result<Target, CommandError> {
+    match ObjectName::parse(name) {
+        Ok(_) => Ok(Target { kind, name: name.to_owned() }),
+        Err(error) => Err(CommandError::new(error.to_string()).remedy("write KIND/NAME, such as inst/orders-cache")),
     }
 }
 
@@ -177,10 +213,12 @@ mod tests {
             assert_eq!(target(&words(text), Some(Kind::Instance)).expect("an object"), instance, "{text}");
         }
         assert_eq!(target(&words("source/x"), None).expect("an object").kind, Kind::GitSource);
-        for text in ["x", "inst/", "inst/a/b", "a b c"] {
+        for text in ["x", "inst/", "inst/a/b", "a b c", "inst ../../x", "inst/..", "inst A"] {
             assert!(target(&words(text), None).is_err(), "{text}");
         }
         assert!(instance_name("op/x").is_err());
+        let two = target(&words("inst/a inst/b"), None).expect_err("two objects");
+        assert_eq!(two.what, "\"inst/a\" and \"inst/b\" are more than one object");
     }
 
     #[test]

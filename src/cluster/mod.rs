@@ -7,6 +7,7 @@ pub mod discovery;
 pub mod events;
 pub mod parts;
 pub mod problem;
+mod proxy;
 pub mod rate_limit;
 pub mod scope;
 

@@ -40,6 +40,7 @@ use crate::cluster::parts::OnChange as OnPart;
 use crate::cluster::rate_limit::Limits;
 use crate::cluster::{Key, Scope};
 use crate::cue::Cue;
+use crate::names::{ClusterName, NamespaceName, ObjectName};
 use crate::plan::source::{ObjectId, ObjectKind};
 use crate::serve::health::{self, Readiness};
 use crate::serve::lease::{Elector, Lost, Timing};
@@ -77,10 +78,10 @@ pub struct Options {
     /// A folder with tls.crt and tls.key for it.
     pub webhook_tls: Option<PathBuf>,
     pub leader_election: bool,
-    pub lease_namespace: Option<String>,
-    pub lease_name: String,
+    pub lease_namespace: Option<NamespaceName>,
+    pub lease_name: ObjectName,
     pub identity: String,
-    pub cluster_name: String,
+    pub cluster_name: ClusterName,
     pub workers: usize,
     pub limits: Limits,
     pub cache_dir: PathBuf,
@@ -176,7 +177,7 @@ impl Context {
             return Lost::Stopped;
         }
         let Options { lease_name, identity, .. } = &self.options;
-        let mut elector = Elector::new(unlimited, &lease_namespace, lease_name, identity, Timing::default());
+        let mut elector = Elector::new(unlimited, &lease_namespace, lease_name.as_str(), identity, Timing::default());
         if self.stop.run_until_cancelled(self.win(&mut elector)).await.is_none() {
             return Lost::Stopped;
         }

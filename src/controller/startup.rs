@@ -7,8 +7,7 @@ use kube::Client;
 use tokio::time::{sleep, timeout};
 
 use super::Options;
-use crate::api::Kind;
-use crate::cluster::discovery::{DefinitionState, OptionalKind, definitions, optional_kinds};
+use crate::cluster::discovery::{self, Definition, DefinitionState, OptionalKind, definitions, optional_kinds};
 use crate::cluster::problem::Problem;
 use crate::cluster::{access, client};
 use crate::serve::health::Readiness;
@@ -50,17 +49,22 @@ pub async fn wait(options: &Options, readiness: &Readiness) -> Usable {
 async fn attempt(options: &Options) -> Result<Usable, Problem> {
     let config = options.target.config().await?;
     let server = config.cluster_url.to_string();
-    let lease_namespace = options.lease_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-    let unlimited = client::connect(config.clone(), None)?;
+    let lease_namespace = options.lease_namespace.as_ref().map(ToString::to_string);
+    let lease_namespace = lease_namespace.unwrap_or_else(|| config.default_namespace.clone());
+    let unlimited = client::connect_within(config.clone(), None, PATIENCE).await?;
     in_time(&server, unlimited.apiserver_version()).await?;
     check_definitions(&in_time(&server, definitions(&unlimited)).await?)?;
     let needed = access::needed(&options.scope, &lease_namespace);
     check_permissions(&in_time(&server, access::missing(&unlimited, &access::Account::Mine, needed)).await?)?;
+    for namespace in in_time(&server, discovery::missing_namespaces(&unlimited, &options.scope)).await? {
+        let remedy = "create it, or take it out of --namespaces";
+        tracing::warn!(namespace, remedy, "a namespace to be looked after is not there");
+    }
     let found = optional_kinds(&unlimited).await;
     for kind in OptionalKind::ALL.into_iter().filter(|kind| !found.contains(kind)) {
         tracing::info!(?kind, consequence = kind.use_of_it(), "an optional kind is not installed");
     }
-    let client = client::connect(config.clone(), Some(options.limits))?;
+    let client = client::connect_within(config.clone(), Some(options.limits), PATIENCE).await?;
     Ok(Usable { client, unlimited, config, lease_namespace })
 }
 
@@ -76,12 +80,12 @@ async fn in_time<T>(place: &str, question: impl Future<Output = Result<T, kube::
     }
 }
 
-fn check_definitions(states: &[(Kind, DefinitionState)]) -> Result<(), Problem> {
+fn check_definitions(definitions: &[Definition]) -> Result<(), Problem> {
     let named = |wanted: DefinitionState| {
-        let kinds = states.iter().filter(|(_, state)| *state == wanted).map(|(kind, _)| kind.plural());
+        let kinds = definitions.iter().filter(|one| one.state == wanted).map(|one| one.kind.plural());
         kinds.collect::<Vec<_>>().join(", ")
     };
-    let install = "install them: midship crds | kubectl apply --server-side -f -";
+    let install = discovery::remedy(definitions, None);
     let missing = named(DefinitionState::Missing);
     if !missing.is_empty() {
         return Err(Problem::new(format!("the cluster lacks the definitions of {missing}"), install));

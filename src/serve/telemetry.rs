@@ -1,10 +1,13 @@
 //! Logs on standard output, and traces where somebody collects them.
 
+use std::str::FromStr;
+
 use clap::ValueEnum;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -42,7 +45,7 @@ impl Drop for Telemetry {
 
 /// Starts logging, and tracing where an endpoint is given.
 pub fn start(format: LogFormat, level: &str, otlp_endpoint: Option<&str>) -> Result<Telemetry, TelemetryError> {
-    let filter = EnvFilter::try_new(level).map_err(|_| TelemetryError::Level(level.to_owned()))?;
+    let filter = filter(level)?;
     let logs = match format {
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_span_list(false).boxed(),
         LogFormat::Text => fmt::layer().compact().boxed(),
@@ -51,6 +54,18 @@ pub fn start(format: LogFormat, level: &str, otlp_endpoint: Option<&str>) -> Res
     let layer = traces.as_ref().map(|traces| tracing_opentelemetry::layer().with_tracer(traces.tracer("midship")));
     tracing_subscriber::registry().with(filter).with(logs).with(layer).init();
     Ok(Telemetry { traces })
+}
+
+/// The filter, where every part of it is one. A word that is no level would be taken for a room, and everything else be
+/// silent.
+fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
+    let refused = || TelemetryError::Level(level.to_owned());
+    let parts: Vec<&str> = level.split(',').map(str::trim).collect();
+    let is_level = |part: &str| LevelFilter::from_str(part).is_ok() && part.parse::<u8>().is_err() && !part.is_empty();
+    if !parts.iter().all(|part| is_level(part.rsplit_once('=').map_or(*part, |(_, level)| level))) {
+        return Err(refused());
+    }
+    EnvFilter::try_new(parts.join(",")).map_err(|_| refused())
 }
 
 fn exporter(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
@@ -63,4 +78,27 @@ fn exporter(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
         .map_err(|error| refused(error.to_string()))?;
     let resource = Resource::builder().with_service_name("midship").build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_level_is_refused_and_never_taken_for_a_room() {
+        for level in [
+            "info",
+            "WARN",
+            "off",
+            "midship=debug,kube=warn",
+            "info, midship::repo=trace",
+            "warn,midship[x{y=z}]=debug",
+        ] {
+            assert!(filter(level).is_ok(), "{level}");
+        }
+        for level in ["inof", "", "info,", "midship", "midship=loud", "midship=", "info,midship: debug", "3"] {
+            let told = filter(level).map(|_| ()).expect_err(level).to_string();
+            assert_eq!(told, format!("the log level {level:?} is not understood"));
+        }
+    }
 }

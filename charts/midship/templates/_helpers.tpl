@@ -29,18 +29,23 @@
 {{- end -}}
 
 {{- define "midship.selector" -}}
-app.kubernetes.io/name: {{ include "midship.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "midship.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "midship.labels" -}}
 {{ include "midship.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- with .Values.extraLabels }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
+
+{{/* Call with (list $ labels): the chart's own and these, each once. */}}
+{{- define "midship.labelsWith" -}}
+{{- toYaml (merge (deepCopy (default dict (index . 1))) (include "midship.labels" (index . 0) | fromYaml)) -}}
 {{- end -}}
 
 {{/* Call with (list $ image). */}}
@@ -55,13 +60,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{- define "midship.agentImage" -}}
-{{- include "midship.image" (list . (ternary .Values.agentImage .Values.image (ne .Values.agentImage.repository ""))) -}}
+{{- $own := .Values.agentImage -}}
+{{- if or $own.repository $own.tag $own.digest -}}
+{{- include "midship.image" (list . (merge (dict "repository" (default .Values.image.repository $own.repository)) $own)) -}}
+{{- else -}}
+{{- include "midship.image" (list . .Values.image) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "midship.subject" -}}
 - kind: ServiceAccount
-  name: {{ include "midship.serviceAccount" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "midship.serviceAccount" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end -}}
 
 {{/* What the controller may do in the namespaces it works in. It can give agents no more than it has here. */}}

@@ -1,6 +1,5 @@
 //! `midship backup kit`: the page to print and keep apart.
 
-use anstream::println;
 use clap::Args;
 use jiff::Timestamp;
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use anstream::println;
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::ListParams;

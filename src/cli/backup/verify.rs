@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anstream::println;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;

@@ -10,13 +10,13 @@ use super::Outcome;
 use super::connection::Connection;
 use super::error::CommandError;
 use super::output::{self, Format, Table};
-use super::session::{Session, target};
+use super::session::{KindWords, Session, target};
 use crate::api::Kind;
 
 #[derive(Args)]
 pub struct Arguments {
     /// NAME of an instance, KIND NAME, or KIND/NAME.
-    #[arg(value_name = "KIND/NAME", num_args = 1..=2, required = true)]
+    #[arg(value_name = "KIND/NAME", num_args = 1..=2, required = true, value_parser = KindWords, hide_possible_values = true)]
     words: Vec<String>,
 }
 
@@ -27,7 +27,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     if target.kind == Kind::Instance {
         let seen = seen::look(&session, &target.name).await?;
         match format {
-            Format::Table | Format::Markdown => anstream::print!("{}", page::page(&seen, now, format)),
+            Format::Table | Format::Markdown => print!("{}", page::page(&seen, now, format)),
             Format::Json | Format::Yaml => output::print(format, &seen, || Table::new(&[]))?,
         }
         return Ok(Outcome::Done);
@@ -36,7 +36,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let events = seen::events(&session, &[target.name.as_str()]).await?;
     match format {
         Format::Table | Format::Markdown => {
-            anstream::print!("{}", object::page(target.kind, &object, &events, now, format)?);
+            print!("{}", object::page(target.kind, &object, &events, now, format)?);
         }
         Format::Json | Format::Yaml => output::print(format, &object, || Table::new(&[]))?,
     }

@@ -38,14 +38,14 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
         Format::Table => {
             for line in differences {
                 let style = style(line);
-                anstream::println!("{style}{}{style:#}", printable(line));
+                println!("{style}{}{style:#}", printable(line));
             }
-            anstream::println!("{from} to {to}: {}", super::times(differences.len(), "difference"));
+            println!("{from} to {to}: {}", super::times(differences.len(), "difference"));
         }
         Format::Markdown => {
-            anstream::println!("**{from} to {to}: {}**\n", super::times(differences.len(), "difference"));
+            println!("**{from} to {to}: {}**\n", super::times(differences.len(), "difference"));
             for line in differences {
-                anstream::println!("- `{}`", printable(line).replace('`', "'"));
+                println!("- `{}`", printable(line).replace('`', "'"));
             }
         }
         Format::Json | Format::Yaml => output::print(format, &result, || Table::new(&[]))?,

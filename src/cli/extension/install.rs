@@ -149,7 +149,7 @@ async fn ready(
     })
     .await?;
     match told {
-        Look::Ended(summary) => anstream::println!("{name} is ready: {}", printable(&summary)),
+        Look::Ended(summary) => println!("{name} is ready: {}", printable(&summary)),
         Look::Waiting(reason) => {
             return Err(CommandError::new(format!("{name} is installed, but not ready after {} s", timeout.as_secs()))
                 .at(printable(&reason))
@@ -174,7 +174,7 @@ fn print(made: &Objects, format: Format) -> Result<Outcome, CommandError> {
     for item in items {
         let yaml = serde_saphyr::to_string(&item)
             .map_err(|error| CommandError::new(format!("an object cannot be printed: {error}")))?;
-        anstream::print!("---\n{}", printable(&yaml));
+        print!("---\n{}", printable(&yaml));
     }
     Ok(Outcome::Done)
 }

@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
     }
     let verdict = Verdict { packages: folders.len(), errors };
     if verdict.errors.is_empty() && format == Format::Table {
-        anstream::println!("all is well: {}", times(folders.len(), "package"));
+        println!("all is well: {}", times(folders.len(), "package"));
         return Ok(Outcome::Done);
     }
     output::print(format, &verdict, || table(&verdict.errors))?;

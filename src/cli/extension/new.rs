@@ -31,10 +31,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, CommandError> {
     let files = scaffold(&arguments.type_);
     super::write(&folder, &files)?;
     for path in files.paths() {
-        anstream::println!("{}", printable(&folder.join(path).display().to_string()));
+        println!("{}", printable(&folder.join(path).display().to_string()));
     }
     let folder = printable(&folder.display().to_string());
-    anstream::println!(
+    println!(
         "\nNext: fill in {folder}/extension.yaml, then\n  midship extension lint {folder}\n  midship extension test {folder}"
     );
     Ok(Outcome::Done)

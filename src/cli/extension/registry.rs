@@ -93,7 +93,7 @@ pub async fn push(arguments: &Push) -> Result<Outcome, CommandError> {
     let pinned = Reference { digest: Some(wanted.clone()), ..reference.clone() };
     match registry.digest_of(&tag).await.map_err(help)? {
         Some(there) if there == wanted => {
-            anstream::println!("{pinned} was there already");
+            println!("{pinned} was there already");
             return Ok(Outcome::Done);
         }
         Some(there) => {
@@ -104,7 +104,7 @@ pub async fn push(arguments: &Push) -> Result<Outcome, CommandError> {
         None => {}
     }
     registry.push(&package, &tag).await.map_err(help)?;
-    anstream::println!("{pinned}");
+    println!("{pinned}");
     Ok(Outcome::Done)
 }
 
@@ -120,7 +120,7 @@ pub async fn pull(arguments: &Pull) -> Result<Outcome, CommandError> {
     }
     super::write(&folder, &package.files)?;
     anstream::eprintln!("{} from {from}", printable(&package.digest));
-    anstream::println!("{}", printable(&folder.display().to_string()));
+    println!("{}", printable(&folder.display().to_string()));
     Ok(Outcome::Done)
 }
 

@@ -20,8 +20,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandError> {
     let package = good(&arguments.path)?;
     match format {
-        Format::Table => anstream::print!("{}", printable(&page(&package))),
-        Format::Markdown => anstream::print!("```\n{}```\n", printable(&page(&package))),
+        Format::Table => print!("{}", printable(&page(&package))),
+        Format::Markdown => print!("```\n{}```\n", printable(&page(&package))),
         Format::Json | Format::Yaml => output::print(format, &package.manifest, || Table::new(&[]))?,
     }
     Ok(Outcome::Done)

@@ -14,6 +14,7 @@ use super::session::target;
 use crate::api::Kind;
 use crate::diff::fields::FieldChange;
 use crate::extension::parameters::plain;
+use crate::names::NamespaceName;
 use read::{Entry, entries};
 
 #[derive(Args)]
@@ -33,14 +34,15 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
     let target = target(&arguments.words, Some(Kind::Instance))?;
     let opened = arguments.origin.open(connection, Need::Audit).await?;
-    let entries = entries(&opened, &target, connection.namespace.as_deref(), arguments.limit)?;
+    let namespace = connection.namespace.as_ref().map(NamespaceName::as_str);
+    let entries = entries(&opened, &target, namespace, arguments.limit)?;
     if entries.is_empty() {
         return Err(CommandError::new(format!("the record tells nothing of {} {}", target.kind.as_str(), target.name))
             .at(format!("{} of {}", opened.branch, opened.place))
             .remedy("check the name and the namespace (-n); the record begins with the first sync of its GitSource"));
     }
     match format {
-        Format::Table | Format::Markdown => anstream::print!("{}", table(&entries).shown(format)),
+        Format::Table | Format::Markdown => print!("{}", table(&entries).shown(format)),
         Format::Json | Format::Yaml => output::print(format, &entries, || Table::new(&[]))?,
     }
     Ok(Outcome::Done)

@@ -44,7 +44,7 @@ pub async fn to_its_end(session: &Session<'_>, made: &Operation, timeout: u64) -
     let look = format!("midship describe op/{name} -n {}", session.namespace);
     match seen {
         Look::Ended(End::Done(status)) if status.phase == Some(OperationPhase::Succeeded) => {
-            anstream::println!("{name} succeeded: {}", printable(&told(&status)));
+            println!("{name} succeeded: {}", printable(&told(&status)));
             Ok(Outcome::Done)
         }
         Look::Ended(End::Done(status)) => {

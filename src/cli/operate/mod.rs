@@ -178,7 +178,7 @@ pub async fn switchover(arguments: &Switchover, connection: &Connection) -> Resu
     if let (Some(to), Some(primary)) = (to, &status.primary)
         && to.as_str() == primary
     {
-        anstream::println!("{primary} has the role already");
+        println!("{primary} has the role already");
         return Ok(Outcome::Done);
     }
     let asked = without_nothing(json!({ "from": from, "to": to, "force": force.then_some(true) }));
@@ -253,7 +253,7 @@ pub async fn made(
         .map_err(|error| CommandError::new(format!("the operation cannot be written down: {error}")))?;
     let made = session.ask(session.operations().create(&PostParams::default(), &operation)).await?;
     if waiting.no_wait {
-        anstream::println!("Operation {}/{} is asked for", session.namespace, made.name_any());
+        println!("Operation {}/{} is asked for", session.namespace, made.name_any());
         return Ok(Outcome::Done);
     }
     follow::to_its_end(session, &made, waiting.timeout).await

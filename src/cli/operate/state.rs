@@ -55,7 +55,7 @@ async fn become_(arguments: &State, connection: &Connection, wanted: DesiredStat
         patched(&session, Kind::Instance, &name, &json!({ "spec": { "state": state } })).await?;
     }
     if arguments.waiting.no_wait {
-        anstream::println!("Instance {}/{name} is to be {wanted:?}", session.namespace);
+        println!("Instance {}/{name} is to be {wanted:?}", session.namespace);
         return Ok(Outcome::Done);
     }
     wait(&session, &name, wanted, arguments.waiting.timeout).await
@@ -110,7 +110,7 @@ async fn wait(session: &Session<'_>, name: &str, wanted: DesiredState, timeout: 
     match seen {
         Look::Ended(ready) => {
             let pods = if ready.is_empty() { String::new() } else { format!(", {ready} pods ready") };
-            anstream::println!("Instance {}/{name} is {wanted:?}{pods}", session.namespace);
+            println!("Instance {}/{name} is {wanted:?}{pods}", session.namespace);
             Ok(Outcome::Done)
         }
         Look::Waiting(told) => {

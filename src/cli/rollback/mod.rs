@@ -14,6 +14,7 @@ use super::output::{Format, printable};
 use super::session::{Target, target};
 use crate::api::Kind;
 use crate::diff::{Changes, Objects, Redaction, compare};
+use crate::names::NamespaceName;
 use crate::plan::source::Manifest;
 use crate::repo::{Draft, Edit, FileTree, Limits, ObjectId, Person, PushOutcome, TreeError, documents, propose};
 
@@ -53,12 +54,12 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
             .at(opened.place.clone())
             .remedy("`midship history` and `git log` name the commits there are")
     })?;
-    let namespace = connection.namespace.as_deref();
+    let namespace = connection.namespace.as_ref().map(NamespaceName::as_str);
     let was = find(&opened, to, &target, namespace)?;
     let namespace = was.id.namespace.as_deref();
     let now = defined(&opened, opened.tip).map_err(wrong)?.into_iter().find(|one| one.id == was.id);
     if now.as_ref().is_some_and(|now| now.digest == was.digest) {
-        anstream::println!("{} is what it was in {} already", was.id, short(&to.to_string()));
+        println!("{} is what it was in {} already", was.id, short(&to.to_string()));
         return Ok(Outcome::Done);
     }
     let changes = changes(&was, now.as_ref());

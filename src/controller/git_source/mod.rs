@@ -89,7 +89,7 @@ impl GitSources {
             queues,
             pushes,
             cache_dir: cache_dir.clone(),
-            cluster_name: cluster_name.clone(),
+            cluster_name: cluster_name.to_string(),
             allow_insecure: *allow_insecure_git,
             memory: Memory::default(),
             started: Instant::now(),

@@ -10,15 +10,38 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use super::chart::definitions::copy;
 use super::controller::account::{Account, cluster_rules, namespace_rules};
 use super::controller::create;
 use super::controller::process::SOON;
 use super::controller::scratch::{Scratch, scratch_test};
-use crate::harness::{Output, install_definitions, midship, wait_for};
+use crate::chart::helm::{self, chart};
+use crate::harness::{Output, Run, install_definitions, midship, wait_for};
 
 fn doctor(scratch: &Scratch, kubeconfig: &Path, args: &[&str]) -> Output {
     let config = kubeconfig.display().to_string();
     midship().args(["doctor", "--kubeconfig", &config, "--installed-in", scratch.namespace]).args(args).output()
+}
+
+/// Does what the doctor said, as a person would: the very words, in a shell, where the chart is.
+#[track_caller]
+fn obey(scratch: &Scratch, place: &Path, remedy: &str) -> Output {
+    let folder = |program: &Path| program.parent().expect("a folder").display().to_string();
+    let ours = Path::new(env!("CARGO_BIN_EXE_midship"));
+    let own = std::env::var("PATH").unwrap_or_default();
+    let path = [folder(ours), folder(&scratch.kubectl()), folder(helm::program()), own].join(":");
+    let shell = Run::new("sh").args(["-e", "-c", remedy]).within(place);
+    let output = shell.env("PATH", path).env("KUBECONFIG", scratch.kubeconfig()).output();
+    assert_eq!(output.code, 0, "{remedy}: {output}");
+    output
+}
+
+async fn becomes_ok(check: &str, look: impl Fn() -> Output) {
+    wait_for("the remedy to help", SOON, async || match verdict(&look(), check) {
+        (word, ..) if word == "Ok" => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
 }
 
 /// What a person sees, without what differs from run to run.
@@ -68,26 +91,23 @@ fn the_doctor_finds_what_is_ill_and_says_what_mends_it() {
         assert_eq!(output.code, 1, "{output}");
         let (verdict_, found, remedy) = verdict(&output, "definitions");
         assert_eq!((verdict_.as_str(), found.as_str()), ("Failed", "instances of another version"));
-        assert_eq!(remedy, "midship crds | kubectl apply --server-side -f -");
+        assert_eq!(remedy, "midship crds | kubectl apply --server-side --force-conflicts -f -");
+        obey(scratch, Path::new("/"), &remedy);
+        becomes_ok("definitions", || json(&admin)).await;
         definitions.delete("instances.midship.dev", &DeleteParams::default()).await.expect("it can be deleted");
         wait_for("the definition to go", SOON, async || match definitions.get_opt("instances.midship.dev").await {
             Ok(None) => Ok(()),
             other => Err(format!("{:?}", other.map(|found| found.is_some()))),
         })
         .await;
-        assert_eq!(verdict(&json(&admin), "definitions").1, "instances missing");
-        let crds = midship().arg("crds").stdout();
-        crate::harness::Run::new(scratch.kubectl())
-            .arg("--kubeconfig")
-            .arg(&admin)
-            .args(["apply", "--server-side", "--force-conflicts", "-f", "-"])
-            .input(crds)
-            .stdout();
-        wait_for("the remedy to help", SOON, async || match verdict(&json(&admin), "definitions") {
-            (word, ..) if word == "Ok" => Ok(()),
-            other => Err(format!("{other:?}")),
-        })
-        .await;
+        let (_, found, remedy) = verdict(&json(&admin), "definitions");
+        assert_eq!(found, "instances missing");
+        obey(scratch, Path::new("/"), &remedy);
+        becomes_ok("definitions", || json(&admin)).await;
+        let (word, found, remedy) = verdict(&json(&admin), "permissions");
+        assert_eq!(word, "Warning", "{found}");
+        assert!(found.starts_with("checked as you, not as the controller"), "{found}");
+        assert!(remedy.contains("--installed-in"), "{remedy}");
 
         // an account that may too little, and a lease that is old
         let account = Account::new(&scratch.client, scratch.namespace, "midship").await;
@@ -135,5 +155,80 @@ fn the_doctor_finds_what_is_ill_and_says_what_mends_it() {
             let output = doctor(scratch, &admin, &["--namespaces", scratch.namespace, "-o", format]);
             assert_snapshot!(format!("well-{format}"), shown(&output));
         }
+    });
+}
+
+#[test]
+fn what_the_doctor_says_of_helm_can_be_done_in_the_order_it_is_said() {
+    scratch_test(async |scratch| {
+        let admin = scratch.kubeconfig();
+        let json = || doctor(scratch, &admin, &["-o", "json"]);
+        let place = tempfile::tempdir().expect("a folder");
+        let here = place.path().join("charts/midship");
+        copy(&chart(), &here, &str::to_owned);
+        let file = here.join("files/crds/instances.midship.dev.yaml");
+        let today = std::fs::read_to_string(&file).expect("a definition");
+        std::fs::write(&file, today.replacen("Scheduled backups.", "What was scheduled.", 1))
+            .expect("it can be written");
+
+        // nothing is there: one line installs all, and can be said twice
+        let (_, _, remedy) = verdict(&json(), "definitions");
+        assert!(remedy.starts_with("helm upgrade --install midship charts/midship -n scratch"), "{remedy}");
+        assert_eq!(verdict(&json(), "leader").2, remedy);
+        obey(scratch, place.path(), &remedy);
+        obey(scratch, place.path(), &remedy);
+
+        // the chart's definitions are older than the program: the chart mends them
+        wait_for("the definitions to be served", SOON, async || match verdict(&json(), "definitions").1.as_str() {
+            "instances of another version" => Ok(()),
+            found => Err(found.to_owned()),
+        })
+        .await;
+        let (_, _, remedy) = verdict(&json(), "definitions");
+        assert!(remedy.starts_with("helm upgrade --install midship charts/midship -n scratch"), "{remedy}");
+        std::fs::write(&file, today).expect("it can be written");
+        obey(scratch, place.path(), &remedy);
+        becomes_ok("definitions", json).await;
+
+        // definitions by hand and then the controller by Helm
+        for line in [
+            "helm uninstall midship -n scratch",
+            "kubectl delete crd --all --wait=true --timeout=60s",
+            "midship crds | kubectl apply --server-side --force-conflicts -f -",
+        ] {
+            obey(scratch, place.path(), line);
+        }
+        becomes_ok("definitions", json).await;
+        let (_, _, remedy) = verdict(&json(), "leader");
+        obey(scratch, place.path(), &remedy);
+        becomes_ok("definitions", json).await;
+
+        // the Deployment says which namespaces it looks after, as whom, and under which lease
+        let named = "helm upgrade midship charts/midship -n scratch --set 'namespaces={scratch}' --set serviceAccount.name=keeper";
+        obey(scratch, place.path(), named);
+        wait_for("the permissions to be known", SOON, async || match verdict(&json(), "permissions") {
+            (word, found, _) if word == "Ok" => {
+                assert!(found.starts_with("ServiceAccount scratch/keeper may do all"), "{found}");
+                assert!(found.contains("for namespaces scratch"), "{found}");
+                Ok(())
+            }
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        let config = admin.display().to_string();
+        let anywhere = midship().args(["doctor", "--kubeconfig", &config, "-o", "json"]).output();
+        assert!(verdict(&anywhere, "permissions").1.contains("scratch/keeper"), "found without being told: {anywhere}");
+        let (_, found, remedy) = verdict(&json(), "leader");
+        assert_eq!(found, "no lease midship in namespace scratch");
+        assert!(remedy.starts_with("look at the controller's logs"), "{remedy}");
+
+        let gone = doctor(scratch, &admin, &["-o", "json", "--namespaces", "scratch,nope"]);
+        let (word, found, remedy) = verdict(&gone, "namespaces");
+        assert_eq!((word.as_str(), found.as_str()), ("Failed", "nope to be looked after, and not there"));
+        assert!(remedy.starts_with("kubectl create namespace nope"), "{remedy}");
+        obey(scratch, place.path(), "kubectl delete serviceaccount keeper -n scratch");
+        let (word, found, _) = verdict(&json(), "permissions");
+        assert_eq!(word, "Failed");
+        assert!(found.contains("ServiceAccount scratch/keeper is not there"), "{found}");
     });
 }

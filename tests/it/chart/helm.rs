@@ -22,10 +22,14 @@ pub fn file(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The helm in MIDSHIP_TEST_BIN, or the one `tests/tools/tool` builds.
 pub fn helm() -> Run {
+    Run::new(program())
+}
+
+/// The helm in MIDSHIP_TEST_BIN, or the one `tests/tools/tool` builds.
+pub fn program() -> &'static Path {
     static HELM: OnceLock<PathBuf> = OnceLock::new();
-    Run::new(HELM.get_or_init(|| {
+    HELM.get_or_init(|| {
         let given = std::env::var_os("MIDSHIP_TEST_BIN").map(|folder| PathBuf::from(folder).join("helm"));
         given.filter(|file| file.is_file()).unwrap_or_else(|| {
             let tool = root().join("tests/tools/tool");
@@ -34,7 +38,7 @@ pub fn helm() -> Run {
             assert!(output.status.success(), "{} could not get helm:\n{complaint}", tool.display());
             PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
         })
-    }))
+    })
 }
 
 fn template(set: &[&str]) -> Run {
@@ -47,6 +51,26 @@ fn template(set: &[&str]) -> Run {
 pub fn render(set: &[&str]) -> Rendered {
     let text = template(set).stdout();
     Rendered { objects: objects(&text), text }
+}
+
+/// What the chart becomes with a file of values, which Helm reads in another way than `--set`.
+#[track_caller]
+pub fn render_file(values: &str) -> Rendered {
+    let text = with_file(values).stdout();
+    Rendered { objects: objects(&text), text }
+}
+
+/// What somebody is told who gives this file of values.
+#[track_caller]
+pub fn refusal_of_file(values: &str) -> String {
+    with_file(values).complaint()
+}
+
+fn with_file(values: &str) -> Run {
+    let run = template(&["crds.install=false"]);
+    let file = run.home().join("values.yaml");
+    std::fs::write(&file, values).expect("it can be written");
+    run.arg("--values").arg(&file)
 }
 
 /// What somebody is told who gives these values.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::helm::{Rendered, chart, helm, name_of, render};
+use super::helm::{Rendered, chart, helm, name_of, render, render_file};
 use crate::harness::Run;
 
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -247,6 +247,61 @@ fn agents_come_from_the_controllers_image_unless_another_is_named() {
     let digest = format!("image.digest={DIGEST}");
     assert_eq!(agent(&[&digest]), format!("registry.midship.dev/midship@{DIGEST}"));
     assert_eq!(agent(&[&digest, "agentImage.repository=my.example/agent", "agentImage.tag=v1"]), "my.example/agent:v1");
+}
+
+#[test]
+fn a_tag_or_digest_of_its_own_is_enough_for_the_agents_image() {
+    let agent = |set: &[&str]| {
+        let rendered =
+            render(&[set, &["image.repository=my.example/midship", "image.tag=v1", "crds.install=false"]].concat());
+        let env = rendered.container()["env"].as_array().expect("variables").clone();
+        env.iter().find(|one| one["name"] == "MIDSHIP_AGENT_IMAGE").expect("it is said")["value"].clone()
+    };
+    assert_eq!(agent(&[]), "my.example/midship:v1");
+    assert_eq!(agent(&["agentImage.tag=v2"]), "my.example/midship:v2");
+    assert_eq!(agent(&[&format!("agentImage.digest={DIGEST}")]), format!("my.example/midship@{DIGEST}"));
+}
+
+#[test]
+fn numbers_and_words_of_a_file_arrive_as_they_were_written() {
+    let rendered = render_file(
+        "controller: {burst: 1000000, workers: 12, qps: 2500000}
+namespaces: ['123', 1e3x]
+serviceAccount: {name: 1e3.x}
+priorityClassName: '123'
+metrics: {readers: [{namespace: '1', name: '2'}]}
+gitSources: {impersonation: [{namespace: '3', name: '4'}]}
+fullnameOverride: 'null'
+log: {level: 'info,midship::repo=debug'}
+",
+    );
+    let args = rendered.args();
+    for flag in ["--burst=1000000", "--workers=12", "--namespaces=123,1e3x", "--lease-name=null"] {
+        assert!(args.contains(&flag), "{flag} in {args:?}");
+    }
+    assert_eq!(args.len(), rendered.container()["args"].as_array().expect("args").len(), "{args:?}");
+    let output = Run::new(env!("CARGO_BIN_EXE_midship")).args(args).arg("--help").output();
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(rendered.pod()["spec"]["priorityClassName"], "123");
+    assert_eq!(rendered.pod()["spec"]["serviceAccountName"], "1e3.x");
+    for object in &rendered.objects {
+        let metadata = &object["metadata"];
+        let namespace = metadata["namespace"].is_string() || metadata["namespace"].is_null();
+        assert!(metadata["name"].is_string() && namespace, "{metadata}");
+        for subject in object["subjects"].as_array().into_iter().flatten() {
+            assert!(subject["name"].is_string() && subject["namespace"].is_string(), "{subject}");
+        }
+    }
+}
+
+#[test]
+fn labels_that_are_given_twice_are_there_once() {
+    let values = "extraLabels: {team: platform, tier: x}\npodLabels: {tier: control}\npodAnnotations: {kubectl.kubernetes.io/default-container: other}\nmetrics: {monitor: {kind: ServiceMonitor, labels: {team: main}}}";
+    let rendered = render_file(values);
+    assert_eq!(rendered.pod()["metadata"]["labels"]["tier"], "control");
+    assert_eq!(rendered.pod()["metadata"]["labels"]["team"], "platform");
+    assert_eq!(rendered.pod()["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"], "other");
+    assert_eq!(rendered.only("ServiceMonitor")["metadata"]["labels"]["team"], "main");
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use super::helm::{chart, file, helm, name_of, objects, refusal, render, root};
+use super::helm::{chart, file, helm, name_of, objects, refusal, refusal_of_file, render, root};
+use crate::harness::Run;
 
 #[test]
 fn a_mistyped_value_is_refused_and_named() {
-    let cases: [(&str, &[&str]); 14] = [
+    let cases: [(&str, &[&str]); 27] = [
         ("replica=3", &["additional properties 'replica' not allowed"]),
         ("image.tags=v1", &["at '/image'", "additional properties 'tags' not allowed"]),
         ("replicas=three", &["at '/replicas'", "got string, want integer"]),
@@ -21,6 +22,19 @@ fn a_mistyped_value_is_refused_and_named() {
         ("gitSources.impersonation[0].name=x", &["at '/gitSources/impersonation/0'", "missing property 'namespace'"]),
         ("controller.workers=0", &["at '/controller/workers'", "minimum"]),
         ("runAsUser=0", &["at '/runAsUser'", "minimum"]),
+        ("log.level=inof", &["at '/log/level'", "does not match pattern"]),
+        ("log.level=midship", &["at '/log/level'", "does not match pattern"]),
+        ("log.level=info #x", &["at '/log/level'", "does not match pattern"]),
+        ("clusterName=prod..eu", &["at '/clusterName'", "does not match pattern"]),
+        ("clusterName=prod.eu", &["at '/clusterName'", "does not match pattern"]),
+        ("image.repository=r:5000/x:tag", &["at '/image/repository'", "does not match pattern"]),
+        ("agentImage.repository=r/x:tag", &["at '/agentImage/repository'", "does not match pattern"]),
+        ("podLabels.app\\.kubernetes\\.io/name=x", &["at '/podLabels/app.kubernetes.io~1name'"]),
+        ("extraLabels.helm\\.sh/chart=x", &["at '/extraLabels/helm.sh~1chart'"]),
+        ("serviceAccount.name=A..b", &["at '/serviceAccount/name'", "does not match pattern"]),
+        ("nameOverride=1st", &["at '/nameOverride'", "does not match pattern"]),
+        ("fullnameOverride=a.b", &["at '/fullnameOverride'", "does not match pattern"]),
+        ("controller.burst=0", &["at '/controller/burst'", "minimum"]),
     ];
     for (set, parts) in cases {
         let message = refusal(&[set]);
@@ -28,6 +42,29 @@ fn a_mistyped_value_is_refused_and_named() {
             assert!(message.contains(part), "{set}: no {part:?} in\n{message}");
         }
         assert!(message.lines().count() <= 4, "{set}:\n{message}");
+    }
+}
+
+#[test]
+fn a_volume_without_a_source_is_refused_and_named() {
+    for (volume, part) in
+        [("{}", "minProperties"), ("{name: x}", "/volume/name'"), ("{nfs: {}, emptyDir: {}}", "maxProperties")]
+    {
+        let values = format!("backups: {{volumes: [{{namespace: shop, repository: vault, volume: {volume}}}]}}");
+        let message = refusal_of_file(&values);
+        assert!(message.contains("at '/backups/volumes/0/volume") && message.contains(part), "{message}");
+    }
+}
+
+/// The schema's word on a log level is the program's.
+#[test]
+fn the_chart_takes_the_log_levels_that_the_program_takes() {
+    for level in ["info", "off", "info,midship::repo=debug", "warn,kube=off,midship[x{y}]=trace"] {
+        let level = format!("log.level={}", level.replace(',', "\\,").replace('{', "\\{").replace('}', "\\}"));
+        let rendered = render(&[&level, "crds.install=false"]);
+        // --help ends the program once all that stands before it was understood
+        let output = Run::new(env!("CARGO_BIN_EXE_midship")).args(rendered.args()).arg("--help").output();
+        assert_eq!(output.code, 0, "{level}: {output}");
     }
 }
 

@@ -54,7 +54,15 @@ fn a_bad_option_or_value_is_an_error_and_not_a_change() {
         let output = midship().args(args).output();
         assert_eq!((output.code, output.stdout.as_str()), (1, ""), "{output}");
         assert!(output.stderr.starts_with("error: "), "{output}");
+        for part in ["\n  where: ", "\n  to do: "] {
+            assert!(output.stderr.contains(part), "{output}");
+        }
     }
+    let burst = shown(midship().args(["controller", "--burst=1e+06"]));
+    assert!(
+        burst.contains("where: --burst <N>\n") && burst.contains("to do: give a whole number: Requests"),
+        "{burst}"
+    );
     assert_snapshot!(shown(midship().args(["doctor", "-o", "jsn"])));
     for command in commands() {
         assert_eq!(midship().args([command.as_str(), "--frobnicate"]).output().code, 1, "{command}");
@@ -83,6 +91,75 @@ fn a_broken_kubeconfig_is_named_with_the_place_of_the_mistake() {
     let text = shown(run.arg("doctor").arg("--kubeconfig").arg(&path));
     has_three_parts(&text);
     assert_snapshot!(text);
+}
+
+#[test]
+fn nothing_that_stands_in_a_broken_kubeconfig_is_printed() {
+    let run = midship();
+    let path = run.home().join("kubeconfig");
+    let text = KUBECONFIG.replace("token: abc", "token: s3cret").replace("current-context", "  - [");
+    std::fs::write(&path, text).expect("it can be written");
+    let text = shown(run.arg("get").arg("--kubeconfig").arg(&path));
+    has_three_parts(&text);
+    assert!(!text.contains("s3cret"), "{text}");
+}
+
+#[test]
+fn of_several_kubeconfigs_one_may_be_missing() {
+    let run = midship();
+    let path = run.home().join("there");
+    std::fs::write(&path, KUBECONFIG.replace("SERVER", "127.0.0.1:1")).expect("it can be written");
+    let named = format!("/nowhere/kubeconfig:{}", path.display());
+    let text = shown(run.arg("get").env("KUBECONFIG", named));
+    has_three_parts(&text);
+    assert!(text.contains("where: https://127.0.0.1:1/"), "{text}");
+}
+
+#[test]
+fn an_address_without_a_scheme_is_named() {
+    let (run, path) = with_kubeconfig("here");
+    std::fs::write(&path, KUBECONFIG.replace("https://SERVER", "127.0.0.1:6443")).expect("it can be written");
+    let text = shown(run.arg("get"));
+    has_three_parts(&text);
+    assert!(text.contains("to do: write the whole address, such as https://127.0.0.1:6443"), "{text}");
+}
+
+#[test]
+fn a_credential_plugin_that_hangs_is_given_up_in_time() {
+    let (run, path) = with_kubeconfig("127.0.0.1:1");
+    let plugin =
+        "{exec: {apiVersion: client.authentication.k8s.io/v1, command: sleep, args: ['60'], interactiveMode: Never}}";
+    let text = KUBECONFIG.replace("SERVER", "127.0.0.1:1").replace("{token: abc}", plugin);
+    std::fs::write(&path, text).expect("it can be written");
+    let start = Instant::now();
+    let text = shown(run.args(["get", "--request-timeout", "500ms"]));
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    has_three_parts(&text);
+    assert!(text.contains("the credential plugin \"sleep\" did not answer within 500ms"), "{text}");
+}
+
+#[test]
+fn a_namespace_is_a_name_and_no_path() {
+    for args in [["get", "-n", "../../.."], ["get", "inst/..", "-n=x"], ["doctor", "--installed-in", "a/b"]] {
+        let (run, _) = with_kubeconfig("127.0.0.1:1");
+        let text = shown(run.args(args));
+        assert!(text.contains("is not valid; use"), "{text}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_no_defect() {
+    for args in
+        [&["crds"][..], &["completion", "bash"], &["completion", "zsh"], &["--help"], &["extension", "new", "x"]]
+    {
+        let run = midship();
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_midship"));
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("it is there");
+        let output = child.args(args).current_dir(run.home()).stdout(full).output().expect("it runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {told}");
+        assert!(told.contains("the result cannot be written") && told.contains("standard output"), "{args:?}: {told}");
+    }
 }
 
 #[test]
@@ -143,9 +220,16 @@ fn what_cannot_be_written_is_named() {
 
 #[test]
 fn the_controller_refuses_options_that_cannot_work() {
-    for args in
-        [["--workers", "0"], ["--qps", "0"], ["--log-level", "midship=loud"], ["--health-address", "192.0.2.1:1"]]
-    {
+    for args in [
+        ["--workers", "0"],
+        ["--qps", "0"],
+        ["--log-level", "midship=loud"],
+        ["--log-level", "inof"],
+        ["--cluster-name", "a..b c"],
+        ["--lease-name", "Bad/Name"],
+        ["--lease-namespace", "a.b"],
+        ["--health-address", "192.0.2.1:1"],
+    ] {
         let run = midship().arg("controller").args(args);
         let text = shown(run);
         has_three_parts(&text);
@@ -160,15 +244,18 @@ fn the_controller_refuses_options_that_cannot_work() {
 
 #[test]
 fn a_reader_that_leaves_early_is_no_defect() {
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_midship"))
-        .arg("crds")
-        .env_clear()
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut first = [0; 100];
-    child.stdout.take().expect("it is piped").read_exact(&mut first).expect("it prints");
-    let output = child.wait_with_output().expect("it ends");
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "a closed pipe is nothing to complain of");
+    for args in [&["crds"][..], &["completion", "bash"], &["completion", "fish"]] {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_midship"))
+            .args(args)
+            .env_clear()
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut first = [0; 100];
+        child.stdout.take().expect("it is piped").read_exact(&mut first).expect("it prints");
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args:?}: a closed pipe is nothing to complain of");
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+    }
 }

@@ -6,6 +6,7 @@ mod extension;
 mod git;
 mod help;
 mod mistakes;
+mod proxy;
 mod render;
 mod shells;
 

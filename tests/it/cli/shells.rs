@@ -35,11 +35,11 @@ fn bash_completes_commands_and_options() {
     let ask = "source /dev/stdin
         complete -p midship
         ask() { COMP_WORDS=(\"$@\") COMP_CWORD=$(($# - 1)) COMPREPLY=(); _midship midship \"${@: -1}\" \"${@: -2:1}\"; echo \"${COMPREPLY[*]}\"; }
-        ask midship doc; ask midship doctor --req; ask midship completion f; ask midship -o j";
+        ask midship doc; ask midship doctor --req; ask midship completion f; ask midship -o j; ask midship get inst";
     let answers = Run::new("bash").args(["--norc", "-c", ask]).input(script("bash")).stdout();
     let lines: Vec<&str> = answers.lines().collect();
     assert!(lines[0].starts_with("complete ") && lines[0].ends_with(" -F _midship midship"), "{answers}");
-    assert_eq!(lines[1..], ["doctor", "--request-timeout", "fish", "json"], "{answers}");
+    assert_eq!(lines[1..], ["doctor", "--request-timeout", "fish", "json", "instances"], "{answers}");
 }
 
 #[test]
@@ -77,6 +77,7 @@ fn kubectl_gets_candidates_when_it_asks_for_them() {
     assert_eq!(asked(&["completion", "fi"]), "fish\t\n:4\n");
     assert!(asked(&["doctor", "--contex"]).starts_with("--context\t"), "{}", asked(&["doctor", "--contex"]));
     assert_eq!(asked(&["--kubeconfig", ""]), ":0\n");
+    assert_eq!(asked(&["get", "in"]), "instances\t\n:4\n");
 }
 
 fn linked(folder: &Path, name: &str) -> std::path::PathBuf {

@@ -40,7 +40,7 @@ impl Copy {
     }
 }
 
-fn copy(from: &Path, to: &Path, change: &dyn Fn(&str) -> String) {
+pub fn copy(from: &Path, to: &Path, change: &dyn Fn(&str) -> String) {
     fs::create_dir_all(to).expect("a directory");
     for entry in fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");

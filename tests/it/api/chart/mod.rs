@@ -1,6 +1,6 @@
 //! The chart and the repository template on a real API server.
 
-mod definitions;
+pub mod definitions;
 mod install;
 mod repository;
 

@@ -36,6 +36,13 @@ fn objects_are_listed_in_the_columns_of_their_definitions() {
             "{wide}"
         );
         assert!(wide.stdout.contains("| cache |"), "{wide}");
+        assert!(
+            run(scene, &["get", "inst", "-o", "wide"])
+                .stdout
+                .lines()
+                .next()
+                .is_some_and(|line| line.contains("TOPOLOGY"))
+        );
         let json = run(scene, &["get", "inst", "orders", "-o", "json"]).stdout;
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(json["status"]["ready"], "3/3");

@@ -1,7 +1,9 @@
 //! `midship restart`, `switchover`, `stop`, `start` and `connect`, with the test in the place of the controller.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use midship::api::{Instance, Operation};
@@ -111,6 +113,26 @@ fn what_comes_from_git_is_stopped_in_its_file() {
         assert_eq!(output.code, 1, "{output}");
         assert!(output.stderr.contains("where: instances/shop/orders.yaml:3\n"), "{output}");
         assert!(output.stderr.contains("set spec.state to Stopped there, and push it"), "{output}");
+    });
+}
+
+#[test]
+fn a_command_in_a_pod_ends_as_it_ended() {
+    api_test(async |scene| {
+        with_pods(scene, json!({})).await;
+        let pod = json!({ "metadata": { "name": "orders-cache-0" },
+            "spec": { "containers": [{ "name": "cache", "image": "example.com/none" }] } });
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        scene.objects::<Pod>().create(&PostParams::default(), &pod).await.expect("created");
+        let folder = tempfile::tempdir().expect("a folder");
+        let fake = folder.path().join("kubectl");
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap_or_default());
+        for (ends, code) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143)] {
+            std::fs::write(&fake, format!("#!/bin/sh\n{ends}\n")).expect("it can be written");
+            std::fs::set_permissions(&fake, std::fs::Permissions::from_mode(0o755)).expect("it can be run");
+            let output = on(scene).args(["connect", "orders", "--", "true"]).env("PATH", &path).output();
+            assert_eq!(output.code, code, "{ends}: {output}");
+        }
     });
 }
 

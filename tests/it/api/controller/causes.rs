@@ -63,7 +63,7 @@ fn definitions_are_waited_for_and_an_api_server_that_dies_is_too() {
         let args = ["--lease-namespace", scratch.namespace];
         let mut first = Controller::start("first", &scratch.kubeconfig(), &args);
         first.says("the cluster lacks the definitions of gitsources").await;
-        first.says("midship crds | kubectl apply --server-side -f -").await;
+        first.says("midship crds | kubectl apply --server-side --force-conflicts -f -").await;
         install_definitions(&scratch.client).await;
         let installed = Instant::now();
         first.ready(SOON).await;

@@ -1,5 +1,7 @@
 //! `midship doctor`: is everything well, and if not, what mends it.
 
+mod home;
+
 use clap::Args;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
@@ -12,29 +14,31 @@ use super::Outcome;
 use super::connection::{Connected, Connection};
 use super::error::CommandError;
 use super::output::{self, Cell, Format, Table, Tone};
-use crate::cluster::access::Account;
-use crate::cluster::discovery::{DefinitionState, OptionalKind, definitions, optional_kinds};
-use crate::cluster::{Scope, access};
-use crate::names::NamespaceName;
+use crate::cluster::access::{self, Account};
+use crate::cluster::discovery::{
+    Definition, DefinitionState, OptionalKind, definitions, missing_namespaces, optional_kinds, remedy,
+};
+use crate::names::{NamespaceName, ObjectName};
+use home::Home;
 
 /// The oldest Kubernetes that has what Midship cannot do without.
-const OLDEST: (u32, u32) = (1, 21);
+const OLDEST: (u32, u32) = (1, 29);
 /// A difference that makes leases and certificates unreliable.
 const CLOCK_SKEW_SECONDS: i64 = 5;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Namespaces that Midship looks after; the whole cluster where left out.
+    /// Namespaces that Midship looks after; those of its Deployment where left out.
     #[arg(long, value_delimiter = ',')]
     namespaces: Vec<NamespaceName>,
 
-    /// Namespace Midship is installed in.
-    #[arg(long, value_name = "NAME", default_value = "midship-system")]
-    installed_in: String,
+    /// Namespace Midship is installed in; that of its Deployment, or midship-system, where left out.
+    #[arg(long, value_name = "NAME")]
+    installed_in: Option<NamespaceName>,
 
-    /// Name of the controller's lease and ServiceAccount there: that of its Helm release.
-    #[arg(long, value_name = "NAME", default_value = "midship")]
-    installed_as: String,
+    /// Name of the controller's lease and ServiceAccount there; those of its Deployment, or midship, where left out.
+    #[arg(long, value_name = "NAME")]
+    installed_as: Option<ObjectName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -72,16 +76,15 @@ impl Check {
 pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
     let cluster = connection.connect().await?;
     let server = cluster.config.cluster_url.to_string();
-    let scope = Scope::from_namespaces(arguments.namespaces.clone());
-    let home = Home { namespace: &arguments.installed_in, name: &arguments.installed_as };
+    let found = Home::find(&cluster.client, &server, connection, arguments).await;
+    let home = found.as_ref().map_or_else(|_| Home::assumed(arguments), Clone::clone);
     let states = connection.in_time(&server, definitions(&cluster.client)).await;
-    let mut checks = vec![
-        version(&cluster.server_version),
-        or_unknown("clock", clock(&cluster, connection).await),
-        or_unknown("definitions", states.map(|states| definitions_check(&states))),
-        or_unknown("permissions", permissions(&cluster, connection, &scope, home).await),
-        or_unknown("leader", leader(&cluster, connection, home).await),
-    ];
+    let mut checks = vec![version(&cluster.server_version), or_unknown("clock", clock(&cluster, connection).await)];
+    checks.extend(found.err().map(|error| or_unknown("controller", Err(error))));
+    checks.push(or_unknown("definitions", states.map(|states| definitions_check(&states, &home))));
+    checks.extend(namespaces(&cluster, connection, &home).await);
+    checks.push(or_unknown("permissions", permissions(&cluster, connection, &home).await));
+    checks.push(or_unknown("leader", leader(&cluster, connection, &home).await));
     checks.extend(optional(&cluster).await);
     output::print(format, &checks, || if format == Format::Markdown { wide(&checks) } else { narrow(&checks) })?;
     let failed = checks.iter().filter(|check| check.verdict == Verdict::Failed).count();
@@ -92,13 +95,6 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     Err(CommandError::new(checks)
         .at(server)
         .remedy("do what is said above, from the top; later checks often depend on earlier ones"))
-}
-
-/// Where the controller is installed, and under which name.
-#[derive(Clone, Copy)]
-struct Home<'a> {
-    namespace: &'a str,
-    name: &'a str,
 }
 
 /// The check, or that it could not be made: one answer that is refused says nothing of the others.
@@ -162,7 +158,10 @@ fn version(found: &str) -> Check {
         (Some(_), Some(_)) => {
             Check::failed("Kubernetes", found, format!("upgrade the cluster to {}.{} or later", OLDEST.0, OLDEST.1))
         }
-        _ => Check::warning("Kubernetes", found, "the version cannot be read; Midship needs 1.21 or later"),
+        _ => {
+            let remedy = format!("the version cannot be read; Midship needs {}.{} or later", OLDEST.0, OLDEST.1);
+            Check::warning("Kubernetes", found, remedy)
+        }
     }
 }
 
@@ -193,45 +192,74 @@ async fn clock(cluster: &Connected, connection: &Connection) -> Result<Check, Co
     })
 }
 
-fn definitions_check(states: &[(crate::api::Kind, DefinitionState)]) -> Check {
-    let wrong: Vec<String> = states
+fn definitions_check(definitions: &[Definition], home: &Home) -> Check {
+    let wrong: Vec<String> = definitions
         .iter()
-        .filter_map(|(kind, state)| match state {
+        .filter_map(|one| match one.state {
             DefinitionState::Ready => None,
-            DefinitionState::Missing => Some(format!("{} missing", kind.plural())),
-            DefinitionState::NotServed => Some(format!("{} not served yet", kind.plural())),
-            DefinitionState::Different => Some(format!("{} of another version", kind.plural())),
+            DefinitionState::Missing => Some(format!("{} missing", one.kind.plural())),
+            DefinitionState::NotServed => Some(format!("{} not served yet", one.kind.plural())),
+            DefinitionState::Different => Some(format!("{} of another version", one.kind.plural())),
         })
         .collect();
-    let install = "midship crds | kubectl apply --server-side -f -";
     if wrong.is_empty() {
-        return Check::ok("definitions", format!("all {} kinds", states.len()));
+        return Check::ok("definitions", format!("all {} kinds", definitions.len()));
     }
-    Check::failed("definitions", wrong.join(", "), install)
+    let fresh = (!home.installed).then(|| home.release());
+    Check::failed("definitions", wrong.join(", "), remedy(definitions, fresh.as_ref()))
 }
 
-async fn permissions(
-    cluster: &Connected,
-    connection: &Connection,
-    scope: &Scope,
-    home: Home<'_>,
-) -> Result<Check, CommandError> {
+/// Named namespaces that are not there; nothing where all are.
+async fn namespaces(cluster: &Connected, connection: &Connection, home: &Home) -> Option<Check> {
     let server = cluster.config.cluster_url.to_string();
-    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), home.namespace);
-    let installed = connection.in_time(&server, accounts.get_opt(home.name)).await?.is_some();
-    let (account, who) = if installed {
-        let account = Account::ServiceAccount { namespace: home.namespace.to_owned(), name: home.name.to_owned() };
-        (account, format!("ServiceAccount {}/{}", home.namespace, home.name))
+    let missing = match connection.in_time(&server, missing_namespaces(&cluster.client, &home.scope)).await {
+        Ok(missing) if missing.is_empty() => return None,
+        Ok(missing) => missing,
+        Err(error) => return Some(or_unknown("namespaces", Err(error))),
+    };
+    Some(Check::failed(
+        "namespaces",
+        format!("{} to be looked after, and not there", missing.join(", ")),
+        format!("kubectl create namespace {}, or name others with --namespaces", missing[0]),
+    ))
+}
+
+async fn permissions(cluster: &Connected, connection: &Connection, home: &Home) -> Result<Check, CommandError> {
+    let server = cluster.config.cluster_url.to_string();
+    let Home { namespace, account, scope, .. } = home;
+    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), namespace);
+    let there = connection.in_time(&server, accounts.get_opt(account)).await?.is_some();
+    if home.installed && !there {
+        return Ok(Check::failed(
+            "permissions",
+            format!("the controller's ServiceAccount {namespace}/{account} is not there"),
+            format!(
+                "kubectl create serviceaccount {account} -n {namespace}, or have the Helm chart make it (serviceAccount.create)"
+            ),
+        ));
+    }
+    let (as_whom, who) = if there {
+        let as_whom = Account::ServiceAccount { namespace: namespace.clone(), name: account.clone() };
+        (as_whom, format!("ServiceAccount {namespace}/{account}"))
     } else {
         (Account::Mine, "you".to_owned())
     };
-    let needed = access::needed(scope, home.namespace);
+    let needed = access::needed(scope, namespace);
     let number = needed.len();
-    let missing = connection.in_time(&server, access::missing(&cluster.client, &account, needed)).await?;
-    if missing.is_empty() {
+    let missing = connection.in_time(&server, access::missing(&cluster.client, &as_whom, needed)).await?;
+    if missing.is_empty() && there {
         return Ok(Check::ok("permissions", format!("{who} may do all that is needed for {scope} ({number} things)")));
     }
-    let remedy = if installed {
+    if missing.is_empty() {
+        return Ok(Check::warning(
+            "permissions",
+            format!(
+                "checked as you, not as the controller, of which nothing was found in {namespace}: you may do all that is needed for {scope}"
+            ),
+            "say where it is with --installed-in and --installed-as, or install it",
+        ));
+    }
+    let remedy = if there {
         "grant this with the Helm chart's roles (helm upgrade; rbac.create), or say with --namespaces which namespaces it looks after"
     } else {
         "install the controller with its own account by the Helm chart, or have this granted to run it as you"
@@ -239,18 +267,16 @@ async fn permissions(
     Ok(Check::failed("permissions", format!("{who} may not {}", access::summary(&missing).join("; ")), remedy))
 }
 
-async fn leader(cluster: &Connected, connection: &Connection, home: Home<'_>) -> Result<Check, CommandError> {
+async fn leader(cluster: &Connected, connection: &Connection, home: &Home) -> Result<Check, CommandError> {
     let server = cluster.config.cluster_url.to_string();
-    let Home { namespace, name } = home;
+    let Home { namespace, lease: name, .. } = home;
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
     let lease = connection.in_time(&server, leases.get_opt(name)).await?;
-    let spec = lease.and_then(|lease| lease.spec);
-    let install =
-        format!("install the controller: helm install {name} charts/midship -n {namespace} --create-namespace");
-    let Some(spec) = spec else {
-        return Ok(Check::failed("leader", format!("no lease {name} in namespace {namespace}"), install));
-    };
     let look = format!("look at the controller's logs: kubectl logs -n {namespace} -l app.kubernetes.io/name=midship");
+    let Some(spec) = lease.and_then(|lease| lease.spec) else {
+        let remedy = if home.installed { look } else { home.release().install() };
+        return Ok(Check::failed("leader", format!("no lease {name} in namespace {namespace}"), remedy));
+    };
     let Some(holder) = spec.holder_identity.filter(|holder| !holder.is_empty()) else {
         return Ok(Check::failed("leader", "nobody holds the lease", look));
     };
@@ -298,8 +324,8 @@ mod tests {
     #[test]
     fn old_clusters_are_told_apart_from_unknown_ones() {
         assert_eq!(version("v1.36.3").verdict, Verdict::Ok);
-        assert_eq!(version("v1.20.15").verdict, Verdict::Failed);
-        assert_eq!(version("v1.21.0-eks-abc").verdict, Verdict::Ok);
+        assert_eq!(version("v1.28.15").verdict, Verdict::Failed);
+        assert_eq!(version("v1.29.0-eks-abc").verdict, Verdict::Ok);
         assert_eq!(version("something").verdict, Verdict::Warning);
     }
 }
