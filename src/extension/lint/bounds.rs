@@ -9,7 +9,7 @@ use crate::extension::yaml::join;
 /// More tries than this are an endless loop by mistake.
 const MOST_RETRIES: u64 = 1000;
 /// Longer than this nothing is waited for: a copy of a very large database takes days.
-const LONGEST: Duration = Duration(std::time::Duration::from_secs(7 * 24 * 3600));
+const LONGEST: Duration = Duration(std::time::Duration::from_hours(7 * 24));
 
 const TIMES: [&str; 5] = ["timeout", "every", "stopTimeout", "startTimeout", "interval"];
 /// What is a user's or a server's own within these.
