@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::Outcome;
 use super::error::CommandError;
+use super::extension::unchecked_is_refused;
 use super::output::{self, Cell, Format, Table, Tone, printable};
 use super::preview::{NoPreview, preview};
 use super::repository::Files;
@@ -14,7 +16,7 @@ use super::snapshot::{EXTENSIONS, Snapshot};
 use crate::api::git_source::FileError;
 use crate::cue::Cue;
 use crate::extension::problem::listed;
-use crate::plan::source::ObjectKind;
+use crate::plan::source::{Manifest, ObjectKind};
 use crate::source::Defined;
 
 #[derive(Args)]
@@ -25,6 +27,10 @@ pub struct Arguments {
     /// Look at a commit instead of the files as they are.
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
+
+    /// Fail where something could not be checked, such as rules in CUE.
+    #[arg(long)]
+    strict: bool,
 }
 
 #[derive(Serialize)]
@@ -34,6 +40,8 @@ struct Verdict<'a> {
     errors: &'a [FileError],
     /// What could not be looked at, and is no error.
     notes: &'a [String],
+    /// Rules that could not be checked, and why.
+    unchecked: &'a [String],
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandError> {
@@ -41,46 +49,76 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
         None => arguments.files.now()?,
         Some(revision) => arguments.files.at(revision)?,
     };
-    let (refused, notes) = (refused(&snapshot), without_package(&snapshot));
+    let Looked { refused, unchecked } = look(&snapshot);
+    let notes = without_package(&snapshot);
     let Defined { objects, mut errors, files, mut unknown } = snapshot.defined;
     unknown.places.extend(refused.iter().map(|error| error.path.clone()));
     errors.extend(refused);
-    let verdict = Verdict { files, objects: objects.len(), errors: &errors, notes: &notes };
+    let verdict = Verdict { files, objects: objects.len(), errors: &errors, notes: &notes, unchecked: &unchecked };
     if errors.is_empty() && format == Format::Table {
         let (files, number) = (counted(files, "file"), counted(objects.len(), "object"));
-        anstream::println!("all is well: {files}, {number}");
-        tell(&notes, format);
-        return Ok(Outcome::Done);
+        let but = if unchecked.is_empty() { "" } else { ", as far as it could be checked" };
+        anstream::println!("all is well: {files}, {number}{but}");
+    } else {
+        output::print(format, &verdict, || table(&errors))?;
     }
-    output::print(format, &verdict, || table(&errors))?;
     tell(&notes, format);
+    tell(&unchecked, format);
     if errors.is_empty() {
-        return Ok(Outcome::Done);
+        return if arguments.strict && !unchecked.is_empty() { Err(unchecked_is_refused()) } else { Ok(Outcome::Done) };
     }
     let place = arguments.files.path.display().to_string();
     let wrong = format!("{} in {}", counted(errors.len(), "error"), counted(unknown.places.len(), "file"));
     Err(CommandError::new(wrong).at(place).remedy("mend the places named above; the controller applies every other file and leaves what these files defined before"))
 }
 
-/// Instances that their packages refuse, where the repository has these packages.
-fn refused(snapshot: &Snapshot) -> Vec<FileError> {
-    let error = |path: &str, line: Option<u32>, code: &str, message: String| FileError {
-        path: path.to_owned(),
-        line,
-        column: line.map(|_| 1),
-        code: code.to_owned(),
-        message,
-    };
-    let mut errors = Vec::new();
+/// What looking at every instance showed.
+struct Looked {
+    refused: Vec<FileError>,
+    unchecked: Vec<String>,
+}
+
+/// Instances that their packages refuse, where the repository has these packages, and those that would make the same object.
+fn look(snapshot: &Snapshot) -> Looked {
+    let mut looked = Looked { refused: Vec::new(), unchecked: Vec::new() };
+    let mut made: BTreeMap<(String, String, String), &Manifest> = BTreeMap::new();
     let rules = Cue::default();
     for manifest in &snapshot.defined.objects {
-        if let Some(Err(NoPreview::Refused(reasons))) = preview(snapshot, manifest, &rules) {
-            errors.extend(reasons.into_iter().map(|reason| {
-                error(&manifest.path, Some(manifest.line), "refused", format!("{}: {reason}", manifest.id))
-            }));
+        let mut refuse = |reason: String| {
+            looked.refused.push(FileError {
+                path: manifest.path.to_string(),
+                line: Some(manifest.line),
+                column: Some(1),
+                code: "refused".to_owned(),
+                message: format!("{}: {reason}", manifest.id),
+            });
+        };
+        match preview(snapshot, manifest, &rules) {
+            Some(Err(NoPreview::Refused(reasons))) => reasons.into_iter().for_each(&mut refuse),
+            Some(Ok(preview)) => {
+                for object in preview.rendered.manifests() {
+                    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                    let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
+                    let key = (kind, text(&object["metadata"]["namespace"]), name);
+                    match made.get(&key) {
+                        Some(other) if other.id != manifest.id => {
+                            let (kind, _, name) = &key;
+                            let place = format!("{}:{}", other.path, other.line);
+                            refuse(format!("{kind} {name} is also made by {} ({place}); rename one", other.id));
+                        }
+                        _ => {
+                            made.insert(key, manifest);
+                        }
+                    }
+                }
+                looked.unchecked.extend(preview.unchecked);
+            }
+            Some(Err(NoPreview::Package(_))) | None => {}
         }
     }
-    errors
+    looked.unchecked.sort();
+    looked.unchecked.dedup();
+    looked
 }
 
 /// Instances whose packages are not in the repository: they may well be installed in the cluster.

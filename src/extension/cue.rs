@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::package::Package;
 use super::problem::{Code, Problem, Refusal};
 use super::resolved::Resolved;
+use crate::names::ComponentName;
 
 /// Why a value does not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub fn check(package: &Package, resolved: &Resolved, cue: &dyn CueCheck) -> Vec<
                     continue;
                 }
                 Err(Objection::Unchecked(why) | Objection::Costly(why)) => {
-                    (Code::Unchecked, vec![format!("the rules of {name} could not be checked: {why}")])
+                    (Code::Unchecked, vec![not_checked(name, &why)])
                 }
             };
             refusals.extend(errors.into_iter().map(|error| Refusal::new(field(name), code, error)));
@@ -87,16 +88,23 @@ fn source<'a>(package: &'a Package, component: &str) -> Option<(&'a str, &'a str
     Some((path, package.files.text(path).ok()?))
 }
 
-/// What is wrong with the rules of a package, whatever its instances ask for.
-pub fn wrong(package: &Package, cue: &dyn CueCheck) -> Vec<Problem> {
-    let rules = package.manifest.components.keys().filter_map(|name| source(package, name.as_str()));
-    let mut found = Vec::new();
-    for (path, source) in rules {
+/// What is wrong with the rules of a package, whatever its instances ask for, and why they could not be checked.
+pub fn wrong(package: &Package, cue: &dyn CueCheck) -> (Vec<Problem>, Option<String>) {
+    let named = package.manifest.components.keys().map(ComponentName::as_str);
+    let (mut found, mut unchecked) = (Vec::new(), None);
+    for (name, (path, source)) in named.filter_map(|name| Some((name, source(package, name)?))) {
         match cue.check(source, &json!({})) {
             Err(Objection::Wrong(mistakes)) => found.extend(mistakes.iter().map(|mistake| mistake.problem(path))),
             Err(Objection::Costly(why)) => found.push(Problem::new(path, 1, 1, format!("cannot be checked: {why}"))),
-            Ok(()) | Err(Objection::Broken(_) | Objection::Unchecked(_)) => {}
+            Err(Objection::Unchecked(why)) => {
+                unchecked.get_or_insert(not_checked(name, &why));
+            }
+            Ok(()) | Err(Objection::Broken(_)) => {}
         }
     }
-    found
+    (found, unchecked)
+}
+
+fn not_checked(component: &str, why: &str) -> String {
+    format!("the rules of {component} could not be checked: {why}")
 }

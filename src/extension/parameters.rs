@@ -92,6 +92,9 @@ impl ParameterSet {
                 return Err(Refused::Invalid(error.to_string()));
             }
             return match (&self.other, value) {
+                (Some(_), Value::String(text)) if text.contains(char::is_control) => {
+                    Err(Refused::Invalid(format!("parameter {name}: {ONE_LINE}")))
+                }
                 (Some(_), Value::String(_) | Value::Number(_) | Value::Bool(_)) => Ok(value.clone()),
                 (Some(_), _) => Err(Refused::Invalid(format!("parameter {name}: only text, a number or a boolean"))),
                 (None, _) => Err(Refused::Unknown(unknown("parameter", name, self.names()))),
@@ -176,6 +179,10 @@ impl Rule {
     fn check(&self, value: &Value) -> Result<Value, String> {
         let parameter = &self.parameter;
         let converted = convert(parameter.type_, value)?;
+        let allowed = |c: char| !c.is_control() || (parameter.multiline && matches!(c, '\n' | '\r' | '\t'));
+        if converted.as_str().is_some_and(|text| !text.chars().all(allowed)) {
+            return Err(ONE_LINE.to_owned());
+        }
         if !parameter.values.is_empty()
             && !parameter.values.iter().any(|allowed| convert(parameter.type_, allowed).as_ref() == Ok(&converted))
         {
@@ -224,6 +231,9 @@ impl Rule {
     }
 }
 
+/// A line more could be a setting more.
+const ONE_LINE: &str = "line breaks and other control characters are not allowed";
+
 /// A value as people write it.
 pub fn plain(value: &Value) -> String {
     match value {
@@ -266,9 +276,16 @@ fn convert(kind: ParameterType, value: &Value) -> Result<Value, String> {
         (ParameterType::Duration, Value::String(text)) => Duration::parse(text).map(|d| Value::from(d.to_string())),
         _ => None,
     };
-    converted
-        .filter(|value| kind != ParameterType::Integer || value.as_i64().is_some())
-        .ok_or_else(|| format!("\"{}\" is no {}", plain(value).escape_default(), kind_name(kind)))
+    converted.filter(|value| kind != ParameterType::Integer || value.as_i64().is_some()).ok_or_else(|| {
+        let shown = plain(value).escape_default().to_string();
+        let number = matches!(kind, ParameterType::Integer | ParameterType::Number);
+        match value {
+            Value::String(text) if number && text.parse::<f64>().is_ok() => {
+                format!("\"{shown}\" is text; write it without quotes")
+            }
+            _ => format!("\"{shown}\" is no {}", kind_name(kind)),
+        }
+    })
 }
 
 fn is_amount(kind: ParameterType) -> bool {
@@ -306,7 +323,7 @@ mod tests {
         let set = set(
             "policy: {type: string, enum: [none, lru, lfu]}\ncount: {type: integer, minimum: 1, maximum: 16}\n\
              size: {type: bytes, minimum: 1Mi}\nwait: {type: duration, maximum: 1m}\nnew: {type: integer, versions: '>=7'}\n\
-             name: {type: string, pattern: '^[a-z]+$'}",
+             name: {type: string, pattern: '^[a-z]+$'}\nfree: {type: string}",
         );
         let cases = [
             (
@@ -317,6 +334,8 @@ mod tests {
             ("count", json!(0), "parameter count: 0 is too small; allowed is 1 to 16"),
             ("count", json!(17), "parameter count: 17 is too large; allowed is 1 to 16"),
             ("count", json!("many"), "parameter count: \"many\" is no integer"),
+            ("count", json!("3"), "parameter count: \"3\" is text; write it without quotes"),
+            ("free", json!("a\nb"), "parameter free: line breaks and other control characters are not allowed"),
             ("count", json!(1.5), "parameter count: \"1.5\" is no integer"),
             ("size", json!("1Ki"), "parameter size: 1Ki is too small; allowed is 1Mi and more"),
             ("size", json!("big"), "parameter size: \"big\" is no number of bytes (such as 64Mi)"),
@@ -332,7 +351,11 @@ mod tests {
 
     #[test]
     fn values_become_what_templates_need() {
-        let set = set("size: {type: bytes}\nflag: {type: boolean}\nwait: {type: duration}\ntext: {type: string}");
+        let set = set(
+            "size: {type: bytes}\nflag: {type: boolean}\nwait: {type: duration}\ntext: {type: string}\nlong: {type: string, multiline: true}",
+        );
+        assert_eq!(set.check("long", &json!("a\nb"), "1"), Ok(json!("a\nb")));
+        assert!(set.check("long", &json!("a\u{7}b"), "1").is_err());
         assert_eq!(set.check("size", &json!("64Mi"), "1"), Ok(json!(67_108_864)));
         assert_eq!(set.check("flag", &json!("yes"), "1"), Ok(json!(true)));
         assert_eq!(set.check("wait", &json!("90s"), "1"), Ok(json!("1m30s")));

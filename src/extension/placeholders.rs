@@ -58,6 +58,60 @@ pub fn has_secret(text: &str) -> bool {
     text.contains("${secret:")
 }
 
+/// The first placeholder in a value that a user gave: nobody but packages may ask for one.
+pub fn within(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => first(text).map(str::to_owned),
+        Value::Array(items) => items.iter().find_map(within),
+        Value::Object(map) => map.iter().find_map(|(key, item)| first(key).map(str::to_owned).or_else(|| within(item))),
+        _ => None,
+    }
+}
+
+/// The first placeholder of a text.
+pub fn first(text: &str) -> Option<&str> {
+    let start = ["${secret:", "${pod:"].into_iter().filter_map(|kind| text.find(kind)).min()?;
+    let end = text[start..].find('}').map_or(text.len(), |end| start + end + 1);
+    Some(&text[start..end])
+}
+
+/// Why a user's text with a placeholder is refused.
+pub fn refused(placeholder: &str) -> String {
+    format!(
+        "{} would be filled in in the pod, which is for packages alone; write it otherwise, or give secrets in secretParameters",
+        placeholder.escape_default()
+    )
+}
+
+/// The data with every secret made up, of characters that whatever escapes, measures, cuts or changes a text gives away.
+pub fn disguised(data: &Value) -> Option<Value> {
+    match data {
+        Value::String(text) if has_secret(text) => Some(Value::String(text.replace("${secret:", MARK))),
+        Value::Array(items) if items.iter().any(|item| disguised(item).is_some()) => {
+            Some(items.iter().map(|item| disguised(item).unwrap_or_else(|| item.clone())).collect())
+        }
+        Value::Object(map) => {
+            let changed: Map<String, Value> =
+                map.iter().filter_map(|(key, item)| Some((key.clone(), disguised(item)?))).collect();
+            if changed.is_empty() {
+                return None;
+            }
+            let mut all = map.clone();
+            all.extend(changed);
+            Some(Value::Object(all))
+        }
+        _ => None,
+    }
+}
+
+/// What a text made of disguised data would be with placeholders.
+pub fn undisguised(text: &str) -> String {
+    text.replace(MARK, "${secret:")
+}
+
+/// Stands for the beginning of a placeholder in disguise.
+const MARK: &str = "\u{1}aZ'\"\\<&: ";
+
 /// Replaces each placeholder. What only looks like one stays as it is.
 pub fn expand(text: &str, mut value: impl FnMut(Source<'_>) -> Option<String>) -> Result<String, ExpandError> {
     let mut out = String::with_capacity(text.len());
@@ -125,6 +179,24 @@ mod tests {
     fn what_is_not_known_is_an_error_and_never_left_in_a_file() {
         assert_eq!(expand("${secret:other}", known), Err(ExpandError::Missing("secret other".into())));
         assert_eq!(expand("${pod:name+1}", known), Err(ExpandError::NoNumber("pod name".into())));
+    }
+
+    #[test]
+    fn what_users_write_is_looked_through_for_placeholders() {
+        assert_eq!(within(&json!({ "a": ["x", "b ${pod:ip} c"] })).as_deref(), Some("${pod:ip}"));
+        assert_eq!(within(&json!("${secret:open")).as_deref(), Some("${secret:open"));
+        assert_eq!(within(&json!("${HOME} $pod {secret:}")), None);
+    }
+
+    #[test]
+    fn a_disguise_can_be_taken_off_again_and_nothing_else_is_disguised() {
+        let data = json!({ "a": { "b": "x ${secret:c} y" }, "d": "${pod:ip}" });
+        let disguised = disguised(&data).expect("there is a secret");
+        assert_eq!(disguised["d"], data["d"]);
+        let text = disguised["a"]["b"].as_str().expect("a text");
+        assert!(!has_secret(text));
+        assert_eq!(undisguised(text), "x ${secret:c} y");
+        assert_eq!(super::disguised(&json!({ "d": "${pod:ip}" })), None);
     }
 
     #[test]

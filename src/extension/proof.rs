@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::json;
 
 use super::cases::preview;
+use super::contract::Manifest;
 use super::cue::{self, CueCheck};
 use super::files::MANIFEST;
 use super::package::Package;
@@ -11,37 +12,125 @@ use super::problem::{Code, Problem, Refusal};
 use super::render::Rendered;
 use super::resolve::{Asked, Surroundings};
 use super::unread::unread;
-use crate::names::{InstanceName, NamespaceName};
+use crate::names::{EnvironmentName, InstanceName, MiddlewareVersion, NamespaceName, TopologyName};
 
-/// More combinations of version and topology than this are not tried.
+/// More combinations of topology, environment, version and TLS than this are not tried.
 const TRIED: usize = 100;
 
-/// Everything wrong that is the package's own fault: an instance may still have to give what has no default.
-pub fn check(package: &Package, rules: &dyn CueCheck) -> Vec<Problem> {
-    let manifest = &package.manifest;
-    let mut found = cue::wrong(package, rules);
-    let names = (InstanceName::parse("sample"), NamespaceName::parse("default"));
-    let (Ok(name), Ok(namespace)) = names else { return found };
-    let pairs = manifest.topologies.keys().flat_map(|topology| {
-        let versions = manifest.versions.iter().map(|version| &version.version);
-        versions.map(move |version| (topology, version))
+/// What was found of a package.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// Everything wrong that is the package's own fault: an instance may still have to give what has no default.
+    pub problems: Vec<Problem>,
+    /// What could not be looked at, and why.
+    pub notes: Vec<String>,
+}
+
+/// What an instance asks for that asks for nothing.
+#[derive(Clone, Copy)]
+struct Combination<'a> {
+    topology: &'a TopologyName,
+    environment: Option<&'a EnvironmentName>,
+    version: &'a MiddlewareVersion,
+    tls: bool,
+}
+
+/// Every topology, and every environment with the topology it leads to, in each version, with and without TLS.
+fn combinations(manifest: &Manifest) -> Vec<Combination<'_>> {
+    let bare = manifest.topologies.keys().map(|topology| (topology, None));
+    let default = manifest.default_topology().map(|(name, _)| name);
+    let with_environment = manifest.environments.iter().filter_map(|(name, defaults)| {
+        let named = defaults.topology.as_ref().and_then(|topology| manifest.topologies.get_key_value(topology));
+        Some((named.map(|(name, _)| name).or(default)?, Some(name)))
     });
-    for (topology, version) in pairs.take(TRIED) {
-        let spec = json!({
-            "type": manifest.type_, "extensionVersion": manifest.version, "version": version, "topology": topology,
+    let places: Vec<_> = bare.chain(with_environment).collect();
+    let tls: &[bool] = if manifest.tls.is_some() { &[false, true] } else { &[false] };
+    let mut all = Vec::new();
+    // what is left out in the end are versions, which differ least
+    for version in &manifest.versions {
+        for &(topology, environment) in &places {
+            let each = tls.iter().map(|&tls| Combination { topology, environment, version: &version.version, tls });
+            all.extend(each);
+        }
+    }
+    all
+}
+
+impl Combination<'_> {
+    fn place(self) -> String {
+        match self.environment {
+            Some(name) => format!("environments.{name}"),
+            None => format!("topologies.{}", self.topology),
+        }
+    }
+
+    fn told(self) -> String {
+        let environment = self.environment.map(|name| format!(", environment {name}")).unwrap_or_default();
+        format!("topology {}{environment}", self.topology)
+    }
+}
+
+/// Looks at what becomes of instances that ask for nothing.
+pub fn check(package: &Package, rules: &dyn CueCheck) -> Proof {
+    let manifest = &package.manifest;
+    let (wrong, unchecked) = cue::wrong(package, rules);
+    let mut ask = wrong.is_empty() && unchecked.is_none();
+    let mut proof = Proof { problems: wrong, notes: unchecked.into_iter().collect() };
+    let names = (InstanceName::parse("sample"), NamespaceName::parse("default"));
+    let (Ok(name), Ok(namespace)) = names else { return proof };
+    let all = combinations(manifest);
+    if all.len() > TRIED {
+        let left = all.len() - TRIED;
+        proof.notes.push(format!(
+            "{left} of {} combinations of topology, environment, version and TLS were not tried: more than {TRIED} take too long",
+            all.len()
+        ));
+    }
+    for one in all.into_iter().take(TRIED) {
+        let mut spec = json!({
+            "type": manifest.type_, "extensionVersion": manifest.version, "version": one.version, "topology": one.topology,
         });
+        if let Some(environment) = one.environment {
+            spec["environment"] = json!(environment);
+        }
+        if one.tls {
+            spec["tls"] = json!({ "issuer": "builtin" });
+        }
         let Ok(spec) = serde_json::from_value(spec) else { continue };
-        match preview(package, Asked { name: &name, namespace: &namespace, spec: &spec }, &Surroundings::default()) {
-            Ok((_, rendered)) => found.extend(pods(package, &rendered)),
-            Err(refusals) => {
-                let own = refusals.0.iter().filter(|refusal| refusal.code == Code::Package);
-                found.extend(own.map(|refusal| placed(package, refusal)));
+        let asked = Asked { name: &name, namespace: &namespace, spec: &spec };
+        let refusals = match preview(package, asked, &Surroundings::default()) {
+            Ok((resolved, rendered)) => {
+                proof.problems.extend(pods(package, &rendered));
+                if ask { cue::check(package, &resolved, rules) } else { Vec::new() }
+            }
+            Err(refusals) => refusals.0,
+        };
+        for refusal in refusals {
+            match refusal.code {
+                Code::Package => proof.problems.push(placed(package, &refusal)),
+                Code::Unchecked => {
+                    // what took too long once would take as long again
+                    ask = false;
+                    proof.notes.push(refusal.reason);
+                }
+                _ if left_to_instances(&refusal) => {}
+                _ => {
+                    let reason = format!("an instance that asks for nothing ({}) is refused: {refusal}", one.told());
+                    proof.problems.push(package.at(&one.place(), reason));
+                }
             }
         }
     }
-    found.sort();
-    found.dedup();
-    found
+    proof.problems.sort();
+    proof.problems.dedup();
+    proof.notes.dedup();
+    proof
+}
+
+/// What has no default is for the instance to give.
+fn left_to_instances(refusal: &Refusal) -> bool {
+    let said = ["incomplete value", "required but not present", "is a required property"];
+    refusal.code == Code::Missing || said.iter().any(|words| refusal.reason.contains(words))
 }
 
 /// The place that a refusal's text begins with, where it is one of the package.
@@ -93,12 +182,123 @@ mod tests {
         assert!(MANIFEST_TEXT.contains(from), "the base has no {from}");
         let package = load(&MANIFEST_TEXT.replacen(from, to, 1), config, None);
         let package = package.unwrap_or_else(|problems| panic!("{problems}"));
-        check(&package, &Nobody).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        check(&package, &Nobody).problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
     fn a_package_that_is_right_has_nothing_to_mend() {
         assert_eq!(says("env: {}", "env: {}", GOOD), "");
+    }
+
+    #[test]
+    fn defaults_that_would_be_refused_are_the_packages_fault() {
+        let cases = [
+            (
+                "environments: {}",
+                "environments: {small: {topology: sharded, components: {server: {parameters: {low: 4, high: 2}}}}}",
+                "extension.yaml:15:16: an instance that asks for nothing (topology sharded, environment small) is refused: \
+                 spec.components[server].parameters: parameter high: 2 is less than the minimum of 4",
+            ),
+            (
+                "environments: {}",
+                "environments: {small: {components: {server: {replicas: 9}}}}",
+                "extension.yaml:15:16: an instance that asks for nothing (topology pair, environment small) is refused: \
+                 spec.components[server].replicas: replicas of component server: 9 is not allowed; allowed is 1 to 5",
+            ),
+        ];
+        for (from, to, expected) in cases {
+            assert_eq!(says(from, to, GOOD), expected);
+        }
+    }
+
+    /// What the proof says of a package with an object.
+    fn with_object(text: &str) -> String {
+        let manifest = MANIFEST_TEXT.replacen("objects: []", "objects: [{template: templates/more.yaml.j2}]", 1);
+        let files = [
+            (MANIFEST, manifest.as_str()),
+            ("config/demo.conf.j2", GOOD),
+            ("params/rules.json", crate::extension::wrong_tests::RULES),
+            ("templates/more.yaml.j2", text),
+        ];
+        let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
+        let package = Package::load(crate::extension::PackageFiles::new(files).expect("plain files"));
+        let package = package.unwrap_or_else(|problems| panic!("{problems}"));
+        check(&package, &Nobody).problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn objects_give_nobody_more_than_pods_of_the_instance_have() {
+        let job = |pod: &str| {
+            format!(
+                "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: '{{{{ instance }}}}-job'}}\nspec: {{template: {{spec: {pod}}}}}\n"
+            )
+        };
+        let map = |more: &str| {
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: '{{{{ instance }}}}-more'{more}}}\n")
+        };
+        let cases = [
+            (job("{containers: [{name: a, image: 'a:1'}]}"), ""),
+            (job("{hostPID: true, containers: [{name: a, image: 'a:1'}]}"), "Job: hostPID is not allowed"),
+            (
+                job("{serviceAccountName: admin, containers: [{name: a, image: 'a:1'}]}"),
+                "Job: serviceAccountName is not",
+            ),
+            (
+                job("{containers: [{name: a, image: 'a:1', securityContext: {privileged: true}}]}"),
+                "Job: privileged: true of container \"a\" is not allowed",
+            ),
+            (
+                job("{volumes: [{name: b, hostPath: {path: /}}], containers: [{name: a, image: 'a:1'}]}"),
+                "Job: volume \"b\", a hostPath, is not allowed",
+            ),
+            (map(""), ""),
+            (map(", finalizers: [a/b]"), "ConfigMap: finalizers is not a package's to decide"),
+            (map(", ownerReferences: [{name: a}]"), "ConfigMap: ownerReferences is not a package's to decide"),
+            (map("") + "data: {a: '{{ secret.token }}'}\n", "ConfigMap: `secret`, `username` and `pod` are filled in"),
+            (
+                "apiVersion: evil.example.com/v1\nkind: Gateway\nmetadata: {name: sample-a}\n".to_owned(),
+                "a Gateway of evil.example.com/v1 cannot be added; that of gateway.networking.k8s.io can",
+            ),
+            (
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: sample-server-config}\n".to_owned(),
+                "ConfigMap sample-server-config is made twice",
+            ),
+        ];
+        for (text, expected) in cases {
+            let found = with_object(&text);
+            let said = if expected.is_empty() { found.is_empty() } else { found.contains(expected) };
+            assert!(said, "{text}\n{found}");
+        }
+    }
+
+    /// Rules that allow nothing.
+    struct Never;
+
+    impl CueCheck for Never {
+        fn check(&self, _: &str, value: &serde_json::Value) -> Result<(), cue::Objection> {
+            let empty = value.as_object().is_none_or(serde_json::Map::is_empty);
+            let reason =
+                if empty { "parameter count: incomplete value int" } else { "parameter count: invalid value 3" };
+            Err(cue::Objection::Broken(vec![reason.to_owned()]))
+        }
+    }
+
+    #[test]
+    fn defaults_are_held_to_the_rules_and_what_could_not_be_asked_is_told() {
+        let manifest =
+            MANIFEST_TEXT.replacen("rules: {schema: params/rules.json}", "rules: {cue: params/rules.cue}", 1);
+        let rules = ("params/rules.cue", "#Parameters: {count: <2, ...}\n");
+        let files = [(MANIFEST, manifest.as_str()), ("config/demo.conf.j2", GOOD), rules];
+        let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
+        let package = Package::load(crate::extension::PackageFiles::new(files).expect("plain files"));
+        let package = package.unwrap_or_else(|problems| panic!("{problems}"));
+        let proof = check(&package, &Never);
+        let told: Vec<String> = proof.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 3, "one for each topology: {told:?}");
+        assert!(told[0].ends_with("spec.components[server].parameters: parameter count: invalid value 3"), "{told:?}");
+        let unasked = check(&package, &Nobody);
+        assert_eq!(unasked.problems, []);
+        assert_eq!(unasked.notes, ["the rules of server could not be checked: nobody can be asked here"]);
     }
 
     #[test]
@@ -114,6 +314,11 @@ mod tests {
             ("env: {}", "pod: {hostNetwork: true}"),
             ("env: {}", "pod: {serviceAccountName: admin}"),
             ("env: {}", "pod: {containers: [{name: helper, image: \"helper:1\"}]}"),
+            ("env: {}", "pod: {securityContext: null}"),
+            ("env: {}", "pod: {containers: [{name: server, command: [sh]}]}"),
+            ("env: {}", "pod: {containers: [{name: midship, image: \"evil:1\"}]}"),
+            ("env: {}", "pod: {containers: [{name: helper}]}"),
+            ("command: [demod, \"{{ files['demo.conf'] }}\"]", "command: [\"{{ environment }}\"]"),
         ];
         let told = cases.map(|(from, to)| format!("{to}\n  {}\n", says(from, to, GOOD).replace('\n', "\n  ")));
         insta::assert_snapshot!(told.concat());

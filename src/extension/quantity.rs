@@ -40,6 +40,15 @@ pub fn bytes(text: &str) -> Option<i64> {
     number(text).filter(|number| (0.0..9e18).contains(number)).map(|number| number.round() as i64)
 }
 
+/// What is wrong with an amount of bytes that is written in thousandths, as nobody means it.
+pub fn fraction(resource: &str, text: &str) -> Option<String> {
+    let of_bytes = matches!(resource, "memory" | "ephemeral-storage" | "storage");
+    let number = text.strip_suffix(['m', 'u', 'n'])?;
+    of_bytes.then(|| {
+        format!("{text} is less than {number} bytes: m stands for thousandths; write {number}Mi for mebibytes")
+    })
+}
+
 impl Quantity {
     /// The amount as a number; 0 where it is none, which the schema does not let through.
     pub fn number(&self) -> f64 {

@@ -86,6 +86,8 @@ pub struct ResolvedGroup {
     /// Lasting volumes.
     pub storage: BTreeMap<String, Storage>,
     pub parameters: BTreeMap<String, Value>,
+    /// Where each parameter is set that has more than its package's default.
+    pub said: BTreeMap<String, String>,
     pub scheduling: Scheduling,
 }
 

@@ -127,3 +127,38 @@ fn only_the_agent_sees_its_certificate() {
         }
     }
 }
+
+/// All source text but that of the contract and of tests.
+fn source(folder: &std::path::Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            if !path.ends_with("contract") && !path.ends_with("wrong_tests") {
+                source(&path, text);
+            }
+        } else if path.extension().is_some_and(|kind| kind == "rs") && !path.ends_with("extension/tests.rs") {
+            text.push_str(&std::fs::read_to_string(&path).expect("text"));
+        }
+    }
+}
+
+#[test]
+fn every_action_is_called_or_said_not_to_be() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut text = String::new();
+    source(&root.join("src"), &mut text);
+    let manual = std::fs::read_to_string(root.join("docs/extensions.md")).expect("the manual");
+    for name in super::contract::Actions::NAMES {
+        let mut field = String::new();
+        for letter in name.chars() {
+            if letter.is_uppercase() {
+                field.push('_');
+            }
+            field.extend(letter.to_lowercase());
+        }
+        let called = text.contains(&format!("\"{name}\"")) || text.contains(&format!("actions.{field}"));
+        let line = manual.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
+        let line = line.unwrap_or_else(|| panic!("docs/extensions.md has no row with {name}"));
+        assert_ne!(called, line.contains("not called yet"), "{name}: called or not, docs/extensions.md says otherwise");
+    }
+}

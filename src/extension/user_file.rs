@@ -7,8 +7,18 @@ use serde_json::{Map, Value};
 use super::contract::component::FileFormat;
 use super::parameters::{ParameterSet, Refused};
 
-/// Everything wrong with the file, as `line N: reason`. Settings that are not parameters are the user's own business.
-pub fn check(format: FileFormat, text: &str, set: &ParameterSet, version: &str) -> Vec<String> {
+/// What a user's own file says of parameters.
+#[derive(Debug, Default, PartialEq)]
+pub struct Found {
+    /// Everything wrong with it, as `line N: reason`. Settings that are not parameters are the user's own business.
+    pub wrong: Vec<String>,
+    /// Parameters it sets, as templates see them; the last of several counts.
+    pub set: BTreeMap<String, Value>,
+}
+
+/// Reads a user's own file.
+pub fn read(format: FileFormat, text: &str, set: &ParameterSet, version: &str) -> Found {
+    let wrong = |reason: String| Found { wrong: vec![reason], ..Found::default() };
     let settings = match format {
         FileFormat::Words => lines(text, |line| line.split_once(char::is_whitespace).unwrap_or((line, ""))),
         FileFormat::Properties => lines(text, |line| line.split_once('=').unwrap_or((line, ""))),
@@ -16,28 +26,35 @@ pub fn check(format: FileFormat, text: &str, set: &ParameterSet, version: &str) 
             Ok(value) => flatten(&value),
             Err(error) => {
                 let place = error.location().map(|place| format!("line {}: ", place.line())).unwrap_or_default();
-                return vec![format!("{place}is no YAML")];
+                return wrong(format!("{place}is no YAML"));
             }
         },
         FileFormat::Json => match serde_json::from_str::<Value>(text) {
             Ok(value) => flatten(&value),
-            Err(error) => return vec![format!("line {}: is no JSON", error.line())],
+            Err(error) => return wrong(format!("line {}: is no JSON", error.line())),
         },
     };
-    settings
-        .into_iter()
-        .filter_map(|(line, name, value)| {
-            let checked = match &value {
-                Value::String(text) => set.check_text(&name, text, version),
-                other => set.check(&name, other, version),
-            };
-            match checked {
-                Err(Refused::Invalid(reason)) if line > 0 => Some(format!("line {line}: {reason}")),
-                Err(Refused::Invalid(reason)) => Some(reason),
-                Ok(_) | Err(Refused::Unknown(_)) => None,
+    let mut found = Found::default();
+    for (line, name, value) in settings {
+        let checked = match &value {
+            Value::String(text) => set.check_text(&name, text, version),
+            other => set.check(&name, other, version),
+        };
+        match checked {
+            Ok(value) => {
+                found.set.insert(name, value);
             }
-        })
-        .collect()
+            Err(Refused::Invalid(reason)) if line > 0 => found.wrong.push(format!("line {line}: {reason}")),
+            Err(Refused::Invalid(reason)) => found.wrong.push(reason),
+            Err(Refused::Unknown(_)) => {}
+        }
+    }
+    found
+}
+
+/// Whether two values of a parameter mean the same, however they are written.
+pub fn same(one: &Value, other: &Value) -> bool {
+    one == other || one.as_f64().is_some_and(|number| other.as_f64() == Some(number))
 }
 
 type Setting = (usize, String, Value);
@@ -86,7 +103,7 @@ mod tests {
             "count: {type: integer, maximum: 16}\nsize: {type: bytes, maximum: 1Gi}\nlog.level: {type: string, enum: [a, b]}",
         );
         let set = ParameterSet::new(&parameters.expect("parameters"), None).expect("rules");
-        check(format, text, &set, "1.0")
+        read(format, text, &set, "1.0").wrong
     }
 
     #[test]

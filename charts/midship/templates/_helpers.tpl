@@ -134,13 +134,28 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
   verbs: [create, patch]
 {{- if .Values.integrations.prometheusOperator }}
 - apiGroups: [monitoring.coreos.com]
-  resources: [podmonitors, prometheusrules]
+  resources: [podmonitors, prometheusrules, servicemonitors]
   verbs: [get, list, watch, create, update, patch, delete]
 {{- end }}
 {{- if .Values.integrations.certManager }}
 - apiGroups: [cert-manager.io]
   resources: [certificates]
   verbs: [get, list, watch, create, update, patch, delete]
+{{- end }}
+{{- /* kinds that packages may add objects of */}}
+{{- range $value, $groups := dict
+  "ingress" (dict "networking.k8s.io" (list "ingresses"))
+  "gateway" (dict "gateway.networking.k8s.io" (list "gateways" "grpcroutes" "httproutes" "tcproutes" "tlsroutes"))
+  "jobs" (dict "batch" (list "cronjobs" "jobs"))
+  "autoscaling" (dict "autoscaling" (list "horizontalpodautoscalers") "autoscaling.k8s.io" (list "verticalpodautoscalers"))
+}}
+{{- if index $.Values.integrations $value }}
+{{- range $group, $resources := $groups }}
+- apiGroups: [{{ $group }}]
+  resources: [{{ join ", " $resources }}]
+  verbs: [get, list, watch, create, update, patch, delete]
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end -}}
 

@@ -5,15 +5,20 @@ use serde::Serialize;
 
 use super::super::Outcome;
 use super::super::error::CommandError;
-use super::super::output::{self, Cell, Format, Table, Tone};
-use super::{Packages, proven, times};
+use super::super::output::{self, Cell, Format, Table, Tone, printable};
+use super::{Packages, proven, times, unchecked_is_refused};
 use crate::cue::Cue;
 use crate::extension::Problem;
+use crate::extension::proof::Proof;
 
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
     packages: Packages,
+
+    /// Fail where something could not be checked, such as rules in CUE.
+    #[arg(long)]
+    strict: bool,
 }
 
 #[derive(Serialize)]
@@ -30,33 +35,47 @@ struct Mistake {
 struct Verdict {
     packages: usize,
     errors: Vec<Mistake>,
+    /// What could not be checked, and why.
+    unchecked: Vec<String>,
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandError> {
     let folders = arguments.packages.folders()?;
     let rules = Cue::default();
-    let mut errors = Vec::new();
+    let (mut errors, mut unchecked) = (Vec::new(), Vec::new());
     for folder in &folders {
-        if let Err(problems) = proven(folder, &rules)? {
-            errors.extend(problems.0.into_iter().map(|problem| {
-                let Problem { path, line, column, reason } = problem;
-                let path = folder.join(path).display().to_string();
-                let given = |number: usize| (number > 0).then_some(number);
-                Mistake { path, line: given(line), column: given(column), message: reason }
-            }));
+        let Proof { problems, notes } = proven(folder, &rules)?;
+        unchecked.extend(notes.into_iter().map(|note| format!("{}: {note}", folder.display())));
+        errors.extend(problems.into_iter().map(|problem| {
+            let Problem { path, line, column, reason } = problem;
+            let path = folder.join(path).display().to_string();
+            let given = |number: usize| (number > 0).then_some(number);
+            Mistake { path, line: given(line), column: given(column), message: reason }
+        }));
+    }
+    let verdict = Verdict { packages: folders.len(), errors, unchecked };
+    let well = verdict.errors.is_empty();
+    if well && format == Format::Table {
+        let but = if verdict.unchecked.is_empty() { "" } else { ", as far as it could be checked" };
+        anstream::println!("all is well: {}{but}", times(folders.len(), "package"));
+    } else {
+        output::print(format, &verdict, || table(&verdict.errors))?;
+    }
+    // elsewhere they are in what is printed
+    if matches!(format, Format::Table | Format::Markdown) {
+        for note in &verdict.unchecked {
+            anstream::eprintln!("note: {}", printable(note));
         }
     }
-    let verdict = Verdict { packages: folders.len(), errors };
-    if verdict.errors.is_empty() && format == Format::Table {
-        println!("all is well: {}", times(folders.len(), "package"));
-        return Ok(Outcome::Done);
+    if !well {
+        let number = times(verdict.errors.len(), "error");
+        return Err(CommandError::new(format!("{number} in {}", times(folders.len(), "package")))
+            .remedy("mend the places named above; docs/extensions.md explains every field"));
     }
-    output::print(format, &verdict, || table(&verdict.errors))?;
-    match verdict.errors.len() {
-        0 => Ok(Outcome::Done),
-        errors => Err(CommandError::new(format!("{} in {}", times(errors, "error"), times(folders.len(), "package")))
-            .remedy("mend the places named above; docs/extensions.md explains every field")),
+    if arguments.strict && !verdict.unchecked.is_empty() {
+        return Err(unchecked_is_refused());
     }
+    Ok(Outcome::Done)
 }
 
 fn table(errors: &[Mistake]) -> Table {

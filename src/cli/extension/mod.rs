@@ -20,7 +20,8 @@ use super::output::{Format, printable};
 use crate::cue::Cue;
 use crate::extension::files::MANIFEST;
 use crate::extension::problem::listed;
-use crate::extension::{Package, PackageFiles, Problem, Problems, cases, proof};
+use crate::extension::proof::{self, Proof};
+use crate::extension::{Package, PackageFiles, Problem, Problems, cases};
 use crate::repo::{FileTree, FolderTree, Limits};
 
 #[derive(Args)]
@@ -153,12 +154,12 @@ fn load(folder: &Path) -> Result<Result<Package, Problems>, CommandError> {
     Ok(files(folder)?.and_then(Package::load))
 }
 
-/// The package in a folder, or what is wrong with it, also what only rendering shows.
-fn proven(folder: &Path, rules: &Cue) -> Result<Result<Package, Problems>, CommandError> {
-    Ok(load(folder)?.and_then(|package| match proof::check(&package, rules) {
-        problems if problems.is_empty() => Ok(package),
-        problems => Err(Problems(problems)),
-    }))
+/// What is wrong with the package in a folder, also what only rendering shows, and what could not be looked at.
+fn proven(folder: &Path, rules: &Cue) -> Result<Proof, CommandError> {
+    Ok(match load(folder)? {
+        Ok(package) => proof::check(&package, rules),
+        Err(problems) => Proof { problems: problems.0, notes: Vec::new() },
+    })
 }
 
 /// The package in a folder, which has to be right.
@@ -174,10 +175,19 @@ fn wrong(folder: &Path, problems: &Problems) -> CommandError {
     error.remedy("mend the places named above; docs/extensions.md explains every field")
 }
 
+/// What `--strict` says of checks that could not be made.
+pub fn unchecked_is_refused() -> CommandError {
+    CommandError::new("not everything could be checked, and --strict asks for it")
+        .remedy("see the notes above; rules in CUE need the program cue, in PATH or named by MIDSHIP_CUE")
+}
+
 /// A package whose own tests fail is neither installed nor published.
 fn tested(path: &Path, package: &Package) -> Result<(), CommandError> {
     let rules = Cue::default();
-    let problems = proof::check(package, &rules);
+    let Proof { problems, notes } = proof::check(package, &rules);
+    for note in &notes {
+        anstream::eprintln!("note: {}", printable(note));
+    }
     if !problems.is_empty() {
         return Err(wrong(path, &Problems(problems)));
     }

@@ -128,7 +128,7 @@ fn judge(
         );
         return Err(Unusable::new("AnotherPackage", message, false));
     }
-    let unfit = proof::check(&package, rules);
+    let unfit = proof::check(&package, rules).problems;
     if !unfit.is_empty() {
         return Err(Unusable::wrong("InvalidPackage", lines(&unfit)));
     }

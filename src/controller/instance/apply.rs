@@ -20,7 +20,7 @@ use crate::cluster::parts::{Part, resource_version, version};
 use crate::cluster::problem::Problem;
 use crate::controller::frame::Failure;
 use crate::extension::naming;
-use crate::extension::render::Rendered;
+use crate::extension::render::{Rendered, grant};
 use crate::extension::secret::SecretObject;
 use crate::plan::instance::parts::{Applied, PartId, Plan, Why};
 
@@ -279,13 +279,33 @@ fn refused(id: &PartId, error: &kube::Error) -> Failure {
         kube::Error::Api(status) if status.code == 422 || status.code == 400 => {
             Failure::new("NotApplied", format!("{id}: {}", status.message))
         }
-        error => Failure::new("NotApplied", format!("{id}: {}", Problem::from_kube(error))),
+        error => {
+            let group = id.api_version.split_once('/').map_or("", |(group, _)| group);
+            let forbidden = matches!(error, kube::Error::Api(status) if status.code == 403);
+            let value = grant(group, &id.kind).filter(|_| forbidden);
+            let more =
+                value.map(|value| format!(" (the value {value}: true of the chart grants it)")).unwrap_or_default();
+            Failure::new("NotApplied", format!("{id}: {}{more}", Problem::from_kube(error)))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_forbidden_names_the_value_that_grants_it() {
+        let error = kube::Error::Api(Box::new(kube::core::Status {
+            code: 403,
+            message: "jobs is forbidden".into(),
+            ..kube::core::Status::default()
+        }));
+        let told = refused(&PartId::new("batch/v1", "Job", "x"), &error).message;
+        assert!(told.ends_with("(the value integrations.jobs: true of the chart grants it)"), "{told}");
+        let told = refused(&PartId::new("v1", "ConfigMap", "x"), &error).message;
+        assert!(!told.contains("integrations"), "{told}");
+    }
 
     #[test]
     fn kinds_are_addressed_as_the_api_server_knows_them() {

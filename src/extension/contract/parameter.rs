@@ -26,6 +26,9 @@ pub struct Parameter {
     pub values: Vec<Value>,
     /// A regular expression the text has to match.
     pub pattern: Option<String>,
+    /// Whether a text may have line breaks; it is refused with control characters where left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub multiline: bool,
     /// What a change needs before it is in force; restart where left out.
     pub change: Option<Change>,
     /// Middleware versions that have it, such as `>=7.0`; all where left out.

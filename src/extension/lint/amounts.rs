@@ -34,6 +34,9 @@ fn amounts(lint: &mut Lint<'_>, field: &str, resources: &Resources) {
                     format!("\"{}\" is no amount; write it like 100m, 2 or 1Gi", amount.0.escape_default()),
                 );
             }
+            if let Some(reason) = quantity::fraction(name, &amount.0) {
+                lint.at(&field, reason);
+            }
             if !name.contains('/') && !name.starts_with("hugepages-") && !KNOWN.contains(&name.as_str()) {
                 let hint = closest(name, KNOWN).map_or_else(
                     || format!("there is {}", listed(KNOWN)),

@@ -2,6 +2,9 @@
 
 mod actions;
 mod amounts;
+mod bounds;
+mod places;
+mod shells;
 mod structure;
 mod templates;
 mod upgrades;
@@ -17,6 +20,9 @@ pub fn check(package: &Package) -> Vec<Problem> {
     let mut lint = Lint { package, problems: Vec::new() };
     structure::check(&mut lint);
     amounts::check(&mut lint);
+    bounds::check(&mut lint);
+    places::check(&mut lint);
+    shells::check(&mut lint);
     upgrades::check(&mut lint);
     actions::check(&mut lint);
     templates::check(&mut lint);

@@ -146,7 +146,7 @@ fn check_component(lint: &mut Lint<'_>, name: &ComponentName, component: &Compon
         }
         lint.needs_file(&field, &config.template);
         match config.path.as_deref() {
-            Some(path) if !is_absolute(path) => lint.at(&field, format!("path \"{path}\" does not start with /")),
+            Some(path) if !is_absolute(path) => lint.at(&field, not_absolute(path)),
             Some(path) if config.once && !lies_on_volume(path, &component.volumes) => {
                 lint.at(&field, format!("is written once, so {path} has to lie on a lasting volume"));
             }
@@ -244,7 +244,7 @@ fn volumes(lint: &mut Lint<'_>, field: &str, component: &Component) {
         if volume.path == "/" {
             lint.at(&field, "path \"/\" is the whole image; mount the volume at a folder, such as /data");
         } else if !is_absolute(&volume.path) {
-            lint.at(&field, format!("path \"{}\" does not start with /", volume.path));
+            lint.at(&field, not_absolute(&volume.path));
         } else if volume.path == "/midship" || volume.path.starts_with("/midship/") {
             lint.at(&field, "/midship is taken");
         } else if !paths.insert(&volume.path) {
@@ -485,6 +485,14 @@ fn files(lint: &mut Lint<'_>) {
 
 fn is_absolute(path: &str) -> bool {
     path.starts_with('/') && !path.split('/').any(|part| part == ".." || part == ".") && path.len() > 1
+}
+
+fn not_absolute(path: &str) -> String {
+    if path.starts_with('/') && path.len() > 1 {
+        format!("path \"{path}\" has parts such as .. in it; write the path it leads to")
+    } else {
+        format!("path \"{path}\" does not start with /")
+    }
 }
 
 fn lies_on_volume(path: &str, volumes: &BTreeMap<VolumeName, Volume>) -> bool {

@@ -1,14 +1,16 @@
 //! Templates and expressions: each compiles, and reads only variables that will be there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Lint, Problem};
+use crate::extension::contract::Parameter;
 use crate::extension::contract::component::Component;
 use crate::extension::contract::step::Step;
 use crate::extension::files::is_template;
 use crate::extension::growth::ALWAYS;
-use crate::extension::problem::{closest, listed};
+use crate::extension::problem::{closest, listed, unknown};
 use crate::extension::template::FIELD;
+use crate::names::ParameterName;
 
 /// What steps can read besides, while they run in a pod.
 pub const RUNNING: &[&str] =
@@ -23,11 +25,11 @@ pub fn check(lint: &mut Lint<'_>) {
     files(lint);
     let manifest = &lint.package.manifest;
     for (name, component) in &manifest.components {
-        let mut reader = Reader { lint: &mut *lint, component: Some(component) };
+        let mut reader = Reader { lint: &mut *lint, component: Some(component), request: None };
         reader.component(&format!("components.{name}"), component);
     }
     let main = lint.package.main_component().and_then(|name| manifest.components.get(name));
-    let mut reader = Reader { lint: &mut *lint, component: main };
+    let mut reader = Reader { lint: &mut *lint, component: main, request: None };
     if let Some(connection) = &manifest.connection {
         let more = &["host", "port", "database"];
         for (field, text) in [("uri", &connection.uri), ("database", &connection.database)] {
@@ -42,11 +44,13 @@ pub fn check(lint: &mut Lint<'_>) {
     for (name, operation) in &manifest.operations {
         reader.component = operation.component.as_ref().map_or(main, |name| manifest.components.get(name));
         let field = format!("operations.{name}");
+        reader.request = Some(&operation.parameters);
         let known = reader.steps(&format!("{field}.steps"), &operation.steps, &[]);
         for (key, expression) in &operation.result {
             reader.expression(&format!("{field}.result.{key}"), expression, &refs(&known));
         }
     }
+    reader.request = None;
     for (name, method) in manifest.backup.iter().flat_map(|backup| &backup.methods) {
         reader.component = method.component.as_ref().map_or(main, |name| manifest.components.get(name));
         let field = format!("backup.methods.{name}");
@@ -124,12 +128,34 @@ fn files(lint: &mut Lint<'_>) {
             }
         }
     }
+    for path in lint.package.files.paths().filter(|path| is_template(path)) {
+        let text = lint.package.files.text(path).unwrap_or_default();
+        let compared = text.lines().enumerate().filter(|(_, line)| compares_secret(line));
+        found.extend(compared.map(|(number, _)| {
+            Problem::new(
+                path,
+                number + 1,
+                0,
+                "a secret cannot be compared: it is filled in in the pod, after rendering",
+            )
+        }));
+    }
     lint.problems.extend(found);
+}
+
+/// Whether a tag of a line compares a secret.
+fn compares_secret(line: &str) -> bool {
+    let tags = line.split("{{").skip(1).chain(line.split("{%").skip(1));
+    tags.filter_map(|tag| tag.split("}}").next()?.split("%}").next()).any(|tag| {
+        (tag.contains("secret.") || tag.contains("secret[")) && ["==", "!="].iter().any(|sign| tag.contains(sign))
+    })
 }
 
 struct Reader<'a, 'b> {
     lint: &'a mut Lint<'b>,
     component: Option<&'b Component>,
+    /// Parameters of the operation whose steps are read.
+    request: Option<&'b BTreeMap<ParameterName, Parameter>>,
 }
 
 impl Reader<'_, '_> {
@@ -185,7 +211,10 @@ impl Reader<'_, '_> {
         for (kind, probe) in component.probes.iter().flat_map(|probes| {
             [("ready", &probes.ready), ("live", &probes.live)].into_iter().filter_map(|(k, p)| Some((k, p.as_ref()?)))
         }) {
-            self.steps(&format!("{field}.probes.{kind}.steps"), &probe.steps, &[]);
+            // nobody orders a probe
+            let ordered = ["request", "changed", "target", "old", "thresholds"];
+            let known = RUNNING.iter().filter(|name| !ordered.contains(*name)).map(|name| (*name).to_owned()).collect();
+            self.steps_knowing(&format!("{field}.probes.{kind}.steps"), &probe.steps, known);
         }
         if let Some(role) = &component.role {
             let mut known = self.steps(&format!("{field}.role.steps"), &role.steps, &[]);
@@ -202,10 +231,15 @@ impl Reader<'_, '_> {
 
     /// Checks steps in order; what earlier ones save, later ones can read. Returns what is saved in the end.
     fn steps(&mut self, field: &str, steps: &[Step], more: &[&str]) -> Vec<String> {
-        let mut known: Vec<String> = RUNNING.iter().chain(more).map(|name| (*name).to_owned()).collect();
+        let known = RUNNING.iter().chain(more).map(|name| (*name).to_owned()).collect();
+        self.steps_knowing(field, steps, known)
+    }
+
+    fn steps_knowing(&mut self, field: &str, steps: &[Step], mut known: Vec<String>) -> Vec<String> {
         for (place, step) in steps.iter().enumerate() {
             let field = format!("{field}[{place}]");
-            let seen = known.clone();
+            let seen: Vec<String> =
+                known.iter().filter(|name| *name != "item" || step.for_each.is_some()).cloned().collect();
             let seen = refs(&seen);
             for expression in [&step.when, &step.for_each, &step.expect, &step.until].into_iter().flatten() {
                 self.expression(&field, expression, &seen);
@@ -272,6 +306,13 @@ impl Reader<'_, '_> {
         match reads {
             Ok(reads) => {
                 for read in reads {
+                    if let (Some(known), Some(name)) = (self.request, read.strip_prefix("request.")) {
+                        let name = name.split('.').next().unwrap_or(name);
+                        if !known.keys().any(|known| known.as_str() == name) {
+                            let names = known.keys().map(AsRef::as_ref);
+                            self.lint.at(field, unknown("parameter of this operation", name, names));
+                        }
+                    }
                     if let Some(reason) = unreadable(self.lint, self.component, &read, more, true) {
                         self.lint.at(field, reason);
                     }

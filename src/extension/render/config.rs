@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{ConfigRevision, Place, Rendered, Renderer, config_map, naming, object_labels};
+use super::{ConfigRevision, Known, Place, Rendered, Renderer, config_map, naming, object_labels};
 use crate::api::instance::{FailoverMode, ProcessRestart};
 use crate::api::values::{Duration, KeyRef};
 use crate::extension::agent::{AGENT_FILE, AgentConfig, FilePlan, Handing, PROCESS_FILE};
@@ -26,6 +26,9 @@ pub const LOGS: &str = "/midship/logs";
 
 /// How long a pod may wait for its turn and for its data before PID 1 asks again: a copy of a large database takes hours.
 const PERMIT_TIMEOUT: &str = "24h";
+
+/// What a ConfigMap or a Secret can hold, in bytes.
+const MOST: usize = 1024 * 1024;
 
 /// The configuration of a group, and what its pods need because of it.
 pub struct GroupConfig {
@@ -110,6 +113,16 @@ impl Renderer<'_> {
         let mut data = files.clone();
         data.insert(PROCESS_FILE.to_owned(), process_text);
         data.insert(AGENT_FILE.to_owned(), json!(agent).to_string());
+        let size: usize = data.iter().map(|(name, text)| name.len() + text.len()).sum();
+        let secret_size: usize = secret_files.iter().map(|(name, text)| name.len() + text.expose().len()).sum();
+        if let Some(size) = [size, secret_size].into_iter().find(|size| *size > MOST) {
+            let reason =
+                format!("the files of a group of {component} have {size} bytes together; Kubernetes keeps {MOST}");
+            let field = format!("spec.components[{component}].configFiles");
+            let given = !place.component.config_files.is_empty();
+            let (field, code) = if given { (field, Code::Invalid) } else { (String::new(), Code::Package) };
+            self.refusals.push(Refusal::new(field, code, reason));
+        }
         let mut map = config_map(self.resolved, &name, Some(component), &data);
         map["metadata"]["labels"][crate::api::labels::GROUP] = json!(group);
         rendered.config_maps.push(map);
@@ -157,20 +170,45 @@ impl Renderer<'_> {
             digest.truncate(10);
             digest
         });
+        let mut data = place.data.clone();
         if let (Some(text), Some(format)) = (&own, config.format) {
             let set = self.package.parameters(component);
-            for reason in user_file::check(format, text.expose(), set, self.resolved.version.as_str()) {
+            let found = user_file::read(format, text.expose(), set, self.resolved.version.as_str());
+            for reason in found.wrong {
                 self.refusals.push(Refusal::new(&field, Code::Invalid, format!("{name}: {reason}")));
             }
+            for (parameter, value) in found.set {
+                match place.group.said.get(&parameter) {
+                    // which of the two counts would depend on the program
+                    Some(said)
+                        if place.group.parameters.get(&parameter).is_none_or(|set| !user_file::same(set, &value)) =>
+                    {
+                        let reason =
+                            format!("{name}: sets parameter {parameter} otherwise than {said}; set it in one place");
+                        self.refusals.push(Refusal::new(&field, Code::Invalid, reason));
+                    }
+                    Some(_) => {}
+                    // nobody set the default, so the file is not overridden by it
+                    None => {
+                        if let Some(params) = data["params"].as_object_mut() {
+                            params.remove(&parameter);
+                        }
+                        self.from_files.entry(place.key()).or_default().insert(parameter, (!secret).then_some(value));
+                    }
+                }
+            }
+        }
+        if let Some(placeholder) = own.as_ref().and_then(|text| placeholders::first(text.expose())) {
+            let reason = format!("{name}: {}", placeholders::refused(placeholder));
+            self.refusals.push(Refusal::new(&field, Code::Invalid, reason));
         }
         if config.user_file == Some(UserFile::Replaces)
             && let Some(text) = own
         {
             return Made { text, secret, own: digest };
         }
-        let mut data = place.data.clone();
         data["user_file"] = json!(own.as_ref().map(SecretValue::expose));
-        let text = self.file(&config.template, &super::template::context(&data));
+        let text = self.file(&config.template, &Known::new(&data));
         Made { text: SecretValue::new(text), secret, own: digest }
     }
 
@@ -224,6 +262,10 @@ impl Renderer<'_> {
             .map(|(index, word)| self.text(&format!("components.{component}.command[{index}]"), word, &place.context))
             .filter(|word| !word.is_empty())
             .collect();
+        if command.is_empty() {
+            let problem = self.package.at(&format!("components.{component}.command"), "the command renders to nothing");
+            self.refusals.push(Refusal::new("", Code::Package, problem.to_string()));
+        }
         if command.iter().any(|word| placeholders::has_secret(word)) {
             let field = format!("components.{component}.command");
             let problem = self.package.at(&field, "a secret in the command would be seen by everybody who lists processes; put it into a file or a variable");

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::Known;
 use super::{Rendered, Renderer, naming, object_metadata, selector};
 use crate::api::instance::{ServiceType, TrafficPolicy};
+use crate::extension::context;
 use crate::extension::context::AGENT_PORT;
 use crate::extension::contract::Component as Declared;
 use crate::extension::contract::Service;
 use crate::extension::resolved::{Resolved, ResolvedComponent, ResolvedPort};
-use crate::extension::{context, template};
 
 impl Renderer<'_> {
     pub(super) fn services(&mut self, component: &ResolvedComponent, declared: &Declared, rendered: &mut Rendered) {
@@ -31,7 +32,7 @@ impl Renderer<'_> {
         }));
         let Some(group) = component.groups.first() else { return };
         let data = context::group(self.package, resolved, component, group);
-        let known = template::context(&data);
+        let known = Known::new(&data);
         for (service_name, service) in self.declared_services(component, declared) {
             let field = format!("components.{name}.services.{service_name}.when");
             if !self.holds(&field, service.when.as_deref(), &known) {

@@ -19,7 +19,16 @@ impl Renderer<'_> {
             .flat_map(|component| {
                 component.groups.iter().map(|group| {
                     let name = naming::pod_set(resolved.name.as_str(), component.name.as_str(), group.name.as_str());
-                    (name, json!(group.parameters))
+                    let mut effective = group.parameters.clone();
+                    let key = (component.name.clone(), group.name.clone());
+                    for (parameter, value) in self.from_files.get(&key).into_iter().flatten() {
+                        match value {
+                            Some(value) => effective.insert(parameter.clone(), value.clone()),
+                            // it stands in a Secret
+                            None => effective.remove(parameter),
+                        };
+                    }
+                    (name, json!(effective))
                 })
             })
             .collect();

@@ -10,7 +10,7 @@ mod patch;
 mod pod;
 mod secrets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
@@ -20,15 +20,17 @@ use super::contract::Component as Declared;
 use super::files::is_template;
 use super::naming;
 use super::package::Package;
-use super::problem::{Code, Refusal, Refusals};
+use super::placeholders;
+use super::problem::{Code, Problem, Refusal, Refusals};
 use super::resolved::{Resolved, ResolvedComponent, ResolvedGroup};
 use super::secret::{SecretObject, SecretValue};
-use super::template::{self, TemplateError};
+use super::template::{self, Engine, TemplateError};
 use crate::api::component::{Component, ComponentGroup, ComponentSpec};
 use crate::api::instance::DesiredState;
 use crate::api::labels;
-use crate::names::{ComponentName, ObjectName};
+use crate::names::{ComponentName, GroupName, ObjectName};
 
+pub use objects::grant;
 pub use secrets::{SecretNeed, SecretSource, secret_needs};
 
 /// What rendering cannot know by itself.
@@ -108,7 +110,7 @@ impl Rendered {
 
 /// Renders everything, or says everything that went wrong.
 pub fn render(package: &Package, resolved: &Resolved, inputs: &Inputs) -> Result<Rendered, Refusals> {
-    let mut renderer = Renderer { package, resolved, inputs, refusals: Vec::new() };
+    let mut renderer = Renderer { package, resolved, inputs, refusals: Vec::new(), from_files: BTreeMap::new() };
     let mut rendered = Rendered { access: access::render(resolved), ..Rendered::default() };
     renderer.secrets(&mut rendered);
     renderer.scripts(&mut rendered);
@@ -121,6 +123,7 @@ pub fn render(package: &Package, resolved: &Resolved, inputs: &Inputs) -> Result
     renderer.monitoring(&mut rendered);
     renderer.objects(&mut rendered);
     renderer.metadata(&mut rendered);
+    renderer.no_object_twice(&rendered);
     if renderer.refusals.is_empty() {
         Ok(rendered)
     } else {
@@ -135,6 +138,22 @@ struct Renderer<'a> {
     resolved: &'a Resolved,
     inputs: &'a Inputs,
     refusals: Vec<Refusal>,
+    /// Parameters that users' own files set in place of defaults; without the value where the file is secret.
+    from_files: BTreeMap<(ComponentName, GroupName), BTreeMap<String, Option<Value>>>,
+}
+
+/// What templates can read.
+struct Known {
+    context: minijinja::Value,
+    /// The same with secrets in disguise, where there are any: whatever does more with one than to print it gives itself away.
+    disguised: Option<minijinja::Value>,
+}
+
+impl Known {
+    fn new(data: &Value) -> Self {
+        let disguised = placeholders::disguised(data).map(|data| template::context(&data));
+        Self { context: template::context(data), disguised }
+    }
 }
 
 /// One group with what its templates can read.
@@ -143,7 +162,13 @@ struct Place<'a> {
     declared: &'a Declared,
     group: &'a ResolvedGroup,
     data: Value,
-    context: minijinja::Value,
+    context: Known,
+}
+
+impl Place<'_> {
+    fn key(&self) -> (ComponentName, GroupName) {
+        (self.component.name.clone(), self.group.name.clone())
+    }
 }
 
 impl<'a> Renderer<'a> {
@@ -152,7 +177,7 @@ impl<'a> Renderer<'a> {
         let mut groups = Vec::new();
         for group in &component.groups {
             let data = context::group(self.package, resolved, component, group);
-            let place = Place { component, declared, group, context: template::context(&data), data };
+            let place = Place { component, declared, group, context: Known::new(&data), data };
             let config = self.config(&place, rendered);
             let template = self.pod(&place, &config);
             groups.push(ComponentGroup {
@@ -200,26 +225,35 @@ impl<'a> Renderer<'a> {
         rendered.components.push(made);
     }
 
+    /// The one would overwrite the other again and again.
+    fn no_object_twice(&mut self, rendered: &Rendered) {
+        let mut seen = BTreeSet::new();
+        let services = rendered.config_maps.iter().chain(&rendered.services).chain(&rendered.network_policies);
+        let all = services.chain(&rendered.disruption_budgets).chain(&rendered.monitoring).chain(&rendered.objects);
+        for object in all {
+            let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
+            let (kind, name) = (kind.as_str().unwrap_or_default(), name.as_str().unwrap_or_default());
+            if !seen.insert((kind, name)) {
+                let reason = format!("{kind} {name} is made twice; give the package's own another name");
+                self.refusals.push(Refusal::new("", Code::Package, reason));
+            }
+        }
+    }
+
     fn failed(&mut self, error: &TemplateError) {
         let problem = self.package.in_template(error);
         self.refusals.push(Refusal::new("", Code::Package, problem.to_string()));
     }
 
     /// A text of the manifest, rendered; empty where that failed, which is reported.
-    fn text(&mut self, field: &str, source: &str, context: &minijinja::Value) -> String {
+    fn text(&mut self, field: &str, source: &str, known: &Known) -> String {
         let name = format!("{}{field}", template::FIELD);
-        match self.package.engine.text(&name, source, context) {
-            Ok(text) => text,
-            Err(error) => {
-                self.failed(&error);
-                String::new()
-            }
-        }
+        self.rendered(&name, known, |engine, context| engine.text(&name, source, context))
     }
 
-    fn holds(&mut self, field: &str, source: Option<&str>, context: &minijinja::Value) -> bool {
+    fn holds(&mut self, field: &str, source: Option<&str>, known: &Known) -> bool {
         let name = format!("{}{field}", template::FIELD);
-        match self.package.engine.holds(&name, source, context) {
+        match self.package.engine.holds(&name, source, &known.context) {
             Ok(holds) => holds,
             Err(error) => {
                 self.failed(&error);
@@ -228,17 +262,39 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    fn file(&mut self, path: &str, context: &minijinja::Value) -> String {
-        let rendered = if is_template(path) {
-            self.package.engine.file(path, context)
-        } else {
-            self.package.files.text(path).map(str::to_owned).map_err(|problem| TemplateError {
-                name: problem.path,
-                line: problem.line.max(1),
-                reason: problem.reason,
-            })
-        };
-        match rendered {
+    fn file(&mut self, path: &str, known: &Known) -> String {
+        if is_template(path) {
+            return self.rendered(path, known, |engine, context| engine.file(path, context));
+        }
+        match self.package.files.text(path) {
+            Ok(text) => text.to_owned(),
+            Err(problem) => {
+                let Problem { path: name, line, reason, .. } = problem;
+                self.failed(&TemplateError { name, line: line.max(1), reason });
+                String::new()
+            }
+        }
+    }
+
+    fn rendered(
+        &mut self,
+        name: &str,
+        known: &Known,
+        render: impl Fn(&Engine, &minijinja::Value) -> Result<String, TemplateError>,
+    ) -> String {
+        let engine = &self.package.engine;
+        let outcome = render(engine, &known.context).and_then(|text| {
+            let again = known.disguised.as_ref().map(|disguised| render(engine, disguised)).transpose()?;
+            match again.map(|again| placeholders::undisguised(&again)) {
+                Some(again) if again != text => {
+                    let differs = |(one, other): &(&str, &str)| one != other;
+                    let line = text.lines().zip(again.lines()).find(differs).map_or("", |(line, _)| line);
+                    Err(TemplateError { name: name.to_owned(), line: 0, reason: changed_secret(line) })
+                }
+                _ => Ok(text),
+            }
+        });
+        match outcome {
             Ok(text) => text,
             Err(error) => {
                 self.failed(&error);
@@ -248,16 +304,23 @@ impl<'a> Renderer<'a> {
     }
 
     /// Renders every text within a value.
-    fn value(&mut self, field: &str, value: &Value, context: &minijinja::Value) -> Value {
+    fn value(&mut self, field: &str, value: &Value, known: &Known) -> Value {
         match value {
-            Value::String(text) => Value::String(self.text(field, text, context)),
-            Value::Array(items) => items.iter().map(|item| self.value(field, item, context)).collect(),
-            Value::Object(map) => {
-                map.iter().map(|(key, item)| (key.clone(), self.value(field, item, context))).collect()
-            }
+            Value::String(text) => Value::String(self.text(field, text, known)),
+            Value::Array(items) => items.iter().map(|item| self.value(field, item, known)).collect(),
+            Value::Object(map) => map.iter().map(|(key, item)| (key.clone(), self.value(field, item, known))).collect(),
             other => other.clone(),
         }
     }
+}
+
+/// A secret is not known where templates are rendered: a digest, a length or an escaped form would be that of its name.
+fn changed_secret(line: &str) -> String {
+    let shown: String = line.chars().take(60).collect();
+    format!(
+        "a secret can only be printed as it is, with no filter: it is filled in in the pod; this renders \"{}\"",
+        shown.escape_default()
+    )
 }
 
 /// Labels of every object of an instance.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Rendered, Renderer, config_map, object_metadata, selector, template};
+use super::{Known, Rendered, Renderer, config_map, object_metadata, selector};
 use crate::api::labels;
 use crate::extension::context;
 
@@ -61,7 +61,7 @@ impl Renderer<'_> {
         data["thresholds"] = Value::Object(thresholds);
         data["selector"] =
             json!(format!("namespace=\"{}\", pod=~\"{}-.*\"", self.resolved.namespace, self.resolved.name));
-        let known = template::context(&data);
+        let known = Known::new(&data);
         let rules: Vec<Value> = declared
             .alerts
             .iter()

@@ -4,32 +4,45 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{CertificateNeed, Rendered, Renderer, config_map, naming, object_labels, object_metadata, template};
+use super::{CertificateNeed, Known, Rendered, Renderer, config_map, naming, object_labels, object_metadata, patch};
 use crate::api::instance::IssuerKind;
-use crate::extension::context;
 use crate::extension::problem::{Code, Refusal, listed};
 use crate::extension::yaml;
+use crate::extension::{context, placeholders};
 
-/// Kinds a package may add. They live in the instance's namespace and give nobody any rights.
-const KINDS: [&str; 17] = [
-    "Certificate",
-    "ConfigMap",
-    "CronJob",
-    "GRPCRoute",
-    "Gateway",
-    "HTTPRoute",
-    "HorizontalPodAutoscaler",
-    "Ingress",
-    "Job",
-    "NetworkPolicy",
-    "PodMonitor",
-    "PrometheusRule",
-    "Service",
-    "ServiceMonitor",
-    "TCPRoute",
-    "TLSRoute",
-    "VerticalPodAutoscaler",
+/// Kinds a package may add, with their groups. They live in the instance's namespace and give nobody any rights.
+const KINDS: [(&str, &str); 17] = [
+    ("cert-manager.io", "Certificate"),
+    ("", "ConfigMap"),
+    ("batch", "CronJob"),
+    ("gateway.networking.k8s.io", "GRPCRoute"),
+    ("gateway.networking.k8s.io", "Gateway"),
+    ("gateway.networking.k8s.io", "HTTPRoute"),
+    ("autoscaling", "HorizontalPodAutoscaler"),
+    ("networking.k8s.io", "Ingress"),
+    ("batch", "Job"),
+    ("networking.k8s.io", "NetworkPolicy"),
+    ("monitoring.coreos.com", "PodMonitor"),
+    ("monitoring.coreos.com", "PrometheusRule"),
+    ("", "Service"),
+    ("monitoring.coreos.com", "ServiceMonitor"),
+    ("gateway.networking.k8s.io", "TCPRoute"),
+    ("gateway.networking.k8s.io", "TLSRoute"),
+    ("autoscaling.k8s.io", "VerticalPodAutoscaler"),
 ];
+
+/// The value of the Helm chart that lets Midship make objects of a kind, where it may not without.
+pub fn grant(group: &str, kind: &str) -> Option<&'static str> {
+    match (group, kind) {
+        ("networking.k8s.io", "Ingress") => Some("integrations.ingress"),
+        ("gateway.networking.k8s.io", _) => Some("integrations.gateway"),
+        ("batch", _) => Some("integrations.jobs"),
+        ("autoscaling" | "autoscaling.k8s.io", _) => Some("integrations.autoscaling"),
+        ("monitoring.coreos.com", _) => Some("integrations.prometheusOperator"),
+        ("cert-manager.io", _) => Some("integrations.certManager"),
+        _ => None,
+    }
+}
 
 impl Renderer<'_> {
     pub(super) fn objects(&mut self, rendered: &mut Rendered) {
@@ -41,7 +54,7 @@ impl Renderer<'_> {
             for (name, value) in &object.values {
                 data[name] = value.clone();
             }
-            let known = template::context(&data);
+            let known = Known::new(&data);
             if !self.holds(&format!("objects[{place}].when"), object.when.as_deref(), &known) {
                 continue;
             }
@@ -70,11 +83,40 @@ impl Renderer<'_> {
     /// Puts an object where it belongs, or says why it may not be.
     fn one(&self, mut value: Value) -> Result<Value, String> {
         let kind = value["kind"].as_str().unwrap_or_default().to_owned();
-        if value["apiVersion"].as_str().is_none_or(str::is_empty) || kind.is_empty() {
+        let version = value["apiVersion"].as_str().unwrap_or_default();
+        if version.is_empty() || kind.is_empty() {
             return Err("an object needs apiVersion and kind".to_owned());
         }
-        if !KINDS.contains(&kind.as_str()) {
-            return Err(format!("a package cannot add a {kind}; it can add {}", listed(KINDS)));
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        let groups: Vec<&str> = KINDS.iter().filter(|(_, known)| *known == kind).map(|(group, _)| *group).collect();
+        if groups.is_empty() {
+            let known = listed(KINDS.iter().map(|(_, kind)| *kind));
+            return Err(format!("a package cannot add a {kind}; it can add {known}"));
+        }
+        if !groups.contains(&group) {
+            let known = groups.first().copied().filter(|group| !group.is_empty()).unwrap_or("v1");
+            return Err(format!("a {kind} of {version} cannot be added; that of {known} can"));
+        }
+        if placeholders::any(&value.to_string()) {
+            return Err(format!(
+                "{kind}: `secret`, `username` and `pod` are filled in in pods alone; nobody would do it here"
+            ));
+        }
+        for field in ["finalizers", "ownerReferences"] {
+            if !value["metadata"][field].is_null() {
+                return Err(format!("{kind}: {field} is not a package's to decide"));
+            }
+        }
+        let pods = match kind.as_str() {
+            "Job" => Some("/spec/template"),
+            "CronJob" => Some("/spec/jobTemplate/spec/template"),
+            _ => None,
+        };
+        if let Some(pointer) = pods {
+            let Some(template) = value.pointer_mut(pointer).filter(|template| template.is_object()) else {
+                return Err(format!("{kind}: it has no pod at {pointer}"));
+            };
+            self.restricted(&mut template["spec"]).map_err(|reason| format!("{kind}: {reason}"))?;
         }
         let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let instance = self.resolved.name.as_str();
@@ -95,6 +137,31 @@ impl Renderer<'_> {
             value["metadata"]["labels"][label] = text.into();
         }
         Ok(value)
+    }
+
+    /// Pods of jobs keep to what pods of instances keep to, and run under the instance's account.
+    fn restricted(&self, pod: &mut Value) -> Result<(), String> {
+        if !pod.is_object() {
+            return Err("its pod has no spec".to_owned());
+        }
+        if !pod["securityContext"].is_null() && !pod["securityContext"].is_object() {
+            return Err("securityContext of its pod is no object".to_owned());
+        }
+        let account = Value::from(self.resolved.name.as_str());
+        if pod["serviceAccountName"].is_null() {
+            pod["serviceAccountName"] = account.clone();
+        }
+        if pod["automountServiceAccountToken"].is_null() {
+            pod["automountServiceAccountToken"] = Value::Bool(false);
+        }
+        if pod["securityContext"]["runAsNonRoot"].is_null() {
+            pod["securityContext"]["runAsNonRoot"] = Value::Bool(true);
+        }
+        if pod["securityContext"]["seccompProfile"].is_null() {
+            pod["securityContext"]["seccompProfile"] = serde_json::json!({ "type": "RuntimeDefault" });
+        }
+        patch::restrict(pod);
+        patch::forbidden(pod, &account).or_else(|| patch::lacking(pod, &[])).map_or(Ok(()), Err)
     }
 
     pub(super) fn scripts(&mut self, rendered: &mut Rendered) {

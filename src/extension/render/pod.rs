@@ -340,11 +340,15 @@ impl Renderer<'_> {
             }
         }
         let account = spec["serviceAccountName"].clone();
+        let lasting: Vec<&str> = place.group.storage.keys().map(String::as_str).collect();
+        let mut wrong = None;
         for addition in &patches {
+            wrong = wrong.or_else(|| patch::refused(addition, spec, name, &lasting));
             patch::apply(spec, addition);
         }
         patch::restrict(spec);
-        if let Some(reason) = patch::forbidden(spec, &account) {
+        let wrong = wrong.or_else(|| patch::forbidden(spec, &account)).or_else(|| patch::lacking(spec, &lasting));
+        if let Some(reason) = wrong {
             let part = if place.declared.pod.is_some() { "pod" } else { "podTemplate" };
             let problem = self.package.at(&format!("components.{name}.{part}"), reason);
             self.refusals.push(Refusal::new("", Code::Package, problem.to_string()));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Rendered, Renderer, naming, object_labels, template};
+use super::{Known, Rendered, Renderer, naming, object_labels};
 use crate::api::values::KeyRef;
 use crate::extension::context;
 use crate::extension::contract::delivery::{Alphabet, SecretSpec};
@@ -123,11 +123,11 @@ impl Renderer<'_> {
         data["port"] = port.port.into();
         data["database"] = "".into();
         if let Some(database) = &connection.database {
-            let database = self.text("connection.database", database, &template::context(&data));
+            let database = self.text("connection.database", database, &Known::new(&data));
             data["database"] = database.clone().into();
             texts.insert("database".to_owned(), database);
         }
-        let known = template::context(&data);
+        let known = Known::new(&data);
         if manifest.credentials.is_some() {
             texts.insert("username".to_owned(), placeholders::secret("username"));
             texts.insert("password".to_owned(), placeholders::secret("password"));

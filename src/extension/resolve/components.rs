@@ -281,6 +281,7 @@ impl Resolver<'_> {
             resources,
             storage: self.storage(name, declared, asked, group, field),
             parameters: BTreeMap::new(),
+            said: BTreeMap::new(),
             scheduling,
         }
     }
@@ -291,6 +292,8 @@ impl Resolver<'_> {
                 if quantity::number(&amount.0).is_none() {
                     let reason =
                         format!("\"{}\" is no amount; write it like 100m, 2 or 1Gi", amount.0.escape_default());
+                    self.refuse(format!("{field}.{kind}.{key}"), Code::Invalid, reason);
+                } else if let Some(reason) = quantity::fraction(key, &amount.0) {
                     self.refuse(format!("{field}.{kind}.{key}"), Code::Invalid, reason);
                 }
             }

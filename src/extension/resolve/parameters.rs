@@ -4,20 +4,24 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::context;
 use super::super::parameters::Refused;
 use super::super::problem::Code;
 use super::super::resolved::Resolved;
 use super::super::template::{self, TemplateError};
+use super::super::{context, placeholders};
 use super::Resolver;
+
+/// Where each parameter is set.
+type Said = BTreeMap<String, String>;
 
 impl Resolver<'_> {
     pub(super) fn parameters(&mut self, resolved: &mut Resolved) {
         for place in 0..resolved.components.len() {
             for group in 0..resolved.components[place].groups.len() {
-                let values = self.said(resolved, place, group);
+                let (values, said) = self.said(resolved, place, group);
                 let all = self.with_defaults(resolved, place, group, values);
                 resolved.components[place].groups[group].parameters = all;
+                resolved.components[place].groups[group].said = said;
             }
         }
         if self.refusals.is_empty() {
@@ -27,8 +31,8 @@ impl Resolver<'_> {
         self.refusals.dedup();
     }
 
-    /// What anybody says, checked; a stronger null takes a value back.
-    fn said(&mut self, resolved: &Resolved, place: usize, group: usize) -> BTreeMap<String, Value> {
+    /// What anybody says, checked, and where; a stronger null takes a value back.
+    fn said(&mut self, resolved: &Resolved, place: usize, group: usize) -> (BTreeMap<String, Value>, Said) {
         let component = &resolved.components[place];
         let group = &component.groups[group];
         let name = component.name.as_str();
@@ -50,12 +54,13 @@ impl Resolver<'_> {
         }
         let set = self.package.parameters(name);
         let version = self.asked.spec.version.as_str();
-        let mut values = BTreeMap::new();
+        let (mut values, mut said) = (BTreeMap::new(), Said::new());
         for (from, parameters) in layers {
             for (parameter, value) in parameters {
                 let field = format!("{from}.parameters.{parameter}");
                 if value.is_null() {
                     values.remove(&parameter);
+                    said.remove(&parameter);
                     continue;
                 }
                 if set.get(&parameter).is_some_and(|declared| declared.secret) {
@@ -63,11 +68,16 @@ impl Resolver<'_> {
                     self.refuse(field, Code::Invalid, reason);
                     continue;
                 }
+                if let Some(placeholder) = placeholders::within(&value) {
+                    self.refuse(field, Code::Invalid, placeholders::refused(&placeholder));
+                    continue;
+                }
                 match set.check(&parameter, &value, version) {
                     Ok(value) => {
                         if let Some(why) = set.get(&parameter).and_then(|declared| declared.deprecated.as_deref()) {
                             self.warnings.push(format!("parameter {parameter} should no longer be set: {why}"));
                         }
+                        said.insert(parameter.clone(), field);
                         values.insert(parameter, value);
                     }
                     Err(Refused::Unknown(reason)) => self.refuse(field, Code::Unknown, reason),
@@ -76,7 +86,7 @@ impl Resolver<'_> {
             }
         }
         self.warnings.dedup();
-        values
+        (values, said)
     }
 
     /// Adds the package's defaults, which may depend on sizes, versions and topology.

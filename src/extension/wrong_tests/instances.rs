@@ -89,6 +89,34 @@ fn a_template_that_fails_or_runs_wild_is_stopped_when_it_renders() {
 }
 
 #[test]
+fn a_secret_in_a_file_can_be_printed_and_nothing_else() {
+    let told = |shown: &str| {
+        format!(
+            "config/demo.conf.j2: a secret can only be printed as it is, with no filter: it is filled in in the pod; this renders \"{shown}\""
+        )
+    };
+    let cases = [
+        ("printed", "token {{ secret.token }}{{ ' ' ~ secret.token }}\n", "nothing wrong".to_owned()),
+        ("in a condition", "{% if secret.token %}a {{ secret.token }}{% endif %}\n", "nothing wrong".to_owned()),
+        ("its length", "a\n{{ secret.token | length }}\n", told("15")),
+        ("in capitals", "{{ secret.token | upper }}\n", told("${SECRET:TOKEN}")),
+        ("in quotes", "{{ secret.token | quote }}\n", told("\\\"${secret:token}\\\"")),
+        ("in Base64", "{{ secret.token | base64 }}\n", told("JHtzZWNyZXQ6dG9rZW59")),
+    ];
+    let found = cases.iter().map(|(name, config, expected)| {
+        let package = load(MANIFEST_TEXT, config, None).unwrap_or_else(|problems| panic!("{name}: {problems}"));
+        (*name, refusals(&package, &json!({})), expected.as_str())
+    });
+    compare(&found.collect::<Vec<_>>());
+    let compared = load(MANIFEST_TEXT, "a\n{% if secret.token == 'x' %}b{% endif %}\n", None).map(|_| ());
+    assert_eq!(
+        compared.map_err(|problems| problems.to_string()),
+        Err("config/demo.conf.j2:2: a secret cannot be compared: it is filled in in the pod, after rendering"
+            .to_owned())
+    );
+}
+
+#[test]
 fn a_wrong_instance_says_which_field_and_what_is_allowed() {
     let package =
         load(MANIFEST_TEXT, "count {{ params.count }}\n", None).unwrap_or_else(|problems| panic!("{problems}"));
@@ -258,6 +286,21 @@ fn a_wrong_instance_says_which_field_and_what_is_allowed() {
             "an amount that is none",
             json!({"components": [{"name": "server", "resources": {"limits": {"cpu": "lots"}}}]}),
             "spec.components[server].resources.limits.cpu: \"lots\" is no amount; write it like 100m, 2 or 1Gi",
+        ),
+        (
+            "memory in thousandths of a byte",
+            json!({"components": [{"name": "server", "resources": {"limits": {"memory": "1m"}}}]}),
+            "spec.components[server].resources.limits.memory: 1m is less than 1 bytes: m stands for thousandths; write 1Mi for mebibytes",
+        ),
+        (
+            "a number in quotes",
+            json!({"components": [{"name": "server", "parameters": {"count": "3"}}]}),
+            "spec.components[server].parameters.count: parameter count: \"3\" is text; write it without quotes",
+        ),
+        (
+            "a secret of somebody else's",
+            json!({"components": [{"name": "server", "parameters": {"count": "${secret:nope}"}}]}),
+            "spec.components[server].parameters.count: ${secret:nope} would be filled in in the pod, which is for packages alone; write it otherwise, or give secrets in secretParameters",
         ),
         (
             "an image of another version",

@@ -143,6 +143,24 @@ fn integrations_that_are_off_need_no_permission() {
 }
 
 #[test]
+fn kinds_that_packages_may_add_are_granted_where_they_are_asked_for() {
+    let kinds = [
+        ("ingress", "networking.k8s.io/ingresses"),
+        ("gateway", "gateway.networking.k8s.io/httproutes"),
+        ("jobs", "batch/cronjobs"),
+        ("autoscaling", "autoscaling/horizontalpodautoscalers"),
+    ];
+    let granted = |set: &[&str], resource: &str| {
+        let rendered = render(set);
+        allows(rules(&rendered, "ClusterRole midship-system:midship"), "patch", resource)
+    };
+    for (value, resource) in kinds {
+        assert!(!granted(&[], resource), "{value}");
+        assert!(granted(&[&format!("integrations.{value}=true")], resource), "{value}");
+    }
+}
+
+#[test]
 fn every_binding_names_a_role_and_account_of_this_chart() {
     for mode in [&[][..], &["namespaces={shop-dev,shop-prod}"]] {
         let rendered = render(&[mode, &EVERYTHING].concat());

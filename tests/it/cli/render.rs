@@ -70,6 +70,43 @@ fn a_package_that_is_not_in_the_repository_is_a_note_and_no_error() {
 }
 
 #[test]
+fn two_instances_that_would_make_the_same_object_are_refused() {
+    let repository = team();
+    let orders = std::fs::read_to_string(repository.path().join("instances/shop/orders.yaml")).expect("it can be read");
+    repository.write("instances/shop/second.yaml", &orders.replace("name: orders", "name: orders-replica"));
+    let output = midship().arg("validate").arg(repository.path()).output();
+    let told = "Service orders-replica is also made by Instance shop/orders (instances/shop/orders.yaml:1); rename one";
+    assert!(output.code == 1 && output.stdout.contains(told), "{output}");
+}
+
+#[test]
+fn rules_that_could_not_be_checked_are_told_and_strict_refuses() {
+    let repository = Repository::new();
+    let package = "type: demo\nversion: 1.0.0\nversions: [{version: \"1.0\", image: \"demo:1.0\"}]\ncomponents:\n  demo:\n    \
+                   command: [demod]\n    rules: {cue: params/rules.cue}\n    parameters: {count: {type: integer, default: 3}}\n";
+    repository.write("extensions/demo/1.0.0/extension.yaml", package);
+    repository.write("extensions/demo/1.0.0/params/rules.cue", "#Parameters: {count: <2, ...}\n");
+    repository.write(
+        "instances/shop/one.yaml",
+        "apiVersion: midship.dev/v1alpha1\nkind: Instance\nmetadata: {name: one}\n\
+         spec: {type: demo, extensionVersion: 1.0.0, version: \"1.0\"}\n",
+    );
+    let folder = repository.path().join("extensions/demo/1.0.0");
+    let folder = folder.to_str().expect("text");
+    let root = repository.path().to_str().expect("text");
+    for args in [&["validate", root][..], &["extension", "lint", folder]] {
+        let run = |more: &[&str]| midship().args(args).args(more).env("MIDSHIP_CUE", "/nonexistent/cue").output();
+        let output = run(&[]);
+        assert_eq!(output.code, 0, "{output}");
+        assert!(output.stdout.contains("as far as it could be checked"), "{output}");
+        assert!(output.stderr.contains("the rules of demo could not be checked"), "{output}");
+        assert_eq!(run(&["--strict"]).code, 1);
+        let value: serde_json::Value = serde_json::from_str(&run(&["-o", "json"]).stdout).expect("JSON");
+        assert_eq!(value["unchecked"].as_array().map(Vec::len), Some(1), "{value}");
+    }
+}
+
+#[test]
 fn an_instance_that_is_not_there_is_answered_with_the_one_that_was_meant() {
     let repository = team();
     assert_snapshot!(seen(&render(&repository, &["--instance", "ordrs"]), repository.path()));

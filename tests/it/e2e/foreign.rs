@@ -35,7 +35,9 @@ operations:
     parameters:
       words: {type: string, default: hello}
     steps:
-      - exec: [sh, -c, "echo {{ request.words }} > /data/index.html && cat /data/index.html"]
+      - exec:
+          command: [sh, -c, 'printf "%s\n" "$WORDS" > /data/index.html && cat /data/index.html']
+          env: {WORDS: "{{ request.words }}"}
         save: written
     result: {words: written.stdout}
 "#;

@@ -1,0 +1,50 @@
+//! Names and paths of files and volumes: none that Midship uses, none where nobody can write, none twice.
+
+use std::collections::BTreeMap;
+
+use super::Lint;
+use crate::extension::agent::{AGENT_FILE, PROCESS_FILE};
+use crate::extension::context::{file_path, paths};
+use crate::extension::contract::Component;
+
+pub fn check(lint: &mut Lint<'_>) {
+    for (name, component) in &lint.package.manifest.components {
+        let field = format!("components.{name}");
+        files(lint, &field, component);
+        for (volume, declared) in &component.volumes {
+            let field = format!("{field}.volumes.{volume}");
+            let own = volume.as_str() == "tmp" && declared.path != "/tmp";
+            if own || volume.as_str().starts_with("midship") {
+                lint.at(&field, format!("a volume called {volume} is Midship's own; call it otherwise"));
+            }
+        }
+    }
+}
+
+fn files(lint: &mut Lint<'_>, field: &str, component: &Component) {
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for (file, config) in &component.config {
+        let field = format!("{field}.config.{file}");
+        if [AGENT_FILE, PROCESS_FILE].contains(&file.as_str()) {
+            lint.at(&field, format!("a file called {file} is Midship's own; call it otherwise and give it a path"));
+        }
+        let path = file_path(file, config);
+        let within = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        let writable = [paths::FILES, paths::RUN, "/tmp"].into_iter().any(within)
+            || component.volumes.values().any(|volume| within(volume.path.trim_end_matches('/')));
+        if path.starts_with('/') && !config.once && !writable {
+            lint.at(
+                &field,
+                format!(
+                    "{path} lies on no volume, and nothing else can be written; leave the path out or add a volume"
+                ),
+            );
+        }
+        // of two with conditions only one may be there at a time
+        if config.when.is_none()
+            && let Some(other) = seen.insert(path.clone(), file)
+        {
+            lint.at(&field, format!("{path} is written by {other} as well"));
+        }
+    }
+}
