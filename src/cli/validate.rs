@@ -58,7 +58,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
     if errors.is_empty() && format == Format::Table {
         let (files, number) = (counted(files, "file"), counted(objects.len(), "object"));
         let but = if unchecked.is_empty() { "" } else { ", as far as it could be checked" };
-        anstream::println!("all is well: {files}, {number}{but}");
+        println!("all is well: {files}, {number}{but}");
     } else {
         output::print(format, &verdict, || table(&errors))?;
     }

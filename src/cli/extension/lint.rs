@@ -57,7 +57,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
     let well = verdict.errors.is_empty();
     if well && format == Format::Table {
         let but = if verdict.unchecked.is_empty() { "" } else { ", as far as it could be checked" };
-        anstream::println!("all is well: {}{but}", times(folders.len(), "package"));
+        println!("all is well: {}{but}", times(folders.len(), "package"));
     } else {
         output::print(format, &verdict, || table(&verdict.errors))?;
     }
