@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -20,6 +20,8 @@ pub const VARIABLE: &str = "MIDSHIP_CUE";
 const REMEMBERED: usize = 4096;
 /// More than this nobody reads.
 const MAX_ANSWER: u64 = 64 * 1024;
+/// Checks at a time: so many times the memory of one may be used.
+const AT_ONCE: usize = 2;
 /// Errors shown of one check.
 const MAX_ERRORS: usize = 20;
 /// The field the checked value stands under; taken out of messages again.
@@ -32,13 +34,13 @@ pub struct Limits {
     pub memory: u64,
     /// Processor time in seconds.
     pub cpu: u64,
-    /// Time until an answer.
+    /// Time until an answer, long enough for the processor time to be used up first unless the machine is very busy.
     pub time: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: 512 * 1024 * 1024, cpu: 5, time: Duration::from_secs(10) }
+        Self { memory: 512 * 1024 * 1024, cpu: 5, time: Duration::from_secs(30) }
     }
 }
 
@@ -50,6 +52,34 @@ pub struct Cue {
     program: PathBuf,
     limits: Limits,
     answers: Mutex<HashMap<[u8; 32], Answer>>,
+    turns: Turns,
+}
+
+/// Whoever asks waits for one of these.
+#[derive(Debug, Default)]
+struct Turns {
+    taken: Mutex<usize>,
+    given_back: Condvar,
+}
+
+/// Given back when it is dropped.
+struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    fn take(&self) -> Turn<'_> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken =
+            self.given_back.wait_while(taken, |taken| *taken >= AT_ONCE).unwrap_or_else(PoisonError::into_inner);
+        *taken += 1;
+        Turn(self)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.given_back.notify_one();
+    }
 }
 
 impl Default for Cue {
@@ -60,7 +90,7 @@ impl Default for Cue {
     }
 }
 
-/// Why there is no answer. None of these is remembered.
+/// Why there is no answer. Only what it would cost is remembered.
 #[derive(Debug, thiserror::Error)]
 enum NoAnswer {
     #[error("the program {program} cannot be run: {source}; install cue, or name it in {VARIABLE}")]
@@ -77,7 +107,7 @@ enum NoAnswer {
 
 impl Cue {
     pub fn new(program: PathBuf, limits: Limits) -> Self {
-        Self { program, limits, answers: Mutex::default() }
+        Self { program, limits, answers: Mutex::default(), turns: Turns::default() }
     }
 
     fn ask(&self, question: &str, lines: usize) -> Result<Answer, NoAnswer> {
@@ -156,18 +186,20 @@ impl CueCheck for Cue {
         if let Some(answer) = remembered {
             return answer;
         }
-        match self.ask(&question, source.lines().count().max(1)) {
-            Ok(answer) => {
-                let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-                if answers.len() >= REMEMBERED {
-                    answers.clear();
-                }
-                answers.insert(key, answer.clone());
-                answer
-            }
+        let turn = self.turns.take();
+        let asked = self.ask(&question, source.lines().count().max(1));
+        drop(turn);
+        let answer = match asked {
+            Ok(answer) => answer,
             Err(error @ NoAnswer::Greedy(..)) => Err(Objection::Costly(error.to_string())),
-            Err(error) => Err(Objection::Unchecked(error.to_string())),
+            Err(error) => return Err(Objection::Unchecked(error.to_string())),
+        };
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() >= REMEMBERED {
+            answers.clear();
         }
+        answers.insert(key, answer.clone());
+        answer
     }
 }
 

@@ -80,11 +80,16 @@ impl Packages {
 pub fn used_by(instance: &Instance) -> BTreeSet<String> {
     let spec = &instance.spec;
     let mut names = BTreeSet::from([install::name(&spec.type_, &spec.extension_version)]);
-    let resolved = instance.status.as_ref().and_then(|status| status.resolved.as_ref());
-    if let Some(version) = resolved.and_then(|resolved| resolved.extension_version.as_ref()) {
-        names.insert(format!("{}-{version}", spec.type_).to_lowercase());
-    }
+    names.extend(runs_on(instance));
     names
+}
+
+/// The names of the Extensions that are in force for an instance: one, or two while it goes from one to the other.
+pub fn runs_on(instance: &Instance) -> BTreeSet<String> {
+    let resolved = instance.status.as_ref().and_then(|status| status.resolved.as_ref());
+    let target = resolved.and_then(|resolved| resolved.target.as_ref()?.extension_version.as_ref());
+    let versions = resolved.and_then(|resolved| resolved.extension_version.as_ref()).into_iter().chain(target);
+    versions.map(|version| format!("{}-{version}", instance.spec.type_).to_lowercase()).collect()
 }
 
 /// Which Extensions each instance uses, so that those it leaves hear of it.

@@ -254,7 +254,10 @@ impl FileTree for FolderTree {
         walk(self, &self.root, None, "", limits, previous)
     }
 
-    fn read(&self, path: &str, _file: &File, limits: &Limits) -> Result<Vec<u8>, TreeError> {
+    fn read(&self, path: &str, file: &File, limits: &Limits) -> Result<Vec<u8>, TreeError> {
+        if file.size > limits.file_bytes {
+            return Err(TreeError::Refused(Refusal::too_large(path, file.size, limits.file_bytes)));
+        }
         self.open_file(&self.root.join(path), limits.file_bytes)
     }
 }

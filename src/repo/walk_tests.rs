@@ -107,8 +107,10 @@ fn depth_size_and_count_are_bounded() {
     assert_eq!(listing.len(), 4);
     let limits = Limits { file_bytes: 4999, ..Limits::default() };
     let listing = list(&tree, &limits);
-    assert_eq!(refused(&listing), ["d/d/d/d/d/d/big.yaml too-large"]);
-    assert!(listing.refused()[0].reason.contains("5000 bytes"));
+    assert!(refused(&listing).is_empty(), "nobody may want to read it");
+    let path = "d/d/d/d/d/d/big.yaml";
+    let error = tree.read(path, listing.get(path).unwrap(), &limits).unwrap_err();
+    assert!(matches!(&error, TreeError::Refused(refusal) if refusal.reason.contains("5000 bytes")), "{error}");
     let limits = Limits { entries: 10, ..Limits::default() };
     assert_eq!(tree.list(&limits, None).unwrap_err(), TreeError::TooMany(10));
 }
@@ -216,18 +218,14 @@ fn a_plain_folder_has_the_same_rules() {
     let tree = FolderTree::open(folder.path()).unwrap();
     let limits = Limits { file_bytes: 1000, ..Limits::default() };
     let listing = list(&tree, &limits);
-    assert_eq!(paths(&listing), ["dir/a.yaml"]);
+    assert_eq!(paths(&listing), ["big.yaml", "dir/a.yaml"]);
+    let error = tree.read("big.yaml", listing.get("big.yaml").unwrap(), &limits).unwrap_err();
+    assert!(matches!(&error, TreeError::Refused(refusal) if refusal.code == Code::TooLarge), "{error}");
     let mut all = refused(&listing);
     all.sort();
     assert_eq!(
         all,
-        [
-            "big.yaml too-large",
-            "dir/etc symlink",
-            "latin\\xe9.yaml name-not-utf8",
-            "link.yaml symlink",
-            "pipe.yaml special-file",
-        ]
+        ["dir/etc symlink", "latin\\xe9.yaml name-not-utf8", "link.yaml symlink", "pipe.yaml special-file",]
     );
     let file = listing.get("dir/a.yaml").unwrap();
     assert_eq!(file.id, blob_id(b"a: 1\n"));

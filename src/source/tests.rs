@@ -162,3 +162,11 @@ fn a_later_tree_is_read_only_where_it_changed() {
     let ids: Vec<String> = second.defined().objects.iter().map(|manifest| manifest.id.to_string()).collect();
     assert_eq!(ids, ["Instance team/a", "Instance team/c"]);
 }
+
+#[test]
+fn only_a_file_that_would_be_read_may_be_too_large() {
+    let large = "# nothing\n".repeat(110_000);
+    let errors = said(&[("a.yaml", &named("a")), ("docs/map.svg", &large), ("b.yaml", &large)]);
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(errors[0].starts_with("b.yaml: too-large: "), "{errors:?}");
+}

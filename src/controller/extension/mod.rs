@@ -3,7 +3,7 @@
 mod read;
 mod status;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
-use super::packages::{Packages, State, used_by};
+use super::packages::{Packages, State, runs_on, used_by};
 use super::queues::Queues;
 use super::said::Said;
 use crate::api::extension::PartKind;
-use crate::api::{Extension, ExtensionStatus, Kind, labels};
+use crate::api::{Extension, ExtensionStatus, Instance, Kind, labels};
 use crate::cluster::events::Events;
 use crate::cluster::problem::Problem;
 use crate::cluster::{Key, Scope};
@@ -104,7 +104,8 @@ impl Extensions {
     async fn look(&self, key: &Key, extension: &Extension, memory: &mut Memory) -> Result<Next, Failure> {
         let keeps = self.keeps(extension);
         let deleting = extension.metadata.deletion_timestamp.is_some();
-        let users = self.users(&key.name);
+        // what only asks for it waits, and is not waited for
+        let users = self.users(&key.name, if deleting { runs_on } else { used_by });
         if deleting && (users.is_empty() || delete_anyway(extension)) {
             if keeps {
                 self.release(extension).await?;
@@ -169,9 +170,10 @@ impl Extensions {
                 tracing::info!(extension = name, digest = package.digest, "the package can be used");
                 if self.packages.put(&name, State::Ready(Arc::new(package))) {
                     self.tell_instances(&name);
-                    self.events
-                        .normal(extension, "Installed", &extension.spec.digest, "it can be used".to_owned())
-                        .await;
+                    if self.keeps(extension) {
+                        let note = "it can be used".to_owned();
+                        self.events.normal(extension, "Installed", &extension.spec.digest, note).await;
+                    }
                 }
                 Ok(())
             }
@@ -181,7 +183,7 @@ impl Extensions {
                 if !kept && self.packages.put(&name, State::Broken(unusable.message.clone())) {
                     self.tell_instances(&name);
                 }
-                if before != Some(Err(unusable.clone())) {
+                if self.keeps(extension) && before != Some(Err(unusable.clone())) {
                     let note = unusable.message.clone();
                     self.events.warning(extension, unusable.reason, &extension.spec.digest, note).await;
                 }
@@ -205,12 +207,12 @@ impl Extensions {
             .collect()
     }
 
-    /// The instances that use a version or still run on it.
-    fn users(&self, name: &str) -> Vec<String> {
+    /// The instances that use a version, in this meaning of use.
+    fn users(&self, name: &str, uses: impl Fn(&Instance) -> BTreeSet<String>) -> Vec<String> {
         let mut users: Vec<String> = self
             .caches
             .instances
-            .select(|instance| used_by(instance).contains(name))
+            .select(|instance| uses(instance).contains(name))
             .iter()
             .map(|instance| Key::of(instance.as_ref()).to_string())
             .collect();

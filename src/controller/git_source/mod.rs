@@ -118,6 +118,7 @@ impl Reconciler for GitSources {
         };
         let remembered = self.memory.of(key);
         let mut remembered = remembered.lock().await;
+        let source = newest(source, &remembered);
         if source.metadata.deletion_timestamp.is_some() {
             return self.end(key, &source, &mut remembered).await;
         }
@@ -171,6 +172,18 @@ impl Reconciler for GitSources {
         let until_retry = remembered.ledger.retry_at().map(|at| at.saturating_duration_since(Instant::now()));
         let wait = until_retry.map_or(until_poll, |retry| retry.min(until_poll));
         Ok(Next::After(wait.max(Duration::from_millis(100))))
+    }
+}
+
+/// The source with the status that was written last: the watch may not show it yet, and what was applied last decides what
+/// may follow.
+fn newest(source: Arc<GitSource>, remembered: &Remembered) -> Arc<GitSource> {
+    match &remembered.said {
+        Some(said) if source.status.as_ref() != Some(said) => {
+            let status = Some(said.clone());
+            Arc::new(GitSource { status, ..source.as_ref().clone() })
+        }
+        _ => source,
     }
 }
 

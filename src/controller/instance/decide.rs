@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 
-use crate::api::{Instance, InstanceStatus};
+use crate::api::{Extension, Instance, InstanceStatus};
 use crate::controller::packages::{Packages, State};
 use crate::cue::Cue;
 use crate::extension::changes::{self, ParameterChange};
@@ -31,12 +31,31 @@ pub struct Going {
     pub changes: Vec<ParameterChange>,
 }
 
+/// Whether the Extension that an instance asks for is in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Installed {
+    No,
+    Yes,
+    /// It is being deleted, and there only as long as instances run on it.
+    Leaving,
+}
+
+impl Installed {
+    pub fn of(extension: Option<&Extension>) -> Self {
+        match extension {
+            None => Self::No,
+            Some(extension) if extension.metadata.deletion_timestamp.is_none() => Self::Yes,
+            Some(_) => Self::Leaving,
+        }
+    }
+}
+
 /// Decides, or says why nothing is to be done. Nothing at all is said while packages are still being read.
 pub async fn decide(
     instance: &Instance,
     status: &InstanceStatus,
     packages: &Packages,
-    installed: bool,
+    installed: Installed,
     surroundings: &Surroundings,
     settled: bool,
     rules: &Arc<Cue>,
@@ -54,11 +73,18 @@ pub async fn decide(
             let message = format!("Extension {extension} is not ready: {reason}");
             return Err(Some(Verdict::Waits { reason: "ExtensionNotReady", message }));
         }
-        None if installed => return Err(None),
+        None if installed != Installed::No => return Err(None),
         None => return Err(Some(missing(spec.type_.as_str(), spec.extension_version.as_str(), packages))),
     };
     let wanted = Stand { extension: spec.extension_version.to_string(), version: spec.version.to_string() };
     let (runs, target) = stands(status);
+    let on_it = |stand: &Option<Stand>| stand.as_ref().is_some_and(|stand| stand.extension == wanted.extension);
+    if installed == Installed::Leaving && !on_it(&runs) && !on_it(&target) {
+        let message = format!(
+            "Extension {extension} is being deleted, and nothing begins to use it; ask for another version, or install it again once it is gone"
+        );
+        return Err(Some(Verdict::Waits { reason: "ExtensionLeaves", message }));
+    }
     let all = packages.of_type(spec.type_.as_str());
     let manifests: Vec<&Manifest> = all.iter().map(|package| &package.manifest).collect();
     let course = versions::course(versions::Situation {

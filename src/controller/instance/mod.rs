@@ -51,7 +51,7 @@ use crate::plan::instance::versions::between;
 use apply::{Bill, Done, Hand};
 use assumed::Assumptions;
 use certificates::Trust;
-use decide::Going;
+use decide::{Going, Installed};
 use inputs::Reader;
 use memory::{Memory, Remembered};
 use observe::Observed;
@@ -232,7 +232,7 @@ impl Work<'_> {
         };
         let spec = &self.instance.spec;
         let extension = Key { namespace: None, name: install::name(&spec.type_, &spec.extension_version) };
-        let installed = self.shared.caches.extensions.get(&extension).is_some();
+        let installed = Installed::of(self.shared.caches.extensions.get(&extension).as_deref());
         let settled = status::settled(&name, self.before, &observed, &components);
         let decided = decide::decide(
             self.instance,

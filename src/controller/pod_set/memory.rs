@@ -37,6 +37,8 @@ pub struct Remembered {
     pub rejoined: BTreeMap<String, String>,
     /// The members that were last recorded; the watch may not show it yet.
     pub members: Option<BTreeSet<u16>>,
+    /// Why the last step could not be carried out, and of which generation. Said until one can: a status that went back and forth would wake us.
+    pub refused: Option<(Option<i64>, String)>,
     /// The status that was last published.
     pub said: Option<PodSetStatus>,
 }

@@ -83,9 +83,14 @@ impl<A: Agents> PodSets<A> {
         forgive(&seen, remembered);
         self.tell_of_returns(set, &seen, remembered).await;
         let plan = pod_set::plan(&seen);
-        let status = status::status(&seen, &plan, set.metadata.generation, None);
+        if plan.actions.is_empty() {
+            remembered.refused = None;
+        }
+        let generation = set.metadata.generation;
+        let refused = remembered.refused.as_ref().filter(|(of, _)| *of == generation).map(|(_, why)| why.clone());
         // what has to be remembered is written before it is acted upon
-        self.publish(set, remembered, status).await?;
+        let report = |failure: Option<&str>| status::status(&seen, &plan, generation, failure);
+        self.publish(set, remembered, report(refused.as_deref())).await?;
         if plan.actions.is_empty() {
             if plan.record.last_good != before.last_good_revision {
                 let good = plan.record.last_good.as_deref();
@@ -106,10 +111,14 @@ impl<A: Agents> PodSets<A> {
             templates: &templates,
             namespace: &namespace,
         };
-        if let Err(failure) = carry_out::carry_out(&hands, &seen, &plan, remembered).await {
-            let status = status::status(&seen, &plan, set.metadata.generation, Some(&failure));
-            self.publish(set, remembered, status).await?;
+        let done = carry_out::carry_out(&hands, &seen, &plan, remembered).await;
+        if let Err(failure) = done {
+            self.publish(set, remembered, report(Some(&failure))).await?;
+            remembered.refused = Some((generation, failure.clone()));
             return Err(Failure::new("NotCarriedOut", failure));
+        }
+        if remembered.refused.take().is_some() {
+            self.publish(set, remembered, report(None)).await?;
         }
         let wait = match next(&plan, remembered, seen.now) {
             Next::After(wait) => wait.min(AFTER_A_STEP),

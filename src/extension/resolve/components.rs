@@ -93,6 +93,7 @@ impl Resolver<'_> {
             .reduce(|weaker, stronger| merge::fields(&weaker, &stronger))
             .unwrap_or_default();
         self.files_and_secrets(name, declared, asked, &field);
+        self.check_metadata(asked.pod_metadata.as_ref(), &field);
         ResolvedComponent {
             name: name.clone(),
             image: self.image(name, asked, &field),
@@ -272,6 +273,7 @@ impl Resolver<'_> {
         for layer in layers.iter().chain(&asked.scheduling).chain(&group.scheduling) {
             scheduling = merge::fields(&scheduling, layer);
         }
+        self.check_scheduling(&scheduling, field);
         ResolvedGroup {
             name: group.name.clone(),
             replicas: u16::try_from(group.replicas).unwrap_or(0),

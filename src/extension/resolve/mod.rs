@@ -3,6 +3,7 @@
 mod components;
 mod merge;
 mod parameters;
+mod pods;
 
 use std::collections::BTreeMap;
 

@@ -130,6 +130,21 @@ fn a_wrong_instance_says_which_field_and_what_is_allowed() {
             "spec.components[server]: component server is there twice",
         ),
         (
+            "a label of pods that is Midship's own",
+            json!({"components": [{"name": "server", "podMetadata": {"labels": {"midship.dev/role": "primary"}}}]}),
+            "spec.components[server].podMetadata.labels: midship.dev/role is how Midship marks pods, such as the one that clients write to; choose another name",
+        ),
+        (
+            "an affinity with a typing mistake",
+            json!({"components": [{"name": "server", "scheduling": {"affinity": {"nodeAfinity": {"a": 1}}}}]}),
+            "spec.components[server].scheduling.affinity.nodeAfinity: Kubernetes has no such field",
+        ),
+        (
+            "a toleration that is none",
+            json!({"components": [{"name": "server", "scheduling": {"tolerations": [{"key": "a"}, {"key": 1}]}}]}),
+            "spec.components[server].scheduling.tolerations[1]: Kubernetes cannot read it: invalid type: integer `1`, expected a string",
+        ),
+        (
             "too many replicas",
             json!({"components": [{"name": "server", "replicas": 10}]}),
             "spec.components[server].replicas: replicas of component server: 10 is not allowed; allowed is 1 to 5",

@@ -83,6 +83,14 @@ fn a_version_stays_while_an_instance_uses_it() {
         let conditions = held.status.expect("a status").conditions;
         let message = &find(&conditions, "Stalled").expect("it waits").message;
         assert!(message.starts_with(&format!("{}/cache uses this version", kit.scene.namespace)), "{message}");
+        // who comes too late neither gets it nor keeps it
+        kit.instance("late", json!({})).await;
+        let status = kit.becomes("late", "ExtensionLeaves").await;
+        let message = &find(&status.conditions, "Reconciling").expect("it waits").message;
+        assert!(
+            message.contains("is being deleted, and nothing begins to use it; ask for another version"),
+            "{message}"
+        );
         kit.instances().delete("cache", &DeleteParams::default()).await.expect("it can be deleted");
         wait_for("the Extension to be gone", SOON, async || match kit.extensions().get_opt(&kit.name("1.0.0")).await {
             Ok(None) => Ok(()),

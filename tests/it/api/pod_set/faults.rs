@@ -71,3 +71,33 @@ fn what_the_api_server_refuses_is_said_in_its_words() {
         stage.becomes("Ready").await;
     });
 }
+
+#[test]
+fn what_is_refused_again_and_again_wakes_nobody_and_is_tried_less_and_less_often() {
+    stage_test(async |stage| {
+        stage.scene.kubectl(["create", "quota", "none", "--hard=pods=0"]).stdout();
+        stage.apply(json!({})).await;
+        tried(stage, 2).await;
+        let before = stage.set().await;
+        let status = before.status.clone().unwrap_or_default();
+        let ready = midship::api::conditions::find(&status.conditions, "Ready").expect("it is said");
+        assert!(ready.reason == "NotCarriedOut" && ready.message.contains("exceeded quota: none"), "{ready:?}");
+        let waits = tried(stage, 5).await;
+        assert!(waits.windows(2).all(|two| two[0] < two[1]), "{waits:?}");
+        let after = stage.set().await;
+        assert_eq!(after.metadata.resource_version, before.metadata.resource_version, "nothing new is said");
+        stage.scene.kubectl(["delete", "quota", "none"]).stdout();
+        stage.becomes("Ready").await;
+    });
+}
+
+/// Waits until so many tries of a pod set have failed; how long each was waited after.
+async fn tried(stage: &super::Stage<'_>, times: usize) -> Vec<u64> {
+    wait_for(&format!("{times} tries to fail"), SOON, async || {
+        let log = stage.controller.log();
+        let failed = log.iter().filter(|line| line["reason"] == "NotCarriedOut" && line["span"]["kind"] == "PodSet");
+        let waits: Vec<u64> = failed.filter_map(|line| line["retry_in_ms"].as_u64()).collect();
+        if waits.len() >= times { Ok(waits) } else { Err(format!("{waits:?}")) }
+    })
+    .await
+}
