@@ -1,5 +1,7 @@
 //! `midship validate`: are these files what the controller would apply? Needs no cluster.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde::Serialize;
 
@@ -18,6 +20,10 @@ pub struct Arguments {
     #[command(flatten)]
     files: Files,
 
+    /// More files: only what is wrong in these is told, as a hook before a commit asks for.
+    #[arg(value_name = "FILE")]
+    more: Vec<PathBuf>,
+
     /// Look at a commit instead of the files as they are.
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
@@ -31,14 +37,22 @@ struct Verdict<'a> {
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandError> {
+    let (files, only) = arguments.files.with_files(&arguments.more)?;
     let snapshot = match &arguments.revision {
-        None => arguments.files.now()?,
-        Some(revision) => arguments.files.at(revision)?,
+        None => files.now()?,
+        Some(revision) => files.at(revision)?,
     };
     let refused = refused(&snapshot);
-    let Defined { objects, mut errors, files, mut broken } = snapshot.defined;
+    let Defined { mut objects, mut errors, mut files, mut broken } = snapshot.defined;
     broken.extend(refused.iter().map(|error| error.path.clone()));
     errors.extend(refused);
+    if let Some(only) = only {
+        // the rest of the folder was read for what these refer to
+        objects.retain(|object| only.contains(&*object.path));
+        errors.retain(|error| only.contains(&error.path));
+        broken.retain(|path| only.contains(path));
+        files = only.len();
+    }
     let verdict = Verdict { files, objects: objects.len(), errors: &errors };
     if errors.is_empty() && format == Format::Table {
         let (files, number) = (counted(files, "file"), counted(objects.len(), "object"));

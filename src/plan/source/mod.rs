@@ -6,10 +6,11 @@ pub mod contest;
 pub mod differences;
 pub mod manifest;
 pub mod object;
+pub mod once;
 pub mod settings;
 pub mod sync;
 
 pub use manifest::{Manifest, Placement, Reading, read};
 pub use object::{ObjectId, ObjectKind, source_label};
 pub use settings::RepositorySettings;
-pub use sync::{Action, Desired, Live, Plan, Prune, Situation, What, plan};
+pub use sync::{Action, Desired, Live, Plan, Prune, Refused, Situation, What, plan};
