@@ -20,9 +20,6 @@ endif
 endif
 BUILT := target/$(CARGO_BUILD_TARGET)/debug
 
-NEXTEST = "$$(tests/tools/tool cargo-nextest)" nextest
-NEEDS_A_CLUSTER := binary(it) & test(/^(api|e2e)::/)
-
 .PHONY: help env build check fmt test crds demo demo-down bench chaos clean
 
 help: ## this list
@@ -37,9 +34,7 @@ build: ## midship and midship-agent, for development
 	cargo build --locked
 
 check: ## format, clippy, unit and golden tests; about a minute when warm
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	$(NEXTEST) run --locked -E 'not ($(NEEDS_A_CLUSTER))'
+	scripts/check
 
 fmt:
 	cargo fmt

@@ -16,6 +16,8 @@ use super::output::{self, Format, printable};
 use super::preview::{NoPreview, Preview, preview};
 use super::repository::Files;
 use super::snapshot::Snapshot;
+use super::validate::wrong_files;
+use crate::api::git_source::FileError;
 use crate::cue::Cue;
 use crate::diff::{Changes, Manifests, Objects, Redaction, compare, compare_manifests};
 use crate::plan::effect::effect;
@@ -55,7 +57,7 @@ pub fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Re
         None => arguments.files.now()?,
         Some(revision) => arguments.files.at(revision)?,
     };
-    let errors = head.defined.errors.len();
+    let errors = std::mem::take(&mut head.defined.errors);
     keep_what_broken_files_defined(&mut head, &base);
     let mut changes = if arguments.rendered {
         compare_manifests(&manifests(&base), &manifests(&head))
@@ -65,26 +67,22 @@ pub fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Re
     if !arguments.rendered {
         explain(&mut changes, &base, &head);
     }
-    ended(arguments, &changes, errors, format)
+    ended(&changes, &errors, format)
 }
 
 /// The controller leaves what a file defined before it was broken, and so it is no change.
 fn keep_what_broken_files_defined(head: &mut Snapshot, base: &Snapshot) {
     let defined: BTreeSet<&ObjectId> = head.defined.objects.iter().map(|manifest| &manifest.id).collect();
-    let of_broken = |manifest: &&Manifest| head.defined.broken.contains(&*manifest.path);
-    let kept = base.defined.objects.iter().filter(of_broken).filter(|manifest| !defined.contains(&manifest.id));
+    let unknown = |manifest: &&Manifest| head.defined.unknown.covers(&manifest.id, Some(&manifest.path));
+    let kept = base.defined.objects.iter().filter(unknown).filter(|manifest| !defined.contains(&manifest.id));
     let kept: Vec<Manifest> = kept.cloned().collect();
     head.defined.objects.extend(kept);
 }
 
-fn ended(arguments: &Arguments, changes: &Changes, errors: usize, format: Format) -> Result<Outcome, CommandError> {
+fn ended(changes: &Changes, errors: &[FileError], format: Format) -> Result<Outcome, CommandError> {
     print(changes, format)?;
-    if errors > 0 {
-        return Err(CommandError::new(
-            "some files are wrong; what they would change is not shown, and what they defined before stays",
-        )
-        .at(arguments.files.path.display().to_string())
-        .remedy("`midship validate` names each mistake"));
+    if !errors.is_empty() {
+        return Err(wrong_files(errors));
     }
     Ok(if changes.is_empty() { Outcome::Done } else { Outcome::Changes })
 }
@@ -113,7 +111,7 @@ async fn live(arguments: &Arguments, connection: &Connection, format: Format) ->
             change.effects = effects(id, before.get(id), after.contains_key(id), &compared.snapshot);
         }
     }
-    ended(arguments, &changes, compared.snapshot.defined.errors.len(), format)
+    ended(&changes, &compared.snapshot.defined.errors, format)
 }
 
 fn objects(snapshot: &Snapshot) -> Objects {

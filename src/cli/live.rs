@@ -79,9 +79,11 @@ pub async fn compare(
         source: &label,
         desired: &desired,
         live: &live,
-        broken_files: &snapshot.defined.broken,
+        unknown: &snapshot.defined.unknown,
         // signatures are for the controller to check
         untrusted: &|_| false,
+        // as are those who need what would be deleted
+        needed: &|_| None,
         whole_tree_read: true,
         prune: settings::prune(&source.spec),
         drift: source.spec.drift.unwrap_or(Drift::Revert),

@@ -58,7 +58,7 @@ pub enum Outcome {
     name = "midship",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 nothing to do, 1 error, 2 there are changes.\nDocumentation: https://midship.dev"
+    after_help = "Exit codes: 0 nothing to do, 1 error, 2 there are changes."
 )]
 struct Cli {
     #[command(flatten)]

@@ -101,7 +101,8 @@ impl Origin {
     }
 
     pub async fn open(&self, connection: &Connection, need: Need) -> Result<Opened, CommandError> {
-        let placement = Placement { default_namespace: "default".into(), allowed: None, folder: String::new() };
+        let placement =
+            Placement { default_namespace: "default".into(), allowed: None, folder: String::new(), sources: true };
         match &self.repo {
             Some(path) if Path::new(path).is_dir() && need != Need::Writable => {
                 self.clone_on_disk(path, placement, need)

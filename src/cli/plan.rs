@@ -10,6 +10,7 @@ use super::error::CommandError;
 use super::live::{Against, Compared, compare};
 use super::output::{self, Cell, Format, Table, Tone};
 use super::repository::Files;
+use super::validate::wrong_files;
 use crate::plan::source::What;
 
 #[derive(Args)]
@@ -66,11 +67,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
         Format::Json | Format::Yaml => output::print(format, &shown, || Table::new(&[]))?,
     }
     if shown.errors > 0 {
-        return Err(CommandError::new(
-            "some files are wrong; what they would change is not shown, and what they defined before stays",
-        )
-        .at(files.path.display().to_string())
-        .remedy("`midship validate` names each mistake"));
+        return Err(wrong_files(&compared.snapshot.defined.errors));
     }
     let quiet = shown.actions.is_empty() && shown.held.is_empty();
     Ok(if quiet { Outcome::Done } else { Outcome::Changes })

@@ -65,7 +65,13 @@ impl Files {
 
     fn placement(&self) -> Placement {
         let allowed = (!self.allowed_namespaces.is_empty()).then(|| self.allowed_namespaces.iter().cloned().collect());
-        Placement { default_namespace: self.default_namespace.clone(), allowed, folder: String::new() }
+        Placement {
+            default_namespace: self.default_namespace.clone(),
+            allowed,
+            folder: String::new(),
+            // what the source may do is known in the cluster
+            sources: true,
+        }
     }
 
     /// The files as they are now.
@@ -92,7 +98,11 @@ impl Files {
         for manifest in &mut snapshot.defined.objects {
             manifest.path = inside(&manifest.path).into();
         }
-        snapshot.defined.broken = snapshot.defined.broken.iter().map(|path| inside(path)).collect();
+        let unknown = std::mem::take(&mut snapshot.defined.unknown);
+        snapshot.defined.unknown = unknown.seen_from(|path| inside(&path));
+        for error in &mut snapshot.defined.errors {
+            error.path = inside(&error.path);
+        }
         Ok(snapshot)
     }
 
@@ -120,9 +130,12 @@ impl Files {
             let inside = manifest.path.strip_prefix(folder.as_str()).map(Into::into);
             manifest.path = inside.unwrap_or_else(|| manifest.path.clone());
         }
-        let broken = std::mem::take(&mut snapshot.defined.broken);
+        let unknown = std::mem::take(&mut snapshot.defined.unknown);
         let inside = |path: String| path.strip_prefix(folder.as_str()).map(str::to_owned).unwrap_or(path);
-        snapshot.defined.broken = broken.into_iter().map(inside).collect();
+        snapshot.defined.unknown = unknown.seen_from(inside);
+        for error in &mut snapshot.defined.errors {
+            error.path = inside(std::mem::take(&mut error.path));
+        }
         Ok(snapshot)
     }
 

@@ -138,7 +138,7 @@ mod tests {
     use crate::repo::MemoryTree;
 
     fn placement() -> Placement {
-        Placement { default_namespace: "default".into(), allowed: None, folder: String::new() }
+        Placement { default_namespace: "default".into(), allowed: None, folder: String::new(), sources: true }
     }
 
     #[test]

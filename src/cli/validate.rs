@@ -1,5 +1,6 @@
 //! `midship validate`: are these files what the controller would apply? Needs no cluster.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -7,12 +8,14 @@ use serde::Serialize;
 
 use super::Outcome;
 use super::error::CommandError;
-use super::output::{self, Cell, Format, Table, Tone};
+use super::output::{self, Cell, Format, Table, Tone, printable};
 use super::preview::{NoPreview, preview};
 use super::repository::Files;
-use super::snapshot::Snapshot;
+use super::snapshot::{EXTENSIONS, Snapshot};
 use crate::api::git_source::FileError;
 use crate::cue::Cue;
+use crate::extension::problem::listed;
+use crate::plan::source::ObjectKind;
 use crate::source::Defined;
 
 #[derive(Args)]
@@ -34,6 +37,8 @@ struct Verdict<'a> {
     files: usize,
     objects: usize,
     errors: &'a [FileError],
+    /// What could not be looked at, and is no error.
+    notes: &'a [String],
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandError> {
@@ -42,29 +47,31 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
         None => files.now()?,
         Some(revision) => files.at(revision)?,
     };
-    let refused = refused(&snapshot);
-    let Defined { mut objects, mut errors, mut files, mut broken } = snapshot.defined;
-    broken.extend(refused.iter().map(|error| error.path.clone()));
+    let (refused, notes) = (refused(&snapshot), without_package(&snapshot));
+    let Defined { mut objects, mut errors, mut files, mut unknown } = snapshot.defined;
+    unknown.places.extend(refused.iter().map(|error| error.path.clone()));
     errors.extend(refused);
     if let Some(only) = only {
         // the rest of the folder was read for what these refer to
         objects.retain(|object| only.contains(&*object.path));
         errors.retain(|error| only.contains(&error.path));
-        broken.retain(|path| only.contains(path));
+        unknown.places.retain(|path| only.contains(path));
         files = only.len();
     }
-    let verdict = Verdict { files, objects: objects.len(), errors: &errors };
+    let verdict = Verdict { files, objects: objects.len(), errors: &errors, notes: &notes };
     if errors.is_empty() && format == Format::Table {
         let (files, number) = (counted(files, "file"), counted(objects.len(), "object"));
         anstream::println!("all is well: {files}, {number}");
+        tell(&notes, format);
         return Ok(Outcome::Done);
     }
     output::print(format, &verdict, || table(&errors))?;
+    tell(&notes, format);
     if errors.is_empty() {
         return Ok(Outcome::Done);
     }
     let place = arguments.files.path.display().to_string();
-    let wrong = format!("{} in {}", counted(errors.len(), "error"), counted(broken.len(), "file"));
+    let wrong = format!("{} in {}", counted(errors.len(), "error"), counted(unknown.places.len(), "file"));
     Err(CommandError::new(wrong).at(place).remedy("mend the places named above; the controller applies every other file and leaves what these files defined before"))
 }
 
@@ -89,6 +96,51 @@ fn refused(snapshot: &Snapshot) -> Vec<FileError> {
     errors
 }
 
+/// Instances whose packages are not in the repository: they may well be installed in the cluster.
+fn without_package(snapshot: &Snapshot) -> Vec<String> {
+    let mut missing: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for manifest in snapshot.defined.objects.iter().filter(|one| one.id.kind == ObjectKind::Instance) {
+        let spec = &manifest.body["spec"];
+        let (Some(type_), Some(version)) = (spec["type"].as_str(), spec["extensionVersion"].as_str()) else { continue };
+        if !snapshot.shelf.names().any(|name| name == (type_, version)) {
+            missing.entry((type_, version)).or_default().push(&manifest.path);
+        }
+    }
+    let told = missing.into_iter().map(|((type_, version), mut files)| {
+        files.dedup();
+        format!(
+            "the package {type_} {version} is not in {EXTENSIONS}/: what it makes of {} was not looked at; it has to be there, or installed in the cluster (midship extension install)",
+            listed(files)
+        )
+    });
+    told.collect()
+}
+
+/// Where the notes are not in what is printed already.
+fn tell(notes: &[String], format: Format) {
+    if matches!(format, Format::Table | Format::Markdown) {
+        for note in notes {
+            anstream::eprintln!("note: {}", printable(note));
+        }
+    }
+}
+
+/// For commands that show what follows from files: the mistakes in them, each with its place.
+pub fn wrong_files(errors: &[FileError]) -> CommandError {
+    let each: Vec<String> =
+        errors.iter().map(|error| printable(&format!("{}: {}", place(error), error.message))).collect();
+    CommandError::new("some files are wrong; what they would change is not shown, and what they defined before stays")
+        .at(each.join("\n         "))
+        .remedy("mend the places named above")
+}
+
+fn place(error: &FileError) -> String {
+    match (error.line, error.column) {
+        (Some(line), Some(column)) => format!("{}:{line}:{column}", error.path),
+        _ => error.path.clone(),
+    }
+}
+
 fn counted(number: usize, word: &str) -> String {
     format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }
@@ -96,11 +148,7 @@ fn counted(number: usize, word: &str) -> String {
 fn table(errors: &[FileError]) -> Table {
     let mut table = Table::new(&["WHERE", "CODE", "WHAT"]);
     for error in errors {
-        let place = match (error.line, error.column) {
-            (Some(line), Some(column)) => format!("{}:{line}:{column}", error.path),
-            _ => error.path.clone(),
-        };
-        table.row(vec![place.into(), Cell::new(error.code.clone(), Tone::Bad), error.message.clone().into()]);
+        table.row(vec![place(error).into(), Cell::new(error.code.clone(), Tone::Bad), error.message.clone().into()]);
     }
     table
 }

@@ -51,6 +51,13 @@ impl<S: Clone + Default + PartialEq + Serialize> Said<S> {
     }
 }
 
+/// A patch after which an object has this status and nothing of the one before, however deep.
+pub fn whole<S: Serialize>(status: &S) -> Result<Patch<()>, Failure> {
+    let operations = json!([{ "op": "add", "path": "/status", "value": status }]);
+    let patch = serde_json::from_value(operations);
+    patch.map(Patch::Json).map_err(|error| Failure::new("StatusNotWritten", error))
+}
+
 /// The merge patch (RFC 7396) that turns one value into the other; nothing where they are the same.
 pub fn merge_patch(before: &Value, after: &Value) -> Option<Value> {
     let (Value::Object(old), Value::Object(new)) = (before, after) else {

@@ -106,7 +106,8 @@ spec:
 ";
 
     fn edit(name: &str, live: Value) -> Option<String> {
-        let placement = Placement { default_namespace: "team".into(), allowed: None, folder: String::new() };
+        let placement =
+            Placement { default_namespace: "team".into(), allowed: None, folder: String::new(), sources: true };
         let id = ObjectId { kind: ObjectKind::Instance, namespace: Some("team".into()), name: name.into() };
         let documents = documents("x.yaml", FILE).expect("good");
         let document = documents.into_iter().find(|one| one.value["metadata"]["name"] == name)?;

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::api::git_source::FileError;
-use crate::plan::source::RepositorySettings;
 use crate::plan::source::manifest::{self, Manifest, Placement, Reading, SETTINGS, defined_twice, holds_objects};
 use crate::plan::source::settings;
-use crate::repo::{Document, File, FileTree, Limits, Listing, ParseLimits, Problem, TreeError, parse};
+use crate::plan::source::{ObjectId, RepositorySettings, Unknown};
+use crate::repo::{Code, Document, File, FileTree, Limits, Listing, ParseLimits, Problem, Refusal, TreeError, parse};
 
 pub use edited::edited;
 pub use sealed::{Opening, in_order};
@@ -34,8 +34,8 @@ pub struct Contents {
 pub struct Defined {
     pub objects: Vec<Manifest>,
     pub errors: Vec<FileError>,
-    /// Files with errors.
-    pub broken: BTreeSet<String>,
+    /// What cannot be read, and so may define anything it defined before.
+    pub unknown: Unknown,
     /// How many files hold objects.
     pub files: usize,
 }
@@ -70,7 +70,15 @@ pub fn read_opening(
         Some(previous) => previous.listing.diff(&listing).into_iter().map(|change| (change.path, change.new)).collect(),
         None => listing.files().into_iter().map(|(path, file)| (path, Some(file.clone()))).collect(),
     };
-    let touched: BTreeSet<String> = changed.iter().filter_map(|(path, _)| packages::folder(path, &placement)).collect();
+    // what is refused is no file that could have changed
+    let refused = [Some(&listing), previous.map(|previous| &previous.listing)].into_iter().flatten();
+    let refused = refused.flat_map(Listing::refused).map(|refusal| &refusal.path);
+    let touched: BTreeSet<String> = changed
+        .iter()
+        .map(|(path, _)| path)
+        .chain(refused)
+        .filter_map(|path| packages::folder(path, &placement))
+        .collect();
     packages::read(tree, &listing, limits, &placement, &touched, &mut files)?;
     let within = |path: &str| holds_objects(path.strip_prefix(placement.folder.as_str()).unwrap_or(path));
     for (path, file) in changed.into_iter().filter(|(path, _)| within(path)) {
@@ -95,7 +103,18 @@ fn read_settings(
     placement: &Placement,
 ) -> Result<Result<Arc<RepositorySettings>, Vec<FileError>>, TreeError> {
     let path = format!("{}{SETTINGS}", placement.folder);
-    let Some(file) = listing.get(&path).cloned() else { return Ok(Ok(Arc::default())) };
+    let Some(file) = listing.get(&path).cloned() else {
+        if listing.refused().iter().any(|refusal| refusal.path == path) {
+            // the refusal is told with the others
+            return Ok(Err(Vec::new()));
+        }
+        let below = format!("{path}/");
+        if listing.files().iter().any(|(path, _)| path.starts_with(&below)) {
+            let message = "is a folder, and has to be the file with the repository's settings; rename it".to_owned();
+            return Ok(Err(vec![refused(path, "settings", message)]));
+        }
+        return Ok(Ok(Arc::default()));
+    };
     let documents = match documents(tree, &path, &file, limits)? {
         Ok(documents) => documents,
         Err(errors) => return Ok(Err(errors)),
@@ -158,16 +177,14 @@ fn read_file(
 ) -> Result<Reading, TreeError> {
     let documents = match documents(tree, path, file, limits)? {
         Ok(documents) => documents,
-        Err(errors) => return Ok(Reading { objects: Vec::new(), errors }),
+        Err(errors) => return Ok(Reading::unreadable(errors)),
     };
     if sealed::is_sealed(&documents) {
         return Ok(sealed::read(path, documents, placement, opening));
     }
     let mut whole = Reading::default();
     for document in documents {
-        let Reading { objects, errors } = manifest::read(path, document.value, &document.places, placement);
-        whole.objects.extend(objects);
-        whole.errors.extend(errors);
+        whole.extend(manifest::read(path, document.value, &document.places, placement));
     }
     Ok(whole)
 }
@@ -188,15 +205,46 @@ impl Contents {
             self.files.values().flat_map(|reading| reading.objects.iter().cloned()).collect();
         let mut errors: Vec<FileError> =
             self.files.values().flat_map(|reading| reading.errors.iter().cloned()).collect();
+        let mut unknown = self.unknown();
+        let before: BTreeSet<ObjectId> = objects.iter().map(|manifest| manifest.id.clone()).collect();
         errors.extend(defined_twice(&mut objects));
+        let after: BTreeSet<&ObjectId> = objects.iter().map(|manifest| &manifest.id).collect();
+        unknown.objects.extend(before.iter().filter(|id| !after.contains(id)).cloned());
         errors.extend(self.settings.as_ref().err().into_iter().flatten().cloned());
         for refusal in self.listing.refused() {
             errors.push(refused(refusal.path.clone(), refusal.code.as_str(), refusal.reason.clone()));
         }
         errors.sort_by(|a, b| (&a.path, a.line, a.column).cmp(&(&b.path, b.line, b.column)));
-        let broken = errors.iter().map(|error| error.path.clone()).collect();
-        Defined { objects, errors, broken, files: self.files.len() }
+        // a package says what is refused in it, too
+        errors.dedup();
+        unknown.places.extend(errors.iter().map(|error| error.path.clone()));
+        Defined { objects, errors, unknown, files: self.files.len() }
     }
+
+    /// What cannot be read: files, packages as a whole, and what stands where files or folders were.
+    fn unknown(&self) -> Unknown {
+        let mut unknown = Unknown::default();
+        for (place, reading) in self.files.iter().filter(|(_, reading)| !reading.errors.is_empty()) {
+            unknown.places.insert(place.clone());
+            unknown.objects.extend(reading.meant.iter().cloned());
+            if reading.unclear {
+                unknown.unclear.insert(place.clone());
+            }
+        }
+        for refusal in self.listing.refused() {
+            unknown.places.insert(refusal.path.clone());
+            if may_hide_objects(refusal) {
+                unknown.unclear.insert(refusal.path.clone());
+            }
+        }
+        unknown
+    }
+}
+
+/// Whether objects may have gone where they are not read any more. A link or a submodule holds none of ours, unless it is
+/// named as if it did.
+fn may_hide_objects(refusal: &Refusal) -> bool {
+    !matches!(refusal.code, Code::Symlink | Code::Submodule | Code::SpecialFile) || holds_objects(&refusal.path)
 }
 
 #[cfg(test)]

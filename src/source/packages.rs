@@ -48,6 +48,13 @@ pub fn read(
             Err(error) => return Err(error),
         }
     }
+    // half a package is none
+    for refusal in listing.refused() {
+        if let Some(folder) = folder(&refusal.path, placement).and_then(|folder| folders.get(&folder)) {
+            let error = super::refused(refusal.path.clone(), refusal.code.as_str(), refusal.reason.clone());
+            refused.entry(folder).or_default().push(error);
+        }
+    }
     for folder in folders {
         let errors = refused.remove(folder).unwrap_or_default();
         match found.remove(folder) {
@@ -66,11 +73,11 @@ pub fn read(
 fn package(folder: &str, files: Vec<(String, Vec<u8>)>, mut errors: Vec<FileError>, placement: &Placement) -> Reading {
     if errors.is_empty() {
         match objects(folder, files, placement) {
-            Ok(objects) => return Reading { objects, errors },
+            Ok(objects) => return Reading { objects, ..Reading::default() },
             Err(problems) => errors = problems.into_iter().map(|problem| at(folder, problem)).collect(),
         }
     }
-    Reading { objects: Vec::new(), errors }
+    Reading { errors, ..Reading::default() }
 }
 
 fn objects(folder: &str, files: Vec<(String, Vec<u8>)>, placement: &Placement) -> Result<Vec<Manifest>, Vec<Problem>> {
@@ -141,7 +148,8 @@ mod tests {
             })
             .collect();
         let tree: MemoryTree = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-        let placement = Placement { default_namespace: "team".into(), allowed: None, folder: String::new() };
+        let placement =
+            Placement { default_namespace: "team".into(), allowed: None, folder: String::new(), sources: true };
         read(&tree, &Limits::default(), &placement, None).expect("the tree can be read").defined()
     }
 
@@ -162,6 +170,10 @@ mod tests {
         assert!(defined.objects.is_empty());
         let error = &defined.errors[0];
         assert_eq!((error.path.as_str(), error.line), ("extensions/demo/0.1.0/config/server.conf.j2", Some(2)));
+        // what was installed of it stays
+        let extension = ObjectId { kind: ObjectKind::Extension, namespace: None, name: "demo-0.1.0".to_owned() };
+        assert!(defined.unknown.covers(&extension, Some("extensions/demo/0.1.0/extension.yaml")));
+        assert!(!defined.unknown.covers(&extension, Some("extensions/demo/0.2.0/extension.yaml")));
     }
 
     #[test]

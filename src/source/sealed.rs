@@ -29,10 +29,9 @@ pub fn is_sealed(documents: &[Document]) -> bool {
 /// Reads a file that was written by SOPS.
 pub fn read(path: &str, documents: Vec<Document>, placement: &Placement, opening: &Opening) -> Reading {
     let mut whole = Reading::default();
-    let mut add = |reading: Reading| {
-        whole.objects.extend(reading.objects);
-        whole.errors.extend(reading.errors);
-    };
+    // whatever is wrong, they say what they define
+    let meant = documents.iter().filter_map(|document| manifest::meant(path, &document.value, placement)).collect();
+    let mut add = |reading: Reading| whole.extend(reading);
     match opening {
         Opening::Left => {
             for document in documents {
@@ -64,6 +63,7 @@ pub fn read(path: &str, documents: Vec<Document>, placement: &Placement, opening
     if !whole.errors.is_empty() {
         // a file is as its MAC says or it is not: half of it is nothing
         whole.objects.clear();
+        whole.meant = meant;
     }
     whole
 }
@@ -77,7 +77,7 @@ fn refused(path: &str, places: Option<&Places>, pointer: &str, code: &str, messa
         code: code.to_owned(),
         message,
     };
-    Reading { objects: Vec::new(), errors: vec![error] }
+    Reading { errors: vec![error], ..Reading::default() }
 }
 
 /// The value with its keys in the order they were written in.

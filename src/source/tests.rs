@@ -17,6 +17,7 @@ fn placement() -> Placement {
         default_namespace: "team".into(),
         allowed: Some(["team", "shop"].map(String::from).into()),
         folder: String::new(),
+        sources: false,
     }
 }
 
@@ -55,7 +56,7 @@ fn a_bad_file_never_stops_the_others() {
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
     let defined = defined(&files);
     assert_eq!(defined.objects.len(), 2);
-    assert_eq!(defined.broken, BTreeSet::from(["bad.yaml".to_owned()]));
+    assert_eq!(defined.unknown.places, BTreeSet::from(["bad.yaml".to_owned()]));
 }
 
 #[test]
@@ -63,7 +64,20 @@ fn one_document_of_a_file_may_be_wrong() {
     let two = format!("{}---\n{}", named("a"), named("b").replace("type: cache", "typo: cache"));
     let defined = defined(&[("two.yaml", &two)]);
     assert_eq!(defined.objects.len(), 1);
-    assert!(defined.broken.contains("two.yaml"));
+    assert!(defined.unknown.places.contains("two.yaml"));
+}
+
+#[test]
+fn a_source_that_may_write_nowhere_says_why() {
+    let settings = "namespaces: {elsewhere: {}}\n";
+    let defined = defined(&[("midship.yaml", settings), ("x.yaml", &named("a"))]);
+    let message = &defined.errors[0].message;
+    assert!(
+        message.ends_with(
+            "nor to any other: spec.namespaces of the GitSource and namespaces in midship.yaml have none in common"
+        ),
+        "{message}"
+    );
 }
 
 #[test]
@@ -169,4 +183,53 @@ fn only_a_file_that_would_be_read_may_be_too_large() {
     let errors = said(&[("a.yaml", &named("a")), ("docs/map.svg", &large), ("b.yaml", &large)]);
     assert_eq!(errors.len(), 1, "{errors:#?}");
     assert!(errors[0].starts_with("b.yaml: too-large: "), "{errors:?}");
+}
+
+#[test]
+fn a_mistake_is_about_the_object_that_it_names() {
+    let wrong = named("a").replace("version:", "versoin:");
+    let unknown = |files: &[(&str, &str)]| defined(files).unknown;
+    let about = |unknown: &Unknown| unknown.objects.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let found = unknown(&[("instances/shop/new.yaml", &wrong)]);
+    assert_eq!((about(&found), found.unclear.len()), (vec!["Instance shop/a".to_owned()], 0));
+    let twice = unknown(&[("a.yaml", &named("same")), ("b.yaml", &named("same"))]);
+    assert_eq!(about(&twice), ["Instance team/same"]);
+    let misspelt = named("a").replace("kind: Instance", "kind: Instnce");
+    for text in ["a: [", misspelt.as_str(), "kind: Instance\nmetadata: {name: a}\n"] {
+        let found = unknown(&[("x.yaml", text)]);
+        assert_eq!((about(&found).len(), found.unclear.contains("x.yaml")), (0, true), "{text}");
+    }
+    for text in ["services: {web: {}}\n", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n", "- a\n"] {
+        let found = unknown(&[("compose.yaml", text)]);
+        assert!(found.unclear.is_empty() && found.places.contains("compose.yaml"), "{text}");
+    }
+}
+
+#[test]
+fn settings_that_are_no_file_are_wrong_and_not_absent() {
+    let contents =
+        read(&tree(&[("midship.yaml/a", "a"), ("b.yaml", &named("b"))]), &Limits::default(), &placement(), None);
+    let contents = contents.expect("the tree can be read");
+    assert!(contents.settings().is_none());
+    let errors = contents.defined().errors;
+    assert_eq!((errors.len(), errors[0].code.as_str()), (1, "settings"), "{errors:?}");
+}
+
+#[test]
+fn a_source_that_is_bound_defines_neither_other_namespaces_nor_sources() {
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: NAME}\n";
+    let source = "apiVersion: midship.dev/v1alpha1\nkind: GitSource\nmetadata: {name: evil}\nspec: {url: 'https://example.com/x.git', namespaces: ['*']}\n";
+    let files = [
+        ("other.yaml", namespace.replace("NAME", "kube-system")),
+        ("own.yaml", namespace.replace("NAME", "shop")),
+        ("source.yaml", source.to_owned()),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let errors = said(&files);
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+    assert!(errors[0].starts_with("other.yaml:3:18: namespace: metadata.name: this source may not write to the namespace kube-system, only to shop, team"), "{errors:#?}");
+    assert!(
+        errors[1].starts_with("source.yaml:2:7: kind: kind: only a source that may write to all namespaces"),
+        "{errors:#?}"
+    );
 }

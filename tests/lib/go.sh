@@ -48,6 +48,17 @@ watch_build() { # pid what log minutes
   done
   [[ ! -t 2 ]] || printf '\r\033[K' >&2
 }
+# need_toolchain: what no script installs, all of it told at once and before anything is built
+need_toolchain() {
+  local missing=()
+  command -v cargo >/dev/null || missing+=(" Rust (https://rustup.rs)")
+  command -v go >/dev/null || missing+=(" Go 1.26 or newer (https://go.dev/dl: Debian's own is too old)")
+  command -v cc >/dev/null || ((EUID == 0)) || missing+=(" a C compiler (sudo apt-get install gcc)")
+  if ((${#missing[@]})); then
+    local IFS=';'; die "needed, and not on PATH:${missing[*]}"
+  fi
+  need cc:gcc
+}
 need_go() { command -v go >/dev/null || die "the Go toolchain is needed, 1.26 or newer (Debian's own is too old)"; }
 duration() { if (($1 < 60)); then echo "$1 s"; else echo "$(($1 / 60)) min $(($1 % 60)) s"; fi; }
 

@@ -39,7 +39,7 @@ pub struct Push {
 
 #[derive(Args)]
 pub struct Pull {
-    /// What is pulled, such as oci://registry.example.com/middleware/cache:1.0.0, or with @sha256:… instead of a tag.
+    /// What is pulled, such as oci://registry.example.com/middleware/cache:1.0.0, or with @sha256:DIGEST instead of a tag.
     #[arg(value_name = "REFERENCE")]
     reference: String,
 

@@ -60,7 +60,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let namespace = connection.namespace.as_deref();
     let was = find(&opened, to, &target, namespace)?;
     let namespace = was.id.namespace.as_deref();
-    let Defined { objects, broken, .. } = everything(&opened, opened.tip).map_err(wrong)?;
+    let Defined { objects, unknown, .. } = everything(&opened, opened.tip).map_err(wrong)?;
     let now = objects.into_iter().find(|one| one.id == was.id);
     if now.as_ref().is_some_and(|now| now.digest == was.digest) {
         anstream::println!("{} is what it was in {} already", was.id, short(&to.to_string()));
@@ -71,7 +71,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     if arguments.dry_run {
         return Ok(Outcome::Changes);
     }
-    let edit = edit(&opened, to, &was, (now.as_ref(), &broken)).map_err(wrong)??;
+    let edit = edit(&opened, to, &was, (now.as_ref(), &unknown.places)).map_err(wrong)??;
     check(&opened, &was, &edit).map_err(wrong)??;
     let name = format!(
         "{}-{}",

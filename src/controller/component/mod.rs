@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
 use super::hooks::{About, Hooks};
+use super::said::whole;
 use crate::api::conditions::{self, CREATED, ConditionStatus, READY};
 use crate::api::instance::DesiredState;
 use crate::api::pod_set::PodSetSpec;
@@ -151,15 +152,8 @@ impl Components {
         if known.or_else(|| component.status.clone()).as_ref() == Some(&status) {
             return Ok(());
         }
-        let mut patch = json!({
-            "observedGeneration": null, "replicas": null, "readyReplicas": null, "selector": null, "conditions": null,
-        });
-        if let (Some(patch), Ok(Value::Object(new))) = (patch.as_object_mut(), serde_json::to_value(&status)) {
-            patch.extend(new);
-        }
         let api: Api<Component> = Api::namespaced(self.client.clone(), &component.namespace().unwrap_or_default());
-        let patch = json!({ "status": patch });
-        match api.patch_status(&component.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        match api.patch_status(&component.name_any(), &PatchParams::default(), &whole(&status)?).await {
             Ok(_) => {
                 self.said.lock().expect("no panic while it is held").insert(key, status);
                 Ok(())

@@ -20,6 +20,8 @@ pub(super) struct Backlog {
     due: HashMap<Key, Instant>,
     in_work: HashMap<Key, Again>,
     failures: HashMap<Key, u32>,
+    /// Those whose time had come when they were taken.
+    retried: HashSet<Key>,
 }
 
 /// Whether an object changed while it was worked on.
@@ -51,6 +53,7 @@ impl Backlog {
         {
             let (_, key) = self.later.pop_first().expect("there is a first one");
             self.due.remove(&key);
+            self.retried.insert(key.clone());
             if self.is_ready.insert(key.clone()) {
                 self.ready.push_back(key);
             }
@@ -69,13 +72,17 @@ impl Backlog {
     /// The object was worked on without a failure.
     pub(super) fn done(&mut self, key: Key, again_at: Option<Instant>) {
         self.failures.remove(&key);
+        self.retried.remove(&key);
         self.finish(key, again_at);
     }
 
     /// The object was worked on in vain; returns how long it waits until the next try.
     pub(super) fn failed(&mut self, key: Key, now: Instant) -> Duration {
         let failures = self.failures.entry(key.clone()).or_insert(0);
-        *failures = failures.saturating_add(1);
+        // many changes in a short time say nothing of how long it will take
+        if self.retried.remove(&key) || *failures == 0 {
+            *failures = failures.saturating_add(1);
+        }
         let wait = back_off(&key, *failures);
         self.finish(key, Some(now + wait));
         wait
@@ -169,6 +176,22 @@ mod tests {
         assert_eq!(backlog.take(now), None);
         backlog.add(&key("a"));
         assert_eq!(backlog.take(now), Some(key("a")));
+    }
+
+    #[test]
+    fn changes_that_do_not_help_make_nobody_wait_longer() {
+        let now = Instant::now();
+        let mut backlog = Backlog::default();
+        let mut waits = HashSet::new();
+        for _ in 0..20 {
+            backlog.add(&key("a"));
+            assert_eq!(backlog.take(now), Some(key("a")));
+            waits.insert(backlog.failed(key("a"), now));
+        }
+        assert_eq!(waits.len(), 1, "{waits:?}");
+        let later = now + Duration::from_secs(1);
+        assert_eq!(backlog.take(later), Some(key("a")));
+        assert!(waits.iter().all(|wait| backlog.failed(key("a"), later) > *wait), "its time had come");
     }
 
     #[derive(Clone, Debug)]

@@ -145,6 +145,67 @@ mod tests {
         }
     }
 
+    /// Fails once with "first", each time in its way; then, and with everything else, it is well.
+    struct FailsOnce {
+        how: How,
+        attempts: AtomicU64,
+        well: tokio::sync::mpsc::UnboundedSender<String>,
+    }
+
+    #[derive(Clone, Copy)]
+    enum How {
+        Hangs,
+        Panics,
+    }
+
+    impl Reconciler for FailsOnce {
+        const KIND: &'static str = "Failing";
+
+        async fn reconcile(&self, key: &Key) -> Result<Next, Failure> {
+            if key.name == "first" && self.attempts.fetch_add(1, Ordering::Relaxed) == 0 {
+                match self.how {
+                    How::Hangs => std::future::pending::<()>().await,
+                    How::Panics => panic!("as the test wants it"),
+                }
+            }
+            self.well.send(key.name.clone()).expect("the test listens");
+            Ok(Next::WhenChanged)
+        }
+    }
+
+    /// One worker, an object that fails once, and another behind it. Returns the metrics.
+    async fn after_failing(how: How) -> String {
+        let (queue, metrics, stop) = (Queue::default(), Metrics::new(), CancellationToken::new());
+        let (well, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        queue.add(&Key::new("ns", "first"));
+        queue.add(&Key::new("ns", "second"));
+        // long enough for what is well on a busy machine
+        let bounds = Bounds { workers: 1, deadline: Duration::from_secs(2), grace: Duration::from_secs(20) };
+        let reconciler = Arc::new(FailsOnce { how, attempts: AtomicU64::new(0), well });
+        let running = tokio::spawn(run(reconciler, queue, bounds, metrics.clone(), stop.clone()));
+        for expected in ["second", "first"] {
+            let name = tokio::time::timeout(Duration::from_mins(1), heard.recv()).await.expect("it is tried in time");
+            assert_eq!(name.as_deref(), Some(expected), "the other goes on, and what failed is tried again");
+        }
+        stop.cancel();
+        running.await.expect("the workers live on");
+        metrics.text().expect("metrics are text")
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_ended_counted_and_tried_again() {
+        let metrics = after_failing(How::Hangs).await;
+        let counted = |line: &str| line.contains("\"Failing\"") && line.contains("\"DeadlineExceeded\"");
+        assert!(metrics.lines().any(counted), "{metrics}");
+    }
+
+    #[tokio::test]
+    async fn what_panics_ends_no_worker_and_is_counted_and_tried_again() {
+        let metrics = after_failing(How::Panics).await;
+        let counted = |line: &str| line.contains("\"Failing\"") && line.contains("\"Panic\"");
+        assert!(metrics.lines().any(counted), "{metrics}");
+    }
+
     #[tokio::test]
     async fn what_hangs_is_given_up_after_the_stop() {
         let queue = Queue::default();

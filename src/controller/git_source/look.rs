@@ -1,6 +1,6 @@
 //! Looking into a repository: what is the newest commit, and what does it define? Blocks; runs on a thread of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::settings::Settings;
 use super::trust::{FastForward, Verification};
 use crate::api::git_source::FileError;
-use crate::plan::source::{Desired, ObjectId, Placement, RepositorySettings};
+use crate::plan::source::{Desired, ObjectId, Placement, RepositorySettings, Unknown};
 use crate::repo::{Bounds, Cache, Commit, Follow, Limits, Remote, plain};
 use crate::source::{self, Contents, Opening};
 
@@ -27,7 +27,7 @@ pub struct Seen {
     /// Where in its file each object begins.
     pub lines: Arc<BTreeMap<ObjectId, u32>>,
     pub errors: Arc<Vec<FileError>>,
-    pub broken: Arc<BTreeSet<String>>,
+    pub unknown: Arc<Unknown>,
     /// Folders that no trusted commit vouches for, and why: nothing of what was applied from them changes.
     pub untrusted: Arc<BTreeMap<String, String>>,
     /// What the repository says of itself; none where that cannot be read.
@@ -180,7 +180,7 @@ impl Look {
             bodies: Arc::new(bodies),
             lines: Arc::new(lines),
             errors: Arc::new(defined.errors),
-            broken: Arc::new(defined.broken),
+            unknown: Arc::new(defined.unknown),
             untrusted: Arc::new(untrusted),
             settings: contents.settings().cloned(),
             files: defined.files,

@@ -25,12 +25,13 @@ use tokio::time::Instant;
 use super::Options;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
+use super::packages::used_by;
 use super::pushes::Pushes;
 use super::queues::Queues;
 use crate::api::{GitSource, Kind, labels};
 use crate::cluster::Key;
 use crate::cluster::events::Events;
-use crate::plan::source::{Desired, ObjectId, Plan, Situation, What, plan};
+use crate::plan::source::{Desired, ObjectId, ObjectKind, Plan, Situation, What, plan};
 use crate::repo::short;
 use audit::{Sync, finished};
 use drift::Drift;
@@ -454,8 +455,9 @@ impl GitSources {
             source: &settings.label,
             desired: &desired,
             live: &live.objects,
-            broken_files: &seen.broken,
+            unknown: &seen.unknown,
             untrusted: &|path| seen.is_untrusted(path),
+            needed: &|id| self.needed_by(id),
             // what a repository says of deletions counts, and cannot be known while it cannot be read
             whole_tree_read: matches!(part, Part::Everything) && seen.settings.is_some(),
             prune: seen.settings.as_ref().map_or(prune, |settings| settings.limit(prune)),
@@ -464,6 +466,16 @@ impl GitSources {
         operations.hold_back(&mut plan, seen);
         live.refuse_reserved(&mut plan);
         Ok((plan, live))
+    }
+
+    /// An Extension that is deleted while instances run on it would be lost to them, and could not be taken back.
+    fn needed_by(&self, id: &ObjectId) -> Option<String> {
+        if id.kind != ObjectKind::Extension {
+            return None;
+        }
+        let users = self.caches.instances.select(|instance| used_by(instance).contains(&id.name));
+        let user = users.iter().map(|instance| Key::of(instance.as_ref()).to_string()).min()?;
+        Some(format!("{user} uses it"))
     }
 
     /// Events for what was done.

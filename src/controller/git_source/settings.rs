@@ -220,6 +220,7 @@ pub fn placement(spec: &GitSourceSpec, own: &str) -> Placement {
         default_namespace: spec.default_namespace.as_ref().map_or_else(|| own.to_owned(), ToString::to_string),
         allowed: allowed(&spec.namespaces, own),
         folder: folder.unwrap_or_default(),
+        sources: allowed(&spec.namespaces, own).is_none() && spec.service_account_name.is_none(),
     }
 }
 

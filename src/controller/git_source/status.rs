@@ -2,9 +2,8 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Patch, PatchParams};
+use kube::api::PatchParams;
 use kube::{Api, Client, ResourceExt};
-use serde_json::json;
 
 use super::apply::Outcome;
 use super::drift::{Drift, Drifted};
@@ -16,7 +15,8 @@ use crate::api::git_source::{AppliedSettings, AuditStatus, FileError, SyncCounts
 use crate::api::{GitSource, GitSourceStatus, labels};
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
-use crate::plan::source::Plan;
+use crate::controller::said::whole;
+use crate::plan::source::{ObjectId, Plan};
 use crate::repo::short;
 
 /// How many errors, held deletions and drifted objects are listed.
@@ -72,8 +72,7 @@ pub async fn publish(
         return Ok(());
     }
     let api: Api<GitSource> = Api::namespaced(client.clone(), &source.namespace().unwrap_or_default());
-    let patch = json!({ "status": replaced(&status) });
-    match api.patch_status(&source.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+    match api.patch_status(&source.name_any(), &PatchParams::default(), &whole(&status)?).await {
         Ok(_) => {
             *said = Some(status);
             Ok(())
@@ -82,30 +81,6 @@ pub async fn publish(
         Err(kube::Error::Api(error)) if error.code == 404 => Ok(()),
         Err(error) => Err(Failure::new("StatusNotWritten", ClusterProblem::from_kube(&error))),
     }
-}
-
-/// The status as a merge patch that leaves nothing of the old one: what is absent is null.
-fn replaced(status: &GitSourceStatus) -> serde_json::Value {
-    let mut patch = json!({
-        "applied": null, "appliedCommit": null, "appliedAt": null, "fetchedCommit": null, "counts": null,
-        "errors": null, "settings": null, "held": null, "drifted": null, "audit": null, "conditions": null, "observedGeneration": null,
-        "handledReconcileAt": null,
-    });
-    if let (Some(patch), Ok(serde_json::Value::Object(new))) = (patch.as_object_mut(), serde_json::to_value(status)) {
-        patch.extend(new);
-    }
-    let inside = [
-        ("/audit", &["branch", "repository", "commit", "record", "rewritten", "queued", "message"][..]),
-        ("/audit/rewritten", &["found"][..]),
-    ];
-    for (place, fields) in inside {
-        if let Some(inner) = patch.pointer_mut(place).and_then(serde_json::Value::as_object_mut) {
-            for field in fields {
-                inner.entry(*field).or_insert(serde_json::Value::Null);
-            }
-        }
-    }
-    patch
 }
 
 fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, now: Timestamp) -> GitSourceStatus {
@@ -235,6 +210,13 @@ fn findings(seen: &Seen, plan: &Plan, errors: &[FileError], failed: &[FileError]
     let at = format!("{}@{}", seen.branch, short(&seen.commit.id));
     let mut findings = Vec::new();
     match errors {
+        [] if plan.held.is_empty() && returning(seen, plan).is_some() => {
+            let message = format!(
+                "{at}: {} is still being deleted, and made again once it is gone",
+                returning(seen, plan).map(ToString::to_string).unwrap_or_default()
+            );
+            findings.extend(not_ready("StillDeleting", &message, true));
+        }
         [] if plan.held.is_empty() => {
             let objects = plural(seen.desired.len(), "object");
             findings.push(Finding::new(READY, ConditionStatus::True, "Applied", format!("{at}: {objects} applied")));
@@ -265,6 +247,11 @@ fn findings(seen: &Seen, plan: &Plan, errors: &[FileError], failed: &[FileError]
     findings
 }
 
+/// What is defined, and cannot be made yet.
+fn returning<'a>(seen: &Seen, plan: &'a Plan) -> Option<&'a ObjectId> {
+    plan.leaving.iter().find(|id| seen.bodies.contains_key(id))
+}
+
 fn drifted(plan: &Plan, drift: &Drift) -> Finding {
     let number = plan.drifted.len();
     if number == 0 {
@@ -293,7 +280,7 @@ fn not_applied(result: &Outcome, seen: &Seen) -> Option<FileError> {
     Some(error_of(&result.id, seen, "not-applied", format!("{}: {failure}", result.id)))
 }
 
-fn error_of(id: &crate::plan::source::ObjectId, seen: &Seen, code: &str, message: String) -> FileError {
+fn error_of(id: &ObjectId, seen: &Seen, code: &str, message: String) -> FileError {
     let path = seen.desired.iter().find(|desired| desired.id == *id).map(|desired| desired.path.clone());
     FileError { path: path.unwrap_or_default(), line: None, column: None, code: code.to_owned(), message }
 }
@@ -318,6 +305,8 @@ fn camel(code: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn at(second: i64) -> Timestamp {

@@ -103,17 +103,27 @@ impl Verification {
             if tree.commit().signed && self.signers.verify(&tree, bounds).is_ok() {
                 return Ok(true);
             }
-            for parent in parents {
-                if seen.len() < COMMITS_BACK
-                    && root_of(&history, parent, folder).ok().flatten() == wanted
-                    && seen.insert(parent)
-                {
-                    waiting.push_back(parent);
+            let roots: Vec<_> =
+                parents.iter().map(|parent| root_of(&history, *parent, folder).ok().flatten()).collect();
+            let others: Vec<_> = roots.iter().copied().filter(|root| *root != wanted).collect();
+            for (parent, root) in parents.iter().zip(&roots) {
+                let newer = || others.iter().all(|other| had(&history, *parent, folder, *other, bounds));
+                if seen.len() < COMMITS_BACK && *root == wanted && newer() && seen.insert(*parent) {
+                    waiting.push_back(*parent);
                 }
             }
         }
         Ok(false)
     }
+}
+
+/// Whether a folder was once like this before a commit: a merge may leave out what was replaced since, and bring back
+/// nothing that it replaced.
+fn had(history: &History, commit: ObjectId, folder: &str, root: Option<ObjectId>, bounds: &Bounds) -> bool {
+    let Ok(commits) = history.commits(commit) else { return false };
+    let mut commits = commits.take(COMMITS_BACK).take_while(|_| bounds.check().is_ok());
+    commits
+        .any(|commit| commit.is_ok_and(|commit| root_of(history, commit.id, folder).is_ok_and(|found| found == root)))
 }
 
 /// The id of a folder's tree in a commit, where it is there.

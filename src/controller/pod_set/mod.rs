@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Patch, PatchParams};
+use kube::api::PatchParams;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
+use super::said::whole;
 use super::workloads::Workloads;
 use crate::api::{PodSet, PodSetStatus};
 use crate::cluster::Key;
@@ -183,8 +184,7 @@ impl<A: Agents> PodSets<A> {
             return Ok(());
         }
         let api: Api<PodSet> = Api::namespaced(self.client.clone(), &set.namespace().unwrap_or_default());
-        let patch = json!({ "status": replaced(&status) });
-        match api.patch_status(&set.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        match api.patch_status(&set.name_any(), &PatchParams::default(), &whole(&status)?).await {
             Ok(_) => {
                 remembered.said = Some(status);
                 Ok(())
@@ -194,19 +194,6 @@ impl<A: Agents> PodSets<A> {
             Err(error) => Err(Failure::new("StatusNotWritten", Problem::from_kube(&error))),
         }
     }
-}
-
-/// A merge patch that leaves nothing of the old status: what is absent is null.
-fn replaced(status: &PodSetStatus) -> Value {
-    let mut patch = json!({
-        "observedGeneration": null, "replicas": null, "readyReplicas": null, "updatedReplicas": null, "revision": null,
-        "lastGoodRevision": null, "failedRevision": null, "lastHolder": null, "highestOrdinal": null, "pods": null,
-        "conditions": null,
-    });
-    if let (Some(patch), Ok(Value::Object(new))) = (patch.as_object_mut(), serde_json::to_value(status)) {
-        patch.extend(new);
-    }
-    patch
 }
 
 fn owner_reference(set: &PodSet) -> Value {

@@ -28,6 +28,8 @@ pub struct Placement {
     pub allowed: Option<BTreeSet<String>>,
     /// The folder that is reconciled, with a slash at its end, or nothing.
     pub folder: String,
+    /// Whether further GitSources may be defined: each could be given more than this source may do.
+    pub sources: bool,
 }
 
 /// An object that a file defines.
@@ -47,6 +49,32 @@ pub struct Manifest {
 pub struct Reading {
     pub objects: Vec<Manifest>,
     pub errors: Vec<FileError>,
+    /// Objects that the errors are about, as far as that can be told.
+    pub meant: Vec<ObjectId>,
+    /// Whether the errors may be about any object.
+    pub unclear: bool,
+}
+
+impl Reading {
+    /// Nothing can be read of it.
+    pub fn unreadable(errors: Vec<FileError>) -> Self {
+        Self { errors, unclear: true, ..Self::default() }
+    }
+
+    pub fn extend(&mut self, more: Self) {
+        self.objects.extend(more.objects);
+        self.errors.extend(more.errors);
+        self.meant.extend(more.meant);
+        self.unclear |= more.unclear;
+    }
+
+    /// Notes which object a document with mistakes is about.
+    fn note(&mut self, path: &str, value: &Value, placement: &Placement) {
+        match meant(path, value, placement) {
+            Some(id) => self.meant.push(id),
+            None => self.unclear |= may_be_ours(value),
+        }
+    }
 }
 
 /// The place of a value in its file: line and column of a JSON pointer.
@@ -81,7 +109,7 @@ pub fn read_decrypted(
     placement: &Placement,
     hidden: &[String],
 ) -> Reading {
-    if let Some(reading) = not_a_secret(path, &value, places) {
+    if let Some(reading) = not_a_secret(path, &value, places, placement) {
         return reading;
     }
     read_kept(path, value, places, placement, hidden)
@@ -92,26 +120,29 @@ pub fn read_sealed(path: &str, mut value: Value, places: &impl Locate, placement
     if let Some(map) = value.as_object_mut() {
         map.remove("sops");
     }
-    if let Some(reading) = not_a_secret(path, &value, places) {
+    if let Some(reading) = not_a_secret(path, &value, places, placement) {
         return reading;
     }
     let mut reading = Reading::default();
     match identify(path, &value, placement) {
         Err(mistakes) => {
             reading.errors = mistakes.iter().map(|mistake| error_at(path, mistake, places, &[])).collect();
+            reading.note(path, &value, placement);
         }
         Ok((id, body)) => reading.objects.push(manifest(path, id, body, places)),
     }
     reading
 }
 
-fn not_a_secret(path: &str, value: &Value, places: &impl Locate) -> Option<Reading> {
+fn not_a_secret(path: &str, value: &Value, places: &impl Locate, placement: &Placement) -> Option<Reading> {
     if value["kind"] == "Secret" {
         return None;
     }
     let message = "only Secrets are applied from encrypted files, everything else is shown in the audit branch; leave kind and metadata readable with encrypted_regex: ^(data|stringData)$";
     let mistake = mistake("/kind", "encrypted", message);
-    Some(Reading { objects: Vec::new(), errors: vec![error_at(path, &mistake, places, &[])] })
+    let mut reading = Reading { errors: vec![error_at(path, &mistake, places, &[])], ..Reading::default() };
+    reading.note(path, value, placement);
+    Some(reading)
 }
 
 fn manifest(path: &str, id: ObjectId, mut body: Value, places: &impl Locate) -> Manifest {
@@ -130,16 +161,65 @@ fn read_kept(path: &str, value: Value, places: &impl Locate, placement: &Placeme
     let mut reading = Reading::default();
     let errors = |mistakes: &[Mistake]| mistakes.iter().map(|one| error_at(path, one, places, hidden)).collect();
     match identify(path, &value, placement) {
-        Err(mistakes) => reading.errors = errors(&mistakes),
+        Err(mistakes) => {
+            reading.errors = errors(&mistakes);
+            reading.note(path, &value, placement);
+        }
         Ok((id, body)) => {
-            let mistakes = well_formed(id.kind, &body);
+            let mut mistakes = well_formed(id.kind, &body);
+            if mistakes.is_empty() {
+                mistakes.extend(beyond(&id, placement));
+            }
             if mistakes.is_empty() {
                 reading.objects.push(manifest(path, id, body, places));
+            } else {
+                reading.meant.push(id);
             }
             reading.errors = errors(&mistakes);
         }
     }
     reading
+}
+
+/// The object that a document with mistakes seems to be about.
+pub fn meant(path: &str, value: &Value, placement: &Placement) -> Option<ObjectId> {
+    let kind = ObjectKind::of(value["apiVersion"].as_str()?, value["kind"].as_str()?).ok()?;
+    let metadata = &value["metadata"];
+    let namespace = || {
+        let given = metadata["namespace"].as_str().or_else(|| folder_of(path, placement));
+        given.unwrap_or(&placement.default_namespace).to_owned()
+    };
+    let namespace = kind.is_namespaced().then(namespace);
+    Some(ObjectId { kind, namespace, name: metadata["name"].as_str()?.to_owned() })
+}
+
+/// Whether what cannot be read as an object may be meant as one: what is of another program is none of ours.
+fn may_be_ours(value: &Value) -> bool {
+    let Some(map) = value.as_object() else { return false };
+    match (map.get("apiVersion"), map.get("kind")) {
+        (None, None) => false,
+        (Some(Value::String(version)), Some(Value::String(kind))) => {
+            let known = ObjectKind::ALL.into_iter().map(ObjectKind::as_str);
+            version.starts_with("midship.dev/") || (version == "v1" && closest(kind, known).is_some())
+        }
+        _ => true,
+    }
+}
+
+/// What a source may not define, whatever it says.
+fn beyond(id: &ObjectId, placement: &Placement) -> Option<Mistake> {
+    let allowed = placement.allowed.as_ref().filter(|allowed| !allowed.contains(&id.name));
+    match (id.kind, allowed) {
+        (ObjectKind::Namespace, Some(allowed)) => {
+            let message = outside(&id.name, allowed);
+            Some(mistake("/metadata/name", "namespace", message))
+        }
+        (ObjectKind::GitSource, _) if !placement.sources => {
+            let message = "only a source that may write to all namespaces, and has no serviceAccountName, defines further GitSources: each may be given more than this one may do; apply it by hand";
+            Some(mistake("/kind", "kind", message))
+        }
+        _ => None,
+    }
 }
 
 /// Errors for objects that several files define: each is told, and none of them wins.
@@ -273,8 +353,7 @@ fn place(path: &str, kind: ObjectKind, given: Option<&str>, placement: &Placemen
             Some(_) => Err(wrong(format!("{} lives in no namespace; remove it", kind.as_str()))),
         };
     }
-    let inside = path.strip_prefix(placement.folder.as_str()).unwrap_or(path);
-    let folder = inside.strip_prefix("instances/").and_then(|rest| rest.split_once('/')).map(|(folder, _)| folder);
+    let folder = folder_of(path, placement);
     let namespace = match (given, folder) {
         (Some(given), Some(folder)) if given != folder => {
             return Err(wrong(format!(
@@ -286,15 +365,28 @@ fn place(path: &str, kind: ObjectKind, given: Option<&str>, placement: &Placemen
     };
     NamespaceName::parse(namespace).map_err(|error| wrong(error.to_string()))?;
     match &placement.allowed {
-        Some(allowed) if !allowed.contains(namespace) => {
-            let allowed: Vec<_> = allowed.iter().map(String::as_str).collect();
-            Err(wrong(format!(
-                "this source may not write to the namespace {namespace}, only to {}; spec.namespaces of the GitSource and namespaces in midship.yaml say so",
-                allowed.join(", ")
-            )))
-        }
+        Some(allowed) if !allowed.contains(namespace) => Err(wrong(outside(namespace, allowed))),
         _ => Ok(Some(namespace.to_owned())),
     }
+}
+
+/// The namespace that a file's folder names.
+fn folder_of<'a>(path: &'a str, placement: &Placement) -> Option<&'a str> {
+    let inside = path.strip_prefix(placement.folder.as_str()).unwrap_or(path);
+    inside.strip_prefix("instances/").and_then(|rest| rest.split_once('/')).map(|(folder, _)| folder)
+}
+
+fn outside(namespace: &str, allowed: &BTreeSet<String>) -> String {
+    if allowed.is_empty() {
+        return format!(
+            "this source may not write to the namespace {namespace}, nor to any other: spec.namespaces of the GitSource and namespaces in midship.yaml have none in common"
+        );
+    }
+    let allowed: Vec<_> = allowed.iter().map(String::as_str).collect();
+    format!(
+        "this source may not write to the namespace {namespace}, only to {}; spec.namespaces of the GitSource and namespaces in midship.yaml say so",
+        allowed.join(", ")
+    )
 }
 
 fn well_formed(kind: ObjectKind, body: &Value) -> Vec<Mistake> {

@@ -9,8 +9,10 @@ pub mod object;
 pub mod once;
 pub mod settings;
 pub mod sync;
+pub mod unknown;
 
 pub use manifest::{Manifest, Placement, Reading, read};
 pub use object::{ObjectId, ObjectKind, source_label};
 pub use settings::RepositorySettings;
 pub use sync::{Action, Desired, Live, Plan, Prune, Refused, Situation, What, plan};
+pub use unknown::Unknown;

@@ -189,6 +189,7 @@ mod tests {
             default_namespace: "a".into(),
             allowed: allowed.map(|names| names.iter().map(ToString::to_string).collect()),
             folder: String::new(),
+            sources: false,
         };
         let names = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect::<BTreeSet<_>>());
         assert_eq!(settings.narrow(&placement(None)).allowed, names(&["a", "b"]));

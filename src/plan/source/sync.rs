@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::object::{ObjectId, ObjectKind};
+use super::unknown::Unknown;
 use crate::api::git_source::Drift;
 
 /// An object as the repository defines it.
@@ -47,10 +48,12 @@ pub struct Situation<'a> {
     pub desired: &'a [Desired],
     /// Objects in the cluster that are wanted or were applied by this source.
     pub live: &'a BTreeMap<ObjectId, Live>,
-    /// Files with errors: what was applied from them stays as it is.
-    pub broken_files: &'a BTreeSet<String>,
+    /// What cannot be read: what was applied of it stays as it is.
+    pub unknown: &'a Unknown,
     /// Whether a file is one that nobody trusted vouches for: what was applied from it stays as it is.
     pub untrusted: &'a dyn Fn(&str) -> bool,
+    /// Who still needs an object, so that it cannot go.
+    pub needed: &'a dyn Fn(&ObjectId) -> Option<String>,
     /// Whether every file of the tree was looked at.
     pub whole_tree_read: bool,
     pub prune: Prune,
@@ -157,6 +160,10 @@ fn decide(desired: &Desired, situation: &Situation<'_>, plan: &mut Plan) {
         Some(_) if live.digest.as_deref() != Some(&desired.digest) => {
             act(What::Update, format!("{} changed", desired.path));
         }
+        // where it is defined decides what becomes of it once nobody can read that
+        Some(_) if live.path.as_ref() != Some(&desired.path) => {
+            act(What::Update, format!("it moved to {}", desired.path));
+        }
         Some(_) if live.differences.is_empty() => plan.in_sync += 1,
         Some(_) if situation.drift == Drift::Revert => {
             act(What::Revert, format!("somebody changed {}", live.differences.join(", ")));
@@ -172,26 +179,42 @@ fn prune(situation: &Situation<'_>, plan: &mut Plan) {
     let ours = |live: &Live| live.source.as_deref() == Some(situation.source);
     // Counting what is to come as well: the share is the same before and after the rest of the commit is applied.
     let total = situation.live.iter().filter(|(id, live)| ours(live) && !wanted.contains(id)).count() + wanted.len();
-    let broken = |live: &Live| {
-        live.path.as_ref().is_some_and(|path| situation.broken_files.contains(path) || (situation.untrusted)(path))
+    let kept = |id: &ObjectId, live: &Live| {
+        let path = live.path.as_deref();
+        situation.unknown.covers(id, path) || path.is_some_and(|path| (situation.untrusted)(path))
     };
     let unwanted = situation.live.iter().filter(|(id, live)| ours(live) && !wanted.contains(id));
     let (leaving, staying): (Vec<_>, Vec<_>) = unwanted.partition(|(_, live)| live.deleting);
     plan.leaving.extend(leaving.into_iter().map(|(id, _)| id.clone()));
-    let gone: Vec<(&ObjectId, &Live)> = staying.into_iter().filter(|(_, live)| !broken(live)).collect();
+    let gone: Vec<(&ObjectId, &Live)> = staying.into_iter().filter(|(id, live)| !kept(id, live)).collect();
     let gone = leave_namespaces(gone, plan);
-    if gone.is_empty() || !situation.prune.enabled {
+    if !situation.prune.enabled {
+        return;
+    }
+    let (needed, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|(id, _)| (situation.needed)(id).is_some());
+    if let Some((id, by)) = needed.first().and_then(|(id, _)| Some((id, (situation.needed)(id)?))) {
+        plan.held_because = Some(format!("{id} is not defined any more, and {by}; it is deleted once nobody needs it"));
+        plan.held = needed.into_iter().map(|(id, _)| id.clone()).collect();
+    }
+    if gone.is_empty() {
         return;
     }
     let held_because = if !situation.whole_tree_read {
         Some("the repository could not be read in full; nothing is deleted until it can be".to_owned())
     } else if situation.desired.is_empty() {
         Some("the repository defines no object any more; an empty repository never deletes. Delete the GitSource instead, or the objects by hand".to_owned())
+    } else if let Some(place) = may_define_them(situation).filter(|_| gone.len() > situation.prune.agreed) {
+        Some(format!(
+            "{place} cannot be read, and may define what is defined nowhere else any more: nothing is deleted until it can be, \
+             or a commit with the trailer Midship-Allow-Deletions: {} agrees",
+            gone.len()
+        ))
     } else {
         over_budget(gone.len(), total, situation.prune)
     };
     if held_because.is_some() {
-        plan.held = gone.into_iter().map(|(id, _)| id.clone()).collect();
+        plan.held.extend(gone.into_iter().map(|(id, _)| id.clone()));
+        plan.held.sort();
         plan.held_because = held_because;
         return;
     }
@@ -200,6 +223,12 @@ fn prune(situation: &Situation<'_>, plan: &mut Plan) {
         what: What::Delete,
         reason: format!("{} does not define it any more", live.path.as_deref().unwrap_or("the repository")),
     }));
+}
+
+/// A file that is new and cannot be read: what was moved into it would look as if it were gone.
+fn may_define_them<'a>(situation: &Situation<'a>) -> Option<&'a String> {
+    let ours = situation.live.values().filter(|live| live.source.as_deref() == Some(situation.source));
+    situation.unknown.anything(ours.filter_map(|live| live.path.as_deref()))
 }
 
 /// A Namespace takes everything in it along, also what others put there: it stays, and that is told.

@@ -29,7 +29,7 @@ const PRUNE: Prune = Prune { enabled: true, max_count: 10, max_percent: 30, agre
 struct World {
     desired: Vec<Desired>,
     live: BTreeMap<ObjectId, Live>,
-    broken: BTreeSet<String>,
+    unknown: Unknown,
     whole: bool,
     prune: Prune,
     drift: Drift,
@@ -38,7 +38,7 @@ struct World {
 impl World {
     fn new(desired: Vec<Desired>, live: impl IntoIterator<Item = (ObjectId, Live)>) -> Self {
         let live = live.into_iter().collect();
-        Self { desired, live, broken: BTreeSet::new(), whole: true, prune: PRUNE, drift: Drift::Revert }
+        Self { desired, live, unknown: Unknown::default(), whole: true, prune: PRUNE, drift: Drift::Revert }
     }
 
     fn plan(&self) -> Plan {
@@ -46,8 +46,9 @@ impl World {
             source: "team",
             desired: &self.desired,
             live: &self.live,
-            broken_files: &self.broken,
+            unknown: &self.unknown,
             untrusted: &|path| path.starts_with("untrusted/"),
+            needed: &|id| (id.name == "needed").then(|| "shop/cache uses it".to_owned()),
             whole_tree_read: self.whole,
             prune: self.prune,
             drift: self.drift,
@@ -163,9 +164,66 @@ fn a_half_read_repository_never_deletes() {
 #[test]
 fn what_was_applied_from_a_broken_file_stays() {
     let mut world = World::new(vec![desired("b", "1")], [applied("a", "1"), applied("b", "1")]);
-    world.broken.insert("instances/shop/a.yaml".into());
+    world.unknown.places.insert("instances/shop/a.yaml".into());
     let plan = world.plan();
     assert!(plan.actions.is_empty() && plan.held.is_empty());
+}
+
+#[test]
+fn an_object_that_moved_is_known_by_its_new_file() {
+    let mut moved = desired("a", "1");
+    moved.path = "instances/shop/moved.yaml".into();
+    let mut world = World::new(vec![moved], [applied("a", "1")]);
+    assert_eq!(world.said(), ["Update Instance shop/a: it moved to instances/shop/moved.yaml"]);
+    world.carry_out();
+    assert!(world.plan().is_quiet());
+    // it cannot be read any more
+    world.desired = vec![desired("b", "1")];
+    world.live.extend([applied("b", "1")]);
+    world.unknown.places.insert("instances/shop/moved.yaml".into());
+    assert!(world.plan().actions.is_empty());
+}
+
+#[test]
+fn what_a_mistake_is_about_stays_wherever_it_was_defined() {
+    let mut world = World::new(vec![desired("b", "1")], [applied("a", "1"), applied("b", "1")]);
+    world.unknown.objects.insert(id("a"));
+    let plan = world.plan();
+    assert!(plan.actions.is_empty() && plan.held.is_empty());
+}
+
+#[test]
+fn nothing_is_deleted_while_a_new_file_that_cannot_be_read_may_define_it() {
+    let mut world = World::new(vec![desired("b", "1")], [applied("a", "1"), applied("b", "1")]);
+    for place in ["instances/shop/b.yaml", "instances/shop/new.yaml"] {
+        world.unknown.places.insert(place.into());
+        world.unknown.unclear.insert(place.into());
+    }
+    let plan = world.plan();
+    assert_eq!((plan.actions.as_slice(), plan.held.as_slice()), (&[][..], &[id("a")][..]));
+    let because = plan.held_because.expect("it says why");
+    assert!(because.starts_with("instances/shop/new.yaml cannot be read, and may define"), "{because}");
+    // of that file something was applied before: it is about that
+    world.unknown.unclear.remove("instances/shop/new.yaml");
+    assert_eq!(world.said(), ["Delete Instance shop/a: instances/shop/a.yaml does not define it any more"]);
+    world.unknown.unclear.insert("instances/shop/new.yaml".into());
+    world.prune.agreed = 1;
+    assert_eq!(world.said().len(), 1, "somebody agreed");
+}
+
+#[test]
+fn what_somebody_needs_is_held_and_the_rest_goes() {
+    let mut world = World::new(vec![desired("b", "1")], [applied("a", "1"), applied("b", "1"), applied("needed", "1")]);
+    world.prune.max_percent = 100;
+    let plan = world.plan();
+    assert_eq!(plan.held, [id("needed")]);
+    assert_eq!(
+        plan.held_because.as_deref(),
+        Some(
+            "Instance shop/needed is not defined any more, and shop/cache uses it; it is deleted once nobody needs it"
+        )
+    );
+    assert_eq!(world.said(), ["Delete Instance shop/a: instances/shop/a.yaml does not define it any more"]);
 }
 
 #[test]
@@ -207,12 +265,16 @@ proptest! {
     fn a_plan_that_was_carried_out_leaves_nothing_to_do_and_never_touches_others(
         wanted in prop::collection::btree_map(0u8..6, 0u8..3, 0..6),
         live in prop::collection::btree_map(0u8..6, live_state(), 0..6),
-        broken in prop::collection::btree_set(0u8..6, 0..3),
+        broken in prop::collection::btree_set(0u8..9, 0..3),
+        (unclear, meant) in (any::<bool>(), prop::option::of(0u8..6)),
         (whole, enabled, max_count, max_percent, agreed) in (any::<bool>(), any::<bool>(), 0usize..4, 0usize..101, 0usize..4),
     ) {
         let desired = wanted.iter().map(|(n, digest)| desired(&format!("i{n}"), &digest.to_string())).collect();
         let mut world = World::new(desired, live.into_iter().map(|(n, live)| (id(&format!("i{n}")), live)));
-        world.broken = broken.into_iter().map(|n| format!("instances/shop/i{n}.yaml")).collect();
+        world.unknown.places = broken.into_iter().map(|n| format!("instances/shop/i{n}.yaml")).collect();
+        world.unknown.unclear = if unclear { world.unknown.places.clone() } else { BTreeSet::new() };
+        world.unknown.objects = meant.iter().map(|n| id(&format!("i{n}"))).collect();
+        let new = (6..9).any(|n| world.unknown.unclear.contains(&format!("instances/shop/i{n}.yaml")));
         world.whole = whole;
         world.prune = Prune { enabled, max_count, max_percent, agreed };
         let first = world.plan();
@@ -224,7 +286,8 @@ proptest! {
                 let live = live.expect("only what is there is deleted");
                 prop_assert_eq!(live.source.as_deref(), Some("team"));
                 prop_assert!(whole && enabled && !world.desired.is_empty());
-                prop_assert!(!world.broken.contains(live.path.as_deref().unwrap_or_default()));
+                prop_assert!(!world.unknown.covers(&action.id, live.path.as_deref()));
+                prop_assert!(!new || first.actions.iter().filter(|one| one.what == What::Delete).count() <= agreed);
             }
         }
         world.carry_out();

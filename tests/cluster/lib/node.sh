@@ -12,11 +12,15 @@ packages() {
   need runc:runc nft:nftables iptables:iptables ip:iproute2 losetup:mount mkfs.xfs:xfsprogs unshare:util-linux
 }
 
+machine_is_free() { # or STATE's own
+  local other; other=$(cat $OWNER 2>/dev/null) || true
+  [[ -z $other || $other == "$STATE" ]] || ! (STATE=$other; running) ||
+    die "this machine already runs a full cluster, in $other; only one fits. Use it (MIDSHIP_CLUSTER=$other), end it (MIDSHIP_CLUSTER=$other $0 down), or use --api-only"
+}
 claim_machine() {
   local other n; other=$(cat $OWNER 2>/dev/null) || true
+  machine_is_free
   if [[ -n $other && $other != "$STATE" ]]; then
-    ! (STATE=$other; running) ||
-      die "this machine already runs a full cluster, in $other; only one fits. Use it (MIDSHIP_CLUSTER=$other), end it (MIDSHIP_CLUSTER=$other $0 down), or use --api-only"
     for n in {1..9}; do node_unlink "$n"; done # it died without `down`
   fi
   case $STATE/ in /run/* | /var/run/* | /var/lib/* | /var/log/*) die "MIDSHIP_CLUSTER may not be under /run, /var/lib or /var/log" ;; esac

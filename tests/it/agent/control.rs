@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::frugal::MOST_KIB;
 use super::pod::{AGENT, LONG, Pod, appears, shell, sleeper, until, with};
+use crate::harness::skip;
 
 /// Connects without any manners.
 fn raw(pod: &Pod) -> UnixStream {
@@ -303,7 +304,10 @@ fn the_socket_is_for_its_user_and_group_and_those_that_are_named() {
     let mode = fs::metadata(pod.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped the rest of the_socket_is_for_its_user_and_group…: only root can be somebody else");
+        skip(
+            "the_socket_is_for_its_user_and_group_and_those_that_are_named",
+            "all but its mode: only root can be somebody else",
+        );
         return;
     }
     fs::set_permissions(pod.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();

@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::json;
 
 use super::pod::{AGENT, namespaces_work, unshare};
+use crate::harness::skip;
 
 /// The whole program.
 const WHOLE: &str = env!("CARGO_BIN_EXE_midship-agent");
@@ -66,7 +67,7 @@ fn it_writes_the_files_of_the_middleware_on_the_way() {
 #[test]
 fn it_works_in_an_image_without_anything_else() {
     if !namespaces_work() {
-        println!("skipped it_works_in_an_image_without_anything_else: this machine lets us make no namespaces");
+        skip("it_works_in_an_image_without_anything_else", "this machine lets us make no namespaces");
         return;
     }
     let root = tempfile::tempdir().unwrap();

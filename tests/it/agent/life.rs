@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::pod::{AGENT, Place, Pod, alive, appears, everywhere, quick, shell, sleeper, until, with};
+use crate::harness::skip;
 
 #[test]
 fn a_process_starts_and_stops_with_the_container() {
@@ -314,13 +315,15 @@ fn limits_user_and_directory_are_those_configured() {
     assert_eq!(words[words.len() - 3..], ["321", "/", "y"]);
     if root {
         assert_eq!(words.len(), 6, "no supplementary groups are left: {seen}");
+    } else {
+        skip("limits_user_and_directory_are_those_configured", "another user and its groups: only root can become one");
     }
 }
 
 #[test]
 fn a_process_killed_for_memory_is_told_from_other_crashes() {
     let Some(group) = MemoryGroup::new() else {
-        println!("skipped a_process_killed_for_memory_is_told_from_other_crashes: no control group can be made here");
+        skip("a_process_killed_for_memory_is_told_from_other_crashes", "no control group can be made here");
         return;
     };
     let dir = tempfile::tempdir().unwrap();

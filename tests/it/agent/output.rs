@@ -8,6 +8,7 @@ use midship::agent::init::protocol::Op;
 use serde_json::json;
 
 use super::pod::{AGENT, Place, Pod, appears, namespaces_work, shell, unshare, until, with};
+use crate::harness::skip;
 
 fn holds(path: &Path, text: &str) {
     until(&format!("{text:?} in {}", path.display()), || {
@@ -93,7 +94,7 @@ fn what_was_not_captured_from_the_start_needs_a_restart() {
 #[test]
 fn a_full_disk_never_blocks_the_process() {
     if !namespaces_work() {
-        println!("skipped a_full_disk_never_blocks_the_process: this machine lets us mount nothing");
+        skip("a_full_disk_never_blocks_the_process", "this machine lets us mount nothing");
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -14,6 +14,8 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::harness::skip;
+
 /// What runs in the container of the middleware.
 pub const AGENT: &str = env!("CARGO_BIN_EXE_midship-init");
 /// Nothing here takes nearly as long; a busy machine may.
@@ -58,7 +60,7 @@ pub fn everywhere(name: &str, test: impl Fn(Place)) {
     if namespaces_work() {
         test(Place::Namespace);
     } else {
-        println!("skipped {name} as PID 1: this machine lets us make no pid namespace");
+        skip(name, "its half as PID 1: this machine lets us make no pid namespace");
     }
 }
 

@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::pod::{Place, Pod, alive, appears, children, descendants, everywhere, shell, stat, until, with};
+use crate::harness::skip;
 
 #[test]
 fn orphans_are_reaped_and_no_zombies_stay() {
@@ -84,7 +85,7 @@ fn nothing_of_a_crashed_process_lives_when_the_next_one_starts() {
 #[test]
 fn processes_that_came_from_outside_are_left_alone() {
     let Some(pod) = namespaced() else {
-        println!("skipped processes_that_came_from_outside_are_left_alone: only root can enter a namespace");
+        skip("processes_that_came_from_outside_are_left_alone", "only root can enter a namespace");
         return;
     };
     // as `kubectl exec` does

@@ -57,6 +57,19 @@ fn what_is_refused_is_named_with_its_place_and_the_rest_is_rendered() {
 }
 
 #[test]
+fn a_package_that_is_not_in_the_repository_is_a_note_and_no_error() {
+    let repository = Repository::new();
+    repository.write("instances/shop/orders.yaml", super::ORDERS);
+    let output = midship().arg("validate").arg(repository.path()).output();
+    assert_eq!((output.code, output.stdout.as_str()), (0, "all is well: 1 file, 1 object\n"), "{output}");
+    let note = "note: the package redis 1.0.0 is not in extensions/: what it makes of instances/shop/orders.yaml was not looked at; ";
+    assert!(output.stderr.starts_with(note), "{output}");
+    let output = midship().args(["validate", "-o", "json"]).arg(repository.path()).output();
+    let value: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!((value["notes"].as_array().map(Vec::len), output.stderr.as_str()), (Some(1), ""), "{output}");
+}
+
+#[test]
 fn an_instance_that_is_not_there_is_answered_with_the_one_that_was_meant() {
     let repository = team();
     assert_snapshot!(seen(&render(&repository, &["--instance", "ordrs"]), repository.path()));

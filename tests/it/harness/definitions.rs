@@ -25,7 +25,7 @@ pub async fn install(client: &Client) {
         return;
     }
     join_all(wanted.iter().map(|crd| apply(&api, crd))).await;
-    wait_for("the definitions to be served as they are wanted", Duration::from_secs(60), async || {
+    wait_for("the definitions to be served as they are wanted", Duration::from_mins(1), async || {
         served(client, &api, &wanted).await
     })
     .await;

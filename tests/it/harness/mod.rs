@@ -5,9 +5,11 @@ mod definitions;
 mod report;
 mod scene;
 mod server;
+mod skip;
 mod wait;
 
 pub use command::{Output, Run, find, midship};
 pub use definitions::install as install_definitions;
 pub use scene::{Scene, api_test, e2e_test};
+pub use skip::skip;
 pub use wait::wait_for;

@@ -4,7 +4,7 @@
 mod circles;
 mod paths;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::Path;
 
@@ -45,45 +45,64 @@ const IMPURE: [&str; 27] = [
     "jiff::Zoned::now",
 ];
 
-/// A room, those of our rooms it may not use (or, where `only`, all but those), and why.
+/// A room, those of our rooms it may use (or, where `all_but`, those it may not), and why. `docs/architecture.md` says the
+/// same in its table of rooms.
 struct Rule {
     room: &'static str,
-    only: bool,
+    all_but: bool,
     rooms: &'static [&'static str],
     advice: &'static str,
 }
 
-const RULES: [Rule; 8] = [
-    Rule { room: "names", only: true, rooms: &[], advice: "names stand alone: everything else is built on them" },
-    Rule {
-        room: "api",
-        only: true,
-        rooms: &["names"],
-        advice: "kinds are plain data; put what works with them elsewhere",
-    },
-    Rule {
-        room: "repo",
-        only: true,
-        rooms: &["secret"],
-        advice: "repo reads Git and knows nothing of ours; let `source` translate",
-    },
-    Rule {
-        room: "registry",
-        only: true,
-        rooms: &["extension", "names"],
-        advice: "registry carries packages and knows neither clusters nor Git; let the caller decide what becomes of them",
-    },
-    Rule { room: "plan", only: false, rooms: NOT_PURE, advice: PURE_ADVICE },
-    Rule { room: "extension", only: false, rooms: NOT_PURE, advice: PURE_ADVICE },
-    Rule { room: "diff", only: false, rooms: NOT_PURE, advice: PURE_ADVICE },
-    Rule {
-        room: "agent",
-        only: false,
-        rooms: &["controller", "cluster"],
-        advice: "the agent is small and runs in pods; move what both need into a room of its own",
-    },
+const fn knows(room: &'static str, rooms: &'static [&'static str], advice: &'static str) -> Rule {
+    Rule { room, all_but: false, rooms, advice }
+}
+
+const fn knows_all_but(room: &'static str, rooms: &'static [&'static str], advice: &'static str) -> Rule {
+    Rule { room, all_but: true, rooms, advice }
+}
+
+const RULES: [Rule; 19] = [
+    knows("names", &[], "names stand alone: everything else is built on them"),
+    knows("secret", &[], "text that is never printed stands alone: everything else is built on it"),
+    knows("api", &["names"], "kinds are plain data; put what works with them elsewhere"),
+    knows("repo", &["secret"], "repo reads Git and knows nothing of ours; let `source` translate"),
+    knows("extension", &["api", "names"], PURE_ADVICE),
+    knows(
+        "registry",
+        &["extension", "names"],
+        "registry carries packages and knows neither clusters nor Git; let the caller decide what becomes of them",
+    ),
+    knows("cue", &["extension"], "cue runs a program for `extension`, which says what is asked of it"),
+    knows("sops", &[], "sops opens files and knows nothing of ours; let `source` say what they are"),
+    knows("plan", &["api", "names", "extension"], PURE_ADVICE),
+    knows(
+        "source",
+        &["repo", "sops", "plan", "api", "names", "extension"],
+        "source turns files into objects; what becomes of them is for the controller and the command line",
+    ),
+    knows("diff", &["plan"], PURE_ADVICE),
+    knows("cluster", &["api", "names"], "cluster is the edge to Kubernetes; let the caller decide what to do with it"),
+    knows("serve", &["cluster", "api", "names"], "serve answers requests and holds the lease; pass in what it shows"),
+    knows_all_but(
+        "controller",
+        &["cli", "agent"],
+        "the agent is another program, and the command line the outermost layer",
+    ),
+    knows("pki", &[], "certificates are issued and judged alike for everybody; let the caller say for whom"),
+    knows(
+        "lifecycle",
+        &["api", "names", "pki", "backup", "secret"],
+        "lifecycle is what controllers and agents say to each other; let either side decide",
+    ),
+    knows("backup", &["api", "plan", "secret"], "backups are read where there is no cluster; pass in what it says"),
+    knows(
+        "agent",
+        &["api", "names", "extension", "lifecycle", "pki", "backup"],
+        "the agent is small and runs in pods; move what both need into a room of its own",
+    ),
+    knows_all_but("cli", &[], "the command line is the outermost layer"),
 ];
-const NOT_PURE: &[&str] = &["cluster", "controller", "serve", "cli", "repo"];
 
 /// The one room that may say `unsafe`: PID 1, for signals and children.
 const UNSAFE_ROOM: &str = "src/agent/init/";
@@ -122,6 +141,33 @@ struct File {
 #[test]
 fn the_layers_hold() {
     report(&layers(&files(&["src"])));
+}
+
+#[test]
+fn the_map_of_rooms_says_what_is_held_here() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = fs::read_to_string(root.join("docs/architecture.md")).expect("the map can be read");
+    let said: Vec<(String, bool, BTreeSet<String>)> = map.lines().filter_map(row).collect();
+    for (room, all_but, rooms) in &said {
+        let rule = RULES.iter().find(|rule| rule.room == room);
+        let rule = rule.unwrap_or_else(|| panic!("docs/architecture.md: no rule holds the row of src/{room}"));
+        let held: BTreeSet<String> = rule.rooms.iter().map(ToString::to_string).collect();
+        assert_eq!((all_but, rooms), (&rule.all_but, &held), "docs/architecture.md: the row of src/{room}");
+    }
+    let mapped: BTreeSet<&str> = said.iter().map(|(room, ..)| room.as_str()).collect();
+    let rooms: BTreeSet<String> =
+        files(&["src"]).iter().filter_map(|file| module_of(&file.path).into_iter().next()).collect();
+    let rooms = rooms.iter().map(String::as_str).filter(|room| !["bin", "lib", "main"].contains(room));
+    assert_eq!(rooms.collect::<BTreeSet<_>>(), mapped, "rooms of src/, and rows of docs/architecture.md");
+}
+
+/// A row of the table of rooms: the room, whether it may know all but those named, and these.
+fn row(line: &str) -> Option<(String, bool, BTreeSet<String>)> {
+    let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+    let ["", room, _, may_know, ""] = cells[..] else { return None };
+    let room = room.strip_prefix("`src/")?.trim_end_matches('`').trim_end_matches('/').trim_end_matches(".rs");
+    let rooms = may_know.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    Some((room.to_owned(), may_know.starts_with("all"), rooms))
 }
 
 #[test]
@@ -226,7 +272,7 @@ fn forbidden(file: &str, module: &[String], named: &Named, kinds: &HashSet<&str>
         }
         if target != room
             && let Some(rule) = RULES.iter().find(|rule| rule.room == room)
-            && rule.rooms.contains(&target) != rule.only
+            && rule.rooms.contains(&target) == rule.all_but
         {
             return Some(format!("`{room}` may not use `{target}`: {}", rule.advice));
         }
@@ -343,6 +389,10 @@ mod tests {
         complaint("src/agent/mod.rs", "fn f() { crate::controller::run() }");
         complaint("src/plan/sync.rs", "use super::super::cluster::Cache;");
         complaint("src/diff/mod.rs", "use crate::repo;");
+        complaint("src/backup/mod.rs", "use crate::cluster::Key;");
+        complaint("src/lifecycle/client.rs", "use crate::controller::agents;");
+        complaint("src/secret.rs", "use crate::names::Name;");
+        complaint("src/controller/mod.rs", "use crate::agent::serve;");
         accepted("src/api/instance.rs", "use crate::names::Name; use super::values::X;");
         accepted("src/plan/sync.rs", "use crate::{api::Kind, names::Name, extension}; use super::object;");
         accepted("src/agent/mod.rs", "use crate::names::Name;");

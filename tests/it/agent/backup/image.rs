@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep};
 
 use super::bench::{Bench, LONG};
 use crate::agent::pod::{AGENT, Place, Pod};
+use crate::harness::skip;
 
 /// As the official images have them.
 pub const USER: u32 = 999;
@@ -39,7 +40,7 @@ pub struct Container {
 pub fn possible(name: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        println!("skipped {name}: it needs root, to enter the file system of an image");
+        skip(name, "it needs root, to enter the file system of an image");
     }
     root
 }

@@ -15,7 +15,7 @@ use crate::chart::helm::helm;
 use crate::harness::{Run, Scene, wait_for};
 
 /// Deadline of what takes a second or two on a machine with nothing else to do.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 impl Scene {
     /// Helm on the server under test, in the test's namespace.

@@ -57,7 +57,16 @@ fn files_that_are_wrong_are_no_plan() {
         team.repository.write("instances/a.yaml", "kind: [");
         let output = plan(team, &["plan"]);
         assert_eq!(output.code, 1, "{output}");
-        assert!(output.stderr.contains("`midship validate` names each mistake"), "{output}");
+        assert!(output.stderr.contains("where: instances/a.yaml:1:"), "{output}");
+        // what only the source knows is told as well
+        team.repository
+            .write("instances/a.yaml", &instance("a", "7.0").replace("name: a", "name: a, namespace: elsewhere"));
+        for command in [&["plan"][..], &["diff", "--live"]] {
+            let output = plan(team, command);
+            assert_eq!(output.code, 1, "{output}");
+            let refused = "where: instances/a.yaml:3:32: metadata.namespace: this source may not write to the namespace elsewhere";
+            assert!(output.stderr.contains(refused), "{output}");
+        }
         let output = plan(team, &["plan", "--source", "mian"]);
         assert!(output.stderr.contains("there is no GitSource \"mian\"; did you mean \"main\"?"), "{output}");
     });

@@ -37,6 +37,12 @@ where
     created.unwrap_or_else(|error| panic!("{}: {error}", K::kind(&())))
 }
 
+pub async fn create_namespace(client: &Client, name: &str) {
+    let object = serde_json::from_value(json!({ "metadata": { "name": name } })).expect("a namespace");
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
+    namespaces.create(&PostParams::default(), &object).await.expect("a namespace can be made");
+}
+
 /// A repository in a folder, with one ConfigMap for `namespace` in it.
 fn repository(namespace: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().expect("a folder");

@@ -18,6 +18,7 @@ mod served;
 mod settings;
 pub mod team;
 mod trusted;
+mod unreadable;
 mod webhook;
 
 use team::{SOON, Team, team_test};

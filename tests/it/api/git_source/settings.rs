@@ -40,6 +40,14 @@ fn environments_are_published_for_those_who_resolve_instances() {
             json!(null),
             "the wish is not written to"
         );
+        // less than before, at every depth
+        let less = settings.replace("    deletionPolicy: Retain\n", "");
+        team.repository.write("midship.yaml", &less);
+        team.repository.write("a.yaml", &instance("a", "2"));
+        team.repository.commit("With less of them");
+        team.becomes("Applied").await;
+        let published = team.source().await.status.and_then(|status| status.settings).expect("they are published");
+        assert_eq!(published.environments["production"], json!({ "components": { "*": { "replicas": 3 } } }));
         team.repository.remove("midship.yaml");
         team.repository.commit("Without settings");
         team.becomes("Applied").await;

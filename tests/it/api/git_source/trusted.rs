@@ -132,3 +132,63 @@ fn trust_asked_for_some_folders_leaves_the_others_free() {
         .await;
     });
 }
+
+#[test]
+fn an_unsigned_merge_brings_back_nothing_that_a_signed_commit_replaced() {
+    team_test(async |team| {
+        let ann = Repository::ssh_key("ann");
+        team.secret("signers", &[("allowed_signers", &format!("ann@example.com {}", ann.public()))]).await;
+        team.repository.write("prod/a.yaml", &instance("a", "1"));
+        let old = team.repository.commit_signed("Old", &ann);
+        team.repository.write("prod/a.yaml", &instance("a", "2"));
+        let new = team.repository.commit_signed("New", &ann);
+        team.follow(json!({ "verification": { "signers": { "name": "signers" }, "paths": ["prod"] },
+            "requireFastForward": true, "prune": { "maxPercent": 100 } }))
+            .await;
+        team.becomes("Applied").await;
+        team.has(&["a 2"]).await;
+        for parents in [[&new, &old], [&old, &new]] {
+            let tree = format!("{old}^{{tree}}");
+            let merge = team.repository.git(&["commit-tree", &tree, "-p", parents[0], "-p", parents[1], "-m", "Merge"]);
+            team.repository.git(&["reset", "-q", "--hard", &merge]);
+            team.becomes("InvalidFiles").await;
+            assert_eq!(team.running().await, ["a 2"]);
+            team.repository.git(&["reset", "-q", "--hard", &new]);
+            team.patch_source(json!({ "metadata": { "annotations": { "midship.dev/accept-rewrite": new } } })).await;
+            team.becomes("Applied").await;
+        }
+        // everyday's merge of a branch that began before is none of that
+        team.repository.git(&["checkout", "-q", "-b", "feature", &old]);
+        team.repository.write("test/b.yaml", &instance("b", "1"));
+        team.repository.commit("A feature");
+        team.repository.git(&["checkout", "-q", "main"]);
+        team.repository.git(&["merge", "-q", "--no-ff", "-m", "Merge the feature", "feature"]);
+        team.becomes("Applied").await;
+        team.has(&["a 2", "b 1"]).await;
+    });
+}
+
+#[test]
+fn what_was_moved_into_a_folder_that_asks_for_trust_is_kept_by_it() {
+    team_test(async |team| {
+        let ann = Repository::ssh_key("ann");
+        team.secret("signers", &[("allowed_signers", &format!("ann@example.com {}", ann.public()))]).await;
+        team.repository.write("a.yaml", &instance("a", "1"));
+        team.repository.write("b.yaml", &instance("b", "1"));
+        team.repository.commit_signed("Signed", &ann);
+        team.follow(json!({ "verification": { "signers": { "name": "signers" }, "paths": ["prod"] },
+            "prune": { "maxPercent": 100 } }))
+            .await;
+        team.becomes("Applied").await;
+        std::fs::create_dir(team.repository.path().join("prod")).expect("a folder can be made");
+        team.repository.git(&["mv", "a.yaml", "prod/a.yaml"]);
+        team.repository.commit_signed("Move", &ann);
+        team.becomes("Applied").await;
+        team.repository.remove("prod/a.yaml");
+        team.repository.write("b.yaml", &instance("b", "2"));
+        team.repository.commit("Not signed");
+        team.has(&["a 1", "b 2"]).await;
+        team.becomes("InvalidFiles").await;
+        assert_eq!(team.running().await, ["a 1", "b 2"]);
+    });
+}
