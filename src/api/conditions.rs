@@ -86,6 +86,15 @@ pub fn merge(old: &[Condition], findings: &[Finding], generation: Option<i64>, n
     merged
 }
 
+/// The same conditions with one of them found anew.
+pub fn merge_into(old: &[Condition], finding: &Finding, generation: Option<i64>, now: &Time) -> Vec<Condition> {
+    let abnormal = old.iter().filter(|condition| condition.type_ == RECONCILING || condition.type_ == STALLED).cloned();
+    let mut merged = merge(old, std::slice::from_ref(finding), generation, now);
+    merged.extend(abnormal);
+    merged.sort_by_key(|condition| (rank(&condition.type_), condition.type_.clone()));
+    merged
+}
+
 /// The order people read them in: is it well, what is it doing, what is wrong, the rest by name.
 fn rank(type_: &str) -> usize {
     [READY, RECONCILING, STALLED].iter().position(|known| *known == type_).unwrap_or(usize::MAX)

@@ -248,7 +248,9 @@ pub struct Limits {
     pub fetch_size: Option<Quantity>,
     /// Size of one file; 1Mi where left out.
     pub file_size: Option<Quantity>,
-    /// Number of files; 50000 where left out.
+    /// Size of any one object of the repository, also of files that are not read; 64Mi where left out.
+    pub object_size: Option<Quantity>,
+    /// Number of files and folders; 100000 where left out.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub files: Option<i32>,
 }
@@ -355,10 +357,33 @@ pub struct DriftedObject {
 pub struct AuditStatus {
     /// The branch it is on.
     pub branch: Option<String>,
+    /// The repository that has the branch.
+    #[schemars(length(max = 1024))]
+    pub repository: Option<String>,
     /// The newest audit commit.
     pub commit: Option<String>,
+    /// The newest record, which the next one names as the one before it.
+    #[schemars(length(max = 64))]
+    pub record: Option<String>,
+    /// Somebody took commits off the branch, until somebody agrees to it with the annotation
+    /// midship.dev/accept-audit-rewrite.
+    pub rewritten: Option<AuditRewrite>,
     /// Records that wait to be pushed.
     pub queued: Option<u32>,
     /// Why they wait.
     pub message: Option<String>,
+}
+
+/// What somebody did to the audit branch.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditRewrite {
+    /// The tip that was pushed before and is not on the branch any more.
+    pub before: String,
+    /// The tip that was found instead; none where the branch was gone.
+    pub found: Option<String>,
+    /// When that was found.
+    #[schemars(extend("format" = "date-time"))]
+    pub at: String,
 }

@@ -61,6 +61,20 @@ pub const INVENTORY: &str = "midship.dev/inventory";
 /// The volumes that go with an instance, by name and UID, written before the first one is deleted.
 pub const VOLUMES_TO_DELETE: &str = "midship.dev/volumes-to-delete";
 
+/// What the names of our own labels and annotations begin with.
+pub const OURS: &str = "midship.dev/";
+/// Agrees to an audit branch that others cut, with the commit that was cut off as its value.
+pub const ACCEPT_AUDIT_REWRITE: &str = "midship.dev/accept-audit-rewrite";
+/// The annotations of ours that people set; all others are written by Midship.
+pub const SETTABLE: [&str; 6] = [
+    DELETE_ANYWAY,
+    RECONCILE_AT,
+    ACCEPT_AUDIT_REWRITE,
+    "midship.dev/accept-rewrite",
+    "midship.dev/add-signer",
+    "midship.dev/new-epoch",
+];
+
 /// Who manages an object, in Kubernetes' own words.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`], and the one field manager of every write.

@@ -1,6 +1,6 @@
 //! `midship audit verify`: is the record whole, in order, and signed by whom it should be?
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -128,7 +128,7 @@ fn verify(
         signed: 0,
         problems: Vec::new(),
     };
-    let mut records = BTreeSet::new();
+    let mut records = Chain::default();
     let mut found = contains.is_none();
     let mut at = Some(opened.tip);
     while let Some(id) = at {
@@ -155,6 +155,7 @@ fn verify(
         verdict.problems.extend(wrong.into_iter().map(of));
         at = commit.parents.first().copied();
     }
+    verdict.problems.extend(records.gaps());
     if let Some(wanted) = contains.filter(|_| !found) {
         let what = format!("{wanted} was on this branch and is not any more: history was rewritten or cut off");
         verdict.problems.push(Problem { commit: wanted.to_owned(), at: 0, what });
@@ -162,8 +163,42 @@ fn verify(
     Ok(verdict)
 }
 
+/// The records that were met, from the newest on, and those that have to come yet: each names the one before it.
+#[derive(Default)]
+struct Chain {
+    met: BTreeSet<String>,
+    /// By the record that has to come: the commits that follow it.
+    named: BTreeMap<String, Vec<(String, i64)>>,
+}
+
+impl Chain {
+    /// Whether it is met for the first time.
+    fn met(&mut self, record: &str) -> bool {
+        self.named.remove(record);
+        self.met.insert(record.to_owned())
+    }
+
+    fn follows(&mut self, previous: &str, commit: &Commit) {
+        let of = (commit.id.to_string(), commit.committer.seconds);
+        self.named.entry(previous.to_owned()).or_default().push(of);
+    }
+
+    /// Where records are missing.
+    fn gaps(self) -> impl Iterator<Item = Problem> {
+        let gap = |(previous, (commit, at)): (String, (String, i64))| {
+            let what = format!(
+                "its record follows the record {previous}, which is not before it: what was recorded in between was taken \
+                 off the branch"
+            );
+            Problem { commit, at, what }
+        };
+        let named = self.named.into_iter();
+        named.flat_map(move |(previous, of)| of.into_iter().map(move |one| gap((previous.clone(), one))))
+    }
+}
+
 /// What is wrong with one commit.
-fn problems(opened: &Opened, commit: &Commit, records: &mut BTreeSet<String>) -> Result<Vec<String>, TreeError> {
+fn problems(opened: &Opened, commit: &Commit, records: &mut Chain) -> Result<Vec<String>, TreeError> {
     let mut wrong = Vec::new();
     if commit.parents.len() > 1 {
         wrong.push("it is a merge; Midship never merges into its record".to_owned());
@@ -172,7 +207,7 @@ fn problems(opened: &Opened, commit: &Commit, records: &mut BTreeSet<String>) ->
         wrong.push(format!("it has no trailer {RECORD_TRAILER}: Midship did not write it"));
         return Ok(wrong);
     };
-    if !records.insert(record.clone()) {
+    if !records.met(&record) {
         wrong.push(format!("its record {record} is on the branch twice"));
     }
     let Some(source) = commit.trailer("Midship-Source") else { return Ok(wrong) };
@@ -191,6 +226,9 @@ fn problems(opened: &Opened, commit: &Commit, records: &mut BTreeSet<String>) ->
         wrong.push(format!("it changes {}, which does not belong to {source}", outside.path));
     }
     let told: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    if let Some(previous) = told["previous"].as_str() {
+        records.follows(previous, commit);
+    }
     let said = commit.trailer("Midship-Commit");
     if told["commit"].as_str() != said.as_deref() {
         wrong.push("its message and its record name different commits".to_owned());

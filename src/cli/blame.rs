@@ -20,7 +20,7 @@ use crate::extension::problem::{listed, unknown};
 use crate::names::NamespaceName;
 use crate::plan::source::{Manifest, ObjectId};
 use crate::repo::{Commit, Document, Limits, ParseLimits, TreeError, parse};
-use crate::source;
+use crate::source::{self, Defined};
 
 /// More than this is no file of ours.
 const LARGEST: u64 = 1 << 20;
@@ -80,7 +80,7 @@ pub fn find(
     target: &Target,
     namespace: Option<&str>,
 ) -> Result<Manifest, CommandError> {
-    let all = defined(opened, commit).map_err(|error| damaged(&opened.place, &error))?;
+    let all = everything(opened, commit).map_err(|error| damaged(&opened.place, &error))?.objects;
     let of_kind = |id: &ObjectId| id.kind.as_str() == target.kind.as_str();
     let here = |id: &ObjectId| {
         namespace.is_none_or(|namespace| id.namespace.as_deref().is_none_or(|found| found == namespace))
@@ -90,6 +90,18 @@ pub fn find(
     match found.as_slice() {
         [only] => Ok((*only).clone()),
         [] => {
+            let elsewhere: Vec<&str> = all
+                .iter()
+                .filter(|one| of_kind(&one.id) && one.id.name == target.name)
+                .filter_map(|one| one.id.namespace.as_deref())
+                .collect();
+            if !elsewhere.is_empty() {
+                let here = namespace.unwrap_or("default");
+                let what = format!("there is no {} {} in the namespace {here}", target.kind.as_str(), target.name);
+                return Err(CommandError::new(what)
+                    .at(format!("{} of {}", short(&commit.to_string()), opened.place))
+                    .remedy(format!("there is one in {}: name the namespace with -n", listed(elsewhere))));
+            }
             let names = all.iter().filter(|one| of_kind(&one.id)).map(|one| one.id.name.as_str());
             Err(CommandError::new(unknown(target.kind.as_str(), &target.name, names))
                 .at(format!("{} of {}", short(&commit.to_string()), opened.place))
@@ -105,9 +117,9 @@ pub fn find(
 }
 
 /// Everything a commit defines.
-pub fn defined(opened: &Opened, commit: crate::repo::ObjectId) -> Result<Vec<Manifest>, TreeError> {
+pub fn everything(opened: &Opened, commit: crate::repo::ObjectId) -> Result<Defined, TreeError> {
     let tree = opened.history.tree(commit)?.at(&opened.placement.folder)?;
-    Ok(source::read(&tree, &Limits::default(), &opened.placement, None)?.defined().objects)
+    Ok(source::read(&tree, &Limits::default(), &opened.placement, None)?.defined())
 }
 
 pub fn short(commit: &str) -> String {

@@ -1,5 +1,6 @@
 //! The files a command works on: a folder, or a commit of the repository it is in.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,7 +12,7 @@ use crate::repo::{CommitTree, FolderTree, History, HistoryError, TreeError};
 
 #[derive(Args, Clone, Debug)]
 pub struct Files {
-    /// Folder with the files.
+    /// Folder with the files; some commands take single files as well.
     #[arg(default_value = ".")]
     pub path: PathBuf,
 
@@ -28,6 +29,38 @@ impl Files {
     /// The same of another folder.
     pub fn of(&self, path: PathBuf) -> Self {
         Self { path, ..self.clone() }
+    }
+
+    /// Files by themselves, and where that is what was given: the folder they belong to, the top of their repository where
+    /// they are in one, and their paths in it.
+    pub fn with_files(&self, more: &[PathBuf]) -> Result<(Self, Option<BTreeSet<String>>), CommandError> {
+        if more.is_empty() && !self.path.is_file() {
+            return Ok((self.clone(), None));
+        }
+        let full = |path: &Path| {
+            let wrong = |what: String| {
+                CommandError::new(what)
+                    .at(path.display().to_string())
+                    .remedy("name one folder, or files of one repository that exist and can be read")
+            };
+            let full = path.canonicalize().map_err(|error| wrong(error.to_string()))?;
+            if full.is_file() { Ok(full) } else { Err(wrong("among several paths this is no file".to_owned())) }
+        };
+        let first = full(&self.path)?;
+        let parent = first.parent().unwrap_or(&first).to_owned();
+        let top =
+            History::open(&parent).ok().and_then(|history| history.work_tree()?.canonicalize().ok()).unwrap_or(parent);
+        let mut inside = BTreeSet::new();
+        for path in std::iter::once(&self.path).chain(more) {
+            let full = full(path)?;
+            let path = full.strip_prefix(&top).map_err(|_| {
+                CommandError::new(format!("this file is not below {}", top.display()))
+                    .at(path.display().to_string())
+                    .remedy("name files of one repository at a time")
+            })?;
+            inside.insert(path.to_string_lossy().into_owned());
+        }
+        Ok((self.of(top), Some(inside)))
     }
 
     fn placement(&self) -> Placement {

@@ -1,6 +1,7 @@
 //! `midship validate`: are these files what the controller would apply? Needs no cluster.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
@@ -24,6 +25,10 @@ pub struct Arguments {
     #[command(flatten)]
     files: Files,
 
+    /// More files: only what is wrong in these is told, as a hook before a commit asks for.
+    #[arg(value_name = "FILE")]
+    more: Vec<PathBuf>,
+
     /// Look at a commit instead of the files as they are.
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
@@ -45,15 +50,23 @@ struct Verdict<'a> {
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandError> {
+    let (files, only) = arguments.files.with_files(&arguments.more)?;
     let snapshot = match &arguments.revision {
-        None => arguments.files.now()?,
-        Some(revision) => arguments.files.at(revision)?,
+        None => files.now()?,
+        Some(revision) => files.at(revision)?,
     };
     let Looked { refused, unchecked } = look(&snapshot);
     let notes = without_package(&snapshot);
-    let Defined { objects, mut errors, files, mut unknown } = snapshot.defined;
+    let Defined { mut objects, mut errors, mut files, mut unknown } = snapshot.defined;
     unknown.places.extend(refused.iter().map(|error| error.path.clone()));
     errors.extend(refused);
+    if let Some(only) = only {
+        // the rest of the folder was read for what these refer to
+        objects.retain(|object| only.contains(&*object.path));
+        errors.retain(|error| only.contains(&error.path));
+        unknown.places.retain(|path| only.contains(path));
+        files = only.len();
+    }
     let verdict = Verdict { files, objects: objects.len(), errors: &errors, notes: &notes, unchecked: &unchecked };
     if errors.is_empty() && format == Format::Table {
         let (files, number) = (counted(files, "file"), counted(objects.len(), "object"));

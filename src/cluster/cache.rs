@@ -100,6 +100,11 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
             .find_map(|part| part.store.get(&reference))
     }
 
+    /// Whether everything in a namespace is seen.
+    pub fn covers(&self, namespace: &str) -> bool {
+        self.parts.iter().any(|part| part.namespace.as_deref().is_none_or(|watched| watched == namespace))
+    }
+
     pub fn list(&self) -> Vec<Arc<K>> {
         self.parts.iter().flat_map(|part| part.store.state()).collect()
     }

@@ -49,6 +49,11 @@ pub enum Appended {
     LostRace {
         now: Option<ObjectId>,
     },
+    /// What was pushed before is not on the branch any more: its tip then, and its tip now, none where it is gone.
+    Rewritten {
+        before: ObjectId,
+        now: Option<ObjectId>,
+    },
     Refused {
         reason: String,
     },
@@ -70,12 +75,20 @@ pub struct AuditLog {
     remote: Remote,
     cache: Cache,
     reference: String,
+    known: Option<ObjectId>,
 }
 
 impl AuditLog {
     /// `branch` like `midship/audit/production`; `cache` is for this branch alone.
     pub fn new(remote: Remote, cache: Cache, branch: &str) -> Self {
-        Self { remote, cache, reference: format!("refs/heads/{branch}") }
+        Self { remote, cache, reference: format!("refs/heads/{branch}"), known: None }
+    }
+
+    /// The tip after the last push: it has to stay on the branch.
+    #[must_use]
+    pub fn after(mut self, known: Option<ObjectId>) -> Self {
+        self.known = known;
+        self
     }
 
     pub fn reference(&self) -> &str {
@@ -91,8 +104,40 @@ impl AuditLog {
         self.cache.read(&self.remote, id, bounds, |tree| Ok(Some(tree.commit().clone()))).map(|(commit, _)| commit)
     }
 
+    /// Whether the branch still has the commit that was its tip before: others may add to it, and nobody takes away.
+    pub fn follows(&self, tip: ObjectId, before: ObjectId, bounds: &Bounds) -> Result<bool, CacheError> {
+        if self.chain(tip, before) {
+            return Ok(true);
+        }
+        // what lies in between was written by others and is not here: it is fetched, into a copy with ancestors
+        let mut folder = self.cache.dir().to_owned().into_os_string();
+        folder.push("-history");
+        let whole = Cache::with_history(folder);
+        whole.fetch(self.remote.open(bounds)?, tip)?;
+        for commit in whole.history().map_err(CacheError::Tree)?.commits(tip).map_err(CacheError::Tree)? {
+            bounds.check()?;
+            if commit.map_err(CacheError::Tree)?.id == before {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the commits that are here lead from one to the other.
+    fn chain(&self, tip: ObjectId, before: ObjectId) -> bool {
+        let mut at = Some(tip);
+        while let Some(id) = at {
+            if id == before {
+                return true;
+            }
+            at = self.cache.tree(id).ok().and_then(|tree| tree.commit().parents.first().copied());
+        }
+        false
+    }
+
     /// Appends records in order, one commit each, with one push. Records that are on the branch already,
-    /// from a push whose end nobody saw, are left out. The branch is made when it is not there.
+    /// from a push whose end nobody saw, are left out. The branch is made when it is not there. Nothing is appended
+    /// to a branch that lost what was on it before.
     pub fn append(&self, records: &[Record], signer: Option<&Signer>, bounds: &Bounds) -> Result<Appended, AuditError> {
         // what we pushed last is most likely still the tip; if not, the push itself tells
         let mut base = self.cache.tip_commit();
@@ -104,6 +149,13 @@ impl AuditLog {
                     Err(CacheError::Remote(error)) => return Ok(refused_or_unreachable(error)),
                     Err(error) => return Err(AuditError::Cache(error)),
                 };
+                let now = base.as_ref().map(|tip| tip.id);
+                match self.known.map(|known| (known, self.still_has(now, known, bounds))) {
+                    None | Some((_, Ok(true))) => {}
+                    Some((before, Ok(false))) => return Ok(Appended::Rewritten { before, now }),
+                    Some((_, Err(CacheError::Remote(error)))) => return Ok(refused_or_unreachable(error)),
+                    Some((_, Err(error))) => return Err(AuditError::Cache(error)),
+                }
             }
             match self.append_to(base.as_ref(), records, signer, bounds) {
                 Ok(Appended::LostRace { now }) => lost = now,
@@ -114,6 +166,10 @@ impl AuditLog {
             }
         }
         Ok(Appended::LostRace { now: lost })
+    }
+
+    fn still_has(&self, tip: Option<ObjectId>, known: ObjectId, bounds: &Bounds) -> Result<bool, CacheError> {
+        tip.map_or(Ok(false), |tip| self.follows(tip, known, bounds))
     }
 
     fn append_to(

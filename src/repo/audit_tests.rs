@@ -208,6 +208,37 @@ fn a_branch_that_was_deleted_or_rewritten_is_continued_from_what_it_is_now() {
 }
 
 #[test]
+fn a_branch_that_lost_what_was_pushed_is_told_of_before_anything_is_appended() {
+    let scene = Scene::new();
+    let reference = format!("refs/heads/{BRANCH}");
+    let all: Vec<Record> = (1..=3).map(|n| record(&n.to_string(), &[("x", Some(&n.to_string()))])).collect();
+    let commits = pushed(scene.log("a").append(&all, None, &bounds()));
+    let after = || scene.log("a").after(Some(commits[2]));
+    // others may add to it, also where nothing of it is here
+    let foreign = |at: &str| {
+        let tree = scene.git(&["rev-parse", &format!("{at}^{{tree}}")]);
+        let commit = scene.git(&["commit-tree", &tree, "-p", at, "-m", "foreign"]);
+        scene.git(&["update-ref", &reference, &commit]);
+        id(&commit)
+    };
+    foreign(BRANCH);
+    assert_eq!(pushed(after().append(&[record("4", &[("x", Some("4"))])], None, &bounds())).len(), 1);
+    foreign(BRANCH);
+    let fresh = scene.log("fresh").after(Some(commits[2]));
+    assert_eq!(pushed(fresh.append(&[record("5", &[("x", Some("5"))])], None, &bounds())).len(), 1);
+
+    let now = foreign(&commits[0].to_string());
+    let sixth = [record("6", &[("x", Some("6"))])];
+    let rewritten = Appended::Rewritten { before: commits[2], now: Some(now) };
+    assert_eq!(after().append(&sixth, None, &bounds()).unwrap(), rewritten);
+    assert_eq!(scene.git(&["rev-parse", BRANCH]), now.to_string(), "nothing was appended");
+    assert_eq!(pushed(scene.log("a").after(Some(now)).append(&sixth, None, &bounds())).len(), 1);
+    scene.git(&["update-ref", "-d", &reference]);
+    let gone = Appended::Rewritten { before: commits[2], now: None };
+    assert_eq!(after().append(&[record("7", &[("x", Some("7"))])], None, &bounds()).unwrap(), gone);
+}
+
+#[test]
 fn a_damaged_cache_does_not_stop_the_log() {
     let scene = Scene::new();
     for (n, harm) in ["nothing", "objects", "refs/midship/tip", "HEAD"].iter().enumerate() {

@@ -57,6 +57,18 @@ fn expected(files: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
+fn an_object_that_is_too_large_is_told_with_the_setting_that_allows_it() {
+    let scene = Scene::new();
+    let commit = scene.fixture.commit(&[("large", &"x".repeat(50_000))]);
+    let bounds = bounds().object_bytes(10_000);
+    let session = scene.fixture.remote().open(&bounds).unwrap();
+    let error = scene.cache.fetch(session, commit).unwrap_err();
+    assert_eq!(error.code(), "too-large", "{error}");
+    assert!(error.to_string().contains("larger than 10000 bytes; raise spec.limits.objectSize"), "{error}");
+    assert!(matches!(scene.fetch(commit), Ok(Fetched::New { .. })));
+}
+
+#[test]
 fn one_commit_is_fetched_shallow_and_only_once() {
     let scene = Scene::new();
     scene.fixture.commit(&[("old.yaml", "gone: true\n")]);

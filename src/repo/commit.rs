@@ -3,7 +3,7 @@
 use gix::ObjectId;
 use gix::objs::CommitRef;
 
-use super::error::clean;
+use super::error::{clean, plain};
 
 /// Who did something, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,12 +63,7 @@ impl Commit {
             parents: commit.parents().collect(),
             author: person(commit.author().ok()?),
             committer: person(commit.committer().ok()?),
-            message: commit
-                .message
-                .to_string()
-                .chars()
-                .filter(|c| *c == '\n' || *c == '\t' || !c.is_control())
-                .collect(),
+            message: plain(&commit.message.to_string()),
             signed: commit.extra_headers().find("gpgsig").is_some(),
         })
     }
@@ -133,7 +128,7 @@ mod tests {
 
     #[test]
     fn people_times_and_the_first_line_are_read() {
-        let commit = commit("Say it\n\nmore\x07\n");
+        let commit = commit("Say\u{202e} it\n\nmore\x07\n");
         assert_eq!(commit.summary(), "Say it");
         assert_eq!(commit.author.to_string(), "A [31m <a@x>");
         assert_eq!((commit.author.seconds, commit.author.offset_minutes), (1_700_000_000, 120));

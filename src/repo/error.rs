@@ -27,8 +27,8 @@ pub enum RemoteError {
     Server { host: String, reason: String },
     #[error("{host} does not speak Git as expected: {reason}")]
     Protocol { host: String, reason: String },
-    #[error("{what} is larger than {limit} bytes; raise the limit or make the repository smaller")]
-    TooLarge { what: &'static str, limit: u64 },
+    #[error("{what} is larger than {limit} bytes; raise {setting} of the GitSource, or make the repository smaller")]
+    TooLarge { what: &'static str, setting: &'static str, limit: u64 },
     #[error("not finished within {}", in_words(*time))]
     Deadline { time: Duration },
     #[error("interrupted")]
@@ -92,6 +92,16 @@ pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
     clean(&parts.join(": "), 400)
 }
 
+/// Whether nobody sees this character, though it changes what is seen.
+pub(super) fn is_hidden(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Text from outside without what nobody sees: control characters, terminal escapes, bidirectional tricks. Its lines stay.
+pub fn plain(text: &str) -> String {
+    text.chars().filter(|c| *c == '\n' || *c == '\t' || !(c.is_control() || is_hidden(*c))).collect()
+}
+
 /// Text from outside made fit for a status line: one line, no control characters or terminal
 /// escapes, no bidirectional tricks, bounded.
 pub(super) fn clean(text: &str, limit: usize) -> String {
@@ -99,7 +109,7 @@ pub(super) fn clean(text: &str, limit: usize) -> String {
     for c in text.chars() {
         let c = match c {
             c if c.is_control() || c.is_whitespace() => ' ',
-            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => continue,
+            c if is_hidden(c) => continue,
             c => c,
         };
         if c == ' ' && (out.is_empty() || out.ends_with(' ')) {
@@ -122,6 +132,11 @@ mod tests {
     fn text_from_outside_becomes_one_harmless_line() {
         assert_eq!(clean("  a\x1b[31mb\r\n\tc\u{202e}d ", 100), "a [31mb cd");
         assert_eq!(clean(&"x".repeat(50), 10), format!("{}…", "x".repeat(10)));
+    }
+
+    #[test]
+    fn what_nobody_sees_is_taken_out_and_lines_stay() {
+        assert_eq!(plain("a\u{202e}b\x1b[2J\n\tc\u{200b}\u{feff}ü"), "ab[2J\n\tcü");
     }
 
     #[test]

@@ -150,7 +150,11 @@ fn store(
         } else {
             let text = super::error::chain(&error);
             if text.to_lowercase().contains("alloc") || error.is_resource_exhausted() {
-                FetchFailure::Remote(RemoteError::TooLarge { what: "an object in the repository", limit })
+                FetchFailure::Remote(RemoteError::TooLarge {
+                    what: "an object in the repository",
+                    setting: "spec.limits.objectSize",
+                    limit,
+                })
             } else {
                 FetchFailure::Local(text)
             }

@@ -48,7 +48,7 @@ pub use cache::{Cache, CacheError, Fetched};
 pub use commit::{Commit, Person, short};
 pub use credentials::{Access, ClientCertificate, Credentials, CredentialsError, Proxy, Secret};
 pub use draft::{Draft, DraftError, Edit};
-pub use error::RemoteError;
+pub use error::{RemoteError, plain};
 pub use history::{History, HistoryError, Touched};
 pub use listing::{Change, Code, File, Listing, Refusal, TreeError};
 pub use parse::{Document, ParseLimits, Places, Position, Problem, ProblemCode, parse};

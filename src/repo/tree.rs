@@ -145,6 +145,8 @@ impl Source for CommitTree {
                     EntryKind::Blob => Node::File { executable: false },
                     EntryKind::BlobExecutable => Node::File { executable: true },
                     EntryKind::Link => Node::Symlink,
+                    // everything that is none of the others counts as one
+                    EntryKind::Commit if entry.mode.value() != EntryKind::Commit as u16 => Node::Special,
                     EntryKind::Commit => Node::Submodule,
                 };
                 Ok(Raw { name: entry.filename.to_vec(), node, handle: id })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gix::ObjectId;
 
 use super::bounds::Limits;
+use super::error::is_hidden;
 use super::listing::{Code, Content, Entry, File, Folder, Listing, Refusal, TreeError};
 
 /// One entry of a folder before it was judged.
@@ -170,10 +171,7 @@ pub(super) fn check_name(name: &[u8]) -> Result<String, (Code, String)> {
     if text.eq_ignore_ascii_case(".git") {
         return Err((Code::NameUnsafe, "`.git` cannot be a name inside a repository".into()));
     }
-    let hidden = |c: &char| {
-        c.is_control()
-            || matches!(*c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
+    let hidden = |c: &char| c.is_control() || is_hidden(*c);
     if let Some(c) = text.chars().find(hidden) {
         let reason = format!("the name contains the invisible character U+{:04X}; rename it", u32::from(c));
         return Err((Code::NameControl, reason));

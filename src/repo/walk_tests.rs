@@ -34,6 +34,7 @@ fn everything_odd_in_a_commit_is_refused_and_the_rest_is_read() {
     let odd: Vec<(&str, &[u8], ObjectId, &str)> = vec![
         ("120000", b"link.yaml", blob, "link.yaml symlink"),
         ("160000", b"module", gitlink, "module submodule"),
+        ("000000", b"nothing", blob, "nothing special-file"),
         ("100644", b"..", blob, ".. name-unsafe"),
         ("100644", b".", blob, ". name-unsafe"),
         ("40000", b"..", deep, ".. name-unsafe"),

@@ -1,12 +1,13 @@
 //! `midship rollback`: a commit, on a branch of its own, that makes an object what it was. The watched branch is never
 //! pushed to: people look at the branch, and merge it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::Args;
 
 use super::Outcome;
-use super::blame::{defined, find, short};
+use super::blame::{everything, find, short};
 use super::connection::Connection;
 use super::error::CommandError;
 use super::origin::{Need, Opened, Origin, damaged};
@@ -16,7 +17,10 @@ use crate::api::Kind;
 use crate::diff::{Changes, Objects, Redaction, compare};
 use crate::names::NamespaceName;
 use crate::plan::source::Manifest;
-use crate::repo::{Draft, Edit, FileTree, Limits, ObjectId, Person, PushOutcome, TreeError, documents, propose};
+use crate::repo::{
+    Draft, Edit, FileTree, Limits, MemoryTree, ObjectId, Person, PushOutcome, TreeError, documents, propose,
+};
+use crate::source::{self, Defined};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -57,7 +61,8 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let namespace = connection.namespace.as_ref().map(NamespaceName::as_str);
     let was = find(&opened, to, &target, namespace)?;
     let namespace = was.id.namespace.as_deref();
-    let now = defined(&opened, opened.tip).map_err(wrong)?.into_iter().find(|one| one.id == was.id);
+    let Defined { objects, unknown, .. } = everything(&opened, opened.tip).map_err(wrong)?;
+    let now = objects.into_iter().find(|one| one.id == was.id);
     if now.as_ref().is_some_and(|now| now.digest == was.digest) {
         println!("{} is what it was in {} already", was.id, short(&to.to_string()));
         return Ok(Outcome::Done);
@@ -67,7 +72,8 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     if arguments.dry_run {
         return Ok(Outcome::Changes);
     }
-    let edit = edit(&opened, to, &was, now.as_ref()).map_err(wrong)??;
+    let edit = edit(&opened, to, &was, (now.as_ref(), &unknown.places)).map_err(wrong)??;
+    check(&opened, &was, &edit).map_err(wrong)??;
     let name = format!(
         "{}-{}",
         namespace.map_or_else(String::new, |name| format!("{name}-")) + &was.id.name,
@@ -95,7 +101,7 @@ fn edit(
     opened: &Opened,
     to: ObjectId,
     was: &Manifest,
-    now: Option<&Manifest>,
+    (now, broken): (Option<&Manifest>, &BTreeSet<String>),
 ) -> Result<Result<Edit, CommandError>, TreeError> {
     let read = |commit: ObjectId, path: &str| -> Result<Option<String>, TreeError> {
         let tree = opened.history.tree(commit)?.at(&opened.placement.folder)?;
@@ -106,6 +112,14 @@ fn edit(
     };
     let path = now.map_or(&*was.path, |now| &*now.path);
     let old = read(to, &was.path)?.unwrap_or_default();
+    if broken.contains(path) {
+        // where documents begin and end in a broken file nobody knows: the old one takes its place
+        if path != &*was.path {
+            return Ok(Err(unclear(path, opened.tip)));
+        }
+        anstream::eprintln!("{} has mistakes now, and becomes as a whole what it was", printable(path));
+        return Ok(Ok(Edit { path: path.to_owned(), content: Some(old.into_bytes()) }));
+    }
     let Some(document) = documents::document(&old, was.line) else {
         return Ok(Err(unclear(&was.path, to)));
     };
@@ -118,6 +132,25 @@ fn edit(
         (Some(current), None) => documents::appended(&current, document),
     };
     Ok(Ok(Edit { path: path.to_owned(), content: Some(content.into_bytes()) }))
+}
+
+/// Whether the changed file is read as what is wanted.
+fn check(opened: &Opened, was: &Manifest, edit: &Edit) -> Result<Result<(), CommandError>, TreeError> {
+    let tree = MemoryTree::default().with(&edit.path, edit.content.clone().unwrap_or_default());
+    let read = source::read(&tree, &Limits::default(), &opened.placement, None)?.defined();
+    let problem = match read.errors.first() {
+        Some(error) => {
+            let line = error.line.map(|line| format!(":{line}")).unwrap_or_default();
+            Some(format!("{}{line} would be wrong afterwards: {}", error.path, error.message))
+        }
+        None if read.objects.iter().any(|one| one.id == was.id && one.digest == was.digest) => None,
+        None => Some(format!("{} would not be in {} as it was", was.id, edit.path)),
+    };
+    Ok(problem.map_or(Ok(()), |what| {
+        Err(CommandError::new(what)
+            .at(edit.path.clone())
+            .remedy("take the file back by hand: git checkout COMMIT -- FILE"))
+    }))
 }
 
 fn unclear(path: &str, commit: ObjectId) -> CommandError {

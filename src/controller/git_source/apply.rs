@@ -5,18 +5,22 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::{StreamExt, stream};
-use kube::Client;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::live::Observed;
+use super::live::{Observed, not_permitted};
 use super::look::Seen;
 use super::objects::{self, DIGEST};
 use super::settings::Settings;
 use crate::api::labels;
 use crate::cluster::problem::Problem;
+use crate::plan::source::differences::{differences, without_foreign_entries};
 use crate::plan::source::{Action, Desired, ObjectId, ObjectKind, Plan, What};
+use crate::repo::plain;
 
+/// How many differences of an object are told.
+const SHOWN: usize = 5;
 /// Requests at a time.
 const AT_ONCE: usize = 24;
 
@@ -61,7 +65,8 @@ async fn one(
     client: &Client,
 ) -> Outcome {
     let failure: Result<(), String> = match (action.what, desired) {
-        (What::Delete, _) => delete(action, live, client).await,
+        _ if live.unseen.contains_key(&action.id) => Err(live.unseen[&action.id].clone()),
+        (What::Delete, _) => delete(action, live, settings, client).await,
         (_, Some(desired)) => apply(action, desired, seen, settings, client).await,
         (_, None) => Ok(()),
     };
@@ -69,6 +74,8 @@ async fn one(
         Some(body) if action.id.kind == ObjectKind::Secret => without_values(reason, body),
         _ => reason,
     });
+    // it repeats what is in files
+    let failure = failure.as_deref().map(plain);
     Outcome { id: action.id.clone(), what: action.what, failure }
 }
 
@@ -100,11 +107,53 @@ async fn apply(
     // fields of ours that somebody changed are taken back; those of others only where the source was told to
     let force = action.what == What::Revert || settings.take_over;
     let parameters = PatchParams { force, ..PatchParams::apply(labels::MANAGER) };
-    let applied = objects::api(client, &action.id).patch(&action.id.name, &parameters, &Patch::Apply(&body)).await;
-    applied.map(drop).map_err(|error| explain(&error))
+    let api = objects::api(client, &action.id);
+    let applied = api.patch(&action.id.name, &parameters, &Patch::Apply(&body)).await;
+    let there = applied.map_err(|error| explain(&error, settings))?;
+    if action.what == What::Revert { changed_back(&api, &body, there, settings).await } else { Ok(()) }
 }
 
-async fn delete(action: &Action, live: &Observed, client: &Client) -> Result<(), String> {
+/// Whether an object is as wanted after it was changed back. What others put into its lists stays where they are merged
+/// entry by entry: that is taken out, of exactly the version that was looked at.
+async fn changed_back(
+    api: &Api<DynamicObject>,
+    wanted: &Value,
+    there: DynamicObject,
+    settings: &Settings,
+) -> Result<(), String> {
+    let found = serde_json::to_value(&there).map_err(|error| error.to_string())?;
+    let Some(mended) = without_foreign_entries(wanted, &found) else {
+        return still_different(wanted, &found);
+    };
+    // lists are replaced as a whole by this kind of patch
+    let mut patch = json!({ "metadata": { "resourceVersion": there.metadata.resource_version } });
+    for (key, value) in wanted.as_object().into_iter().flatten() {
+        if value.is_object() && key != "metadata" {
+            patch[key.as_str()] = mended[key.as_str()].clone();
+        }
+    }
+    let parameters = PatchParams { field_manager: Some(labels::MANAGER.into()), ..PatchParams::default() };
+    let name = there.metadata.name.unwrap_or_default();
+    let changed = api.patch(&name, &parameters, &Patch::Merge(&patch)).await;
+    let there = changed.map_err(|error| {
+        format!("entries that others added could not be taken out of it: {}", explain(&error, settings))
+    })?;
+    still_different(wanted, &serde_json::to_value(&there).map_err(|error| error.to_string())?)
+}
+
+fn still_different(wanted: &Value, found: &Value) -> Result<(), String> {
+    let left = differences(wanted, found, SHOWN);
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "it was changed back, and {} is still not as wanted; something in the cluster changes it as it is written: look for \
+         admission webhooks and policies",
+        left.join(", ")
+    ))
+}
+
+async fn delete(action: &Action, live: &Observed, settings: &Settings, client: &Client) -> Result<(), String> {
     // exactly the object that was looked at, not a namesake made since
     let preconditions =
         live.uids.get(&action.id).map(|uid| Preconditions { uid: Some(uid.clone()), resource_version: None });
@@ -112,12 +161,12 @@ async fn delete(action: &Action, live: &Observed, client: &Client) -> Result<(),
     match objects::api(client, &action.id).delete(&action.id.name, &parameters).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(explain(&error)),
+        Err(error) => Err(explain(&error, settings)),
     }
 }
 
 /// What the API server said, with the other manager's name where it is a conflict.
-fn explain(error: &kube::Error) -> String {
+fn explain(error: &kube::Error, settings: &Settings) -> String {
     match error {
         kube::Error::Api(status) if status.code == 409 => {
             let causes = status.details.iter().flat_map(|details| &details.causes);
@@ -132,6 +181,12 @@ fn explain(error: &kube::Error) -> String {
                 "others manage {}; remove these fields from the file, or take them over with spec.conflicts: TakeOver",
                 fields.join(", ")
             )
+        }
+        kube::Error::Api(status) if status.code == 403 => not_permitted(settings, &status.message),
+        kube::Error::Api(status)
+            if status.code == 404 && status.details.as_ref().is_some_and(|details| details.kind == "namespaces") =>
+        {
+            format!("{}; define the Namespace in the repository, or create it", status.message)
         }
         kube::Error::Api(status) if status.code == 422 || status.code == 400 => status.message.clone(),
         error => Problem::from_kube(error).to_string(),

@@ -3,6 +3,7 @@
 //! The branch holds the last applied state of every object. What to commit follows from the difference between that and
 //! what is applied now, so that nothing is lost and nothing is told twice when the controller dies in between.
 
+mod cut;
 pub mod finished;
 mod kept;
 mod record;
@@ -20,6 +21,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+pub use cut::{finding, told_of};
 use finished::News;
 use kept::Kept;
 pub use record::committer;
@@ -29,7 +31,8 @@ use super::live::Observed;
 use super::look::Seen;
 use super::settings::{Destination, Settings};
 use crate::api::GitSource;
-use crate::api::git_source::AuditStatus;
+use crate::api::git_source::{AuditRewrite, AuditStatus};
+use crate::api::labels::ACCEPT_AUDIT_REWRITE as ACCEPT_CUT;
 use crate::cluster::Key;
 use crate::controller::caches::Caches;
 use crate::diff::Redaction;
@@ -47,6 +50,8 @@ pub struct Ledger {
     redaction: Option<Arc<Redaction>>,
     /// Records that are not pushed yet, in their order.
     queue: Vec<Waiting>,
+    /// Whether it is known how far the branch was.
+    aimed: bool,
     /// Whether those were read that an earlier controller kept.
     loaded: bool,
     /// Records that were pushed and are still kept.
@@ -54,6 +59,8 @@ pub struct Ledger {
     retry_at: Option<Instant>,
     failures: u32,
     told_failures: Vec<String>,
+    /// What was found of a branch that others cut, until it was told.
+    cut: Option<AuditRewrite>,
     pub status: AuditStatus,
 }
 
@@ -87,7 +94,7 @@ impl Ledger {
         sync: Sync<'_>,
     ) -> Result<(), String> {
         let Some(destination) = &settings.audit else { return Ok(()) };
-        let redaction = self.prepare(source, client).await?;
+        let redaction = self.prepare(source, destination, client).await?;
         let known = self.know(settings, cache_dir).await;
         // while nobody knows what is on the branch, what was done is told with all there is, and nothing else is
         let before = self.files.take().unwrap_or_default();
@@ -98,7 +105,8 @@ impl Ledger {
         let failed_anew = !failures.is_empty() && failures != self.told_failures;
         self.told_failures = failures;
         if done || failed_anew || (!edits.is_empty() && known.is_ok()) {
-            self.add(record::record(settings, destination, &sync, edits))?;
+            let record = record::record(settings, (destination, self.previous()), &sync, edits);
+            self.add(record)?;
         }
         if known.is_ok() {
             let mut files = before;
@@ -117,14 +125,15 @@ impl Ledger {
         cache_dir: &Path,
     ) -> Result<(), String> {
         let Some(destination) = &settings.audit else { return Ok(()) };
-        self.prepare(source, client).await?;
+        self.prepare(source, destination, client).await?;
         self.know(settings, cache_dir).await?;
         let Some(files) = &mut self.files else { return Ok(()) };
         let News { ended, gone } = finished::news(caches, settings, &Key::of(source), files);
         if ended.is_empty() {
             return Ok(());
         }
-        let record = record::of_ended(settings, destination, &ended, &gone);
+        let previous = self.status.record.clone();
+        let record = record::of_ended(settings, (destination, previous), &ended, &gone);
         apply(files, record.draft.edits.iter().map(|edit| (edit.path.clone(), edit.content.clone())));
         self.add(record)
     }
@@ -138,14 +147,21 @@ impl Ledger {
         cache_dir: &Path,
     ) -> Result<(), String> {
         let Some(destination) = &settings.audit else { return Ok(()) };
-        self.prepare(source, client).await?;
+        self.prepare(source, destination, client).await?;
         self.know(settings, cache_dir).await?;
         let files = self.files.take().unwrap_or_default();
-        self.add(record::of_end(settings, destination, super::leave::takes_along(source), &files))
+        let took_along = super::leave::takes_along(source);
+        self.add(record::of_end(settings, (destination, self.previous()), took_along, &files))
     }
 
     /// The key of digests, and what an earlier controller left to be pushed.
-    async fn prepare(&mut self, source: &GitSource, client: &Client) -> Result<Arc<Redaction>, String> {
+    async fn prepare(
+        &mut self,
+        source: &GitSource,
+        destination: &Destination,
+        client: &Client,
+    ) -> Result<Arc<Redaction>, String> {
+        self.aim(source, destination);
         let redaction = match &self.redaction {
             Some(redaction) => redaction.clone(),
             None => self.redaction.insert(Arc::new(redaction_key(source, client).await?)).clone(),
@@ -162,16 +178,79 @@ impl Ledger {
     /// Finds out which files the branch will have once everything is pushed that waits.
     async fn know(&mut self, settings: &Settings, cache_dir: &Path) -> Result<(), String> {
         let Some(destination) = settings.audit.clone().filter(|_| self.files.is_none()) else { return Ok(()) };
-        let mut files = self.read_branch(destination, cache_dir, settings).await?;
+        let Branch { tip, mut files, last, lost } = self.read_branch(destination, cache_dir, settings).await?;
+        if let Some(before) = lost {
+            // the chain of records goes on from the one that was cut off, and so shows the gap
+            self.found_cut(&before, tip);
+        } else {
+            self.status.record = last.or(self.status.record.take());
+        }
         for waiting in &self.queue {
             let edits = waiting.record.draft.edits.iter();
             apply(&mut files, edits.map(|edit| (edit.path.clone(), edit.content.clone())));
+            self.status.record = Some(waiting.record.id.clone());
         }
         self.files = Some(files);
         Ok(())
     }
 
+    /// Where the record goes, and how far it is there as far as that was told. Another place begins anew.
+    fn aim(&mut self, source: &GitSource, destination: &Destination) {
+        let (branch, repository) = (destination.branch.clone(), destination.remote.url().to_string());
+        let is_here = |status: &AuditStatus| {
+            status.branch.as_ref() == Some(&branch) && status.repository.as_ref().is_none_or(|told| *told == repository)
+        };
+        if !self.aimed {
+            self.aimed = true;
+            let told = source.status.as_ref().and_then(|status| status.audit.clone()).filter(is_here);
+            let AuditStatus { commit, record, rewritten, .. } = told.unwrap_or_default();
+            self.status = AuditStatus { commit, record, rewritten, ..std::mem::take(&mut self.status) };
+        } else if !is_here(&self.status) {
+            self.status = AuditStatus::default();
+            self.files = None;
+        }
+        (self.status.branch, self.status.repository) = (Some(branch), Some(repository));
+    }
+
+    /// The record that the next one follows.
+    fn previous(&self) -> Option<String> {
+        self.status.record.clone()
+    }
+
+    /// The tip after the last push.
+    fn known_tip(&self) -> Option<GitId> {
+        self.status.commit.as_deref().and_then(|tip| GitId::from_hex(tip.as_bytes()).ok())
+    }
+
+    /// Remembers that others cut the branch; what is on it now is what is built upon.
+    fn found_cut(&mut self, before: &GitId, now: Option<GitId>) {
+        let cut = AuditRewrite {
+            before: before.to_string(),
+            found: now.map(|tip| tip.to_string()),
+            at: Timestamp::now().to_string(),
+        };
+        self.status.commit.clone_from(&cut.found);
+        self.status.rewritten = Some(cut.clone());
+        self.cut = Some(cut);
+    }
+
+    /// What was found of a branch that others cut, once: everything has to be looked at again, so that the branch tells
+    /// what is applied.
+    pub fn take_cut(&mut self) -> Option<AuditRewrite> {
+        self.cut.take()
+    }
+
+    /// Somebody may have agreed to what was cut off.
+    fn agree(&mut self, source: &GitSource) {
+        let agreed = source.annotations().get(ACCEPT_CUT);
+        let named = |cut: &AuditRewrite| agreed.is_some_and(|id| id.len() >= 7 && cut.before.starts_with(id.as_str()));
+        if self.status.rewritten.as_ref().is_some_and(named) {
+            self.status.rewritten = None;
+        }
+    }
+
     fn add(&mut self, record: Record) -> Result<(), String> {
+        self.status.record = Some(record.id.clone());
         self.queue.push(Waiting { record, kept: None });
         self.retry_at = None;
         if self.queue.len() <= QUEUE {
@@ -192,15 +271,16 @@ impl Ledger {
         cache_dir: &Path,
     ) -> Option<String> {
         let Some(destination) = settings.audit.clone() else {
-            self.status = AuditStatus::default();
+            (self.status, self.aimed) = (AuditStatus::default(), false);
             return None;
         };
-        self.status.branch = Some(destination.branch.clone());
+        self.aim(source, &destination);
+        self.agree(source);
         self.forget_pushed(source, client).await;
         if self.queue.is_empty() || self.retry_at.is_some_and(|at| at > Instant::now()) {
             return None;
         }
-        let problem = self.try_push(settings, destination, cache_dir).await.err();
+        let problem = self.try_push(settings, &destination, cache_dir).await.err();
         let Some(mut problem) = problem else {
             self.pushed.extend(self.queue.drain(..).filter_map(|waiting| waiting.kept));
             self.failures = 0;
@@ -225,17 +305,39 @@ impl Ledger {
     async fn try_push(
         &mut self,
         settings: &Settings,
-        destination: Destination,
+        destination: &Destination,
         cache_dir: &Path,
     ) -> Result<(), String> {
+        // it is cut once at most between two looks at it
+        if let Pushed::Cut = self.try_once(settings, destination, cache_dir).await?
+            && let Pushed::Cut = self.try_once(settings, destination, cache_dir).await?
+        {
+            return Err("others rewrite the audit branch all the time; give it to this controller alone".to_owned());
+        }
+        Ok(())
+    }
+
+    async fn try_once(
+        &mut self,
+        settings: &Settings,
+        destination: &Destination,
+        cache_dir: &Path,
+    ) -> Result<Pushed, String> {
         let records: Vec<Record> = self.queue.iter().map(|waiting| waiting.record.clone()).collect();
-        let log = AuditLog::new(destination.remote.clone(), cache(cache_dir, &destination), &destination.branch);
+        let log = AuditLog::new(destination.remote.clone(), cache(cache_dir, destination), &destination.branch);
+        let log = log.after(self.known_tip());
         let bounds = Bounds::new(settings.timeout);
         let signer = destination.signer.clone();
         match tokio::task::spawn_blocking(move || log.append(&records, signer.as_deref(), &bounds)).await {
             Ok(Ok(Appended::Pushed { tip, .. })) => {
                 self.status.commit = tip.map(|tip| tip.to_string()).or(self.status.commit.take());
-                Ok(())
+                Ok(Pushed::All)
+            }
+            Ok(Ok(Appended::Rewritten { before, now })) => {
+                self.found_cut(&before, now);
+                // what the branch has now is read when the next record is made
+                self.files = None;
+                Ok(Pushed::Cut)
             }
             Ok(Ok(Appended::LostRace { .. })) => {
                 Err("others write to the audit branch all the time; give it to this controller alone".to_owned())
@@ -283,21 +385,53 @@ impl Ledger {
         destination: Destination,
         cache_dir: &Path,
         settings: &Settings,
-    ) -> Result<BTreeMap<String, GitId>, String> {
+    ) -> Result<Branch, String> {
         let cache = cache(cache_dir, &destination);
-        let (timeout, folder) = (settings.timeout, settings.folder());
+        let (timeout, folder, known) = (settings.timeout, settings.folder(), self.known_tip());
         let read = move || {
             let bounds = Bounds::new(timeout);
             let dir = cache.dir().to_owned();
             let log = AuditLog::new(destination.remote.clone(), cache, &destination.branch);
-            let Some(tip) = log.tip(&bounds).map_err(|error| error.to_string())? else { return Ok(BTreeMap::new()) };
-            let tree = Cache::new(dir).tree(tip.id).map_err(|error| error.to_string())?;
-            let Ok(tree) = tree.at(&folder) else { return Ok(BTreeMap::new()) };
+            let Some(tip) = log.tip(&bounds).map_err(|error| error.to_string())? else {
+                return Ok(Branch { lost: known, ..Branch::default() });
+            };
+            let lost = match known {
+                Some(known) if !log.follows(tip.id, known, &bounds).map_err(|error| error.to_string())? => Some(known),
+                _ => None,
+            };
+            let branch = Branch { tip: Some(tip.id), lost, ..Branch::default() };
+            let tree = Cache::new(dir.clone()).tree(tip.id).map_err(|error| error.to_string())?;
+            let Ok(tree) = tree.at(&folder) else { return Ok(branch) };
             let listing = tree.list(&Limits::default(), None).map_err(|error| error.to_string())?;
-            Ok(listing.files().into_iter().map(|(path, file)| (path, file.id)).collect())
+            let files: BTreeMap<_, _> = listing.files().into_iter().map(|(path, file)| (path, file.id)).collect();
+            let whole = Cache::new(dir).tree(tip.id).map_err(|error| error.to_string())?;
+            let most = Limits { file_bytes: MOST_OF_A_RECORD, ..Limits::default() };
+            let last = whole.content(&record::marker(&folder), &most).map_err(|error| error.to_string())?;
+            Ok(Branch { files, last: last.map(|text| record::id_of(&text)), ..branch })
         };
         tokio::task::spawn_blocking(read).await.map_err(|_| "reading the record panicked".to_owned())?
     }
+}
+
+/// More than this is no record of ours.
+const MOST_OF_A_RECORD: u64 = 64 << 20;
+
+/// What is on the branch of this source.
+#[derive(Default)]
+struct Branch {
+    tip: Option<GitId>,
+    files: BTreeMap<String, GitId>,
+    /// The newest record of this source.
+    last: Option<String>,
+    /// What was pushed before and is not there any more.
+    lost: Option<GitId>,
+}
+
+/// How a push ended.
+enum Pushed {
+    All,
+    /// Others cut the branch; nothing was pushed.
+    Cut,
 }
 
 /// What a branch holds after edits.

@@ -49,6 +49,34 @@ pub async fn hold(client: &Client, source: &GitSource, held: bool) -> Result<(),
 }
 
 impl GitSources {
+    /// Takes the source's name off what it applied, so that another can take it up. What cannot be changed keeps it, and is
+    /// free all the same once the source is gone.
+    pub(super) async fn release(&self, source: &GitSource, client: &Client) -> Result<(), Problem> {
+        let own = source.namespace().unwrap_or_default();
+        let label = source_label(&own, &source.name_any());
+        let namespaces = super::settings::allowed(&source.spec.namespaces, &own);
+        let found = live::applied(&self.caches, client, &label, namespaces.as_ref())
+            .await
+            .map_err(|error| Problem::from_kube(&error))?;
+        let parameters = PatchParams { field_manager: Some(labels::MANAGER.into()), ..PatchParams::default() };
+        for (id, uid, _) in found {
+            // exactly the object that was looked at
+            let patch = json!({ "metadata": {
+                "uid": uid,
+                "labels": { (labels::SOURCE): null },
+                "annotations": { (labels::SOURCE_PATH): null, (labels::SOURCE_COMMIT): null, (objects::DIGEST): null },
+            } });
+            match objects::api(client, &id).patch(&id.name, &parameters, &Patch::Merge(&patch)).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(error) => {
+                    tracing::warn!(object = %id, problem = %Problem::from_kube(&error), "it keeps the name of its source")
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes what the source applied, the newest kinds first. Namespaces stay: whatever else is in them is not ours.
     pub(super) async fn leave(&self, source: &GitSource, client: &Client) -> Result<Leaving, Failure> {
         let own = source.namespace().unwrap_or_default();

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, ListParams, TypeMeta};
-use kube::{Client, Resource};
+use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,13 +14,13 @@ use serde_json::Value;
 use super::look::Seen;
 use super::objects::{self, DIGEST};
 use super::settings::Settings;
-use crate::api::labels;
-use crate::cluster::Cache;
+use crate::api::{GitSource, labels};
 use crate::cluster::problem::Problem;
+use crate::cluster::{Cache, Key};
 use crate::controller::caches::Caches;
 use crate::controller::frame::Failure;
 use crate::plan::source::differences::differences;
-use crate::plan::source::{Live, ObjectId, ObjectKind};
+use crate::plan::source::{Live, ObjectId, ObjectKind, Plan, Refused, What, source_label};
 
 /// How many differences of an object are told.
 const SHOWN: usize = 5;
@@ -37,6 +37,25 @@ pub type Settled = HashMap<ObjectId, (String, Arc<Value>)>;
 pub struct Observed {
     pub objects: BTreeMap<ObjectId, Live>,
     pub uids: BTreeMap<ObjectId, String>,
+    /// What may not be looked at, and why: nothing is done to it.
+    pub unseen: BTreeMap<ObjectId, String>,
+    /// What Midship made for itself, and nobody's file may take over.
+    pub reserved: BTreeMap<ObjectId, String>,
+}
+
+impl Observed {
+    /// Takes out of a plan what nobody's file may take over.
+    pub fn refuse_reserved(&self, plan: &mut Plan) {
+        let (reserved, actions): (Vec<_>, Vec<_>) = std::mem::take(&mut plan.actions)
+            .into_iter()
+            .partition(|action| action.what == What::Adopt && self.reserved.contains_key(&action.id));
+        plan.actions = actions;
+        for action in reserved {
+            let reason = self.reserved.get(&action.id).map(String::as_str).unwrap_or_default();
+            let message = format!("{} is not taken over: {reason}; give yours another name", action.id);
+            plan.refused.insert(action.id, Refused { code: "reserved", message });
+        }
+    }
 }
 
 /// Which objects are looked at.
@@ -67,7 +86,9 @@ pub async fn observe(
     settled: &mut Settled,
 ) -> Result<Observed, Failure> {
     settled.retain(|id, (_, body)| seen.bodies.get(id).is_some_and(|now| Arc::ptr_eq(now, body)));
-    let mut eye = Eye { label: &settings.label, seen, part, settled, observed: Observed::default() };
+    let sources = &caches.git_sources;
+    let mut eye =
+        Eye { label: &settings.label, seen, part, settled, sources, known: None, observed: Observed::default() };
     eye.watched(ObjectKind::Extension, &caches.extensions);
     eye.watched(ObjectKind::BackupRepository, &caches.backup_repositories);
     eye.watched(ObjectKind::BackupPolicy, &caches.backup_policies);
@@ -126,6 +147,9 @@ struct Eye<'a> {
     seen: &'a Seen,
     part: &'a Part,
     settled: &'a mut Settled,
+    sources: &'a Cache<GitSource>,
+    /// The labels of all sources, once somebody asked.
+    known: Option<BTreeSet<String>>,
     observed: Observed,
 }
 
@@ -149,11 +173,21 @@ impl Eye<'_> {
 
     async fn ask(&mut self, client: &Client, settings: &Settings) -> Result<(), kube::Error> {
         let mut single = Vec::new();
-        for desired in self.seen.desired.iter().filter(|desired| ASKED_FOR.contains(&desired.id.kind)) {
+        let seen = self.seen;
+        for desired in seen.desired.iter().filter(|desired| ASKED_FOR.contains(&desired.id.kind)) {
             single.push(get(client, &desired.id));
         }
-        let mut found: Vec<(ObjectKind, DynamicObject)> =
-            stream::iter(single).buffered(AT_ONCE).try_filter_map(|found| async { Ok(found) }).try_collect().await?;
+        let answers: Vec<_> = stream::iter(single).buffered(AT_ONCE).collect().await;
+        let mut found: Vec<(ObjectKind, DynamicObject)> = Vec::new();
+        for (id, answer) in answers {
+            match answer {
+                Ok(object) => found.extend(object.map(|object| (id.kind, object))),
+                Err(kube::Error::Api(status)) if status.code == 403 => {
+                    self.observed.unseen.insert(id.clone(), not_permitted(settings, &status.message));
+                }
+                Err(error) => return Err(error),
+            }
+        }
         let ours = ListParams::default().labels(&format!("{}={}", labels::SOURCE, self.label));
         for kind in ASKED_FOR {
             for part in parts(kind, settings.placement.allowed.as_ref()) {
@@ -179,6 +213,12 @@ impl Eye<'_> {
     fn note(&mut self, id: ObjectId, metadata: &ObjectMeta, comparable: impl FnOnce(&Value) -> Option<(Value, Value)>) {
         let label = metadata.labels.as_ref().and_then(|labels| labels.get(labels::SOURCE)).cloned();
         let body = self.seen.bodies.get(&id);
+        if let (Some(body), None) = (body, &label)
+            && let Some(reason) = reserved(&id, metadata, body)
+        {
+            self.observed.reserved.insert(id.clone(), reason);
+        }
+        let label = label.filter(|label| body.is_none() || !self.is_orphaned(label));
         if body.is_none() && label.as_deref() != Some(self.label) {
             return;
         }
@@ -196,6 +236,25 @@ impl Eye<'_> {
         };
         self.observed.uids.insert(id.clone(), metadata.uid.clone().unwrap_or_default());
         self.observed.objects.insert(id, live);
+    }
+
+    /// Whether the source of this label is gone for certain: what it left behind is anybody's.
+    fn is_orphaned(&mut self, label: &str) -> bool {
+        if label == self.label {
+            return false;
+        }
+        // a label that was shortened does not tell which source it was
+        let Some((namespace, name)) = label.split_once('.').filter(|_| label.len() < 63) else { return false };
+        if !self.sources.covers(namespace) || self.sources.unreadable(&Key::new(namespace, name)).is_some() {
+            return false;
+        }
+        let sources = self.sources;
+        let all = || {
+            let label =
+                |source: Arc<GitSource>| source_label(&source.namespace().unwrap_or_default(), &source.name_any());
+            sources.list().into_iter().map(label).collect::<BTreeSet<String>>()
+        };
+        !self.known.get_or_insert_with(all).contains(label)
     }
 
     /// Where it is not as wanted. What was compared before and did not change since is not compared again.
@@ -223,8 +282,37 @@ impl Eye<'_> {
     }
 }
 
-async fn get(client: &Client, id: &ObjectId) -> Result<Option<(ObjectKind, DynamicObject)>, kube::Error> {
-    Ok(objects::api(client, id).get_opt(&id.name).await?.map(|object| (id.kind, object)))
+async fn get<'a>(client: &Client, id: &'a ObjectId) -> (&'a ObjectId, Result<Option<DynamicObject>, kube::Error>) {
+    (id, objects::api(client, id).get_opt(&id.name).await)
+}
+
+/// What the API server does not let us do, and whom to allow it.
+pub fn not_permitted(settings: &Settings, message: &str) -> String {
+    match settings.account() {
+        Some(account) => format!(
+            "not permitted: {message}; give the ServiceAccount {account} a role with it, or take the object out of the repository"
+        ),
+        None => format!("not permitted: {message}; the Helm chart's roles hold what Midship needs"),
+    }
+}
+
+/// Why an object that no source applied is Midship's own, where it is.
+fn reserved(id: &ObjectId, metadata: &ObjectMeta, wanted: &Value) -> Option<String> {
+    // the files of a package, which others may have installed before
+    if wanted["metadata"]["labels"][labels::EXTENSION].is_string() {
+        return None;
+    }
+    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.api_version.starts_with(labels::OURS));
+    if let Some(owner) = owner {
+        return Some(format!("Midship made it for the {} {}", owner.kind, owner.name));
+    }
+    let has = |key: &str, value: Option<&str>| {
+        let found = metadata.labels.as_ref().and_then(|all| all.get(key));
+        found.is_some_and(|found| value.is_none_or(|value| found == value))
+    };
+    let made = has(labels::MANAGED_BY, Some(labels::MANAGER))
+        || [labels::INSTANCE, labels::COMPONENT, labels::EXTENSION].iter().any(|key| has(key, None));
+    made.then(|| format!("Midship made this {}, as its labels say", id.kind.as_str()))
 }
 
 fn id_of(kind: ObjectKind, metadata: &ObjectMeta) -> ObjectId {

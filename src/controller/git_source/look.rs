@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::trust::{FastForward, Verification};
 use crate::api::git_source::FileError;
 use crate::plan::source::{Desired, ObjectId, Placement, RepositorySettings, Unknown};
-use crate::repo::{Bounds, Cache, Commit, Follow, Limits, Remote};
+use crate::repo::{Bounds, Cache, Commit, Follow, Limits, Remote, plain};
 use crate::source::{self, Contents, Opening};
 
 /// What was seen in a repository. Cheap to clone.
@@ -24,6 +24,8 @@ pub struct Seen {
     pub branch: String,
     pub desired: Arc<Vec<Desired>>,
     pub bodies: Arc<BTreeMap<ObjectId, Arc<Value>>>,
+    /// Where in its file each object begins.
+    pub lines: Arc<BTreeMap<ObjectId, u32>>,
     pub errors: Arc<Vec<FileError>>,
     pub unknown: Arc<Unknown>,
     /// Folders that no trusted commit vouches for, and why: nothing of what was applied from them changes.
@@ -69,6 +71,8 @@ pub struct Look {
     cache: Cache,
     timeout: Duration,
     fetch_bytes: u64,
+    object_bytes: u64,
+    record_branch: Option<String>,
     reading: Reading,
     fast_forward: Option<FastForward>,
     before: Option<Seen>,
@@ -82,6 +86,8 @@ impl Look {
             cache: cache_of(settings, cache_dir),
             timeout: settings.timeout,
             fetch_bytes: settings.fetch_bytes,
+            object_bytes: settings.object_bytes,
+            record_branch: settings.record_branch.clone(),
             reading: Reading {
                 placement: settings.placement.clone(),
                 limits: settings.limits.clone(),
@@ -101,16 +107,22 @@ impl Look {
     }
 
     fn see(&self, before: Option<&Seen>) -> Result<Seen, Problem> {
-        let bounds = Bounds::new(self.timeout).pack_bytes(self.fetch_bytes);
+        let bounds = Bounds::new(self.timeout).pack_bytes(self.fetch_bytes).object_bytes(self.object_bytes);
         let mut session = self.remote.open(&bounds)?;
         let resolved = session.resolve(&self.follow)?;
+        if let Some(branch) = &self.record_branch
+            && resolved.reference.as_deref() == Some(format!("refs/heads/{branch}").as_str())
+        {
+            return Err(Problem::records_followed(branch));
+        }
         if let Some(before) = before
             && before.commit.id == resolved.commit
             && *before.reading == self.reading
         {
             return Ok(before.clone());
         }
-        self.cache.fetch(session, resolved.commit)?;
+        let fetched = self.cache.fetch(session, resolved.commit);
+        fetched.map_err(|error| Problem::from(error).with(&resolved.commit))?;
         if let Some(fast_forward) = &self.fast_forward {
             fast_forward.check(&self.cache, resolved.commit, &bounds)?;
         }
@@ -146,6 +158,10 @@ impl Look {
             code: "not-verified".into(),
             message: reason.clone(),
         }));
+        for error in &mut defined.errors {
+            // they repeat what is in files
+            error.message = plain(&error.message);
+        }
         let desired = defined
             .objects
             .iter()
@@ -155,12 +171,14 @@ impl Look {
                 digest: manifest.digest.clone(),
             })
             .collect();
+        let lines = defined.objects.iter().map(|manifest| (manifest.id.clone(), manifest.line)).collect();
         let bodies = defined.objects.into_iter().map(|manifest| (manifest.id, manifest.body)).collect();
         Seen {
             commit: Arc::new(commit),
             branch: branch.to_owned(),
             desired: Arc::new(desired),
             bodies: Arc::new(bodies),
+            lines: Arc::new(lines),
             errors: Arc::new(defined.errors),
             unknown: Arc::new(defined.unknown),
             untrusted: Arc::new(untrusted),

@@ -11,6 +11,7 @@ use super::audit::Ledger;
 use super::drift::Proposed;
 use super::live::Settled;
 use super::look::Seen;
+use super::once::Operations;
 use super::settings::Settings;
 use crate::api::{GitSource, GitSourceStatus};
 use crate::cluster::Key;
@@ -44,6 +45,12 @@ pub struct Remembered {
     pub proposed: Option<Proposed>,
     /// The record of what was done.
     pub ledger: Ledger,
+    /// When everything was last looked at, also what is not watched.
+    pub looked_at_all: Option<Instant>,
+    /// Operations that were begun.
+    pub operations: Operations,
+    /// Others cut the audit branch, and it does not say yet what is applied.
+    pub cut: bool,
     /// What the source was last worked with, for the day it is gone.
     pub settings: Option<(Arc<GitSource>, Settings)>,
     /// Objects that changed since the last plan.

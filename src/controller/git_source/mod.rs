@@ -8,6 +8,7 @@ mod live;
 mod look;
 mod memory;
 pub mod objects;
+mod once;
 mod problem;
 pub mod settings;
 mod status;
@@ -38,6 +39,7 @@ use leave::Leaving;
 use live::{Observed, Part, Settled};
 use look::{Look, Seen};
 use memory::{Memory, Remembered};
+use once::Operations;
 use settings::Settings;
 use status::Report;
 
@@ -170,8 +172,13 @@ impl Reconciler for GitSources {
         synced?;
         let until_poll =
             remembered.poll_at.map_or(settings.interval, |at| at.saturating_duration_since(Instant::now()));
+        if std::mem::take(&mut remembered.cut) {
+            return Ok(Next::After(Duration::from_millis(100)));
+        }
         let until_retry = remembered.ledger.retry_at().map(|at| at.saturating_duration_since(Instant::now()));
         let wait = until_retry.map_or(until_poll, |retry| retry.min(until_poll));
+        let until_all = remembered.looked_at_all.map(|at| settings.whole_look().saturating_sub(at.elapsed()));
+        let wait = until_all.map_or(wait, |all| all.min(wait));
         Ok(Next::After(wait.max(Duration::from_millis(100))))
     }
 }
@@ -229,7 +236,12 @@ impl GitSources {
                 Ok(settings) => self.record_end(source, &settings, remembered).await,
                 Err(problem) => tracing::warn!(problem = problem.message, "the end of the source is not recorded"),
             }
+            if !leave::takes_along(source) {
+                self.let_go(source).await;
+            }
             leave::hold(&self.client, source, false).await?;
+            // what is known now is done with: there is nothing more to tell when it is gone
+            remembered.settings = None;
         }
         self.memory.forget(key);
         Ok(Next::WhenChanged)
@@ -240,7 +252,23 @@ impl GitSources {
         let remembered = self.memory.of(key);
         let mut remembered = remembered.lock().await;
         if let Some((source, settings)) = remembered.settings.take() {
+            if !leave::takes_along(&source) {
+                self.let_go(&source).await;
+            }
             self.record_end(&source, &settings, &mut remembered).await;
+        }
+    }
+
+    /// What a source applied is nobody's any more.
+    async fn let_go(&self, source: &GitSource) {
+        let account = source.spec.service_account_name.as_ref().map(ToString::to_string);
+        let namespace = source.namespace().unwrap_or_default();
+        let problem = match settings::acting(&namespace, account.as_deref(), &self.client, &self.config) {
+            Ok(client) => self.release(source, &client).await.err().map(|problem| problem.to_string()),
+            Err(failure) => Some(failure.message),
+        };
+        if let Some(problem) = problem {
+            tracing::warn!(problem, "what the source applied keeps its name");
         }
     }
 
@@ -269,6 +297,14 @@ impl GitSources {
             }
         }
         let waits = remembered.ledger.push(source, settings, &self.client, &self.cache_dir).await;
+        if let Some(cut) = remembered.ledger.take_cut() {
+            let told = audit::told_of(&cut);
+            tracing::error!(before = cut.before, found = cut.found, "the audit branch was rewritten");
+            self.events.warning(source, "AuditRewritten", "Record", told).await;
+            // the branch has to say what is applied
+            remembered.unsettled = true;
+            remembered.cut = true;
+        }
         if let Some(problem) = waits {
             tracing::warn!(problem, "the record waits");
             self.events.warning(source, "NotRecorded", "Record", problem).await;
@@ -313,19 +349,25 @@ impl GitSources {
         // the same commit can be read anew: with another key it says more
         let planned = remembered.planned.as_ref().is_some_and(|planned| planned.is(&seen));
         let news = !planned || remembered.asked_at_plan != remembered.asked;
-        if !news && !remembered.unsettled && touched.is_empty() {
+        let whole = remembered.looked_at_all.is_none_or(|at| at.elapsed() >= settings.whole_look());
+        if !news && !remembered.unsettled && touched.is_empty() && !whole {
             return Ok(());
         }
         let _turn = self.turns.acquire().await.expect("it is never closed");
         let client = settings.acting_client(&self.client, &self.config)?;
-        if !news && !remembered.unsettled {
-            let settled = &mut remembered.settled;
-            if self.decide(&client, settings, &seen, &touched, settled).await?.0.is_quiet() {
+        remembered.operations.load(source, &seen, &self.client).await?;
+        if !news && !remembered.unsettled && !whole {
+            let known = (&mut remembered.settled, &remembered.operations);
+            if self.decide(&client, settings, &seen, &touched, known).await?.0.is_quiet() {
                 return Ok(());
             }
         }
-        let settled = &mut remembered.settled;
-        let (mut plan, live) = self.decide(&client, settings, &seen, &Part::Everything, settled).await?;
+        let known = (&mut remembered.settled, &remembered.operations);
+        let (mut plan, live) = self.decide(&client, settings, &seen, &Part::Everything, known).await?;
+        remembered.looked_at_all = Some(Instant::now());
+        if !news && !remembered.unsettled && plan.is_quiet() {
+            return Ok(());
+        }
         remembered.reverts.calm(&mut plan, self.started.elapsed());
         // those that go are waited for, so that the record tells when they are gone
         let ours = seen.desired.iter().map(|desired| &desired.id).chain(&plan.leaving);
@@ -334,6 +376,7 @@ impl GitSources {
         tracing::debug!(actions = plan.actions.len(), held = plan.held.len(), in_sync = plan.in_sync, "planned");
         let push = self.pushes.begin(&settings.label, &self.queues);
         let results = apply::carry_out(&plan, &seen, &live, settings, &client).await;
+        let kept = remembered.operations.keep(source, &self.client, (&seen, &live, &results)).await;
         for done in results.iter().filter(|result| result.what == What::Revert && result.failure.is_none()) {
             remembered.reverts.done(&done.id, self.started.elapsed());
         }
@@ -356,6 +399,10 @@ impl GitSources {
             tracing::warn!(problem, "what was done could not be recorded yet");
             remembered.ledger.status.message = Some(problem);
             remembered.unsettled = true;
+        }
+        if let Err(failure) = kept {
+            remembered.unsettled = true;
+            return Err(failure);
         }
         if failed {
             return Err(Failure::new(
@@ -399,12 +446,12 @@ impl GitSources {
         settings: &Settings,
         seen: &Seen,
         part: &Part,
-        settled: &mut Settled,
+        (settled, operations): (&mut Settled, &Operations),
     ) -> Result<(Plan, Observed), Failure> {
         let live = live::observe(&self.caches, client, settings, seen, part, settled).await?;
         let desired: Vec<Desired> = seen.desired.iter().filter(|desired| part.has(&desired.id)).cloned().collect();
         let prune = settings.prune(&seen.commit);
-        let plan = plan(&Situation {
+        let mut plan = plan(&Situation {
             source: &settings.label,
             desired: &desired,
             live: &live.objects,
@@ -416,6 +463,8 @@ impl GitSources {
             prune: seen.settings.as_ref().map_or(prune, |settings| settings.limit(prune)),
             drift: settings.drift,
         });
+        operations.hold_back(&mut plan, seen);
+        live.refuse_reserved(&mut plan);
         Ok((plan, live))
     }
 

@@ -21,6 +21,11 @@ use crate::source::Opening;
 /// The trailer with which a commit agrees to deletions.
 const AGREEMENT: &str = "Midship-Allow-Deletions";
 
+/// After how many polls everything is looked at, and the least and the most that may lie in between.
+const POLLS_PER_WHOLE_LOOK: u32 = 5;
+const LEAST_WHOLE_LOOK: Duration = Duration::from_secs(10);
+const WHOLE_LOOK: Duration = Duration::from_mins(5);
+
 /// Everything that a sync needs to know.
 #[derive(Clone)]
 pub struct Settings {
@@ -33,11 +38,14 @@ pub struct Settings {
     pub follow: Follow,
     /// The folder that is reconciled, with a slash at its end, or nothing.
     pub folder: String,
+    /// The branch of this repository that the record goes to: it is never applied from.
+    pub record_branch: Option<String>,
     pub interval: Duration,
     pub timeout: Duration,
     pub placement: Placement,
     pub limits: Limits,
     pub fetch_bytes: u64,
+    pub object_bytes: u64,
     pub drift: Drift,
     pub take_over: bool,
     prune_enabled: bool,
@@ -134,7 +142,9 @@ impl Settings {
         let placement = placement(spec, &namespace);
         let folder = placement.folder.clone();
         let prune = prune(spec);
-        let (limits, fetch_bytes) = limits(spec.limits.as_ref());
+        let (limits, fetch_bytes, object_bytes) = limits(spec.limits.as_ref());
+        let here = audit.as_ref().filter(|audit| audit.remote.url().to_string() == url.to_string());
+        let record_branch = here.map(|audit| audit.branch.clone());
         let opening = opening(source, client).await?;
         let verification = verification(source, client).await?;
         Ok(Self {
@@ -148,11 +158,13 @@ impl Settings {
             url,
             follow,
             folder,
+            record_branch,
             interval: seconds(spec.interval, 1, 60),
             timeout: seconds(spec.timeout, 1, 60),
             placement,
             limits,
             fetch_bytes,
+            object_bytes,
             drift: spec.drift.unwrap_or(Drift::Revert),
             take_over: spec.conflicts == Some(Conflicts::TakeOver),
             prune_enabled: prune.enabled,
@@ -163,6 +175,16 @@ impl Settings {
             fast_forward: fast_forward(source),
             service_account: spec.service_account_name.as_ref().map(ToString::to_string),
         })
+    }
+
+    /// The ServiceAccount that acts, where one was named.
+    pub fn account(&self) -> Option<String> {
+        self.service_account.as_ref().map(|account| format!("{}/{account}", self.namespace))
+    }
+
+    /// How often everything is looked at that is not watched: now and then, but within [`WHOLE_LOOK`].
+    pub fn whole_look(&self) -> Duration {
+        self.interval.saturating_mul(POLLS_PER_WHOLE_LOOK).clamp(LEAST_WHOLE_LOOK, WHOLE_LOOK)
     }
 
     /// How many deletions this commit may cause.
@@ -368,7 +390,8 @@ fn login(keys: &BTreeMap<String, Vec<u8>>) -> Option<(String, crate::secret::Sec
     Some((text("username")?, crate::secret::Secret::new(text("password")?)))
 }
 
-fn limits(given: Option<&SpecLimits>) -> (Limits, u64) {
+/// What is read of a tree, what a fetch may bring, and how large one object of it may be.
+fn limits(given: Option<&SpecLimits>) -> (Limits, u64, u64) {
     let bytes = |quantity: Option<&crate::api::values::Quantity>, otherwise| {
         quantity.and_then(crate::api::values::Quantity::bytes).unwrap_or(otherwise)
     };
@@ -377,7 +400,8 @@ fn limits(given: Option<&SpecLimits>) -> (Limits, u64) {
     if let Some(files) = given.and_then(|limits| limits.files).and_then(|files| usize::try_from(files).ok()) {
         limits.entries = files;
     }
-    (limits, bytes(given.and_then(|limits| limits.fetch_size.as_ref()), 256 << 20))
+    let fetch = bytes(given.and_then(|limits| limits.fetch_size.as_ref()), 256 << 20);
+    (limits, fetch, bytes(given.and_then(|limits| limits.object_size.as_ref()), 64 << 20))
 }
 
 #[cfg(test)]

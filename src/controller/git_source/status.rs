@@ -93,6 +93,9 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
         }
         Report::Recorded(audit) => {
             status.audit = (*audit != AuditStatus::default()).then(|| audit.clone());
+            if let Some(finding) = super::audit::finding(audit, &before.conditions) {
+                status.conditions = conditions::merge_into(&before.conditions, &finding, generation, &Time(now));
+            }
             return status;
         }
         Report::Suspended => vec![Finding::new(
@@ -115,6 +118,7 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
             let mut findings = synced(&mut status, seen, plan, results, settings, now);
             status.drifted = drift.objects.iter().take(LISTED).map(Drifted::shown).collect();
             findings.push(drifted(plan, drift));
+            findings.extend(left(plan, &before.conditions));
             findings
         }
     };
@@ -146,7 +150,7 @@ fn synced(
     now: Timestamp,
 ) -> Vec<Finding> {
     let id = seen.commit.id.to_string();
-    let failed: Vec<FileError> = results.iter().filter_map(|result| refused(result, seen)).collect();
+    let failed: Vec<FileError> = results.iter().filter_map(|result| not_applied(result, seen)).collect();
     let foreign = plan.foreign.iter().map(|(id, other)| {
         error_of(
             id,
@@ -160,9 +164,22 @@ fn synced(
             format!("{id} was applied from {path}, which no trusted commit vouches for now; it stays as it is");
         error_of(id, seen, "not-verified", message)
     });
+    let refused = plan.refused.iter().map(|(id, refusal)| {
+        let line = seen.lines.get(id).copied();
+        let error = error_of(id, seen, refusal.code, refusal.message.clone());
+        FileError { line, column: line.map(|_| 1), ..error }
+    });
     let contested = plan.contested.iter().map(|(id, message)| error_of(id, seen, "contested", message.clone()));
-    let errors: Vec<FileError> =
-        seen.errors.iter().cloned().chain(failed.iter().cloned()).chain(foreign).chain(kept).chain(contested).collect();
+    let errors: Vec<FileError> = seen
+        .errors
+        .iter()
+        .cloned()
+        .chain(failed.iter().cloned())
+        .chain(refused)
+        .chain(foreign)
+        .chain(kept)
+        .chain(contested)
+        .collect();
     status.fetched_commit = Some(id.clone());
     if let Some(settings) = &seen.settings {
         status.settings = settings.applied();
@@ -170,7 +187,9 @@ fn synced(
     status.counts = Some(SyncCounts {
         files: saturated(seen.files),
         objects: saturated(seen.desired.len()),
-        applied: saturated(plan.in_sync + results.iter().filter(|result| result.failure.is_none()).count()),
+        applied: saturated(
+            plan.in_sync + plan.done.len() + results.iter().filter(|result| result.failure.is_none()).count(),
+        ),
         failed: saturated(errors.len()),
         held: saturated(plan.held.len()),
     });
@@ -236,7 +255,8 @@ fn returning<'a>(seen: &Seen, plan: &'a Plan) -> Option<&'a ObjectId> {
 fn drifted(plan: &Plan, drift: &Drift) -> Finding {
     let number = plan.drifted.len();
     if number == 0 {
-        let message = "every applied object is as the repository says";
+        let message = "every applied object is as the repository says; Namespaces, Secrets and ConfigMaps were when they \
+                       were last looked at, which is every few minutes";
         return Finding::new("Drifted", ConditionStatus::False, "NoDrift", message);
     }
     let proposal = drift.proposal.as_ref().map(|proposal| format!("; {proposal}")).unwrap_or_default();
@@ -244,7 +264,18 @@ fn drifted(plan: &Plan, drift: &Drift) -> Finding {
     Finding::new("Drifted", ConditionStatus::True, "Drifted", message)
 }
 
-fn refused(result: &Outcome, seen: &Seen) -> Option<FileError> {
+/// What no file defines any more and stays nevertheless; none where there never was any.
+fn left(plan: &Plan, before: &[conditions::Condition]) -> Option<Finding> {
+    const LEFT: &str = "Left";
+    if plan.left.is_empty() {
+        conditions::find(before, LEFT)?;
+        return Some(Finding::new(LEFT, ConditionStatus::False, "NothingLeft", "everything is defined by a file"));
+    }
+    let messages: Vec<&str> = plan.left.values().map(String::as_str).take(LISTED).collect();
+    Some(Finding::new(LEFT, ConditionStatus::True, "NeverDeleted", messages.join(". ")))
+}
+
+fn not_applied(result: &Outcome, seen: &Seen) -> Option<FileError> {
     let failure = result.failure.as_ref()?;
     Some(error_of(&result.id, seen, "not-applied", format!("{}: {failure}", result.id)))
 }

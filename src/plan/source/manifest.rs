@@ -13,7 +13,11 @@ use sha2::{Digest, Sha256};
 use super::check::{self, Mistake};
 use super::object::{ObjectId, ObjectKind, closest};
 use crate::api::git_source::FileError;
+use crate::api::labels;
 use crate::names::{InstanceName, NamespaceName, ObjectName};
+
+/// What the names of Secrets end with that keep the keys of audit branches.
+const AUDIT_KEY: &str = "-audit-key";
 
 /// Where objects of a source go, and where they may.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -303,13 +307,28 @@ fn metadata_mistakes(metadata: Option<&Value>, kind: ObjectKind) -> Vec<Mistake>
         Some(name) if kind == ObjectKind::Instance => InstanceName::parse(name).err().map(|error| error.to_string()),
         Some(name) => ObjectName::parse(name).err().map(|error| error.to_string()),
     };
+    let key_of_ours = kind == ObjectKind::Secret
+        && metadata.get("name").and_then(Value::as_str).is_some_and(|name| name.ends_with(AUDIT_KEY));
+    if key_of_ours {
+        let message = format!("names that end with {AUDIT_KEY} are those of Midship's own keys; take another");
+        mistakes.push(mistake("/metadata/name", "reserved", message));
+    }
     mistakes.extend(bad_name.map(|message| mistake("/metadata/name", "name", message)));
     for field in ["labels", "annotations"] {
         match metadata.get(field) {
             None | Some(Value::Null) => {}
             Some(Value::Object(entries)) => {
+                let pointer = |key: &str| format!("/metadata/{field}/{}", key.replace('~', "~0").replace('/', "~1"));
+                let ours = |key: &&String| {
+                    key.starts_with(labels::OURS)
+                        && !(field == "annotations" && labels::SETTABLE.contains(&key.as_str()))
+                };
+                for key in entries.keys().filter(ours) {
+                    let message = "is written by Midship itself and decides what it does; remove it from the file";
+                    mistakes.push(mistake(&pointer(key), "reserved", message));
+                }
                 for (key, value) in entries.iter().filter(|(_, value)| !value.is_string()) {
-                    let pointer = format!("/metadata/{field}/{}", key.replace('~', "~0").replace('/', "~1"));
+                    let pointer = pointer(key);
                     mistakes.push(mistake(&pointer, "wrong-type", format!("{value} is not a text (put it in quotes)")));
                 }
             }

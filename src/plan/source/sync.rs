@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::object::ObjectId;
+use super::object::{ObjectId, ObjectKind};
 use super::unknown::Unknown;
 use crate::api::git_source::Drift;
 
@@ -80,6 +80,14 @@ pub struct Action {
     pub reason: String,
 }
 
+/// Why something the repository asks for is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// A short name that does not change.
+    pub code: &'static str,
+    pub message: String,
+}
+
 /// What is to be done, and what is not and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -96,6 +104,12 @@ pub struct Plan {
     pub kept: BTreeMap<ObjectId, String>,
     /// Objects that somebody keeps changing and that are left for a while, and what to do about it.
     pub contested: BTreeMap<ObjectId, String>,
+    /// Objects that the repository asks for and does not get.
+    pub refused: BTreeMap<ObjectId, Refused>,
+    /// Operations that were begun before, and are not again.
+    pub done: BTreeMap<ObjectId, String>,
+    /// Objects that no file defines any more and that are never deleted for that, and why.
+    pub left: BTreeMap<ObjectId, String>,
     /// Objects that are still being deleted. Those that are wanted are made again once they are gone.
     pub leaving: BTreeSet<ObjectId>,
     /// Objects that are as they should be.
@@ -173,6 +187,7 @@ fn prune(situation: &Situation<'_>, plan: &mut Plan) {
     let (leaving, staying): (Vec<_>, Vec<_>) = unwanted.partition(|(_, live)| live.deleting);
     plan.leaving.extend(leaving.into_iter().map(|(id, _)| id.clone()));
     let gone: Vec<(&ObjectId, &Live)> = staying.into_iter().filter(|(id, live)| !kept(id, live)).collect();
+    let gone = leave_namespaces(gone, plan);
     if !situation.prune.enabled {
         return;
     }
@@ -214,6 +229,21 @@ fn prune(situation: &Situation<'_>, plan: &mut Plan) {
 fn may_define_them<'a>(situation: &Situation<'a>) -> Option<&'a String> {
     let ours = situation.live.values().filter(|live| live.source.as_deref() == Some(situation.source));
     situation.unknown.anything(ours.filter_map(|live| live.path.as_deref()))
+}
+
+/// A Namespace takes everything in it along, also what others put there: it stays, and that is told.
+fn leave_namespaces<'a>(gone: Vec<(&'a ObjectId, &'a Live)>, plan: &mut Plan) -> Vec<(&'a ObjectId, &'a Live)> {
+    let (namespaces, others): (Vec<_>, Vec<_>) = gone.into_iter().partition(|(id, _)| id.kind == ObjectKind::Namespace);
+    for (id, live) in namespaces {
+        let message = format!(
+            "{id} is not defined by {} any more and stays: it would take along everything in it. Delete it by hand \
+             (kubectl delete namespace {}), or take its label midship.dev/source off",
+            live.path.as_deref().unwrap_or("the repository"),
+            id.name
+        );
+        plan.left.insert(id.clone(), message);
+    }
+    others
 }
 
 fn over_budget(deletions: usize, total: usize, prune: Prune) -> Option<String> {

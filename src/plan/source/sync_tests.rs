@@ -228,14 +228,26 @@ fn what_somebody_needs_is_held_and_the_rest_goes() {
 
 #[test]
 fn deletions_come_last_and_backwards() {
-    let namespace = |name: &str| ObjectId { kind: ObjectKind::Namespace, namespace: None, name: name.into() };
     let mut gone = applied("x", "1");
-    gone.0 = namespace("old");
+    gone.0 = ObjectId { kind: ObjectKind::Secret, ..id("old") };
     let mut world =
         World::new(vec![desired("new", "1"), desired("keep", "1")], [gone, applied("old", "1"), applied("keep", "1")]);
     world.prune.max_percent = 100;
     let order: Vec<_> = world.plan().actions.iter().map(|action| action.id.to_string()).collect();
-    assert_eq!(order, ["Instance shop/new", "Instance shop/old", "Namespace old"]);
+    assert_eq!(order, ["Instance shop/new", "Instance shop/old", "Secret shop/old"]);
+}
+
+#[test]
+fn a_namespace_is_never_deleted_for_its_file_and_takes_nothing_of_the_budget() {
+    let mut gone = applied("shop", "1");
+    gone.0 = ObjectId { kind: ObjectKind::Namespace, namespace: None, name: "shop".into() };
+    let namespace = gone.0.clone();
+    let mut world = World::new(vec![desired("keep", "1")], [gone, applied("keep", "1"), applied("old", "1")]);
+    let plan = world.plan();
+    assert_eq!(plan.actions.iter().map(|action| action.id.clone()).collect::<Vec<_>>(), [id("old")]);
+    assert!(plan.left[&namespace].contains("Delete it by hand (kubectl delete namespace shop)"));
+    world.prune.enabled = false;
+    assert_eq!(world.plan().left.len(), 1);
 }
 
 fn live_state() -> impl Strategy<Value = Live> {

@@ -47,9 +47,11 @@ impl Wire {
     fn count(&self, bytes: usize) -> std::io::Result<()> {
         let before = self.state.received.fetch_add(bytes as u64, Ordering::Relaxed);
         if before + bytes as u64 > self.bounds.pack_bytes {
-            return Err(
-                self.fail(RemoteError::TooLarge { what: "what the server sends", limit: self.bounds.pack_bytes })
-            );
+            return Err(self.fail(RemoteError::TooLarge {
+                what: "what the server sends",
+                setting: "spec.limits.fetchSize",
+                limit: self.bounds.pack_bytes,
+            }));
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path as UrlPath, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path as UrlPath, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use k8s_openapi::api::core::v1::Secret;
@@ -137,9 +137,14 @@ async fn take(
     State(shared): State<Shared>,
     UrlPath((namespace, name)): UrlPath<(String, String)>,
     headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Answer {
     let answer = |status, text: &str| (status, format!("{text}\n"));
+    let body = match tokio::time::timeout(PATIENCE, Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(refused)) => return (refused.status(), format!("{}\n", refused.body_text())),
+        Err(_) => return answer(StatusCode::REQUEST_TIMEOUT, "the delivery took too long; deliver again"),
+    };
     if NamespaceName::parse(&namespace).is_err() || ObjectName::parse(&name).is_err() {
         return answer(StatusCode::NOT_FOUND, "the address is /hooks/<namespace>/<name of the GitSource>");
     }

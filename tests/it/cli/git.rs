@@ -117,3 +117,39 @@ fn a_record_that_midship_did_not_write_is_found() {
     let output = on(&repository, &["audit", "verify"]);
     assert!(output.stderr.contains("there are several audit branches"), "{output}");
 }
+
+#[test]
+fn a_file_that_is_broken_now_is_taken_back_as_a_whole() {
+    let repository = team();
+    let before = repository.head();
+    repository.write(FILE, "apiVersion: midship.dev/v1alpha1\nkind: Instance\n  metadata: [\n");
+    repository.commit("Break it");
+    let author = ["--author", "Grace Hopper <grace@example.com>", "--on", "back"];
+    let output = on(&repository, &[&["rollback", "orders", "--to", &before][..], &author].concat());
+    assert_eq!(output.code, 2, "{output}");
+    assert!(output.stderr.contains("has mistakes now, and becomes as a whole what it was"), "{output}");
+    let (old, new) = (format!("{before}:{FILE}"), format!("back:{FILE}"));
+    assert_eq!(repository.git(&["show", &new]), repository.git(&["show", &old]));
+}
+
+#[test]
+fn an_object_in_another_namespace_is_named_with_it() {
+    let repository = team();
+    let output = midship().args(["blame", "orders", "-n", "elsewhere", "--repo"]).arg(repository.path()).output();
+    assert!(output.stderr.contains("there is no Instance orders in the namespace elsewhere"), "{output}");
+    assert!(output.stderr.contains("name the namespace with -n"), "{output}");
+}
+
+#[test]
+fn single_files_can_be_validated_as_a_hook_before_a_commit_does() {
+    let repository = team();
+    repository.write("broken.yaml", "apiVersion: midship.dev/v1alpha1\nkind: Instence\nmetadata: {name: x}\n");
+    let file = |path: &str| repository.path().join(path);
+    let output = midship().arg("validate").arg(file(FILE)).output();
+    assert_eq!(output.code, 0, "{output}");
+    let output = midship().arg("validate").arg(file(FILE)).arg(file("broken.yaml")).output();
+    assert_eq!(output.code, 1, "{output}");
+    assert!(output.stdout.contains("broken.yaml:2:"), "{output}");
+    let output = midship().arg("validate").arg(file(FILE)).arg(file("missing.yaml")).output();
+    assert!(output.code == 1 && output.stderr.contains("missing.yaml"), "{output}");
+}

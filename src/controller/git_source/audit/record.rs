@@ -17,6 +17,19 @@ use crate::repo::{Draft, Edit, ObjectId as GitId, Person, Record, blob_id, short
 /// How many objects a message names.
 const NAMED: usize = 100;
 
+/// Where a record goes, and the one before it: the chain shows where some were taken out.
+pub type To<'a> = (&'a Destination, Option<String>);
+
+/// The file with the newest record of a source.
+pub fn marker(folder: &str) -> String {
+    format!("{folder}/record.json")
+}
+
+/// What names a record: it follows from what it says.
+pub fn id_of(text: &[u8]) -> String {
+    hex::encode(&Sha256::digest(text)[..16])
+}
+
 /// Where the applied state of an object is on the branch.
 fn file_of(settings: &Settings, id: &ObjectId) -> String {
     let namespace = id.namespace.as_deref().unwrap_or("_cluster");
@@ -37,6 +50,7 @@ pub fn files(
         .map(|result| &result.id)
         .chain(sync.plan.foreign.keys())
         .chain(&sync.plan.leaving)
+        .chain(sync.plan.refused.keys())
         .chain(sync.plan.kept.keys())
         .collect();
     let mut files = BTreeMap::new();
@@ -81,7 +95,7 @@ pub fn edits(before: &BTreeMap<String, GitId>, after: &BTreeMap<String, Option<V
 }
 
 /// The commit.
-pub fn record(settings: &Settings, destination: &Destination, sync: &Sync<'_>, edits: Vec<Edit>) -> Record {
+pub fn record(settings: &Settings, to: To<'_>, sync: &Sync<'_>, edits: Vec<Edit>) -> Record {
     let now = Timestamp::now();
     let commit = &sync.seen.commit;
     let failed: Vec<_> = sync.results.iter().filter(|result| result.failure.is_some()).collect();
@@ -95,7 +109,7 @@ pub fn record(settings: &Settings, destination: &Destination, sync: &Sync<'_>, e
         })
         .collect();
     let machine = json!({
-        "cluster": destination.cluster, "source": settings.folder(), "url": settings.url.to_string(),
+        "cluster": to.0.cluster, "source": settings.folder(), "url": settings.url.to_string(),
         "commit": commit.id.to_string(), "branch": sync.seen.branch,
         "author": commit.author.to_string(), "committer": commit.committer.to_string(),
         "at": now.to_string(), "result": outcome, "actions": actions,
@@ -111,11 +125,11 @@ pub fn record(settings: &Settings, destination: &Destination, sync: &Sync<'_>, e
         machine,
         edits,
     };
-    entry.record(settings, destination, now)
+    entry.record(settings, to, now)
 }
 
 /// A commit that tells of what ended: operations and backups.
-pub fn of_ended(settings: &Settings, destination: &Destination, ended: &[Ended], gone: &[String]) -> Record {
+pub fn of_ended(settings: &Settings, to: To<'_>, ended: &[Ended], gone: &[String]) -> Record {
     let now = Timestamp::now();
     let failed = ended.iter().any(|one| one.failed);
     let title = match ended {
@@ -131,26 +145,21 @@ pub fn of_ended(settings: &Settings, destination: &Destination, ended: &[Ended],
     let gone = gone.iter().map(|path| Edit { path: path.clone(), content: None });
     let result = if failed { "failed" } else { "done" };
     let entry = Entry {
-        author: committer(&destination.committer, now),
+        author: committer(&to.0.committer, now),
         message,
         trailers: Vec::new(),
         result,
         machine: json!({
-            "cluster": destination.cluster, "source": settings.folder(), "at": now.to_string(), "result": result,
+            "cluster": to.0.cluster, "source": settings.folder(), "at": now.to_string(), "result": result,
             "actions": ended.iter().map(Ended::action).collect::<Vec<_>>(),
         }),
         edits: edits.chain(gone).collect(),
     };
-    entry.record(settings, destination, now)
+    entry.record(settings, to, now)
 }
 
 /// A commit that tells of a source's end. Where its objects went along, their files go too.
-pub fn of_end(
-    settings: &Settings,
-    destination: &Destination,
-    took_along: bool,
-    before: &BTreeMap<String, GitId>,
-) -> Record {
+pub fn of_end(settings: &Settings, to: To<'_>, took_along: bool, before: &BTreeMap<String, GitId>) -> Record {
     let now = Timestamp::now();
     let prefix = format!("{}/objects/", settings.folder());
     let objects: Vec<&String> = before.keys().filter(|path| path.starts_with(&prefix)).collect();
@@ -161,17 +170,17 @@ pub fn of_end(
     };
     let edits = objects.into_iter().filter(|_| took_along).map(|path| Edit { path: path.clone(), content: None });
     let entry = Entry {
-        author: committer(&destination.committer, now),
+        author: committer(&to.0.committer, now),
         message: format!("GitSource {} was deleted: {what}", settings.folder()),
         trailers: Vec::new(),
         result: "deleted",
         machine: json!({
-            "cluster": destination.cluster, "source": settings.folder(), "url": settings.url.to_string(),
+            "cluster": to.0.cluster, "source": settings.folder(), "url": settings.url.to_string(),
             "at": now.to_string(), "result": "deleted", "objects": if took_along { "deleted" } else { "left" },
         }),
         edits: edits.collect(),
     };
-    entry.record(settings, destination, now)
+    entry.record(settings, to, now)
 }
 
 /// What every commit has in common.
@@ -185,10 +194,11 @@ struct Entry {
 }
 
 impl Entry {
-    fn record(mut self, settings: &Settings, destination: &Destination, now: Timestamp) -> Record {
+    fn record(mut self, settings: &Settings, (destination, previous): To<'_>, now: Timestamp) -> Record {
+        self.machine["previous"] = json!(previous);
         let text = serde_json::to_vec_pretty(&self.machine).expect("keys are texts");
-        let id = hex::encode(&Sha256::digest(&text)[..16]);
-        let marker = format!("{}/record.json", settings.folder());
+        let id = id_of(&text);
+        let marker = marker(&settings.folder());
         self.edits.push(Edit { path: marker.clone(), content: Some(text) });
         let mut trailers =
             vec![("Midship-Cluster".into(), destination.cluster.clone()), ("Midship-Source".into(), settings.folder())];

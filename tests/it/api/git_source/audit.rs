@@ -2,12 +2,13 @@
 
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use midship::api::Operation;
+use midship::api::conditions::find;
 use midship::api::operation::OperationPhase;
 use serde_json::{Value, json};
 
 use super::repository::instance;
 use super::{SOON, team_test};
-use crate::harness::wait_for;
+use crate::harness::{midship, wait_for};
 
 const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: correct-horse}\n";
 
@@ -210,6 +211,58 @@ fn a_record_that_cannot_be_pushed_waits_and_stops_nothing() {
         wait_for("the record to be pushed", SOON * 2, async || {
             let audit = elsewhere.audit();
             if audit.last().is_some_and(|message| message.contains(&last)) { Ok(()) } else { Err(format!("{audit:?}")) }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_branch_that_others_cut_is_told_of_and_says_again_what_is_applied() {
+    team_test(async |team| {
+        for (number, name) in ["a", "b", "c"].into_iter().enumerate() {
+            team.repository.write(&format!("{name}.yaml"), &instance(name, "1"));
+            team.repository.commit(&format!("Add {name}"));
+            if number == 0 {
+                team.follow(json!({})).await;
+            }
+            team.recorded(number + 1).await;
+        }
+        let tip = team.repository.git(&["rev-parse", "midship/audit/test"]);
+        let first = team.repository.git(&["rev-parse", "midship/audit/test~2"]);
+        team.repository.git(&["update-ref", "refs/heads/midship/audit/test", &first]);
+        team.repository.write("a.yaml", &instance("a", "2"));
+        team.repository.commit("Upgrade a");
+        let told = wait_for("the cut to be told of", SOON, async || {
+            let status = team.source().await.status.unwrap_or_default();
+            let cut = find(&status.conditions, "AuditRewritten").filter(|one| one.reason == "Rewritten");
+            match (cut, status.audit.as_ref().and_then(|audit| audit.rewritten.clone())) {
+                (Some(told), Some(rewritten)) if rewritten.before == tip => Ok(told.message.clone()),
+                _ => Err(format!("{status:#?}")),
+            }
+        })
+        .await;
+        assert!(told.contains(&tip[..10]) && told.contains(&first[..10]), "{told}");
+        let objects = wait_for("the branch to say what is applied", SOON, async || {
+            let files = team.repository.audit_files();
+            if files.iter().filter(|path| path.contains("/objects/")).count() == 3 {
+                Ok(files)
+            } else {
+                Err(format!("{files:?}"))
+            }
+        })
+        .await;
+        assert!(objects.iter().any(|path| path.ends_with("/instance/b.yaml")), "{objects:?}");
+        let events = team.scene.kubectl(["get", "events", "-o", "jsonpath={.items[*].reason}"]).stdout();
+        assert!(events.contains("AuditRewritten"), "{events}");
+        let verified = midship().args(["audit", "verify", "--repo"]).arg(team.repository.path()).output();
+        assert_eq!(verified.code, 1, "{verified}");
+        assert!(verified.stdout.contains("what was recorded in between was taken off the branch"), "{verified}");
+
+        team.patch_source(json!({ "metadata": { "annotations": { "midship.dev/accept-audit-rewrite": tip } } })).await;
+        wait_for("the cut to be known", SOON, async || {
+            let status = team.source().await.status.unwrap_or_default();
+            let known = find(&status.conditions, "AuditRewritten").is_some_and(|one| one.reason == "Known");
+            if known { Ok(()) } else { Err(format!("{status:#?}")) }
         })
         .await;
     });

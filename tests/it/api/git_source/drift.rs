@@ -100,3 +100,58 @@ fn what_somebody_changed_can_be_taken_over_from_a_branch() {
         team.repository.git(&["fsck", "--strict"]);
     });
 }
+
+#[test]
+fn hand_changes_to_what_is_not_watched_are_found_without_a_commit() {
+    team_test(async |team| {
+        let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\ndata: {a: x}\n";
+        team.repository.write("map.yaml", map);
+        team.repository.write("s.yaml", SECRET);
+        team.repository.commit("Two that are not watched");
+        team.follow(json!({})).await;
+        team.becomes("Applied").await;
+        team.scene.kubectl(["patch", "configmap", "map", "-p", r#"{"data": {"a": "y"}}"#]).stdout();
+        team.scene.kubectl(["patch", "secret", "s", "-p", r#"{"stringData": {"password": "battery"}}"#]).stdout();
+        wait_for("both to be changed back", SOON * 2, async || {
+            let map = team.scene.kubectl(["get", "configmap", "map", "-o", "jsonpath={.data.a}"]).stdout();
+            let secret = team.scene.kubectl(["get", "secret", "s", "-o", "jsonpath={.data.password}"]).stdout();
+            let back = map == "x" && secret == "Y29ycmVjdC1ob3JzZQ==";
+            if back { Ok(()) } else { Err(format!("{map} {secret}")) }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn entries_that_others_add_to_lists_are_taken_out_again() {
+    team_test(async |team| {
+        let text = instance("a", "1");
+        let text = text.replace("version: \"1\"}", "version: \"1\", components: [{name: server, replicas: 2}]}");
+        team.repository.write("a.yaml", &text);
+        team.repository.commit("A cache");
+        team.follow(json!({})).await;
+        team.becomes("Applied").await;
+        let more = json!({ "spec": { "components": [{ "name": "server", "replicas": 2 }, { "name": "proxy", "replicas": 1 }] } });
+        edit(team, "a", more).await;
+        let audit = team.repository.audit().len();
+        wait_for("the entry to be taken out", SOON, async || {
+            let found = team.instances().get("a").await.map_err(|error| error.to_string())?;
+            let names: Vec<String> = found.spec.components.iter().map(|one| one.name.to_string()).collect();
+            if names == ["server"] { Ok(()) } else { Err(format!("{names:?}")) }
+        })
+        .await;
+        wait_for("that to be recorded", SOON, async || {
+            let told = team.repository.audit();
+            let last = told.last().cloned().unwrap_or_default();
+            if told.len() == audit + 1 && last.contains("1 reverted") { Ok(()) } else { Err(format!("{told:#?}")) }
+        })
+        .await;
+        let managed =
+            team.scene.kubectl(["get", "instance", "a", "-o", "jsonpath={.spec.components[*].name}"]).stdout();
+        assert_eq!(managed, "server");
+        // what was ours stays ours: it goes with the file's next version
+        team.repository.write("a.yaml", &text.replace("replicas: 2", "replicas: 3"));
+        team.repository.commit("Larger");
+        team.becomes("Applied").await;
+    });
+}

@@ -110,3 +110,69 @@ fn an_object_outside_the_allowed_namespaces_is_refused_with_its_line() {
         team.has(&["b 7.0"]).await;
     });
 }
+
+#[test]
+fn what_midship_made_for_itself_is_not_taken_over() {
+    team_test(async |team| {
+        team.repository.write("a.yaml", &instance("a", "7.0"));
+        team.repository.commit("A cache");
+        team.follow(json!({})).await;
+        team.recorded(1).await;
+        team.scene.kubectl(["create", "secret", "generic", "made", "--from-literal=password=x"]).stdout();
+        team.scene.kubectl(["label", "secret", "made", "midship.dev/instance=a"]).stdout();
+        let secret = |name: &str| {
+            format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{key: stolen}}\n")
+        };
+        team.repository.write("key.yaml", &secret("main-audit-key"));
+        team.repository.write("made.yaml", &secret("made"));
+        let labelled = instance("b", "7.0").replace("{name: b}", "{name: b, labels: {midship.dev/extension: x}}");
+        team.repository.write("b.yaml", &labelled);
+        let annotated =
+            instance("c", "7.0").replace("{name: c}", "{name: c, annotations: {midship.dev/delete-anyway: \"true\"}}");
+        team.repository.write("c.yaml", &annotated);
+        team.repository.commit("Three that may not, and one that may");
+        team.becomes("InvalidFiles").await;
+        let errors = team.errors().await;
+        assert_eq!(errors.len(), 3, "{errors:#?}");
+        for (place, said) in [
+            ("b.yaml:3:", "metadata.labels.midship.dev.extension: is written by Midship itself"),
+            ("key.yaml:3:", "names that end with -audit-key are those of Midship's own keys"),
+            ("made.yaml:1:1 reserved: ", "/made is not taken over: Midship made this Secret, as its labels say"),
+        ] {
+            assert!(
+                errors.iter().any(|error| error.starts_with(place) && error.contains(said)),
+                "{place} {said}: {errors:#?}"
+            );
+        }
+        team.has(&["a 7.0", "c 7.0"]).await;
+        let kept = team.scene.kubectl(["get", "secret", "made", "-o", "jsonpath={.data}"]).stdout();
+        assert_eq!(kept, r#"{"password":"eA=="}"#);
+    });
+}
+
+#[test]
+fn the_branch_that_is_followed_is_never_written_to_even_where_only_the_repository_says_which_it_is() {
+    team_test(async |team| {
+        team.repository.write("a.yaml", &instance("a", "7.0"));
+        let head = team.repository.commit("A cache");
+        let object = team.source_object(json!({ "audit": { "branch": "main" } }));
+        let mut object = object;
+        object.spec.ref_ = None;
+        team.sources().create(&kube::api::PostParams::default(), &object).await.expect("it can be made");
+        let message = team.says("AuditBranch").await;
+        assert!(message.contains("the record would go to main, the branch that is followed"), "{message}");
+        assert_eq!(team.repository.head(), head);
+    });
+}
+
+#[test]
+fn an_instance_in_a_namespace_that_is_not_there_says_what_to_do() {
+    team_test(async |team| {
+        let missing = format!("{}-missing", team.scene.namespace);
+        team.repository.write(&format!("instances/{missing}/a.yaml"), &instance("a", "7.0"));
+        team.repository.commit("Too early");
+        team.follow(json!({ "namespaces": [missing] })).await;
+        let message = team.becomes("NotAllApplied").await;
+        assert!(message.contains("define the Namespace in the repository, or create it"), "{message}");
+    });
+}

@@ -81,3 +81,43 @@ fn a_source_that_waits_for_an_object_says_so_and_can_be_left() {
         team.instances().patch("a", &PatchParams::default(), &Patch::Merge(&free)).await.expect("it can be let go");
     });
 }
+
+#[test]
+fn what_a_source_left_behind_can_be_taken_up_by_another() {
+    team_test(async |team| {
+        applied(team, "Orphan").await;
+        delete(team).await;
+        gone(team).await;
+        let maps: Api<ConfigMap> = team.scene.objects();
+        wait_for("the name of the source to be taken off", SOON, async || {
+            let map = maps.get("map").await.map_err(|error| error.to_string())?;
+            let instance = team.instances().get("a").await.map_err(|error| error.to_string())?;
+            let clean = [&map.metadata, &instance.metadata].iter().all(|meta| {
+                let mut keys = meta.labels.iter().chain(&meta.annotations).flat_map(std::collections::BTreeMap::keys);
+                keys.all(|key| !key.starts_with("midship.dev/source"))
+            });
+            if clean { Ok(()) } else { Err(format!("{:?} {:?}", map.metadata, instance.metadata)) }
+        })
+        .await;
+        // a name that nobody could take off is nobody's all the same
+        let namespace = &team.scene.namespace;
+        team.scene.kubectl(["label", "configmap", "map", &format!("midship.dev/source={namespace}.gone")]).stdout();
+        let mut other = team.source_object(json!({}));
+        other.metadata.name = Some("other".into());
+        team.sources().create(&kube::api::PostParams::default(), &other).await.expect("it can be made");
+        wait_for("the other source to have taken them up", SOON, async || {
+            let label = |meta: &kube::api::ObjectMeta| {
+                meta.labels.as_ref().and_then(|all| all.get("midship.dev/source")).cloned().unwrap_or_default()
+            };
+            let map = maps.get("map").await.map_err(|error| error.to_string())?;
+            let instance = team.instances().get("a").await.map_err(|error| error.to_string())?;
+            let found = [label(&map.metadata), label(&instance.metadata)];
+            if found.iter().all(|one| *one == format!("{namespace}.other")) {
+                Ok(())
+            } else {
+                Err(format!("{found:?}"))
+            }
+        })
+        .await;
+    });
+}

@@ -1,5 +1,6 @@
 //! GitSources against a real API server: from push to applied, with guards and the audit branch.
 
+mod accounts;
 mod applied;
 mod audit;
 mod bench;
@@ -11,6 +12,7 @@ mod hanging;
 mod hostile;
 mod killed;
 mod leaving;
+mod once;
 pub mod repository;
 mod served;
 mod settings;

@@ -65,11 +65,16 @@ impl Team<'_> {
 
     /// Makes the GitSource, with these fields beside the usual ones.
     pub async fn follow(&self, more: Value) {
+        let object = self.source_object(more);
+        self.sources().create(&PostParams::default(), &object).await.expect("it can be made");
+    }
+
+    /// The GitSource as it is made.
+    pub fn source_object(&self, more: Value) -> GitSource {
         let mut spec = json!({ "url": self.repository.url(), "ref": { "branch": "main" }, "interval": "1s" });
         spec.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
         let object = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "GitSource", "metadata": { "name": "main" }, "spec": spec });
-        let object: GitSource = serde_json::from_value(object).expect("a source");
-        self.sources().create(&PostParams::default(), &object).await.expect("it can be made");
+        serde_json::from_value(object).expect("a source")
     }
 
     pub async fn patch_source(&self, patch: Value) {

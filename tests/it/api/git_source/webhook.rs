@@ -108,3 +108,26 @@ async fn with_a_certificate_deliveries_come_over_tls_alone() {
     assert!(http.post(format!("http://{bound}/hooks/a/b")).send().await.is_err());
     stop.cancel();
 }
+
+#[tokio::test]
+async fn silent_connections_of_one_address_leave_places_to_others() {
+    use tokio::io::AsyncReadExt;
+    let (_client, none) = watch::channel(None);
+    let stop = CancellationToken::new();
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let bound = midship::serve::webhook::serve(address, None, none, stop.clone()).await.expect("it serves");
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(tokio::net::TcpStream::connect(bound).await.expect("it is taken"));
+    }
+    let other = "127.0.0.2".parse::<std::net::IpAddr>().expect("an address");
+    let http = reqwest::Client::builder().local_address(other).timeout(SOON).build().expect("a client");
+    let answer = http.post(format!("http://{bound}/hooks/a/b")).send().await.expect("it answers");
+    assert_eq!(answer.status(), 503, "there is no cluster here");
+    // and they do not stay: those that were taken are closed as well
+    for mut one in silent {
+        let ended = tokio::time::timeout(SOON, one.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_ok(), "it is closed");
+    }
+    stop.cancel();
+}
