@@ -70,7 +70,7 @@ impl GitSources {
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
                 Err(error) => {
-                    tracing::warn!(object = %id, problem = %Problem::from_kube(&error), "it keeps the name of its source")
+                    tracing::warn!(object = %id, problem = %Problem::from_kube(&error), "it keeps the name of its source");
                 }
             }
         }

@@ -14,7 +14,7 @@ use super::controller::create_namespace;
 use super::controller::process::Controller;
 use super::controller::scratch::{Scratch, scratch_test};
 use crate::forge::fixture::forge;
-use crate::harness::{Output, Run, install_definitions, wait_for};
+use crate::harness::{Output, Run, find, install_definitions, wait_for};
 
 /// What the section calls the repository.
 const ADDRESS: &str = "https://git.example.com/team/middleware.git";
@@ -100,7 +100,9 @@ impl Newcomer {
         for part in ["repo-template", "extensions"] {
             Run::new("cp").arg("-r").arg(root.join(part)).arg(clone.join(part)).stdout();
         }
-        for (name, program) in [("midship", env!("CARGO_BIN_EXE_midship").into()), ("kubectl", scratch.kubectl())] {
+        let cue = find("cue").expect("MIDSHIP_TEST_BIN has cue");
+        let ours = env!("CARGO_BIN_EXE_midship").into();
+        for (name, program) in [("midship", ours), ("kubectl", scratch.kubectl()), ("cue", cue)] {
             std::os::unix::fs::symlink(program, programs.path().join(name)).expect("a link");
         }
         let address = forge().repository("readme").https;

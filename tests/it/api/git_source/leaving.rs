@@ -101,7 +101,11 @@ fn what_a_source_left_behind_can_be_taken_up_by_another() {
         .await;
         // a name that nobody could take off is nobody's all the same
         let namespace = &team.scene.namespace;
-        team.scene.kubectl(["label", "configmap", "map", &format!("midship.dev/source={namespace}.gone")]).stdout();
+        let data = maps.get("map").await.expect("it is there").data;
+        let left = json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": data,
+            "metadata": { "name": "map", "labels": { "midship.dev/source": format!("{namespace}.gone") } } });
+        let as_midship = PatchParams::apply("midship").force();
+        maps.patch("map", &as_midship, &Patch::Apply(&left)).await.expect("it can be left so");
         let mut other = team.source_object(json!({}));
         other.metadata.name = Some("other".into());
         team.sources().create(&kube::api::PostParams::default(), &other).await.expect("it can be made");

@@ -76,14 +76,17 @@ fn what_the_api_server_refuses_is_said_in_its_words() {
 fn what_is_refused_again_and_again_wakes_nobody_and_is_tried_less_and_less_often() {
     stage_test(async |stage| {
         stage.scene.kubectl(["create", "quota", "none", "--hard=pods=0"]).stdout();
-        stage.apply(json!({})).await;
-        // the volumes have come by then
-        waits_for(stage, 1_600).await;
+        // without volumes, of which there would be news
+        let mut template = super::template("store:1");
+        template["volumes"] = json!({});
+        template["spec"]["containers"][0]["volumeMounts"] = json!([]);
+        stage.group(json!({ "template": template })).await;
+        waits_for(stage, 800).await;
         let before = stage.set().await;
         let status = before.status.clone().unwrap_or_default();
         let ready = midship::api::conditions::find(&status.conditions, "Ready").expect("it is said");
         assert!(ready.reason == "NotCarriedOut" && ready.message.contains("exceeded quota: none"), "{ready:?}");
-        waits_for(stage, 6_400).await;
+        waits_for(stage, 3_200).await;
         let after = stage.set().await;
         assert_eq!(after.metadata.resource_version, before.metadata.resource_version, "nothing new is said");
         stage.scene.kubectl(["delete", "quota", "none"]).stdout();
