@@ -25,7 +25,7 @@ const OUTAGE: u64 = 300;
 const STANDSTILL: Duration = Duration::from_millis(3_400);
 const BREATH: Duration = Duration::from_millis(300);
 /// Many renewals.
-const SLOW: Duration = Duration::from_secs(60);
+const SLOW: Duration = Duration::from_mins(1);
 /// Nobody misses writes for so long who goes on at all.
 const SILENT: Duration = Duration::from_secs(5);
 
