@@ -193,7 +193,7 @@ fn what_the_doctor_says_of_helm_can_be_done_in_the_order_it_is_said() {
         // definitions by hand and then the controller by Helm
         for line in [
             "helm uninstall midship -n scratch",
-            "kubectl delete crd --all --wait=true --timeout=60s",
+            "kubectl delete crd --all --wait=true --timeout=150s",
             "midship crds | kubectl apply --server-side --force-conflicts -f -",
         ] {
             obey(scratch, place.path(), line);
