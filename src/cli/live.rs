@@ -23,6 +23,7 @@ use crate::controller::git_source::settings;
 use crate::extension::problem::listed;
 use crate::names::NamespaceName;
 use crate::plan::source::differences::differences;
+use crate::plan::source::reserved::reserved;
 use crate::plan::source::{Desired, Live, Manifest, ObjectId, ObjectKind, Plan, Situation, plan, source_label};
 
 /// How many differences of an object are told.
@@ -73,7 +74,7 @@ pub async fn compare(
     for (id, object) in found {
         let body = asked_for(&id, &object)?;
         let wanted = wanted.get(&id).map(|manifest| normal(id.kind, &manifest.body));
-        live.insert(id.clone(), state(&object, wanted.as_ref(), &body));
+        live.insert(id.clone(), state(&id, &object, wanted.as_ref(), &body));
         bodies.insert(id, Arc::new(body));
     }
     let plan = plan(&Situation {
@@ -164,7 +165,7 @@ fn id_of(kind: ObjectKind, object: &DynamicObject) -> ObjectId {
     ObjectId { kind, namespace: object.metadata.namespace.clone(), name: object.name_any() }
 }
 
-fn state(object: &DynamicObject, wanted: Option<&Value>, body: &Value) -> Live {
+fn state(id: &ObjectId, object: &DynamicObject, wanted: Option<&Value>, body: &Value) -> Live {
     let annotation = |key: &str| object.annotations().get(key).cloned();
     Live {
         source: object.labels().get(labels::SOURCE).cloned(),
@@ -172,6 +173,7 @@ fn state(object: &DynamicObject, wanted: Option<&Value>, body: &Value) -> Live {
         digest: annotation(DIGEST),
         differences: wanted.map(|wanted| differences(wanted, body, SHOWN)).unwrap_or_default(),
         deleting: object.metadata.deletion_timestamp.is_some(),
+        reserved: wanted.and_then(|wanted| reserved(id, &object.metadata, wanted)),
     }
 }
 

@@ -20,7 +20,8 @@ use crate::cluster::{Cache, Key};
 use crate::controller::caches::Caches;
 use crate::controller::frame::Failure;
 use crate::plan::source::differences::differences;
-use crate::plan::source::{Live, ObjectId, ObjectKind, Plan, Refused, What, source_label};
+use crate::plan::source::reserved::reserved;
+use crate::plan::source::{Live, ObjectId, ObjectKind, source_label};
 
 /// How many differences of an object are told.
 const SHOWN: usize = 5;
@@ -39,23 +40,6 @@ pub struct Observed {
     pub uids: BTreeMap<ObjectId, String>,
     /// What may not be looked at, and why: nothing is done to it.
     pub unseen: BTreeMap<ObjectId, String>,
-    /// What Midship made for itself, and nobody's file may take over.
-    pub reserved: BTreeMap<ObjectId, String>,
-}
-
-impl Observed {
-    /// Takes out of a plan what nobody's file may take over.
-    pub fn refuse_reserved(&self, plan: &mut Plan) {
-        let (reserved, actions): (Vec<_>, Vec<_>) = std::mem::take(&mut plan.actions)
-            .into_iter()
-            .partition(|action| action.what == What::Adopt && self.reserved.contains_key(&action.id));
-        plan.actions = actions;
-        for action in reserved {
-            let reason = self.reserved.get(&action.id).map(String::as_str).unwrap_or_default();
-            let message = format!("{} is not taken over: {reason}; give yours another name", action.id);
-            plan.refused.insert(action.id, Refused { code: "reserved", message });
-        }
-    }
 }
 
 /// Which objects are looked at.
@@ -213,11 +197,7 @@ impl Eye<'_> {
     fn note(&mut self, id: ObjectId, metadata: &ObjectMeta, comparable: impl FnOnce(&Value) -> Option<(Value, Value)>) {
         let label = metadata.labels.as_ref().and_then(|labels| labels.get(labels::SOURCE)).cloned();
         let body = self.seen.bodies.get(&id);
-        if let (Some(body), None) = (body, &label)
-            && let Some(reason) = reserved(&id, metadata, body)
-        {
-            self.observed.reserved.insert(id.clone(), reason);
-        }
+        let reserved = body.and_then(|body| reserved(&id, metadata, body));
         let label = label.filter(|label| body.is_none() || !self.is_orphaned(label));
         if body.is_none() && label.as_deref() != Some(self.label) {
             return;
@@ -233,6 +213,7 @@ impl Eye<'_> {
             path: annotation(labels::SOURCE_PATH),
             digest: annotation(DIGEST),
             deleting: metadata.deletion_timestamp.is_some(),
+            reserved,
         };
         self.observed.uids.insert(id.clone(), metadata.uid.clone().unwrap_or_default());
         self.observed.objects.insert(id, live);
@@ -294,25 +275,6 @@ pub fn not_permitted(settings: &Settings, message: &str) -> String {
         ),
         None => format!("not permitted: {message}; the Helm chart's roles hold what Midship needs"),
     }
-}
-
-/// Why an object that no source applied is Midship's own, where it is.
-fn reserved(id: &ObjectId, metadata: &ObjectMeta, wanted: &Value) -> Option<String> {
-    // the files of a package, which others may have installed before
-    if wanted["metadata"]["labels"][labels::EXTENSION].is_string() {
-        return None;
-    }
-    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.api_version.starts_with(labels::OURS));
-    if let Some(owner) = owner {
-        return Some(format!("Midship made it for the {} {}", owner.kind, owner.name));
-    }
-    let has = |key: &str, value: Option<&str>| {
-        let found = metadata.labels.as_ref().and_then(|all| all.get(key));
-        found.is_some_and(|found| value.is_none_or(|value| found == value))
-    };
-    let made = has(labels::MANAGED_BY, Some(labels::MANAGER))
-        || [labels::INSTANCE, labels::COMPONENT, labels::EXTENSION].iter().any(|key| has(key, None));
-    made.then(|| format!("Midship made this {}, as its labels say", id.kind.as_str()))
 }
 
 fn id_of(kind: ObjectKind, metadata: &ObjectMeta) -> ObjectId {

@@ -464,7 +464,6 @@ impl GitSources {
             drift: settings.drift,
         });
         operations.hold_back(&mut plan, seen);
-        live.refuse_reserved(&mut plan);
         Ok((plan, live))
     }
 

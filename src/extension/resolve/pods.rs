@@ -6,18 +6,16 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Resolver;
+use crate::api::labels;
 use crate::api::values::{ExtraMetadata, Scheduling};
 use crate::extension::problem::Code;
 use crate::extension::unread::unread;
-
-/// Begins the names of labels and annotations by which Midship knows its objects.
-const OURS: &str = "midship.dev/";
 
 impl Resolver<'_> {
     pub(super) fn check_metadata(&mut self, extra: Option<&ExtraMetadata>, field: &str) {
         let Some(extra) = extra else { return };
         for (kind, all) in [("labels", &extra.labels), ("annotations", &extra.annotations)] {
-            for key in all.iter().flatten().map(|(key, _)| key).filter(|key| key.starts_with(OURS)) {
+            for key in all.iter().flatten().map(|(key, _)| key).filter(|key| key.starts_with(labels::OURS)) {
                 let reason = format!(
                     "{key} is how Midship marks pods, such as the one that clients write to; choose another name"
                 );

@@ -7,6 +7,7 @@ pub mod differences;
 pub mod manifest;
 pub mod object;
 pub mod once;
+pub mod reserved;
 pub mod settings;
 pub mod sync;
 pub mod unknown;

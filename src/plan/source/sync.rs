@@ -29,6 +29,8 @@ pub struct Live {
     pub differences: Vec<String>,
     /// It is being deleted already.
     pub deleting: bool,
+    /// Why nobody's file may take it over, where Midship made it for itself.
+    pub reserved: Option<String>,
 }
 
 /// What the spec says about objects whose file is gone.
@@ -152,6 +154,10 @@ fn decide(desired: &Desired, situation: &Situation<'_>, plan: &mut Plan) {
     match live.source.as_deref() {
         Some(other) if other != situation.source => {
             plan.foreign.insert(desired.id.clone(), other.to_owned());
+        }
+        None if let Some(reason) = &live.reserved => {
+            let message = format!("{} is not taken over: {reason}; give yours another name", desired.id);
+            plan.refused.insert(desired.id.clone(), Refused { code: "reserved", message });
         }
         None => act(What::Adopt, format!("{} defines it, and it is there already", desired.path)),
         Some(_) if live.deleting => {

@@ -20,6 +20,7 @@ fn applied(name: &str, digest: &str) -> (ObjectId, Live) {
         digest: Some(digest.into()),
         differences: vec![],
         deleting: false,
+        reserved: None,
     };
     (id(name), live)
 }
@@ -170,6 +171,15 @@ fn what_was_applied_from_a_broken_file_stays() {
 }
 
 #[test]
+fn what_midship_made_for_itself_is_not_taken_over() {
+    let (id, mut live) = applied("a", "1");
+    (live.source, live.reserved) = (None, Some("Midship made it for the GitSource main".into()));
+    let plan = World::new(vec![desired("a", "1")], [(id.clone(), live)]).plan();
+    assert!(plan.actions.is_empty());
+    assert!(plan.refused[&id].message.ends_with("for the GitSource main; give yours another name"), "{plan:?}");
+}
+
+#[test]
 fn an_object_that_moved_is_known_by_its_new_file() {
     let mut moved = desired("a", "1");
     moved.path = "instances/shop/moved.yaml".into();
@@ -257,6 +267,7 @@ fn live_state() -> impl Strategy<Value = Live> {
         digest: Some(digest.to_string()),
         differences: if differs { vec![".spec".into()] } else { vec![] },
         deleting,
+        reserved: None,
     })
 }
 

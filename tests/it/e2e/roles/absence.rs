@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::TRUSTED;
 use super::trial::{Trial, trial};
-use super::writer::{Connection, Kind};
+use super::writer::{Connection, Kind, Writers};
 use crate::e2e::cluster;
 use crate::e2e::stage::{IN_TIME, NAME};
 use crate::harness::wait_for;
@@ -133,6 +133,16 @@ fn chaos_postgres_keeps_its_primary_with_a_slow_api_server() {
     trial(Kind::Postgres, 3, json!({}), async |trial| keeps_its_primary(trial).await);
 }
 
+/// Watches the writers for so long.
+async fn writes_never_pause(writers: &Writers, time: Duration) {
+    let over = Instant::now() + time;
+    while Instant::now() < over {
+        sleep(Duration::from_secs(1)).await;
+        let (count, silent) = writers.progress();
+        assert!(silent < SILENT, "no write for {silent:?} after {count}");
+    }
+}
+
 async fn keeps_its_primary(trial: &Trial<'_>) {
     let primary = trial.settled().await;
     sleep(TRUSTED).await;
@@ -140,12 +150,7 @@ async fn keeps_its_primary(trial: &Trial<'_>) {
     let (report, lost) = trial
         .writing(async |writers| {
             let slowness = Slowness::begin();
-            let over = Instant::now() + SLOW;
-            while Instant::now() < over {
-                sleep(Duration::from_secs(1)).await;
-                let (count, silent) = writers.progress();
-                assert!(silent < SILENT, "no write for {silent:?} after {count}");
-            }
+            writes_never_pause(writers, SLOW).await;
             drop(slowness);
             trial.writes_go_on(writers).await;
         })
@@ -164,12 +169,7 @@ async fn outlives(trial: &Trial<'_>, container: &str) {
     let (report, lost) = trial
         .writing(async |writers| {
             let outage = Outage::begin();
-            let over = Instant::now() + Duration::from_secs(seconds);
-            while Instant::now() < over {
-                sleep(Duration::from_secs(1)).await;
-                let (count, silent) = writers.progress();
-                assert!(silent < SILENT, "no write for {silent:?} after {count}");
-            }
+            writes_never_pause(writers, Duration::from_secs(seconds)).await;
             drop(outage);
             trial.writes_go_on(writers).await;
         })
