@@ -48,9 +48,9 @@ pub struct BackupSpec {
     pub id: String,
     /// The instance that was backed up.
     pub instance: BackedUpInstance,
-    /// Retention never removes it while this is true.
+    /// True keeps retention from removing it, false lets it; where left out, what the repository has stands.
     pub hold: Option<bool>,
-    /// Labels; retention can keep by them.
+    /// Labels in place of those the repository has, by which retention can keep; where left out, those stand.
     #[serde(default)]
     #[schemars(schema_with = "schema::labels")]
     pub labels: Option<BTreeMap<String, String>>,
@@ -91,6 +91,12 @@ pub struct BackupStatus {
     pub verified_at: Option<String>,
     /// Why it failed, or what is wrong with it.
     pub message: Option<String>,
+    /// Whether retention leaves it alone.
+    pub held: Option<bool>,
+    /// Its labels.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::labels")]
+    pub labels: Option<BTreeMap<String, String>>,
     /// When retention will remove it.
     #[schemars(extend("format" = "date-time"))]
     pub expires_at: Option<String>,

@@ -16,6 +16,8 @@ pub const TYPE: &str = "midship.dev/type";
 pub const EXTENSION: &str = "midship.dev/extension";
 /// The UID of the BackupPolicy whose turn an Operation is.
 pub const BACKUP_POLICY: &str = "midship.dev/backup-policy";
+/// The backup that a scratch instance tries.
+pub const DRILL: &str = "midship.dev/drill";
 /// The GitSource that applied an object.
 pub const SOURCE: &str = "midship.dev/source";
 

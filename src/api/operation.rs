@@ -295,6 +295,8 @@ pub struct BackupRequest {
     pub labels: Option<BTreeMap<String, String>>,
     /// Retention never removes it.
     pub hold: Option<bool>,
+    /// Believe it although it is less than half as large as the one before, because that much was deleted on purpose.
+    pub allow_shrink: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -172,6 +172,9 @@ pub struct Wish {
 pub struct Verification {
     pub at: Timestamp,
     pub level: Level,
+    /// Which share of the bytes was read, where it was not all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<u64>,
     /// Empty when all was well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,

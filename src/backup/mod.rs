@@ -24,7 +24,7 @@ pub mod repository;
 pub mod store;
 pub mod sweep;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod verify;
 pub mod wish;
 pub mod write;

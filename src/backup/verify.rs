@@ -14,7 +14,7 @@ use super::read::{Catalog, Found};
 use super::repository::Repository;
 use super::store::{Cause, Key, StoreError, list_all};
 
-/// What is read on one day: one part of so many, so that all was read after as many days.
+/// What is read in one turn: one part of so many, so that all was read after as many turns.
 pub const PARTS: u64 = 28;
 const AT_ONCE: usize = 4;
 
@@ -106,16 +106,26 @@ fn suffix(found: &Found) -> &'static str {
     if found.manifest.epoch.is_some() { ENCRYPTED } else { CLEAR }
 }
 
+/// The share whose turn it is to be read, after the one that was read last. Damage that was found before is gone only when
+/// all of it is read again.
+pub fn turn(found: &Found) -> Option<u64> {
+    let last = found.verified.get(&Level::Read);
+    if last.is_some_and(|last| !last.problems.is_empty()) {
+        return None;
+    }
+    Some(last.and_then(|last| last.part).map_or(0, |part| (part + 1) % PARTS))
+}
+
 /// Writes down what was looked at and what was found.
 pub async fn record(
     repository: &Repository,
     found: &Found,
-    level: Level,
+    (level, part): (Level, Option<u64>),
     problems: Vec<String>,
     key: &SigningKey,
     at: Timestamp,
 ) -> Result<Verification, DocumentError> {
-    let verification = Verification { at, level, problems };
+    let verification = Verification { at, level, part, problems };
     let name = format!("{level:?}").to_lowercase();
     let place = found.place.verification(at, &name);
     repository.put_document(&place, &verification, key).await?;

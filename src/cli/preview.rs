@@ -58,9 +58,10 @@ fn instance(snapshot: &Snapshot, manifest: &Manifest, rules: &Cue) -> Result<Pre
         .map_err(|error| wrong(format!("metadata.namespace: {error}")))?;
     let package =
         snapshot.shelf.get(spec.type_.as_str(), spec.extension_version.as_str()).map_err(NoPreview::Package)?;
-    let surroundings = snapshot
+    let mut surroundings = snapshot
         .surroundings(spec.environment.as_ref(), &namespace)
         .map_err(|error| wrong(format!("midship.yaml: {error}")))?;
+    surroundings.collectors = snapshot.collectors(manifest);
     let asked = Asked { name: &name, namespace: &namespace, spec: &spec };
     let refused =
         |refusals: crate::extension::Refusals| NoPreview::Refused(refusals.0.iter().map(ToString::to_string).collect());

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::api::git_source::{AppliedSettings, FileError};
+use crate::api::{BackupPolicy, Instance};
+use crate::controller::repositories::coverage::collectors;
 use crate::extension::problem::{listed, unknown};
-use crate::extension::{Package, PackageFiles, Surroundings};
+use crate::extension::{Collectors, Package, PackageFiles, Surroundings};
 use crate::names::{EnvironmentName, NamespaceName};
 use crate::plan::source::manifest::SETTINGS;
-use crate::plan::source::{Placement, settings};
+use crate::plan::source::{Manifest, ObjectKind, Placement, settings};
 use crate::repo::{FileTree, Limits, TreeError};
 use crate::source::{self, Defined};
 
@@ -57,6 +59,15 @@ impl Snapshot {
         namespace: &NamespaceName,
     ) -> Result<Surroundings, String> {
         settings::surroundings(self.settings.as_ref(), namespace.as_str(), own, self.environment.as_ref())
+    }
+
+    /// The policies of the repository that collect logs, as far as they can be read.
+    pub fn collectors(&self, instance: &Manifest) -> Option<Collectors> {
+        let instance: Instance = serde_json::from_value(instance.body.as_ref().clone()).ok()?;
+        let policies = self.defined.objects.iter().filter(|object| object.id.kind == ObjectKind::BackupPolicy);
+        let policies: Vec<BackupPolicy> =
+            policies.filter_map(|policy| serde_json::from_value(policy.body.as_ref().clone()).ok()).collect();
+        Some(collectors(&policies, &instance))
     }
 }
 

@@ -76,16 +76,49 @@ impl Reconciler for Backups {
     }
 }
 
-/// What has to be written down; nothing where the repository has it so.
+/// What has to be written down; nothing where the repository has it so. What the object does not say, nobody wants changed:
+/// it was shown before the backup was complete, or somebody in another cluster decided.
 fn wanted(backup: &Backup, found: &Found, now: Timestamp) -> Option<Wish> {
-    let hold = backup.spec.hold.unwrap_or_default();
-    let labels = backup.spec.labels.clone().unwrap_or_default();
     let written = found.wish.as_ref();
     let held = written.is_some_and(|wish| wish.hold);
     let labelled = written.and_then(|wish| wish.labels.as_ref()).unwrap_or(&found.manifest.labels);
-    if hold == held && labels == *labelled {
+    let hold = backup.spec.hold.unwrap_or(held);
+    let labels = backup.spec.labels.as_ref().unwrap_or(labelled);
+    if hold == held && labels == labelled {
         return None;
     }
-    let labels: Option<BTreeMap<_, _>> = (labels != found.manifest.labels).then_some(labels);
+    let labels: Option<BTreeMap<_, _>> = (*labels != found.manifest.labels).then(|| labels.clone());
     Some(Wish { at: now, hold, labels })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::backup::tests::world::{World, rows};
+
+    fn shown(found: &Found, more: Value) -> Backup {
+        let mut spec = json!({ "repository": "vault", "id": found.place.id.to_string(), "instance": { "uid": "1" } });
+        spec.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+        let metadata = json!({ "name": "vault-1", "namespace": "shop" });
+        serde_json::from_value(json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "Backup", "metadata": metadata,
+            "spec": spec }))
+        .expect("a backup")
+    }
+
+    #[tokio::test]
+    async fn what_an_object_does_not_say_stays_as_the_repository_has_it() {
+        let world = World::new(false).await;
+        world.back_up(&world.repository, None, &rows(100, 1)).await.expect("it is made");
+        let mut found = world.catalog().await.found.remove(0);
+        let monthly = BTreeMap::from([("keep".to_owned(), "monthly".to_owned())]);
+        found.wish = Some(Wish { at: world.now(), hold: true, labels: Some(monthly.clone()) });
+        let wants = |more: Value| wanted(&shown(&found, more), &found, world.now());
+        assert_eq!(wants(json!({})), None);
+        let released = wants(json!({ "hold": false })).expect("a wish");
+        assert_eq!((released.hold, released.labels), (false, Some(monthly)));
+        let relabelled = wants(json!({ "labels": { "keep": "yearly" } })).expect("a wish");
+        assert_eq!((relabelled.hold, relabelled.labels.expect("labels")["keep"].as_str()), (true, "yearly"));
+    }
 }

@@ -241,6 +241,9 @@ impl Context {
                 if let (Kind::GitSource, Some(instances)) = (kind, users.get()) {
                     instances.of_changed_source(key).iter().for_each(|one| queues.of(Kind::Instance).add(one));
                 }
+                if let (Kind::BackupPolicy, Some(instances)) = (kind, users.get()) {
+                    instances.of_changed_policy(key).iter().for_each(|one| queues.of(Kind::Instance).add(one));
+                }
                 let touched = sources.get().and_then(|sources| sources.touched(&id_of(kind, key)?));
                 let ended = sources.get().and_then(|sources| sources.ended(kind, key));
                 for source in touched.into_iter().chain(ended) {

@@ -92,7 +92,7 @@ pub fn instance(package: &Package, resolved: &Resolved) -> Map<String, Value> {
             "alerts": resolved.monitoring.alerts.unwrap_or(false),
         }),
     );
-    put("backup", json!({ "scheduled": resolved.backup_policy.is_some() }));
+    put("backup", json!({ "logs": resolved.log_collected }));
     put("network", json!({ "policy": resolved.network.policy.unwrap_or(false) }));
     context
 }

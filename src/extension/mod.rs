@@ -39,7 +39,7 @@ pub use files::PackageFiles;
 pub use package::Package;
 pub use problem::{Code, Problem, Problems, Refusal, Refusals};
 pub use render::{Inputs, Rendered, render};
-pub use resolve::{Asked, Surroundings, resolve};
+pub use resolve::{Asked, Collectors, Surroundings, resolve};
 pub use resolved::Resolved;
 
 #[cfg(test)]

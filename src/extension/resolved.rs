@@ -38,6 +38,8 @@ pub struct Resolved {
     /// The restore without which its first pods do not start; none once it is done.
     pub restore: Option<String>,
     pub backup_policy: Option<ObjectName>,
+    /// Whether a policy collects its log.
+    pub log_collected: bool,
     /// The user's own Secret with the administrator's name and password.
     pub credentials: Option<ObjectName>,
     pub image_pull_secrets: Vec<LocalRef>,
@@ -163,6 +165,7 @@ impl Resolved {
             version: Some(self.version.to_string()),
             extension_version: Some(self.extension_version.to_string()),
             target: None,
+            backup_policy: self.backup_policy.clone(),
             components: Some(Value::Object(components)),
         }
     }

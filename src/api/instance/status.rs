@@ -7,6 +7,7 @@ use serde_with::skip_serializing_none;
 
 use crate::api::conditions::Condition;
 use crate::api::schema;
+use crate::names::ObjectName;
 
 /// Where the instance stands.
 #[skip_serializing_none]
@@ -72,6 +73,8 @@ pub struct Resolved {
     pub extension_version: Option<String>,
     /// Where an upgrade leads that is under way.
     pub target: Option<UpgradeTarget>,
+    /// The BackupPolicy that the instance names, or its repository for it.
+    pub backup_policy: Option<ObjectName>,
     /// Replicas, resources, storage and parameters of each component.
     #[serde(default)]
     #[schemars(schema_with = "schema::any_object")]

@@ -34,11 +34,14 @@ pub struct Found {
 }
 
 impl Found {
-    /// What was found to be wrong, unless a later look that saw at least as much found nothing.
+    /// What was found to be wrong, unless all of it was restored later: a listing sees no bytes, and who reads bytes does not
+    /// see what is missing.
     pub fn damage(&self) -> Option<&Verification> {
-        let bad = self.verified.values().filter(|one| !one.problems.is_empty()).max_by_key(|one| one.at)?;
-        let cleared = |one: &&Verification| one.problems.is_empty() && one.level >= bad.level && one.at > bad.at;
-        if self.verified.values().any(|one| cleared(&one)) { None } else { Some(bad) }
+        let restored = self.verified.get(&Level::Restored).filter(|one| one.problems.is_empty());
+        let stands = |one: &&Verification| {
+            !one.problems.is_empty() && restored.is_none_or(|restored| restored.at <= one.at)
+        };
+        self.verified.values().filter(stands).max_by_key(|one| one.at)
     }
 
     /// How well it is proven, and since when.

@@ -202,7 +202,7 @@ impl Story {
                 problems.extend(verify::read(repository, found, None).await.expect("memory answers"));
                 assert_eq!(problems, [""; 0], "{}", found.place.id);
                 let at = self.world.now();
-                verify::record(repository, found, Level::Read, problems, &self.world.key, at).await.expect("recorded");
+                verify::record(repository, found, (Level::Read, None), problems, &self.world.key, at).await.expect("recorded");
             }
             Step::Hold(index) => {
                 let catalog = self.world.catalog().await;
@@ -220,7 +220,7 @@ impl Story {
         let Ok(mut problems) = verify::list(through, catalog, found).await else { return };
         let Ok(read) = verify::read(through, found, None).await else { return };
         problems.extend(read);
-        let _ = verify::record(through, found, Level::Read, problems, &self.world.key, self.world.now()).await;
+        let _ = verify::record(through, found, (Level::Read, None), problems, &self.world.key, self.world.now()).await;
     }
 
     /// Every backup that is shown can be restored, with all it adds to.

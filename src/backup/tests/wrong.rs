@@ -148,7 +148,7 @@ async fn verification_is_written_down_and_read_again() {
     assert_eq!(verify::list(&world.repository, &catalog, found).await.expect("looked"), [""; 0]);
     assert_eq!(verify::read(&world.repository, found, None).await.expect("looked"), [""; 0]);
     let record = |level, problems: Vec<String>| {
-        verify::record(&world.repository, found, level, problems, &world.key, world.now())
+        verify::record(&world.repository, found, (level, None), problems, &world.key, world.now())
     };
     record(Level::Listed, Vec::new()).await.expect("recorded");
     assert_eq!(world.catalog().await.found[0].proof().0, Level::Listed);
@@ -159,9 +159,36 @@ async fn verification_is_written_down_and_read_again() {
     world.memory.pass(jiff::SignedDuration::from_secs(1));
     record(Level::Listed, Vec::new()).await.expect("recorded");
     assert!(world.catalog().await.found[0].damage().is_some(), "a listing does not see what reading saw");
+    let found = world.catalog().await.found.remove(0);
+    assert_eq!(verify::turn(&found), None, "all of it is read before that counts as mended");
+    world.memory.pass(jiff::SignedDuration::from_secs(1));
+    record(Level::Read, Vec::new()).await.expect("recorded");
+    assert_eq!(world.catalog().await.found[0].damage(), None);
+    world.memory.pass(jiff::SignedDuration::from_secs(1));
+    record(Level::Listed, vec!["chunk 4 is not there".into()]).await.expect("recorded");
+    world.memory.pass(jiff::SignedDuration::from_secs(1));
+    record(Level::Read, Vec::new()).await.expect("recorded");
+    assert!(world.catalog().await.found[0].damage().is_some(), "who reads what is there does not see what is missing");
     world.memory.pass(jiff::SignedDuration::from_secs(1));
     record(Level::Restored, Vec::new()).await.expect("recorded");
     assert_eq!(world.catalog().await.found[0].damage(), None);
+}
+
+#[tokio::test]
+async fn all_of_a_backup_is_read_part_after_part_however_rarely() {
+    let world = World::new(false).await;
+    world.back_up(&world.repository, None, &rows(400, 1)).await.expect("made");
+    let mut parts = std::collections::BTreeSet::new();
+    for _ in 0..verify::PARTS {
+        let found = world.catalog().await.found.remove(0);
+        let part = verify::turn(&found);
+        verify::record(&world.repository, &found, (Level::Read, part), Vec::new(), &world.key, world.now())
+            .await
+            .expect("recorded");
+        parts.extend(part);
+        world.memory.pass(jiff::SignedDuration::from_hours(168));
+    }
+    assert_eq!(parts.into_iter().collect::<Vec<_>>(), (0..verify::PARTS).collect::<Vec<_>>());
 }
 
 /// Gives bytes that do not compress, and counts how far it was read.

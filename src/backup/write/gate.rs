@@ -80,7 +80,7 @@ pub enum GateRefusal {
     NoEndMark { mark: String, bytes: u64 },
     #[error(
         "the source gave {bytes} bytes, less than {least}% of the {before} of the last backup; if that much was deleted \
-         on purpose, allow it for one backup"
+         on purpose, make one with spec.backup.allowShrink, or `midship backup create --allow-shrink`"
     )]
     Shrunk { bytes: u64, before: u64, least: u64 },
 }

@@ -37,6 +37,10 @@ pub struct Arguments {
     #[arg(long)]
     hold: bool,
 
+    /// Believe it although it is less than half as large as the one before, because that much was deleted on purpose.
+    #[arg(long)]
+    allow_shrink: bool,
+
     #[command(flatten)]
     waiting: Waiting,
 }
@@ -53,7 +57,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outcome, CommandError> {
-    let Arguments { instance, repository, method, kind, labels, hold, waiting } = arguments;
+    let Arguments { instance, repository, method, kind, labels, hold, allow_shrink, waiting } = arguments;
     let session = Session::open(connection).await?;
     let instance = runs(&session, instance).await?;
     let labels: BTreeMap<&str, &str> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -63,6 +67,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outco
         "type": match kind { Kind::Full => "Full", Kind::Incremental => "Incremental" },
         "labels": (!labels.is_empty()).then_some(labels),
         "hold": hold.then_some(true),
+        "allowShrink": allow_shrink.then_some(true),
     }));
     made(&session, &instance, "backup", json!({ "type": "Backup", "backup": backup }), waiting).await
 }

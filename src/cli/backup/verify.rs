@@ -55,18 +55,21 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let mut verdicts = Vec::new();
     for found in chosen {
         bar.set_message(found.place.id.to_string());
-        let mut problems = verify::list(&source.repository, &catalog, found).await.map_err(failed)?;
-        let mut level = Level::Listed;
+        let mut looks = vec![(Level::Listed, verify::list(&source.repository, &catalog, found).await.map_err(failed)?)];
         if arguments.read {
-            level = Level::Read;
-            problems.extend(verify::read(&source.repository, found, None).await.map_err(failed)?);
+            looks.push((Level::Read, verify::read(&source.repository, found, None).await.map_err(failed)?));
         }
-        if let Some(key) = &key {
-            let recorded =
-                verify::record(&source.repository, found, level, problems.clone(), key, Timestamp::now()).await;
-            recorded.map_err(|error| CommandError::new(error.to_string()).at(source.address()))?;
+        let (mut level, mut all) = (Level::Listed, Vec::new());
+        for (looked, problems) in looks {
+            if let Some(key) = &key {
+                let (what, now) = ((looked, None), Timestamp::now());
+                let recorded = verify::record(&source.repository, found, what, problems.clone(), key, now).await;
+                recorded.map_err(|error| CommandError::new(error.to_string()).at(source.address()))?;
+            }
+            level = looked;
+            all.extend(problems);
         }
-        verdicts.push(Verdict { backup: found.place.id.to_string(), level, problems });
+        verdicts.push(Verdict { backup: found.place.id.to_string(), level, problems: all });
         bar.inc(1);
     }
     bar.finish_and_clear();

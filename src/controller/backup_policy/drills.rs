@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::{BackupPolicies, Ground, Memory, newest_of, without_nulls};
 use crate::api::backup_policy::FailedDrill;
-use crate::api::{API_VERSION, Instance, labels};
+use crate::api::labels::{self, DRILL};
+use crate::api::{API_VERSION, Instance};
 use crate::backup::manifest::Level;
 use crate::backup::verify;
 use crate::cluster::problem::Problem;
@@ -21,8 +22,6 @@ use crate::controller::repositories::words::moment;
 use crate::plan::drill::{Became, Ended, became, failures, is_kept, remembered, scratch_spec, telling};
 use crate::plan::schedule::Schedule;
 
-/// The backup that a scratch instance tries.
-pub const DRILL: &str = "midship.dev/drill";
 /// The instance whose backup it is, by its UID.
 const OF: &str = "midship.dev/drill-of";
 
@@ -127,7 +126,7 @@ impl BackupPolicies {
             Became::Goes => return Ok(true),
             Became::Proven => {
                 let repository = &look.opened.repository;
-                let recorded = verify::record(repository, found, Level::Restored, Vec::new(), key, now).await;
+                let recorded = verify::record(repository, found, (Level::Restored, None), Vec::new(), key, now).await;
                 recorded
                     .map_err(|error| Failure::new("NotRecorded", format!("the drill cannot be recorded: {error}")))?;
                 self.around.known.changed(&ground.repository);

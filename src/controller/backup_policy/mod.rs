@@ -77,6 +77,8 @@ struct Memory {
     said: Said<BackupPolicyStatus>,
     /// Turns that were begun or passed; Operations that are gone are not begun again.
     handled: Handled,
+    /// Turns that came in time and wait for a place.
+    waiting: Handled,
     problem: Option<String>,
     /// How drills ended, by the UID of the instance that was backed up.
     drills: Results,
@@ -220,7 +222,7 @@ impl BackupPolicies {
         let waiting: Vec<Waiting> = due
             .turns
             .iter()
-            .map(|turn| Waiting { instance: turn.instance.clone(), due_at: turn.at, by_hand: false })
+            .map(|turn| Waiting { instance: turn.instance.clone(), due_at: turn.last, by_hand: false })
             .collect();
         let admitted = admit(&waiting, &running, at_once);
         let turns = due.turns.iter().zip(&waiting);
@@ -228,6 +230,7 @@ impl BackupPolicies {
             .filter(|(_, waiting)| admitted.iter().any(|one| std::ptr::eq(*one, *waiting)))
             .map(|(turn, _)| turn)
             .collect();
+        memory.waiting = due.turns.iter().map(|turn| ((turn.uid.clone(), turn.name.clone()), turn.at)).collect();
         for turn in &begun {
             self.create(ground, turn).await?;
             memory.handled.insert((turn.uid.clone(), turn.name.clone()), turn.at);
@@ -359,7 +362,7 @@ fn due(ground: &Ground<'_>, memory: &mut Memory, now: Timestamp) -> Result<Due, 
         }
     }
     memory.handled.retain(|(uid, _), _| askers.iter().any(|asker| asker.uid == *uid));
-    ground.schedules.due(&askers, &memory.handled, now).map_err(|error| Failure::new("InvalidSchedule", error))
+    ground.schedules.due(&askers, &memory.handled, &memory.waiting, now).map_err(|error| Failure::new("InvalidSchedule", error))
 }
 
 /// The newest sound backup of each instance.

@@ -32,6 +32,8 @@ pub struct Turn {
     pub name: String,
     /// When it was scheduled for.
     pub at: Timestamp,
+    /// When it was last its turn: of those that wait, the longest forgotten goes first.
+    pub last: Timestamp,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,28 +68,39 @@ impl Schedules {
         all.collect::<Result<_, _>>().map(Self)
     }
 
-    pub fn due(&self, askers: &[Asker], handled: &Handled, now: Timestamp) -> Result<Due, ScheduleError> {
+    /// Turns that came in time and wait for a place (`waiting`) do not lapse.
+    pub fn due(
+        &self,
+        askers: &[Asker],
+        handled: &Handled,
+        waiting: &Handled,
+        now: Timestamp,
+    ) -> Result<Due, ScheduleError> {
         let mut due = Due::default();
         for asker in askers {
             for (place, (name, schedule, zone)) in self.0.iter().enumerate() {
                 let key = (asker.uid.clone(), name.clone());
                 let handled = handled.get(&key).copied().unwrap_or(asker.since).max(asker.since);
                 let found = schedule.due(&asker.uid, handled, now)?;
+                let waits = waiting.get(&key).copied().filter(|at| *at > handled && found.start.is_none());
+                let start = found.start.or(waits);
+                let missed = found.missed - usize::from(waits.is_some()).min(found.missed);
                 if due.next.as_ref().is_none_or(|(next, _)| found.next < *next) {
                     due.next = Some((found.next, zone.clone()));
                 }
-                if found.missed > 0 {
-                    due.missed.push((asker.name.clone(), name.clone(), found.missed));
-                    if found.start.is_none() {
+                if missed > 0 {
+                    due.missed.push((asker.name.clone(), name.clone(), missed));
+                    if start.is_none() {
                         due.passed.insert(key, now);
                     }
                 }
-                due.turns.extend(found.start.map(|at| Turn {
+                due.turns.extend(start.map(|at| Turn {
                     instance: asker.name.clone(),
                     uid: asker.uid.clone(),
                     schedule: place,
                     name: name.clone(),
                     at,
+                    last: handled,
                 }));
             }
         }
@@ -130,30 +143,41 @@ mod tests {
     #[test]
     fn a_turn_is_due_once() {
         let now = at("2026-06-01T00:05:00Z");
-        let first = schedules().due(&[asker("2026-05-31T23:30:00Z")], &Handled::new(), now).expect("a plan");
+        let first = schedules().due(&[asker("2026-05-31T23:30:00Z")], &Handled::new(), &Handled::new(), now).expect("a plan");
         let names: Vec<&str> = first.turns.iter().map(|turn| turn.name.as_str()).collect();
         assert_eq!(names, ["nightly", "hourly"]);
         assert_eq!(first.turns[0].operation("0a1b2c3d-99"), "orders-nightly-202606010000-0a1b2c3d");
         let handled = first.turns.iter().map(|turn| ((turn.uid.clone(), turn.name.clone()), turn.at)).collect();
-        let second = schedules().due(&[asker("2026-05-31T23:30:00Z")], &handled, now).expect("a plan");
+        let second = schedules().due(&[asker("2026-05-31T23:30:00Z")], &handled, &Handled::new(), now).expect("a plan");
         assert!(second.turns.is_empty() && second.missed.is_empty(), "{second:?}");
         assert_eq!(second.next.map(|(next, _)| next), Some(at("2026-06-01T01:00:00Z")));
     }
 
     #[test]
     fn what_was_due_before_somebody_was_there_is_nobodys_turn() {
-        let due = schedules().due(&[asker("2026-06-01T00:01:00Z")], &Handled::new(), at("2026-06-01T00:05:00Z"));
+        let due = schedules().due(&[asker("2026-06-01T00:01:00Z")], &Handled::new(), &Handled::new(), at("2026-06-01T00:05:00Z"));
         assert!(due.expect("a plan").turns.is_empty());
     }
 
     #[test]
     fn what_was_missed_by_far_is_left_out_and_told_once() {
         let (asker, now) = ([asker("2026-05-30T00:30:00Z")], at("2026-06-01T05:30:00Z"));
-        let due = schedules().due(&asker, &Handled::new(), now).expect("a plan");
+        let due = schedules().due(&asker, &Handled::new(), &Handled::new(), now).expect("a plan");
         assert_eq!(due.turns.len(), 1, "the newest hour is not late yet: {due:?}");
         assert!(due.missed.contains(&("orders".into(), "nightly".into(), 2)), "{due:?}");
-        let again = schedules().due(&asker, &due.passed, now).expect("a plan");
+        let again = schedules().due(&asker, &due.passed, &Handled::new(), now).expect("a plan");
         assert!(!again.missed.iter().any(|(_, name, _)| name == "nightly"), "{again:?}");
+    }
+
+    #[test]
+    fn a_turn_that_waits_for_a_place_does_not_lapse_and_the_longest_forgotten_goes_first() {
+        let asker = [asker("2026-05-31T23:30:00Z")];
+        let nightly = ("1".to_owned(), "nightly".to_owned());
+        let waiting = Handled::from([(nightly, at("2026-06-01T00:00:00Z"))]);
+        let due = schedules().due(&asker, &Handled::new(), &waiting, at("2026-06-01T05:30:00Z")).expect("a plan");
+        let turn = due.turns.iter().find(|turn| turn.name == "nightly").expect("it is still its turn");
+        assert_eq!((turn.at, turn.last), (at("2026-06-01T00:00:00Z"), at("2026-05-31T23:30:00Z")));
+        assert!(!due.missed.iter().any(|(_, name, _)| name == "nightly"), "{due:?}");
     }
 
     #[test]

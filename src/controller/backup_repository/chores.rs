@@ -15,7 +15,7 @@ use crate::backup::manifest::Level;
 use crate::backup::read::{Catalog, Found};
 use crate::backup::store::StoreError;
 use crate::backup::sweep::{self, SweepError, Swept, Wishes};
-use crate::backup::verify::{self, PARTS, VerifyError};
+use crate::backup::verify::{self, VerifyError};
 use crate::controller::repositories::open::Opened;
 use crate::plan::retention::{Guards, Plan, Reason, Rules, Verdict, plan};
 use crate::plan::schedule::Schedule;
@@ -101,15 +101,16 @@ impl Chores {
         if last(Level::Listed).is_none_or(|at| now.duration_since(at) >= self.list_every) {
             let problems = verify::list(repository, catalog, found).await?;
             report.damaged.extend((!problems.is_empty()).then_some(found.place.id));
-            verify::record(repository, found, Level::Listed, problems, key, now).await?;
+            verify::record(repository, found, (Level::Listed, None), problems, key, now).await?;
             report.listed += 1;
         }
         let Some(schedule) = self.reads.get(found.place.owner.instance.as_str()) else { return Ok(()) };
         let handled = last(Level::Read).unwrap_or(found.manifest.completed_at);
         if schedule.next(&found.place.id.to_string(), handled).is_ok_and(|due| due <= now) {
-            let problems = verify::read(repository, found, Some(part(now))).await?;
+            let part = verify::turn(found);
+            let problems = verify::read(repository, found, part).await?;
             report.damaged.extend((!problems.is_empty()).then_some(found.place.id));
-            verify::record(repository, found, Level::Read, problems, key, now).await?;
+            verify::record(repository, found, (Level::Read, part), problems, key, now).await?;
             report.read += 1;
         }
         Ok(())
@@ -163,9 +164,4 @@ pub fn expires(catalog: &Catalog, cluster: &Uid, plan: &Plan) -> BTreeMap<Id, Ti
     };
     let dated = plan.decisions.iter();
     dated.filter_map(|decision| Some((*by_name.get(&decision.id)?, until(&decision.verdict)?))).collect()
-}
-
-/// A part for each day, so that after as many days all was read.
-fn part(now: Timestamp) -> u64 {
-    u64::try_from(now.as_second() / 86_400).unwrap_or_default() % PARTS
 }

@@ -69,10 +69,8 @@ fn spec(seen: &Seen<'_>, owner: &Owner, id: Id) -> BackupSpec {
 
 fn committed(seen: &Seen<'_>, found: &Found) -> Wanted {
     let manifest = &found.manifest;
-    let mut spec = spec(seen, &found.place.owner, manifest.id);
-    spec.hold = found.wish.as_ref().map(|wish| wish.hold).filter(|hold| *hold);
+    let spec = spec(seen, &found.place.owner, manifest.id);
     let labels = found.wish.as_ref().and_then(|wish| wish.labels.as_ref()).unwrap_or(&manifest.labels);
-    spec.labels = Some(labels.clone()).filter(|labels| !labels.is_empty());
     let (level, proven_at) = found.proof();
     let damage = found.damage().map(|one| one.problems.join("; "));
     let phase = match (&damage, &found.tombstone) {
@@ -94,6 +92,8 @@ fn committed(seen: &Seen<'_>, found: &Found) -> Wanted {
         verified: Some(verified(level)),
         verified_at: Some(moment(proven_at)),
         message,
+        held: found.wish.as_ref().map(|wish| wish.hold).filter(|hold| *hold),
+        labels: Some(labels.clone()).filter(|labels| !labels.is_empty()),
         expires_at: seen.expires.get(&manifest.id).map(|at| moment(*at)),
         ..BackupStatus::default()
     };

@@ -19,6 +19,8 @@ use crate::plan::source::{settings, source_label};
 #[derive(Default)]
 pub struct Assumptions {
     known: Mutex<HashMap<Key, Said>>,
+    /// The generations of policies.
+    policies: Mutex<HashMap<Key, i64>>,
 }
 
 #[derive(Clone, Default, PartialEq)]
@@ -37,7 +39,17 @@ impl Said {
 impl Assumptions {
     pub fn of(caches: &Caches) -> Self {
         let all = caches.git_sources.list();
-        Self { known: Mutex::new(all.iter().map(|source| (Key::of(source.as_ref()), Said::of(source))).collect()) }
+        let known = all.iter().map(|source| (Key::of(source.as_ref()), Said::of(source))).collect();
+        Self { known: Mutex::new(known), policies: Mutex::default() }
+    }
+
+    /// Whether what a policy says is something else than before, or it came or went.
+    fn policy_changed(&self, key: &Key, generation: Option<i64>) -> bool {
+        let mut policies = self.policies.lock().expect("no panic while it is held");
+        match generation {
+            Some(generation) => policies.insert(key.clone(), generation) != Some(generation),
+            None => policies.remove(key).is_some(),
+        }
     }
 
     /// Whether a source says something else than before, or came or went.
@@ -59,6 +71,18 @@ impl Instances {
         let label = source_label(key.namespace.as_deref().unwrap_or_default(), &key.name);
         let applied = |instance: &Instance| instance.labels().get(labels::SOURCE) == Some(&label);
         self.caches.instances.select(applied).iter().map(|instance| Key::of(instance.as_ref())).collect()
+    }
+}
+
+impl Instances {
+    /// The instances that a policy may choose or let go, where more than its status changed.
+    pub fn of_changed_policy(&self, key: &Key) -> Vec<Key> {
+        let generation = self.caches.backup_policies.get(key).and_then(|policy| policy.metadata.generation);
+        if !self.assumptions.policy_changed(key, generation) {
+            return Vec::new();
+        }
+        let beside = |instance: &Instance| instance.namespace() == key.namespace;
+        self.caches.instances.select(beside).iter().map(|instance| Key::of(instance.as_ref())).collect()
     }
 }
 

@@ -32,6 +32,7 @@ use super::frame::{Failure, Next, Reconciler};
 use super::packages::{Packages, Uses, used_by};
 use super::pushes::Pushes;
 use super::queues::Queues;
+use super::repositories::coverage::collectors;
 use super::repositories::known::Known;
 use crate::api::conditions::{ConditionStatus, Finding};
 use crate::api::instance::BackupSummary;
@@ -227,7 +228,11 @@ impl Work<'_> {
         self.hold().await?;
         let (replicas, restored) = (observed.chosen_replicas(), restore::is_done(self.before));
         let surroundings = match assumed::surroundings(&self.shared.caches, self.instance, self.before) {
-            Ok(assumed) => Surroundings { replicas, restored, ..assumed },
+            Ok(assumed) => {
+                let policies = self.shared.caches.backup_policies.list();
+                let collectors = collectors(policies.iter().map(AsRef::as_ref), self.instance);
+                Surroundings { replicas, restored, collectors: Some(collectors), ..assumed }
+            }
             Err(verdict) => return self.stays(&verdict, &observed, &components).await,
         };
         let spec = &self.instance.spec;

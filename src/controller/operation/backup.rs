@@ -159,7 +159,8 @@ impl Hands<'_> {
         let order = orders::backup(wanted, ground.instance, ground.owner.clone(), opened, catalog);
         let (mut order, why) = order.map_err(|error| error.to_string())?;
         // what is lost already is why somebody restores: what is left is kept all the same
-        order.may_shrink = self.operation.spec.type_ == OperationType::Restore;
+        let allowed = ground.request.allow_shrink.unwrap_or_default();
+        order.may_shrink = allowed || self.operation.spec.type_ == OperationType::Restore;
         Ok((order, why))
     }
 }

@@ -9,7 +9,9 @@ use kube::core::{Selector, SelectorExt};
 
 use crate::api::backup_policy::Retention;
 use crate::api::values::Duration;
-use crate::api::{BackupPolicy, Instance};
+use crate::api::{BackupPolicy, Instance, labels};
+use crate::extension::Collectors;
+use crate::names::ObjectName;
 use crate::plan::retention::Rules;
 
 /// Why a selector selects nothing.
@@ -33,16 +35,45 @@ impl<'a> Coverage<'a> {
         Ok(Self { policy, selector: parsed.transpose()? })
     }
 
-    /// By name, by label, or because the instance asks for it.
+    /// By name, by label, or because the instance, or its repository for it, asks for it.
     pub fn covers(&self, instance: &Instance) -> bool {
-        if instance.namespace() != self.policy.namespace() || instance.metadata.deletion_timestamp.is_some() {
+        self.could_cover(instance) && (self.chooses(instance) || self.is_asked_by(instance))
+    }
+
+    fn could_cover(&self, instance: &Instance) -> bool {
+        instance.namespace() == self.policy.namespace() && instance.metadata.deletion_timestamp.is_none()
+    }
+
+    fn chooses(&self, instance: &Instance) -> bool {
+        // what only tries a backup is gone before its own could be of use
+        if instance.annotations().contains_key(labels::DRILL) {
             return false;
         }
         let name = instance.name_any();
-        let asks = instance.spec.backup.as_ref().is_some_and(|own| own.policy.as_str() == self.policy.name_any());
-        asks || self.policy.spec.instances.iter().any(|listed| listed.as_str() == name)
+        self.policy.spec.instances.iter().any(|listed| listed.as_str() == name)
             || self.selector.as_ref().is_some_and(|selector| selector.matches(instance.labels()))
     }
+
+    fn is_asked_by(&self, instance: &Instance) -> bool {
+        let own = instance.spec.backup.as_ref().map(|own| &own.policy);
+        let resolved = || instance.status.as_ref()?.resolved.as_ref()?.backup_policy.as_ref();
+        own.or_else(resolved).is_some_and(|asked| asked.as_str() == self.policy.name_any())
+    }
+}
+
+/// Which of these policies collect the log of an instance, or would if it named them.
+pub fn collectors<'a>(policies: impl IntoIterator<Item = &'a BackupPolicy>, instance: &Instance) -> Collectors {
+    let collects = |policy: &&BackupPolicy| {
+        policy.namespace() == instance.namespace()
+            && policy.metadata.deletion_timestamp.is_none()
+            && policy.spec.logs.as_ref().is_some_and(|logs| logs.enabled)
+    };
+    let mut found = Collectors::default();
+    for policy in policies.into_iter().filter(collects) {
+        found.chose_it |= Coverage::of(policy).is_ok_and(|coverage| coverage.chooses(instance));
+        found.names.extend(ObjectName::parse(&policy.name_any()));
+    }
+    found
 }
 
 /// A length of time as plans count it.

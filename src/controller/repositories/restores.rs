@@ -128,7 +128,8 @@ impl Around<'_> {
         let order = RestoreOrder {
             job,
             repository: orders::repository(&look.opened),
-            identity: identity.filter(|_| last.manifest.epoch.is_some()),
+            // a log can be encrypted where the backup it goes on from is not
+            identity,
             owner,
             // which one a log goes on from to a time, the agent finds out: it can read how the log went
             backup: at.is_none().then_some(last.place.id),

@@ -5,7 +5,7 @@ mod merge;
 mod parameters;
 mod pods;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +17,7 @@ use super::problem::{Code, Refusal, Refusals, listed, unknown};
 use super::resolved::Resolved;
 use crate::api::instance::{ClientCertificates, DesiredState, InstanceSpec, RestoreSource, Tls, TlsIssuer};
 use crate::api::values::DeletionPolicy;
-use crate::names::{ComponentName, EnvironmentName, InstanceName, NamespaceName, TopologyName};
+use crate::names::{ComponentName, EnvironmentName, InstanceName, NamespaceName, ObjectName, TopologyName};
 
 /// What else decides, besides the instance and its package.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,17 @@ pub struct Surroundings {
     pub replicas: BTreeMap<ComponentName, u16>,
     /// Whether what the instance is to be restored from was restored: its pods wait no more.
     pub restored: bool,
+    /// Who collects logs, where that is known; otherwise the policy that the instance names is taken to.
+    pub collectors: Option<Collectors>,
+}
+
+/// Policies that collect the logs of what they back up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collectors {
+    /// One of them chose the instance, by its name or by its labels.
+    pub chose_it: bool,
+    /// Those that instances may name.
+    pub names: BTreeSet<ObjectName>,
 }
 
 /// An instance as it is asked for.
@@ -83,6 +94,12 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
         network,
         failover,
         restore: spec.restore.as_ref().filter(|_| !surroundings.restored).map(restore_name),
+        log_collected: match &surroundings.collectors {
+            Some(collectors) => {
+                collectors.chose_it || backup.as_ref().is_some_and(|own| collectors.names.contains(&own.policy))
+            }
+            None => backup.is_some(),
+        },
         backup_policy: backup.map(|backup| backup.policy),
         credentials: spec.credentials.as_ref().map(|credentials| credentials.secret_name.clone()),
         image_pull_secrets: spec.image_pull_secrets.clone(),

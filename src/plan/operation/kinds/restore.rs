@@ -2,7 +2,7 @@
 //! stopped, the pod that leads is filled and started, and the others follow it again.
 
 use super::{Kind, backup, process_step};
-use crate::api::operation::{InPlaceRestore, ProcessAction};
+use crate::api::operation::{FailurePolicy, InPlaceRestore, ProcessAction};
 use crate::extension::contract::Topology;
 use crate::extension::methods;
 use crate::names::TopologyName;
@@ -30,6 +30,9 @@ fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
         spec.restore.as_ref().ok_or("spec.restore is missing")?;
     if replace_data_of != instance {
         return Err(format!("spec.restore.replaceDataOf says {replace_data_of}, and the instance is {instance}"));
+    }
+    if spec.on_failure == Some(FailurePolicy::Continue) {
+        return Err("onFailure: Continue would replace the data although the backup of it failed; leave it out".to_owned());
     }
     let package = world.package.as_ref().ok_or("its package cannot be used")?;
     if world.pods.is_empty() {

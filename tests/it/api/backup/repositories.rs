@@ -63,8 +63,9 @@ fn a_hold_outlives_its_object_and_deleting_the_object_deletes_no_data() {
         })
         .await;
         kit.scene.objects::<Backup>().delete(&name, &DeleteParams::default()).await.expect("it can be deleted");
-        let again = kit.until("it to be shown again", |all| all.len() == 1 && all[0].uid() != backup.uid()).await;
-        assert_eq!(again[0].spec.hold, Some(true));
+        let held = |one: &Backup| one.status.as_ref().is_some_and(|status| status.held == Some(true));
+        let again = |all: &[Backup]| all.len() == 1 && all[0].uid() != backup.uid() && held(&all[0]);
+        kit.until("it to be shown again, and held", again).await;
         assert_eq!(kit.catalog(store).await.found.len(), 1);
     });
 }

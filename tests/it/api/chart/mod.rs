@@ -1,5 +1,6 @@
 //! The chart and the repository template on a real API server.
 
+mod agents;
 pub mod definitions;
 mod install;
 mod repository;
