@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -93,6 +94,21 @@ impl Secrets {
             }
         }
         clean
+    }
+}
+
+/// What a server was logged in to with last: one that was not told of new passwords yet knows the old ones.
+#[derive(Debug, Default)]
+pub struct LastKnown(Mutex<Option<Secrets>>);
+
+impl LastKnown {
+    pub fn worked(&self, secrets: &Secrets) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(secrets.clone());
+    }
+
+    /// The ones of before, where they are others.
+    pub fn before(&self, secrets: &Secrets) -> Option<Secrets> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|known| known != secrets)
     }
 }
 

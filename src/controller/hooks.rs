@@ -110,8 +110,8 @@ impl Hooks {
             let task = Task::Action(action.to_owned());
             match client.run(&task, parameters, Some(&key), PATIENCE).await {
                 Ok(_) => {}
-                // its agent does not know the package as it is by now
-                Err(problem) if problem.code == Code::NotFound => {}
+                // its agent does not know the package as it is by now; before something leaves, that is waited for
+                Err(problem) if problem.code == Code::NotFound && !action.starts_with("pre") => {}
                 Err(problem) => {
                     let message = format!("{action} on {}: {}", pod.name_any(), problem.message);
                     return Err(Problem { message, ..problem });

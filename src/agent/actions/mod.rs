@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::drivers::{Drivers, ExecCall, Live, Session};
 use super::facts::PodFacts;
-use super::secrets::Secrets;
+use super::secrets::{LastKnown, Secrets};
 use crate::extension::agent::AgentConfig;
 use crate::extension::contract::step::Exec;
 use crate::extension::contract::{OnFailure, Probe, Step};
@@ -47,6 +47,8 @@ pub struct ActorSettings {
     pub control: PathBuf,
     /// A file per secret.
     pub secrets: PathBuf,
+    /// What servers were logged in to with last; one for all actors of a pod.
+    pub known: Arc<LastKnown>,
     /// `ca.crt`, `tls.crt` and `tls.key`, where TLS is on.
     pub tls: PathBuf,
     pub facts: PodFacts,
@@ -94,7 +96,8 @@ pub struct Steps<'a> {
 
 impl Actor {
     pub fn new(settings: ActorSettings) -> Self {
-        let drivers = Live::new(&settings.config, &settings.control, &settings.secrets, &settings.tls);
+        let ActorSettings { config, control, secrets, known, tls, facts: _ } = &settings;
+        let drivers = Live::new(config, control, secrets, known.clone(), tls);
         Self::with(settings, Box::new(drivers))
     }
 

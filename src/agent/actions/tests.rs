@@ -83,6 +83,7 @@ impl Stage {
             config: Arc::new(config),
             control: "/none".into(),
             secrets: secrets.path().to_owned(),
+            known: Arc::default(),
             tls: "/none".into(),
             facts,
         };

@@ -1,7 +1,7 @@
 //! The drivers of a real pod.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -11,12 +11,13 @@ use super::net::Pool;
 use super::tls::Tls;
 use super::{Answer, Call, DriverError, Drivers, Session, container, file, http, postgres, resp, tcp};
 use crate::agent::pid1::Pid1;
-use crate::agent::secrets::Secrets;
+use crate::agent::secrets::{LastKnown, Secrets};
 use crate::extension::agent::AgentConfig;
 
 pub struct Live {
     pid1: Pid1,
     secrets: PathBuf,
+    known: Arc<LastKnown>,
     tls: Option<Tls>,
     resp: Pool<resp::Connection>,
     postgres: Pool<tokio_postgres::Client>,
@@ -24,12 +25,13 @@ pub struct Live {
 }
 
 impl Live {
-    pub fn new(config: &AgentConfig, control: &Path, secrets: &Path, tls: &Path) -> Self {
+    pub fn new(config: &AgentConfig, control: &Path, secrets: &Path, known: Arc<LastKnown>, tls: &Path) -> Self {
         let asked_for = config.context["tls"]["client_certificates"].as_str().unwrap_or("none");
         let tls = config.tls.then(|| Tls { dir: tls.to_owned(), client_certificate: asked_for != "none" });
         Self {
             pid1: Pid1::new(control),
             secrets: secrets.to_owned(),
+            known,
             tls,
             resp: Pool::default(),
             postgres: Pool::default(),
@@ -61,8 +63,8 @@ impl Live {
                 .map_err(|error| DriverError::new(error.to_string()))?,
             Call::Tcp(call) => tcp::call(call, tls).await,
             Call::Http(call) => http::call(&self.http()?, call, tls.is_some(), &secrets()?, deadline).await,
-            Call::Resp(call) => resp::call(&self.resp, session, call, tls, &secrets()?).await,
-            Call::Postgres(call) => postgres::call(&self.postgres, session, call, tls, &secrets()?).await,
+            Call::Resp(call) => resp::call(&self.resp, session, call, tls, &secrets()?, &self.known).await,
+            Call::Postgres(call) => postgres::call(&self.postgres, session, call, tls, &secrets()?, &self.known).await,
         }
     }
 }

@@ -24,7 +24,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Between two tries of a reload that failed.
 const RETRY: Duration = Duration::from_secs(5);
 const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
-/// The action that takes new certificates over.
+/// The actions that take new passwords and new certificates over.
+const CREDENTIALS: &str = "rotateCredentials";
 const CERTIFICATES: &str = "rotateCertificates";
 /// What was in effect when this was written, beside the sockets.
 const RECORD: &str = "effective.json";
@@ -40,6 +41,12 @@ struct Effective {
     /// The certificates it began with, where only a start takes new ones over.
     #[serde(default)]
     certificates: Option<String>,
+    /// The mounts of secrets and of certificates that it was told of.
+    #[serde(default)]
+    told_of: [Option<String>; 2],
+    /// Files were written that it has not read.
+    #[serde(default)]
+    stale: bool,
 }
 
 /// What differs, by what it needs.
@@ -89,7 +96,18 @@ fn certificates(shared: &Shared) -> Option<String> {
 }
 
 /// A fingerprint of what is mounted in these places.
-fn fingerprint(shared: &Shared) -> [Option<(u64, SystemTime)>; 4] {
+type Fingerprint = [Option<(u64, SystemTime)>; 4];
+
+/// Those of secrets and of certificates, as they are written down.
+fn mounts([_, _, secrets, tls]: &Fingerprint) -> [Option<String>; 2] {
+    let text = |(number, at): (u64, SystemTime)| {
+        let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        format!("{number} {}", at.as_nanos())
+    };
+    [secrets.map(text), tls.map(text)]
+}
+
+fn fingerprint(shared: &Shared) -> Fingerprint {
     use std::os::unix::fs::MetadataExt;
     let link = |dir: Option<&Path>| {
         let metadata = std::fs::symlink_metadata(dir?.join("..data")).ok()?;
@@ -117,10 +135,6 @@ pub async fn follow(shared: Arc<Shared>) {
         let started = process.is_some() && effective.as_ref().is_none_or(|known| known.process != process);
         let due = retry_at.is_some_and(|at| Instant::now() >= at);
         if started || due || seen.as_ref() != Some(&now) {
-            let rotated = match &seen {
-                Some(before) => (before[2] != now[2], before[3] != now[3]),
-                None => (false, false),
-            };
             if started {
                 let config = shared.place();
                 effective = Some(Effective {
@@ -128,9 +142,11 @@ pub async fn follow(shared: Arc<Shared>) {
                     revision: config.config.revision.clone(),
                     parameters: parameters(&config.config),
                     certificates: certificates(&shared),
+                    told_of: mounts(&now),
+                    stale: false,
                 });
             }
-            let result = take_over(&shared, effective.as_mut(), rotated).await;
+            let result = take_over(&shared, effective.as_mut(), mounts(&now)).await;
             retry_at = result.is_err().then(|| Instant::now() + RETRY);
             let error = result.err();
             if let Some(error) = &error {
@@ -156,7 +172,11 @@ fn process(shared: &Shared) -> Option<String> {
 }
 
 /// Reads what is mounted, writes files, and tells the process.
-async fn take_over(shared: &Shared, effective: Option<&mut Effective>, rotated: (bool, bool)) -> Result<(), String> {
+async fn take_over(
+    shared: &Shared,
+    effective: Option<&mut Effective>,
+    mounts: [Option<String>; 2],
+) -> Result<(), String> {
     let fresh = place::read(&shared.options.config).map_err(|error| error.to_string())?;
     let place = shared.place();
     let news = *place.config != fresh;
@@ -171,15 +191,22 @@ async fn take_over(shared: &Shared, effective: Option<&mut Effective>, rotated: 
     let wanted = parameters(config);
     let Some(effective) = effective else { return Ok(()) };
     let mut found = differences(&effective.parameters, &wanted, config);
-    if effective.certificates != certificates(shared) {
-        found.restart.push("certificates".to_owned());
+    let certificates = certificates(shared);
+    if effective.certificates != certificates {
+        let which: String = certificates.unwrap_or_default().chars().take(8).collect();
+        found.restart.push(format!("certificates {which}").trim_end().to_owned());
     }
-    let touched = written.iter().any(|path| !path.ends_with(crate::extension::agent::PROCESS_FILE));
-    if rotated.0 || rotated.1 {
-        rotate(shared, rotated).await?;
+    // what fails is owed until it is done, also by an agent that begins meanwhile
+    effective.stale |= written.iter().any(|path| !path.ends_with(crate::extension::agent::PROCESS_FILE));
+    for ((told, mount), action) in effective.told_of.iter_mut().zip(mounts).zip([CREDENTIALS, CERTIFICATES]) {
+        if *told != mount {
+            rotate(shared, action).await?;
+            *told = mount;
+        }
     }
-    if !found.reload.is_empty() || (touched && found.restart.is_empty()) {
+    if !found.reload.is_empty() || (effective.stale && found.restart.is_empty()) {
         reload(shared, &found.reload).await?;
+        effective.stale = false;
         for change in &found.reload {
             let name = change["name"].as_str().unwrap_or_default();
             match wanted.get(name) {
@@ -205,16 +232,12 @@ async fn reload(shared: &Shared, changed: &[Value]) -> Result<(), String> {
     deeds::order(shared, Op::Reload, None, RELOAD_PATIENCE).await
 }
 
-/// New secrets and certificates, for those who can take them over while they run.
-async fn rotate(shared: &Shared, (secrets, tls): (bool, bool)) -> Result<(), String> {
-    for (rotated, action) in [(secrets, "rotateCredentials"), (tls, CERTIFICATES)] {
-        if rotated {
-            let answer = shared.actor().run(action, shared.extras()).await.map_err(|error| error.to_string())?;
-            let by_reload = shared.place().config.renewal.is_none_or(|renewal| renewal == Change::Reload);
-            if tls && action == CERTIFICATES && answer.is_none() && by_reload {
-                reload(shared, &[]).await?;
-            }
-        }
+/// New secrets or certificates, for those who can take them over while they run.
+async fn rotate(shared: &Shared, action: &str) -> Result<(), String> {
+    let answer = shared.actor().run(action, shared.extras()).await.map_err(|error| error.to_string())?;
+    let by_reload = shared.place().config.renewal.is_none_or(|renewal| renewal == Change::Reload);
+    if action == CERTIFICATES && answer.is_none() && by_reload {
+        reload(shared, &[]).await?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::agent::actions::{Actor, ActorSettings};
 use crate::agent::init::protocol;
 use crate::agent::pid1::Pid1;
 use crate::agent::role;
+use crate::agent::secrets::LastKnown;
 use crate::lifecycle;
 
 /// How a request for permission to start a process ends.
@@ -103,6 +104,8 @@ pub struct Shared {
     pub vacant: watch::Sender<Option<tokio::time::Instant>>,
     /// Connections to the other agents, so that asking them needs no new one each time.
     pub peers: Mutex<HashMap<String, (lifecycle::Client, Instant)>>,
+    /// What servers were logged in to with last.
+    known: Arc<LastKnown>,
     /// Who owns this pod, once that is known.
     pub owners: OnceLock<Vec<OwnerReference>>,
 }
@@ -110,7 +113,8 @@ pub struct Shared {
 impl Shared {
     pub async fn new(options: Options, inbox: mpsc::UnboundedSender<Input>) -> Result<Self, ServeError> {
         let place = Arc::new(Place::find(&options.config)?);
-        let actor = Arc::new(actor(&options, &place));
+        let known = Arc::default();
+        let actor = Arc::new(actor(&options, &place, &known));
         let client = client(&options).await?;
         let status = lifecycle::Status::default();
         Ok(Self {
@@ -121,6 +125,7 @@ impl Shared {
             inbox,
             findings: watch::channel(Findings::default()).0,
             status: watch::channel(Arc::new(status)).0,
+            known,
             permits: Mutex::new(0),
             stopping: watch::channel(false).0,
             role_changed: Notify::new(),
@@ -145,7 +150,7 @@ impl Shared {
     }
 
     pub fn move_to(&self, place: Place) {
-        let actor = Arc::new(actor(&self.options, &place));
+        let actor = Arc::new(actor(&self.options, &place, &self.known));
         *self.place.write().unwrap_or_else(PoisonError::into_inner) = (Arc::new(place), actor);
         self.tell(Input::Configured);
     }
@@ -193,11 +198,12 @@ impl Shared {
     }
 }
 
-fn actor(options: &Options, place: &Place) -> Actor {
+fn actor(options: &Options, place: &Place, known: &Arc<LastKnown>) -> Actor {
     Actor::new(ActorSettings {
         config: Arc::clone(&place.config),
         control: options.control.clone(),
         secrets: options.secrets.clone(),
+        known: known.clone(),
         tls: options.tls.clone(),
         facts: place.facts.clone(),
     })

@@ -38,9 +38,8 @@ impl Found {
     /// see what is missing.
     pub fn damage(&self) -> Option<&Verification> {
         let restored = self.verified.get(&Level::Restored).filter(|one| one.problems.is_empty());
-        let stands = |one: &&Verification| {
-            !one.problems.is_empty() && restored.is_none_or(|restored| restored.at <= one.at)
-        };
+        let stands =
+            |one: &&Verification| !one.problems.is_empty() && restored.is_none_or(|restored| restored.at <= one.at);
         self.verified.values().filter(stands).max_by_key(|one| one.at)
     }
 

@@ -202,7 +202,9 @@ impl Story {
                 problems.extend(verify::read(repository, found, None).await.expect("memory answers"));
                 assert_eq!(problems, [""; 0], "{}", found.place.id);
                 let at = self.world.now();
-                verify::record(repository, found, (Level::Read, None), problems, &self.world.key, at).await.expect("recorded");
+                verify::record(repository, found, (Level::Read, None), problems, &self.world.key, at)
+                    .await
+                    .expect("recorded");
             }
             Step::Hold(index) => {
                 let catalog = self.world.catalog().await;

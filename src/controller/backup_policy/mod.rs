@@ -362,7 +362,10 @@ fn due(ground: &Ground<'_>, memory: &mut Memory, now: Timestamp) -> Result<Due, 
         }
     }
     memory.handled.retain(|(uid, _), _| askers.iter().any(|asker| asker.uid == *uid));
-    ground.schedules.due(&askers, &memory.handled, &memory.waiting, now).map_err(|error| Failure::new("InvalidSchedule", error))
+    ground
+        .schedules
+        .due(&askers, &memory.handled, &memory.waiting, now)
+        .map_err(|error| Failure::new("InvalidSchedule", error))
 }
 
 /// The newest sound backup of each instance.

@@ -143,7 +143,8 @@ mod tests {
     #[test]
     fn a_turn_is_due_once() {
         let now = at("2026-06-01T00:05:00Z");
-        let first = schedules().due(&[asker("2026-05-31T23:30:00Z")], &Handled::new(), &Handled::new(), now).expect("a plan");
+        let first =
+            schedules().due(&[asker("2026-05-31T23:30:00Z")], &Handled::new(), &Handled::new(), now).expect("a plan");
         let names: Vec<&str> = first.turns.iter().map(|turn| turn.name.as_str()).collect();
         assert_eq!(names, ["nightly", "hourly"]);
         assert_eq!(first.turns[0].operation("0a1b2c3d-99"), "orders-nightly-202606010000-0a1b2c3d");
@@ -155,7 +156,12 @@ mod tests {
 
     #[test]
     fn what_was_due_before_somebody_was_there_is_nobodys_turn() {
-        let due = schedules().due(&[asker("2026-06-01T00:01:00Z")], &Handled::new(), &Handled::new(), at("2026-06-01T00:05:00Z"));
+        let due = schedules().due(
+            &[asker("2026-06-01T00:01:00Z")],
+            &Handled::new(),
+            &Handled::new(),
+            at("2026-06-01T00:05:00Z"),
+        );
         assert!(due.expect("a plan").turns.is_empty());
     }
 

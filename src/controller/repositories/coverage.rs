@@ -139,6 +139,38 @@ mod tests {
     }
 
     #[test]
+    fn what_its_repository_assumes_for_an_instance_counts_where_it_says_nothing_itself() {
+        let daily = policy(json!({}));
+        let covers = |instance: &Instance| Coverage::of(&daily).expect("it can be used").covers(instance);
+        let mut orders = instance("orders", "shop", json!({}));
+        orders.status = serde_json::from_value(json!({ "resolved": { "backupPolicy": "daily" } })).expect("a status");
+        assert!(covers(&orders));
+        orders.spec.backup = serde_json::from_value(json!({ "policy": "weekly" })).expect("a choice");
+        assert!(!covers(&orders));
+    }
+
+    #[test]
+    fn what_only_tries_a_backup_is_chosen_by_nobody() {
+        let mut drill = instance("drill-1", "shop", json!({}));
+        let all = policy(json!({ "selector": {}, "logs": { "enabled": true } }));
+        assert!(Coverage::of(&all).expect("it can be used").covers(&drill) && collectors([&all], &drill).chose_it);
+        drill.annotations_mut().insert(labels::DRILL.to_owned(), "1".to_owned());
+        assert!(!Coverage::of(&all).expect("it can be used").covers(&drill) && !collectors([&all], &drill).chose_it);
+    }
+
+    #[test]
+    fn the_log_is_collected_by_who_chose_the_instance_or_is_named_by_it() {
+        let orders = instance("orders", "shop", json!({}));
+        let silent = policy(json!({ "instances": ["orders"] }));
+        let listening = policy(json!({ "logs": { "enabled": true } }));
+        let daily = ObjectName::parse("daily").expect("a name");
+        assert_eq!(collectors([&silent], &orders), Collectors::default());
+        let found = collectors([&silent, &listening], &orders);
+        assert_eq!(found, Collectors { chose_it: false, names: [daily].into() });
+        assert_eq!(collectors([&listening], &instance("orders", "elsewhere", json!({}))), Collectors::default());
+    }
+
+    #[test]
     fn of_two_policies_the_one_that_keeps_longer_counts() {
         let mut all = BTreeMap::new();
         add(&mut all, "one", rules(&policy(json!({})).spec.retention));

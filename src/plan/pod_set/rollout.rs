@@ -334,13 +334,15 @@ impl Planner<'_> {
         }
         let Some(report) = &pod.report else { return Need::Nothing };
         let told = &self.seen.spec.template.config_revision;
+        let pending = &report.pending_restart;
         match &report.config_revision {
-            Some(active)
-                if !report.pending_restart.is_empty()
-                    && told.as_ref() == Some(active)
-                    && pod.restarted_for.as_ref() != Some(active) =>
-            {
-                Need::Restart { for_config: active.clone(), parameters: report.pending_restart.clone() }
+            Some(active) if !pending.is_empty() && told.as_ref() == Some(active) => {
+                // certificates are renewed without another revision
+                let for_config = format!("{active} {}", pending.join(" "));
+                if pod.restarted_for.as_ref() == Some(&for_config) {
+                    return Need::Nothing;
+                }
+                Need::Restart { for_config, parameters: pending.clone() }
             }
             _ => Need::Nothing,
         }

@@ -15,7 +15,7 @@ use self::secure::{ConnectError, Secured};
 use super::net::{self, Pool};
 use super::tls::Tls;
 use super::{Answer, DriverError, PostgresCall, Session, Target};
-use crate::agent::secrets::Secrets;
+use crate::agent::secrets::{LastKnown, Secrets};
 
 /// The most rows and bytes an answer may have.
 const MAX_ROWS: usize = 10_000;
@@ -30,6 +30,7 @@ pub async fn call(
     call: PostgresCall,
     tls: Option<&Tls>,
     secrets: &Secrets,
+    known: &LastKnown,
 ) -> Answer {
     let target = &call.target;
     let database = call.database.clone().unwrap_or_default();
@@ -41,7 +42,7 @@ pub async fn call(
             return keep(pool, session, target, &database, client, answer);
         }
     }
-    let client = connect(&call, tls, secrets).await?;
+    let client = log_in(&call, tls, secrets, known).await?;
     let answer = carry_out(&client, &call, tls).await;
     keep(pool, session, target, &database, client, answer)
 }
@@ -66,21 +67,41 @@ fn keep(
     Ok(json!({ "rows": rows, "affected": affected }))
 }
 
-async fn connect(call: &PostgresCall, tls: Option<&Tls>, secrets: &Secrets) -> Result<Client, DriverError> {
+async fn log_in(
+    call: &PostgresCall,
+    tls: Option<&Tls>,
+    secrets: &Secrets,
+    known: &LastKnown,
+) -> Result<Client, DriverError> {
+    let said = match connect(call, tls, secrets).await {
+        Ok(client) => {
+            known.worked(secrets);
+            return Ok(client);
+        }
+        Err(ConnectError::Driver(error)) => return Err(error),
+        Err(ConnectError::Server(said)) => said,
+    };
+    let other_password = said.code() == Some(&SqlState::INVALID_PASSWORD);
+    if let Some(before) = known.before(secrets).filter(|_| other_password)
+        && let Ok(client) = connect(call, tls, &before).await
+    {
+        return Ok(client);
+    }
+    Err(explain(&call.target, &said))
+}
+
+async fn connect(call: &PostgresCall, tls: Option<&Tls>, secrets: &Secrets) -> Result<Client, ConnectError> {
     let target = &call.target;
-    let user = secrets.get("username").ok_or_else(|| DriverError::new("there is no name to log in with"))?;
+    let nobody = || ConnectError::Driver(DriverError::new("there is no name to log in with"));
+    let user = secrets.get("username").ok_or_else(nobody)?;
     let mut config = Config::new();
     config.user(user.expose()).application_name("midship");
     config.dbname(call.database.as_deref().unwrap_or(user.expose()));
     if let Some(password) = secrets.get("password") {
         config.password(password.expose());
     }
-    let stream = net::connect(target).await?;
-    let connected = secure::connect(&config, stream, target, tls).await;
-    let (client, connection) = connected.map_err(|error| match error {
-        ConnectError::Driver(error) => error,
-        ConnectError::Server(error) => explain(target, &error),
-    })?;
+    let stream = net::connect(target).await.map_err(ConnectError::Driver)?;
+    let (client, connection) = secure::connect(&config, stream, target, tls).await?;
     // ends with the client, and with the connection
     tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -7,7 +7,7 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use super::net::{self, Pool, Stream};
 use super::tls::Tls;
 use super::{Answer, DriverError, RespCall, Session, Target};
-use crate::agent::secrets::Secrets;
+use crate::agent::secrets::{LastKnown, Secrets};
 
 pub type Connection = BufReader<Stream>;
 
@@ -18,6 +18,7 @@ pub async fn call(
     call: RespCall,
     tls: Option<&Tls>,
     secrets: &Secrets,
+    known: &LastKnown,
 ) -> Answer {
     let what = if call.login { "login" } else { "" };
     let target = &call.target;
@@ -30,7 +31,7 @@ pub async fn call(
     }
     let mut connection = BufReader::new(net::open(target, tls).await?);
     if call.login {
-        log_in(&mut connection, target, secrets).await?;
+        log_in(&mut connection, target, secrets, known).await?;
     }
     let answer = ask(&mut connection, target, &call.command).await;
     keep(pool, session, target, what, connection, answer)
@@ -56,10 +57,34 @@ async fn ask(connection: &mut Connection, target: &Target, command: &[String]) -
     codec::read(connection).await.map_err(failed)
 }
 
-async fn log_in(connection: &mut Connection, target: &Target, secrets: &Secrets) -> Result<(), DriverError> {
+async fn log_in(
+    connection: &mut Connection,
+    target: &Target,
+    secrets: &Secrets,
+    known: &LastKnown,
+) -> Result<(), DriverError> {
+    let refusal = match authenticate(connection, target, secrets).await? {
+        Ok(_) => {
+            known.worked(secrets);
+            return Ok(());
+        }
+        Err(refusal) => refusal,
+    };
+    if let Some(before) = known.before(secrets)
+        && authenticate(connection, target, &before).await?.is_ok()
+    {
+        return Ok(());
+    }
+    Err(DriverError::new(format!("cannot log in at {target}: {refusal}")))
+}
+
+async fn authenticate(
+    connection: &mut Connection,
+    target: &Target,
+    secrets: &Secrets,
+) -> Result<codec::Answer, DriverError> {
     let secret = |name: &str| secrets.get(name).map(|value| value.expose().to_owned());
     let password = secret("password").ok_or_else(|| DriverError::new("there is no password to log in with"))?;
     let command: Vec<String> = ["AUTH".to_owned()].into_iter().chain(secret("username")).chain([password]).collect();
-    let answer = ask(connection, target, &command).await?;
-    answer.map(drop).map_err(|error| DriverError::new(format!("cannot log in at {target}: {error}")))
+    ask(connection, target, &command).await
 }

@@ -32,7 +32,9 @@ fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
         return Err(format!("spec.restore.replaceDataOf says {replace_data_of}, and the instance is {instance}"));
     }
     if spec.on_failure == Some(FailurePolicy::Continue) {
-        return Err("onFailure: Continue would replace the data although the backup of it failed; leave it out".to_owned());
+        return Err(
+            "onFailure: Continue would replace the data although the backup of it failed; leave it out".to_owned()
+        );
     }
     let package = world.package.as_ref().ok_or("its package cannot be used")?;
     if world.pods.is_empty() {

@@ -164,6 +164,7 @@ impl Bench {
             config: Arc::new(config),
             control: control.to_owned(),
             secrets: secrets.to_owned(),
+            known: Arc::default(),
             tls: secrets.join("tls"),
             facts,
         }));

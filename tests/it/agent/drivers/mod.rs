@@ -38,6 +38,7 @@ impl Stage {
             config: Arc::new(config),
             control: control.to_owned(),
             secrets: dir.path().to_owned(),
+            known: Arc::default(),
             tls: dir.path().join("tls"),
             facts,
         });

@@ -96,6 +96,10 @@ async fn resp_logs_in_asks_and_tells_errors_in_the_servers_words() {
     std::fs::write(stage.dir.path().join("password"), "old-password").unwrap();
     let reason = format!("cannot log in at 127.0.0.1:{port}: WRONGPASS …");
     assert_eq!(stage.ask().await, failed("resp", &reason));
+    std::fs::write(stage.dir.path().join("password"), "hunter2-hunter2").unwrap();
+    stage.ask().await.unwrap();
+    std::fs::write(stage.dir.path().join("password"), "new-password").unwrap();
+    stage.ask().await.expect("a server that was not told of it yet knows the old one");
     let gone = ask(port, json!({ "resp": ["BYE"] })).await;
     assert_eq!(gone, failed("resp", &format!("127.0.0.1:{port}: the server closed the connection without an answer")));
 }

@@ -80,9 +80,10 @@ async fn pods_of(scene: &Scene, pod: &str) -> Api<Pod> {
     let request: TokenRequest = serde_json::from_value(request).expect("a request");
     let accounts: Api<ServiceAccount> = scene.objects();
     let answer = accounts.create_token_request(INSTANCE, &PostParams::default(), &request).await.expect("a token");
-    let token = answer.status.expect("it was answered").token;
+    let token = answer.status.and_then(|status| status.token).expect("a token");
     let kubeconfig = Kubeconfig::read_from(scene.kubeconfig()).expect("it can be read");
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a cluster");
+    let mut config =
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a cluster");
     config.auth_info = AuthInfo { token: Some(token.into()), ..AuthInfo::default() };
     Api::namespaced(Client::try_from(config).expect("a client"), &scene.namespace)
 }
