@@ -280,6 +280,7 @@ pub struct Upgrade {
 
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct BackupRequest {
     /// Repository; the one of the instance's policy where left out.
     pub repository: Option<ObjectName>,

@@ -69,7 +69,7 @@ const VARIANTS: [(&str, &[&str]); 12] = [
 ];
 
 /// Every kind the chart may make, with its version.
-const KINDS: [(&str, &str); 13] = [
+const KINDS: [(&str, &str); 15] = [
     ("ClusterRole", "rbac.authorization.k8s.io/v1"),
     ("ClusterRoleBinding", "rbac.authorization.k8s.io/v1"),
     ("CustomResourceDefinition", "apiextensions.k8s.io/v1"),
@@ -83,6 +83,8 @@ const KINDS: [(&str, &str); 13] = [
     ("Service", "v1"),
     ("ServiceAccount", "v1"),
     ("ServiceMonitor", "monitoring.coreos.com/v1"),
+    ("ValidatingAdmissionPolicy", "admissionregistration.k8s.io/v1"),
+    ("ValidatingAdmissionPolicyBinding", "admissionregistration.k8s.io/v1"),
 ];
 
 /// The rendered chart without its definitions, which take most of the time and are nobody's concern here.
@@ -91,7 +93,15 @@ fn without_definitions(set: &[&str]) -> Rendered {
 }
 
 fn cluster_scoped(kind: &Value) -> bool {
-    ["ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"].iter().any(|one| kind == one)
+    [
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "CustomResourceDefinition",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    ]
+    .iter()
+    .any(|one| kind == one)
 }
 
 #[test]

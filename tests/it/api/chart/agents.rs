@@ -37,9 +37,14 @@ fn an_agent_changes_nothing_of_a_pod_but_its_role_and_its_own_report() {
             let done = pods.patch(name, &PatchParams::default(), &Patch::Strategic(&change)).await;
             done.map(|_| ()).map_err(|error| error.to_string())
         };
-        let image = json!({ "spec": { "containers": [{ "name": "cache", "image": "evil" }] } });
+        let image = |tag: usize| {
+            let image = format!("evil:{tag}");
+            json!({ "spec": { "containers": [{ "name": "cache", "image": image }] } })
+        };
+        let mut tries = 0;
         wait_for("the policy to be in force", SOON, async || {
-            let refused = patch(&own, "orders-cache-0", image.clone()).await;
+            tries += 1;
+            let refused = patch(&own, "orders-cache-0", image(tries)).await;
             refused.err().filter(|why| why.contains("what a pod runs")).map(|_| ()).ok_or("the image can be changed")
         })
         .await;
@@ -47,7 +52,7 @@ fn an_agent_changes_nothing_of_a_pod_but_its_role_and_its_own_report() {
         let note = |key: &str| json!({ "metadata": { "annotations": { key: "x" } } });
         let (role, report) = ("midship.dev/role", "midship.dev/report");
         for (name, change, why) in [
-            ("orders-cache-1", image, "what a pod runs"),
+            ("orders-cache-1", image(0), "what a pod runs"),
             ("orders-cache-1", label("midship.dev/instance", json!("users")), "changes midship.dev/role alone"),
             ("orders-cache-1", label("midship.dev/instance", Value::Null), "changes midship.dev/role alone"),
             ("orders-cache-0", label(role, json!("replica")), "to its own pod alone"),
