@@ -95,7 +95,8 @@ pub struct GitSourceSpec {
     pub decryption: Option<LocalRef>,
     /// Push webhooks: a hint to look now.
     pub webhook: Option<Webhook>,
-    /// Plans on pull requests and statuses on commits.
+    /// Plans on pull requests and statuses on commits. It is accepted and not acted on yet, which the condition
+    /// ForgeReports says.
     pub forge: Option<Forge>,
     /// What a repository may cost.
     pub limits: Option<Limits>,

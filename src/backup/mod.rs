@@ -27,4 +27,5 @@ pub mod sweep;
 pub(crate) mod tests;
 pub mod verify;
 pub mod wish;
+mod words;
 pub mod write;

@@ -13,6 +13,7 @@ use super::manifest::{Level, Verification, listing_digest};
 use super::read::{Catalog, Found};
 use super::repository::Repository;
 use super::store::{Cause, Key, StoreError, list_all};
+use crate::backup::words::in_bytes;
 
 /// What is read in one turn: one part of so many, so that all was read after as many turns.
 pub const PARTS: u64 = 28;
@@ -43,7 +44,9 @@ pub async fn list(repository: &Repository, catalog: &Catalog, found: &Found) -> 
     let index = found.place.index(suffix(found));
     match repository.store().head(&index).await {
         Ok(object) if object.size == manifest.index.bytes => {}
-        Ok(object) => problems.push(format!("{index} has {} bytes instead of {}", object.size, manifest.index.bytes)),
+        Ok(object) => {
+            problems.push(format!("{index} has {} instead of {}", in_bytes(object.size), manifest.index.bytes));
+        }
         Err(error) if error.is_not_found() => problems.push(format!("{index} is not there")),
         Err(error) => return Err(error.into()),
     }
@@ -70,11 +73,12 @@ fn describe(found: &Found, chunks: &[(u64, Digest, u64)]) -> String {
     let missing = (0..wanted.count).find(|number| !chunks.iter().any(|(there, _, _)| there == number));
     let first = missing.map_or(String::new(), |number| format!("; chunk {number:08} is not there"));
     format!(
-        "{} shows {} chunks of {stored} bytes, and the manifest has {} of {} bytes{first}",
+        "{} shows {} chunks of {}, and the manifest has {} of {}{first}",
         found.place.chunks(),
         chunks.len(),
+        in_bytes(stored),
         wanted.count,
-        wanted.stored_bytes
+        in_bytes(wanted.stored_bytes)
     )
 }
 

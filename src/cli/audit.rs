@@ -13,6 +13,7 @@ use super::error::CommandError;
 use super::history::time;
 use super::origin::{Need, Opened, Origin, damaged};
 use super::output::{self, Cell, Format, Table, Tone};
+use super::validate::counted;
 use crate::repo::{Commit, RECORD_TRAILER, TreeError, TrustedSigners};
 
 /// More than this is no record of ours.
@@ -75,7 +76,8 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let Verdict { branch, tip, commits, signed, problems } = &verdict;
     if problems.is_empty() && format == Format::Table {
         println!(
-            "all is well: {commits} commits on {branch}, {signed} of them signed, tip {}",
+            "all is well: {} on {branch}, {signed} of them signed, tip {}",
+            counted(*commits, "commit"),
             &tip[..10.min(tip.len())]
         );
         return Ok(Outcome::Done);
@@ -92,8 +94,9 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
         return Ok(Outcome::Done);
     }
     Err(CommandError::new(format!(
-        "the record is not what Midship wrote: {} of {commits} commits are wrong",
-        problems.len()
+        "the record is not what Midship wrote: {} wrong in {}",
+        counted(problems.len(), "commit"),
+        counted(*commits, "commit")
     ))
     .at(format!("{branch} of {}", opened.place))
     .remedy("find out who can push to this branch besides the controller; protect it so that nobody else can"))

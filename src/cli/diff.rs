@@ -66,6 +66,13 @@ pub fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Re
     };
     if !arguments.rendered {
         explain(&mut changes, &base, &head);
+        let files = base.defined.objects.iter().map(|manifest| (manifest.id.to_string(), &*manifest.path));
+        let files: BTreeMap<String, &str> = files.collect();
+        let ignored = |object: &String| {
+            let (path, place) = head.defined.ignored.get_key_value(*files.get(object)?)?;
+            Some(format!("{path} is ignored by {place}"))
+        };
+        tell_ignored(&mut changes, ignored);
     }
     ended(&changes, &errors, format)
 }
@@ -85,6 +92,15 @@ fn ended(changes: &Changes, errors: &[FileError], format: Format) -> Result<Outc
         return Err(wrong_files(errors));
     }
     Ok(if changes.is_empty() { Outcome::Done } else { Outcome::Changes })
+}
+
+/// Says of what goes that its file is there and left out.
+fn tell_ignored(changes: &mut Changes, ignored: impl Fn(&String) -> Option<String>) {
+    for change in changes.changes.iter_mut().filter(|change| change.after.is_none()) {
+        if let Some(told) = ignored(&change.object) {
+            change.effects.insert(0, told);
+        }
+    }
 }
 
 /// The cluster against the files: what each action of the plan would change.
@@ -111,6 +127,8 @@ async fn live(arguments: &Arguments, connection: &Connection, format: Format) ->
             change.effects = effects(id, before.get(id), after.contains_key(id), &compared.snapshot);
         }
     }
+    let ignored: BTreeMap<String, &String> = compared.ignored.iter().map(|(id, told)| (id.to_string(), told)).collect();
+    tell_ignored(&mut changes, |object| ignored.get(object).map(ToString::to_string));
     ended(&changes, &compared.snapshot.defined.errors, format)
 }
 

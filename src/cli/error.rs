@@ -1,6 +1,5 @@
 //! The one place that turns errors into help for people: what is wrong, where, and what to do.
 
-use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
 
 use crate::cluster::problem::Problem;

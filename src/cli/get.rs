@@ -99,7 +99,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
             let namespaces = arguments.all_namespaces && is_namespaced(kind);
             if served.rows.is_empty() {
                 let place = namespace.map_or_else(|| "the cluster".to_owned(), |name| format!("the namespace {name}"));
-                anstream::eprintln!("there are no {} in {place}", kind.plural());
+                eprintln!("there are no {} in {place}", kind.plural());
                 return Ok(Outcome::Done);
             }
             let table = table(&served, namespaces, arguments.wide);

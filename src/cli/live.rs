@@ -13,18 +13,24 @@ use serde_json::Value;
 
 use super::connection::Connection;
 use super::error::CommandError;
+use super::guards::{Guards, guards};
 use super::repository::Files;
 use super::session::Session;
 use super::snapshot::Snapshot;
 use crate::api::git_source::Drift;
 use crate::api::{BackupPolicy, BackupRepository, Extension, GitSource, Instance, Operation, labels};
 use crate::controller::git_source::objects::{self, DIGEST};
+use crate::controller::git_source::once::kept;
 use crate::controller::git_source::settings;
+use crate::controller::packages::used_by;
 use crate::extension::problem::listed;
 use crate::names::NamespaceName;
 use crate::plan::source::differences::differences;
+use crate::plan::source::once::Begun;
 use crate::plan::source::reserved::reserved;
-use crate::plan::source::{Desired, Live, Manifest, ObjectId, ObjectKind, Plan, Situation, plan, source_label};
+use crate::plan::source::{
+    Desired, Live, Manifest, ObjectId, ObjectKind, Plan, Prune, Situation, What, plan, source_label,
+};
 
 /// How many differences of an object are told.
 const SHOWN: usize = 5;
@@ -46,6 +52,9 @@ pub struct Compared {
     pub snapshot: Snapshot,
     /// What is in the cluster of what is wanted or was applied, as far as a file could have said it.
     pub live: BTreeMap<ObjectId, Arc<Value>>,
+    /// Objects whose file is there and left out, in a sentence.
+    pub ignored: BTreeMap<ObjectId, String>,
+    pub guards: Guards,
 }
 
 pub async fn compare(
@@ -59,8 +68,11 @@ pub async fn compare(
     let namespace = source.namespace().unwrap_or_default();
     let placement = settings::placement(&source.spec, &namespace);
     let label = source_label(&namespace, &source.name_any());
+    let mut guards = guards(&session, &source, files, revision).await?;
     let mut snapshot = files.placed(revision, &placement)?;
     snapshot.environment.clone_from(&source.spec.environment);
+    snapshot.defined.objects.retain(|manifest| !guards.is_untrusted(&manifest.path));
+    snapshot.defined.errors.retain(|error| !guards.is_untrusted(&error.path));
     let desired: Vec<Desired> = snapshot
         .defined
         .objects
@@ -77,20 +89,111 @@ pub async fn compare(
         live.insert(id.clone(), state(&id, &object, wanted.as_ref(), &body));
         bodies.insert(id, Arc::new(body));
     }
-    let plan = plan(&Situation {
+    let around = Around { session: &session, source: &source, label: &label, wanted: &wanted };
+    around.take_over_orphans(&mut live, &mut guards.notes).await;
+    let users = around.users(&live, &mut guards.notes).await;
+    let prune = Prune { agreed: guards.agreed, ..settings::prune(&source.spec) };
+    let left_out = |path: &str| snapshot.defined.ignored.get(path).cloned();
+    let mut plan = plan(&Situation {
         source: &label,
         desired: &desired,
         live: &live,
         unknown: &snapshot.defined.unknown,
-        // signatures are for the controller to check
-        untrusted: &|_| false,
-        // as are those who need what would be deleted
-        needed: &|_| None,
-        whole_tree_read: true,
-        prune: settings::prune(&source.spec),
+        untrusted: &|path| guards.is_untrusted(path),
+        ignored: &left_out,
+        may_be_ignored: snapshot.defined.may_be_ignored,
+        needed: &|id| users.get(&id.name).filter(|_| id.kind == ObjectKind::Extension).cloned(),
+        whole_tree_read: snapshot.own.is_some(),
+        prune: snapshot.own.as_ref().map_or(prune, |own| own.limit(prune)),
         drift: source.spec.drift.unwrap_or(Drift::Revert),
     });
-    Ok(Compared { source: format!("{namespace}/{}", source.name_any()), plan, snapshot, live: bodies })
+    around.begun(&desired, &mut guards.notes).await.hold_back(&mut plan, &desired);
+    let path_of = |id: &ObjectId| live.get(id)?.path.clone();
+    let gone = plan.actions.iter().filter(|action| action.what == What::Delete).map(|action| &action.id);
+    let ignored = gone.chain(&plan.held).filter_map(|id| {
+        let path = path_of(id)?;
+        Some((id.clone(), format!("{path} is ignored by {}", left_out(&path)?)))
+    });
+    let ignored = ignored.collect();
+    let source = format!("{namespace}/{}", source.name_any());
+    Ok(Compared { source, plan, snapshot, live: bodies, ignored, guards })
+}
+
+/// What a plan depends on beside the objects themselves. What cannot be found out is told, and no mistake.
+struct Around<'a> {
+    session: &'a Session<'a>,
+    source: &'a GitSource,
+    label: &'a str,
+    wanted: &'a BTreeMap<&'a ObjectId, &'a Manifest>,
+}
+
+impl Around<'_> {
+    /// What a source that is gone left behind is anybody's.
+    async fn take_over_orphans(&self, live: &mut BTreeMap<ObjectId, Live>, notes: &mut Vec<String>) {
+        let is_foreign = |live: &Live| live.source.as_deref().is_some_and(|source| source != self.label);
+        if !live.iter().any(|(id, live)| is_foreign(live) && self.wanted.contains_key(id)) {
+            return;
+        }
+        let everywhere: Api<GitSource> = Api::all(self.session.client.clone());
+        let sources = match self.session.ask(everywhere.list(&ListParams::default())).await {
+            Ok(sources) => sources.items,
+            Err(error) => {
+                notes
+                    .push(format!("whether the sources of other objects are still there is not known: {}", error.what));
+                return;
+            }
+        };
+        let label = |source: &GitSource| source_label(&source.namespace().unwrap_or_default(), &source.name_any());
+        let known: BTreeSet<String> = sources.iter().map(label).collect();
+        for (_, live) in live.iter_mut().filter(|(id, _)| self.wanted.contains_key(id)) {
+            // a label that was shortened does not tell which source it was
+            let gone = |label: &String| label.len() < 63 && label.contains('.') && !known.contains(label);
+            if is_foreign(live) {
+                live.source.take_if(|label| gone(label));
+            }
+        }
+    }
+
+    /// Who needs the Extensions that no file defines any more.
+    async fn users(&self, live: &BTreeMap<ObjectId, Live>, notes: &mut Vec<String>) -> BTreeMap<String, String> {
+        let goes = |(id, live): (&ObjectId, &Live)| {
+            let ours = live.source.as_deref() == Some(self.label);
+            id.kind == ObjectKind::Extension && ours && !self.wanted.contains_key(id)
+        };
+        if !live.iter().any(goes) {
+            return BTreeMap::new();
+        }
+        let everywhere: Api<Instance> = Api::all(self.session.client.clone());
+        let instances = match self.session.ask(everywhere.list(&ListParams::default())).await {
+            Ok(instances) => instances.items,
+            Err(error) => {
+                notes.push(format!("who uses the Extensions that would be deleted is not known: {}", error.what));
+                return BTreeMap::new();
+            }
+        };
+        let mut users = BTreeMap::new();
+        for instance in &instances {
+            let name = format!("{}/{}", instance.namespace().unwrap_or_default(), instance.name_any());
+            for extension in used_by(instance) {
+                users.entry(extension).or_insert_with(|| format!("{name} uses it"));
+            }
+        }
+        users
+    }
+
+    /// Operations that were begun before.
+    async fn begun(&self, desired: &[Desired], notes: &mut Vec<String>) -> Begun {
+        if !desired.iter().any(|desired| desired.id.kind == ObjectKind::Operation) {
+            return Begun::default();
+        }
+        match kept(self.source, &self.session.client).await {
+            Ok(begun) => begun,
+            Err(failure) => {
+                notes.push(failure.message);
+                Begun::default()
+            }
+        }
+    }
 }
 
 /// The source that is named, or the only one there is.
@@ -148,7 +251,12 @@ async fn observe(
         };
         for part in parts {
             let list = session.ask(objects::within(&session.client, kind, part).list(&ours)).await?;
-            found.extend(list.items.into_iter().map(|object| (id_of(kind, &object), object)));
+            let objects = list.items.into_iter().map(|object| (id_of(kind, &object), object));
+            // the files of a package go with their Extension
+            found
+                .extend(objects.filter(|(id, object)| {
+                    wanted.contains_key(id) || !object.labels().contains_key(labels::EXTENSION)
+                }));
         }
     }
     let missing = wanted.keys().filter(|id| !found.contains_key(**id)).map(|id| async move {

@@ -19,7 +19,7 @@ pub fn answer(error: &Error, command: &Command) -> ExitCode {
             ExitCode::SUCCESS
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            anstream::eprint!("{}", error.render().ansi());
+            eprint!("{}", error.render().ansi());
             ExitCode::from(1)
         }
         _ => {

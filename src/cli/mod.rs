@@ -7,6 +7,12 @@ macro_rules! print {
 macro_rules! println {
     ($($words:tt)*) => { $crate::cli::output::put(format_args!("{}\n", format_args!($($words)*))) };
 }
+macro_rules! eprint {
+    ($($words:tt)*) => { $crate::cli::output::say(format_args!($($words)*)) };
+}
+macro_rules! eprintln {
+    ($($words:tt)*) => { $crate::cli::output::say(format_args!("{}\n", format_args!($($words)*))) };
+}
 
 mod audit;
 mod backup;
@@ -23,6 +29,7 @@ mod error;
 mod extension;
 mod follow;
 mod get;
+mod guards;
 mod history;
 mod live;
 mod logs;

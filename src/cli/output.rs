@@ -179,6 +179,11 @@ pub fn put(text: fmt::Arguments<'_>) {
     }
 }
 
+/// What is said beside the result. Where nobody can hear it there is nobody to tell either.
+pub fn say(text: fmt::Arguments<'_>) {
+    let _ = anstream::stderr().lock().write_fmt(text);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

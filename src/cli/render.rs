@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anstream::eprintln;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -181,6 +180,11 @@ fn ended(
         let mut names: Vec<&str> = instances.map(|one| one.id.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
+        if let Some((path, line)) = only.and_then(|only| snapshot.defined.ignored.get_key_value(only)) {
+            return Err(CommandError::new(format!("{path} is ignored by {line}"))
+                .at(place)
+                .remedy("name another file, or take the pattern out"));
+        }
         let error = match &arguments.instance {
             Some(name) => CommandError::new(crate::extension::problem::unknown("instance", name, names)),
             None => CommandError::new("there is no instance here"),

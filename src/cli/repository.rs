@@ -90,20 +90,11 @@ impl Files {
         let below = self.path.join(&placement.folder);
         let files = if below.is_dir() { self.of(below) } else { self.clone() };
         let own = Placement { folder: String::new(), ..placement.clone() };
-        let mut snapshot = match revision {
+        let snapshot = match revision {
             None => files.now_placed(&own)?,
             Some(revision) => files.at_placed(revision, &own)?,
         };
-        let inside = |path: &str| format!("{}{}", placement.folder, path);
-        for manifest in &mut snapshot.defined.objects {
-            manifest.path = inside(&manifest.path).into();
-        }
-        let unknown = std::mem::take(&mut snapshot.defined.unknown);
-        snapshot.defined.unknown = unknown.seen_from(|path| inside(&path));
-        for error in &mut snapshot.defined.errors {
-            error.path = inside(&error.path);
-        }
-        Ok(snapshot)
+        Ok(snapshot.seen_from(|path| format!("{}{path}", placement.folder)))
     }
 
     /// The files as they were in a commit.
@@ -125,18 +116,13 @@ impl Files {
         };
         let folder = if folder.is_empty() { folder } else { format!("{folder}/") };
         let placement = Placement { folder: folder.clone(), ..placement.clone() };
-        let mut snapshot = snapshot::read(&tree, &placement).map_err(|error| unreadable(&error, &self.path))?;
-        for manifest in &mut snapshot.defined.objects {
-            let inside = manifest.path.strip_prefix(folder.as_str()).map(Into::into);
-            manifest.path = inside.unwrap_or_else(|| manifest.path.clone());
-        }
-        let unknown = std::mem::take(&mut snapshot.defined.unknown);
-        let inside = |path: String| path.strip_prefix(folder.as_str()).map(str::to_owned).unwrap_or(path);
-        snapshot.defined.unknown = unknown.seen_from(inside);
-        for error in &mut snapshot.defined.errors {
-            error.path = inside(std::mem::take(&mut error.path));
-        }
-        Ok(snapshot)
+        let snapshot = snapshot::read(&tree, &placement).map_err(|error| unreadable(&error, &self.path))?;
+        Ok(snapshot.seen_from(|path| path.strip_prefix(folder.as_str()).unwrap_or(path).to_owned()))
+    }
+
+    /// The history that the files are in.
+    pub fn history(&self) -> Result<History, CommandError> {
+        History::open(&self.path).map_err(|error| history_problem(&error, &self.path))
     }
 
     /// Where in the repository the folder is.

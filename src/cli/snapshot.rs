@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::api::git_source::{AppliedSettings, FileError};
 use crate::api::{BackupPolicy, Instance};
@@ -11,7 +12,7 @@ use crate::extension::problem::{listed, unknown};
 use crate::extension::{Collectors, Package, PackageFiles, Surroundings};
 use crate::names::{EnvironmentName, NamespaceName};
 use crate::plan::source::manifest::SETTINGS;
-use crate::plan::source::{Manifest, ObjectKind, Placement, settings};
+use crate::plan::source::{Manifest, ObjectKind, Placement, RepositorySettings, settings};
 use crate::repo::{FileTree, Limits, TreeError};
 use crate::source::{self, Defined};
 
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub shelf: Shelf,
     /// What the repository says of environments.
     settings: Option<AppliedSettings>,
+    /// All it says of itself; none where that cannot be read.
+    pub own: Option<Arc<RepositorySettings>>,
     /// The environment that the GitSource names, where one is known.
     pub environment: Option<EnvironmentName>,
 }
@@ -37,15 +40,35 @@ pub fn read(tree: &impl FileTree, placement: &Placement) -> Result<Snapshot, Tre
     let mut shelf = Shelf::default();
     for (path, file) in listing.files() {
         let inside = path.strip_prefix(placement.folder.as_str()).unwrap_or(&path);
+        if contents.leaves_out(&path) {
+            continue;
+        }
         if let Some(rest) = inside.strip_prefix(EXTENSIONS).and_then(|rest| rest.strip_prefix('/')) {
             shelf.put(rest, tree.read(&path, file, &limits)?);
         }
     }
-    let settings = contents.settings().and_then(|settings| settings.applied());
-    Ok(Snapshot { defined: contents.defined(), shelf, settings, environment: None })
+    let own = contents.settings().cloned();
+    let settings = own.as_ref().and_then(|settings| settings.applied());
+    Ok(Snapshot { defined: contents.defined(), shelf, settings, own, environment: None })
 }
 
 impl Snapshot {
+    /// The same with paths seen from elsewhere.
+    #[must_use]
+    pub fn seen_from(mut self, elsewhere: impl Fn(&str) -> String) -> Self {
+        let defined = &mut self.defined;
+        for manifest in &mut defined.objects {
+            manifest.path = elsewhere(&manifest.path).into();
+        }
+        for error in &mut defined.errors {
+            error.path = elsewhere(&error.path);
+        }
+        defined.unknown = std::mem::take(&mut defined.unknown).seen_from(|path| elsewhere(&path));
+        let ignored = std::mem::take(&mut defined.ignored);
+        defined.ignored = ignored.iter().map(|(path, place)| (elsewhere(path), elsewhere(place))).collect();
+        self
+    }
+
     /// What is wrong with the repository's own settings.
     pub fn settings_error(&self) -> Option<&FileError> {
         let is_settings = |path: &str| path == SETTINGS || path.ends_with(&format!("/{SETTINGS}"));

@@ -20,6 +20,9 @@ use crate::extension::problem::listed;
 use crate::plan::source::{Manifest, ObjectKind};
 use crate::source::Defined;
 
+/// How many files that are left out are named to people.
+const NAMED: usize = 10;
+
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -47,6 +50,8 @@ struct Verdict<'a> {
     notes: &'a [String],
     /// Rules that could not be checked, and why.
     unchecked: &'a [String],
+    /// Files that the repository leaves out, and the place that says so of each.
+    ignored: &'a BTreeMap<String, String>,
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandError> {
@@ -57,7 +62,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
     };
     let Looked { refused, unchecked } = look(&snapshot);
     let notes = without_package(&snapshot);
-    let Defined { mut objects, mut errors, mut files, mut unknown } = snapshot.defined;
+    let Defined { mut objects, mut errors, mut files, mut unknown, mut ignored, .. } = snapshot.defined;
     unknown.places.extend(refused.iter().map(|error| error.path.clone()));
     errors.extend(refused);
     if let Some(only) = only {
@@ -65,9 +70,17 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
         objects.retain(|object| only.contains(&*object.path));
         errors.retain(|error| only.contains(&error.path));
         unknown.places.retain(|path| only.contains(path));
-        files = only.len();
+        ignored.retain(|path, _| only.contains(path));
+        files = only.len() - ignored.len();
     }
-    let verdict = Verdict { files, objects: objects.len(), errors: &errors, notes: &notes, unchecked: &unchecked };
+    let verdict = Verdict {
+        files,
+        objects: objects.len(),
+        errors: &errors,
+        notes: &notes,
+        unchecked: &unchecked,
+        ignored: &ignored,
+    };
     if errors.is_empty() && format == Format::Table {
         let (files, number) = (counted(files, "file"), counted(objects.len(), "object"));
         let but = if unchecked.is_empty() { "" } else { ", as far as it could be checked" };
@@ -77,6 +90,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
     }
     tell(&notes, format);
     tell(&unchecked, format);
+    tell(&told_ignored(&ignored), format);
     if errors.is_empty() {
         return if arguments.strict && !unchecked.is_empty() { Err(unchecked_is_refused()) } else { Ok(Outcome::Done) };
     }
@@ -154,11 +168,23 @@ fn without_package(snapshot: &Snapshot) -> Vec<String> {
     told.collect()
 }
 
+/// Which files are left out, and where that is said.
+fn told_ignored(ignored: &BTreeMap<String, String>) -> Vec<String> {
+    let each = ignored.iter().take(NAMED).map(|(path, place)| format!("{path} is ignored by {place}"));
+    let more = ignored.len().saturating_sub(NAMED);
+    let more = (more > 0).then(|| format!("{} more ignored; -o json names all", counted_are(more, "file")));
+    each.chain(more).collect()
+}
+
+fn counted_are(number: usize, word: &str) -> String {
+    format!("{} {}", counted(number, word), if number == 1 { "is" } else { "are" })
+}
+
 /// Where the notes are not in what is printed already.
 fn tell(notes: &[String], format: Format) {
     if matches!(format, Format::Table | Format::Markdown) {
         for note in notes {
-            anstream::eprintln!("note: {}", printable(note));
+            eprintln!("note: {}", printable(note));
         }
     }
 }
@@ -179,7 +205,7 @@ fn place(error: &FileError) -> String {
     }
 }
 
-fn counted(number: usize, word: &str) -> String {
+pub fn counted(number: usize, word: &str) -> String {
     format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }
 

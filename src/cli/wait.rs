@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anstream::eprintln;
 use tokio::time::{Instant, sleep};
 
 use super::error::CommandError;

@@ -13,7 +13,7 @@ pub mod git_source;
 mod hooks;
 mod instance;
 mod operation;
-mod packages;
+pub mod packages;
 mod pod_set;
 mod pushes;
 mod queues;

@@ -45,7 +45,10 @@ pub fn fraction(resource: &str, text: &str) -> Option<String> {
     let of_bytes = matches!(resource, "memory" | "ephemeral-storage" | "storage");
     let number = text.strip_suffix(['m', 'u', 'n'])?;
     of_bytes.then(|| {
-        format!("{text} is less than {number} bytes: m stands for thousandths; write {number}Mi for mebibytes")
+        format!(
+            "{text} is less than {number} byte{}: m stands for thousandths; write {number}Mi for mebibytes",
+            if number == "1" { "" } else { "s" }
+        )
     })
 }
 

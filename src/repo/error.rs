@@ -27,7 +27,7 @@ pub enum RemoteError {
     Server { host: String, reason: String },
     #[error("{host} does not speak Git as expected: {reason}")]
     Protocol { host: String, reason: String },
-    #[error("{what} is larger than {limit} bytes; raise {setting} of the GitSource, or make the repository smaller")]
+    #[error("{what} is larger than {}; raise {setting} of the GitSource, or make the repository smaller", in_bytes(*limit))]
     TooLarge { what: &'static str, setting: &'static str, limit: u64 },
     #[error("not finished within {}", in_words(*time))]
     Deadline { time: Duration },
@@ -72,6 +72,11 @@ impl RemoteError {
                 | Self::Local { .. }
         )
     }
+}
+
+/// A number of bytes as people say it.
+pub(super) fn in_bytes(number: u64) -> String {
+    format!("{number} byte{}", if number == 1 { "" } else { "s" })
 }
 
 fn in_words(time: Duration) -> String {

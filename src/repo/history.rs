@@ -58,6 +58,11 @@ impl History {
         self.repository.workdir()
     }
 
+    /// Whether older commits are left out of it, or may be.
+    pub fn is_shallow(&self) -> bool {
+        self.repository.is_shallow().unwrap_or(true)
+    }
+
     /// The commit a revision like `HEAD~3`, `main`, `v1.2` or a commit id names.
     pub fn resolve(&self, revision: &str) -> Result<ObjectId, HistoryError> {
         let missing = || HistoryError::NoSuchRevision(clean(revision, 100));

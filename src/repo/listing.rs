@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gix::ObjectId;
 
 use super::bounds::Limits;
+use super::error::in_bytes;
 
 /// One readable file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ impl Refusal {
     }
 
     pub(super) fn too_large(path: &str, size: u64, limit: u64) -> Self {
-        let reason = format!("has {size} bytes, more than {limit}; split it or raise the limit");
+        let reason = format!("has {}, more than {limit}; split it or raise the limit", in_bytes(size));
         Self::new(path.to_owned(), Code::TooLarge, reason)
     }
 }

@@ -10,7 +10,7 @@ use gix::ObjectId;
 
 use super::bounds::Limits;
 use super::commit::Commit;
-use super::error::clean;
+use super::error::{clean, in_bytes};
 use super::listing::{File, Listing, Refusal, TreeError};
 use super::walk::{Node, Raw, Source, walk};
 
@@ -119,7 +119,7 @@ pub(super) fn read_object(
     if header.size() > limit {
         return Err(TreeError::Io {
             path: format!("{kind} {id}"),
-            reason: format!("has {} bytes, more than {limit}", header.size()),
+            reason: format!("has {}, more than {limit}", in_bytes(header.size())),
         });
     }
     let data = repository.find_object(id).map_err(|_| damaged("cannot be read"))?.detach().data;
@@ -208,7 +208,7 @@ impl FolderTree {
         let mut bytes = Vec::new();
         file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
         if bytes.len() as u64 > limit {
-            return Err(failed(format!("is larger than {limit} bytes")));
+            return Err(failed(format!("is larger than {}", in_bytes(limit))));
         }
         Ok(bytes)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gix::ObjectId;
 
 use super::bounds::Limits;
-use super::error::is_hidden;
+use super::error::{in_bytes, is_hidden};
 use super::listing::{Code, Content, Entry, File, Folder, Listing, Refusal, TreeError};
 
 /// One entry of a folder before it was judged.
@@ -111,7 +111,10 @@ impl<S: Source> Walk<'_, S> {
         let refuse = |code, reason: String| Err(Trouble::Refused(Refusal::new(path.clone(), code, reason)));
         if path.len() > self.limits.path_bytes {
             let limit = self.limits.path_bytes;
-            return refuse(Code::PathTooLong, format!("the path has {} bytes, more than {limit}", path.len()));
+            return refuse(
+                Code::PathTooLong,
+                format!("the path has {}, more than {limit}", in_bytes(path.len() as u64)),
+            );
         }
         match raw.node {
             Node::Symlink => refuse(Code::Symlink, "is a symbolic link; put the file itself here".into()),

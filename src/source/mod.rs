@@ -2,6 +2,8 @@
 //! line alike.
 
 mod edited;
+mod ignore;
+mod own;
 mod packages;
 mod places;
 mod sealed;
@@ -10,10 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::api::git_source::FileError;
-use crate::plan::source::manifest::{self, Manifest, Placement, Reading, SETTINGS, defined_twice, holds_objects};
-use crate::plan::source::settings;
+use crate::plan::source::manifest::{self, FOREIGN, Manifest, Placement, Reading, defined_twice, holds_objects};
 use crate::plan::source::{ObjectId, RepositorySettings, Unknown};
 use crate::repo::{Code, Document, File, FileTree, Limits, Listing, ParseLimits, Problem, Refusal, TreeError, parse};
+
+use ignore::Ignore;
+use own::Own;
 
 pub use edited::edited;
 pub use sealed::{Opening, in_order};
@@ -25,7 +29,9 @@ pub struct Contents {
     /// Where objects may go, as the repository itself narrows it.
     placement: Placement,
     opening: Opening,
-    settings: Result<Arc<RepositorySettings>, Vec<FileError>>,
+    own: Own,
+    /// What is left out as if it were not there.
+    ignore: Arc<Ignore>,
     files: BTreeMap<String, Arc<Reading>>,
 }
 
@@ -38,6 +44,10 @@ pub struct Defined {
     pub unknown: Unknown,
     /// How many files hold objects.
     pub files: usize,
+    /// Files that would hold objects, and the place of the pattern that leaves each out.
+    pub ignored: BTreeMap<String, String>,
+    /// Whether any file may be one that is left out, because nobody can read what the repository says of that.
+    pub may_be_ignored: bool,
 }
 
 /// Reads a tree, leaving encrypted files closed. Files that are as they were in `previous` are not read again.
@@ -59,12 +69,17 @@ pub fn read_opening(
     previous: Option<&Contents>,
 ) -> Result<Contents, TreeError> {
     let listing = tree.list(limits, previous.map(|previous| &previous.listing))?;
-    let settings = read_settings(tree, &listing, limits, placement)?;
-    let placement = match &settings {
+    let own = own::read(tree, &listing, limits, placement)?;
+    let placement = match &own.settings {
         Ok(settings) => settings.narrow(placement),
         Err(_) => placement.clone(),
     };
-    let previous = previous.filter(|previous| previous.placement == placement && previous.opening == *opening);
+    // what was left out before is no news while nobody can tell what is left out now
+    let ignore = own.ignore.clone().or_else(|| previous.map(|previous| previous.ignore.clone())).unwrap_or_default();
+    let is_as_before = |previous: &&Contents| {
+        previous.placement == placement && previous.opening == *opening && previous.ignore == ignore
+    };
+    let previous = previous.filter(is_as_before);
     let mut files = previous.map(|previous| previous.files.clone()).unwrap_or_default();
     let changed: Vec<(String, Option<File>)> = match previous {
         Some(previous) => previous.listing.diff(&listing).into_iter().map(|change| (change.path, change.new)).collect(),
@@ -79,8 +94,8 @@ pub fn read_opening(
         .chain(refused)
         .filter_map(|path| packages::folder(path, &placement))
         .collect();
-    packages::read(tree, &listing, limits, &placement, &touched, &mut files)?;
-    let within = |path: &str| holds_objects(path.strip_prefix(placement.folder.as_str()).unwrap_or(path));
+    packages::read((tree, &listing), limits, &placement, &ignore, &touched, &mut files)?;
+    let within = |path: &str| is_below(path, &placement) && ignore.of(path).is_none();
     for (path, file) in changed.into_iter().filter(|(path, _)| within(path)) {
         match file {
             None => {
@@ -92,48 +107,12 @@ pub fn read_opening(
             }
         }
     }
-    Ok(Contents { listing, placement, opening: opening.clone(), settings, files })
+    Ok(Contents { listing, placement, opening: opening.clone(), own, ignore, files })
 }
 
-/// What the repository says of itself, or why that cannot be read.
-fn read_settings(
-    tree: &impl FileTree,
-    listing: &Listing,
-    limits: &Limits,
-    placement: &Placement,
-) -> Result<Result<Arc<RepositorySettings>, Vec<FileError>>, TreeError> {
-    let path = format!("{}{SETTINGS}", placement.folder);
-    let Some(file) = listing.get(&path).cloned() else {
-        if listing.refused().iter().any(|refusal| refusal.path == path) {
-            // the refusal is told with the others
-            return Ok(Err(Vec::new()));
-        }
-        let below = format!("{path}/");
-        if listing.files().iter().any(|(path, _)| path.starts_with(&below)) {
-            let message = "is a folder, and has to be the file with the repository's settings; rename it".to_owned();
-            return Ok(Err(vec![refused(path, "settings", message)]));
-        }
-        return Ok(Ok(Arc::default()));
-    };
-    let documents = match documents(tree, &path, &file, limits)? {
-        Ok(documents) => documents,
-        Err(errors) => return Ok(Err(errors)),
-    };
-    Ok(match documents.as_slice() {
-        [] => Ok(Arc::default()),
-        [document] => settings::read(&path, &document.value, &document.places).map(Arc::new),
-        [_, second, ..] => {
-            let place = second.places.start();
-            let message = "the settings are one document; remove the second".to_owned();
-            Err(vec![FileError {
-                path,
-                line: Some(place.line),
-                column: Some(place.column),
-                code: "too-many-documents".into(),
-                message,
-            }])
-        }
-    })
+/// Whether a file holds objects that this places.
+fn is_below(path: &str, placement: &Placement) -> bool {
+    holds_objects(path.strip_prefix(placement.folder.as_str()).unwrap_or(path))
 }
 
 /// The documents of a file, or what is wrong with its text.
@@ -177,7 +156,10 @@ fn read_file(
 ) -> Result<Reading, TreeError> {
     let documents = match documents(tree, path, file, limits)? {
         Ok(documents) => documents,
-        Err(errors) => return Ok(Reading::unreadable(errors)),
+        Err(mut errors) => {
+            explain_template(tree, path, file, limits, &mut errors);
+            return Ok(Reading::unreadable(errors));
+        }
     };
     if sealed::is_sealed(&documents) {
         return Ok(sealed::read(path, documents, placement, opening));
@@ -189,6 +171,14 @@ fn read_file(
     Ok(whole)
 }
 
+/// A template of another program cannot be read as what it becomes: it says how to leave it out.
+fn explain_template(tree: &impl FileTree, path: &str, file: &File, limits: &Limits, errors: &mut [FileError]) {
+    let is_template = tree.read(path, file, limits).is_ok_and(|bytes| bytes.windows(2).any(|pair| pair == b"{{"));
+    for error in errors.iter_mut().filter(|_| is_template) {
+        error.message.push_str(FOREIGN);
+    }
+}
+
 fn refused(path: String, code: &str, reason: String) -> FileError {
     FileError { path, line: None, column: None, code: code.to_owned(), message: reason }
 }
@@ -196,7 +186,27 @@ fn refused(path: String, code: &str, reason: String) -> FileError {
 impl Contents {
     /// What the repository says of itself; none where that cannot be read.
     pub fn settings(&self) -> Option<&Arc<RepositorySettings>> {
-        self.settings.as_ref().ok()
+        self.own.settings.as_ref().ok()
+    }
+
+    /// Whether a file is left out as if it were not there.
+    pub fn leaves_out(&self, path: &str) -> bool {
+        self.ignore.of(path).is_some()
+    }
+
+    /// Files that would hold objects, and the place of the pattern that leaves each out.
+    fn ignored(&self) -> BTreeMap<String, String> {
+        if self.ignore.is_empty() {
+            return BTreeMap::new();
+        }
+        let holds = |path: &str| is_below(path, &self.placement) || packages::folder(path, &self.placement).is_some();
+        let files = self.listing.files().into_iter().map(|(path, _)| path).filter(|path| holds(path));
+        files.filter_map(|path| self.ignore.of(&path).map(|place| (path, place))).collect()
+    }
+
+    /// What cannot be read of what is not left out.
+    fn refused(&self) -> impl Iterator<Item = &Refusal> {
+        self.listing.refused().into_iter().filter(|refusal| self.ignore.of_anything(&refusal.path).is_none())
     }
 
     /// All objects that one file alone defines, and all errors.
@@ -210,15 +220,16 @@ impl Contents {
         errors.extend(defined_twice(&mut objects));
         let after: BTreeSet<&ObjectId> = objects.iter().map(|manifest| &manifest.id).collect();
         unknown.objects.extend(before.iter().filter(|id| !after.contains(id)).cloned());
-        errors.extend(self.settings.as_ref().err().into_iter().flatten().cloned());
-        for refusal in self.listing.refused() {
+        errors.extend(self.own.settings.as_ref().err().into_iter().flatten().cloned());
+        for refusal in self.refused() {
             errors.push(refused(refusal.path.clone(), refusal.code.as_str(), refusal.reason.clone()));
         }
         errors.sort_by(|a, b| (&a.path, a.line, a.column).cmp(&(&b.path, b.line, b.column)));
         // a package says what is refused in it, too
         errors.dedup();
         unknown.places.extend(errors.iter().map(|error| error.path.clone()));
-        Defined { objects, errors, unknown, files: self.files.len() }
+        let (ignored, may_be_ignored) = (self.ignored(), self.own.ignore.is_none());
+        Defined { objects, errors, unknown, files: self.files.len(), ignored, may_be_ignored }
     }
 
     /// What cannot be read: files, packages as a whole, and what stands where files or folders were.
@@ -231,7 +242,7 @@ impl Contents {
                 unknown.unclear.insert(place.clone());
             }
         }
-        for refusal in self.listing.refused() {
+        for refusal in self.refused() {
             unknown.places.insert(refusal.path.clone());
             if may_hide_objects(refusal) {
                 unknown.unclear.insert(refusal.path.clone());

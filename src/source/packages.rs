@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::ignore::Ignore;
 use crate::api::git_source::FileError;
 use crate::extension::files::MANIFEST;
 use crate::extension::{Package, PackageFiles, Problem, install};
@@ -24,10 +25,10 @@ pub fn folder(path: &str, placement: &Placement) -> Option<String> {
 
 /// Reads the packages in these folders anew, and forgets those that are gone.
 pub fn read(
-    tree: &impl FileTree,
-    listing: &Listing,
+    (tree, listing): (&impl FileTree, &Listing),
     limits: &Limits,
     placement: &Placement,
+    ignore: &Ignore,
     folders: &BTreeSet<String>,
     files: &mut BTreeMap<String, Arc<Reading>>,
 ) -> Result<(), TreeError> {
@@ -38,6 +39,9 @@ pub fn read(
     let mut refused: BTreeMap<&String, Vec<FileError>> = BTreeMap::new();
     for (path, file) in listing.files() {
         let Some(folder) = folder(&path, placement).and_then(|folder| folders.get(&folder)) else { continue };
+        if ignore.of(&path).is_some() {
+            continue;
+        }
         let inside = path[folder.len() + 1..].to_owned();
         match tree.read(&path, file, limits) {
             Ok(bytes) => found.entry(folder).or_default().push((inside, bytes)),
@@ -49,7 +53,7 @@ pub fn read(
         }
     }
     // half a package is none
-    for refusal in listing.refused() {
+    for refusal in listing.refused().into_iter().filter(|refusal| ignore.of_anything(&refusal.path).is_none()) {
         if let Some(folder) = folder(&refusal.path, placement).and_then(|folder| folders.get(&folder)) {
             let error = super::refused(refusal.path.clone(), refusal.code.as_str(), refusal.reason.clone());
             refused.entry(folder).or_default().push(error);

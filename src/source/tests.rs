@@ -233,3 +233,77 @@ fn a_source_that_is_bound_defines_neither_other_namespaces_nor_sources() {
         "{errors:#?}"
     );
 }
+
+#[test]
+fn what_the_settings_leave_out_is_as_if_it_were_not_there() {
+    let package = "extensions/demo/1.0.0/extension.yaml";
+    let files = [
+        ("midship.yaml", "ignore:\n  - /charts/\n  - docker-compose.yaml\n  - extensions/demo/\n".to_owned()),
+        ("charts/app/values.yaml", "replicas: 3\n".to_owned()),
+        ("charts/app/templates/app.yaml", "{{ if .Values.x }}\n".to_owned()),
+        ("deep/docker-compose.yaml", "services: {}\n".to_owned()),
+        (package, "nonsense: true\n".to_owned()),
+        ("a.yaml", named("a")),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let found = defined(&files);
+    assert_eq!(found.errors, []);
+    assert_eq!((found.objects.len(), found.files, found.may_be_ignored), (1, 1, false));
+    let ignored: Vec<(&str, &str)> =
+        found.ignored.iter().map(|(path, place)| (path.as_str(), place.as_str())).collect();
+    assert_eq!(
+        ignored,
+        [
+            ("charts/app/templates/app.yaml", "midship.yaml:2"),
+            ("charts/app/values.yaml", "midship.yaml:2"),
+            ("deep/docker-compose.yaml", "midship.yaml:3"),
+            (package, "midship.yaml:4"),
+        ]
+    );
+    assert_eq!(found.unknown, Unknown::default());
+}
+
+#[test]
+fn a_file_of_another_program_is_told_how_it_is_left_out() {
+    let way_out = "if the file is for another program, name it under ignore in midship.yaml";
+    let ours = named("a").replace("kind: Instance", "kind: Instnce");
+    for (text, foreign) in [
+        ("services: {web: {}}\n", true),
+        ("- a\n", true),
+        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n", true),
+        ("{{ if .Values.x }}\nkind: Deployment\n{{ end }}\n", true),
+        (ours.as_str(), false),
+        ("apiVersion: v1\nkind: Secrt\nmetadata: {name: a}\n", false),
+    ] {
+        let errors = said(&[("x.yaml", text)]);
+        assert!(!errors.is_empty() && errors.iter().all(|error| error.contains(way_out) == foreign), "{errors:#?}");
+    }
+}
+
+#[test]
+fn a_tree_with_other_patterns_is_read_anew() {
+    let files = |patterns: &str| {
+        let settings = format!("ignore: {patterns}\n");
+        tree(&[("midship.yaml", &settings), ("a.yaml", &named("a")), ("ci/b.yaml", &named("b"))])
+    };
+    let read = |patterns: &str, before: Option<&Contents>| {
+        super::read(&files(patterns), &Limits::default(), &placement(), before).expect("the tree can be read")
+    };
+    let names = |contents: &Contents| {
+        contents.defined().objects.iter().map(|manifest| manifest.id.name.clone()).collect::<Vec<_>>()
+    };
+    let first = read("[]", None);
+    assert_eq!(names(&first), ["a", "b"]);
+    let second = read("[ci/]", Some(&first));
+    assert_eq!(names(&second), ["a"]);
+    // what cannot be read leaves out what was left out before, and says that it may leave out anything
+    let third = read("[ci/, '[']", Some(&second));
+    assert_eq!(names(&third), ["a"]);
+    let defined = third.defined();
+    assert!(defined.may_be_ignored);
+    assert_eq!(
+        (defined.errors.len(), defined.errors[0].line, defined.errors[0].code.as_str()),
+        (1, Some(1), "pattern")
+    );
+    assert_eq!(names(&read("[]", Some(&third))), ["a", "b"]);
+}

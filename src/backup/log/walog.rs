@@ -2,6 +2,7 @@
 //! timeline and place the file belongs, whatever it is called.
 
 use crate::backup::layout::{Line, Segment, Uid};
+use crate::backup::words::in_bytes;
 
 const LONG_HEADER: usize = 40;
 /// The first page of a segment has the long header.
@@ -20,11 +21,11 @@ pub struct Header {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    #[error("it has {0} bytes, fewer than the header of a segment")]
+    #[error("it has {}, fewer than the header of a segment", in_bytes(*.0))]
     Short(usize),
     #[error("it does not begin as a segment does")]
     NoSegment,
-    #[error("its header says that it has {said} bytes, and it has {found}")]
+    #[error("its header says that it has {}, and it has {found}", in_bytes(*said))]
     Size { said: u32, found: usize },
     #[error("its header belongs to {inside}, and it is called {name}")]
     OtherName { name: String, inside: String },

@@ -15,6 +15,7 @@ use crate::backup::keys::{Opener, SealError, Sealer};
 use crate::backup::manifest::{IndexEntry, Stored, Stream, listing_digest};
 use crate::backup::repository::Repository;
 use crate::backup::store::{Key, StoreError};
+use crate::backup::words::in_bytes;
 
 /// An index of the longest backup there can be, opened.
 const LARGEST_INDEX: u64 = 512 << 20;
@@ -24,7 +25,7 @@ const LARGEST_DESCRIPTION: u64 = 4 << 20;
 pub enum ReadError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{0} has {1} bytes and {2} are wanted: it was cut or changed")]
+    #[error("{} has {} and {} are wanted: it was cut or changed", .0, in_bytes(*.1), .2)]
     Size(Key, u64, u64),
     #[error("{0} is damaged or was changed: its digest is not the one that was signed")]
     Digest(Key),

@@ -25,6 +25,7 @@ use crate::backup::manifest::{
 use crate::backup::read::Found;
 use crate::backup::repository::{FORMAT, Repository};
 use crate::backup::store::{Body, LARGEST_OBJECT, list_all};
+use crate::backup::words::in_bytes;
 
 /// What is to be backed up, and how.
 #[derive(Clone, Debug)]
@@ -194,8 +195,10 @@ impl<'a> Writing<'a> {
                 Some(object) if object.key == key && object.size == entry.stored.bytes => {}
                 Some(object) => {
                     let found = format!(
-                        "{key} of {} bytes is wanted, and {} of {} bytes is there",
-                        entry.stored.bytes, object.key, object.size
+                        "{key} of {} is wanted, and {} of {} is there",
+                        in_bytes(entry.stored.bytes),
+                        object.key,
+                        in_bytes(object.size)
                     );
                     return Err(WriteError::NotStored(found));
                 }

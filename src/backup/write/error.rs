@@ -7,6 +7,7 @@ use crate::backup::document::DocumentError;
 use crate::backup::keys::SealError;
 use crate::backup::keys::epoch::EpochError;
 use crate::backup::store::{Key, StoreError};
+use crate::backup::words::in_bytes;
 
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -18,7 +19,7 @@ pub enum WriteError {
     Parent(String),
     #[error("stream {stream:?}: {refusal}")]
     Gate { stream: String, refusal: GateRefusal },
-    #[error("stream {stream:?} broke off after {bytes} bytes: {reason}")]
+    #[error("stream {stream:?} broke off after {}: {reason}", in_bytes(*bytes))]
     Source { stream: String, bytes: u64, reason: String },
     #[error("stream {stream:?} gave nothing for {after:?}")]
     Stalled { stream: String, after: Duration },

@@ -1,6 +1,7 @@
 //! Whether what a source gave can be all of it. A stream that ends is no proof: programs die, disks fill up, connections
 //! break, and each of them ends a stream. Nothing is believed that did not say itself that it is whole.
 
+use crate::backup::words::in_bytes;
 use std::fmt;
 
 /// How the end of a complete stream looks.
@@ -76,11 +77,12 @@ pub enum GateRefusal {
     Killed(String),
     #[error("the source gave nothing")]
     Empty,
-    #[error("the source did not say that it is complete: {mark} is not at the end of its {bytes} bytes")]
+    #[error("the source did not say that it is complete: {mark} is not at the end of its {}", in_bytes(*bytes))]
     NoEndMark { mark: String, bytes: u64 },
     #[error(
-        "the source gave {bytes} bytes, less than {least}% of the {before} of the last backup; if that much was deleted \
-         on purpose, make one with spec.backup.allowShrink, or `midship backup create --allow-shrink`"
+        "the source gave {}, less than {least}% of the {before} of the last backup; if that much was deleted on purpose, \
+         make one with spec.backup.allowShrink, or `midship backup create --allow-shrink`",
+        in_bytes(*bytes)
     )]
     Shrunk { bytes: u64, before: u64, least: u64 },
 }

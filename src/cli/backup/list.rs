@@ -90,7 +90,7 @@ async fn of_cluster(arguments: &Arguments, connection: &Connection) -> Result<Op
     let rows: Vec<Row> = all.items.iter().filter(|backup| is_of(backup)).map(of_object).collect();
     if rows.is_empty() {
         let of = wanted.map_or(String::new(), |wanted| format!(" of {wanted}"));
-        anstream::eprintln!("there are no backups{of} in the namespace {}", session.namespace);
+        eprintln!("there are no backups{of} in the namespace {}", session.namespace);
         return Ok(None);
     }
     Ok(Some(rows))
@@ -128,7 +128,7 @@ async fn from_store(arguments: &Arguments, connection: &Connection) -> Result<Op
         }
     }
     if rows.is_empty() {
-        anstream::eprintln!("there are no such backups in {}", source.address());
+        eprintln!("there are no such backups in {}", source.address());
         return Ok(None);
     }
     Ok(Some(rows))
@@ -158,6 +158,6 @@ fn of_found(found: &Found, instance: String) -> Row {
 /// What cannot be read or believed is told before anything else.
 pub fn tell_problems(catalog: &Catalog) {
     for problem in &catalog.problems {
-        anstream::eprintln!("not believed: {}: {}", problem.object, problem.reason);
+        eprintln!("not believed: {}: {}", problem.object, problem.reason);
     }
 }

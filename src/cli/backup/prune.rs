@@ -75,7 +75,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     }
     let Some(key) = key else {
         if let Some(refusal) = &plan.refusal {
-            anstream::eprintln!("nothing of it would be done: {refusal}");
+            eprintln!("nothing of it would be done: {refusal}");
         }
         return Ok(if plan.is_idle() { Outcome::Done } else { Outcome::Changes });
     };
@@ -86,7 +86,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let histories = log::histories(&source.repository).await.map_err(|error| failed(&error))?;
     sweep::sweep_logs(&source.repository, &plan, &histories, &mut swept).await.map_err(|error| failed(&error))?;
     for problem in &swept.problems {
-        anstream::eprintln!("it stays for now: {problem}");
+        eprintln!("it stays for now: {problem}");
     }
     if format == Format::Table {
         println!(

@@ -102,7 +102,7 @@ impl SourceArguments {
         let store = place.open(Patience::default()).await?;
         let repository = Repository::open(store, &trust).await?;
         if let Trust::Anybody = trust {
-            anstream::eprintln!(
+            eprintln!(
                 "the repository is signed by {}; give the recovery kit with --kit to be sure that it is yours",
                 repository.root()
             );

@@ -83,7 +83,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     }
     create(&session, &extensions, &parameters, &made.extension).await?;
     let news = if installed.is_some() { "was installed already" } else { "installed" };
-    anstream::eprintln!("{name} {news}: {}, {}", times(made.parts.len(), "ConfigMap"), made.extension.spec.digest);
+    eprintln!("{name} {news}: {}, {}", times(made.parts.len(), "ConfigMap"), made.extension.spec.digest);
     if arguments.timeout > 0 {
         ready(&session, &extensions, &name, Duration::from_secs(arguments.timeout)).await?;
     }

@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
     // elsewhere they are in what is printed
     if matches!(format, Format::Table | Format::Markdown) {
         for note in &verdict.unchecked {
-            anstream::eprintln!("note: {}", printable(note));
+            eprintln!("note: {}", printable(note));
         }
     }
     if !well {

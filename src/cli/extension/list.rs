@@ -88,7 +88,7 @@ async fn installed(arguments: &Arguments, connection: &Connection, format: Forma
     if all.is_empty() && format == Format::Table {
         let what =
             if arguments.search.is_some() { "no installed package has these words" } else { "no package is installed" };
-        anstream::eprintln!("{what}; to install one: midship extension install FOLDER");
+        eprintln!("{what}; to install one: midship extension install FOLDER");
         return Ok(Outcome::Done);
     }
     output::print(format, &all, || {

@@ -186,7 +186,7 @@ fn tested(path: &Path, package: &Package) -> Result<(), CommandError> {
     let rules = Cue::default();
     let Proof { problems, notes } = proof::check(package, &rules);
     for note in &notes {
-        anstream::eprintln!("note: {}", printable(note));
+        eprintln!("note: {}", printable(note));
     }
     if !problems.is_empty() {
         return Err(wrong(path, &Problems(problems)));

@@ -119,7 +119,7 @@ pub async fn pull(arguments: &Pull) -> Result<Outcome, CommandError> {
             .remedy("remove it, or name another folder with --to"));
     }
     super::write(&folder, &package.files)?;
-    anstream::eprintln!("{} from {from}", printable(&package.digest));
+    eprintln!("{} from {from}", printable(&package.digest));
     println!("{}", printable(&folder.display().to_string()));
     Ok(Outcome::Done)
 }

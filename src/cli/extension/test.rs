@@ -59,7 +59,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
     }
     output::print(format, &all, || table(&all))?;
     if let Some(reason) = unchecked {
-        anstream::eprintln!("note: {}", printable(&reason));
+        eprintln!("note: {}", printable(&reason));
     }
     let failed = all.iter().filter(|case| !case.passed).count();
     if failed == 0 {

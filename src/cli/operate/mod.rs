@@ -224,7 +224,7 @@ pub async fn runs(session: &Session<'_>, word: &str) -> Result<Instance, Command
             .remedy(format!("midship start inst/{name} -n {}", session.namespace)));
     }
     if let Some(operation) = instance.status.as_ref().and_then(|status| status.operation.as_ref()) {
-        anstream::eprintln!("Operation {operation} works on the instance; this one waits for its turn");
+        eprintln!("Operation {operation} works on the instance; this one waits for its turn");
     }
     Ok(instance)
 }

@@ -117,7 +117,7 @@ fn edit(
         if path != &*was.path {
             return Ok(Err(unclear(path, opened.tip)));
         }
-        anstream::eprintln!("{} has mistakes now, and becomes as a whole what it was", printable(path));
+        eprintln!("{} has mistakes now, and becomes as a whole what it was", printable(path));
         return Ok(Ok(Edit { path: path.to_owned(), content: Some(old.into_bytes()) }));
     }
     let Some(document) = documents::document(&old, was.line) else {
@@ -232,8 +232,8 @@ async fn push(arguments: &Arguments, opened: Opened, branch: &str, draft: &Draft
     match pushed {
         Ok((commit, PushOutcome::Pushed)) => {
             let commit = short(&commit.to_string());
-            anstream::eprintln!("pushed {commit} to {}", printable(branch));
-            anstream::eprintln!("nothing has changed yet: look at it, and merge it into {}", printable(&watched));
+            eprintln!("pushed {commit} to {}", printable(branch));
+            eprintln!("nothing has changed yet: look at it, and merge it into {}", printable(&watched));
             Ok(())
         }
         Ok((_, PushOutcome::LostRace { .. })) => {

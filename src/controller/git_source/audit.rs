@@ -27,6 +27,8 @@ use kept::Kept;
 pub use record::committer;
 
 use super::apply::Outcome;
+use super::descent::Rewrite;
+use super::failed;
 use super::live::Observed;
 use super::look::Seen;
 use super::settings::{Destination, Settings};
@@ -58,7 +60,8 @@ pub struct Ledger {
     pushed: Vec<u64>,
     retry_at: Option<Instant>,
     failures: u32,
-    told_failures: Vec<String>,
+    /// What the branch says is not done, with everything that waits, as far as it is known.
+    failed: Option<Vec<u8>>,
     /// What was found of a branch that others cut, until it was told.
     cut: Option<AuditRewrite>,
     pub status: AuditStatus,
@@ -76,6 +79,8 @@ pub struct Sync<'a> {
     pub plan: &'a Plan,
     pub live: &'a Observed,
     pub results: &'a [Outcome],
+    /// The commit does not follow from the one before it.
+    pub rewrite: Option<Rewrite>,
 }
 
 impl Ledger {
@@ -98,14 +103,18 @@ impl Ledger {
         let known = self.know(settings, cache_dir).await;
         // while nobody knows what is on the branch, what was done is told with all there is, and nothing else is
         let before = self.files.take().unwrap_or_default();
-        let after = record::files(settings, &sync, &before, &redaction);
+        let failed = failed::with_held(failed::all(sync.seen, sync.plan, sync.results), sync.plan);
+        let told = failed::file(&failed, self.failed.as_deref());
+        let mut after = record::files(settings, &sync, &before, &redaction);
+        if told.is_some() || before.contains_key(&record::failures(&settings.folder())) {
+            after.insert(record::failures(&settings.folder()), told.clone());
+        }
         let edits = record::edits(&before, &after);
         let done = sync.results.iter().any(|result| result.failure.is_none());
-        let failures: Vec<String> = sync.results.iter().filter_map(|result| result.failure.clone()).collect();
-        let failed_anew = !failures.is_empty() && failures != self.told_failures;
-        self.told_failures = failures;
-        if done || failed_anew || (!edits.is_empty() && known.is_ok()) {
-            let record = record::record(settings, (destination, self.previous()), &sync, edits);
+        let failed_anew = told.is_some() && told != self.failed;
+        self.failed = told;
+        if done || failed_anew || sync.rewrite.is_some() || (!edits.is_empty() && known.is_ok()) {
+            let record = record::record(settings, (destination, self.previous()), &sync, &failed, edits);
             self.add(record)?;
         }
         if known.is_ok() {
@@ -178,16 +187,21 @@ impl Ledger {
     /// Finds out which files the branch will have once everything is pushed that waits.
     async fn know(&mut self, settings: &Settings, cache_dir: &Path) -> Result<(), String> {
         let Some(destination) = settings.audit.clone().filter(|_| self.files.is_none()) else { return Ok(()) };
-        let Branch { tip, mut files, last, lost } = self.read_branch(destination, cache_dir, settings).await?;
+        let Branch { tip, mut files, last, failed, lost } = self.read_branch(destination, cache_dir, settings).await?;
         if let Some(before) = lost {
             // the chain of records goes on from the one that was cut off, and so shows the gap
             self.found_cut(&before, tip);
         } else {
             self.status.record = last.or(self.status.record.take());
         }
+        self.failed = failed;
+        let failures = record::failures(&settings.folder());
         for waiting in &self.queue {
             let edits = waiting.record.draft.edits.iter();
-            apply(&mut files, edits.map(|edit| (edit.path.clone(), edit.content.clone())));
+            apply(&mut files, edits.clone().map(|edit| (edit.path.clone(), edit.content.clone())));
+            if let Some(edit) = edits.clone().find(|edit| edit.path == failures) {
+                self.failed.clone_from(&edit.content);
+            }
             self.status.record = Some(waiting.record.id.clone());
         }
         self.files = Some(files);
@@ -406,8 +420,9 @@ impl Ledger {
             let files: BTreeMap<_, _> = listing.files().into_iter().map(|(path, file)| (path, file.id)).collect();
             let whole = Cache::new(dir).tree(tip.id).map_err(|error| error.to_string())?;
             let most = Limits { file_bytes: MOST_OF_A_RECORD, ..Limits::default() };
-            let last = whole.content(&record::marker(&folder), &most).map_err(|error| error.to_string())?;
-            Ok(Branch { files, last: last.map(|text| record::id_of(&text)), ..branch })
+            let content = |path: String| whole.content(&path, &most).map_err(|error| error.to_string());
+            let last = content(record::marker(&folder))?.map(|text| record::id_of(&text));
+            Ok(Branch { files, last, failed: content(record::failures(&folder))?, ..branch })
         };
         tokio::task::spawn_blocking(read).await.map_err(|_| "reading the record panicked".to_owned())?
     }
@@ -423,6 +438,8 @@ struct Branch {
     files: BTreeMap<String, GitId>,
     /// The newest record of this source.
     last: Option<String>,
+    /// What it says is not done.
+    failed: Option<Vec<u8>>,
     /// What was pushed before and is not there any more.
     lost: Option<GitId>,
 }

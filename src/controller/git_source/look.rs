@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 
 use super::problem::Problem;
 use super::settings::Settings;
-use super::trust::{FastForward, Verification};
+use super::trust::{FastForward, Verification, within};
 use crate::api::git_source::FileError;
 use crate::plan::source::{Desired, ObjectId, Placement, RepositorySettings, Unknown};
-use crate::repo::{Bounds, Cache, Commit, Follow, Limits, Remote, plain};
+use crate::repo::{Bounds, Cache, Commit, Follow, History, Limits, Remote, plain};
 use crate::source::{self, Contents, Opening};
 
 /// What was seen in a repository. Cheap to clone.
@@ -32,6 +32,10 @@ pub struct Seen {
     pub untrusted: Arc<BTreeMap<String, String>>,
     /// What the repository says of itself; none where that cannot be read.
     pub settings: Option<Arc<RepositorySettings>>,
+    /// Files that the repository leaves out, and the place that says so of each.
+    pub ignored: Arc<BTreeMap<String, String>>,
+    /// Whether any file may be one of them, because nobody can tell.
+    pub may_be_ignored: bool,
     pub files: usize,
     contents: Arc<Contents>,
     /// What decides how the same commit is read.
@@ -58,10 +62,6 @@ impl Seen {
     pub fn is_untrusted(&self, path: &str) -> bool {
         self.untrusted.keys().any(|folder| within(path, folder))
     }
-}
-
-fn within(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// One look, with everything it needs.
@@ -124,11 +124,11 @@ impl Look {
         let fetched = self.cache.fetch(session, resolved.commit);
         fetched.map_err(|error| Problem::from(error).with(&resolved.commit))?;
         if let Some(fast_forward) = &self.fast_forward {
-            fast_forward.check(&self.cache, resolved.commit, &bounds)?;
+            fast_forward.check(&self.history()?, resolved.commit, &bounds)?;
         }
         let Reading { placement, limits, folder, opening, verification } = &self.reading;
         let untrusted = match verification {
-            Some(verification) => verification.check(&self.cache, resolved.commit, &bounds)?,
+            Some(verification) => verification.check(&self.history()?, resolved.commit, &bounds)?,
             None => BTreeMap::new(),
         };
         let previous = before.filter(|before| *before.reading == self.reading).map(|before| before.contents.as_ref());
@@ -144,6 +144,10 @@ impl Look {
             name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name)
         });
         Ok(self.seen(commit, branch, contents, untrusted))
+    }
+
+    fn history(&self) -> Result<History, Problem> {
+        self.cache.history().map_err(|error| Problem { code: "tree", message: error.to_string(), passing: true })
     }
 
     fn seen(&self, commit: Commit, branch: &str, contents: Contents, untrusted: BTreeMap<String, String>) -> Seen {
@@ -183,6 +187,8 @@ impl Look {
             unknown: Arc::new(defined.unknown),
             untrusted: Arc::new(untrusted),
             settings: contents.settings().cloned(),
+            ignored: Arc::new(defined.ignored),
+            may_be_ignored: defined.may_be_ignored,
             files: defined.files,
             contents: Arc::new(contents),
             reading: Arc::new(self.reading.clone()),
@@ -196,6 +202,11 @@ pub fn cache_of(settings: &Settings, cache_dir: &Path) -> Cache {
         settings.fast_forward.is_some() || settings.verification.as_ref().is_some_and(Verification::needs_history);
     let folder = cache_folder(cache_dir, settings, needs_history);
     if needs_history { Cache::with_history(folder) } else { Cache::new(folder) }
+}
+
+/// The local copy with all of its history, whatever the source needs to look.
+pub fn history_cache(settings: &Settings, cache_dir: &Path) -> Cache {
+    Cache::with_history(cache_folder(cache_dir, settings, true))
 }
 
 /// One folder for each repository and each way into it, so that nobody reads what only others may fetch.

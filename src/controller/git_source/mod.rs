@@ -2,17 +2,19 @@
 
 mod apply;
 mod audit;
+mod descent;
 mod drift;
+mod failed;
 mod leave;
 mod live;
 mod look;
 mod memory;
 pub mod objects;
-mod once;
+pub mod once;
 mod problem;
 pub mod settings;
 mod status;
-mod trust;
+pub mod trust;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use crate::cluster::events::Events;
 use crate::plan::source::{Desired, ObjectId, ObjectKind, Plan, Situation, What, plan};
 use crate::repo::short;
 use audit::{Sync, finished};
+use descent::Descent;
 use drift::Drift;
 use leave::Leaving;
 use live::{Observed, Part, Settled};
@@ -380,7 +383,8 @@ impl GitSources {
         for done in results.iter().filter(|result| result.what == What::Revert && result.failure.is_none()) {
             remembered.reverts.done(&done.id, self.started.elapsed());
         }
-        self.tell(source, &seen, &plan, &results).await;
+        let descent = descent::look(source, settings, &seen, &self.cache_dir).await;
+        self.tell(source, &seen, &plan, &results, descent).await;
         let mut drift = Drift::look(&plan, &seen, &client).await;
         drift.propose(&seen, settings, &self.cluster_name, &self.cache_dir, &mut remembered.proposed).await;
         let failed = results.iter().any(|result| result.failure.is_some());
@@ -389,11 +393,16 @@ impl GitSources {
         remembered.asked_at_plan.clone_from(&remembered.asked);
         // while the repository cannot be reached that is what there is to say, even though what it said is kept up
         if remembered.failed_looks == 0 {
-            let report = Report::Synced { seen: &seen, plan: &plan, drift: &drift, results: &results, settings };
+            let (plan, drift) = (&plan, &drift);
+            let report = Report::Synced { seen: &seen, plan, drift, results: &results, settings, descent };
             self.say(source, remembered, report).await?;
         }
         drop(push);
-        let done = Sync { seen: &seen, plan: &plan, live: &live, results: &results };
+        let rewrite = match descent {
+            Some(Descent::Rewritten(rewrite)) => Some(rewrite),
+            _ => None,
+        };
+        let done = Sync { seen: &seen, plan: &plan, live: &live, results: &results, rewrite };
         let noted = remembered.ledger.note(source, settings, &self.client, &self.cache_dir, done).await;
         if let Err(problem) = noted {
             tracing::warn!(problem, "what was done could not be recorded yet");
@@ -457,6 +466,8 @@ impl GitSources {
             live: &live.objects,
             unknown: &seen.unknown,
             untrusted: &|path| seen.is_untrusted(path),
+            ignored: &|path| seen.ignored.get(path).cloned(),
+            may_be_ignored: seen.may_be_ignored,
             needed: &|id| self.needed_by(id),
             // what a repository says of deletions counts, and cannot be known while it cannot be read
             whole_tree_read: matches!(part, Part::Everything) && seen.settings.is_some(),
@@ -478,8 +489,19 @@ impl GitSources {
     }
 
     /// Events for what was done.
-    async fn tell(&self, source: &GitSource, seen: &Seen, plan: &Plan, results: &[apply::Outcome]) {
+    async fn tell(
+        &self,
+        source: &GitSource,
+        seen: &Seen,
+        plan: &Plan,
+        results: &[apply::Outcome],
+        descent: Option<Descent>,
+    ) {
         let commit = short(&seen.commit.id);
+        if let Some(Descent::Rewritten(rewrite)) = descent {
+            tracing::warn!(previous = %rewrite.previous, now = %rewrite.now, "the history was rewritten");
+            self.events.warning(source, "HistoryRewritten", &format!("Apply {commit}"), rewrite.told()).await;
+        }
         if results.iter().any(|result| result.failure.is_none()) {
             let note = format!("{}@{commit}: {}", seen.branch, apply::summary(results));
             self.events.normal(source, "Applied", &format!("Apply {commit}"), note).await;

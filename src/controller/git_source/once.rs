@@ -32,17 +32,7 @@ impl Operations {
         if self.loaded || !seen.desired.iter().any(|desired| desired.id.kind == ObjectKind::Operation) {
             return Ok(());
         }
-        let name = name(source);
-        let kept =
-            api(source, client).get_opt(&name).await.map_err(|error| unread(&name, &Problem::from_kube(&error)))?;
-        if let Some(text) = kept.and_then(|kept| kept.data).and_then(|mut data| data.remove(FIELD)) {
-            let all: Vec<(String, String, String, i64)> = serde_json::from_str(&text).map_err(|error| {
-                let remedy = "delete it where it is beyond repair: operations that are still in the cluster are then \
-                              remembered anew, and all others with a file are done again";
-                unread(&name, &Problem::new(format!("{FIELD} cannot be read: {error}"), remedy))
-            })?;
-            self.begun = all.into_iter().collect();
-        }
+        self.begun = kept(source, client).await?;
         self.loaded = true;
         Ok(())
     }
@@ -100,6 +90,21 @@ impl Operations {
     pub fn hold_back(&self, plan: &mut Plan, seen: &Seen) {
         self.begun.hold_back(plan, &seen.desired);
     }
+}
+
+/// What was kept of a source's operations.
+pub async fn kept(source: &GitSource, client: &Client) -> Result<Begun, Failure> {
+    let name = name(source);
+    let kept = api(source, client).get_opt(&name).await.map_err(|error| unread(&name, &Problem::from_kube(&error)))?;
+    let Some(text) = kept.and_then(|kept| kept.data).and_then(|mut data| data.remove(FIELD)) else {
+        return Ok(Begun::default());
+    };
+    let all: Vec<(String, String, String, i64)> = serde_json::from_str(&text).map_err(|error| {
+        let remedy = "delete it where it is beyond repair: operations that are still in the cluster are then \
+                      remembered anew, and all others with a file are done again";
+        unread(&name, &Problem::new(format!("{FIELD} cannot be read: {error}"), remedy))
+    })?;
+    Ok(all.into_iter().collect())
 }
 
 fn unread(name: &str, problem: &Problem) -> Failure {

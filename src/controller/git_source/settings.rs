@@ -189,7 +189,7 @@ impl Settings {
 
     /// How many deletions this commit may cause.
     pub fn prune(&self, commit: &Commit) -> Prune {
-        let agreed = commit.trailer(AGREEMENT).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let agreed = agreed(commit);
         Prune { enabled: self.prune_enabled, max_count: self.max_count, max_percent: self.max_percent, agreed }
     }
 
@@ -197,6 +197,11 @@ impl Settings {
     pub fn acting_client(&self, ourselves: &Client, config: &kube::Config) -> Result<Client, Failure> {
         acting(&self.namespace, self.service_account.as_deref(), ourselves, config)
     }
+}
+
+/// How many deletions a commit agrees to.
+pub fn agreed(commit: &Commit) -> usize {
+    commit.trailer(AGREEMENT).and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// The client of a ServiceAccount, or our own.
@@ -258,7 +263,8 @@ async fn opening(source: &GitSource, client: &Client) -> Result<Opening, Problem
     Ok(Opening::With(Arc::new(keys)))
 }
 
-async fn verification(source: &GitSource, client: &Client) -> Result<Option<Verification>, Problem> {
+/// Which commits a source trusts, with the signers that its Secret names.
+pub async fn verification(source: &GitSource, client: &Client) -> Result<Option<Verification>, Problem> {
     let Some(given) = &source.spec.verification else { return Ok(None) };
     let name = &given.signers.name;
     let entries = secret_keys(client, &source.namespace().unwrap_or_default(), name.as_str()).await?;
@@ -287,7 +293,7 @@ async fn verification(source: &GitSource, client: &Client) -> Result<Option<Veri
 }
 
 /// What has to come before a new commit.
-fn fast_forward(source: &GitSource) -> Option<FastForward> {
+pub fn fast_forward(source: &GitSource) -> Option<FastForward> {
     if source.spec.require_fast_forward != Some(true) {
         return None;
     }

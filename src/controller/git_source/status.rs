@@ -6,7 +6,9 @@ use kube::api::PatchParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::apply::Outcome;
+use super::descent::Descent;
 use super::drift::{Drift, Drifted};
+use super::failed::{self, Failed};
 use super::look::Seen;
 use super::problem::Problem as LookProblem;
 use super::settings::{self, Settings};
@@ -44,6 +46,8 @@ pub enum Report<'a> {
         drift: &'a Drift,
         results: &'a [Outcome],
         settings: &'a Settings,
+        /// How the commit relates to the one before, where that is news.
+        descent: Option<Descent>,
     },
 }
 
@@ -64,6 +68,7 @@ pub async fn publish(
     let before = said.clone().or_else(|| source.status.clone()).unwrap_or_default();
     let now = Timestamp::now();
     let mut status = next(&before, source.metadata.generation, &report, now);
+    say_what_is_not_built(source, &mut status, now);
     if report.is_last() {
         status.handled_reconcile_at = source.annotations().get(labels::RECONCILE_AT).cloned();
     }
@@ -114,11 +119,12 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
             };
             not_ready(&camel(problem.code), &message, problem.passing)
         }
-        Report::Synced { seen, plan, drift, results, settings } => {
+        Report::Synced { seen, plan, drift, results, settings, descent } => {
             let mut findings = synced(&mut status, seen, plan, results, settings, now);
             status.drifted = drift.objects.iter().take(LISTED).map(Drifted::shown).collect();
             findings.push(drifted(plan, drift));
             findings.extend(left(plan, &before.conditions));
+            findings.extend(descent.and_then(|descent| descended(descent, seen, &before.conditions)));
             findings
         }
     };
@@ -150,36 +156,9 @@ fn synced(
     now: Timestamp,
 ) -> Vec<Finding> {
     let id = seen.commit.id.to_string();
-    let failed: Vec<FileError> = results.iter().filter_map(|result| not_applied(result, seen)).collect();
-    let foreign = plan.foreign.iter().map(|(id, other)| {
-        error_of(
-            id,
-            seen,
-            "other-source",
-            format!("{id} is applied by the GitSource {other}; define it in one repository only"),
-        )
-    });
-    let kept = plan.kept.iter().map(|(id, path)| {
-        let message =
-            format!("{id} was applied from {path}, which no trusted commit vouches for now; it stays as it is");
-        error_of(id, seen, "not-verified", message)
-    });
-    let refused = plan.refused.iter().map(|(id, refusal)| {
-        let line = seen.lines.get(id).copied();
-        let error = error_of(id, seen, refusal.code, refusal.message.clone());
-        FileError { line, column: line.map(|_| 1), ..error }
-    });
-    let contested = plan.contested.iter().map(|(id, message)| error_of(id, seen, "contested", message.clone()));
-    let errors: Vec<FileError> = seen
-        .errors
-        .iter()
-        .cloned()
-        .chain(failed.iter().cloned())
-        .chain(refused)
-        .chain(foreign)
-        .chain(kept)
-        .chain(contested)
-        .collect();
+    let all = failed::all(seen, plan, results);
+    let failed = all.iter().any(Failed::was_tried);
+    let errors: Vec<FileError> = all.into_iter().map(|one| one.error).collect();
     status.fetched_commit = Some(id.clone());
     if let Some(settings) = &seen.settings {
         status.settings = settings.applied();
@@ -193,20 +172,20 @@ fn synced(
         failed: saturated(errors.len()),
         held: saturated(plan.held.len()),
     });
-    if failed.is_empty() && (status.applied_commit.as_deref() != Some(&id) || !results.is_empty()) {
+    if !failed && (status.applied_commit.as_deref() != Some(&id) || !results.is_empty()) {
         status.applied_at = Some(now.to_string());
     }
-    if failed.is_empty() {
+    if !failed {
         status.applied = Some(format!("{}@{}", seen.branch, short(&seen.commit.id)));
         status.applied_commit = Some(id);
     }
     status.held = plan.held.iter().take(LISTED).map(ToString::to_string).collect();
-    let findings = findings(seen, plan, &errors, &failed, settings);
+    let findings = findings(seen, plan, &errors, failed, settings);
     status.errors = errors.into_iter().take(LISTED).collect();
     findings
 }
 
-fn findings(seen: &Seen, plan: &Plan, errors: &[FileError], failed: &[FileError], settings: &Settings) -> Vec<Finding> {
+fn findings(seen: &Seen, plan: &Plan, errors: &[FileError], failed: bool, settings: &Settings) -> Vec<Finding> {
     let at = format!("{}@{}", seen.branch, short(&seen.commit.id));
     let mut findings = Vec::new();
     match errors {
@@ -234,9 +213,9 @@ fn findings(seen: &Seen, plan: &Plan, errors: &[FileError], failed: &[FileError]
             let more =
                 if rest.is_empty() { String::new() } else { format!(" (and {} more in status.errors)", rest.len()) };
             let message = format!("{at}: {place}: {}{more}; everything else is applied", first.message);
-            let reason = if failed.is_empty() { "InvalidFiles" } else { "NotAllApplied" };
+            let reason = if failed { "NotAllApplied" } else { "InvalidFiles" };
             findings.push(Finding::new(READY, ConditionStatus::False, reason, message.clone()));
-            let also = if failed.is_empty() { STALLED } else { RECONCILING };
+            let also = if failed { RECONCILING } else { STALLED };
             findings.push(Finding::new(also, ConditionStatus::True, reason, message));
         }
     }
@@ -275,14 +254,32 @@ fn left(plan: &Plan, before: &[conditions::Condition]) -> Option<Finding> {
     Some(Finding::new(LEFT, ConditionStatus::True, "NeverDeleted", messages.join(". ")))
 }
 
-fn not_applied(result: &Outcome, seen: &Seen) -> Option<FileError> {
-    let failure = result.failure.as_ref()?;
-    Some(error_of(&result.id, seen, "not-applied", format!("{}: {failure}", result.id)))
+/// Whether history was rewritten, once it was; what follows from there ends that.
+fn descended(descent: Descent, seen: &Seen, before: &[conditions::Condition]) -> Option<Finding> {
+    const REWRITTEN: &str = "HistoryRewritten";
+    match descent {
+        Descent::Rewritten(rewrite) => {
+            Some(Finding::new(REWRITTEN, ConditionStatus::True, "NotAnAncestor", rewrite.told()))
+        }
+        Descent::Follows => {
+            conditions::find(before, REWRITTEN)?;
+            let message = format!("{}@{} follows from what was applied before", seen.branch, short(&seen.commit.id));
+            Some(Finding::new(REWRITTEN, ConditionStatus::False, "Follows", message))
+        }
+    }
 }
 
-fn error_of(id: &ObjectId, seen: &Seen, code: &str, message: String) -> FileError {
-    let path = seen.desired.iter().find(|desired| desired.id == *id).map(|desired| desired.path.clone());
-    FileError { path: path.unwrap_or_default(), line: None, column: None, code: code.to_owned(), message }
+/// What a source asks for that nobody does yet is said, and said no more once it is not asked for.
+fn say_what_is_not_built(source: &GitSource, status: &mut GitSourceStatus, now: Timestamp) {
+    const FORGE: &str = "ForgeReports";
+    if source.spec.forge.is_none() {
+        status.conditions.retain(|condition| condition.type_ != FORGE);
+        return;
+    }
+    let message = "spec.forge is accepted and not acted on yet: no plan is posted on pull requests, and no status is set on \
+                   commits. Let CI run `midship plan -o markdown`, as the template of a repository does with diff";
+    let finding = Finding::new(FORGE, ConditionStatus::False, "NotBuilt", message);
+    status.conditions = conditions::merge_into(&status.conditions, &finding, source.metadata.generation, &Time(now));
 }
 
 fn plural(number: usize, word: &str) -> String {
@@ -345,6 +342,26 @@ mod tests {
         assert_eq!(answered(&source), None);
         source.status = Some(next(&GitSourceStatus::default(), Some(1), &unreachable(), at(100)));
         assert_eq!(answered(&source), Some(false));
+    }
+
+    #[test]
+    fn a_forge_that_nobody_reports_to_is_told_of_as_long_as_it_is_asked_for() {
+        let forge = json!({ "provider": "GitHub", "credentials": { "name": "forge" } });
+        let source =
+            json!({ "metadata": { "name": "a" }, "spec": { "url": "https://git.example.com/a.git", "forge": forge } });
+        let mut source: GitSource = serde_json::from_value(source).expect("a source");
+        let mut status = next(&GitSourceStatus::default(), Some(1), &unreachable(), at(100));
+        say_what_is_not_built(&source, &mut status, at(100));
+        let told = conditions::find(&status.conditions, "ForgeReports").expect("it is told");
+        assert_eq!((told.status, told.reason.as_str()), (ConditionStatus::False, "NotBuilt"));
+        let kinds: Vec<&str> = status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
+        assert_eq!(kinds, ["Ready", "Reconciling", "ForgeReports"]);
+        let said = status.clone();
+        say_what_is_not_built(&source, &mut status, at(200));
+        assert_eq!(said, status);
+        source.spec.forge = None;
+        say_what_is_not_built(&source, &mut status, at(200));
+        assert!(conditions::find(&status.conditions, "ForgeReports").is_none());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use crate::repo::{Bounds, Cache, CommitTree, History, ObjectId, TreeError, TrustedSigners, VerifyError, short};
+use crate::repo::{Bounds, CommitTree, History, ObjectId, TreeError, TrustedSigners, VerifyError, short};
 
 use super::problem::Problem;
 
@@ -25,18 +25,20 @@ pub struct FastForward {
     pub accepted: Option<String>,
 }
 
+/// The code of a commit that does not follow.
+pub const NOT_FAST_FORWARD: &str = "not-fast-forward";
+
 /// The annotation that agrees to a rewritten history, with the commit as its value.
 pub const ACCEPT_REWRITE: &str = "midship.dev/accept-rewrite";
 
 impl FastForward {
     /// Whether `new` comes after what is applied.
-    pub fn check(&self, cache: &Cache, new: ObjectId, bounds: &Bounds) -> Result<(), Problem> {
+    pub fn check(&self, history: &History, new: ObjectId, bounds: &Bounds) -> Result<(), Problem> {
         let named = |accepted: &String| accepted.len() >= 7 && new.to_string().starts_with(accepted.as_str());
         if self.applied == new || self.accepted.as_ref().is_some_and(named) {
             return Ok(());
         }
         let unreadable = |error: TreeError| Problem { code: "tree", message: error.to_string(), passing: true };
-        let history = cache.history().map_err(unreadable)?;
         for commit in history.commits(new).map_err(unreadable)? {
             if commit.map_err(unreadable)?.id == self.applied {
                 return Ok(());
@@ -44,7 +46,7 @@ impl FastForward {
             bounds.check()?;
         }
         Err(Problem {
-            code: "not-fast-forward",
+            code: NOT_FAST_FORWARD,
             message: format!(
                 "{} does not follow from the applied commit {}: the history was rewritten, and spec.requireFastForward holds it; \
                  to accept it, set the annotation {ACCEPT_REWRITE}: {new} on the GitSource, or requireFastForward to false",
@@ -64,8 +66,13 @@ impl Verification {
 
     /// Checks the commit. Folders that nobody trusted vouches for are returned with the reason; where trust is asked for
     /// everything, that is an error.
-    pub fn check(&self, cache: &Cache, commit: ObjectId, bounds: &Bounds) -> Result<BTreeMap<String, String>, Problem> {
-        let tree = cache.tree(commit).map_err(|error| problem(&error.into()))?;
+    pub fn check(
+        &self,
+        history: &History,
+        commit: ObjectId,
+        bounds: &Bounds,
+    ) -> Result<BTreeMap<String, String>, Problem> {
+        let tree = history.tree(commit).map_err(|error| problem(&error.into()))?;
         let reason = match self.signers.verify(&tree, bounds) {
             Ok(_) => return Ok(BTreeMap::new()),
             Err(error) if self.folders.is_empty() => return Err(problem(&error)),
@@ -74,7 +81,7 @@ impl Verification {
         };
         let mut untrusted = BTreeMap::new();
         for folder in &self.folders {
-            if !self.vouched(cache, commit, folder, bounds)? {
+            if !self.vouched(history, commit, folder, bounds)? {
                 untrusted.insert(
                     folder.clone(),
                     format!(
@@ -87,10 +94,9 @@ impl Verification {
     }
 
     /// Whether a trusted commit left the folder as it is in `commit`, with nothing but such commits in between.
-    fn vouched(&self, cache: &Cache, commit: ObjectId, folder: &str, bounds: &Bounds) -> Result<bool, Problem> {
+    fn vouched(&self, history: &History, commit: ObjectId, folder: &str, bounds: &Bounds) -> Result<bool, Problem> {
         let unreadable = |error: TreeError| problem(&error.into());
-        let history = cache.history().map_err(unreadable)?;
-        let wanted = root_of(&history, commit, folder).map_err(unreadable)?;
+        let wanted = root_of(history, commit, folder).map_err(unreadable)?;
         if wanted.is_none() {
             // a folder that is not there defines nothing, and nothing is deleted for it
             return Ok(false);
@@ -103,11 +109,10 @@ impl Verification {
             if tree.commit().signed && self.signers.verify(&tree, bounds).is_ok() {
                 return Ok(true);
             }
-            let roots: Vec<_> =
-                parents.iter().map(|parent| root_of(&history, *parent, folder).ok().flatten()).collect();
+            let roots: Vec<_> = parents.iter().map(|parent| root_of(history, *parent, folder).ok().flatten()).collect();
             let others: Vec<_> = roots.iter().copied().filter(|root| *root != wanted).collect();
             for (parent, root) in parents.iter().zip(&roots) {
-                let newer = || others.iter().all(|other| had(&history, *parent, folder, *other, bounds));
+                let newer = || others.iter().all(|other| had(history, *parent, folder, *other, bounds));
                 if seen.len() < COMMITS_BACK && *root == wanted && newer() && seen.insert(*parent) {
                     waiting.push_back(*parent);
                 }
@@ -115,6 +120,11 @@ impl Verification {
         }
         Ok(false)
     }
+}
+
+/// Whether a file lies in a folder.
+pub fn within(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Whether a folder was once like this before a commit: a merge may leave out what was replaced since, and bring back

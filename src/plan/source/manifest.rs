@@ -86,6 +86,9 @@ pub trait Locate {
 /// The file with a repository's own settings, in the folder that is reconciled.
 pub const SETTINGS: &str = "midship.yaml";
 
+/// What to do about a file that is none of ours.
+pub const FOREIGN: &str = "; if the file is for another program, name it under ignore in midship.yaml";
+
 /// Whether a file holds objects: YAML and JSON, but not the repository's own settings, packages, or anything hidden.
 /// `path` is that within the folder that is reconciled.
 pub fn holds_objects(path: &str) -> bool {
@@ -258,11 +261,13 @@ fn mistake(pointer: &str, code: &'static str, message: impl Into<String>) -> Mis
 /// The name of the object, and the object.
 fn identify(path: &str, value: &Value, placement: &Placement) -> Result<(ObjectId, Value), Vec<Mistake>> {
     let Value::Object(map) = value else {
-        return Err(vec![mistake("", "not-an-object", "this is no object; it begins with apiVersion and kind")]);
+        let message = format!("this is no object; it begins with apiVersion and kind{FOREIGN}");
+        return Err(vec![mistake("", "not-an-object", message)]);
     };
     let text = |field: &str| map.get(field).and_then(Value::as_str);
     let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else {
-        return Err(vec![mistake("", "not-an-object", "apiVersion or kind is missing: this is no Kubernetes object")]);
+        let message = format!("apiVersion or kind is missing: this is no Kubernetes object{FOREIGN}");
+        return Err(vec![mistake("", "not-an-object", message)]);
     };
     if map.contains_key("sops") {
         return Err(vec![mistake(
@@ -271,7 +276,10 @@ fn identify(path: &str, value: &Value, placement: &Placement) -> Result<(ObjectI
             "sops is the name of what SOPS writes, and this is not that; remove it, or encrypt the file with sops",
         )]);
     }
-    let kind = ObjectKind::of(api_version, kind).map_err(|reason| vec![mistake("/kind", "kind", reason)])?;
+    let kind = ObjectKind::of(api_version, kind).map_err(|reason| {
+        let foreign = if may_be_ours(value) || api_version == "v1" { "" } else { FOREIGN };
+        vec![mistake("/kind", "kind", format!("{reason}{foreign}"))]
+    })?;
     let mut mistakes = Vec::new();
     mistakes.extend(metadata_mistakes(map.get("metadata"), kind));
     if map.contains_key("status") {

@@ -1,5 +1,5 @@
 //! A repository's own settings, `midship.yaml`: which namespace is which environment, what environments assume, how much
-//! a commit may delete.
+//! a commit may delete, which files are left out.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -28,6 +28,9 @@ pub struct RepositorySettings {
     /// What instances get where they say nothing, by environment.
     #[serde(default)]
     pub environments: BTreeMap<EnvironmentName, Defaults>,
+    /// Files that are left out as if they were not there, by patterns as a `.gitignore` has them.
+    #[serde(default)]
+    pub ignore: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -54,7 +57,12 @@ pub fn read(path: &str, value: &Value, places: &impl Locate) -> Result<Repositor
     if !mistakes.is_empty() {
         return Err(mistakes.iter().map(|mistake| error_at(path, mistake, places, &[])).collect());
     }
-    serde_json::from_value(value.clone()).map_err(|error| {
+    let mut value = value.clone();
+    if let Value::Object(fields) = &mut value {
+        // one with nothing after its colon counts as left out
+        fields.retain(|_, field| !field.is_null());
+    }
+    serde_json::from_value(value).map_err(|error| {
         let mistake = Mistake { pointer: String::new(), code: "invalid", message: error.to_string() };
         vec![error_at(path, &mistake, places, &[])]
     })
@@ -179,6 +187,14 @@ mod tests {
         assert_eq!(
             wrong(json!({ "prune": { "maxPercent": 200 } })),
             ["out-of-range: prune.maxPercent: 200 is more than 100"]
+        );
+    }
+
+    #[test]
+    fn a_field_without_a_value_counts_as_left_out() {
+        assert_eq!(
+            settings(json!({ "ignore": null, "namespaces": null, "prune": null })),
+            RepositorySettings::default()
         );
     }
 

@@ -54,6 +54,10 @@ pub struct Situation<'a> {
     pub unknown: &'a Unknown,
     /// Whether a file is one that nobody trusted vouches for: what was applied from it stays as it is.
     pub untrusted: &'a dyn Fn(&str) -> bool,
+    /// The place that leaves a file of the repository out, where one does.
+    pub ignored: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether any file from which nothing was applied yet may be one that is left out: nobody can tell.
+    pub may_be_ignored: bool,
     /// Who still needs an object, so that it cannot go.
     pub needed: &'a dyn Fn(&ObjectId) -> Option<String>,
     /// Whether every file of the tree was looked at.
@@ -143,7 +147,19 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
 
 fn decide(desired: &Desired, situation: &Situation<'_>, plan: &mut Plan) {
     let mut act = |what, reason: String| plan.actions.push(Action { id: desired.id.clone(), what, reason });
+    let mut refuse = |code, message: String| {
+        plan.refused.insert(desired.id.clone(), Refused { code, message });
+    };
+    let unsure = || {
+        format!(
+            "{} may be a file that midship.yaml leaves out, and that cannot be read: {} is applied from it once it can be",
+            desired.path, desired.id
+        )
+    };
     let Some(live) = situation.live.get(&desired.id) else {
+        if situation.may_be_ignored {
+            return refuse("settings", unsure());
+        }
         return act(What::Create, format!("{} defines it", desired.path));
     };
     let kept = live.path.as_ref().filter(|path| live.source.is_some() && (situation.untrusted)(path));
@@ -156,12 +172,15 @@ fn decide(desired: &Desired, situation: &Situation<'_>, plan: &mut Plan) {
             plan.foreign.insert(desired.id.clone(), other.to_owned());
         }
         None if let Some(reason) = &live.reserved => {
-            let message = format!("{} is not taken over: {reason}; give yours another name", desired.id);
-            plan.refused.insert(desired.id.clone(), Refused { code: "reserved", message });
+            refuse("reserved", format!("{} is not taken over: {reason}; give yours another name", desired.id));
         }
+        None if situation.may_be_ignored => refuse("settings", unsure()),
         None => act(What::Adopt, format!("{} defines it, and it is there already", desired.path)),
         Some(_) if live.deleting => {
             plan.leaving.insert(desired.id.clone());
+        }
+        Some(_) if situation.may_be_ignored && live.path.as_ref() != Some(&desired.path) => {
+            refuse("settings", unsure());
         }
         Some(_) if live.digest.as_deref() != Some(&desired.digest) => {
             act(What::Update, format!("{} changed", desired.path));
@@ -218,17 +237,34 @@ fn prune(situation: &Situation<'_>, plan: &mut Plan) {
     } else {
         over_budget(gone.len(), total, situation.prune)
     };
-    if held_because.is_some() {
+    let left_out =
+        |live: &Live| live.path.as_deref().and_then(|path| Some((path.to_owned(), (situation.ignored)(path)?)));
+    if let Some(because) = held_because {
+        let ignored: Vec<(String, String)> = gone.iter().filter_map(|(_, live)| left_out(live)).collect();
         plan.held.extend(gone.into_iter().map(|(id, _)| id.clone()));
         plan.held.sort();
-        plan.held_because = held_because;
+        plan.held_because = Some(because + &told_ignored(&ignored));
         return;
     }
     plan.actions.extend(gone.into_iter().rev().map(|(id, live)| Action {
         id: id.clone(),
         what: What::Delete,
-        reason: format!("{} does not define it any more", live.path.as_deref().unwrap_or("the repository")),
+        reason: match left_out(live) {
+            Some((path, place)) => format!("{path} is ignored by {place}"),
+            None => format!("{} does not define it any more", live.path.as_deref().unwrap_or("the repository")),
+        },
     }));
+}
+
+/// Which of the files from which something is gone are there and left out.
+fn told_ignored(ignored: &[(String, String)]) -> String {
+    match ignored {
+        [] => String::new(),
+        [(path, place)] => format!("; {path} is ignored by {place}"),
+        [(path, place), rest @ ..] => {
+            format!("; {path} is ignored by {place}, and so on for {} more", rest.len())
+        }
+    }
 }
 
 /// A file that is new and cannot be read: what was moved into it would look as if it were gone.

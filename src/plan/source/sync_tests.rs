@@ -34,12 +34,14 @@ struct World {
     whole: bool,
     prune: Prune,
     drift: Drift,
+    may_be_ignored: bool,
 }
 
 impl World {
     fn new(desired: Vec<Desired>, live: impl IntoIterator<Item = (ObjectId, Live)>) -> Self {
         let live = live.into_iter().collect();
-        Self { desired, live, unknown: Unknown::default(), whole: true, prune: PRUNE, drift: Drift::Revert }
+        let (unknown, drift) = (Unknown::default(), Drift::Revert);
+        Self { desired, live, unknown, whole: true, prune: PRUNE, drift, may_be_ignored: false }
     }
 
     fn plan(&self) -> Plan {
@@ -49,6 +51,8 @@ impl World {
             live: &self.live,
             unknown: &self.unknown,
             untrusted: &|path| path.starts_with("untrusted/"),
+            ignored: &|path| path.ends_with("ignored.yaml").then(|| "midship.yaml:3".to_owned()),
+            may_be_ignored: self.may_be_ignored,
             needed: &|id| (id.name == "needed").then(|| "shop/cache uses it".to_owned()),
             whole_tree_read: self.whole,
             prune: self.prune,
@@ -102,6 +106,40 @@ fn what_is_missing_is_created_and_what_changed_is_updated() {
         ]
     );
     assert_eq!(world.plan().in_sync, 1);
+}
+
+#[test]
+fn what_is_left_out_goes_like_what_is_gone_and_says_by_what_line() {
+    let world = World::new(vec![desired("a", "1")], [applied("a", "1"), applied("ignored", "1")]);
+    assert_eq!(
+        world.said(),
+        ["Delete Instance shop/ignored: instances/shop/ignored.yaml is ignored by midship.yaml:3"]
+    );
+    let mut held = World::new(vec![desired("a", "1")], [applied("a", "1"), applied("ignored", "1")]);
+    held.prune.max_count = 0;
+    let plan = held.plan();
+    assert_eq!(plan.actions, []);
+    let because = plan.held_because.expect("it is held");
+    assert!(because.ends_with("; instances/shop/ignored.yaml is ignored by midship.yaml:3"), "{because}");
+}
+
+#[test]
+fn while_nobody_can_tell_what_is_left_out_nothing_is_applied_from_a_new_file() {
+    let (moved, mut there) = applied("moved", "1");
+    there.path = Some("elsewhere.yaml".into());
+    let free = Live { source: None, path: None, digest: None, ..applied("free", "1").1 };
+    let mut world = World::new(
+        vec![desired("new", "1"), desired("known", "2"), desired("moved", "2"), desired("free", "1")],
+        [applied("known", "1"), (moved, there), (id("free"), free)],
+    );
+    world.may_be_ignored = true;
+    world.whole = false;
+    assert_eq!(world.said(), ["Update Instance shop/known: instances/shop/known.yaml changed"]);
+    let refused = world.plan().refused;
+    assert_eq!(refused.keys().map(|id| id.name.as_str()).collect::<Vec<_>>(), ["free", "moved", "new"]);
+    assert!(refused.values().all(|refused| refused.code == "settings"));
+    world.may_be_ignored = false;
+    assert_eq!(world.said().len(), 4);
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub use problem::{Problem, ProblemCode};
 
 use serde_json::Value;
 
+use super::error::in_bytes;
+
 /// How much a file may ask of us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseLimits {
@@ -50,7 +52,7 @@ pub fn parse(path: &str, bytes: &[u8], limits: &ParseLimits) -> Result<Vec<Docum
 fn text<'a>(path: &str, bytes: &'a [u8], limits: &ParseLimits) -> Result<&'a str, Problem> {
     let problem = |position, code, reason: String, hint: &str| Problem::new(path, position, code, reason).hint(hint);
     if bytes.len() > limits.bytes {
-        let reason = format!("the file has {} bytes, more than {}", bytes.len(), limits.bytes);
+        let reason = format!("the file has {}, more than {}", in_bytes(bytes.len() as u64), limits.bytes);
         return Err(problem(Position::START, ProblemCode::TooLarge, reason, "split it into several files"));
     }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {

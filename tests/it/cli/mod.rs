@@ -3,8 +3,10 @@
 mod colour;
 mod diff;
 mod extension;
+mod full;
 mod git;
 mod help;
+mod ignored;
 mod mistakes;
 mod proxy;
 mod render;

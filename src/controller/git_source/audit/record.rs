@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::super::apply::summary;
+use super::super::failed::{self, Failed};
 use super::super::settings::{Destination, Settings};
 use super::finished::Ended;
 use super::{Sync, verb};
@@ -23,6 +24,11 @@ pub type To<'a> = (&'a Destination, Option<String>);
 /// The file with the newest record of a source.
 pub fn marker(folder: &str) -> String {
     format!("{folder}/record.json")
+}
+
+/// The file that says what is not done of what the repository asks for; there is none where everything is.
+pub fn failures(folder: &str) -> String {
+    format!("{folder}/failed.json")
 }
 
 /// What names a record: it follows from what it says.
@@ -95,11 +101,10 @@ pub fn edits(before: &BTreeMap<String, GitId>, after: &BTreeMap<String, Option<V
 }
 
 /// The commit.
-pub fn record(settings: &Settings, to: To<'_>, sync: &Sync<'_>, edits: Vec<Edit>) -> Record {
+pub fn record(settings: &Settings, to: To<'_>, sync: &Sync<'_>, failed: &[Failed], edits: Vec<Edit>) -> Record {
     let now = Timestamp::now();
     let commit = &sync.seen.commit;
-    let failed: Vec<_> = sync.results.iter().filter(|result| result.failure.is_some()).collect();
-    let outcome = if failed.is_empty() && sync.seen.errors.is_empty() { "applied" } else { "partly applied" };
+    let outcome = if failed.iter().all(Failed::is_held) { "applied" } else { "partly applied" };
     let actions: Vec<_> = sync
         .results
         .iter()
@@ -113,14 +118,17 @@ pub fn record(settings: &Settings, to: To<'_>, sync: &Sync<'_>, edits: Vec<Edit>
         "commit": commit.id.to_string(), "branch": sync.seen.branch,
         "author": commit.author.to_string(), "committer": commit.committer.to_string(),
         "at": now.to_string(), "result": outcome, "actions": actions,
-        "fileErrors": *sync.seen.errors,
+        "failed": failed::shown(failed),
+        "rewritten": sync.rewrite.map(|rewrite| json!({ "previous": rewrite.previous.to_string() })),
         "held": sync.plan.held.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "drifted": sync.plan.drifted.keys().map(ToString::to_string).collect::<Vec<_>>(),
     });
+    let mut trailers = vec![("Midship-Commit".into(), commit.id.to_string())];
+    trailers.extend(sync.rewrite.map(|rewrite| ("Midship-Rewritten-From".into(), rewrite.previous.to_string())));
     let entry = Entry {
         author: commit.author.clone(),
-        message: message(sync),
-        trailers: vec![("Midship-Commit".into(), commit.id.to_string())],
+        message: message(sync, failed),
+        trailers,
         result: outcome,
         machine,
         edits,
@@ -222,33 +230,45 @@ pub fn committer((name, email): &(String, String), now: Timestamp) -> Person {
 }
 
 /// What a person reads in `git log`.
-fn message(sync: &Sync<'_>) -> String {
+fn message(sync: &Sync<'_>, failed: &[Failed]) -> String {
     let commit = &sync.seen.commit;
-    let done = if sync.results.is_empty() { "record what is applied".to_owned() } else { summary(sync.results) };
-    let mut text = format!("{}@{}: {done}\n", sync.seen.branch, short(&commit.id));
+    let mut text = format!("{}@{}: {}\n", sync.seen.branch, short(&commit.id), title(sync, failed));
     if !commit.summary().is_empty() {
         text.push_str(&format!("\n{} ({})\n", commit.summary(), commit.author.name));
     }
-    let mut lines: Vec<String> = sync
-        .results
-        .iter()
-        .map(|result| match &result.failure {
-            None => format!("- {} {}", verb(result.what), result.id),
-            Some(reason) => format!("- FAILED to {} {}: {reason}", verb(result.what).to_lowercase(), result.id),
-        })
-        .collect();
-    lines.extend(sync.seen.errors.iter().map(|error| {
-        let line = error.line.map(|line| format!(":{line}")).unwrap_or_default();
-        format!("- NOT APPLIED {}{line}: {}", error.path, error.message)
-    }));
-    lines.extend(sync.plan.held.iter().map(|id| format!("- HELD deletion of {id}")));
+    if let Some(rewrite) = &sync.rewrite {
+        text.push_str(&format!("\nHistory: {}\n", rewrite.told()));
+    }
+    let done = sync.results.iter().filter(|result| result.failure.is_none());
+    section(&mut text, "", done.map(|result| format!("{} {}", verb(result.what), result.id)).collect());
+    let (held, failed): (Vec<&Failed>, Vec<&Failed>) = failed.iter().partition(|one| one.is_held());
+    section(&mut text, "Failed:\n", failed.into_iter().map(Failed::line).collect());
+    section(&mut text, "Held:\n", held.into_iter().map(Failed::line).collect());
+    text
+}
+
+/// What was done, and how much was not.
+fn title(sync: &Sync<'_>, failed: &[Failed]) -> String {
+    let held = failed.iter().filter(|one| one.is_held()).count();
+    let (failed, done) = (failed.len() - held, sync.results.iter().any(|result| result.failure.is_none()));
+    let parts = [
+        done.then(|| summary(sync.results)),
+        (failed > 0).then(|| format!("{failed} failed")),
+        (held > 0).then(|| format!("{held} held")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "record what is applied".to_owned() } else { parts.join(", ") }
+}
+
+/// A list in a message; what is too much for one is in the files.
+fn section(text: &mut String, heading: &str, mut lines: Vec<String>) {
     let more = lines.len().saturating_sub(NAMED);
     lines.truncate(NAMED);
-    if !lines.is_empty() {
-        text.push_str(&format!("\n{}\n", lines.join("\n")));
+    if lines.is_empty() {
+        return;
     }
+    text.push_str(&format!("\n{heading}- {}\n", lines.join("\n- ")));
     if more > 0 {
         text.push_str(&format!("- and {more} more, in record.json\n"));
     }
-    text
 }

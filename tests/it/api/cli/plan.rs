@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::run;
-use crate::api::git_source::repository::instance;
+use crate::api::git_source::repository::{Repository, instance};
 use crate::api::git_source::team::{Team, team_test};
 use crate::harness::Output;
 
@@ -69,5 +69,109 @@ fn files_that_are_wrong_are_no_plan() {
         }
         let output = plan(team, &["plan", "--source", "mian"]);
         assert!(output.stderr.contains("there is no GitSource \"mian\"; did you mean \"main\"?"), "{output}");
+    });
+}
+
+const RESTART: &str = "apiVersion: midship.dev/v1alpha1\nkind: Operation\nmetadata: {name: restart}\n\
+                       spec: {instance: a, type: Restart, suspend: true, ttl: 1d}\n";
+
+#[test]
+fn what_would_be_refused_left_out_or_was_done_is_told() {
+    team_test(async |team| {
+        team.repository.write("a.yaml", &instance("a", "1"));
+        team.repository.write("b.yaml", &instance("b", "1"));
+        team.repository.write("operations/restart.yaml", RESTART);
+        team.repository.commit("Two, and a restart");
+        team.follow(json!({})).await;
+        team.becomes("Applied").await;
+        team.scene.kubectl(["delete", "operation", "restart"]).stdout();
+        let output = plan(team, &["plan"]);
+        assert_eq!(output.code, 0, "{output}");
+        let done = output.stdout.lines().find(|line| line.starts_with("done"));
+        assert!(done.is_some_and(|line| line.contains("an operation is done once")), "{output}");
+
+        team.repository.write("operations/restart.yaml", &RESTART.replace("1d", "2d"));
+        team.scene.kubectl(["create", "secret", "generic", "made", "--from-literal=password=x"]).stdout();
+        team.scene.kubectl(["label", "secret", "made", "midship.dev/instance=a"]).stdout();
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: made}\nstringData: {key: stolen}\n";
+        team.repository.write("made.yaml", secret);
+        team.repository.write("midship.yaml", "ignore: [/b.yaml]\nprune: {maxCount: 0}\n");
+        let output = plan(team, &["plan", "-o", "json"]);
+        assert_eq!(output.code, 1, "{output}");
+        let value: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+        let refused = value["refused"].as_array().expect("a list");
+        assert_eq!(refused.len(), 2, "{output}");
+        assert!(refused[0]["why"].as_str().is_some_and(|why| why.contains("Midship made this Secret")), "{output}");
+        assert!(refused[1]["why"].as_str().is_some_and(|why| why.contains("a name of its own")), "{output}");
+        // what the repository itself says of deletions counts as well
+        let because = value["heldBecause"].as_str().unwrap_or_default();
+        assert!(because.contains("b.yaml is ignored by midship.yaml:1"), "{output}");
+        let output = plan(team, &["plan", "-o", "markdown"]);
+        assert!(output.stdout.contains("| refuse | Secret "), "{output}");
+        assert!(output.stderr.contains("2 objects would be refused"), "{output}");
+        let output = plan(team, &["diff", "--live"]);
+        assert!(output.stdout.contains("b.yaml is ignored by midship.yaml:1"), "{output}");
+    });
+}
+
+#[test]
+fn a_commit_that_would_be_held_as_a_whole_says_why() {
+    team_test(async |team| {
+        let ann = Repository::ssh_key("ann");
+        team.secret("signers", &[("allowed_signers", &format!("ann@example.com {}", ann.public()))]).await;
+        team.repository.write("a.yaml", &instance("a", "1"));
+        let first = team.repository.commit_signed("Signed", &ann);
+        team.follow(json!({ "requireFastForward": true, "verification": { "signers": { "name": "signers" } } })).await;
+        team.becomes("Applied").await;
+        let output = plan(team, &["plan", "--revision", "HEAD"]);
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output}");
+
+        team.repository.write("a.yaml", &instance("a", "2"));
+        let output = plan(team, &["plan"]);
+        assert_eq!(output.code, 2, "{output}");
+        assert!(
+            output.stderr.contains("note: only what somebody trusted signed is applied: sign the commit"),
+            "{output}"
+        );
+        let unsigned = team.repository.commit("Not signed");
+        let output = plan(team, &["plan", "--revision", "HEAD"]);
+        assert_eq!(output.code, 1, "{output}");
+        assert!(output.stdout.contains(&format!("not applied: commit {unsigned} is not signed")), "{output}");
+        assert!(output.stderr.contains("nothing of this would be applied as it is"), "{output}");
+
+        team.repository.git(&["checkout", "-q", "--orphan", "other", &first]);
+        team.repository.commit_signed("Another history", &ann);
+        team.patch_source(json!({ "spec": { "suspend": true } })).await;
+        let output = plan(team, &["plan", "--revision", "other", "-o", "json"]);
+        assert_eq!(output.code, 1, "{output}");
+        let value: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+        let blocked = value["blocked"].to_string();
+        assert!(blocked.contains("does not follow from the applied commit"), "{output}");
+        assert!(blocked.contains("the source is suspended"), "{output}");
+        team.repository.git(&["checkout", "-q", "main"]);
+    });
+}
+
+#[test]
+fn a_plan_that_nobody_reads_is_no_defect() {
+    team_test(async |team| {
+        team.follow(json!({})).await;
+        team.becomes("Applied").await;
+        team.repository.write("a.yaml", &instance("a", "1"));
+        let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").expect("it is there");
+        let command = |args: &[&str]| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_midship"));
+            command.args(args).arg(team.repository.path()).env("KUBECONFIG", team.scene.kubeconfig());
+            command
+        };
+        for args in [&["plan"][..], &["plan", "-o", "json"], &["diff", "--live"]] {
+            let output = command(args).stdout(full()).output().expect("it runs");
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+            assert!(String::from_utf8_lossy(&output.stderr).contains("the result cannot be written"), "{output:?}");
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            let output = command(args).stdout(writer).stderr(full()).output().expect("it runs");
+            assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        }
     });
 }

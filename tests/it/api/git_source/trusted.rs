@@ -115,7 +115,7 @@ fn trust_asked_for_some_folders_leaves_the_others_free() {
         team.repository.commit("Move it out");
         team.has(&["a 1", "b 4"]).await;
         let kept = format!(
-            "test/a.yaml not-verified: Instance {}/a was applied from prod/a.yaml, which no trusted commit vouches for now; it stays as it is",
+            "test/a.yaml:1:1 not-verified: Instance {}/a was applied from prod/a.yaml, which no trusted commit vouches for now; it stays as it is",
             team.scene.namespace
         );
         wait_for("the source to say why it did not move", SOON, async || {

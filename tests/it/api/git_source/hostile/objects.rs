@@ -4,12 +4,12 @@ use super::Case;
 
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::new("list.yaml", b"- a\n- b\n".to_vec(), "1:1 not-an-object: this is no object; it begins with apiVersion and kind"),
-        Case::new("scalar.yaml", b"hello\n".to_vec(), "1:1 not-an-object: this is no object; it begins with apiVersion and kind"),
-        Case::new("no-kind.yaml", b"apiVersion: v1\n".to_vec(), "1:1 not-an-object: apiVersion or kind is missing: this is no Kubernetes object"),
-        Case::new("number-kind.yaml", b"apiVersion: v1\nkind: 3\n".to_vec(), "1:1 not-an-object: apiVersion or kind is missing: this is no Kubernetes object"),
-        Case::new("deployment.yaml", b"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n".to_vec(), "2:7 kind: kind: \"Deployment\" is not applied from a repository; it may hold Namespace, Secret, ConfigMap, Extension, BackupRepository, BackupPolicy, GitSource, Instance, Operation"),
-        Case::new("cluster-role.yaml", b"apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: x}\n".to_vec(), "2:7 kind: kind: \"ClusterRole\" is not applied from a repository; it may hold Namespace, Secret, ConfigMap, Extension, BackupRepository, BackupPolicy, GitSource, Instance, Operation"),
+        Case::new("list.yaml", b"- a\n- b\n".to_vec(), "1:1 not-an-object: this is no object; it begins with apiVersion and kind; if the file is for another program, name it under ignore in midship.yaml"),
+        Case::new("scalar.yaml", b"hello\n".to_vec(), "1:1 not-an-object: this is no object; it begins with apiVersion and kind; if the file is for another program, name it under ignore in midship.yaml"),
+        Case::new("no-kind.yaml", b"apiVersion: v1\n".to_vec(), "1:1 not-an-object: apiVersion or kind is missing: this is no Kubernetes object; if the file is for another program, name it under ignore in midship.yaml"),
+        Case::new("number-kind.yaml", b"apiVersion: v1\nkind: 3\n".to_vec(), "1:1 not-an-object: apiVersion or kind is missing: this is no Kubernetes object; if the file is for another program, name it under ignore in midship.yaml"),
+        Case::new("deployment.yaml", b"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n".to_vec(), "2:7 kind: kind: \"Deployment\" is not applied from a repository; it may hold Namespace, Secret, ConfigMap, Extension, BackupRepository, BackupPolicy, GitSource, Instance, Operation; if the file is for another program, name it under ignore in midship.yaml"),
+        Case::new("cluster-role.yaml", b"apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: x}\n".to_vec(), "2:7 kind: kind: \"ClusterRole\" is not applied from a repository; it may hold Namespace, Secret, ConfigMap, Extension, BackupRepository, BackupPolicy, GitSource, Instance, Operation; if the file is for another program, name it under ignore in midship.yaml"),
         Case::new("pod-set.yaml", b"apiVersion: midship.dev/v1alpha1\nkind: PodSet\nmetadata: {name: x}\n".to_vec(), "2:7 kind: kind: PodSet is made by Midship itself; change the Instance or the policy it follows from"),
         Case::new("typo-kind.yaml", b"apiVersion: midship.dev/v1alpha1\nkind: Instanse\nmetadata: {name: x}\nspec: {type: cache, extensionVersion: 1.0.0, version: \"7.0\"}\n".to_vec(), "2:7 kind: kind: unknown kind \"Instanse\"; did you mean Instance?"),
         Case::new("wrong-version.yaml", b"apiVersion: midship.dev/v9\nkind: Instance\nmetadata: {name: x}\nspec: {type: cache, extensionVersion: 1.0.0, version: \"7.0\"}\n".to_vec(), "2:7 kind: kind: Instance has apiVersion midship.dev/v1alpha1, not \"midship.dev/v9\""),

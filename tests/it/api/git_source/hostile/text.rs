@@ -86,7 +86,7 @@ pub fn cases() -> Vec<Case> {
         Case::new(
             "template.yaml",
             b"a: {{ .Values.x }}\n".to_vec(),
-            "1:5 bad-key: a key cannot be a mapping or a list; if this is a template like {{ x }}, put it in quotes",
+            "1:5 bad-key: a key cannot be a mapping or a list; if this is a template like {{ x }}, put it in quotes; if the file is for another program, name it under ignore in midship.yaml",
         ),
         Case::new("empty-key.yaml", b"\"\": 1\n".to_vec(), "1:1 bad-key: a key is empty"),
         Case::new(
