@@ -24,6 +24,8 @@ pub struct Proof {
     pub problems: Vec<Problem>,
     /// What could not be looked at, and why.
     pub notes: Vec<String>,
+    /// Why the package's rules could not be checked; it is one of the notes.
+    pub unchecked: Option<String>,
 }
 
 /// What an instance asks for that asks for nothing.
@@ -75,7 +77,7 @@ pub fn check(package: &Package, rules: &dyn CueCheck) -> Proof {
     let manifest = &package.manifest;
     let (wrong, unchecked) = cue::wrong(package, rules);
     let mut ask = wrong.is_empty() && unchecked.is_none();
-    let mut proof = Proof { problems: wrong, notes: unchecked.into_iter().collect() };
+    let mut proof = Proof { problems: wrong, notes: unchecked.iter().cloned().collect(), unchecked };
     let names = (InstanceName::parse("sample"), NamespaceName::parse("default"));
     let (Ok(name), Ok(namespace)) = names else { return proof };
     let all = combinations(manifest);
@@ -111,7 +113,8 @@ pub fn check(package: &Package, rules: &dyn CueCheck) -> Proof {
                 Code::Unchecked => {
                     // what took too long once would take as long again
                     ask = false;
-                    proof.notes.push(refusal.reason);
+                    proof.notes.push(refusal.reason.clone());
+                    proof.unchecked.get_or_insert(refusal.reason);
                 }
                 _ if left_to_instances(&refusal) => {}
                 _ => {
@@ -300,6 +303,7 @@ mod tests {
         assert_eq!(unasked.problems, []);
         assert_eq!(unasked.notes, ["the rules of server could not be checked: nobody can be asked here"]);
     }
+        assert_eq!(unasked.unchecked.as_ref(), unasked.notes.first());
 
     #[test]
     fn mistakes_that_only_rendering_shows_have_a_place() {
