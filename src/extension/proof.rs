@@ -157,16 +157,17 @@ fn pods(package: &Package, rendered: &Rendered) -> Vec<Problem> {
         let added = package.component(name).is_some_and(|known| known.pod.is_some() || known.pod_template.is_some());
         for group in component.spec.groups.iter().filter(|_| added) {
             let spec = &group.template.spec;
-            let reason = match serde_json::from_value::<PodSpec>(spec.clone()) {
-                Ok(read) => match unread(spec, &json!(read)) {
-                    Some(field) => format!("a pod has no field {field}; write additions as below `spec` of a pod"),
-                    None => continue,
-                },
-                Err(error) => format!("with the additions it is no pod: {error}"),
+            let reasons = match serde_json::from_value::<PodSpec>(spec.clone()) {
+                Ok(read) => unread(spec, &json!(read))
+                    .iter()
+                    .map(|field| format!("a pod has no field {field}; write additions as below `spec` of a pod"))
+                    .collect(),
+                Err(error) => vec![format!("with the additions it is no pod: {error}")],
             };
             let part =
                 if package.component(name).is_some_and(|known| known.pod.is_some()) { "pod" } else { "podTemplate" };
-            found.push(package.at(&format!("components.{name}.{part}"), reason));
+            let at = format!("components.{name}.{part}");
+            found.extend(reasons.into_iter().map(|reason| package.at(&at, reason)));
         }
     }
     found
@@ -302,8 +303,8 @@ mod tests {
         let unasked = check(&package, &Nobody);
         assert_eq!(unasked.problems, []);
         assert_eq!(unasked.notes, ["the rules of server could not be checked: nobody can be asked here"]);
-    }
         assert_eq!(unasked.unchecked.as_ref(), unasked.notes.first());
+    }
 
     #[test]
     fn mistakes_that_only_rendering_shows_have_a_place() {

@@ -330,7 +330,7 @@ impl Renderer<'_> {
         if let Some(path) = &place.declared.pod_template {
             let text = self.file(path, &place.context);
             if !text.trim().is_empty() {
-                match yaml::read::<Value>(path, &text) {
+                match yaml::value(path, &text) {
                     Ok(value) => patches.push(value),
                     Err(problem) => {
                         let reason = format!("{path}: renders no YAML: line {}: {}", problem.line, problem.reason);
