@@ -134,6 +134,11 @@ impl AgentConfig {
         self.actions.declared().into_iter().map(|(name, _)| name).collect()
     }
 
+    /// How long the process may be waited with before it is stopped, where there is anything to do before.
+    pub fn farewell(&self) -> Option<std::time::Duration> {
+        self.actions.before_stop.as_ref().map(Action::longest)
+    }
+
     pub fn action(&self, name: &str) -> Option<&Action> {
         self.actions.declared().into_iter().find(|(known, _)| *known == name).map(|(_, action)| action)
     }
