@@ -9,7 +9,7 @@ use crate::extension::problem::{listed, unknown};
 use crate::extension::{Package, PackageFiles, Surroundings};
 use crate::names::{EnvironmentName, NamespaceName};
 use crate::plan::source::manifest::SETTINGS;
-use crate::plan::source::{Placement, settings};
+use crate::plan::source::{ObjectKind, Placement, settings};
 use crate::repo::{FileTree, Limits, TreeError};
 use crate::source::{self, Defined};
 
@@ -21,6 +21,8 @@ pub const EXTENSIONS: &str = "extensions";
 pub struct Snapshot {
     pub defined: Defined,
     pub shelf: Shelf,
+    /// The files that define instances.
+    texts: BTreeMap<String, Vec<u8>>,
     /// What the repository says of environments.
     settings: Option<AppliedSettings>,
     /// The environment that the GitSource names, where one is known.
@@ -39,11 +41,23 @@ pub fn read(tree: &impl FileTree, placement: &Placement) -> Result<Snapshot, Tre
             shelf.put(rest, tree.read(&path, file, &limits)?);
         }
     }
+    let defined = contents.defined();
+    let mut texts = BTreeMap::new();
+    for manifest in defined.objects.iter().filter(|manifest| manifest.id.kind == ObjectKind::Instance) {
+        if let Some(file) = listing.get(&manifest.path).filter(|_| !texts.contains_key(&*manifest.path)) {
+            texts.insert(manifest.path.to_string(), tree.read(&manifest.path, file, &limits)?);
+        }
+    }
     let settings = contents.settings().and_then(|settings| settings.applied());
-    Ok(Snapshot { defined: contents.defined(), shelf, settings, environment: None })
+    Ok(Snapshot { defined, shelf, texts, settings, environment: None })
 }
 
 impl Snapshot {
+    /// The file that defines an instance, as it was read.
+    pub fn text(&self, path: &str) -> Option<&[u8]> {
+        self.texts.get(path).map(Vec::as_slice)
+    }
+
     /// What is wrong with the repository's own settings.
     pub fn settings_error(&self) -> Option<&FileError> {
         let is_settings = |path: &str| path == SETTINGS || path.ends_with(&format!("/{SETTINGS}"));
