@@ -222,7 +222,7 @@ impl Positions {
     /// The field whose value, or whose name, begins at this place.
     fn at(&self, place: Place, of_key: bool) -> Option<String> {
         let among =
-            |all: &'_ BTreeMap<String, Place>| all.iter().find(|(_, at)| **at == place).map(|(field, _)| field.clone());
+            |all: &BTreeMap<String, Place>| all.iter().find(|(_, at)| **at == place).map(|(field, _)| field.clone());
         let (value, key) = (|| among(&self.values), || among(&self.named));
         // a mapping begins where the name of its first field does
         let found = if of_key { key().or_else(value) } else { value().or_else(key) };

@@ -122,7 +122,8 @@ impl Extensions {
             self.hold(extension).await?;
         }
         let verdict = self.judged(extension, memory).await;
-        if keeps && verdict.is_ok() {
+        let sound = verdict.as_ref().err().is_none_or(|unusable| unusable.reason == UNCHECKED);
+        if keeps && sound {
             self.own_parts(extension).await?;
         }
         let ready = verdict.as_ref().ok().and_then(|()| self.packages.ready(&key.name));
