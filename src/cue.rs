@@ -99,7 +99,7 @@ enum NoAnswer {
     Limit(std::io::Error),
     #[error("it could not be asked: {0}")]
     Talk(std::io::Error),
-    #[error("it took longer than {0} s")]
+    #[error("it took longer than {0} s; make the rules simpler, or give more processor time where they are checked")]
     Slow(u64),
     #[error("it needs more than {0} MiB of memory or {1} s of processor time")]
     Greedy(u64, u64),

@@ -114,6 +114,7 @@ mod tests {
             path: dir.join("out").join(name).display().to_string(),
             mode: "0640".to_owned(),
             once,
+            quiet: false,
         }
     }
 

@@ -185,8 +185,8 @@ fn sentences(old: Try, new: Try) -> Vec<String> {
     let new = match new.transpose() {
         Ok(new) => new,
         Err(NoPreview::Package(reason)) => return unknown(reason),
-        Err(NoPreview::Refused(reasons)) => {
-            return reasons.into_iter().map(|reason| format!("will be refused: {reason}")).collect();
+        Err(NoPreview::Refused(refusals)) => {
+            return refusals.iter().map(|refusal| format!("will be refused: {refusal}")).collect();
         }
     };
     let old = match old.transpose() {

@@ -47,6 +47,7 @@ mod restore;
 mod rollback;
 mod session;
 mod snapshot;
+mod spot;
 mod validate;
 mod wait;
 

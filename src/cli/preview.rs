@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::api::instance::InstanceSpec;
 use crate::cue::Cue;
 use crate::extension::problem::Code;
-use crate::extension::{Asked, Package, Rendered, Resolved, cases, cue};
+use crate::extension::{Asked, Package, Refusal, Rendered, Resolved, cases, cue};
 use crate::names::{InstanceName, NamespaceName};
 use crate::plan::effect::Side;
 use crate::plan::source::{Manifest, ObjectKind};
@@ -26,14 +26,14 @@ pub enum NoPreview {
     /// The repository has no such package, or it is wrong.
     Package(String),
     /// The package refuses the instance, each with its reason.
-    Refused(Vec<String>),
+    Refused(Vec<Refusal>),
 }
 
 impl NoPreview {
     pub fn reasons(self) -> Vec<String> {
         match self {
             Self::Package(reason) => vec![reason],
-            Self::Refused(reasons) => reasons,
+            Self::Refused(refusals) => refusals.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -50,26 +50,24 @@ pub fn preview(snapshot: &Snapshot, manifest: &Manifest, rules: &Cue) -> Option<
 }
 
 fn instance(snapshot: &Snapshot, manifest: &Manifest, rules: &Cue) -> Result<Preview, NoPreview> {
-    let wrong = |reason: String| NoPreview::Refused(vec![reason]);
+    let wrong = |field: &str, reason: String| NoPreview::Refused(vec![Refusal::new(field, Code::Invalid, reason)]);
     let spec: InstanceSpec =
-        serde_json::from_value(manifest.body["spec"].clone()).map_err(|error| wrong(format!("spec: {error}")))?;
-    let name = InstanceName::parse(&manifest.id.name).map_err(|error| wrong(format!("metadata.name: {error}")))?;
+        serde_json::from_value(manifest.body["spec"].clone()).map_err(|error| wrong("spec", error.to_string()))?;
+    let name = InstanceName::parse(&manifest.id.name).map_err(|error| wrong("metadata.name", error.to_string()))?;
     let namespace = NamespaceName::parse(manifest.id.namespace.as_deref().unwrap_or_default())
-        .map_err(|error| wrong(format!("metadata.namespace: {error}")))?;
+        .map_err(|error| wrong("metadata.namespace", error.to_string()))?;
     let package =
         snapshot.shelf.get(spec.type_.as_str(), spec.extension_version.as_str()).map_err(NoPreview::Package)?;
-    let mut surroundings = snapshot
-        .surroundings(spec.environment.as_ref(), &namespace)
-        .map_err(|error| wrong(format!("midship.yaml: {error}")))?;
+    let mut surroundings =
+        snapshot.surroundings(spec.environment.as_ref(), &namespace).map_err(|error| wrong("midship.yaml", error))?;
     surroundings.collectors = snapshot.collectors(manifest);
     let asked = Asked { name: &name, namespace: &namespace, spec: &spec };
-    let refused =
-        |refusals: crate::extension::Refusals| NoPreview::Refused(refusals.0.iter().map(ToString::to_string).collect());
-    let (resolved, rendered) = cases::preview(&package, asked, &surroundings).map_err(refused)?;
+    let (resolved, rendered) =
+        cases::preview(&package, asked, &surroundings).map_err(|refusals| NoPreview::Refused(refusals.0))?;
     let (unchecked, broken): (Vec<_>, Vec<_>) =
         cue::check(&package, &resolved, rules).into_iter().partition(|refusal| refusal.code == Code::Unchecked);
     if !broken.is_empty() {
-        return Err(refused(crate::extension::Refusals(broken)));
+        return Err(NoPreview::Refused(broken));
     }
     let unchecked = unchecked.into_iter().next().map(|refusal| refusal.reason);
     Ok(Preview { package, resolved, rendered, unchecked })

@@ -24,6 +24,8 @@ pub const EXTENSIONS: &str = "extensions";
 pub struct Snapshot {
     pub defined: Defined,
     pub shelf: Shelf,
+    /// The files that define instances.
+    texts: BTreeMap<String, Vec<u8>>,
     /// What the repository says of environments.
     settings: Option<AppliedSettings>,
     /// All it says of itself; none where that cannot be read.
@@ -47,15 +49,23 @@ pub fn read(tree: &impl FileTree, placement: &Placement) -> Result<Snapshot, Tre
             shelf.put(rest, tree.read(&path, file, &limits)?);
         }
     }
+    let defined = contents.defined();
+    let mut texts = BTreeMap::new();
+    for manifest in defined.objects.iter().filter(|manifest| manifest.id.kind == ObjectKind::Instance) {
+        if let Some(file) = listing.get(&manifest.path).filter(|_| !texts.contains_key(&*manifest.path)) {
+            texts.insert(manifest.path.to_string(), tree.read(&manifest.path, file, &limits)?);
+        }
+    }
     let own = contents.settings().cloned();
     let settings = own.as_ref().and_then(|settings| settings.applied());
-    Ok(Snapshot { defined: contents.defined(), shelf, settings, own, environment: None })
+    Ok(Snapshot { defined, shelf, texts, settings, own, environment: None })
 }
 
 impl Snapshot {
     /// The same with paths seen from elsewhere.
     #[must_use]
     pub fn seen_from(mut self, elsewhere: impl Fn(&str) -> String) -> Self {
+        self.texts = self.texts.into_iter().map(|(path, text)| (elsewhere(&path), text)).collect();
         let defined = &mut self.defined;
         for manifest in &mut defined.objects {
             manifest.path = elsewhere(&manifest.path).into();
@@ -67,6 +77,11 @@ impl Snapshot {
         let ignored = std::mem::take(&mut defined.ignored);
         defined.ignored = ignored.iter().map(|(path, place)| (elsewhere(path), elsewhere(place))).collect();
         self
+    }
+
+    /// The file that defines an instance, as it was read.
+    pub fn text(&self, path: &str) -> Option<&[u8]> {
+        self.texts.get(path).map(Vec::as_slice)
     }
 
     /// What is wrong with the repository's own settings.

@@ -14,9 +14,11 @@ use super::output::{self, Cell, Format, Table, Tone, printable};
 use super::preview::{NoPreview, preview};
 use super::repository::Files;
 use super::snapshot::{EXTENSIONS, Snapshot};
+use super::spot;
 use crate::api::git_source::FileError;
 use crate::cue::Cue;
-use crate::extension::problem::listed;
+use crate::extension::Refusal;
+use crate::extension::problem::{Code, listed};
 use crate::plan::source::{Manifest, ObjectKind};
 use crate::source::Defined;
 
@@ -111,17 +113,18 @@ fn look(snapshot: &Snapshot) -> Looked {
     let mut made: BTreeMap<(String, String, String), &Manifest> = BTreeMap::new();
     let rules = Cue::default();
     for manifest in &snapshot.defined.objects {
-        let mut refuse = |reason: String| {
+        let mut refuse = |refusal: Refusal| {
+            let place = spot::of(manifest, snapshot.text(&manifest.path), &refusal);
             looked.refused.push(FileError {
                 path: manifest.path.to_string(),
-                line: Some(manifest.line),
-                column: Some(1),
+                line: Some(place.line),
+                column: Some(place.column),
                 code: "refused".to_owned(),
-                message: format!("{}: {reason}", manifest.id),
+                message: format!("{}: {refusal}", manifest.id),
             });
         };
         match preview(snapshot, manifest, &rules) {
-            Some(Err(NoPreview::Refused(reasons))) => reasons.into_iter().for_each(&mut refuse),
+            Some(Err(NoPreview::Refused(refusals))) => refusals.into_iter().for_each(&mut refuse),
             Some(Ok(preview)) => {
                 for object in preview.rendered.manifests() {
                     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -131,7 +134,8 @@ fn look(snapshot: &Snapshot) -> Looked {
                         Some(other) if other.id != manifest.id => {
                             let (kind, _, name) = &key;
                             let place = format!("{}:{}", other.path, other.line);
-                            refuse(format!("{kind} {name} is also made by {} ({place}); rename one", other.id));
+                            let reason = format!("{kind} {name} is also made by {} ({place}); rename one", other.id);
+                            refuse(Refusal::new("metadata.name", Code::Invalid, reason));
                         }
                         _ => {
                             made.insert(key, manifest);

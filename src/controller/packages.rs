@@ -7,12 +7,26 @@ use crate::api::Instance;
 use crate::cluster::Key;
 use crate::extension::{Package, install};
 
+/// The reason of an instance, and of an Extension, whose rules could not be checked.
+pub const UNCHECKED: &str = "RulesUnchecked";
+
 /// How an installed version stands.
 #[derive(Clone, Debug)]
 pub enum State {
     Ready(Arc<Package>),
+    /// Its rules could not be checked, for this reason: what runs on it goes on, and nothing begins to.
+    Unchecked(Arc<Package>, String),
     /// It is installed and cannot be used, for this reason.
     Broken(String),
+}
+
+impl State {
+    fn package(&self) -> Option<&Arc<Package>> {
+        match self {
+            Self::Ready(package) | Self::Unchecked(package, _) => Some(package),
+            Self::Broken(_) => None,
+        }
+    }
 }
 
 /// All versions that were looked at, by the name of their Extension.
@@ -26,31 +40,29 @@ impl Packages {
         self.read().get(name).cloned()
     }
 
+    /// A version that can be worked with, be it only by what runs on it already.
     pub fn ready(&self, name: &str) -> Option<Arc<Package>> {
-        match self.read().get(name)? {
-            State::Ready(package) => Some(package.clone()),
-            State::Broken(_) => None,
-        }
+        self.read().get(name)?.package().cloned()
     }
 
-    /// The versions of a type that can be used.
+    /// The versions of a type that can be worked with.
     pub fn of_type(&self, type_: &str) -> Vec<Arc<Package>> {
         let all = self.read();
-        let ready = all.values().filter_map(|state| match state {
-            State::Ready(package) => Some(package.clone()),
-            State::Broken(_) => None,
-        });
+        let ready = all.values().filter_map(|state| state.package().cloned());
         ready.filter(|package| package.manifest.type_.as_str() == type_).collect()
     }
 
     /// Whether this changes what instances can use.
     pub fn put(&self, name: &str, state: State) -> bool {
-        let digest = |state: &State| match state {
-            State::Ready(package) => Ok(package.digest.clone()),
-            State::Broken(reason) => Err(reason.clone()),
+        let told = |state: &State| {
+            let why = match state {
+                State::Ready(_) => None,
+                State::Unchecked(_, reason) | State::Broken(reason) => Some(reason.clone()),
+            };
+            (state.package().map(|package| package.digest.clone()), why)
         };
-        let new = digest(&state);
-        self.write().insert(name.to_owned(), state).is_none_or(|old| digest(&old) != new)
+        let new = told(&state);
+        self.write().insert(name.to_owned(), state).is_none_or(|old| told(&old) != new)
     }
 
     pub fn remove(&self, name: &str) -> bool {

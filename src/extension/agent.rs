@@ -60,7 +60,7 @@ pub struct AgentConfig {
     /// What a changed parameter needs, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub changes: BTreeMap<String, Change>,
-    /// What tells users' own files from others, by name, where only a start takes another one over.
+    /// What tells files from others, by name, where only a start takes another one over: users' own, and those that say so.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub user_files: BTreeMap<String, String>,
     /// The signal on which the process reads its files again, where there is one.
@@ -123,12 +123,20 @@ pub struct FilePlan {
     /// Only when it is not there yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub once: bool,
+    /// The process need not hear of a change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quiet: bool,
 }
 
 impl AgentConfig {
     /// The names an agent answers to under `/capabilities`.
     pub fn capabilities(&self) -> Vec<&'static str> {
         self.actions.declared().into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// How long the process may be waited with before it is stopped, where there is anything to do before.
+    pub fn farewell(&self) -> Option<std::time::Duration> {
+        self.actions.before_stop.as_ref().map(Action::longest)
     }
 
     pub fn action(&self, name: &str) -> Option<&Action> {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::changes;
+use super::check::{self, Mistake};
 use super::contract::Change;
 use super::cue::{self, CueCheck};
 use super::defaults::Defaults;
@@ -17,8 +18,8 @@ use super::render::{Inputs, Rendered, render, secret_needs};
 use super::resolve::{Asked, Surroundings, resolve};
 use super::resolved::Resolved;
 use super::secret::SecretValue;
-use super::unread::unread;
 use super::yaml::{self, Positions};
+use crate::api::Kind;
 use crate::api::instance::InstanceSpec;
 use crate::names::{InstanceName, NamespaceName};
 
@@ -114,8 +115,8 @@ impl fmt::Display for Outcome {
 pub fn run(package: &Package, rules: &dyn CueCheck) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for path in package.files.below("tests") {
-        let read = package.files.text(path).and_then(|text| Ok((text, yaml::read::<CaseFile>(path, text)?)));
-        match read {
+        let text = package.files.text(path).map_err(|problem| vec![problem]);
+        match text.and_then(|text| Ok((text, yaml::read::<CaseFile>(path, text)?))) {
             Ok((text, file)) => {
                 let positions = Positions::read(text);
                 for (place, case) in file.cases.iter().enumerate() {
@@ -126,14 +127,14 @@ pub fn run(package: &Package, rules: &dyn CueCheck) -> Vec<Outcome> {
                     outcomes.push(Outcome { path, line, name, failures, unchecked, untold });
                 }
             }
-            Err(problem) => outcomes.push(Outcome {
+            Err(problems) => outcomes.extend(problems.into_iter().map(|problem| Outcome {
                 path: path.to_owned(),
                 line: problem.line,
                 name: "reads".to_owned(),
                 failures: vec![problem.reason],
                 unchecked: None,
                 untold: false,
-            }),
+            })),
         }
     }
     outcomes
@@ -162,7 +163,7 @@ pub fn preview(
 }
 
 /// A spec with what a case leaves out.
-fn complete(package: &Package, spec: &BTreeMap<String, Value>) -> Result<InstanceSpec, String> {
+fn complete(package: &Package, spec: &BTreeMap<String, Value>) -> Result<InstanceSpec, Vec<String>> {
     let mut spec = spec.clone();
     let newest = package.manifest.versions.iter().map(|version| version.version.as_str());
     let newest = newest.max_by(|a, b| super::versions::order(a, b)).unwrap_or_default();
@@ -170,22 +171,14 @@ fn complete(package: &Package, spec: &BTreeMap<String, Value>) -> Result<Instanc
     spec.entry("extensionVersion".to_owned()).or_insert_with(|| json!(package.manifest.version));
     spec.entry("version".to_owned()).or_insert_with(|| json!(newest));
     let written = json!(spec);
-    let spec: InstanceSpec = serde_json::from_value(written.clone()).map_err(|error| format!("spec: {error}"))?;
-    // a cluster refuses fields that it does not know; a test with one would show something else than it says
-    match unread(&written, &json!(spec)) {
-        None => Ok(spec),
-        Some(field) => Err(match field.split_once(['.', '[']) {
-            None => format!("spec: {}", super::problem::unknown("field", &field, fields().iter().map(String::as_str))),
-            Some(_) => format!("spec: there is no field {field}"),
-        }),
+    // a cluster refuses what it does not know; a test with such a thing would show something else than it says
+    let mistakes = check::spec(Kind::Instance, &written);
+    if mistakes.is_empty() {
+        return serde_json::from_value(written).map_err(|error| vec![format!("spec: {error}")]);
     }
-}
-
-/// What an instance's spec can have.
-fn fields() -> Vec<String> {
-    let schema = schemars::schema_for!(InstanceSpec);
-    let properties = schema.get("properties").and_then(Value::as_object);
-    properties.into_iter().flatten().map(|(name, _)| name.clone()).collect()
+    let whole = json!({ "spec": written });
+    let told = |mistake: &Mistake| format!("{}: {}", check::field_of(&whole, &mistake.pointer), mistake.message);
+    Err(mistakes.iter().map(told).collect())
 }
 
 /// What came of a case.
@@ -208,7 +201,7 @@ fn failures(package: &Package, case: &Case, rules: &dyn CueCheck, judged: &mut J
     let (Some(name), Some(namespace)) = (name, namespace) else { return Vec::new() };
     let spec = match complete(package, &case.spec) {
         Ok(spec) => spec,
-        Err(reason) => return vec![reason],
+        Err(reasons) => return reasons,
     };
     if case.expect.is_empty() && case.errors.is_empty() && case.before.is_none() {
         return vec!["shows nothing: give `expect`, `errors`, or `before` and `changes`".to_owned()];
@@ -229,7 +222,7 @@ fn failures(package: &Package, case: &Case, rules: &dyn CueCheck, judged: &mut J
                 match complete(package, before)
                     .and_then(|spec| {
                         let asked = Asked { name: &name, namespace: &namespace, spec: &spec };
-                        resolve(package, asked, &surroundings).map_err(|refusals| format!("before: {refusals}"))
+                        resolve(package, asked, &surroundings).map_err(|refusals| vec![format!("before: {refusals}")])
                     })
                     .map(|old| changes::between(package, &old, &resolved))
                 {
@@ -241,7 +234,7 @@ fn failures(package: &Package, case: &Case, rules: &dyn CueCheck, judged: &mut J
                         }
                     }
                     Ok(Err(refusals)) => errors.extend(refusals.0.iter().map(ToString::to_string)),
-                    Err(reason) => failures.push(reason),
+                    Err(reasons) => failures.extend(reasons),
                 }
             }
             if case.errors.is_empty() {

@@ -10,7 +10,7 @@ impl Package {
     /// first.
     pub fn load(files: PackageFiles) -> Result<Self, Problems> {
         let mut problems = Vec::new();
-        let package = Self::read(files, &mut problems).map_err(|problem| Problems(vec![problem]))?;
+        let package = Self::read(files, &mut problems).map_err(Problems)?;
         problems.extend(lint::check(&package));
         problems.sort();
         problems.dedup();

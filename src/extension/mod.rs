@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod cases;
 pub mod changes;
+pub mod check;
 pub mod compare;
 pub mod context;
 pub mod contract;

@@ -29,8 +29,8 @@ const ONLY_TOPOLOGY: &str = "standalone";
 
 impl Package {
     /// Reads a package as far as it can be, and notes what is wrong with its parts.
-    pub(super) fn read(files: PackageFiles, problems: &mut Vec<Problem>) -> Result<Self, Problem> {
-        let text = files.text(MANIFEST)?;
+    pub(super) fn read(files: PackageFiles, problems: &mut Vec<Problem>) -> Result<Self, Vec<Problem>> {
+        let text = files.text(MANIFEST).map_err(|problem| vec![problem])?;
         let mut manifest: Manifest = yaml::read(MANIFEST, text)?;
         let positions = Positions::read(text);
         if manifest.topologies.is_empty()
@@ -130,8 +130,8 @@ fn in_template(error: &TemplateError) -> Problem {
 
 fn read_more_parameters(component: &mut Component, files: &PackageFiles, problems: &mut Vec<Problem>) {
     let Some(path) = component.parameters_file.as_deref() else { return };
-    let read = files.text(path).and_then(|text| yaml::read::<BTreeMap<ParameterName, Parameter>>(path, text));
-    match read {
+    let text = files.text(path).map_err(|problem| vec![problem]);
+    match text.and_then(|text| yaml::read::<BTreeMap<ParameterName, Parameter>>(path, text)) {
         Ok(more) => {
             for (name, parameter) in more {
                 if component.parameters.contains_key(&name) {
@@ -140,7 +140,7 @@ fn read_more_parameters(component: &mut Component, files: &PackageFiles, problem
                 component.parameters.insert(name, parameter);
             }
         }
-        Err(problem) => problems.push(problem),
+        Err(more) => problems.extend(more),
     }
 }
 
@@ -163,7 +163,7 @@ fn compile_schemas(
     let mut schemas = BTreeMap::new();
     for path in paths {
         let compiled = files.text(&path).and_then(|text| {
-            let schema: Value = yaml::read(&path, text)?;
+            let schema = yaml::value(&path, text)?;
             jsonschema::options().build(&schema).map_err(|error| Problem::in_file(&path, no_schema(&error.to_string())))
         });
         match compiled {

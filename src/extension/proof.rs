@@ -24,6 +24,8 @@ pub struct Proof {
     pub problems: Vec<Problem>,
     /// What could not be looked at, and why.
     pub notes: Vec<String>,
+    /// Why the package's rules could not be checked; it is one of the notes.
+    pub unchecked: Option<String>,
 }
 
 /// What an instance asks for that asks for nothing.
@@ -75,7 +77,7 @@ pub fn check(package: &Package, rules: &dyn CueCheck) -> Proof {
     let manifest = &package.manifest;
     let (wrong, unchecked) = cue::wrong(package, rules);
     let mut ask = wrong.is_empty() && unchecked.is_none();
-    let mut proof = Proof { problems: wrong, notes: unchecked.into_iter().collect() };
+    let mut proof = Proof { problems: wrong, notes: unchecked.iter().cloned().collect(), unchecked };
     let names = (InstanceName::parse("sample"), NamespaceName::parse("default"));
     let (Ok(name), Ok(namespace)) = names else { return proof };
     let all = combinations(manifest);
@@ -111,7 +113,8 @@ pub fn check(package: &Package, rules: &dyn CueCheck) -> Proof {
                 Code::Unchecked => {
                     // what took too long once would take as long again
                     ask = false;
-                    proof.notes.push(refusal.reason);
+                    proof.notes.push(refusal.reason.clone());
+                    proof.unchecked.get_or_insert(refusal.reason);
                 }
                 _ if left_to_instances(&refusal) => {}
                 _ => {
@@ -154,16 +157,17 @@ fn pods(package: &Package, rendered: &Rendered) -> Vec<Problem> {
         let added = package.component(name).is_some_and(|known| known.pod.is_some() || known.pod_template.is_some());
         for group in component.spec.groups.iter().filter(|_| added) {
             let spec = &group.template.spec;
-            let reason = match serde_json::from_value::<PodSpec>(spec.clone()) {
-                Ok(read) => match unread(spec, &json!(read)) {
-                    Some(field) => format!("a pod has no field {field}; write additions as below `spec` of a pod"),
-                    None => continue,
-                },
-                Err(error) => format!("with the additions it is no pod: {error}"),
+            let reasons = match serde_json::from_value::<PodSpec>(spec.clone()) {
+                Ok(read) => unread(spec, &json!(read))
+                    .iter()
+                    .map(|field| format!("a pod has no field {field}; write additions as below `spec` of a pod"))
+                    .collect(),
+                Err(error) => vec![format!("with the additions it is no pod: {error}")],
             };
             let part =
                 if package.component(name).is_some_and(|known| known.pod.is_some()) { "pod" } else { "podTemplate" };
-            found.push(package.at(&format!("components.{name}.{part}"), reason));
+            let at = format!("components.{name}.{part}");
+            found.extend(reasons.into_iter().map(|reason| package.at(&at, reason)));
         }
     }
     found
@@ -299,6 +303,7 @@ mod tests {
         let unasked = check(&package, &Nobody);
         assert_eq!(unasked.problems, []);
         assert_eq!(unasked.notes, ["the rules of server could not be checked: nobody can be asked here"]);
+        assert_eq!(unasked.unchecked.as_ref(), unasked.notes.first());
     }
 
     #[test]

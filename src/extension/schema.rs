@@ -45,7 +45,7 @@ mod tests {
         let schema = jsonschema::options().build(&manifest()).expect("a schema");
         for (name, package) in super::super::tests::shipped() {
             let text = package.files.text(super::super::files::MANIFEST).expect("text");
-            let value: Value = super::super::yaml::read(&name, text).expect("YAML");
+            let value = super::super::yaml::value(&name, text).expect("YAML");
             let errors: Vec<String> =
                 schema.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
             assert!(errors.is_empty(), "{name}:\n{}", errors.join("\n"));

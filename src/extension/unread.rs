@@ -1,30 +1,31 @@
-//! What was written and is not in what was read of it: a field nobody knows.
+//! What was written and is not in what was read of it: fields nobody knows.
 
 use serde_json::Value;
 
-/// The first field of `written` that is not in what was read of it.
-pub fn unread(written: &Value, read: &Value) -> Option<String> {
-    let joined = |name: &str, rest: String| match rest.as_str() {
-        "" => name.to_owned(),
+/// The fields of `written` that are not in what was read of it.
+pub fn unread(written: &Value, read: &Value) -> Vec<String> {
+    let joined = |name: &str, rest: &str| match rest {
         rest if rest.starts_with('[') => format!("{name}{rest}"),
         rest => format!("{name}.{rest}"),
     };
+    let below = |name: &str, written: &Value, read: &Value| -> Vec<String> {
+        unread(written, read).iter().map(|rest| joined(name, rest)).collect()
+    };
     match (written, read) {
         (Value::Object(written), Value::Object(read)) => {
-            written.iter().find_map(|(name, value)| match read.get(name) {
-                Some(read) => unread(value, read).map(|rest| joined(name, rest)),
+            let fields = written.iter().flat_map(|(name, value)| match read.get(name) {
+                Some(read) => below(name, value, read),
                 // what says nothing need not be kept
-                None if is_empty(value) => None,
-                None => Some(name.clone()),
-            })
+                None if is_empty(value) => Vec::new(),
+                None => vec![name.clone()],
+            });
+            fields.collect()
         }
         (Value::Array(written), Value::Array(read)) => {
-            let mut pairs = written.iter().zip(read).enumerate();
-            pairs.find_map(|(place, (written, read))| {
-                unread(written, read).map(|rest| joined(&format!("[{place}]"), rest))
-            })
+            let pairs = written.iter().zip(read).enumerate();
+            pairs.flat_map(|(place, (written, read))| below(&format!("[{place}]"), written, read)).collect()
         }
-        _ => None,
+        _ => Vec::new(),
     }
 }
 

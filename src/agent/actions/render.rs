@@ -35,12 +35,14 @@ pub fn call(step: &Step, scope: &Scope, config: &AgentConfig) -> Result<Option<C
                 .transpose()
                 .map_err(|error| error.to_string())?,
             login: http.login,
+            secure: config.tls && http.tls != Some(false),
         })
     } else if let Some(tcp) = &step.tcp {
         Call::Tcp(TcpCall {
             target: target(tcp.host.as_ref(), Some(&tcp.port))?,
             send: maybe("send", tcp.send.as_ref())?,
             read: tcp.read,
+            secure: config.tls && tcp.tls != Some(false),
         })
     } else if let Some(signal) = &step.signal {
         Call::Signal(signal.clone())

@@ -12,10 +12,9 @@ use super::render;
 use super::scope::Scope;
 use crate::agent::drivers::{Drivers, Session};
 use crate::extension::agent::AgentConfig;
+pub use crate::extension::contract::action::ACTION_TIMEOUT;
 use crate::extension::contract::{Action, Step};
 
-/// How long an action may take that says nothing else; its steps may ask for more.
-pub const ACTION_TIMEOUT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(500);
 /// How much of an answer is shown to people.
 const SHOWN: usize = 200;

@@ -27,6 +27,15 @@ pub enum ProcessCommand {
         #[arg(long, value_name = "FILE", default_value = permit::DEFAULT_SOCKET)]
         socket: PathBuf,
     },
+    /// Have the agent do what is to be done before the container is stopped.
+    Leave {
+        /// Where the agent listens.
+        #[arg(long, value_name = "FILE", default_value = permit::DEFAULT_SOCKET)]
+        socket: PathBuf,
+        /// How long to wait for it.
+        #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+        timeout: Duration,
+    },
     /// Wait until the agent permits the process to start.
     Permit {
         /// Where the agent listens.
@@ -145,6 +154,10 @@ impl ProcessCommand {
             Self::Ctl(args) => ask(&args).unwrap_or_else(|error| fail(&error)),
             Self::Client { socket } => match become_client(&socket) {
                 Ok(never) => match never {},
+                Err(reason) => fail(&reason),
+            },
+            Self::Leave { socket, timeout } => match permit::ask_to_leave(&socket, timeout.0) {
+                Ok(()) => ExitCode::SUCCESS,
                 Err(reason) => fail(&reason),
             },
             Self::Permit { socket } => match permit::ask(&socket) {

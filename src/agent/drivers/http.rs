@@ -23,8 +23,8 @@ pub fn client(tls: Option<&Tls>) -> Result<Client, DriverError> {
     builder.build().map_err(|error| DriverError::new(format!("cannot make requests: {}", causes(&error))))
 }
 
-pub async fn call(client: &Client, call: HttpCall, secure: bool, secrets: &Secrets, deadline: Instant) -> Answer {
-    let scheme = if secure { "https" } else { "http" };
+pub async fn call(client: &Client, call: HttpCall, secrets: &Secrets, deadline: Instant) -> Answer {
+    let scheme = if call.secure { "https" } else { "http" };
     let slash = if call.path.starts_with('/') { "" } else { "/" };
     let url = format!("{scheme}://{}{slash}{}", call.target, call.path);
     let method = Method::from_bytes(call.method.to_ascii_uppercase().as_bytes())

@@ -40,8 +40,8 @@ impl Live {
     }
 
     /// Without TLS one client does for all; with it, certificates may have been renewed.
-    fn http(&self) -> Result<reqwest::Client, DriverError> {
-        if self.tls.is_some() {
+    fn http(&self, secure: bool) -> Result<reqwest::Client, DriverError> {
+        if secure {
             return http::client(self.tls.as_ref());
         }
         let mut client = self.http.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -61,8 +61,8 @@ impl Live {
             Call::File(call) => tokio::task::spawn_blocking(move || file::call(&call))
                 .await
                 .map_err(|error| DriverError::new(error.to_string()))?,
-            Call::Tcp(call) => tcp::call(call, tls).await,
-            Call::Http(call) => http::call(&self.http()?, call, tls.is_some(), &secrets()?, deadline).await,
+            Call::Tcp(call) => tcp::call(&call, tls.filter(|_| call.secure)).await,
+            Call::Http(call) => http::call(&self.http(call.secure)?, call, &secrets()?, deadline).await,
             Call::Resp(call) => resp::call(&self.resp, session, call, tls, &secrets()?, &self.known).await,
             Call::Postgres(call) => postgres::call(&self.postgres, session, call, tls, &secrets()?, &self.known).await,
         }

@@ -56,12 +56,16 @@ pub struct HttpCall {
     /// A text as it is, anything else as JSON.
     pub body: Option<Value>,
     pub login: bool,
+    /// Whether the server speaks TLS.
+    pub secure: bool,
 }
 
 pub struct TcpCall {
     pub target: Target,
     pub send: Option<String>,
     pub read: Option<u32>,
+    /// Whether the server speaks TLS.
+    pub secure: bool,
 }
 
 pub struct FileCall {

@@ -9,7 +9,7 @@ use super::{Answer, DriverError, TcpCall, net};
 /// Whatever a step asks for, no more is read.
 const MOST: u32 = 64 * 1024;
 
-pub async fn call(call: TcpCall, tls: Option<&Tls>) -> Answer {
+pub async fn call(call: &TcpCall, tls: Option<&Tls>) -> Answer {
     let target = &call.target;
     if call.send.is_none() && call.read.is_none() {
         return net::connect(target).await.map(|_| Value::Null);

@@ -2,7 +2,7 @@
 //! by the package's `reload`; the others are reported until the process starts again.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +16,7 @@ use super::{deeds, place};
 use crate::agent::files;
 use crate::agent::init::protocol::Op;
 use crate::agent::secrets::Secrets;
-use crate::extension::agent::AgentConfig;
+use crate::extension::agent::{AgentConfig, FilePlan, PROCESS_FILE};
 use crate::extension::contract::Change;
 
 /// How often mounted files are looked at; the kubelet replaces a link when they change.
@@ -76,11 +76,17 @@ pub fn differences(old: &Map<String, Value>, new: &Map<String, Value>, config: &
     found
 }
 
-/// Parameters, and with them users' own files that only a start takes over: nobody declares what those need, so they restart.
+/// Parameters, and with them files that only a start takes over: nobody declares what those need, so they restart.
 fn parameters(config: &AgentConfig) -> Map<String, Value> {
     let mut all = config.context["params"].as_object().cloned().unwrap_or_default();
     all.extend(config.user_files.iter().map(|(name, digest)| (format!("file {name}"), json!(digest))));
     all
+}
+
+/// Whether the process has to hear of what was written.
+fn concern_process(written: &[PathBuf], plans: &[FilePlan]) -> bool {
+    let quiet = |path: &Path| plans.iter().any(|plan| plan.quiet && Path::new(&plan.path) == path);
+    written.iter().any(|path| !path.ends_with(PROCESS_FILE) && !quiet(path))
 }
 
 /// What tells certificates from others; nothing where a running process takes new ones over.
@@ -197,7 +203,7 @@ async fn take_over(
         found.restart.push(format!("certificates {which}").trim_end().to_owned());
     }
     // what fails is owed until it is done, also by an agent that begins meanwhile
-    effective.stale |= written.iter().any(|path| !path.ends_with(crate::extension::agent::PROCESS_FILE));
+    effective.stale |= concern_process(&written, &config.files);
     for ((told, mount), action) in effective.told_of.iter_mut().zip(mounts).zip([CREDENTIALS, CERTIFICATES]) {
         if *told != mount {
             rotate(shared, action).await?;
@@ -240,4 +246,24 @@ async fn rotate(shared: &Shared, action: &str) -> Result<(), String> {
         reload(shared, &[]).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_hears_of_every_file_but_those_it_reads_by_itself() {
+        let plan = |path: &str, quiet| FilePlan {
+            source: "/none".to_owned(),
+            path: path.to_owned(),
+            mode: "0600".to_owned(),
+            once: false,
+            quiet,
+        };
+        let plans = [plan("/midship/files/peers", true), plan("/midship/files/server.conf", false)];
+        let heard = |paths: &[&str]| concern_process(&paths.iter().map(PathBuf::from).collect::<Vec<_>>(), &plans);
+        assert!(!heard(&[]) && !heard(&["/midship/files/peers", "/midship/run/process.json"]));
+        assert!(heard(&["/midship/files/peers", "/midship/files/server.conf"]));
+    }
 }

@@ -5,6 +5,7 @@ mod backups;
 mod config;
 mod deeds;
 mod engine;
+mod farewell;
 mod handle;
 mod lease;
 pub mod mark;
@@ -121,6 +122,7 @@ async fn serve(options: Options) -> Result<(), ServeError> {
             tracing::info!("told to end");
             // what is frozen is thawed while the process still runs
             backups.stop().await;
+            farewell::wait(&shared).await;
             shared.stop();
             if tokio::time::timeout(FAREWELL, &mut engine).await.is_err() {
                 tracing::warn!("what was under way did not end in time");

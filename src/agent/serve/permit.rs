@@ -1,4 +1,5 @@
-//! Permission to start: PID 1 runs `midship-agent permit` before each start, which asks here and waits for the answer.
+//! What the middleware's container asks: PID 1 runs `midship-agent permit` before each start, the kubelet
+//! `midship-agent leave` before it stops the container, people `midship-agent client`. Each asks here and waits for the answer.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,8 +13,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 
-use super::backups;
 use super::shared::{Input, Shared};
+use super::{backups, farewell};
 use crate::agent::backup::Backups;
 
 /// Where the agent listens.
@@ -35,6 +36,8 @@ enum Op {
     Permit,
     /// How the middleware's own client is run, with the secrets it logs in with.
     Client,
+    /// What is to be done before the process goes with its container.
+    Leave,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,6 +102,7 @@ async fn attend(stream: UnixStream, shared: Arc<Shared>, backups: Arc<Backups>) 
             Ok(program) => Answer { client: Some(program), ..Answer::of(Ok(())) },
             Err(error) => Answer::of(Err(error)),
         },
+        Ok(Question { op: Op::Leave }) => Answer::of(farewell::say(&shared).await),
         Ok(Question { op: Op::Permit }) => {
             let mut nothing = [0; 1];
             // whoever hangs up meanwhile has asked for nothing
@@ -140,16 +144,27 @@ fn client(shared: &Shared) -> Result<Program, String> {
 
 /// What `midship-agent client` asks for: how the client is run.
 pub fn ask_for_client(path: &Path) -> Result<Program, String> {
-    let answer = question(path, Op::Client).map_err(|error| format!("the agent at {}: {error}", path.display()))?;
-    let answer: Answer =
-        serde_json::from_str(&answer).map_err(|error| format!("cannot understand the agent: {error}"))?;
+    let answer = answered(path, Op::Client, None)?;
     answer.client.ok_or_else(|| answer.error.unwrap_or_else(|| "the agent said nothing".to_owned()))
 }
 
+/// What `midship-agent leave` asks for: that everything is done before the process is stopped. Nobody waits longer than
+/// this, and an agent that is gone is not waited for.
+pub fn ask_to_leave(path: &Path, patience: Duration) -> Result<(), String> {
+    let answer = answered(path, Op::Leave, Some(patience))?;
+    if answer.ok { Ok(()) } else { Err(answer.error.unwrap_or_default()) }
+}
+
+fn answered(path: &Path, op: Op, patience: Option<Duration>) -> Result<Answer, String> {
+    let line = question(path, op, patience).map_err(|error| format!("the agent at {}: {error}", path.display()))?;
+    serde_json::from_str(&line).map_err(|error| format!("cannot understand the agent: {error}"))
+}
+
 /// Asks the agent; what it answers is one line.
-fn question(path: &Path, op: Op) -> io::Result<String> {
+fn question(path: &Path, op: Op, patience: Option<Duration>) -> io::Result<String> {
     use std::io::{BufRead, Write};
     let mut stream = std::os::unix::net::UnixStream::connect(path)?;
+    stream.set_read_timeout(patience)?;
     let mut asked = serde_json::to_vec(&Question { op }).map_err(io::Error::other)?;
     asked.push(b'\n');
     stream.write_all(&asked)?;
@@ -162,7 +177,7 @@ fn question(path: &Path, op: Op) -> io::Result<String> {
 pub fn ask(path: &Path) -> Result<(), String> {
     let mut told = false;
     loop {
-        match question(path, Op::Permit) {
+        match question(path, Op::Permit, None) {
             Ok(line) if !line.is_empty() => {
                 let answer: Answer =
                     serde_json::from_str(&line).map_err(|error| format!("cannot understand the agent: {error}"))?;

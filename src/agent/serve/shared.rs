@@ -96,6 +96,8 @@ pub struct Shared {
     /// How often permission to start was asked for.
     permits: Mutex<u64>,
     stopping: watch::Sender<bool>,
+    /// What is to be done before the process goes with its container is under way.
+    pub parting: watch::Sender<bool>,
     /// The role is worth asking for now: something was done to it, or somebody wants to know.
     pub role_changed: Notify,
     /// When the question for the role was asked that was answered last.
@@ -128,6 +130,7 @@ impl Shared {
             known,
             permits: Mutex::new(0),
             stopping: watch::channel(false).0,
+            parting: watch::channel(false).0,
             role_changed: Notify::new(),
             probed: watch::channel(None).0,
             vacant: watch::channel(None).0,

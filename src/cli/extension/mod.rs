@@ -158,7 +158,7 @@ fn load(folder: &Path) -> Result<Result<Package, Problems>, CommandError> {
 fn proven(folder: &Path, rules: &Cue) -> Result<Proof, CommandError> {
     Ok(match load(folder)? {
         Ok(package) => proof::check(&package, rules),
-        Err(problems) => Proof { problems: problems.0, notes: Vec::new() },
+        Err(problems) => Proof { problems: problems.0, ..Proof::default() },
     })
 }
 
@@ -184,7 +184,7 @@ pub fn unchecked_is_refused() -> CommandError {
 /// A package whose own tests fail is neither installed nor published.
 fn tested(path: &Path, package: &Package) -> Result<(), CommandError> {
     let rules = Cue::default();
-    let Proof { problems, notes } = proof::check(package, &rules);
+    let Proof { problems, notes, unchecked: _ } = proof::check(package, &rules);
     for note in &notes {
         eprintln!("note: {}", printable(note));
     }

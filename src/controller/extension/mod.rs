@@ -5,7 +5,7 @@ mod status;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
-use super::packages::{Packages, State, runs_on, used_by};
+use super::packages::{Packages, State, UNCHECKED, runs_on, used_by};
 use super::queues::Queues;
 use super::said::Said;
 use crate::api::extension::PartKind;
@@ -25,12 +25,15 @@ use crate::cluster::events::Events;
 use crate::cluster::problem::Problem;
 use crate::cluster::{Key, Scope};
 use crate::cue::Cue;
-use crate::extension::install;
-use read::Unusable;
+use crate::extension::{Package, install};
+use read::{Judged, Unusable};
 use status::Verdict;
 
 /// When files that are missing or wrong are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// When rules that could not be checked are tried again, at first and after many tries: to try may use a processor for long.
+const FIRST_TRY: Duration = Duration::from_secs(5);
+const LAST_TRY: Duration = Duration::from_mins(5);
 
 /// Keeps packages ready for use.
 pub struct Extensions {
@@ -54,6 +57,9 @@ struct Memory {
     read: Option<(String, PartsSeen)>,
     /// How that went.
     verdict: Option<Result<(), Unusable>>,
+    /// How often its rules could not be checked, and when they are tried again.
+    tries: u32,
+    next_try: Option<Instant>,
 }
 
 /// The versions of the parts, as far as they are watched.
@@ -116,7 +122,8 @@ impl Extensions {
             self.hold(extension).await?;
         }
         let verdict = self.judged(extension, memory).await;
-        if keeps && verdict.is_ok() {
+        let sound = verdict.as_ref().err().is_none_or(|unusable| unusable.reason == UNCHECKED);
+        if keeps && sound {
             self.own_parts(extension).await?;
         }
         let ready = verdict.as_ref().ok().and_then(|()| self.packages.ready(&key.name));
@@ -130,8 +137,11 @@ impl Extensions {
             self.say(extension, memory, &said, users.len()).await?;
         }
         match verdict {
-            // files that are not watched may have been put right
-            Err(_) => Ok(Next::After(LOOK_AGAIN)),
+            Err(_) => Ok(Next::After(match memory.next_try {
+                Some(at) => at.saturating_duration_since(Instant::now()),
+                // files that are not watched may have been put right
+                None => LOOK_AGAIN,
+            })),
             Ok(()) => Ok(Next::WhenChanged),
         }
     }
@@ -160,13 +170,24 @@ impl Extensions {
         let now = (extension.spec.digest.clone(), self.parts_seen(extension));
         let watched = now.1.iter().all(Option::is_some);
         if let Some(verdict) = memory.verdict.clone().filter(|_| memory.read.as_ref() == Some(&now))
-            && verdict.as_ref().err().is_none_or(|unusable| !unusable.passing && watched)
+            && verdict.as_ref().err().is_none_or(|unusable| match memory.next_try {
+                Some(at) => Instant::now() < at,
+                None => !unusable.passing && watched,
+            })
         {
             return verdict;
         }
         let before = memory.verdict.take();
         let verdict = match read::read(&self.client, &extension.spec, self.rules.clone()).await {
-            Ok(package) => {
+            Ok(Judged { package, unchecked: Some(why) }) if !self.was_checked(&name, &package) => {
+                let unusable = Unusable::unchecked(&why);
+                if self.packages.put(&name, State::Unchecked(Arc::new(package), unusable.message.clone())) {
+                    self.tell_instances(&name);
+                }
+                self.warn(extension, before.as_ref(), &unusable).await;
+                Err(unusable)
+            }
+            Ok(Judged { package, .. }) => {
                 tracing::info!(extension = name, digest = package.digest, "the package can be used");
                 if self.packages.put(&name, State::Ready(Arc::new(package))) {
                     self.tell_instances(&name);
@@ -183,16 +204,33 @@ impl Extensions {
                 if !kept && self.packages.put(&name, State::Broken(unusable.message.clone())) {
                     self.tell_instances(&name);
                 }
-                if self.keeps(extension) && before != Some(Err(unusable.clone())) {
-                    let note = unusable.message.clone();
-                    self.events.warning(extension, unusable.reason, &extension.spec.digest, note).await;
-                }
+                self.warn(extension, before.as_ref(), &unusable).await;
                 Err(unusable)
             }
+        };
+        (memory.tries, memory.next_try) = match &verdict {
+            Err(unusable) if unusable.reason == UNCHECKED => {
+                (memory.tries.saturating_add(1), Some(Instant::now() + pause(memory.tries)))
+            }
+            _ => (0, None),
         };
         memory.read = Some(now);
         memory.verdict = Some(verdict.clone());
         verdict
+    }
+
+    /// Whether the rules of these very files passed before.
+    fn was_checked(&self, name: &str, package: &Package) -> bool {
+        matches!(self.packages.state(name), Some(State::Ready(known)) if known.digest == package.digest)
+    }
+
+    /// An event for what was not said before.
+    async fn warn(&self, extension: &Extension, before: Option<&Result<(), Unusable>>, unusable: &Unusable) {
+        let said = before.is_some_and(|before| before.as_ref().err() == Some(unusable));
+        if self.keeps(extension) && !said {
+            let note = unusable.message.clone();
+            self.events.warning(extension, unusable.reason, &extension.spec.digest, note).await;
+        }
     }
 
     fn parts_seen(&self, extension: &Extension) -> PartsSeen {
@@ -286,6 +324,11 @@ impl Extensions {
     fn memory(&self) -> MutexGuard<'_, HashMap<Key, Memory>> {
         self.memory.lock().expect("no panic while it is held")
     }
+}
+
+/// How long after so many tries in vain the next one is due.
+fn pause(tries: u32) -> Duration {
+    FIRST_TRY.saturating_mul(2u32.saturating_pow(tries.min(20))).min(LAST_TRY)
 }
 
 fn delete_anyway(extension: &Extension) -> bool {

@@ -9,6 +9,7 @@ use kube::{Api, Client};
 use crate::api::ExtensionSpec;
 use crate::api::extension::{PackagePart, PartKind};
 use crate::cluster::problem::Problem;
+use crate::controller::packages::UNCHECKED;
 use crate::cue::Cue;
 use crate::extension::cue::CueCheck;
 use crate::extension::{Package, cases, install, proof};
@@ -29,6 +30,13 @@ pub struct Unusable {
 }
 
 impl Unusable {
+    /// Nothing is known to be wrong with the package, and nothing to be right with its rules.
+    pub fn unchecked(why: &str) -> Self {
+        let message =
+            format!("{why}; nothing begins to use this version until they were, which is tried again by itself");
+        Self::new(UNCHECKED, message, true)
+    }
+
     fn new(reason: &'static str, message: impl Into<String>, passing: bool) -> Self {
         Self { reason, message: message.into(), errors: Vec::new(), passing }
     }
@@ -44,8 +52,16 @@ impl Unusable {
     }
 }
 
+/// A package in which nothing wrong was found.
+#[derive(Debug)]
+pub struct Judged {
+    pub package: Package,
+    /// Why its rules could not be checked.
+    pub unchecked: Option<String>,
+}
+
 /// Reads and judges a package.
-pub async fn read(client: &Client, spec: &ExtensionSpec, rules: Arc<Cue>) -> Result<Package, Unusable> {
+pub async fn read(client: &Client, spec: &ExtensionSpec, rules: Arc<Cue>) -> Result<Judged, Unusable> {
     let mut parts = Vec::with_capacity(spec.parts.len());
     for part in &spec.parts {
         parts.push((name_of(part), keys(client, part).await?));
@@ -107,7 +123,7 @@ fn judge(
     spec: &ExtensionSpec,
     parts: &[(String, BTreeMap<String, Vec<u8>>)],
     rules: &dyn CueCheck,
-) -> Result<Package, Unusable> {
+) -> Result<Judged, Unusable> {
     let lines = |problems: &[crate::extension::Problem]| problems.iter().map(ToString::to_string).collect();
     let files = install::files(parts).map_err(|problems| Unusable::wrong("InvalidPackage", lines(&problems)))?;
     let digest = files.digest();
@@ -128,16 +144,18 @@ fn judge(
         );
         return Err(Unusable::new("AnotherPackage", message, false));
     }
-    let unfit = proof::check(&package, rules).problems;
-    if !unfit.is_empty() {
-        return Err(Unusable::wrong("InvalidPackage", lines(&unfit)));
+    let proof = proof::check(&package, rules);
+    if !proof.problems.is_empty() {
+        return Err(Unusable::wrong("InvalidPackage", lines(&proof.problems)));
     }
-    let failed = cases::run(&package, rules).into_iter().filter(|outcome| !outcome.passed()).map(|outcome| {
+    let mut outcomes = cases::run(&package, rules);
+    let unchecked = proof.unchecked.or_else(|| outcomes.iter_mut().find_map(|outcome| outcome.unchecked.take()));
+    let failed = outcomes.into_iter().filter(|outcome| !outcome.passed()).map(|outcome| {
         let why = outcome.failures.join("; ");
         format!("{}:{}: {}: {why}", outcome.path, outcome.line, outcome.name)
     });
     let failed: Vec<String> = failed.collect();
-    if failed.is_empty() { Ok(package) } else { Err(Unusable::wrong("TestsFailed", failed)) }
+    if failed.is_empty() { Ok(Judged { package, unchecked }) } else { Err(Unusable::wrong("TestsFailed", failed)) }
 }
 
 #[cfg(test)]
@@ -169,7 +187,8 @@ mod tests {
     #[test]
     fn a_package_that_is_right_is_ready() {
         let (spec, parts) = installed(|_, text| text);
-        assert_eq!(judge(&spec, &parts, &Nobody).expect("right").digest, spec.digest);
+        let judged = judge(&spec, &parts, &Nobody).expect("right");
+        assert_eq!((judged.package.digest, judged.unchecked), (spec.digest, None));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use crate::api::{Extension, Instance, InstanceStatus};
-use crate::controller::packages::{Packages, State};
+use crate::controller::packages::{Packages, State, UNCHECKED};
 use crate::cue::Cue;
 use crate::extension::changes::{self, ParameterChange};
 use crate::extension::contract::Manifest;
@@ -15,9 +15,6 @@ use crate::extension::{Asked, Package, Refusal, Refusals, Resolved, Surroundings
 use crate::names::{InstanceName, NamespaceName};
 use crate::plan::instance::health::{Verdict, served};
 use crate::plan::instance::versions::{self, Course, Stand};
-
-/// The reason of an instance whose rules could not be checked.
-pub const UNCHECKED: &str = "RulesUnchecked";
 
 /// What is to be in force.
 pub struct Going {
@@ -67,8 +64,17 @@ pub async fn decide(
     let namespace = NamespaceName::parse(&instance.namespace().unwrap_or_default())
         .map_err(|error| refuse(Refusal::new("metadata.namespace", Code::Invalid, error.to_string())))?;
     let extension = install::name(&spec.type_, &spec.extension_version);
+    let wanted = Stand { extension: spec.extension_version.to_string(), version: spec.version.to_string() };
+    let (runs, target) = stands(status);
+    let on_it = |stand: &Option<Stand>| stand.as_ref().is_some_and(|stand| stand.extension == wanted.extension);
+    let is_on_it = on_it(&runs) || on_it(&target);
     let package = match packages.state(&extension) {
         Some(State::Ready(package)) => package,
+        Some(State::Unchecked(package, _)) if is_on_it => package,
+        Some(State::Unchecked(_, reason)) => {
+            let message = format!("Extension {extension} is not ready: {reason}");
+            return Err(Some(Verdict::Waits { reason: UNCHECKED, message }));
+        }
         Some(State::Broken(reason)) => {
             let message = format!("Extension {extension} is not ready: {reason}");
             return Err(Some(Verdict::Waits { reason: "ExtensionNotReady", message }));
@@ -76,10 +82,7 @@ pub async fn decide(
         None if installed != Installed::No => return Err(None),
         None => return Err(Some(missing(spec.type_.as_str(), spec.extension_version.as_str(), packages))),
     };
-    let wanted = Stand { extension: spec.extension_version.to_string(), version: spec.version.to_string() };
-    let (runs, target) = stands(status);
-    let on_it = |stand: &Option<Stand>| stand.as_ref().is_some_and(|stand| stand.extension == wanted.extension);
-    if installed == Installed::Leaving && !on_it(&runs) && !on_it(&target) {
+    if installed == Installed::Leaving && !is_on_it {
         let message = format!(
             "Extension {extension} is being deleted, and nothing begins to use it; ask for another version, or install it again once it is gone"
         );

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use super::agents::Agents;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
-use super::packages::{Packages, Uses, used_by};
+use super::packages::{Packages, UNCHECKED, Uses, used_by};
 use super::pushes::Pushes;
 use super::queues::Queues;
 use super::repositories::coverage::collectors;
@@ -459,7 +459,7 @@ impl Work<'_> {
         self.say(Said::of(verdict), observed, components).await?;
         Ok(match verdict {
             Verdict::Waits { reason: "Missing", .. } => Next::After(LOOK_AGAIN),
-            Verdict::Waits { reason: decide::UNCHECKED, .. } => Next::After(RULES),
+            Verdict::Waits { reason: UNCHECKED, .. } => Next::After(RULES),
             // somebody else's object may be gone by then
             Verdict::Refused(_) => Next::After(FOREIGN),
             _ => Next::WhenChanged,

@@ -10,6 +10,11 @@ use super::step::Step;
 use super::text::Expression;
 use crate::api::values::Duration;
 
+/// How long an action may take that says nothing else; its steps may ask for more.
+pub const ACTION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+/// The longest that anybody waits for one that holds up the end of a pod.
+const LONGEST: std::time::Duration = std::time::Duration::from_mins(10);
+
 /// Steps that do something.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +36,16 @@ pub struct Action {
     /// What it answers, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub result: BTreeMap<String, Expression>,
+}
+
+impl Action {
+    /// How long it may take with all its tries, as far as its steps name their times.
+    pub fn longest(&self) -> std::time::Duration {
+        let steps = self.steps.iter().filter_map(|step| step.timeout).map(|timeout| timeout.0);
+        let once =
+            self.timeout.map_or_else(|| steps.fold(ACTION_TIMEOUT, |sum, one| sum.saturating_add(one)), |own| own.0);
+        once.saturating_mul(self.retries.unwrap_or(0).saturating_add(1)).min(LONGEST)
+    }
 }
 
 /// What a failed action means for what it is part of.
@@ -78,7 +93,7 @@ actions! {
     prepare = "prepare",
     /// After the process started, each time, before the pod counts as ready.
     started = "started",
-    /// Before the process is stopped.
+    /// Before the process is stopped, also with its pod; not when it crashes, or when it loses its exclusive role.
     before_stop = "beforeStop",
     /// Once, when all pods of a new instance run: form the cluster.
     create = "create",

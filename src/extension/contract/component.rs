@@ -136,6 +136,9 @@ pub struct ConfigFile {
     pub user_file: Option<UserFile>,
     /// What a change of a user's own file needs: none, reload or restart (assumed).
     pub change: Option<Change>,
+    /// What a change needs that neither a parameter nor a user's own file brought about, as when pods come and go: none,
+    /// reload (assumed) or restart.
+    pub on_change: Option<Change>,
     /// How a user's own file is written, so that the parameters in it can be checked.
     pub format: Option<FileFormat>,
     /// Written once, when it is not there yet, because the program writes to it itself. Its path has to lie on a volume.
@@ -156,7 +159,7 @@ impl ConfigFile {
     }
 }
 
-short_forms!(ConfigFile, "a template's path, or template, path, when, userFile, change, format, once and mode", from_text(text: &str) {
+short_forms!(ConfigFile, "a template's path, or template, path, when, userFile, change, onChange, format, once and mode", from_text(text: &str) {
     Some(Self { template: text.to_owned(), ..Self::default() })
 });
 

@@ -133,13 +133,15 @@ pub struct Http {
     /// Whether the administrator's name and password are sent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub login: bool,
+    /// `false` for a port that is never TLS, such as one for metrics; TLS where the instance has it where left out.
+    pub tls: Option<bool>,
 }
 
 fn text_schema(schema: &mut schemars::Schema) {
     short::or(schema, &serde_json::json!({ "type": "string" }));
 }
 
-short_forms!(Http, "a path, or path, method, port, headers, body and login", from_text(text: &str) {
+short_forms!(Http, "a path, or path, method, host, port, headers, body, login and tls", from_text(text: &str) {
     Some(Self { path: text.to_owned(), ..Self::default() })
 });
 
@@ -157,9 +159,11 @@ pub struct Tcp {
     pub send: Option<Template>,
     /// How many bytes of an answer are read at most, up to the first line's end; none where left out.
     pub read: Option<u32>,
+    /// `false` for a port that is never TLS, such as one for metrics; TLS where the instance has it where left out.
+    pub tls: Option<bool>,
 }
 
-short_forms!(Tcp, "a port's name, or port, host, send and read", from_text(text: &str) {
+short_forms!(Tcp, "a port's name, or port, host, send, read and tls", from_text(text: &str) {
     Some(Self { port: text.to_owned(), ..Self::default() })
 });
 

@@ -165,6 +165,7 @@ fn steps(lint: &mut Lint<'_>, field: &str, steps: &[Step], component: &Component
                 lint.at(&field, format!("\"{method}\" is not one of {}", listed(METHODS)));
             }
         }
+        encryption(lint, &field, step);
         for name in step.save.iter().chain(step.set.iter().flat_map(BTreeMap::keys)) {
             if !words::is_variable(name) {
                 let name = name.escape_default();
@@ -179,6 +180,24 @@ fn steps(lint: &mut Lint<'_>, field: &str, steps: &[Step], component: &Component
         if step.file.as_ref().is_some_and(|file| file.remove && file.content.is_some()) {
             lint.at(&field, "a file is either written or removed");
         }
+    }
+}
+
+/// What a step says of TLS holds, and no password leaves the pod for want of it.
+fn encryption(lint: &mut Lint<'_>, field: &str, step: &Step) {
+    let http = step.http.as_ref().map(|http| ("http", http.tls));
+    let tcp = step.tcp.as_ref().map(|tcp| ("tcp", tcp.tls));
+    for (driver, tls) in http.into_iter().chain(tcp) {
+        if tls == Some(true) && lint.package.manifest.tls.is_none() {
+            lint.at(&format!("{field}.{driver}.tls"), "the package declares no `tls`, so nothing here speaks it");
+        }
+    }
+    if let Some(http) = &step.http
+        && (http.tls, http.login, http.host.is_some()) == (Some(false), true, true)
+    {
+        let reason =
+            "sends the administrator's password to another host in the clear; leave out login, host or tls: false";
+        lint.at(&format!("{field}.http"), reason);
     }
 }
 

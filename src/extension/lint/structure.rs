@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Lint, words};
-use crate::extension::contract::component::{Component, Volume, VolumeKind};
-use crate::extension::contract::{Count, Stream, Version};
+use crate::extension::contract::component::{Component, ConfigFile, Volume, VolumeKind};
+use crate::extension::contract::{Change, Count, Stream, Version};
 use crate::extension::problem::unknown;
 use crate::extension::quantity;
 use crate::names::{ComponentName, GroupName, VolumeName};
@@ -153,6 +153,9 @@ fn check_component(lint: &mut Lint<'_>, name: &ComponentName, component: &Compon
             None if config.once => lint.at(&field, "is written once, so it needs a path on a lasting volume"),
             _ => {}
         }
+        if let Some(reason) = config.on_change.and_then(|change| unfit(change, config, component)) {
+            lint.at(&format!("{field}.onChange"), reason);
+        }
         if config.mode.as_deref().is_some_and(|mode| !is_mode(mode)) {
             lint.at(&field, "a mode is four octal digits, such as 0600");
         }
@@ -211,6 +214,19 @@ fn order(lint: &mut Lint<'_>) {
     if let Some(circle) = super::upgrades::circle(&edges.collect()) {
         let field = format!("components.{}.after", circle[0]);
         lint.at(&field, format!("components wait for each other in a circle: {}", circle.join(" after ")));
+    }
+}
+
+/// Why a change of a file cannot need this.
+fn unfit(change: Change, config: &ConfigFile, component: &Component) -> Option<String> {
+    match change {
+        Change::Recreate | Change::Immutable => Some("a file that changes needs none, reload or restart".to_owned()),
+        _ if config.once => Some("a file that is written once never changes".to_owned()),
+        Change::Reload if !component.reloads() => {
+            let how = "give the component an action `reload`, or process.reloadSignal";
+            Some(format!("needs a reload, but nothing says how: {how}"))
+        }
+        Change::None | Change::Reload | Change::Restart => None,
     }
 }
 

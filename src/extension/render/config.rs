@@ -12,7 +12,8 @@ use crate::extension::agent::{AGENT_FILE, AgentConfig, FilePlan, Handing, PROCES
 use crate::extension::context::{self, paths};
 use crate::extension::context::{AGENT_PORT, READY_PORT};
 use crate::extension::contract::component::{ConfigFile, UserFile, VolumeKind};
-use crate::extension::contract::{BackupMethod, Operation, Probe};
+use crate::extension::contract::{BackupMethod, Change, Operation, Probe};
+use crate::extension::files::is_template;
 use crate::extension::placeholders;
 use crate::extension::problem::{Code, Refusal};
 use crate::extension::quantity;
@@ -51,6 +52,14 @@ struct Made {
     secret: bool,
     /// What tells the user's own file from another one, where there is one.
     own: Option<String>,
+    /// What changes with all but parameters and the user's own file, where that needs a start.
+    mark: Option<String>,
+}
+
+fn short_digest(text: &str) -> String {
+    let mut digest = hex::encode(Sha256::digest(text));
+    digest.truncate(10);
+    digest
 }
 
 impl Renderer<'_> {
@@ -71,9 +80,14 @@ impl Renderer<'_> {
                 path: context::file_path(name, config),
                 mode: config.mode.clone().unwrap_or_else(|| "0600".to_owned()),
                 once: config.once,
+                quiet: config.on_change == Some(Change::None),
             });
             let made = self.config_file(place, name, config);
-            user_files.extend(made.own.filter(|_| config.user_file_restarts()).map(|digest| (name.clone(), digest)));
+            let own = made.own.filter(|_| config.user_file_restarts());
+            let marks: Vec<String> = own.into_iter().chain(made.mark).collect();
+            if !marks.is_empty() {
+                user_files.insert(name.clone(), marks.join(" "));
+            }
             if made.secret {
                 secret_files.insert(name.clone(), made.text);
             } else {
@@ -90,6 +104,7 @@ impl Renderer<'_> {
                 path: format!("{}/{PROCESS_FILE}", paths::RUN),
                 mode: "0600".to_owned(),
                 once: false,
+                quiet: false,
             });
         }
         let mut hash = Sha256::new();
@@ -162,14 +177,10 @@ impl Renderer<'_> {
             Some(Some((text, secret))) => (Some(text), secret),
             Some(None) => {
                 self.refusals.push(Refusal::new(field, Code::Missing, format!("the content of {name} is not there")));
-                return Made { text: SecretValue::new(""), secret: false, own: None };
+                return Made { text: SecretValue::new(""), secret: false, own: None, mark: None };
             }
         };
-        let digest = own.as_ref().map(|text| {
-            let mut digest = hex::encode(Sha256::digest(text.expose()));
-            digest.truncate(10);
-            digest
-        });
+        let digest = own.as_ref().map(|text| short_digest(text.expose()));
         let mut data = place.data.clone();
         if let (Some(text), Some(format)) = (&own, config.format) {
             let set = self.package.parameters(component);
@@ -205,11 +216,40 @@ impl Renderer<'_> {
         if config.user_file == Some(UserFile::Replaces)
             && let Some(text) = own
         {
-            return Made { text, secret, own: digest };
+            return Made { text, secret, own: digest, mark: None };
         }
         data["user_file"] = json!(own.as_ref().map(SecretValue::expose));
         let text = self.file(&config.template, &Known::new(&data));
-        Made { text: SecretValue::new(text), secret, own: digest }
+        let mark =
+            (config.on_change == Some(Change::Restart)).then(|| self.mark(component, &config.template, data, &text));
+        Made { text: SecretValue::new(text), secret, own: digest, mark }
+    }
+
+    /// Tells apart what a file says besides parameters: it is rendered with nothing but their defaults. Where the template
+    /// needs others, those count along.
+    fn mark(&self, component: &str, template: &str, mut data: Value, text: &str) -> String {
+        let declared = self.package.parameters(component);
+        let default = |name: &str| {
+            let default = declared.get(name)?.default.as_ref()?;
+            // a template may be no value of its type yet
+            declared.check(name, default, self.resolved.version.as_str()).ok()
+        };
+        data["user_file"] = Value::Null;
+        let mut bare = data.clone();
+        if let (Some(all), Some(defaults)) = (data["params"].as_object_mut(), bare["params"].as_object_mut()) {
+            defaults.clear();
+            for (name, value) in all {
+                if let Some(default) = default(name) {
+                    value.clone_from(&default);
+                    defaults.insert(name.clone(), default);
+                }
+            }
+        }
+        let plain = [bare, data]
+            .iter()
+            .filter(|_| is_template(template))
+            .find_map(|data| self.package.engine.file(template, &Known::new(data).context).ok());
+        short_digest(plain.as_deref().unwrap_or(text))
     }
 
     /// Plain variables go to PID 1, so that a change needs no new pod; the others to the container.

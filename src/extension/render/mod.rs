@@ -9,6 +9,8 @@ mod objects;
 mod patch;
 mod pod;
 mod secrets;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -59,7 +59,7 @@ impl Renderer<'_> {
                 continue;
             }
             let text = self.file(&object.template, &known);
-            match yaml::read_all::<Value>(&object.template, &text) {
+            match yaml::values(&object.template, &text) {
                 Ok(made) => {
                     for value in made.into_iter().filter(|value| !value.is_null()) {
                         match self.one(value) {

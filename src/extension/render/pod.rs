@@ -21,6 +21,8 @@ use crate::extension::yaml;
 /// The agent in its image, whose entry point is the controller.
 const PROGRAM: &str = "/bin/midship-agent";
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// How much longer a pod may take to end than its process, in seconds.
+const MARGIN: u64 = 15;
 
 impl Renderer<'_> {
     pub(super) fn pod(&mut self, place: &Place<'_>, config: &GroupConfig) -> PodTemplate {
@@ -124,7 +126,7 @@ impl Renderer<'_> {
             "serviceAccountName": account,
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
-            "terminationGracePeriodSeconds": config.stop_timeout.0.as_secs() + 15,
+            "terminationGracePeriodSeconds": config.stop_timeout.0.as_secs() + farewell(place).unwrap_or(0) + MARGIN,
             "securityContext": {
                 "runAsNonRoot": true,
                 "runAsUser": user.uid,
@@ -181,7 +183,7 @@ impl Renderer<'_> {
         let mut container = json!({
             "name": component.name,
             "image": component.image,
-            "command": [agent, "init", "--config", format!("{directory}/{PROCESS_FILE}")],
+            "command": [&agent, "init", "--config", format!("{directory}/{PROCESS_FILE}")],
             "env": env,
             "ports": ports,
             "resources": place.group.resources,
@@ -195,6 +197,11 @@ impl Renderer<'_> {
             "securityContext": restricted(),
             "volumeMounts": mounts,
         });
+        if let Some(seconds) = farewell(place) {
+            // the kubelet waits for it, then tells PID 1 to end
+            let command = [agent, "leave".to_owned(), "--timeout".to_owned(), format!("{seconds}s")];
+            container["lifecycle"] = json!({ "preStop": { "exec": { "command": command } } });
+        }
         if let Some(policy) = component.pull_policy {
             container["imagePullPolicy"] = json!(match policy {
                 PullPolicy::Always => "Always",
@@ -330,7 +337,7 @@ impl Renderer<'_> {
         if let Some(path) = &place.declared.pod_template {
             let text = self.file(path, &place.context);
             if !text.trim().is_empty() {
-                match yaml::read::<Value>(path, &text) {
+                match yaml::value(path, &text) {
                     Ok(value) => patches.push(value),
                     Err(problem) => {
                         let reason = format!("{path}: renders no YAML: line {}: {}", problem.line, problem.reason);
@@ -386,6 +393,12 @@ fn made_for(place: &Place<'_>) -> Option<String> {
 /// What the agent needs; measured, with room.
 fn small() -> Value {
     json!({ "requests": { "cpu": "10m", "memory": "24Mi" }, "limits": { "memory": "256Mi" } })
+}
+
+/// How many seconds the package may take before its process is stopped, where there is anything to do before.
+fn farewell(place: &Place<'_>) -> Option<u64> {
+    let longest = place.declared.actions.before_stop.as_ref()?.longest();
+    Some(longest.as_secs() + u64::from(longest.subsec_nanos() > 0))
 }
 
 /// The "restricted" Pod Security Standard, and a root file system nobody writes to.

@@ -42,7 +42,7 @@ impl Resolver<'_> {
     fn check_as<T: DeserializeOwned + Serialize>(&mut self, written: &Value, field: &str) {
         match serde_json::from_value::<T>(written.clone()) {
             Ok(read) => {
-                if let Some(unknown) = unread(written, &json!(read)) {
+                for unknown in unread(written, &json!(read)) {
                     self.refuse(format!("{field}.{unknown}"), Code::Unknown, "Kubernetes has no such field");
                 }
             }

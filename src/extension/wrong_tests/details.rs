@@ -170,6 +170,28 @@ fn a_mistake_in_the_details_says_where_and_what_would_be_right() {
             "    env: {}",
             "    actions: {started: {steps: [{exec: [demo, \"{{ secret.token }}\"]}]}}",
         ),
+        ("many mistakes at once", "title: Demo", "titel: Demo\nkeywords: word\nenviroments: {}\nlicense: {name: free}"),
+        (
+            "mistakes in what has a short form",
+            "ports: {client: 7000}",
+            "ports: {client: {prot: 7000}, other: {port: true, internal: 1}, third: [7000]}",
+        ),
+        (
+            "a file for which there has to be another pod",
+            "demo.conf: config/demo.conf.j2",
+            "demo.conf: {template: config/demo.conf.j2, onChange: recreate}",
+        ),
+        (
+            "a file of which nobody tells the process",
+            "demo.conf: config/demo.conf.j2",
+            "demo.conf: {template: config/demo.conf.j2, onChange: reload}",
+        ),
+        ("TLS that nobody speaks", "    env: {}", "    probes: {ready: {steps: [{tcp: {port: client, tls: true}}]}}"),
+        (
+            "a password in the clear",
+            "    env: {}",
+            "    actions: {started: {steps: [{http: {path: /, host: far, login: true, tls: false}}]}}",
+        ),
         ("a rule fetched from elsewhere", "#rules", "{\"$ref\": \"https://example.com/rules.json\"}"),
         ("a rule that is no schema", "#rules", "{\"type\": \"objekt\"}"),
         ("a rule that is no JSON", "#rules", "{\"type\": "),

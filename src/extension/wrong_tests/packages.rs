@@ -9,25 +9,25 @@ fn a_wrong_package_says_where_and_why() {
             "a type with capitals",
             "type: demo",
             "type: Demo",
-            "extension.yaml:1:7: extension type \"Demo\" is not valid; use lower-case letters, digits and inner '-', starting with a letter",
+            "extension.yaml:1:7: type: \"Demo\": use lower-case letters, digits and inner '-', starting with a letter",
         ),
         (
             "a version range",
             "version: 1.0.0",
             "version: ^1.0",
-            "extension.yaml:2:10: extension version \"^1.0\" is not valid; use an exact version of three numbers, such as 1.0.0 (no range, no leading 'v')",
+            "extension.yaml:2:10: version: \"^1.0\": use an exact version of three numbers, such as 1.0.0 (no range, no leading 'v')",
         ),
         (
             "a misspelt field",
             "title: Demo",
             "titel: Demo",
-            "extension.yaml:3:1: there is no field \"titel\"; did you mean \"title\"?",
+            "extension.yaml:3:1: titel: unknown field \"titel\"; did you mean \"title\"?",
         ),
         (
             "a missing command",
             "    command: [demod, \"{{ files['demo.conf'] }}\"]\n",
             "",
-            "extension.yaml:27:5: \"command\" is missing",
+            "extension.yaml:18:3: components.server: command is missing",
         ),
         (
             "an empty command",
@@ -51,7 +51,7 @@ fn a_wrong_package_says_where_and_why() {
             "images that are a number",
             "{version: \"2.0\", image: \"demo:2.0\"}",
             "{version: 2.0, image: \"demo:2.0\", images: 7}",
-            "extension.yaml:5:91: expected fields, written as name: value",
+            "extension.yaml:5:91: versions[1].images: 7 is not a mapping",
         ),
         (
             "a version without an image",
@@ -159,7 +159,7 @@ fn a_wrong_package_says_where_and_why() {
             "a port that is none",
             "ports: {client: 7000}",
             "ports: {client: 70000}",
-            "extension.yaml:22:13: found integer `70000`, expected a port number, or port, protocol, when and internal",
+            "extension.yaml:22:21: components.server.ports.client: 70000 is more than 65535",
         ),
         (
             "a port twice",
@@ -231,7 +231,7 @@ fn a_wrong_package_says_where_and_why() {
             "a parameter of an unknown type",
             "count: {type: integer, minimum: 1, maximum: 9, default: 3}",
             "count: {type: int}",
-            "extension.yaml:29:21: \"int\" is not one of string, integer, number, boolean, bytes, duration, list and object",
+            "extension.yaml:29:21: components.server.parameters.count.type: \"int\" is not one of string, integer, number, boolean, list, object, bytes, duration",
         ),
         (
             "a default out of range",
@@ -309,7 +309,7 @@ fn a_wrong_package_says_where_and_why() {
             "an unknown action",
             "    env: {}",
             "    actions: {startet: {steps: [{tcp: client}]}}",
-            "extension.yaml:21:15: there is no field \"startet\"; did you mean \"started\"?",
+            "extension.yaml:21:15: components.server.actions.startet: unknown field \"startet\"; did you mean \"started\"?",
         ),
         (
             "an action that runs itself",
@@ -333,7 +333,7 @@ fn a_wrong_package_says_where_and_why() {
             "an unknown driver",
             "    env: {}",
             "    actions: {started: {steps: [{oracle: SELECT 1}]}}",
-            "extension.yaml:21:34: there is no field \"oracle\"; there is name, when, forEach, exec, http, tcp, signal, process, file, resp, postgres, set, fail, run, save, expect, until, every, timeout, retries and 1 more",
+            "extension.yaml:21:34: components.server.actions.started.steps[0].oracle: unknown field \"oracle\"; known are every, exec, expect, fail, file, forEach, http, ignoreFailure, name, postgres, process, resp, retries, run, save, set, signal, tcp, timeout, until, when",
         ),
         (
             "an action on nobody",
@@ -441,7 +441,7 @@ fn a_wrong_package_says_where_and_why() {
             "an alert of an unknown severity",
             "monitoring: {thresholds: {memory: 0.9}}",
             "monitoring: {alerts: {Down: {expr: up, severity: error, summary: down}}}",
-            "extension.yaml:14:50: \"error\" is not one of critical, warning and info",
+            "extension.yaml:14:50: monitoring.alerts.Down.severity: \"error\" is not one of critical, warning, info",
         ),
         (
             "an environment with an unknown parameter",
@@ -479,13 +479,13 @@ fn a_wrong_package_says_where_and_why() {
             "objects: [{template: templates/x.yaml.j2}]",
             "extension.yaml:16:11: there is no file \"templates/x.yaml.j2\"; there is config/demo.conf.j2, extension.yaml and params/rules.json",
         ),
-        ("a key twice", "title: Demo", "type: other", "extension.yaml:3:1: \"type\" is there twice"),
+        ("a key twice", "title: Demo", "type: other", "extension.yaml:3:1: type: \"type\" is there twice"),
         ("a tab", "title: Demo", "\ttitle: Demo", "extension.yaml:2:10: while scanning a plain scalar, found a tab"),
         (
             "a boolean where a number belongs",
             "ports: {client: 7000}",
             "ports: {client: true}",
-            "extension.yaml:22:13: found boolean `true`, expected a port number, or port, protocol, when and internal",
+            "extension.yaml:22:21: components.server.ports.client: true is neither a mapping nor a number",
         ),
         (
             "components that wait for each other",
@@ -499,7 +499,12 @@ fn a_wrong_package_says_where_and_why() {
             "rules: {cue: params/rules.json}",
             "params/rules.json:1:1: defines no #Parameters, which the parameters are checked against",
         ),
-        ("an unknown contract", "title: Demo", "contract: v2", "extension.yaml:3:11: \"v2\" is not one of v1"),
+        (
+            "an unknown contract",
+            "title: Demo",
+            "contract: v2",
+            "extension.yaml:3:11: contract: \"v2\" is not one of v1",
+        ),
     ];
     let found = cases.iter().map(|(name, from, to, expected)| {
         let more = to.strip_prefix("#file ");

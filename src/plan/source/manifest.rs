@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::check::{self, Mistake};
 use super::object::{ObjectId, ObjectKind, closest};
 use crate::api::git_source::FileError;
 use crate::api::labels;
+use crate::extension::check::{self, Mistake};
 use crate::names::{InstanceName, NamespaceName, ObjectName};
 
 /// What the names of Secrets end with that keep the keys of audit branches.

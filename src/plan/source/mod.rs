@@ -1,7 +1,6 @@
 //! From the files of a repository to the objects they define, and from those to what has to be done in the cluster.
 
 pub mod adopt;
-pub mod check;
 pub mod contest;
 pub mod differences;
 pub mod manifest;

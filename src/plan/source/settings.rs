@@ -8,11 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::check::{Checker, Mistake};
 use super::manifest::{Locate, Placement, error_at};
 use super::sync::Prune;
 use crate::api::git_source::{AppliedSettings, FileError};
 use crate::extension::Surroundings;
+use crate::extension::check::{Checker, Mistake};
 use crate::extension::defaults::Defaults;
 use crate::names::{EnvironmentName, NamespaceName};
 
@@ -71,16 +71,7 @@ pub fn read(path: &str, value: &Value, places: &impl Locate) -> Result<Repositor
 /// Everything that is wrong with the document.
 fn mistakes(value: &Value) -> Vec<Mistake> {
     static CHECKER: OnceLock<Checker> = OnceLock::new();
-    let checker = CHECKER.get_or_init(|| {
-        let settings =
-            schemars::generate::SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
-        let schema = settings.into_generator().into_root_schema_for::<RepositorySettings>();
-        let mut schema = serde_json::to_value(schema).expect("plain data");
-        // it is of the same kind as those of definitions, which do not say so
-        schema.as_object_mut().expect("a schema is a mapping").remove("$schema");
-        Checker::of_schema(schema)
-    });
-    checker.mistakes(value)
+    CHECKER.get_or_init(Checker::of_type::<RepositorySettings>).mistakes(value)
 }
 
 impl RepositorySettings {
@@ -182,7 +173,9 @@ mod tests {
         );
         assert_eq!(
             wrong(json!({ "environments": { "production": { "components": { "*": { "replica": 1 } } } } })),
-            ["unknown-field: environments.production.components.*.replica: unknown field \"replica\""]
+            [
+                "unknown-field: environments.production.components.*.replica: unknown field \"replica\"; did you mean \"replicas\"?"
+            ]
         );
         assert_eq!(
             wrong(json!({ "prune": { "maxPercent": 200 } })),

@@ -53,7 +53,7 @@ fn what_is_refused_is_named_with_its_place_and_the_rest_is_rendered() {
     assert_snapshot!(seen(&output, repository.path()));
     let validated = midship().arg("validate").arg(repository.path()).output();
     assert_eq!(validated.code, 1, "{validated}");
-    assert!(validated.stdout.contains("instances/shop/wrong.yaml:1:1   refused"), "{validated}");
+    assert!(validated.stdout.contains("instances/shop/wrong.yaml:8:61   refused"), "{validated}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod pods;
 mod roles;
 mod stage;
 mod topologies;
+mod versions;
 
 use std::time::Duration;
 

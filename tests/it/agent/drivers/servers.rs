@@ -200,14 +200,32 @@ async fn http_sends_what_the_step_says_and_reads_the_answer() {
     assert!(error.contains("http://127.0.0.1:1/") && error.contains("refused"), "{error}");
 }
 
+/// Answers a question of five letters with a line.
+async fn line(mut stream: Box<dyn Stream>) -> std::io::Result<()> {
+    let mut asked = [0; 5];
+    stream.read_exact(&mut asked).await?;
+    stream.write_all(b"imok\r\nmore").await
+}
+
+#[tokio::test]
+async fn a_port_that_is_never_tls_is_asked_in_the_clear_where_others_are_not() {
+    let (plain, _) = serve(None, http).await;
+    let answer = secure(plain, json!({ "http": { "path": "/", "tls": false } })).ask().await.unwrap();
+    assert_eq!(answer["status"], 200);
+    let (plain, _) = serve(None, line).await;
+    let step = |tls: &Value| json!({ "tcp": { "port": "client", "send": "ruok\n", "read": 100, "tls": tls } });
+    assert_eq!(secure(plain, step(&json!(false))).ask().await, Ok(json!("imok")));
+    for left_out in [json!(null), json!(true)] {
+        let stage = secure(plain, step(&left_out));
+        certificates(&stage);
+        let error = stage.ask().await.unwrap_err();
+        assert!(error.contains("TLS with 127.0.0.1"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn tcp_connects_and_reads_a_line() {
-    let (port, _) = serve(None, |mut stream: Box<dyn Stream>| async move {
-        let mut asked = [0; 5];
-        stream.read_exact(&mut asked).await?;
-        stream.write_all(b"imok\r\nmore").await
-    })
-    .await;
+    let (port, _) = serve(None, line).await;
     assert_eq!(ask(port, json!({ "tcp": "client" })).await, Ok(Value::Null));
     let step = json!({ "tcp": { "port": "client", "send": "ruok\n", "read": 100 }, "expect": "reply == 'imok'" });
     assert_eq!(ask(port, step).await, Ok(json!("imok")));

@@ -97,8 +97,14 @@ impl Kit<'_> {
         self.extensions().create(&PostParams::default(), &objects.extension).await.expect("an Extension");
     }
 
-    /// Installs version 1.0.0 of a package of `tests/packages` under the type of this test.
+    /// Installs version 1.0.0 of a package of `tests/packages` under the type of this test, and waits until it can be used.
     pub async fn install_other(&self, name: &str) -> Extension {
+        self.begin_other(name).await;
+        self.extension("1.0.0", "True", "Installed").await
+    }
+
+    /// The same without waiting.
+    pub async fn begin_other(&self, name: &str) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages").join(name).join("1.0.0");
         let mut files = Vec::new();
         read(&root, &root, &mut files);
@@ -109,7 +115,6 @@ impl Kit<'_> {
             }
         }
         self.create(&self.objects_of(PackageFiles::new(files).expect("plain files"))).await;
-        self.extension("1.0.0", "True", "Installed").await
     }
 
     /// Installs a version and waits until it can be used.

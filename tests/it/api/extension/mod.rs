@@ -4,4 +4,5 @@ mod installed;
 pub mod kit;
 mod others;
 mod rules;
+mod same;
 mod versions;

@@ -34,7 +34,12 @@ fn without_the_program_that_checks_rules_an_instance_waits_and_goes_on_once_it_i
         Controller::start_with(identity, kubeconfig, args, Some(&cue))
     };
     kit_test_with(start, async |kit| {
-        kit.install_other("sharded").await;
+        kit.begin_other("sharded").await;
+        let unchecked = kit.extension("1.0.0", "False", "RulesUnchecked").await;
+        let conditions = unchecked.status.expect("a status").conditions;
+        let message = &find(&conditions, "Reconciling").expect("it is tried again").message;
+        assert!(message.starts_with("the rules of data could not be checked: the program "), "{message}");
+        assert!(message.contains("install cue, or name it in MIDSHIP_CUE; nothing begins to use"), "{message}");
         kit.instance("docs", with_cache("1Gi")).await;
         let status = kit.becomes("docs", "RulesUnchecked").await;
         let waits = find(&status.conditions, "Reconciling").expect("it waits");
@@ -42,8 +47,11 @@ fn without_the_program_that_checks_rules_an_instance_waits_and_goes_on_once_it_i
         assert_ne!(status.phase, Some(Phase::Failed));
         let program = std::env::var_os("MIDSHIP_TEST_BIN").expect("MIDSHIP_TEST_BIN names the programs of the tests");
         std::os::unix::fs::symlink(Path::new(&program).join("cue"), &cue).expect("a link");
-        // whoever changes the instance need not wait until it is tried again
-        kit.patch("docs", json!({ "spec": with_cache("2Gi") })).await;
+        // it is tried again by itself, and who waited goes on
+        kit.extension("1.0.0", "True", "Installed").await;
         kit.becomes("docs", "Creating").await;
+        std::fs::remove_file(&cue).expect("the link");
+        kit.patch("docs", json!({ "spec": with_cache("2Gi") })).await;
+        kit.becomes("docs", "RulesUnchecked").await;
     });
 }

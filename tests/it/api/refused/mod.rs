@@ -22,7 +22,7 @@ use axum::http::Request;
 use kube::Client;
 use kube::core::Status;
 use midship::api::Kind;
-use midship::plan::source::check;
+use midship::extension::check;
 use serde_json::{Value, json};
 
 use crate::harness::{Scene, api_test};

@@ -1,13 +1,16 @@
-//! Whether a value is what the API server will accept as one of our kinds: the same schemas and the same rules, with the
-//! place of each mistake and a suggestion.
+//! Whether a value has the form that it is read in: one of our kinds as the API server accepts it, by the same schemas and
+//! the same rules, or a file of a package. Every mistake is told, each with its place and a suggestion.
 
 use std::sync::OnceLock;
 
+use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use kube_cel::{CompiledSchema, Validator, compile_schema};
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
 
-use super::object::closest;
+use super::problem::closest;
 use crate::api::{Kind, schema};
 use crate::names::ObjectName;
 
@@ -32,10 +35,12 @@ pub fn spec(kind: Kind, spec: &Value) -> Vec<Mistake> {
 }
 
 /// A schema in the forms that values are checked with.
-pub(super) struct Checker {
+pub struct Checker {
     schema: Value,
     shape: jsonschema::Validator,
     rules: CompiledSchema,
+    /// Whether what YAML takes for a number or a truth value may stand where a text is read.
+    lenient: bool,
 }
 
 impl Checker {
@@ -54,8 +59,7 @@ impl Checker {
     /// All mistakes, each once, in the order of their places.
     pub fn mistakes(&self, value: &Value) -> Vec<Mistake> {
         let value = &without_empty_fields(&self.schema, value);
-        let mut mistakes: Vec<Mistake> =
-            self.shape.iter_errors(value).flat_map(|error| explain(&error, &self.schema)).collect();
+        let mut mistakes: Vec<Mistake> = self.shape.iter_errors(value).flat_map(|error| self.explain(&error)).collect();
         if mistakes.is_empty() {
             mistakes.extend(broken_rules(self, value));
             find_duplicates("", &self.schema, value, &mut mistakes);
@@ -70,8 +74,131 @@ impl Checker {
         let mut strict = schema.clone();
         make_strict(&mut strict);
         let shape = jsonschema::options().build(&strict).expect("our own schemas are valid; a test looks at each");
-        Self { schema, shape, rules }
+        Self { schema, shape, rules, lenient: false }
     }
+
+    /// Of what is read as `T`.
+    pub fn of_type<T: JsonSchema>() -> Self {
+        let settings = SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
+        let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+        // it is of the same kind as those of definitions, which do not say so
+        if let Some(fields) = schema.as_object_mut() {
+            fields.remove("$schema");
+        }
+        Self::of_schema(schema)
+    }
+
+    /// The same of a file that is read by `extension::yaml`.
+    pub fn of_file<T: JsonSchema>() -> Self {
+        Self { lenient: true, ..Self::of_type::<T>() }
+    }
+
+    fn explain(&self, error: &ValidationError<'_>) -> Vec<Mistake> {
+        let (pointer, given) = (error.instance_path().to_string(), error.instance());
+        let one = |code, message: String| vec![Mistake { pointer: pointer.clone(), code, message }];
+        let range = |than: &str, limit: &Value| {
+            one("out-of-range", format!("{} is {than} than {}", text_of(given), number(limit)))
+        };
+        match error.kind() {
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                let known = self.fields_of(error);
+                unexpected.iter().map(|field| unknown_field(&pointer, field, &known)).collect()
+            }
+            ValidationErrorKind::Required { property } => {
+                one("missing-field", format!("{} is missing", property.as_str().unwrap_or_default()))
+            }
+            ValidationErrorKind::Enum { options } => {
+                one("not-allowed", not_one_of(given, options.as_array().into_iter().flatten()))
+            }
+            // nothing after a colon counts as left out, in short forms too
+            ValidationErrorKind::Type { .. } if self.lenient && given.is_null() => Vec::new(),
+            ValidationErrorKind::Type { kind: TypeKind::Single(jsonschema::JsonType::String) }
+                if self.lenient && (given.is_number() || given.is_boolean()) =>
+            {
+                Vec::new()
+            }
+            ValidationErrorKind::Type { kind } => {
+                one("wrong-type", format!("{} is not {}", text_of(given), type_name(kind)))
+            }
+            ValidationErrorKind::Minimum { limit } => range("less", limit),
+            ValidationErrorKind::Maximum { limit } => range("more", limit),
+            ValidationErrorKind::Pattern { pattern } => {
+                // what the API server says of it, where the schema is not of its kind
+                let words =
+                    self.around(error).and_then(|schema| schema["x-kubernetes-validations"][0]["message"].as_str());
+                one(
+                    "malformed",
+                    match words {
+                        Some(words) => format!("{}: {words}", text_of(given)),
+                        None => format!("{} is malformed: {}", text_of(given), rule_of(pattern)),
+                    },
+                )
+            }
+            ValidationErrorKind::AnyOf { context } => match context.iter().find(|form| meant(error, form)) {
+                Some(form) => form.iter().flat_map(|error| self.explain(error)).collect(),
+                None => one("wrong-type", neither(given, context.iter().flatten())),
+            },
+            ValidationErrorKind::OneOfNotValid { context } => one("not-allowed", {
+                let options = context.iter().flatten().flat_map(|form| match form.kind() {
+                    ValidationErrorKind::Enum { options } => options.as_array().cloned().unwrap_or_default(),
+                    ValidationErrorKind::Constant { expected_value } => vec![expected_value.as_ref().clone()],
+                    _ => Vec::new(),
+                });
+                not_one_of(given, options.collect::<Vec<_>>().iter())
+            }),
+            _ => one("invalid", error.to_string()),
+        }
+    }
+
+    /// The fields that are known where there is one too many.
+    fn fields_of(&self, error: &ValidationError<'_>) -> Vec<String> {
+        let fields = self.around(error).and_then(|schema| schema["properties"].as_object());
+        fields.into_iter().flatten().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The part of the schema that has the rule which is broken.
+    fn around(&self, error: &ValidationError<'_>) -> Option<&Value> {
+        let rule = error.schema_path().to_string();
+        self.schema.pointer(rule.rsplit_once('/')?.0)
+    }
+}
+
+/// Whether a form of several is the one that was meant: the value is of its type.
+fn meant(error: &ValidationError<'_>, form: &[ValidationError<'_>]) -> bool {
+    let of_type = |one: &ValidationError<'_>| {
+        matches!(one.kind(), ValidationErrorKind::Type { .. }) && one.instance_path() == error.instance_path()
+    };
+    !form.iter().any(of_type)
+}
+
+fn neither<'a>(given: &Value, forms: impl Iterator<Item = &'a ValidationError<'a>>) -> String {
+    use jsonschema::JsonType;
+    let kinds = forms.filter_map(|form| match form.kind() {
+        ValidationErrorKind::Type { kind: TypeKind::Single(kind) } => Some(*kind),
+        _ => None,
+    });
+    let names: Vec<&str> = kinds
+        .filter_map(|kind| match kind {
+            JsonType::Null => None,
+            JsonType::Integer | JsonType::Number => Some("a number"),
+            JsonType::String => Some("a text"),
+            JsonType::Array => Some("a list"),
+            JsonType::Object => Some("a mapping"),
+            JsonType::Boolean => Some("true or false"),
+        })
+        .collect();
+    match names.as_slice() {
+        [] => format!("{} does not fit here", text_of(given)),
+        [one] => format!("{} is not {one}", text_of(given)),
+        several => format!("{} is neither {}", text_of(given), several.join(" nor ")),
+    }
+}
+
+fn not_one_of<'a>(given: &Value, options: impl Iterator<Item = &'a Value>) -> String {
+    let allowed: Vec<String> = options.filter(|option| !option.is_null()).map(plain).collect();
+    let hint = closest(&plain(given), allowed.iter().map(String::as_str));
+    let hint = hint.map(|close| format!("; did you mean {close}?")).unwrap_or_default();
+    format!("{} is not one of {}{hint}", text_of(given), allowed.join(", "))
 }
 
 /// What a Kubernetes schema leaves to the API server's own ways, said in JSON Schema: unknown fields are wrong, and an
@@ -173,44 +300,6 @@ fn pointer_of_field_path(path: &str) -> String {
     pointer
 }
 
-fn explain(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<Mistake> {
-    let pointer = error.instance_path().to_string();
-    let one = |code, message: String| vec![Mistake { pointer: pointer.clone(), code, message }];
-    match error.kind() {
-        ValidationErrorKind::AdditionalProperties { unexpected } => {
-            let known = fields_at(schema, &pointer);
-            unexpected.iter().map(|field| unknown_field(&pointer, field, &known)).collect()
-        }
-        ValidationErrorKind::Required { property } => {
-            one("missing-field", format!("{} is missing", property.as_str().unwrap_or_default()))
-        }
-        ValidationErrorKind::Enum { options } => {
-            let given = text_of(error.instance());
-            let allowed: Vec<String> =
-                options.as_array().into_iter().flatten().filter(|option| !option.is_null()).map(plain).collect();
-            let hint = closest(&plain(error.instance()), allowed.iter().map(String::as_str));
-            let hint = hint.map(|close| format!("; did you mean {close}?")).unwrap_or_default();
-            one("not-allowed", format!("{given} is not one of {}{hint}", allowed.join(", ")))
-        }
-        ValidationErrorKind::Type { kind } => {
-            one("wrong-type", format!("{} is not {}", text_of(error.instance()), type_name(kind)))
-        }
-        ValidationErrorKind::Minimum { limit } => {
-            one("out-of-range", format!("{} is less than {}", text_of(error.instance()), number(limit)))
-        }
-        ValidationErrorKind::Maximum { limit } => {
-            one("out-of-range", format!("{} is more than {}", text_of(error.instance()), number(limit)))
-        }
-        ValidationErrorKind::Pattern { pattern } => {
-            one("malformed", format!("{} is malformed: {}", text_of(error.instance()), rule_of(pattern)))
-        }
-        ValidationErrorKind::AnyOf { .. } => {
-            one("wrong-type", format!("{} is neither a number nor a text", text_of(error.instance())))
-        }
-        _ => one("invalid", error.to_string()),
-    }
-}
-
 fn unknown_field(pointer: &str, field: &str, known: &[String]) -> Mistake {
     let message = match closest(field, known.iter().map(String::as_str)) {
         Some(close) => format!("unknown field \"{}\"; did you mean \"{close}\"?", field.escape_default()),
@@ -219,17 +308,6 @@ fn unknown_field(pointer: &str, field: &str, known: &[String]) -> Mistake {
     };
     let escaped = field.replace('~', "~0").replace('/', "~1");
     Mistake { pointer: format!("{pointer}/{escaped}"), code: "unknown-field", message }
-}
-
-/// The fields a schema knows at a place of the value.
-fn fields_at(schema: &Value, pointer: &str) -> Vec<String> {
-    let mut here = schema;
-    for part in pointer.split('/').skip(1) {
-        let property = here["properties"].get(part);
-        here =
-            property.or_else(|| here.get("items")).or_else(|| here.get("additionalProperties")).unwrap_or(&Value::Null);
-    }
-    here["properties"].as_object().map(|fields: &Map<_, _>| fields.keys().cloned().collect()).unwrap_or_default()
 }
 
 /// What a pattern wants, for those that are not rules with words of their own.
@@ -260,6 +338,22 @@ fn type_name(kind: &TypeKind) -> String {
             names.join(" or ")
         }
     }
+}
+
+/// A JSON pointer into a value as people write it: `components[0].replicas`.
+pub fn field_of(value: &Value, pointer: &str) -> String {
+    let (mut here, mut field) = (Some(value), String::new());
+    for part in pointer.split('/').skip(1) {
+        let part = part.replace("~1", "/").replace("~0", "~");
+        if here.is_some_and(Value::is_array) {
+            field = format!("{field}[{part}]");
+            here = here.and_then(|list| list.get(part.parse::<usize>().ok()?));
+        } else {
+            field = if field.is_empty() { part.clone() } else { format!("{field}.{part}") };
+            here = here.and_then(|fields| fields.get(&part));
+        }
+    }
+    field
 }
 
 /// A value in a message: short, and harmless on a terminal.

@@ -1,0 +1,61 @@
+//! What pods are told of files that change and of their end.
+
+use serde_json::{Value, json};
+
+use crate::extension::agent::{AGENT_FILE, AgentConfig};
+use crate::extension::tests::sample;
+use crate::extension::wrong_tests::{MANIFEST_TEXT, load};
+use crate::extension::{Rendered, problem::Problems};
+
+/// A file that lists pods beside a parameter with a default and one without.
+const PEERS: &str = "count {{ params.count }}\n{% for pod in components.server.pods %}peer {{ pod.host }}\n{% endfor %}\
+                     {% if params.newer is defined %}newer {{ params.newer }}\n{% endif %}";
+
+fn manifest(from: &str, to: &str) -> String {
+    assert!(MANIFEST_TEXT.contains(from), "the base has no {from}");
+    MANIFEST_TEXT.replacen(from, to, 1)
+}
+
+fn rendered(manifest: &str, server: &Value) -> Rendered {
+    let package = load(manifest, PEERS, None).unwrap_or_else(|problems: Problems| panic!("{problems}"));
+    let mut server = server.clone();
+    server["name"] = json!("server");
+    let spec = json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0", "components": [server] });
+    sample(&package, spec).1
+}
+
+fn told(rendered: &Rendered) -> AgentConfig {
+    let map = rendered.config_maps.iter().find(|map| map["metadata"]["name"] == "sample-server-config");
+    let text = map.expect("a configuration")["data"][AGENT_FILE].as_str().expect("what the agent is told");
+    serde_json::from_str(text).expect("it can read it")
+}
+
+#[test]
+fn a_file_that_asks_for_it_restarts_the_process_when_pods_come_and_not_for_a_parameter() {
+    let file = |more: &str| manifest("config/demo.conf.j2", &format!("{{template: config/demo.conf.j2{more}}}"));
+    let mark = |manifest: &str, server: Value| told(&rendered(manifest, &server)).user_files.get("demo.conf").cloned();
+    let asks = file(", onChange: restart");
+    let two = mark(&asks, json!({ "replicas": 2 }));
+    assert!(two.is_some());
+    assert_eq!(two, mark(&asks, json!({ "replicas": 2, "parameters": { "count": 7, "newer": 1 } })));
+    assert_ne!(two, mark(&asks, json!({ "replicas": 3 })));
+    assert_eq!(mark(&file(""), json!({ "replicas": 2 })), None, "it has the process reload");
+    let quiet = |manifest: &str| told(&rendered(manifest, &json!({}))).files[0].quiet;
+    assert!(quiet(&file(", onChange: none")) && !quiet(&file("")) && !quiet(&asks));
+}
+
+#[test]
+fn the_kubelet_asks_for_what_is_to_be_done_before_a_pod_goes_and_gives_it_time() {
+    let pod = |manifest: &str| rendered(manifest, &json!({})).components[0].spec.groups[0].template.spec.clone();
+    let seconds = |pod: &Value| pod["terminationGracePeriodSeconds"].as_u64().expect("seconds");
+    let plain = pod(MANIFEST_TEXT);
+    assert_eq!(plain["containers"][0].get("lifecycle"), None);
+    let action = "actions: {beforeStop: {timeout: 20s, retries: 1, steps: [{exec: [demo-leave]}]}}";
+    let asks = pod(&manifest("    env: {}", &format!("    {action}")));
+    let command = &asks["containers"][0]["lifecycle"]["preStop"]["exec"]["command"];
+    assert_eq!(*command, json!(["/midship/bin/midship-agent", "leave", "--timeout", "40s"]));
+    assert_eq!(seconds(&asks), seconds(&plain) + 40);
+    // what is done may change without another pod
+    let other = pod(&manifest("    env: {}", &format!("    {}", action.replace("demo-leave", "demo-go"))));
+    assert_eq!(asks, other);
+}

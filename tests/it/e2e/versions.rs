@@ -1,0 +1,134 @@
+//! Versions and packages that no other test starts: each comes up from its package and answers its own client.
+
+use kube::ResourceExt;
+use kube::api::DeleteParams;
+use midship::api::instance::Phase;
+use serde_json::{Value, json};
+
+use super::stage::{IN_TIME, NAME, Stage, package_test, stage_test};
+use crate::harness::wait_for;
+
+/// Little of everything.
+fn small(component: &str, replicas: u32, memory: &str) -> Value {
+    json!([{ "name": component, "replicas": replicas, "storage": { "data": { "size": "256Mi" } },
+        "resources": { "requests": { "cpu": "10m", "memory": memory }, "limits": { "memory": "256Mi" } } }])
+}
+
+/// The first pod of the instance.
+async fn first(stage: &Stage<'_>) -> String {
+    stage.pods().await.first().expect("a pod").name_any()
+}
+
+async fn redis_answers(stage: &Stage<'_>, version: &str) {
+    let spec = json!({ "version": version, "topology": "standalone", "deletionPolicy": "Delete",
+        "components": small("redis", 1, "32Mi") });
+    stage.create(spec).await;
+    let primary = stage.primary().await;
+    let ask = async |words: &str| {
+        let script = format!("REDISCLI_AUTH=$(cat /midship/secrets/password) redis-cli {words}");
+        stage.answer(&stage.scene.namespace, &primary, "redis", &["sh", "-c", &script]).await
+    };
+    assert_eq!(ask("set greeting hello").await, "OK");
+    assert_eq!(ask("get greeting").await, "hello");
+    let server = ask("info server").await;
+    let of_this_version = format!("redis_version:{version}.");
+    assert!(server.lines().any(|line| line.starts_with(&of_this_version)), "{server}");
+    stage.delete().await;
+    assert_eq!(stage.claims().await, Vec::<String>::new(), "its volumes went with it");
+}
+
+#[test]
+fn the_oldest_redis_that_a_package_names_answers_its_own_client() {
+    stage_test("redis/1.0.0", "redis-6.0", async |stage| redis_answers(stage, "6.0").await);
+}
+
+#[test]
+fn the_newest_redis_that_there_is_an_image_of_answers_its_own_client() {
+    stage_test("redis/1.1.0", "redis-8.0", async |stage| redis_answers(stage, "8.0").await);
+}
+
+#[test]
+fn a_postgresql_15_with_a_replica_answers_its_own_client() {
+    stage_test("postgresql/1.1.0", "postgres-15", async |stage| {
+        let spec = json!({ "version": "15", "topology": "replication", "deletionPolicy": "Delete",
+            "components": small("postgres", 2, "128Mi") });
+        stage.create(spec).await;
+        let primary = stage.primary().await;
+        let password = format!("PGPASSWORD={}", stage.password().await);
+        let sql = async |pod: &str, command: &str| {
+            let ask = ["env", &password, "psql", "-U", "postgres", "-h", "/var/run/postgresql", "-tAc", command];
+            stage.answer(&stage.scene.namespace, pod, "postgres", &ask).await
+        };
+        assert!(sql(&primary, "SHOW server_version").await.starts_with("15."));
+        sql(&primary, "CREATE TABLE sold AS SELECT 'a lamp' AS what").await;
+        let pods = stage.pods().await;
+        let replica = pods.iter().map(ResourceExt::name_any).find(|name| *name != primary).expect("a replica");
+        wait_for("the replica to have the row", IN_TIME, async || {
+            let found = sql(&replica, "SELECT count(*) FROM pg_class WHERE relname = 'sold'").await;
+            if found == "1" { Ok(()) } else { Err(found) }
+        })
+        .await;
+        assert_eq!(sql(&replica, "SELECT what FROM sold").await, "a lamp");
+        stage.delete().await;
+    });
+}
+
+#[test]
+fn a_memcached_keeps_what_it_is_given() {
+    stage_test("memcached/1.0.0", "memcached-1.6", async |stage| {
+        let resources = json!({ "requests": { "cpu": "10m", "memory": "32Mi" }, "limits": { "memory": "96Mi" } });
+        stage
+            .create(json!({ "version": "1.6", "deletionPolicy": "Delete",
+                "components": [{ "name": "memcached", "replicas": 1, "resources": resources }] }))
+            .await;
+        stage.is(Phase::Running, |_| true).await;
+        let pod = first(stage).await;
+        // it has no client but its protocol
+        let talk =
+            "exec 3<>/dev/tcp/127.0.0.1/11211; printf 'set a 0 0 5\\r\\nhello\\r\\nget a\\r\\nquit\\r\\n' >&3; cat <&3";
+        let said = stage.answer(&stage.scene.namespace, &pod, "memcached", &["bash", "-c", talk]).await;
+        let lines: Vec<&str> = said.lines().map(str::trim_end).collect();
+        assert_eq!(lines, ["STORED", "VALUE a 0 5", "hello", "END"]);
+        stage.delete().await;
+    });
+}
+
+/// A program that does nothing, and says on its volume that it was told before it was stopped.
+const PACKAGE: &str = r#"type: parting
+version: 1.0.0
+versions: [{version: "1.36", image: "docker.io/library/busybox:1.36"}]
+components:
+  sitter:
+    command: [sh, -c, "trap 'echo stopped >>/data/said; exit 0' TERM; echo began >>/data/said; while :; do sleep 1; done"]
+    volumes: {data: {path: /data, size: 64Mi}}
+    probes: {ready: {steps: [{exec: ["true"]}]}}
+    actions:
+      beforeStop: {timeout: 20s, steps: [{exec: [sh, -c, "sleep 2; echo parted >>/data/said"]}]}
+"#;
+
+#[test]
+fn a_process_is_told_before_its_pod_goes_and_only_then_stopped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("extension.yaml"), PACKAGE).expect("it can be written");
+    package_test(folder.path(), "busybox", async |stage| {
+        stage.create(json!({ "version": "1.36", "deletionPolicy": "Delete" })).await;
+        stage.is(Phase::Running, |_| true).await;
+        let before = stage.identities("sitter").await;
+        let pod = first(stage).await;
+        let pods = stage.scene.objects::<k8s_openapi::api::core::v1::Pod>();
+        pods.delete(&pod, &DeleteParams::default()).await.expect("it can be deleted");
+        wait_for("another pod in its place", IN_TIME, async || {
+            let now = stage.identities("sitter").await;
+            if now.get(&pod).is_some_and(|one| Some(one) != before.get(&pod)) {
+                Ok(())
+            } else {
+                Err(format!("{now:?}"))
+            }
+        })
+        .await;
+        stage.is(Phase::Running, |_| true).await;
+        let said = stage.answer(&stage.scene.namespace, &pod, "sitter", &["cat", "/data/said"]).await;
+        assert_eq!(said.lines().collect::<Vec<_>>(), ["began", "parted", "stopped", "began"], "{NAME}");
+        stage.delete().await;
+    });
+}
