@@ -19,7 +19,7 @@ use crate::agent::pid1::Pid1Error;
 use crate::agent::role::Event;
 use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
 use crate::lifecycle::{
-    Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer,
+    Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Promised, Status, Switched, Task, Transfer,
 };
 
 /// How long the process may take to say how far its data reaches; whoever asks has little more time.
@@ -226,11 +226,12 @@ impl api::Agent for Agent {
         Ok(Switched { holder: holder.unwrap_or_default(), epoch })
     }
 
-    async fn promise(&self, plea: Plea) -> Result<(), Problem> {
+    async fn promise(&self, plea: Plea) -> Result<Promised, Problem> {
         let (answer, answered) = oneshot::channel();
         self.shared.tell(Input::Plea { plea, answer });
         let result = answered.await.map_err(|_| Problem::new(Code::Unavailable, "the agent ends"))?;
-        result.map_err(|reason| Problem::new(Code::Precondition, reason))
+        result.map_err(|reason| Problem::new(Code::Precondition, reason))?;
+        Ok(Promised { pod: self.shared.place().pod.clone() })
     }
 
     async fn backup(&self, order: BackupOrder) -> Result<watch::Receiver<JobProgress>, Problem> {
