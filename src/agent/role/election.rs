@@ -108,8 +108,10 @@ impl State {
     fn awaited(&mut self, record: &Record, now: Millis, out: &mut Vec<Order>) -> Result<(), String> {
         let Some(last) = record.last.as_deref().filter(|last| *last != self.settings.me.pod) else { return Ok(()) };
         let since = self.vacant.unwrap_or(now);
-        // with synchronous replication others know what was confirmed; without lasting data nothing comes back
-        let matters = record.served.is_some() && self.settings.synchronous == 0 && self.settings.lasting;
+        // with synchronous replication others know what was confirmed; without lasting data nothing comes back; and what a
+        // backup put here is newer than anything that was served
+        let newer = self.data > record.served;
+        let matters = record.served.is_some() && self.settings.synchronous == 0 && self.settings.lasting && !newer;
         if !matters || self.runs_somewhere(record) || now.saturating_sub(since) >= RETURN_AT_MOST {
             return Ok(());
         }
