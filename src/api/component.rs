@@ -49,6 +49,8 @@ pub struct ComponentSpec {
     /// Pods of the group `default`, where the instance leaves the number free.
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
+    /// The numbers of pods that the package allows, where the instance leaves the number free.
+    pub allowed_replicas: Option<AllowedReplicas>,
     /// The groups of pods.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -71,6 +73,33 @@ pub struct ComponentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub role_order: Vec<RoleName>,
+}
+
+/// Numbers of pods that are possible.
+#[skip_serializing_none]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedReplicas {
+    /// The smallest.
+    #[schemars(range(min = 0, max = 1000))]
+    pub min: i32,
+    /// The largest.
+    #[schemars(range(min = 0, max = 1000))]
+    pub max: i32,
+    /// Only odd ones, as for a quorum.
+    pub odd: Option<bool>,
+}
+
+impl AllowedReplicas {
+    /// Why a number is not possible, where it is not.
+    pub fn refuse(&self, number: i32) -> Option<String> {
+        let (min, max) = (self.min, self.max);
+        if !(min..=max).contains(&number) {
+            return Some(format!("{number} is not allowed; allowed is {min} to {max}"));
+        }
+        let even = self.odd == Some(true) && number % 2 == 0 && number > 0;
+        even.then(|| format!("{number} is even, and a majority needs an odd number"))
+    }
 }
 
 /// One group of pods.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::naming;
+use crate::api::component::AllowedReplicas;
 use crate::api::instance::{
     self, ClientCertificates, ConfigFile, EnvVar, Failover, Logs, Monitoring, Network, ProcessOptions, ServiceOptions,
     Tls, UpdateOptions,
@@ -55,6 +56,8 @@ pub struct ResolvedComponent {
     pub pull_policy: Option<PullPolicy>,
     /// The instance leaves the number of pods to `kubectl scale` and autoscalers.
     pub free_replicas: bool,
+    /// The numbers of pods the topology allows.
+    pub allowed_replicas: AllowedReplicas,
     /// Whether users may add and remove groups.
     pub dynamic_groups: bool,
     pub groups: Vec<ResolvedGroup>,

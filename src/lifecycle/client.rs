@@ -24,7 +24,7 @@ use super::proto::{
     CallRequest, CapabilitiesRequest, EventsRequest, HealthRequest, ProcessRequest, PromiseRequest, StatusRequest,
     SwitchoverRequest,
 };
-use super::values::{Capabilities, Health, Order, Plea, ProcessResult, Status, Switched, Task, Transfer};
+use super::values::{Capabilities, Health, Order, Plea, ProcessResult, Promised, Status, Switched, Task, Transfer};
 use crate::api::values;
 
 /// How long it may take to reach an agent.
@@ -192,14 +192,14 @@ impl Client {
         Ok(self.call(within, key.is_some(), ask).await?.into())
     }
 
-    /// Asks another agent of the set not to take the role's lease for a while.
-    pub async fn promise(&self, plea: Plea, within: Duration) -> Result<(), Problem> {
+    /// Asks another agent of the set not to take the role's lease for a while; which pod it is that promises.
+    pub async fn promise(&self, plea: Plea, within: Duration) -> Result<Promised, Problem> {
         let request = PromiseRequest::from(plea);
         let ask = |mut client: LifecycleClient<Channel>, within| {
             let request = asked(request.clone(), within);
             async move { client.promise(request).await }
         };
-        self.call(within, true, ask).await.map(drop)
+        Ok(Promised { pod: self.call(within, true, ask).await?.pod })
     }
 
     /// The status now and whenever it changes, until the connection ends: follow again then.

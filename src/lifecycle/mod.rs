@@ -16,7 +16,9 @@ pub use backup::ArchiveStatus;
 pub use client::Client;
 pub use identity::Peer;
 pub use problem::{Code, Problem};
-pub use values::{Capabilities, Capability, Health, Order, Plea, ProcessResult, Status, Switched, Task, Transfer};
+pub use values::{
+    Capabilities, Capability, Health, Order, Plea, ProcessResult, Promised, Status, Switched, Task, Transfer,
+};
 
 /// What the `.proto` became.
 #[allow(clippy::all, clippy::pedantic, clippy::unwrap_used)]

@@ -20,6 +20,12 @@ pub struct Plea {
     pub duration: Duration,
 }
 
+/// The answer to a plea: this pod does not take the role for as long as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promised {
+    pub pod: String,
+}
+
 /// How a pod is, as its agent knows it.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

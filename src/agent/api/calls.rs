@@ -13,7 +13,7 @@ use super::memory::{Found, Key, Memory, Outcome, Ticket, Waiting};
 use super::{Agent, Bounds};
 use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
 use crate::lifecycle::{
-    Capabilities, Code, Health, Order, Peer, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer,
+    Capabilities, Code, Health, Order, Peer, Plea, Problem, ProcessResult, Promised, Status, Switched, Task, Transfer,
 };
 
 /// Who asks, and how long he waits. Goes with each request.
@@ -148,7 +148,7 @@ impl<A: Agent> Calls<A> {
     }
 
     /// Not kept for whoever asks again: a promise counts from when it was asked for.
-    pub async fn promise(&self, caller: &Caller, plea: Plea) -> Result<(), Problem> {
+    pub async fn promise(&self, caller: &Caller, plea: Plea) -> Result<Promised, Problem> {
         if caller.peer != Some(Peer::Sibling) {
             return Err(Problem::new(Code::Forbidden, "only agents of the same instance may ask for a promise"));
         }

@@ -23,7 +23,7 @@ use crate::lifecycle::proto::{
     PromiseRequest, ProveReply, ProveRequest, RestoreRequest, StatusReply, StatusRequest, SwitchoverReply,
     SwitchoverRequest,
 };
-use crate::lifecycle::{self, Code, Order, Problem, Task, Transfer, proto};
+use crate::lifecycle::{self, Code, Order, Problem, Promised, Task, Transfer, proto};
 
 pub fn routes<A: Agent>(calls: Arc<Calls<A>>) -> Router {
     Routes::new(LifecycleServer::new(Server(calls))).into_axum_router()
@@ -103,8 +103,8 @@ impl<A: Agent> Lifecycle for Server<A> {
 
     async fn promise(&self, request: Request<PromiseRequest>) -> Result<Response<PromiseReply>, Status> {
         let (caller, plea) = parts(request)?;
-        self.0.promise(&caller, plea.into()).await?;
-        Ok(Response::new(PromiseReply {}))
+        let Promised { pod } = self.0.promise(&caller, plea.into()).await?;
+        Ok(Response::new(PromiseReply { pod }))
     }
 
     async fn backup(&self, request: Request<BackupRequest>) -> Result<Response<Jobs>, Status> {

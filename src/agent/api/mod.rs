@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
 use crate::lifecycle::{
-    Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer,
+    Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Promised, Status, Switched, Task, Transfer,
 };
 
 pub use capabilities::capabilities;
@@ -66,7 +66,7 @@ pub trait Agent: Send + Sync + 'static {
     fn switchover(&self, transfer: Transfer) -> impl Future<Output = Result<Switched, Problem>> + Send;
 
     /// Whether this pod leaves the role's lease to its holder for a while. Answered at once.
-    fn promise(&self, plea: Plea) -> impl Future<Output = Result<(), Problem>> + Send;
+    fn promise(&self, plea: Plea) -> impl Future<Output = Result<Promised, Problem>> + Send;
 
     /// Begins a backup, or finds the one of the same job; how it goes.
     fn backup(&self, order: BackupOrder) -> impl Future<Output = Result<watch::Receiver<JobProgress>, Problem>> + Send {

@@ -1,4 +1,4 @@
-//! Data that was put in the place of other data: it counts as what the set had last, so that the pod can lead it again. The
+//! Data that was put in the place of other data: it counts as newer than all the set had, so that the pod leads it again. The
 //! term is noted before the mark is taken away, for a restore that is interrupted and begins anew.
 
 use std::io::ErrorKind;
@@ -19,7 +19,7 @@ pub fn note_term(data: &Path) -> Result<(), BackupError> {
     write_whole(&path, epoch.to_string().as_bytes(), 0o600).map_err(|error| BackupError::file(&path, error))
 }
 
-/// What came in its place counts as of that term.
+/// What came in its place is what the others are to have: it counts as of the term after that, and waits for nobody.
 pub fn keep_term(data: &Path) -> Result<(), BackupError> {
     let path = data.join(NAME);
     let text = match std::fs::read_to_string(&path) {
@@ -29,7 +29,7 @@ pub fn keep_term(data: &Path) -> Result<(), BackupError> {
     };
     let wrong = |_| BackupError::Package(format!("{}: {text:?} is no term", path.display()));
     let epoch = text.trim().parse::<u64>().map_err(wrong)?;
-    mark::write(data, epoch).map_err(|error| BackupError::Package(error.to_string()))?;
+    mark::write(data, epoch.saturating_add(1)).map_err(|error| BackupError::Package(error.to_string()))?;
     std::fs::remove_file(&path).map_err(|error| BackupError::file(&path, error))
 }
 
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_replaces_data_counts_as_of_its_term_also_after_an_interruption() {
+    fn what_replaces_data_counts_as_newer_also_after_an_interruption() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path();
         keep_term(data).unwrap();
@@ -49,7 +49,8 @@ mod tests {
         // begun anew, after the mark was gone
         note_term(data).unwrap();
         keep_term(data).unwrap();
-        assert_eq!(mark::read(data).unwrap(), Some(5));
+        assert_eq!(mark::read(data).unwrap(), Some(6));
         keep_term(data).unwrap();
+        assert_eq!(mark::read(data).unwrap(), Some(6));
     }
 }

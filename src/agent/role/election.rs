@@ -2,7 +2,9 @@
 
 use std::cmp::Reverse;
 
-use super::{ASK_AGAIN, Member, Millis, Order, Process, Purpose, RETURN, Record, SPEAK, STEP, State, View};
+use super::{
+    ASK_AGAIN, Member, Millis, Order, Process, Purpose, RETURN, RETURN_AT_MOST, Record, SPEAK, STEP, State, View,
+};
 
 /// The greater goes first: runs, epoch of the data, position, was the last to serve, ordinal.
 type Rank = (bool, Option<u64>, Option<i64>, bool, Reverse<u16>);
@@ -38,7 +40,7 @@ impl State {
                 return;
             }
         }
-        match self.turn(&record) {
+        match self.awaited(&record, now, out).and_then(|()| self.turn(&record)) {
             Err(reason) => {
                 if self.peers_at.is_some_and(|at| now.saturating_sub(at) >= ASK_AGAIN) {
                     self.ask_anew(now);
@@ -53,7 +55,10 @@ impl State {
     }
 
     fn seize(&mut self, old: &Record, out: &mut Vec<Order>) {
-        let epoch = if self.view == View::Absent { 0 } else { old.epoch + 1 };
+        let known = (self.view != View::Absent).then_some(old.epoch);
+        // where the lease was lost, terms count on from the marks: one from before would outrank what is written now
+        let marks = self.peers.values().map(|peer| peer.data).chain([self.data]).max().flatten();
+        let epoch = known.max(marks).map_or(0, |latest| latest.saturating_add(1));
         self.given = old.holder.is_none() && old.candidate.as_deref() == Some(self.settings.me.pod.as_str());
         self.clear_at = None;
         let record = self.own_record(epoch, old);
@@ -79,16 +84,51 @@ impl State {
             return Err("nobody has the role; the process of this pod does not run".to_owned());
         }
         let Some(served) = record.served else { return Ok(()) };
-        if self.data >= Some(served) || self.settings.alone() {
+        let another = record.last.as_deref().filter(|last| *last != self.settings.me.pod);
+        // whoever is alone and lost what it had itself begins anew; what another one had may still be somewhere
+        if self.data >= Some(served) || (self.settings.alone() && another.is_none()) {
             return Ok(());
         }
+        let way_out = match another {
+            Some(last) if self.settings.alone() => {
+                format!("; {last} had the role last: bring it back, or delete the lease to begin without what it had")
+            }
+            _ => String::new(),
+        };
         match self.data {
             None if !self.settings.lasting => Ok(()),
-            None => Err("nobody has the role; this pod has no data, and waits for one that has".to_owned()),
+            None => Err(format!("nobody has the role; this pod has no data, and waits for one that has{way_out}")),
             Some(data) => Err(format!(
-                "nobody has the role; the data of this pod is of term {data}, and was overtaken in term {served}"
+                "nobody has the role; the data of this pod is of term {data}, and was overtaken in term {served}{way_out}"
             )),
         }
+    }
+
+    /// Where nothing runs, whoever served last may have writes that nobody else has: it is waited for while its pod is there.
+    fn awaited(&mut self, record: &Record, now: Millis, out: &mut Vec<Order>) -> Result<(), String> {
+        let Some(last) = record.last.as_deref().filter(|last| *last != self.settings.me.pod) else { return Ok(()) };
+        let since = self.vacant.unwrap_or(now);
+        // with synchronous replication others know what was confirmed; without lasting data nothing comes back; and what a
+        // backup put here is newer than anything that was served
+        let newer = self.data > record.served;
+        let matters = record.served.is_some() && self.settings.synchronous == 0 && self.settings.lasting && !newer;
+        if !matters || self.runs_somewhere(record) || now.saturating_sub(since) >= RETURN_AT_MOST {
+            return Ok(());
+        }
+        if self.left(last).is_some_and(|at| at >= since && now.saturating_sub(at) >= RETURN) {
+            return Ok(());
+        }
+        self.look_for(record, now, out);
+        Err(format!(
+            "nobody has the role; waits for {last}, which had it last and may have writes that nobody else has, for as \
+             long as its pod is there, at most {} min",
+            RETURN_AT_MOST / 60_000
+        ))
+    }
+
+    /// Whether the process of any pod with data of this term runs.
+    fn runs_somewhere(&self, record: &Record) -> bool {
+        self.process == Process::Up || self.peers.values().any(|peer| peer.up && peer.data >= record.served)
     }
 
     fn rank(&self, name: &str, up: bool, data: Option<u64>, position: Option<i64>, record: &Record) -> Rank {

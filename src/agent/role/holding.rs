@@ -326,6 +326,19 @@ impl State {
         }
     }
 
+    /// An agent that goes on where another one ended: whether that one had stopped the process for the role's sake.
+    #[must_use]
+    pub fn resumed(mut self, parked: bool) -> Self {
+        self.parked = parked;
+        self
+    }
+
+    /// Whether the process is stopped for the role's sake, or about to be. Whoever goes on after this agent has to know:
+    /// nobody else starts it again.
+    pub fn parks(&self) -> bool {
+        self.parked || matches!(self.doing, Some(Deed::Demote | Deed::Switchover { .. } | Deed::Stop))
+    }
+
     pub(super) fn because(&mut self, reason: &str) {
         if self.reason != reason {
             reason.clone_into(&mut self.reason);

@@ -58,7 +58,7 @@ impl State {
             doubt: None,
             contact: None,
             vanished: false,
-            gone: BTreeSet::new(),
+            gone: BTreeMap::new(),
             gone_at: None,
             reason: "waits for a look at the lease".to_owned(),
         }
@@ -87,9 +87,10 @@ impl State {
                 self.plea(ticket, (&holder, epoch, duration), now, out);
             }
             Event::Promised { epoch, by } => self.promised(epoch, &by, now, out),
-            Event::Gone(pods) => self.gone = pods,
+            Event::Gone(pods) => self.looked_for(pods, now),
             Event::Did { deed, result } => self.did(&deed, result, now, out),
             Event::Restarting => self.deliberate = true,
+            Event::NotSpared => self.deliberate = false,
             Event::Switchover { ticket, target, force } => self.switchover(ticket, (target, force), now, out),
             Event::Stop => self.stopping = true,
             Event::Configured(settings) => self.settings = settings,
@@ -319,7 +320,8 @@ impl State {
                 }
             }
             Deed::Start => self.parked = failed,
-            Deed::Follow { .. } | Deed::Kill | Deed::Stop => {}
+            Deed::Stop => self.parked = true,
+            Deed::Follow { .. } | Deed::Kill => {}
         }
         if let Err(reason) = result {
             self.reason = reason;

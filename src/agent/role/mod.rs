@@ -96,6 +96,8 @@ const STEP: Millis = 2_000;
 const HAND_OVER: Millis = 5_000;
 /// How long the last holder is waited for when nothing runs anywhere.
 const RETURN: Millis = 15_000;
+/// How long it is waited for at most while its pod is there.
+const RETURN_AT_MOST: Millis = 600_000;
 /// How long the pods have to say how far their data reaches.
 const SPEAK: Millis = 300;
 /// How long an answer of another pod is worth something.
@@ -309,6 +311,8 @@ pub enum Event {
     },
     /// The process is about to be restarted on purpose: no reason to give anything up.
     Restarting,
+    /// It is not restarted after all, or had to be killed for it: what it comes up with counts like that after a crash.
+    NotSpared,
     /// Somebody wants the role elsewhere.
     Switchover {
         ticket: Ticket,
@@ -498,8 +502,8 @@ pub struct State {
     contact: Option<Millis>,
     /// The last look found no lease where there had been one.
     vanished: bool,
-    /// Pods of the lease that are gone, and when that was last asked.
-    gone: BTreeSet<String>,
+    /// Pods of the lease that are gone, each since when that is known, and when it was last asked.
+    gone: BTreeMap<String, Millis>,
     gone_at: Option<Millis>,
     /// What it waits for, in a sentence.
     pub reason: String,

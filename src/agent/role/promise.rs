@@ -163,15 +163,33 @@ impl State {
         if record.holder.is_none() || known.is_empty() || known.contains(&self.settings.me.pod) {
             return Ok(());
         }
-        let left: Vec<&str> = known.iter().filter(|pod| !self.gone.contains(*pod)).map(String::as_str).collect();
+        let left: Vec<&str> = known.iter().filter(|pod| !self.gone.contains_key(*pod)).map(String::as_str).collect();
         if left.is_empty() {
             return Ok(());
         }
         let reason = format!("nobody has the role; waits for {}, or until no such pod is there", left.join(", "));
+        self.look_for(record, now, out);
+        Err(reason)
+    }
+
+    /// Sees now and then which pods are gone of those that have to be waited for.
+    pub(super) fn look_for(&mut self, record: &Record, now: Millis, out: &mut Vec<Order>) {
         if self.gone_at.is_none_or(|at| now.saturating_sub(at) >= LOOK_FOR) {
             self.gone_at = Some(now);
-            out.push(Order::LookFor(known.clone()));
+            out.push(Order::LookFor(record.members.iter().chain(&record.last).cloned().collect()));
         }
-        Err(reason)
+    }
+
+    /// These are gone, others are there.
+    pub(super) fn looked_for(&mut self, gone: BTreeSet<String>, now: Millis) {
+        // what was found at another time says nothing: it may have been there meanwhile
+        let lately = |at: &Millis| self.vacant.is_none_or(|vacant| *at >= vacant);
+        let since = |pod: String| (self.gone.get(&pod).copied().filter(lately).unwrap_or(now), pod);
+        self.gone = gone.into_iter().map(since).map(|(at, pod)| (pod, at)).collect();
+    }
+
+    /// When a pod was first found to be gone, where it is.
+    pub(super) fn left(&self, pod: &str) -> Option<Millis> {
+        self.gone.get(pod).copied()
     }
 }

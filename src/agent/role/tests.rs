@@ -240,3 +240,48 @@ fn whoever_gives_the_role_away_keeps_its_label_until_clients_have_found_the_next
     let (_, orders) = feed(state, Event::Tick, 5_000);
     assert!(!orders.contains(&Order::Do(Deed::Start)), "{orders:?}");
 }
+
+#[test]
+fn a_pod_that_is_left_alone_does_not_begin_without_what_another_one_had() {
+    let stands = |data, last: &str, later: Millis| {
+        let record = Record { epoch: 3, served: Some(3), last: Some(last.into()), ..Record::default() };
+        let state = State::new(settings(1), data, 0);
+        let (state, _) = feed(state, Event::Process(Process::Asking), 0);
+        let (state, _) = feed(state, Event::Lease(Some(Seen { record, version: "1".into() })), 10);
+        let (state, orders) = feed(state, Event::Tick, later);
+        (orders.iter().any(|order| matches!(order, Order::Write { purpose: Purpose::Take, .. })), state.reason)
+    };
+    let (takes, reason) = stands(None, "p-1", 10_000_000);
+    let told = "nobody has the role; this pod has no data, and waits for one that has; p-1 had the role last: bring it \
+                back, or delete the lease to begin without what it had";
+    assert_eq!((takes, reason.as_str()), (false, told));
+    assert!(!stands(Some(2), "p-1", 10_000_000).0, "its data was overtaken");
+    // what it lost itself nobody else has
+    assert!(stands(None, "p-0", 40_000).0);
+    assert!(stands(Some(3), "p-1", 10_000_000).0);
+}
+
+#[test]
+fn a_restart_on_purpose_keeps_the_role_unless_the_process_had_to_be_killed() {
+    let record = Record { holder: Some(settings(2).me), epoch: 3, served: Some(3), ..Record::default() };
+    let record = Record { duration: 10_000, ..record };
+    let (state, _) = feed(State::new(settings(2), Some(3), 0), Event::Process(Process::Up), 0);
+    let (state, _) = feed(state, Event::Lease(None), 10);
+    let seen = Seen { record, version: "12".into() };
+    let (state, _) = feed(state, Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) }, 40);
+    let (state, _) = feed(state, Event::Fused { at: Some(8_010), done: true }, 50);
+    let (state, _) = feed(state, Event::Restarting, 100);
+    let starts = |state: State| {
+        let (state, asked) = feed(state, Event::Process(Process::Asking), 200);
+        let (state, fused) = feed(state, Event::Fused { at: Some(8_010), done: true }, 210);
+        let peer = Peer { up: true, data: Some(3), position: Some(5), exact: true, lag: None, follows: None };
+        let (_, heard) = feed(state, Event::Peers(BTreeMap::from([("p-1".to_owned(), peer)])), 220);
+        [asked, fused, heard].concat()
+    };
+    let kept = starts(state.clone());
+    assert!(kept.contains(&Order::Grant(Grant::Holder)), "{kept:?}");
+    let (state, _) = feed(state, Event::NotSpared, 190);
+    let given = starts(state);
+    let released = |order: &Order| matches!(order, Order::Write { purpose: Purpose::Release, .. });
+    assert!(given.iter().any(released) && !given.contains(&Order::Grant(Grant::Holder)), "{given:?}");
+}

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::shared::{Input, Permission, Shared};
-use super::{deeds, lease, mark, peers, publish};
+use super::{deeds, lease, mark, parked, peers, publish};
 use crate::agent::init::boottime;
 use crate::agent::init::protocol::{Op, Request, Status};
 use crate::agent::init::state::Shown;
@@ -29,6 +29,8 @@ struct Engine {
     next_ticket: Ticket,
     exited: bool,
     told: String,
+    /// Whether it is written down that the process was stopped for the role's sake.
+    parked: bool,
 }
 
 /// A request for permission that waits.
@@ -41,10 +43,11 @@ struct Permit {
 pub async fn run(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Input>) {
     let place = shared.place();
     let data = place.config.data.as_deref().and_then(marked);
+    let parked = parked::read(&shared.options.socket);
     let (fuse, orders) = mpsc::unbounded_channel();
     tokio::spawn(move_fuse(Arc::clone(&shared), orders));
     let mut engine = Engine {
-        state: State::new(place.settings(), data, boottime()),
+        state: State::new(place.settings(), data, boottime()).resumed(parked),
         shared,
         permit: None,
         fuse,
@@ -52,6 +55,7 @@ pub async fn run(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Input>)
         next_ticket: 1,
         exited: false,
         told: String::new(),
+        parked,
     };
     while !engine.exited {
         let now = boottime();
@@ -215,8 +219,25 @@ impl Engine {
             self.shared.role_changed.notify_one();
         }
         self.shared.find(|findings| findings.summary = Some(summary));
+        self.note_parked();
         for order in orders {
             self.carry_out(order, now);
+        }
+    }
+
+    /// Before anything is stopped, so that whoever goes on after this agent starts it again.
+    fn note_parked(&mut self) {
+        let parks = self.state.parks();
+        if parks == self.parked {
+            return;
+        }
+        match parked::write(&self.shared.options.socket, parks) {
+            Ok(()) => self.parked = parks,
+            Err(error) => tracing::error!(
+                %error,
+                "it cannot be written down whether the process is stopped for the role; should the agent end now, start \
+                 the process by hand"
+            ),
         }
     }
 

@@ -8,8 +8,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::deeds::PROCESS_PATIENCE;
-use super::publish;
-use super::shared::{Input, Shared};
+use super::shared::{Findings, Input, Shared};
+use super::{process, publish};
 use crate::agent::actions::{ActionError, FailureKind};
 use crate::agent::api;
 use crate::agent::backup::Backups;
@@ -19,7 +19,7 @@ use crate::agent::pid1::Pid1Error;
 use crate::agent::role::Event;
 use crate::lifecycle::backup::{ArchiveOrder, ArchiveStatus, BackupOrder, JobProgress, RestoreOrder};
 use crate::lifecycle::{
-    Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task, Transfer,
+    Capabilities, Code, Health, Order, Plea, Problem, ProcessResult, Promised, Status, Switched, Task, Transfer,
 };
 
 /// How long the process may take to say how far its data reaches; whoever asks has little more time.
@@ -50,6 +50,44 @@ impl Agent {
         extras.insert("request".to_owned(), Value::Object(parameters));
         extras
     }
+
+    fn as_it_is(&self) -> ProcessResult {
+        let status = self.shared.status.borrow();
+        ProcessResult { process: status.process.clone(), pid: status.pid, changed: true, forced: false }
+    }
+
+    /// Before a restart: another pod that has all of the data goes on, since what comes up again may have less. Something
+    /// where the process was started anew for that, so that nothing is left to be done.
+    async fn hand_over_first(&self) -> Option<ProcessResult> {
+        let place = self.shared.place();
+        let before = {
+            let findings = self.shared.findings.borrow();
+            let holds = findings.summary.as_ref().is_some_and(|summary| summary.holds);
+            which(&findings).filter(|_| holds && place.handed_out() && !place.others().is_empty())?
+        };
+        if let Err(problem) = api::Agent::switchover(self, Transfer { target: None, force: false }).await {
+            tracing::warn!(%problem, "nobody can take the role over; the process is restarted with it");
+            return None;
+        }
+        if let Err(error) = process::ask(&self.shared).await {
+            tracing::warn!(%error, "it cannot be found out how the process is");
+        }
+        // where it was stopped to give the role up, it comes again to follow
+        let mut findings = self.shared.findings.subscribe();
+        let runs = findings.wait_for(|findings| which(findings).is_some());
+        let now = timeout(PROCESS_PATIENCE, runs).await.ok()?.ok().and_then(|findings| which(&findings))?;
+        (now != before).then(|| {
+            let (pid, _) = now;
+            ProcessResult { process: "Running".to_owned(), pid: u32::try_from(pid).ok(), changed: true, forced: false }
+        })
+    }
+}
+
+/// A process by what no other one has; nothing while none runs.
+fn which(findings: &Findings) -> Option<(i32, String)> {
+    let process = findings.process.as_ref()?;
+    let runs = matches!(process.state, Shown::Running | Shown::Ready);
+    process.pid.filter(|_| runs).zip(process.started_at.clone())
 }
 
 fn failed(error: ActionError) -> Problem {
@@ -143,32 +181,30 @@ impl api::Agent for Agent {
             let mut extras = self.shared.extras();
             extras.insert("changed".to_owned(), json!([]));
             self.shared.actor().run("reload", extras).await.map_err(failed)?;
-            let status = self.shared.status.borrow();
-            return Ok(ProcessResult {
-                process: status.process.clone(),
-                pid: status.pid,
-                changed: true,
-                forced: false,
-            });
+            return Ok(self.as_it_is());
         }
         if matches!(order, Order::Stop | Order::Restart) {
+            if order == Order::Restart
+                && let Some(done) = self.hand_over_first().await
+            {
+                return Ok(done);
+            }
+            self.shared.actor().run("beforeStop", self.shared.extras()).await.map_err(failed)?;
             if order == Order::Restart {
                 self.shared.tell(Input::Role(Event::Restarting));
             }
-            self.shared.actor().run("beforeStop", self.shared.extras()).await.map_err(failed)?;
         }
         let mut request = Request::new(op);
         request.timeout =
             kill_after.filter(|_| matches!(order, Order::Stop | Order::Restart)).map(crate::api::values::Duration);
-        let answer = self.shared.pid1.ask(&request, Instant::now() + PROCESS_PATIENCE).await.map_err(refused)?;
+        let answer = self.shared.pid1.ask(&request, Instant::now() + PROCESS_PATIENCE).await.map_err(|error| {
+            if order == Order::Restart {
+                self.shared.tell(Input::Role(Event::NotSpared));
+            }
+            refused(error)
+        })?;
         if order == Order::Reload {
-            let status = self.shared.status.borrow();
-            return Ok(ProcessResult {
-                process: status.process.clone(),
-                pid: status.pid,
-                changed: true,
-                forced: false,
-            });
+            return Ok(self.as_it_is());
         }
         let done: OrderResult = serde_json::from_value(answer)
             .map_err(|error| Problem::new(Code::Failed, format!("cannot understand PID 1: {error}")))?;
@@ -190,11 +226,12 @@ impl api::Agent for Agent {
         Ok(Switched { holder: holder.unwrap_or_default(), epoch })
     }
 
-    async fn promise(&self, plea: Plea) -> Result<(), Problem> {
+    async fn promise(&self, plea: Plea) -> Result<Promised, Problem> {
         let (answer, answered) = oneshot::channel();
         self.shared.tell(Input::Plea { plea, answer });
         let result = answered.await.map_err(|_| Problem::new(Code::Unavailable, "the agent ends"))?;
-        result.map_err(|reason| Problem::new(Code::Precondition, reason))
+        result.map_err(|reason| Problem::new(Code::Precondition, reason))?;
+        Ok(Promised { pod: self.shared.place().pod.clone() })
     }
 
     async fn backup(&self, order: BackupOrder) -> Result<watch::Receiver<JobProgress>, Problem> {

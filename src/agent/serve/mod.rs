@@ -10,6 +10,7 @@ mod handle;
 mod lease;
 pub mod mark;
 mod observe;
+mod parked;
 mod peers;
 pub mod permit;
 mod place;

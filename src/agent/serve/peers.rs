@@ -79,7 +79,16 @@ pub async fn plead(shared: &Shared, pods: &BTreeSet<String>, epoch: u64, duratio
         async move {
             // twice before the fuse ends the process
             match client?.promise(plea, duration * 3 / 20).await {
-                Ok(()) => Some(name.clone()),
+                Ok(promised) if promised.pod == *name => Some(name.clone()),
+                Ok(promised) => {
+                    forget(shared, name);
+                    tracing::warn!(
+                        name,
+                        answered = promised.pod,
+                        "another pod answers under this name; its promise is none"
+                    );
+                    None
+                }
                 Err(problem) => {
                     if problem.code != Code::Precondition {
                         forget(shared, name);

@@ -14,8 +14,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 
 use super::shared::{Input, Shared};
-use super::{backups, farewell};
+use super::{backups, farewell, process};
 use crate::agent::backup::Backups;
+use crate::agent::role::Event;
 
 /// Where the agent listens.
 pub const DEFAULT_SOCKET: &str = "/midship/run/agent.sock";
@@ -109,6 +110,9 @@ async fn attend(stream: UnixStream, shared: Arc<Shared>, backups: Arc<Backups>) 
             tokio::select! {
                 () = backups::restored(&shared, &backups) => {}
                 _ = read.read(&mut nothing) => return,
+            }
+            if shared.place().handed_out() && process::was_killed(&shared).await {
+                shared.tell(Input::Role(Event::NotSpared));
             }
             let (answer, answered) = oneshot::channel();
             let id = shared.next_permit();

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::shared::{Input, Shared};
-use crate::agent::init::protocol::{Op, Request, Status};
+use crate::agent::init::protocol::{EndReason, Op, Request, Status};
 use crate::agent::pid1::Pid1Error;
 
 /// Between two tries to reach a PID 1 that does not answer.
@@ -56,6 +56,17 @@ pub async fn ask(shared: &Shared) -> Result<(), Pid1Error> {
     shared.find(|findings| findings.process = Some(status.clone()));
     shared.tell(Input::Pid1 { status: Box::new(status), permits });
     Ok(())
+}
+
+/// Whether the process that ran last was to stop and had to be killed: what it had not written down is lost.
+pub async fn was_killed(shared: &Shared) -> bool {
+    if let Err(error) = ask(shared).await {
+        tracing::warn!(%error, "it cannot be found out how the process ended");
+        return false;
+    }
+    let findings = shared.findings.borrow();
+    let ending = findings.process.as_ref().and_then(|process| process.last_exit.as_ref());
+    ending.is_some_and(|ending| ending.reason == EndReason::Killed)
 }
 
 fn gone(shared: &Shared, error: &Pid1Error) {

@@ -202,6 +202,7 @@ impl<'a> Renderer<'a> {
                     .free_replicas
                     .then(|| component.groups.first().map(|group| i32::from(group.replicas)))
                     .flatten(),
+                allowed_replicas: component.free_replicas.then_some(component.allowed_replicas),
                 groups,
                 state: resolved.stopped.then_some(DesiredState::Stopped),
                 // one that is not part of the topology keeps nobody waiting

@@ -11,9 +11,16 @@ use super::super::quantity;
 use super::super::resolved::{ResolvedComponent, ResolvedGroup, ResolvedPort};
 use super::super::template;
 use super::{Resolver, Surroundings, merge};
+use crate::api::component::AllowedReplicas;
 use crate::api::instance::{InstanceComponent, InstanceGroup};
 use crate::api::values::{Resources, Scheduling, Spread, Storage};
 use crate::names::{ComponentName, GroupName, Ordinal, TopologyName};
+
+/// The numbers a topology allows.
+fn allowed(count: &Count) -> AllowedReplicas {
+    let (min, max) = (count.min.unwrap_or(0), count.max.unwrap_or(1000));
+    AllowedReplicas { min: min.into(), max: max.into(), odd: count.odd.then_some(true) }
+}
 
 impl Resolver<'_> {
     pub(super) fn components(
@@ -99,6 +106,7 @@ impl Resolver<'_> {
             image: self.image(name, asked, &field),
             pull_policy: asked.image.as_ref().and_then(|image| image.pull_policy),
             free_replicas: asked.replicas.is_none() && asked.groups.is_empty() && pods.groups.is_none(),
+            allowed_replicas: pods.replicas.as_ref().map_or_else(|| allowed(&Count::default()), allowed),
             dynamic_groups: pods.groups.is_some(),
             groups,
             ports: self.ports(declared, topology),
@@ -222,12 +230,8 @@ impl Resolver<'_> {
     }
 
     fn in_range(&mut self, field: &str, what: &str, number: u16, count: &Count) {
-        let (min, max) = (count.min.unwrap_or(0), count.max.unwrap_or(1000));
-        if !(min..=max).contains(&number) {
-            self.refuse(field, Code::Invalid, format!("{what}: {number} is not allowed; allowed is {min} to {max}"));
-        } else if count.odd && number.is_multiple_of(2) && number > 0 {
-            let reason = format!("{what}: {number} is even, and a majority needs an odd number");
-            self.refuse(field, Code::Invalid, reason);
+        if let Some(reason) = allowed(count).refuse(i32::from(number)) {
+            self.refuse(field, Code::Invalid, format!("{what}: {reason}"));
         }
     }
 

@@ -128,6 +128,16 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
             continue;
         }
         let mut wanted = pod_set(spec, group);
+        if let Some(reason) = refused(spec, group) {
+            let live = live.map(|set| set.spec.replicas);
+            let pods = live.map_or("no pod is made".to_owned(), |live| format!("it stays at {live}"));
+            let message = format!("replicas of {name}: {reason}; {pods} until that is mended");
+            plan.waits.push(Wait { reason: "NotAllowed", message, stalled: true });
+            match live {
+                Some(live) => wanted.replicas = live,
+                None => continue,
+            }
+        }
         let runs = live.is_some_and(|set| set.spec.state != Some(DesiredState::Stopped));
         if !runs
             && wanted.state != Some(DesiredState::Stopped)
@@ -191,6 +201,7 @@ pub fn pod_set(spec: &ComponentSpec, group: &ComponentGroup) -> PodSetSpec {
         instance,
         component,
         replicas,
+        allowed_replicas: _,
         groups: _,
         state,
         after: _,
@@ -215,6 +226,13 @@ pub fn pod_set(spec: &ComponentSpec, group: &ComponentGroup) -> PodSetSpec {
         service_name: service_name.clone(),
         role_order: role_order.clone(),
     }
+}
+
+/// Why a number that somebody else chose is not possible. The instance refuses it as well, and then nothing but this keeps
+/// pods and volumes.
+fn refused(spec: &ComponentSpec, group: &ComponentGroup) -> Option<String> {
+    let free = spec.replicas.filter(|_| group.name.as_str() == DEFAULT_GROUP && group.replicas.is_none())?;
+    spec.allowed_replicas?.refuse(free)
 }
 
 /// The template as the API server keeps it: without nulls, which it drops.

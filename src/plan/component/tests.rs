@@ -86,6 +86,47 @@ fn groups_become_pod_sets_and_free_replicas_are_those_of_the_default_group() {
 }
 
 #[test]
+fn a_number_that_is_not_allowed_changes_nothing() {
+    let (mut sets, others) = (BTreeMap::new(), BTreeMap::new());
+    let allowed = |replicas: i32, odd: bool| {
+        spec(json!({ "replicas": replicas, "allowedReplicas": { "min": 1, "max": 5, "odd": odd } }))
+    };
+    // nothing is made for a number that cannot be
+    assert!(settle(&allowed(0, false), &mut sets, &others).is_empty());
+    assert_eq!(settle(&allowed(3, false), &mut sets, &others), ["shop-cache 3"]);
+    for (refused, told) in [
+        (
+            allowed(0, false),
+            "replicas of shop-cache: 0 is not allowed; allowed is 1 to 5; it stays at 3 until that is mended",
+        ),
+        (
+            allowed(6, false),
+            "replicas of shop-cache: 6 is not allowed; allowed is 1 to 5; it stays at 3 until that is mended",
+        ),
+        (
+            allowed(2, true),
+            "replicas of shop-cache: 2 is even, and a majority needs an odd number; it stays at 3 until that is mended",
+        ),
+    ] {
+        assert!(settle(&refused, &mut sets, &others).is_empty());
+        let situation = Situation {
+            spec: &refused,
+            sets: sets.clone(),
+            others: others.clone(),
+            moves_shares: true,
+            forming: false,
+        };
+        let plan = plan(&situation);
+        assert_eq!((plan.waits[0].message.as_str(), plan.waits[0].stalled), (told, true));
+    }
+    // whatever else changes goes on
+    let mut stopped = allowed(0, false);
+    stopped.state = Some(DesiredState::Stopped);
+    assert_eq!(settle(&stopped, &mut sets, &others), ["shop-cache 0"]);
+    assert_eq!(sets["shop-cache"].spec.replicas, 3);
+}
+
+#[test]
 fn a_group_that_is_removed_loses_its_pods_first() {
     let (mut sets, others) = (BTreeMap::new(), BTreeMap::new());
     settle(&spec(json!({ "groups": [group("a", 2), group("b", 2)] })), &mut sets, &others);

@@ -6,6 +6,17 @@ use super::Planner;
 use super::observed::{Attempt, Pod};
 use super::steps::What;
 
+/// How it is with the role of a pod that is to be disturbed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum HandOver {
+    /// It has none that Midship could hand over.
+    NotNeeded,
+    /// It is being handed over, and that is to be waited for.
+    Goes,
+    /// Nobody takes it, for this reason.
+    Fails(String),
+}
+
 impl Planner<'_> {
     pub(super) fn in_order(&self, ordinals: impl IntoIterator<Item = u16>) -> Vec<u16> {
         let seen = self.seen;
@@ -27,31 +38,44 @@ impl Planner<'_> {
         pod.ready() && self.seen.spec.role_order.len() > 1 && pod.role.as_deref() == self.seen.last_role()
     }
 
-    /// Hands the role of a pod to another before it is disturbed. True while that is to be waited for.
-    pub(super) fn hands_over(&mut self, ordinal: u16, why: &str) -> bool {
+    /// Hands the role of a pod to another before it is disturbed.
+    pub(super) fn hands_over(&mut self, ordinal: u16, why: &str) -> HandOver {
         let seen = self.seen;
         let pod = &seen.pods[&ordinal];
         if !pod.has_agent || seen.holder() != Some(ordinal) || !self.leads(ordinal) {
-            return false;
+            return HandOver::NotNeeded;
         }
-        let Some(to) = self.heir(ordinal) else { return false };
+        let Some(to) = self.heir(ordinal) else {
+            return HandOver::Fails("no other pod that stays is ready to take it over".to_owned());
+        };
         let (name, role) = (seen.pod_name(ordinal), seen.last_role().unwrap_or_default().to_owned());
         if let Some(trouble) = seen.trouble(&pod.uid, Attempt::Switchover) {
+            // the agents do not hand this role out
+            if trouble.refused {
+                return HandOver::NotNeeded;
+            }
             let ends = self.patience_ends(trouble.since);
-            // a clean stop hands over as well, only less gently
-            if trouble.refused || ends <= seen.now {
-                return false;
+            if ends <= seen.now {
+                return HandOver::Fails(trouble.message.clone());
             }
             let message = format!("{name} cannot hand over yet: {}", trouble.message);
             self.wait(ordinal, "Switchover", message).until(ends);
         }
         let reason = format!("{name} is {role} and {why}");
         self.act(ordinal, What::Switchover { uid: pod.uid.clone(), to }, reason);
-        true
+        HandOver::Goes
+    }
+
+    /// Whether a pod had the role last, and nobody who stays has shown to have what it has.
+    pub(super) fn served_last(&self, ordinal: u16) -> bool {
+        let (seen, pod) = (self.seen, &self.seen.pods[&ordinal]);
+        let another = seen.holders().iter().any(|holder| *holder != ordinal);
+        let last = self.plan.record.last_holder == Some(ordinal);
+        pod.has_agent && seen.spec.role_order.len() > 1 && last && !another && !self.leads(ordinal)
     }
 
     /// Who would take over best: whose data reaches furthest.
-    fn heir(&self, from: u16) -> Option<u16> {
+    pub(super) fn heir(&self, from: u16) -> Option<u16> {
         let position = |pod: &Pod| pod.report.as_ref().and_then(|report| report.position);
         let can = |ordinal: &u16| *ordinal != from && self.wanted.contains(ordinal) && self.available(*ordinal);
         let all = self.seen.pods.iter().filter(|(ordinal, pod)| can(ordinal) && pod.has_agent);

@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use super::observed::{Attempt, Pod, Resizing};
+use super::order::HandOver;
 use super::steps::What;
 use super::{Planner, Template, manifest};
 use crate::api::instance::UpdateStrategy;
@@ -259,7 +260,8 @@ impl Planner<'_> {
                     self.wait(ordinal, "ItsTurn", message);
                     continue;
                 }
-                if self.hands_over(ordinal, "is to be changed") {
+                // where nobody takes it: a clean stop hands over as well, only less gently, and the pod comes back
+                if self.hands_over(ordinal, "is to be changed") == HandOver::Goes {
                     continue;
                 }
             }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::Planner;
 use super::observed::{Attempt, Phase, Pod};
+use super::order::HandOver;
 use super::steps::What;
 use crate::api::values::DeletionPolicy;
 use crate::names::Ordinal;
@@ -58,7 +59,7 @@ impl Planner<'_> {
         } else {
             format!("{} pods are to run", seen.spec.replicas)
         };
-        if self.hands_over(ordinal, "is to leave") {
+        if !self.may_take_its_role_along(ordinal) {
             return;
         }
         if pod.has_agent && may_have_data(pod) && !pod.departed {
@@ -91,6 +92,31 @@ impl Planner<'_> {
         }
         self.plan.actions.push(super::Action { ordinal, what: What::DeletePod { uid: pod.uid.clone() }, reason: why });
         self.busy.insert(ordinal);
+    }
+
+    /// A pod leaves for good, and with it what nobody else has: the one that leads stays until another one does, unless all
+    /// are to leave.
+    fn may_take_its_role_along(&mut self, ordinal: u16) -> bool {
+        let (uid, name) = (self.seen.pods[&ordinal].uid.clone(), self.seen.pod_name(ordinal));
+        let why = match self.hands_over(ordinal, "is to leave") {
+            HandOver::Goes => return false,
+            HandOver::Fails(why) => Some(why),
+            HandOver::NotNeeded => {
+                self.served_last(ordinal).then(|| "it had it last, and no other pod has it now".to_owned())
+            }
+        };
+        let Some(why) = why.filter(|_| !self.wanted.is_empty()) else { return true };
+        // who is about to take it over shows in a moment
+        let passes = !self.leads(ordinal) && self.heir(ordinal).is_some();
+        let message = format!(
+            "{name} is to leave and cannot hand over its role: {why}; mend that, scale back, or delete the pod by hand to \
+             go on without what only it has"
+        );
+        self.wait(ordinal, "NoHeir", message).stalled = !passes;
+        if let Some(to) = self.heir(ordinal).filter(|_| self.leads(ordinal)) {
+            self.act(ordinal, What::Switchover { uid, to }, format!("{name} is to leave"));
+        }
+        false
     }
 
     /// Claims whose pods have left.

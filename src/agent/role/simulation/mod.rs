@@ -1,10 +1,12 @@
 //! Several agents with a lease between them, in a world that delays, loses, stops, kills and cuts whatever it can: what
 //! must hold whatever happens in whatever order.
 
+mod random;
 mod runs;
 
 use std::collections::BTreeMap;
 
+use self::random::Random;
 use super::*;
 
 /// Small steps of time, in milliseconds.
@@ -12,25 +14,6 @@ const STEP_MS: u64 = 20;
 const TIMEOUT: u64 = 3_000;
 /// The ticket of whoever asks for a promise.
 const PLEA: Ticket = u64::MAX;
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Run {
@@ -81,6 +64,10 @@ struct Pod {
     run_id: u64,
     fuse: Option<Millis>,
     mark: Option<u64>,
+    /// What is written down for the next agent: the process was stopped for the role's sake.
+    parked: bool,
+    /// Until then there is no pod of this name.
+    gone_until: u64,
     position: i64,
     /// What it said when it was probed last.
     told: i64,
@@ -90,6 +77,8 @@ struct Pod {
     stopping: bool,
 }
 
+// facts that hold or not, each on its own
+#[allow(clippy::struct_excessive_bools)]
 struct World {
     random: Random,
     now: u64,
@@ -105,6 +94,8 @@ struct World {
     synchronous: usize,
     lasting: bool,
     standby: bool,
+    /// A process that gives the role up is stopped.
+    demotes_by_stopping: bool,
     answers: Vec<Result<(), String>>,
     /// How the last promise asked for was answered.
     promised: Result<(), String>,
@@ -113,7 +104,7 @@ struct World {
 
 impl World {
     fn new(seed: u64, pods: usize, synchronous: usize, lasting: bool) -> Self {
-        let mut random = Random(seed | 1);
+        let mut random = Random::new(seed);
         (0..8).for_each(|_| {
             random.next();
         });
@@ -132,6 +123,8 @@ impl World {
             run_id: 0,
             fuse: None,
             mark: None,
+            parked: false,
+            gone_until: 0,
             position: 0,
             told: 0,
             knows_at: 0,
@@ -153,6 +146,7 @@ impl World {
             synchronous,
             lasting,
             standby,
+            demotes_by_stopping: false,
             answers: Vec::new(),
             promised: Ok(()),
             calm: false,
@@ -192,6 +186,7 @@ impl World {
         let now = self.clock(index);
         let Some(state) = self.pods[index].state.take() else { return };
         let (state, orders) = next(state, event, now);
+        self.pods[index].parked = state.parks();
         self.pods[index].state = Some(state);
         for order in orders {
             self.carry_out(index, order);
@@ -236,7 +231,14 @@ impl World {
             Order::Answer { ticket: PLEA, result } => self.promised = result,
             Order::Answer { result, .. } => self.answers.push(result),
             Order::Plead { pods, epoch, duration } => self.post(index, delay, Mail::Plead { pods, epoch, duration }),
-            Order::LookFor(pods) => panic!("everybody is named in the lease, yet {pods:?} are looked for"),
+            Order::LookFor(names) => {
+                // everybody is named in the lease: only whoever had it last is waited for
+                let last = self.lease.as_ref().and_then(|(record, _)| record.last.clone());
+                assert!(last.is_some_and(|last| names.contains(&last)), "{names:?} are looked for: {:?}", self.lease);
+                let gone = |pod: &&Pod| self.now < pod.gone_until && names.contains(&pod.name);
+                let gone = self.pods.iter().filter(gone).map(|pod| pod.name.clone()).collect();
+                self.post(index, delay, Mail::Tell(Event::Gone(gone)));
+            }
             Order::Exit => {
                 self.pods[index].state = None;
                 self.pods[index].life += 1;
@@ -394,6 +396,7 @@ impl World {
                         result = Err("another process runs".to_owned());
                     }
                 }
+                Deed::Demote if self.demotes_by_stopping => self.end(index, true),
                 Deed::Demote => {
                     if let Run::Running { writable, .. } = &mut self.pods[index].run {
                         *writable = false;
@@ -410,6 +413,9 @@ impl World {
                         pod.position = position;
                     } else {
                         result = Err("the target is gone".to_owned());
+                    }
+                    if self.demotes_by_stopping && result.is_ok() {
+                        self.end(index, true);
                     }
                 }
                 Deed::Follow { primary: name } => {
@@ -496,10 +502,8 @@ impl World {
             if self.pods[index].state.is_none() && self.now >= self.pods[index].agent_at {
                 self.pods[index].life += 1;
                 self.pods[index].stopping = false;
-                if self.pods[index].run == Run::Stopped {
-                    self.pods[index].run = Run::Off { asks_at: self.now };
-                }
-                let state = State::new(self.settings(index), self.pods[index].mark, clock);
+                let pod = &self.pods[index];
+                let state = State::new(self.settings(index), pod.mark, clock).resumed(pod.parked);
                 self.pods[index].state = Some(state);
             }
         }

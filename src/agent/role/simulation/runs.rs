@@ -23,13 +23,7 @@ impl World {
             2 => self.pods[index].paused_until = self.now + span,
             3 => self.pods[index].cut_until = self.now + span,
             4 => self.outage_until = self.now + span / 2,
-            5 => {
-                // the pod is gone at once, and comes again as another one
-                self.end(index, false);
-                let pod = &mut self.pods[index];
-                (pod.state, pod.life, pod.uid, pod.label) = (None, pod.life + 1, pod.uid + 1, None);
-                (pod.agent_at, pod.run) = (self.now + span / 4, Run::Off { asks_at: self.now + span / 4 });
-            }
+            5 => self.take_down(index, self.now + span / 4),
             6 => {
                 let target = self.random.chance(50).then(|| format!("p-{}", span % self.pods.len() as u64));
                 if self.now >= self.pods[index].paused_until {
@@ -56,6 +50,14 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The pod ends, and comes again as another one.
+    fn take_down(&mut self, index: usize, again: u64) {
+        self.end(index, false);
+        let pod = &mut self.pods[index];
+        (pod.state, pod.life, pod.uid, pod.label, pod.parked) = (None, pod.life + 1, pod.uid + 1, None, false);
+        (pod.agent_at, pod.run) = (again, Run::Off { asks_at: again });
     }
 
     fn go(&mut self, seconds: u64) {
@@ -87,6 +89,7 @@ impl World {
 
 fn survives(seed: u64, pods: usize, synchronous: usize, lasting: bool) {
     let mut world = World::new(seed, pods, synchronous, lasting);
+    world.demotes_by_stopping = world.random.chance(30);
     world.go(70);
     for _ in 0..12 {
         world.harm();
@@ -136,16 +139,118 @@ fn after_everything_was_down_the_last_holder_comes_first() {
     world.feed(0, Event::Switchover { ticket: 1, target: Some("p-2".to_owned()), force: false });
     world.go(10);
     assert_eq!((world.writers(), world.answers.clone()), (vec![2], vec![Ok(())]));
-    for index in 0..3 {
-        world.end(index, false);
-        let now = world.now;
-        let pod = &mut world.pods[index];
-        (pod.state, pod.life, pod.uid) = (None, pod.life + 1, pod.uid + 1);
-        (pod.agent_at, pod.run) = (now + 5_000, Run::Off { asks_at: now + 5_000 });
-    }
+    let again = world.now + 5_000;
+    (0..3).for_each(|index| world.take_down(index, again));
     world.go(60);
     world.assert_settled();
     assert_eq!(world.writers(), [2]);
+}
+
+/// Three pods that were all down, with the last to serve coming later than the others.
+fn all_down(seed: u64, last_comes: u64) -> (World, i64) {
+    let mut world = World::new(seed, 3, 0, true);
+    world.calm = true;
+    world.go(20);
+    // whoever serves goes on alone for a while
+    let soon = world.now + 20_000;
+    (1..3).for_each(|index| world.take_down(index, soon));
+    world.go(10);
+    let (written, again) = (world.pods[0].position, world.now + last_comes);
+    world.take_down(0, again);
+    (world, written)
+}
+
+#[test]
+fn after_everything_was_down_the_last_holder_is_waited_for_while_its_pod_is_there() {
+    let (mut world, written) = all_down(41, 120_000);
+    world.go(110);
+    assert_eq!(world.writers(), [0usize; 0], "{}", world.describe());
+    let reason = &world.pods[1].state.as_ref().unwrap().reason;
+    assert!(reason.contains("waits for p-0, which had it last"), "{reason}");
+    world.go(60);
+    world.assert_settled();
+    assert_eq!(world.writers(), [0]);
+    assert!(world.pods[0].position >= written, "what was written last is there");
+}
+
+#[test]
+fn a_last_holder_whose_pod_is_gone_or_never_returns_is_not_waited_for_for_ever() {
+    let (mut world, _) = all_down(43, u64::MAX / 2);
+    world.go(300);
+    assert_eq!(world.writers(), [0usize; 0], "{}", world.describe());
+    world.go(360);
+    assert_eq!(world.writers().len(), 1, "{}", world.describe());
+
+    let (mut world, _) = all_down(47, u64::MAX / 2);
+    world.pods[0].gone_until = u64::MAX;
+    world.go(60);
+    assert_eq!(world.writers().len(), 1, "{}", world.describe());
+}
+
+#[test]
+fn a_process_that_was_stopped_for_the_role_runs_again_under_the_next_agent() {
+    for (pods, seed) in [(1, 53), (3, 59)] {
+        let mut world = World::new(seed, pods, 0, true);
+        (world.calm, world.demotes_by_stopping) = (true, true);
+        world.go(40);
+        world.assert_settled();
+        // the agent alone is ended, as for another image of it
+        world.feed(0, Event::Stop);
+        world.go(40);
+        world.assert_settled();
+        // an agent ends between the end of the process and its start
+        let holder = world.writers()[0];
+        if pods > 1 {
+            world.feed(holder, Event::Switchover { ticket: 1, target: None, force: false });
+        } else {
+            world.feed(holder, Event::Stop);
+        }
+        while world.pods[holder].run != Run::Stopped {
+            world.step();
+        }
+        let pod = &mut world.pods[holder];
+        (pod.state, pod.life, pod.agent_at) = (None, pod.life + 1, world.now + 1_000);
+        world.go(60);
+        world.assert_settled();
+    }
+}
+
+#[test]
+fn terms_count_on_where_the_lease_is_lost_and_old_data_stays_old() {
+    let mut world = World::new(37, 3, 0, true);
+    world.calm = true;
+    world.go(20);
+    for (from, to) in [(0, "p-1"), (1, "p-0")] {
+        world.feed(from, Event::Switchover { ticket: 1, target: Some(to.to_owned()), force: false });
+        world.go(10);
+    }
+    // one is away while the others go on
+    world.take_down(2, u64::MAX);
+    for (from, to) in [(0, "p-1"), (1, "p-0")] {
+        world.feed(from, Event::Switchover { ticket: 1, target: Some(to.to_owned()), force: false });
+        world.go(10);
+    }
+    let (newest, old) = (world.pods[0].mark, world.pods[2].mark);
+    assert!(newest > old && old > Some(0), "{}", world.describe());
+
+    // all are down, and the lease is gone with what it knew
+    let again = world.now + 5_000;
+    (0..2).for_each(|index| world.take_down(index, again));
+    world.lease = None;
+    world.go(60);
+    assert_eq!(world.writers(), [0], "{}", world.describe());
+    assert!(world.pods[0].mark > newest, "{}", world.describe());
+
+    // whoever was away does not begin with what it has
+    let much_later = world.now + 120_000;
+    (0..2).for_each(|index| world.take_down(index, much_later));
+    world.pods[2].agent_at = world.now;
+    world.pods[2].run = Run::Off { asks_at: world.now };
+    world.go(100);
+    assert_eq!(world.writers(), [0usize; 0], "{}", world.describe());
+    world.go(100);
+    world.assert_settled();
+    assert_eq!(world.writers(), [0], "{}", world.describe());
 }
 
 #[test]

@@ -81,6 +81,8 @@ fn watched_step(world: &mut World) {
             plan.wanted.iter().filter(|ordinal| !serving.contains(ordinal) || disturbed.contains(ordinal)).count();
         assert!(down <= most, "{down} down, {most} allowed: {plan:#?}");
     }
+    let leaves = leader.filter(|leader| disturbed.contains(leader) && !plan.wanted.contains(leader));
+    assert!(stopped || leaves.is_none(), "{leaves:?} leaves with the role: {plan:#?}");
     if !stopped && let Some(leader) = leader.filter(|leader| kept.contains(leader) && serving.len() > 1) {
         assert_eq!(kept, [leader], "others were disturbed together with the leader");
     }

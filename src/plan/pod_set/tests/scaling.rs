@@ -187,6 +187,69 @@ fn the_leader_hands_over_before_it_leaves() {
 }
 
 #[test]
+fn a_leader_with_nobody_to_take_over_stays_and_so_does_its_volume() {
+    let led_by_the_highest = || {
+        let spec = spec(json!({ "replicas": 2, "deletionPolicy": "Delete", "roleOrder": ["replica", "primary"] }));
+        let mut world = World::running(spec);
+        world.pods.get_mut(&0).expect("it is there").role = Some("replica".into());
+        world.pods.get_mut(&1).expect("it is there").role = Some("primary".into());
+        world.step();
+        world.log.clear();
+        world
+    };
+    // the one that stays is not well
+    let mut world = led_by_the_highest();
+    let (ready, hold) = (world.pods[&0].ready_since, world.now);
+    world.lost.insert(0);
+    world.pods.get_mut(&0).expect("it is there").ready_since = None;
+    world.change(json!({ "replicas": 1 }));
+    world.settle();
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert_eq!((world.reason().as_str(), world.pods.len(), world.claims.len()), ("NoHeir", 2, 2));
+    assert!(world.message().contains("no other pod that stays is ready to take it over"), "{}", world.message());
+    // nor does anybody else have what it has once its process is down
+    let leader = world.pods.get_mut(&1).expect("it is there");
+    (leader.role, leader.ready_since) = (None, None);
+    world.lost.insert(1);
+    world.settle();
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert_eq!(world.reason(), "NoHeir");
+    let leader = world.pods.get_mut(&1).expect("it is there");
+    (leader.role, leader.ready_since) = (Some("primary".into()), Some(hold));
+    world.lost.clear();
+    world.pods.get_mut(&0).expect("it is there").ready_since = ready;
+    world.settle();
+    let left = ["Switchover 1", "PrepareToLeave 1", "AgreeToDeleteVolume 1", "DeletePod 1", "DeleteVolume 1"];
+    assert_eq!(world.log[..5], left);
+
+    // it is asked again and again, however long that takes
+    let mut world = led_by_the_highest();
+    let uid = world.pods[&1].uid.clone();
+    let message = "shop-cache-0 does not follow shop-cache-1 yet".to_owned();
+    let trouble = Trouble { ordinal: 1, uid, attempt: Attempt::Switchover, since: world.now, message, refused: false };
+    world.troubles.push(trouble);
+    world.later(3600);
+    world.change(json!({ "replicas": 1 }));
+    let plan = world.plan();
+    let words: Vec<&str> = plan.actions.iter().map(|action| action.what.word()).collect();
+    assert_eq!(words, ["Switchover"], "{plan:#?}");
+    assert!(plan.waits.iter().any(|wait| wait.reason == "NoHeir" && wait.stalled), "{plan:#?}");
+    // where agents do not hand out the role it is not theirs to give
+    world.troubles[0].refused = true;
+    world.troubles[0].message = "no agent hands out an exclusive role here".to_owned();
+    world.settle();
+    assert_eq!(world.happened("DeletePod"), [1]);
+}
+
+#[test]
+fn a_group_of_which_nobody_stays_leaves_with_its_leader() {
+    let mut world = World::running(spec(json!({ "roleOrder": ["replica", "primary"] })));
+    world.change(json!({ "replicas": 0 }));
+    world.settle();
+    assert_eq!(world.happened("DeletePod"), [2, 1, 0]);
+}
+
+#[test]
 fn stopping_ends_with_the_leader_and_starting_begins_with_it() {
     let mut world = World::running(spec(json!({ "roleOrder": ["replica", "primary"], "start": "Ordered" })));
     world.pods.get_mut(&0).expect("it is there").role = Some("replica".into());

@@ -55,7 +55,8 @@ async fn agents_of_the_same_instance_and_nobody_else_ask_for_a_promise() {
     let world = World::new().await;
     let plea = |epoch| Plea { pod: "cache-0".into(), uid: "a".into(), epoch, duration: Duration::from_secs(10) };
     let sibling = world.client(&world.sibling());
-    sibling.promise(plea(7), LONG).await.unwrap();
+    let promised = sibling.promise(plea(7), LONG).await.unwrap();
+    assert_eq!(promised.pod, "cache-1", "whoever counts promises has to know whose they are");
     assert_eq!(sibling.promise(plea(6), LONG).await.unwrap_err().code, Code::Precondition);
     let controller = world.client(&world.controller());
     assert_eq!(controller.promise(plea(7), LONG).await.unwrap_err().code, Code::Forbidden);

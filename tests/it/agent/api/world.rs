@@ -12,8 +12,8 @@ use midship::lifecycle::client::Address;
 use midship::lifecycle::identity::{CONTROLLER, agents_of};
 use midship::lifecycle::tls::Identity;
 use midship::lifecycle::{
-    Capabilities, Capability, Client, Code, Health, Order, Plea, Problem, ProcessResult, Status, Switched, Task,
-    Transfer,
+    Capabilities, Capability, Client, Code, Health, Order, Plea, Problem, ProcessResult, Promised, Status, Switched,
+    Task, Transfer,
 };
 use midship::pki::{Authority, Usage, Wanted};
 use rustls::ClientConfig;
@@ -98,9 +98,13 @@ impl Agent for Fake {
         Ok(Switched { holder: transfer.target.unwrap_or_else(|| "cache-0".to_owned()), epoch: Some(7) })
     }
 
-    async fn promise(&self, plea: Plea) -> Result<(), Problem> {
+    async fn promise(&self, plea: Plea) -> Result<Promised, Problem> {
         self.begun.fetch_add(1, Ordering::SeqCst);
-        if plea.epoch == 7 { Ok(()) } else { Err(Problem::new(Code::Precondition, "another term")) }
+        if plea.epoch == 7 {
+            Ok(Promised { pod: "cache-1".to_owned() })
+        } else {
+            Err(Problem::new(Code::Precondition, "another term"))
+        }
     }
 }
 
