@@ -6,7 +6,7 @@ use gix::glob::wildmatch::Mode;
 use serde_json::Value;
 
 use crate::api::git_source::FileError;
-use crate::plan::source::check::Mistake;
+use crate::extension::check::Mistake;
 use crate::plan::source::manifest::{Locate, SETTINGS, error_at};
 use crate::plan::source::object::closest;
 

@@ -1,5 +1,6 @@
 //! One test's place on the API server: a namespace of its own, gone when the test passed, kept and named when it failed.
 
+use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,9 +9,11 @@ use std::time::SystemTime;
 use futures::FutureExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::Kubeconfig;
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, ResourceExt};
+use midship::api::{GitSource, Instance};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -77,9 +80,30 @@ impl Scene {
     }
 
     async fn clear(self) {
-        let namespaces: Api<Namespace> = Api::all(self.client);
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let deleted = namespaces.delete(&self.namespace, &DeleteParams::background()).await;
         deleted.unwrap_or_else(|error| panic!("namespace {} cannot be deleted: {error}", self.namespace));
+        self.release::<Instance>().await;
+        self.release::<GitSource>().await;
+    }
+
+    /// The test's controller, which would clean up, has ended: a namespace that waits for it keeps the server busy for ever.
+    async fn release<K>(&self)
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+        K::DynamicType: Default,
+    {
+        let api: Api<K> = self.objects();
+        let there = api.list_metadata(&ListParams::default()).await.expect("what is left can be listed");
+        for object in there.items.iter().filter(|object| !object.finalizers().is_empty()) {
+            let free = json!({ "metadata": { "finalizers": null } });
+            match api.patch_metadata(&object.name_any(), &PatchParams::default(), &Patch::Merge(&free)).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                done => {
+                    done.unwrap_or_else(|error| panic!("{} cannot be released: {error}", object.name_any()));
+                }
+            }
+        }
     }
 
     /// Objects of a kind in this test's namespace.
