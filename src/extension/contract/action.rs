@@ -43,7 +43,7 @@ impl Action {
     pub fn longest(&self) -> std::time::Duration {
         let steps = self.steps.iter().filter_map(|step| step.timeout).map(|timeout| timeout.0);
         let once =
-            self.timeout.map_or_else(|| steps.fold(ACTION_TIMEOUT, |sum, one| sum.saturating_add(one)), |own| own.0);
+            self.timeout.map_or_else(|| steps.fold(ACTION_TIMEOUT, std::time::Duration::saturating_add), |own| own.0);
         once.saturating_mul(self.retries.unwrap_or(0).saturating_add(1)).min(LONGEST)
     }
 }
