@@ -94,8 +94,8 @@ async fn a_person_restores_with_age_zstd_and_tar_alone() {
 
     // a chunk in the middle is missing: joining ends there, and what it made does not pass for the whole
     let chunks = at("repository").join(committed.place.folder()).join("chunks");
-    let third = fs::read_dir(chunks).expect("listed").map(|entry| entry.expect("an entry").path());
-    let third = third.into_iter().find(|path| path.to_string_lossy().contains("/00000002-")).expect("a third chunk");
+    let mut paths = fs::read_dir(chunks).expect("listed").map(|entry| entry.expect("an entry").path());
+    let third = paths.find(|path| path.to_string_lossy().contains("/00000002-")).expect("a third chunk");
     fs::remove_file(third).expect("removed");
     let join = format!("{}\necho went on", commands(&page, "Join the chunks"));
     let output = hand_to(&join, "with-the-kit");
