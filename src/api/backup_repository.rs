@@ -150,7 +150,7 @@ pub enum Access {
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RepositoryLimits {
-    /// Bytes per second, over all backups.
+    /// Bytes per second, for each backup.
     pub bandwidth: Option<Quantity>,
     /// Backups at the same time.
     #[schemars(range(min = 1, max = 100))]

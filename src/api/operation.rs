@@ -34,6 +34,9 @@ const ONCE: [&str; 14] = [
     "onFailure",
 ];
 
+/// What a failed restore says that changed nothing: what was stopped for it is started again.
+pub const UNTOUCHED: &str = "nothing on the volume was changed";
+
 /// What is to be done, to which pods, and how failures are met. It is done once; only `suspend`, `cancel`, `approve` and
 /// `ttl` can be changed afterwards.
 #[skip_serializing_none]

@@ -27,6 +27,23 @@ pub enum DocumentError {
     Forged(Key),
 }
 
+impl DocumentError {
+    /// Whether it is about this one document: others may be read.
+    pub fn is_about_object(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_about_object(),
+            Self::Malformed(..) | Self::UnknownSigner(..) | Self::Forged(_) => true,
+        }
+    }
+
+    pub fn object(&self) -> String {
+        match self {
+            Self::Store(error) => error.object.clone(),
+            Self::Malformed(key, _) | Self::UnknownSigner(key, _) | Self::Forged(key) => key.to_string(),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     signed: Box<RawValue>,

@@ -9,6 +9,7 @@
 //! | `write` | making a backup; its order of writes is the protocol |
 //! | `read` | the catalog, chains, restoring |
 //! | `log` | archived logs |
+//! | `replay` | which backup is put back, and what of its log after it |
 //! | `verify`, `sweep`, `wish` | proving, removing, and what people want kept |
 
 pub mod clock;
@@ -20,6 +21,7 @@ pub mod layout;
 pub mod log;
 pub mod manifest;
 pub mod read;
+pub mod replay;
 pub mod repository;
 pub mod store;
 pub mod sweep;

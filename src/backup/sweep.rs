@@ -98,7 +98,8 @@ pub fn facts(catalog: &Catalog, cluster: &Uid, wishes: &Wishes, clock_skew: Sign
             completed_at: manifest.completed_at,
             parent: parent.map(|parent| in_place(parent.id)),
             labels: wishes.labels.get(&found.place.id).unwrap_or(&manifest.labels).clone(),
-            hold: wishes.hold.contains(&found.place.id),
+            // what people want of it may be in what cannot be read
+            hold: wishes.hold.contains(&found.place.id) || !found.unreadable.is_empty(),
             sound: found.damage().is_none(),
             restored_at: found.verified.get(&Level::Restored).filter(|one| one.problems.is_empty()).map(|one| one.at),
             condemned_at: found.tombstone.as_ref().map(|tombstone| tombstone.at),

@@ -48,6 +48,7 @@ pub async fn list(repository: &Repository, catalog: &Catalog, found: &Found) -> 
             problems.push(format!("{index} has {} instead of {}", in_bytes(object.size), manifest.index.bytes));
         }
         Err(error) if error.is_not_found() => problems.push(format!("{index} is not there")),
+        Err(error) if error.is_about_object() => problems.push(error.to_string()),
         Err(error) => return Err(error.into()),
     }
     if let Some(parent) = &manifest.parent {
@@ -99,6 +100,8 @@ pub async fn read(repository: &Repository, found: &Found, part: Option<u64>) -> 
                 Ok((!right).then(|| format!("{key} is damaged: its bytes are not those that were written")))
             }
             Err(error) if error.is_not_found() => Ok(Some(format!("{key} is not there"))),
+            // what cannot be read cannot be restored; the others are looked at all the same
+            Err(error) if error.is_about_object() => Ok(Some(error.to_string())),
             Err(error) => Err(error),
         }
     });

@@ -28,7 +28,9 @@ use crate::api::conditions::{ConditionStatus, READY, find};
 use crate::api::{API_VERSION, BackupRepository, Instance, labels};
 use crate::backup::read::{Catalog, Found, Target};
 use crate::backup::store::s3::Credentials;
+use crate::controller::repositories::keys;
 use crate::controller::repositories::place::Place;
+use crate::controller::repositories::restores::KIT;
 use crate::names::{InstanceName, ObjectName};
 
 #[derive(Args)]
@@ -37,7 +39,7 @@ pub struct Arguments {
     name: InstanceName,
 
     /// The backup: its identity, or the name of its object.
-    #[arg(long, value_name = "BACKUP", conflicts_with = "instance", required_unless_present = "instance")]
+    #[arg(long, value_name = "BACKUP", conflicts_with_all = ["instance", "at"], required_unless_present = "instance")]
     backup: Option<String>,
 
     /// The newest backup of this instance: its UID, or its name where a private key is given.
@@ -272,6 +274,9 @@ async fn repository(
     let spec = json!({ "s3": without_nothing(s3), "encryption": encryption, "access": "ReadOnly" });
     let object =
         json!({ "apiVersion": API_VERSION, "kind": "BackupRepository", "metadata": { "name": name }, "spec": spec });
+    // whoever restores from it believes the signatures that were believed here, and no others
+    let pinned = keys::pin(&session.client, &session.namespace, &name, &source.repository).await;
+    pinned.map_err(|error| CommandError::new(error.to_string()))?;
     put::<BackupRepository>(session, read(object)?).await?;
     println!("BackupRepository {}/{name} shows the store, and only reads it", session.namespace);
     Ok(name)
@@ -288,11 +293,20 @@ async fn identity(
         return Ok(None);
     }
     if let Some(secret) = &arguments.identity_secret {
+        if source.kit.is_some() {
+            let at = format!("Secret {}/{secret}", session.namespace);
+            anstream::eprintln!(
+                "{at} is used as it is: where slots are lost, put the recovery kit into it under `{KIT}`"
+            );
+        }
         return Ok(Some(secret.to_string()));
     }
     let Some(identity) = &source.identity else { return Ok(None) };
     let name = format!("{}-restore-identity", arguments.name);
-    put(session, secret_of(&name, &[("identity", identity.secret().expose())])).await?;
+    let (key, kit) = (identity.secret(), source.kit.as_ref().map(|kit| kit.text(Timestamp::now())));
+    let mut values = vec![("identity", key.expose())];
+    values.extend(kit.as_ref().map(|kit| (KIT, kit.as_str())));
+    put(session, secret_of(&name, &values)).await?;
     println!("Secret {}/{name} holds the private key; delete it once the data is there", session.namespace);
     Ok(Some(name))
 }

@@ -14,12 +14,13 @@ use super::problem::Problem;
 use crate::api::operation::BackupType;
 use crate::backup::digest::Digest;
 use crate::backup::id::Id;
-use crate::backup::keys::{Identity, PublicKey, SigningKey};
+use crate::backup::keys::{Identity, Kit, PublicKey, SigningKey};
 use crate::backup::layout::{Owner, Uid};
+pub use crate::backup::replay::Until;
 use crate::backup::store::s3;
 
 /// Where a repository is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorePlace {
     S3(s3::Settings),
     /// A directory of the pod.
@@ -27,20 +28,28 @@ pub enum StorePlace {
 }
 
 /// A repository, and how it is known to be the right one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryPlace {
     pub store: StorePlace,
     /// The key `repo.json` must be signed with.
     pub root: PublicKey,
 }
 
-/// Who writes, and for whom.
+/// Who writes, and for whom. Two are the same where they sign with the same key.
 #[derive(Clone, Debug)]
 pub struct Writer {
     pub key: Arc<SigningKey>,
     /// None: in the clear, as somebody wanted it.
     pub epoch: Option<Uid>,
 }
+
+impl PartialEq for Writer {
+    fn eq(&self, other: &Self) -> bool {
+        self.key.public() == other.key.public() && self.epoch == other.epoch
+    }
+}
+
+impl Eq for Writer {}
 
 /// A backup that is to be made.
 #[derive(Clone, Debug)]
@@ -68,7 +77,7 @@ pub struct BackupOrder {
 }
 
 /// A log that is to be archived from now on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchiveOrder {
     pub method: String,
     pub repository: RepositoryPlace,
@@ -76,17 +85,6 @@ pub struct ArchiveOrder {
     pub owner: Owner,
     /// How often the file that is being written is finished at least.
     pub interval: Option<Duration>,
-}
-
-/// How far a restore goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// The backup, and nothing after it.
-    Backup,
-    /// As far as the log goes.
-    Latest,
-    /// As it was then.
-    Time(Timestamp),
 }
 
 /// A backup that is to be put back.
@@ -97,6 +95,8 @@ pub struct RestoreOrder {
     pub repository: RepositoryPlace,
     /// What opens it; none where it is in the clear.
     pub identity: Option<Identity>,
+    /// For slots that the store has lost.
+    pub kit: Option<Kit>,
     pub owner: Owner,
     /// The newest that will do where there is none.
     pub backup: Option<Id>,

@@ -15,7 +15,7 @@ use super::messages::{from_struct, to_struct};
 use super::problem::{Code, Problem};
 use super::proto;
 use crate::api::operation::BackupType;
-use crate::backup::keys::{Identity, SigningKey};
+use crate::backup::keys::{Identity, Kit, SigningKey};
 use crate::backup::layout::{Owner, Uid};
 use crate::backup::store::s3::{Checksums, Credentials, Settings};
 use crate::secret::Secret;
@@ -250,6 +250,7 @@ impl From<&RestoreOrder> for proto::RestoreRequest {
             },
             timeout_millis: millis(order.timeout),
             replace: order.replace,
+            kit: order.kit.as_ref().map(|kit| kit.text(Timestamp::now())),
         }
     }
 }
@@ -260,6 +261,7 @@ impl TryFrom<proto::RestoreRequest> for RestoreOrder {
     fn try_from(request: proto::RestoreRequest) -> Result<Self, Problem> {
         let identity = request.identity.map(Secret::new);
         let identity = identity.map(|text| Identity::parse(text.expose())).transpose();
+        let kit = request.kit.map(|text| Kit::parse(&text)).transpose();
         Ok(Self {
             job: job(request.job)?,
             repository: repository(request.repository)?,
@@ -273,6 +275,7 @@ impl TryFrom<proto::RestoreRequest> for RestoreOrder {
             },
             timeout: timeout(request.timeout_millis)?,
             replace: request.replace,
+            kit: kit.map_err(|error| wrong("kit", error))?,
         })
     }
 }

@@ -11,12 +11,12 @@ use regex::Regex;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::segments::{history_line, history_segment, line};
+use super::segments::line;
 use super::{BackupError, Surroundings, blocking, method, open};
 use crate::agent::actions::Steps;
 use crate::backup::keys::{Epoch, Sealer};
 use crate::backup::layout::{Line, Segment};
-use crate::backup::log::{Archive, Header, History, seal};
+use crate::backup::log::{Archive, Header, History, history_line, history_segment, holes, lines, seal};
 use crate::backup::repository::Repository;
 use crate::backup::store::LARGEST_OBJECT;
 use crate::lifecycle::ArchiveStatus;
@@ -27,16 +27,56 @@ const LOOK: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Between two looks for gaps and runs to seal, in segments.
 const SEAL_EVERY: u32 = 64;
+/// While something is missing, it is looked at this often whether it came after all.
+const MISSING: Duration = Duration::from_mins(1);
 /// A change is dated before it is written: one dated just before the end of a segment may be in the next.
 const MARGIN: SignedDuration = SignedDuration::from_secs(1);
 /// While this file is in the directory, nothing has to be put there.
-const OFF: &str = ".off";
+pub(super) const OFF: &str = ".off";
 const HISTORY: &str = ".history";
 
 pub struct Archiver {
     around: Arc<dyn Surroundings>,
-    running: Mutex<Option<AbortOnDropHandle<()>>>,
+    running: Mutex<Option<Running>>,
     kept: Arc<Mutex<Kept>>,
+}
+
+/// Who archives, and by which order.
+struct Running {
+    order: ArchiveOrder,
+    watched: Watched,
+    task: AbortOnDropHandle<()>,
+}
+
+/// What the package says about its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Watched {
+    directory: PathBuf,
+    pattern: String,
+    remove: bool,
+}
+
+impl Watched {
+    fn of(around: &dyn Surroundings, name: &str) -> Result<Self, BackupError> {
+        let actor = around.actor();
+        let logs = method(actor.config(), name)?.logs.as_ref();
+        let logs = logs.ok_or_else(|| BackupError::Package(format!("method {name} has no log to archive")))?;
+        let directory = PathBuf::from(actor.text("logs.directory", &logs.directory, &around.extras())?);
+        Ok(Self { directory, pattern: logs.pattern.clone(), remove: logs.remove })
+    }
+
+    /// The engine may put files there.
+    async fn open(&self) -> Result<(), BackupError> {
+        let place = self.directory.clone();
+        blocking(move || {
+            std::fs::create_dir_all(&place).map_err(|error| BackupError::file(&place, error))?;
+            match std::fs::remove_file(place.join(OFF)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BackupError::file(place.join(OFF), error)),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
 }
 
 /// What outlives an order: orders come again and again.
@@ -66,14 +106,27 @@ impl Archiver {
             self.around.archives(None);
             return Ok(ArchiveStatus::default());
         };
-        let worker = Worker::prepare(self.around.clone(), order, self.kept.clone()).await?;
+        let watched = Watched::of(&*self.around, &order.method)?;
+        watched.open().await?;
+        // the same again: who is at work is not disturbed, however long one segment takes
+        if self.works_by(&order, &watched) {
+            return Ok(self.kept.lock().unwrap_or_else(PoisonError::into_inner).status.clone());
+        }
+        let worker = Worker::prepare(self.around.clone(), order.clone(), watched.clone(), self.kept.clone()).await?;
         let status = worker.status.clone();
         // the one before ends first: two would read the same files
         self.stop();
         self.around.archives(Some(status.clone()));
         let task = AbortOnDropHandle::new(tokio::spawn(worker.run()));
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Running { order, watched, task });
         Ok(status)
+    }
+
+    fn works_by(&self, order: &ArchiveOrder, watched: &Watched) -> bool {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().is_some_and(|running| {
+            running.order == *order && running.watched == *watched && !running.task.is_finished()
+        })
     }
 
     /// Nobody collects any more: without a note the directory would fill up.
@@ -122,15 +175,15 @@ struct Worker {
     order: ArchiveOrder,
     repository: Repository,
     sealer: Sealer,
-    directory: PathBuf,
+    watched: Watched,
     pattern: Regex,
-    remove: bool,
     status: ArchiveStatus,
     /// Archived, and still there.
     done: HashSet<String>,
     /// The line of the last segment: histories do not say whose they are.
     line: Option<Line>,
     since_seal: u32,
+    looked: Instant,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -138,16 +191,10 @@ impl Worker {
     async fn prepare(
         around: Arc<dyn Surroundings>,
         order: ArchiveOrder,
+        watched: Watched,
         kept: Arc<Mutex<Kept>>,
     ) -> Result<Self, BackupError> {
-        let actor = around.actor();
-        let method = method(actor.config(), &order.method)?;
-        let logs = method
-            .logs
-            .as_ref()
-            .ok_or_else(|| BackupError::Package(format!("method {} has no log to archive", order.method)))?;
-        let directory = PathBuf::from(actor.text("logs.directory", &logs.directory, &around.extras())?);
-        let (pattern, remove) = (pattern(&logs.pattern)?, logs.remove);
+        let pattern = pattern(&watched.pattern)?;
         let repository = open(&order.repository).await?;
         let sealer = match &order.writer.epoch {
             Some(name) => {
@@ -157,15 +204,6 @@ impl Worker {
             }
             None => Sealer::Clear,
         };
-        let place = directory.clone();
-        blocking(move || {
-            std::fs::create_dir_all(&place).map_err(|error| BackupError::file(&place, error))?;
-            match std::fs::remove_file(place.join(OFF)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BackupError::file(place.join(OFF), error)),
-                _ => Ok(()),
-            }
-        })
-        .await?;
         let before = kept.lock().unwrap_or_else(PoisonError::into_inner).status.clone();
         // what went wrong before is told until it goes well
         let status = if before.method == order.method {
@@ -173,8 +211,8 @@ impl Worker {
         } else {
             ArchiveStatus { method: order.method.clone(), ..ArchiveStatus::default() }
         };
-        let (done, line, since_seal) = (HashSet::new(), None, SEAL_EVERY);
-        Ok(Self { around, order, repository, sealer, directory, pattern, remove, status, done, line, since_seal, kept })
+        let (done, line, since_seal, looked) = (HashSet::new(), None, SEAL_EVERY, Instant::now());
+        Ok(Self { around, order, repository, sealer, watched, pattern, status, done, line, since_seal, looked, kept })
     }
 
     async fn run(mut self) {
@@ -200,7 +238,7 @@ impl Worker {
     }
 
     async fn round(&mut self) -> Result<(), BackupError> {
-        let (directory, pattern) = (self.directory.clone(), self.pattern.clone());
+        let (directory, pattern) = (self.watched.directory.clone(), self.pattern.clone());
         let mut waiting = blocking(move || names(&directory, &pattern)).await?;
         self.done.retain(|name| waiting.binary_search(name).is_ok());
         waiting.retain(|name| !self.done.contains(name));
@@ -216,7 +254,8 @@ impl Worker {
                 self.archived(name).await?;
             }
         }
-        if self.since_seal >= SEAL_EVERY {
+        let missing = self.status.missing > 0 && self.looked.elapsed() >= MISSING;
+        if self.since_seal >= SEAL_EVERY || missing {
             self.seal().await?;
         }
         self.cut().await
@@ -244,7 +283,7 @@ impl Worker {
 
     async fn segment(&mut self, name: &str) -> Result<(), BackupError> {
         let (bytes, written_at) = self.read(name).await?;
-        let file = self.directory.join(name);
+        let file = self.watched.directory.join(name);
         let header = Header::read(&bytes, name).map_err(|error| BackupError::Segment { file, error })?;
         let line = line(&self.order.owner, header.line().system.as_str(), header.timeline)?;
         let covers_until = written_at.checked_sub(MARGIN).unwrap_or(written_at);
@@ -263,7 +302,8 @@ impl Worker {
         let wrong = || BackupError::Package(format!("{name} is no history of a timeline"));
         let timeline = timeline.ok_or_else(wrong)?;
         let (bytes, written_at) = self.read(name).await?;
-        let place = history_line(&Line { system: line.system.clone(), timeline })?;
+        let place = history_line(&Line { system: line.system.clone(), timeline });
+        let place = place.ok_or_else(|| BackupError::Package(format!("{}: its name is too long", line.system)))?;
         self.push(&place, &history_segment(timeline), bytes, written_at).await?;
         Ok(true)
     }
@@ -285,7 +325,7 @@ impl Worker {
 
     /// What is in a file, and when it was written last.
     async fn read(&self, name: &str) -> Result<(Vec<u8>, Timestamp), BackupError> {
-        let path = self.directory.join(name);
+        let path = self.watched.directory.join(name);
         blocking(move || {
             let read = || {
                 let mut file = std::fs::File::open(&path)?;
@@ -301,8 +341,8 @@ impl Worker {
     }
 
     async fn archived(&mut self, name: String) -> Result<(), BackupError> {
-        if self.remove {
-            let path = self.directory.join(&name);
+        if self.watched.remove {
+            let path = self.watched.directory.join(&name);
             blocking(move || std::fs::remove_file(&path).map_err(|error| BackupError::file(&path, error))).await?;
         } else {
             self.done.insert(name.clone());
@@ -324,9 +364,10 @@ impl Worker {
     async fn seal(&mut self) -> Result<(), BackupError> {
         let Some(line) = self.line.clone() else { return Ok(()) };
         seal(&self.repository, &line, &self.order.writer.key, false).await?;
-        let history = History::read(&self.repository, &line).await?;
-        self.status.missing = history.gaps().iter().map(crate::backup::log::Range::len).sum();
-        self.since_seal = 0;
+        let lines = lines(&self.repository, line.system.as_str()).await?;
+        let own = lines.iter().filter(|history| history.line == line).flat_map(History::gaps);
+        self.status.missing = own.chain(holes(&lines)).map(|gap| gap.len()).sum();
+        (self.since_seal, self.looked) = (0, Instant::now());
         Ok(())
     }
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use crate::agent::actions::ActionError;
 use crate::agent::drivers::DriverError;
+use crate::api::operation::UNTOUCHED;
 use crate::backup::document::DocumentError;
 use crate::backup::keys::epoch::EpochError;
 use crate::backup::log::{HeaderError, LogError, SpanError};
 use crate::backup::read::{ChainError, ReadError};
+use crate::backup::replay::ReplayError;
 use crate::backup::repository::RepositoryError;
 use crate::backup::store::StoreError;
 use crate::backup::write::WriteError;
@@ -30,6 +32,11 @@ pub enum BackupError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Chain(#[from] ChainError),
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// Before anything was changed.
+    #[error("{0}; {UNTOUCHED}")]
+    Untouched(Box<Self>),
     #[error(transparent)]
     Log(#[from] LogError),
     #[error("{file}: {error}")]
@@ -64,6 +71,14 @@ impl BackupError {
             Self::NoMethod { .. } => Code::NotFound,
             Self::Package(_) => Code::Unsupported,
             Self::Precondition { .. } => Code::Precondition,
+            Self::Replay(error) => match error {
+                ReplayError::Store(_) | ReplayError::Log(_) | ReplayError::Chain(_) | ReplayError::History { .. } => {
+                    Code::Failed
+                }
+                ReplayError::Incremental(_) => Code::Unsupported,
+                _ => Code::Precondition,
+            },
+            Self::Untouched(error) => error.code(),
             Self::TimedOut(_) => Code::Timeout,
             _ => Code::Failed,
         }
@@ -80,6 +95,8 @@ impl BackupError {
             Self::Chain(_) => "see which backups there are: midship backup list",
             Self::Span(_) => "see whether the log is archived: the holder's pod tells it in its status",
             Self::Precondition { hint, .. } => hint,
+            Self::Replay(error) => return error.hint(),
+            Self::Untouched(error) => return error.hint(),
             Self::TimedOut(_) => "give it more time, or see what it waited for",
             _ => return None,
         })

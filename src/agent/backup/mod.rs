@@ -12,6 +12,7 @@ mod restore;
 mod segments;
 mod source;
 mod tarball;
+mod volume;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

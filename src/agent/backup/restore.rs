@@ -1,7 +1,6 @@
 //! Putting a backup back, into a pod whose process does not run. The marker comes last: without it nothing was restored,
 //! and the next try begins by clearing what is there.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,17 +17,17 @@ use super::job::Reporter;
 use super::make::GROUP;
 use super::marker::Marker;
 use super::replaced;
-use super::segments::{fetch, lineage, locked};
+use super::segments::fetch;
 use super::source::STREAM;
-use super::{BackupError, Surroundings, blocking, bounded, data, method, open, tarball, with};
+use super::volume::{self, Begun};
+use super::{BackupError, Surroundings, archive, blocking, bounded, data, method, open, tarball, with};
 use crate::agent::actions::{Actor, Extras, Steps};
 use crate::agent::init::protocol::{Op, Request, Status};
 use crate::agent::serve::mark;
 use crate::agent::stream::write_to;
 use crate::backup::id::Id;
-use crate::backup::log::histories;
-use crate::backup::read::{Catalog, Content, Found, Keyring, ReadError, Target};
-use crate::backup::repository::Repository;
+use crate::backup::read::{Content, Found, Keyring, ReadError};
+use crate::backup::replay::{Asked, ReplayError, choose, route};
 use crate::backup::write::Progress;
 use crate::extension::contract::BackupMethod;
 use crate::lifecycle::backup::{JobState, Outcome, RestoreOrder, Until};
@@ -48,7 +47,8 @@ pub async fn restore(
 ) -> Result<Outcome, BackupError> {
     let actor = around.actor();
     let dir = data(actor.config())?.to_owned();
-    if let Some(marker) = admitted(around, &actor, &dir, &order).await? {
+    let admitted = admitted(around, &actor, &dir, &order).await.map_err(|error| untouched(&dir, error));
+    if let Some(marker) = admitted? {
         return Ok(Outcome::Restored { id: marker.backup, until: marker.until });
     }
     let until = Instant::now() + order.timeout;
@@ -58,7 +58,11 @@ pub async fn restore(
     if let Err(error) = remove_dir(&logs).await {
         tracing::warn!(%error, "what was fetched of the log cannot be removed");
     }
-    let (id, method) = restored?;
+    let (id, method) = match restored {
+        Ok(restored) => restored,
+        Err(BackupError::Cancelled) => return Err(BackupError::Cancelled),
+        Err(error) => return Err(untouched(&dir, error)),
+    };
     let time = match order.until {
         Until::Time(time) => Some(time),
         Until::Backup | Until::Latest => None,
@@ -68,10 +72,23 @@ pub async fn restore(
     let place = dir.clone();
     blocking(move || {
         marker.write(&place)?;
-        replaced::keep_term(&place)
+        replaced::keep_term(&place)?;
+        Begun::remove(&place)
     })
     .await?;
     Ok(Outcome::Restored { id, until: time })
+}
+
+/// A failure, and that it changed nothing, where that is so: then the process may start again on what it had.
+fn untouched(dir: &Path, error: BackupError) -> BackupError {
+    match Begun::read(dir) {
+        Ok(None) => BackupError::Untouched(Box::new(error)),
+        Ok(Some(_)) => error,
+        Err(unreadable) => {
+            tracing::warn!(error = %unreadable, "it is not known whether the restore changed anything");
+            error
+        }
+    }
 }
 
 /// Runs the checks of the method that the marker names. False where there is none, or it has no checks.
@@ -117,6 +134,9 @@ async fn admitted(
                 hint: "restore in place with an Operation, which says so",
             });
         }
+        if Begun::read(dir)?.is_none_or(|begun| begun.restore.as_ref() != Some(wanted)) {
+            empty(around, actor, dir).await?;
+        }
     }
     let answer = around.pid1().ask(&Request::new(Op::Status), Instant::now() + ASKING).await;
     let answer = answer.map_err(|error| BackupError::Command { what: "PID 1", error: error.into() })?;
@@ -131,6 +151,38 @@ async fn admitted(
     }
 }
 
+/// Nobody said that data is replaced: there has to be none.
+async fn empty(around: &dyn Surroundings, actor: &Actor, dir: &Path) -> Result<(), BackupError> {
+    let config = actor.config();
+    let mut roots = vec![dir.to_owned()];
+    let mut ours: Vec<PathBuf> = config.files.iter().map(|file| PathBuf::from(&file.path)).collect();
+    for method in config.backup.values() {
+        let volume = method.restore.volume.as_ref().and_then(|volume| config.volumes.get(volume));
+        roots.extend(volume.map(PathBuf::from));
+        if let Some(logs) = &method.logs {
+            ours.push(
+                PathBuf::from(actor.text("logs.directory", &logs.directory, &around.extras())?).join(archive::OFF),
+            );
+        }
+    }
+    let found = blocking(move || {
+        for root in roots {
+            if let Some(found) = volume::occupied(&root, &ours)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    });
+    match found.await? {
+        None => Ok(()),
+        Some(found) => Err(BackupError::Precondition {
+            message: format!("there is data on this pod's volume, such as {}; it is not overwritten", found.display()),
+            hint: "give the new instance another name, or delete the claims that the old one left; to replace data, restore \
+                   in place with an Operation",
+        }),
+    }
+}
+
 async fn put_back(
     around: &dyn Surroundings,
     actor: &Actor,
@@ -141,18 +193,35 @@ async fn put_back(
 ) -> Result<(Id, String), BackupError> {
     let repository = open(&order.repository).await?;
     let ring = match &order.identity {
-        Some(identity) => Keyring::unlock(&repository, identity, None).await?,
+        Some(identity) => Keyring::unlock(&repository, identity, order.kit.as_ref()).await?,
         None => Keyring::default(),
     };
-    let found = choose(&repository, &ring, actor, order).await?;
-    let method = method(actor.config(), &found.manifest.method)?;
+    let config = actor.config();
+    let own = |found: &Found| {
+        let group = found.manifest.labels.get(GROUP);
+        let each = config.backup.get(&found.manifest.method).is_some_and(|method| method.each_group);
+        !each || group.is_none_or(|group| group == config.group.as_str())
+    };
+    let asked = Asked { owner: &order.owner, backup: order.backup, until: order.until };
+    let found = choose(&repository, &ring, asked, own).await?;
+    let method = method(config, &found.manifest.method)?;
     let opener = ring.opener(found.manifest.epoch.as_ref());
-    let opener = opener.map_err(|reason| locked(&format!("backup {}", found.place.id), &reason))?;
-    let content = Content::open(&repository, &found, opener).await?;
+    let locked = |reason| ReplayError::Locked { what: format!("backup {}", found.place.id), reason };
+    let content = Content::open(&repository, &found, opener.map_err(locked)?).await?;
     reporter.stage(JobState::Preparing, format!("prepares to restore backup {}", found.place.id));
-    let place = dir.to_owned();
-    let replace = order.replace;
+    remove_dir(logs).await?;
+    if let Some(span) = &found.manifest.log {
+        reporter.stage(JobState::Preparing, "fetches the log");
+        let route = route(&repository, &ring, span, order.until).await?;
+        let place = logs.to_owned();
+        blocking(move || std::fs::create_dir_all(&place).map_err(|error| BackupError::file(&place, error))).await?;
+        fetch(&repository, &ring, &route, logs).await?;
+    }
+    // all that can be known beforehand is known: from here on the volume changes
+    let (place, replace) = (dir.to_owned(), order.replace);
+    let begun = Begun { restore: config.restore.clone() };
     blocking(move || {
+        begun.write(&place)?;
         if replace {
             replaced::note_term(&place)?;
         }
@@ -160,19 +229,6 @@ async fn put_back(
         mark::remove(&place).map_err(|error| BackupError::Package(error.to_string()))
     })
     .await?;
-    remove_dir(logs).await?;
-    if order.until != Until::Backup && found.manifest.log.is_none() {
-        return Err(BackupError::Precondition {
-            message: format!("backup {} was made without its log: it can be restored as it is alone", found.place.id),
-            hint: "leave the time out, or choose another backup",
-        });
-    }
-    if let Some(span) = &found.manifest.log {
-        reporter.stage(JobState::Preparing, "fetches the log");
-        let place = logs.to_owned();
-        blocking(move || std::fs::create_dir_all(&place).map_err(|error| BackupError::file(&place, error))).await?;
-        fetch(&repository, &ring, span, order.until, logs).await?;
-    }
     let extras = extras(around, order, &found, logs);
     let session = actor.session();
     let done = async {
@@ -191,83 +247,6 @@ async fn put_back(
     let done = done.await;
     actor.end(&session);
     done.map(|()| (found.place.id, found.manifest.method.clone()))
-}
-
-/// The backup that is asked for. One that adds to others is not taken.
-async fn choose(
-    repository: &Repository,
-    ring: &Keyring,
-    actor: &Actor,
-    order: &RestoreOrder,
-) -> Result<Found, BackupError> {
-    let mut catalog = Catalog::of(repository, &order.owner).await?;
-    let undone =
-        if order.until == Until::Backup { BTreeSet::new() } else { undone(repository, ring, &catalog).await? };
-    let config = actor.config();
-    let own = |found: &Found| {
-        let group = found.manifest.labels.get(GROUP);
-        let each = config.backup.get(&found.manifest.method).is_some_and(|method| method.each_group);
-        !each || group.is_none_or(|group| group == config.group.as_str())
-    };
-    let target = match (order.backup, order.until) {
-        (Some(id), _) => Target::Backup(id),
-        (None, Until::Time(time)) => Target::By(time),
-        (None, Until::Backup | Until::Latest) => Target::Newest,
-    };
-    if order.backup.is_none() {
-        let logged = |found: &Found| order.until == Until::Backup || found.manifest.log.is_some();
-        catalog.found.retain(|found| own(found) && logged(found) && !undone.contains(&found.place.id));
-    }
-    let chain = catalog.chain(&order.owner, target)?;
-    match chain[..] {
-        [found] => {
-            if let Until::Time(time) = order.until
-                && found.manifest.completed_at > time
-            {
-                return Err(BackupError::Precondition {
-                    message: format!("backup {} was complete only at {}", found.place.id, found.manifest.completed_at),
-                    hint: "choose an earlier backup, or a later time",
-                });
-            }
-            if undone.contains(&found.place.id) {
-                return Err(BackupError::Precondition {
-                    message: format!(
-                        "backup {} holds what was undone later, by a restore or by a server that took over: the log does \
-                         not go on from it",
-                        found.place.id
-                    ),
-                    hint: "leave the backup out: the right one is chosen; or restore this one as it is, without a time",
-                });
-            }
-            Ok(found.clone())
-        }
-        _ => Err(BackupError::Package("this agent restores no incremental backups; choose a full one".to_owned())),
-    }
-}
-
-/// Backups from which the log does not go on: their timeline was left before they were complete.
-async fn undone(repository: &Repository, ring: &Keyring, catalog: &Catalog) -> Result<BTreeSet<Id>, BackupError> {
-    let spans = || catalog.found.iter().filter_map(|found| Some((found.place.id, found.manifest.log.as_ref()?)));
-    let mut undone = BTreeSet::new();
-    if spans().next().is_none() {
-        return Ok(undone);
-    }
-    let all = histories(repository).await?;
-    let mut known = BTreeMap::new();
-    for (id, span) in spans() {
-        let system = &span.line.system;
-        if !known.contains_key(system)
-            && let Some(found) = lineage(repository, ring, &all, span).await?
-        {
-            known.insert(system, found);
-        }
-        if let Some((lineage, bytes)) = known.get(system)
-            && !lineage.contains(span.line.timeline, span.last, *bytes)
-        {
-            undone.insert(id);
-        }
-    }
-    Ok(undone)
 }
 
 /// What steps and commands of a restore can read, as `restore`.

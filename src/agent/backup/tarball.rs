@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use super::BackupError;
 
 /// Our own notes on the volume are no data, and neither is what a file system keeps for itself.
-const NOT_DATA: [&str; 1] = ["lost+found"];
-const OUR_NOTES: &str = ".midship";
+pub(super) const NOT_DATA: [&str; 1] = ["lost+found"];
+pub(super) const OUR_NOTES: &str = ".midship";
 
 /// What of a volume is wanted.
 pub struct Wanted {
@@ -181,8 +181,9 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 pub fn clear(root: &Path) -> io::Result<()> {
     for entry in fs::read_dir(root)? {
         let entry = entry?;
-        // the note of what is being replaced outlives what is replaced
-        if entry.file_name() == super::replaced::NAME || NOT_DATA.iter().any(|name| entry.file_name() == *name) {
+        // the notes of what is being replaced outlive what is replaced
+        let ours = [super::replaced::NAME, super::volume::NAME].iter().any(|name| entry.file_name() == *name);
+        if ours || NOT_DATA.iter().any(|name| entry.file_name() == *name) {
             continue;
         }
         if entry.file_type()?.is_dir() {

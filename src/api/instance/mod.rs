@@ -229,13 +229,13 @@ pub struct RestoreSource {
     pub repository: Option<ObjectName>,
     /// The instance that was backed up: its name, or its UID where several had that name.
     pub instance: Option<BackedUpInstance>,
-    /// Which of its backups; the newest verified one where left out.
+    /// Which of its backups; the newest one that is not known to be damaged where left out.
     #[schemars(length(max = 26), extend("x-kubernetes-validations" = [schema::a_backup_id()]))]
     pub id: Option<String>,
     /// The moment to go back to.
     #[schemars(length(max = 40), extend("x-kubernetes-validations" = [schema::a_moment()]))]
     pub point_in_time: Option<String>,
-    /// A Secret with the key `identity`: the private key backups are decrypted with.
+    /// A Secret with `identity`, the private key, and `kit`, the recovery kit, where the repository lost its slots.
     pub identity: Option<LocalRef>,
 }
 

@@ -1,6 +1,8 @@
 //! Epochs: the keys backups are encrypted to, one after the other. An epoch's private key is made in memory, encrypted to
 //! every recipient, and forgotten. Its document comes last: an epoch that is there can be opened.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,21 @@ pub enum EpochError {
     NotThere(Uid),
 }
 
+impl EpochError {
+    /// Whether it is about one epoch: others can be used.
+    pub fn is_about_epoch(&self) -> bool {
+        match self {
+            Self::Document(error) => error.is_about_object(),
+            Self::NoRecipients => false,
+            Self::Seal(..)
+            | Self::NotForThisKey { .. }
+            | Self::WrongKey { .. }
+            | Self::Canary(_)
+            | Self::NotThere(_) => true,
+        }
+    }
+}
+
 impl From<StoreError> for EpochError {
     fn from(error: StoreError) -> Self {
         Self::Document(error.into())
@@ -56,6 +73,38 @@ pub struct Epoch {
     canary: Digest,
 }
 
+/// The epochs of a repository.
+#[derive(Clone, Debug, Default)]
+pub struct Epochs {
+    /// The newest last.
+    pub sound: Vec<Epoch>,
+    /// Those whose document cannot be read or believed, and why: what is encrypted to others is none the worse for it.
+    pub unusable: BTreeMap<Uid, String>,
+}
+
+impl Epochs {
+    /// The highest number that was given.
+    fn highest(&self) -> u32 {
+        let names = self.sound.iter().map(|epoch| &epoch.name).chain(self.unusable.keys());
+        names.map(number).max().unwrap_or_default()
+    }
+
+    /// The newest that exactly these recipients can open, by their fingerprints.
+    pub fn newest_for(&self, recipients: &[String]) -> Option<&Epoch> {
+        let sorted = |names: &[String]| {
+            let mut names = names.to_vec();
+            names.sort();
+            names
+        };
+        let wanted = sorted(recipients);
+        self.sound.iter().rev().find(|epoch| sorted(&epoch.slots) == wanted)
+    }
+}
+
+fn number(name: &Uid) -> u32 {
+    name.as_str().split('-').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
 /// What the canary says when it opens.
 fn song(repository: &Repository, epoch: &Uid) -> String {
     format!("midship canary\nrepository {}\nepoch {epoch}\n", repository.uuid())
@@ -72,7 +121,7 @@ impl Epoch {
         if recipients.is_empty() {
             return Err(EpochError::NoRecipients);
         }
-        let number = Self::all(repository).await?.last().map_or(1, |last| last.number() + 1);
+        let number = Self::all(repository).await?.highest().saturating_add(1);
         let identity = Identity::generate();
         let recipient = identity.recipient();
         // the fingerprint keeps two who begin at once apart
@@ -93,23 +142,22 @@ impl Epoch {
         Ok(Self { name, recipient, created_at: now, slots, canary: digest })
     }
 
-    fn number(&self) -> u32 {
-        self.name.as_str().split('-').next().and_then(|number| number.parse().ok()).unwrap_or_default()
-    }
-
-    /// Every epoch, the newest last. What was begun and not ended is none.
-    pub async fn all(repository: &Repository) -> Result<Vec<Self>, EpochError> {
-        let mut found = Vec::new();
+    /// Every epoch. What was begun and not ended is none.
+    pub async fn all(repository: &Repository) -> Result<Epochs, EpochError> {
+        let mut epochs = Epochs::default();
         for folder in list_folders(repository.store(), layout::EPOCHS).await? {
             let Ok(name) = Uid::parse(&folder) else { continue };
             match Self::named(repository, &name).await {
-                Ok(epoch) => found.push(epoch),
+                Ok(epoch) => epochs.sound.push(epoch),
                 Err(EpochError::NotThere(_)) => {}
+                Err(EpochError::Document(error)) if error.is_about_object() => {
+                    epochs.unusable.insert(name, error.to_string());
+                }
                 Err(error) => return Err(error),
             }
         }
-        found.sort_by(|a, b| (a.number(), &a.name).cmp(&(b.number(), &b.name)));
-        Ok(found)
+        epochs.sound.sort_by(|a, b| (number(&a.name), &a.name).cmp(&(number(&b.name), &b.name)));
+        Ok(epochs)
     }
 
     pub async fn named(repository: &Repository, name: &Uid) -> Result<Self, EpochError> {

@@ -39,7 +39,7 @@ pub struct KitSlot {
 impl Kit {
     pub async fn of(repository: &Repository) -> Result<Self, EpochError> {
         let mut slots = Vec::new();
-        for epoch in Epoch::all(repository).await? {
+        for epoch in Epoch::all(repository).await?.sound {
             for (recipient, stored) in epoch.stored_slots(repository).await? {
                 slots.push(KitSlot { epoch: epoch.name.clone(), recipient, stored });
             }

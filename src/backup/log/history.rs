@@ -59,13 +59,34 @@ impl History {
 pub async fn histories(repository: &Repository) -> Result<Vec<History>, LogError> {
     let mut found = Vec::new();
     for system in list_folders(repository.store(), layout::LOGS).await? {
-        for timeline in list_folders(repository.store(), &format!("{}{system}/", layout::LOGS)).await? {
-            if let Some(line) = Line::read(&system, &timeline) {
-                found.push(History::read(repository, &line).await?);
-            }
+        found.extend(lines(repository, &system).await?);
+    }
+    Ok(found)
+}
+
+/// Every line of one system's log.
+pub async fn lines(repository: &Repository, system: &str) -> Result<Vec<History>, LogError> {
+    let mut found = Vec::new();
+    for timeline in list_folders(repository.store(), &format!("{}{system}/", layout::LOGS)).await? {
+        if let Some(line) = Line::read(system, &timeline) {
+            found.push(History::read(repository, &line).await?);
         }
     }
     Ok(found)
+}
+
+/// What is missing between the lines of one system: a timeline begins in a segment of an earlier one, or in the next.
+pub fn holes(lines: &[History]) -> Vec<Range> {
+    let mut found = Vec::new();
+    for history in lines {
+        let Some(first) = history.ranges.first().map(|run| run.first) else { continue };
+        let earlier = lines.iter().filter(|other| other.line.timeline < history.line.timeline);
+        let ends = earlier.flat_map(|other| &other.ranges).filter(|run| run.first <= first).map(|run| run.last);
+        if let Some(end) = ends.max().filter(|end| end.saturating_add(1) < first) {
+            found.push(Range { first: end + 1, last: first - 1 });
+        }
+    }
+    found
 }
 
 /// How far one can go from a backup by replaying its log.

@@ -2,13 +2,33 @@
 //! replayed along the newest: what was written on a timeline after it had been left was undone by a restore, or by a server
 //! that took over, and leads nowhere.
 
+use jiff::Timestamp;
+
 use super::walog::HeaderError;
+use crate::backup::layout::{Line, Segment, Uid};
+
+/// Histories of timelines lie in lines of their own.
+const HISTORIES: &str = "-h";
+
+/// Where the history of a timeline lies: how it came from the ones before it. Nothing where the name of the system leaves no
+/// room for it: then none was ever written.
+pub fn history_line(line: &Line) -> Option<Line> {
+    let system = Uid::parse(&format!("{}{HISTORIES}", line.system)).ok()?;
+    Some(Line { system, timeline: line.timeline })
+}
+
+pub fn history_segment(timeline: u32) -> Segment {
+    let name = Uid::parse(&format!("{timeline:08X}")).expect("hexadecimal digits are letters and digits");
+    Segment { number: timeline.into(), name }
+}
 
 /// A timeline, and where in the log it was left for the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
     pub timeline: u32,
     pub address: u64,
+    /// The first change that does not count any more, where somebody went back to a time.
+    pub stopped_at: Option<Timestamp>,
 }
 
 /// The newest timeline and those it came from, the oldest first.
@@ -38,6 +58,12 @@ impl Lineage {
         Ok(Self { newest, left })
     }
 
+    /// Each timeline that was left, and the one that followed.
+    pub fn steps(&self) -> impl Iterator<Item = (&Left, u32)> {
+        let next = self.left.iter().skip(1).map(|left| left.timeline).chain([self.newest]);
+        self.left.iter().zip(next)
+    }
+
     pub fn share(&self, timeline: u32, segment_bytes: u64) -> Share {
         if timeline == self.newest {
             return Share::All;
@@ -57,13 +83,17 @@ impl Lineage {
     }
 }
 
-/// `1<tab>0/5000148<tab>no recovery target specified`
+/// `1<tab>0/5000148<tab>no recovery target specified`, or `before 2026-01-01 08:00:00.5+00` at its end
 fn read(line: &str) -> Option<Left> {
     let mut words = line.split_whitespace();
     let timeline = words.next()?.parse().ok()?;
     let (high, low) = words.next()?.split_once('/')?;
     let (high, low) = (u32::from_str_radix(high, 16).ok()?, u32::from_str_radix(low, 16).ok()?);
-    Some(Left { timeline, address: u64::from(high) << 32 | u64::from(low) })
+    let stopped_at = match words.next() {
+        Some("before" | "after") => words.collect::<Vec<_>>().join(" ").parse().ok(),
+        _ => None,
+    };
+    Some(Left { timeline, address: u64::from(high) << 32 | u64::from(low), stopped_at })
 }
 
 #[cfg(test)]
@@ -74,9 +104,13 @@ mod tests {
 
     #[test]
     fn a_timeline_counts_as_far_as_it_was_not_left() {
-        let text = "1\t0/5000148\tno recovery target specified\n\n# a note\n2\t1/3000000\tbefore 2026-01-01\n";
+        let text =
+            "1\t0/5000148\tno recovery target specified\n\n# a note\n2\t1/3000000\tbefore 2026-01-01 08:00:00.5+00\n";
         let lineage = Lineage::read(4, text).expect("a history");
-        assert_eq!(lineage.left[1], Left { timeline: 2, address: 0x1_0300_0000 });
+        let stopped_at = Some("2026-01-01T08:00:00.5Z".parse().expect("a time"));
+        assert_eq!(lineage.left[1], Left { timeline: 2, address: 0x1_0300_0000, stopped_at });
+        assert_eq!(lineage.left[0].stopped_at, None);
+        assert_eq!(lineage.steps().map(|(left, next)| (left.timeline, next)).collect::<Vec<_>>(), [(1, 2), (2, 4)]);
         assert_eq!(lineage.share(4, SEGMENT), Share::All);
         assert_eq!(lineage.share(1, SEGMENT), Share::Until(5));
         assert_eq!(lineage.share(2, SEGMENT), Share::Until(259));

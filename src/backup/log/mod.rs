@@ -10,8 +10,8 @@ mod walog;
 use super::repository::Repository;
 
 pub use archive::{Archive, Arrival, LogError};
-pub use history::{History, Sealed, Window, check_seals, histories, seal, window};
-pub use lineage::{Left, Lineage, Share};
+pub use history::{History, Sealed, Window, check_seals, histories, holes, lines, seal, window};
+pub use lineage::{Left, Lineage, Share, history_line, history_segment};
 pub use ranges::{Range, missing, ranges};
 pub use walog::{Header, HeaderError};
 

@@ -31,6 +31,8 @@ pub struct Found {
     pub tombstone: Option<Tombstone>,
     /// What people want of it beyond the rules.
     pub wish: Option<Wish>,
+    /// What lies beside it and cannot be read or believed. The backup is none the worse for it.
+    pub unreadable: Vec<Problem>,
 }
 
 impl Found {
@@ -155,6 +157,11 @@ impl Catalog {
         self.problems.extend(other.problems);
     }
 
+    /// Everything that cannot be read or believed, also beside backups that are whole.
+    pub fn told(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().chain(self.found.iter().flat_map(|found| &found.unreadable))
+    }
+
     pub fn get(&self, place: &Place) -> Option<&Found> {
         self.found.iter().find(|found| found.place == *place)
     }
@@ -209,16 +216,14 @@ async fn look_once(repository: &Repository, place: &Place) -> Result<Option<Entr
 fn problem(looked: Result<Entry, DocumentError>) -> Result<Option<Entry>, StoreError> {
     match looked {
         Ok(entry) => Ok(Some(entry)),
-        Err(DocumentError::Store(error)) if !error.is_not_found() => Err(error),
-        Err(error) => {
-            let object = match &error {
-                DocumentError::Store(error) => error.object.clone(),
-                DocumentError::Malformed(key, _)
-                | DocumentError::UnknownSigner(key, _)
-                | DocumentError::Forged(key) => key.to_string(),
-            };
-            Ok(Some(Entry::Problem(Problem { object, reason: error.to_string() })))
-        }
+        Err(DocumentError::Store(error)) if !error.is_about_object() => Err(error),
+        Err(error) => Ok(Some(Entry::Problem(error.into()))),
+    }
+}
+
+impl From<DocumentError> for Problem {
+    fn from(error: DocumentError) -> Self {
+        Self { object: error.object(), reason: error.to_string() }
     }
 }
 
@@ -240,24 +245,37 @@ async fn committed(repository: &Repository, place: &Place, beside: &Beside) -> R
         }
         _ => return Err(DocumentError::Forged(key)),
     };
-    let tombstone = if beside.tombstone {
-        match repository.document(&place.tombstone()).await {
-            Ok(tombstone) => Some(tombstone),
-            // taken back meanwhile
-            Err(DocumentError::Store(error)) if error.is_not_found() => None,
-            Err(error) => return Err(error),
-        }
-    } else {
-        None
-    };
-    let verified = verifications(repository, place).await?;
-    let wish = if beside.wishes { wish::newest(repository, place).await? } else { None };
+    let mut unreadable = Vec::new();
+    let tombstone =
+        if beside.tombstone { note_of(repository.document(&place.tombstone()).await, &mut unreadable)? } else { None };
+    let verified = verifications(repository, place, &mut unreadable).await?;
+    let wish = if beside.wishes { wish::newest(repository, place).await } else { Ok(None) };
+    let wish = note_of(wish, &mut unreadable)?.flatten();
     let digest = Digest::of(&bytes);
-    Ok(Entry::Found(Box::new(Found { place: place.clone(), manifest, digest, verified, tombstone, wish })))
+    let place = place.clone();
+    Ok(Entry::Found(Box::new(Found { place, manifest, digest, verified, tombstone, wish, unreadable })))
+}
+
+/// A note beside a backup. One that cannot be believed is told, and does not stand in the way of the backup.
+fn note_of<T>(note: Result<T, DocumentError>, unreadable: &mut Vec<Problem>) -> Result<Option<T>, DocumentError> {
+    match note {
+        Ok(note) => Ok(Some(note)),
+        // taken back, or replaced by a newer one, meanwhile
+        Err(DocumentError::Store(error)) if error.is_not_found() => Ok(None),
+        Err(error) if error.is_about_object() => {
+            unreadable.push(error.into());
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The newest verification of each level; their names say which they are.
-async fn verifications(repository: &Repository, place: &Place) -> Result<BTreeMap<Level, Verification>, DocumentError> {
+async fn verifications(
+    repository: &Repository,
+    place: &Place,
+    unreadable: &mut Vec<Problem>,
+) -> Result<BTreeMap<Level, Verification>, DocumentError> {
     let objects = list_all(repository.store(), &place.verifications()).await?;
     let mut newest: BTreeMap<&str, &Key> = BTreeMap::new();
     for object in &objects {
@@ -266,8 +284,10 @@ async fn verifications(repository: &Repository, place: &Place) -> Result<BTreeMa
     }
     let mut found = BTreeMap::new();
     for key in newest.into_values() {
-        let verification: Verification = repository.document(key).await?;
-        found.insert(verification.level, verification);
+        let read: Result<Verification, _> = repository.document(key).await;
+        if let Some(verification) = note_of(read, unreadable)? {
+            found.insert(verification.level, verification);
+        }
     }
     Ok(found)
 }

@@ -27,8 +27,9 @@ pub struct Keyring {
 impl Keyring {
     /// Opens every epoch that can be opened. A kit helps where slots were lost.
     pub async fn unlock(repository: &Repository, identity: &Identity, kit: Option<&Kit>) -> Result<Self, EpochError> {
-        let mut ring = Self::default();
-        for epoch in Epoch::all(repository).await? {
+        let epochs = Epoch::all(repository).await?;
+        let mut ring = Self { locked: epochs.unusable, ..Self::default() };
+        for epoch in epochs.sound {
             let mut opened = epoch.unlock(repository, identity).await;
             if opened.is_err()
                 && let Some(Ok(key)) = kit.and_then(|kit| kit.unlock(&epoch, identity))
@@ -37,7 +38,7 @@ impl Keyring {
             }
             match opened {
                 Ok(key) => drop(ring.keys.insert(epoch.name, key)),
-                Err(EpochError::Document(error)) => return Err(error.into()),
+                Err(error) if !error.is_about_epoch() => return Err(error),
                 Err(error) => drop(ring.locked.insert(epoch.name, error.to_string())),
             }
         }

@@ -59,6 +59,18 @@ impl StoreError {
         matches!(self.cause, Cause::Unavailable(_) | Cause::TimedOut(_) | Cause::Checksum(_))
     }
 
+    /// Whether it is about this one object: the store answers, and others may be read.
+    pub fn is_about_object(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::NotFound | Cause::Denied(_) | Cause::TooLarge { .. } | Cause::Locked(_) | Cause::Refused(_)
+        )
+    }
+
+    pub fn is_denied(&self) -> bool {
+        matches!(self.cause, Cause::Denied(_))
+    }
+
     pub fn is_not_found(&self) -> bool {
         self.cause == Cause::NotFound
     }

@@ -19,6 +19,15 @@ async fn a_folder_is_a_store() {
 }
 
 #[tokio::test]
+async fn a_folder_that_is_only_read_stays_as_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("repo.json"), "x").expect("written");
+    let store = Filesystem::open(folder.path()).await.expect("it opens");
+    assert_eq!(store.get(&Key::parse("repo.json").expect("a key"), None).await.expect("read"), "x");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1, "nothing was made in it");
+}
+
+#[tokio::test]
 async fn a_store_asked_with_patience_is_a_store() {
     let inner = Arc::new(memory::Memory::default());
     holds(Arc::new(Resilient::new(inner, Patience { tries: 2, ..Patience::default() }))).await;

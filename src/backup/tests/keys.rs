@@ -49,7 +49,26 @@ async fn a_new_epoch_shuts_out_who_had_the_old_key_from_what_comes() {
     world.identity = new;
     assert_eq!(world.restore(Target::Newest).await.expect("with the new key"), [rows(100, 2)]);
     let ring = Keyring::unlock(&world.repository, &old, None).await.expect("the old epoch");
-    assert!(ring.opener(Some(&Epoch::all(&world.repository).await.expect("two")[0].name)).is_ok());
+    assert!(ring.opener(Some(&Epoch::all(&world.repository).await.expect("two").sound[0].name)).is_ok());
+}
+
+#[tokio::test]
+async fn each_of_two_writers_finds_the_epoch_of_its_own_recipients() {
+    let world = World::new(true).await;
+    let (mine, theirs) = (world.identity.recipient().fingerprint(), Identity::generate().recipient());
+    let begin = |to| {
+        let world = &world;
+        async move { Epoch::begin(&world.repository, &[to], &world.key, world.now()).await.expect("begun").name }
+    };
+    let first = world.epoch.clone().expect("encrypted").name;
+    let second = begin(theirs.clone()).await;
+    let epochs = Epoch::all(&world.repository).await.expect("read");
+    let name = |recipients: &[String]| epochs.newest_for(recipients).map(|epoch| epoch.name.clone());
+    assert_eq!((name(std::slice::from_ref(&mine)), name(&[theirs.fingerprint()])), (Some(first), Some(second)));
+    assert_eq!(name(&[mine.clone(), theirs.fingerprint()]), None, "nobody has both");
+    let third = begin(world.identity.recipient()).await;
+    let epochs = Epoch::all(&world.repository).await.expect("read");
+    assert_eq!(epochs.newest_for(&[mine]).map(|epoch| epoch.name.clone()), Some(third));
 }
 
 #[tokio::test]
@@ -61,7 +80,7 @@ async fn a_kit_and_a_key_are_enough_when_the_slots_are_gone() {
     assert!(!text.contains("AGE-SECRET-KEY-1Q") && !text.contains("private:"));
     let kit = Kit::parse(&text).expect("reads back");
     assert_eq!(kit, Kit::of(&world.repository).await.expect("a kit"));
-    for epoch in Epoch::all(&world.repository).await.expect("one") {
+    for epoch in Epoch::all(&world.repository).await.expect("one").sound {
         for slot in &epoch.slots {
             world.memory.delete(&layout::slot(&epoch.name, slot)).await.expect("deleted");
         }
@@ -106,7 +125,7 @@ async fn an_epoch_that_was_not_finished_is_none() {
     let world = World::new(true).await;
     let epoch = world.epoch.clone().expect("encrypted");
     world.memory.delete(&layout::epoch(&epoch.name)).await.expect("deleted");
-    assert!(Epoch::all(&world.repository).await.expect("read").is_empty());
+    assert!(Epoch::all(&world.repository).await.expect("read").sound.is_empty());
     let error = Epoch::begin(&world.repository, &[], &world.key, world.now()).await.expect_err("for nobody");
     assert!(matches!(error, EpochError::NoRecipients));
 }

@@ -4,10 +4,11 @@
 use super::world::{World, rows};
 use crate::backup::keys::{Epoch, Identity, SigningKey};
 use crate::backup::layout;
-use crate::backup::manifest::Commit;
-use crate::backup::read::{Catalog, Target};
+use crate::backup::manifest::{Commit, Level};
+use crate::backup::read::{Catalog, Keyring, Target};
 use crate::backup::repository::{Repository, RepositoryError, Trust};
 use crate::backup::store::{Key, Store};
+use crate::backup::sweep::{Wishes, facts};
 use crate::backup::verify;
 
 /// Everything that a look, a listing, a full read and the canaries find.
@@ -18,7 +19,7 @@ async fn found_wrong(world: &World) -> Vec<String> {
         Err(error) => return vec![error.to_string()],
     };
     let catalog = Catalog::read(&repository).await.expect("memory answers");
-    let mut wrong: Vec<String> = catalog.problems.iter().map(|problem| problem.reason.clone()).collect();
+    let mut wrong: Vec<String> = catalog.told().map(|problem| problem.reason.clone()).collect();
     if catalog.found.len() != 2 {
         wrong.push(format!("{} backups", catalog.found.len()));
     }
@@ -27,14 +28,14 @@ async fn found_wrong(world: &World) -> Vec<String> {
         wrong.extend(verify::read(&repository, found, None).await.expect("memory answers"));
     }
     match Epoch::all(&repository).await {
-        Ok(epochs) if epochs.len() == 1 => {
-            for epoch in epochs {
+        Ok(epochs) if epochs.sound.len() == 1 => {
+            for epoch in epochs.sound {
                 let opened = epoch.unlock(&repository, &world.identity).await;
                 wrong.extend(opened.as_ref().err().map(ToString::to_string));
                 wrong.extend(epoch.check_canary(&repository, opened.as_ref().ok()).await.err().map(|e| e.to_string()));
             }
         }
-        Ok(epochs) => wrong.push(format!("{} epochs", epochs.len())),
+        Ok(epochs) => wrong.push(format!("{} epochs, {:?}", epochs.sound.len(), epochs.unusable)),
         Err(error) => wrong.push(error.to_string()),
     }
     wrong
@@ -124,6 +125,61 @@ async fn a_replayed_manifest_proves_nothing_in_another_place() {
     world.memory.tamper(&two.place.manifest(), |_| Some(bytes));
     let catalog = world.catalog().await;
     assert_eq!((catalog.found.len(), catalog.problems.len()), (1, 1));
+}
+
+/// One bit is another one.
+fn flip(world: &World, key: &Key) {
+    world.memory.tamper(key, |bytes| {
+        let mut bytes = bytes.expect("it is there");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        Some(bytes)
+    });
+}
+
+#[tokio::test]
+async fn a_damaged_note_is_told_and_its_backup_stays_what_it_is() {
+    let world = World::new(true).await;
+    let bytes = rows(2500, 1);
+    let made = world.back_up(&world.repository, None, &bytes).await.expect("made");
+    let catalog = world.catalog().await;
+    let found = catalog.get(&made.place).expect("found");
+    verify::record(&world.repository, found, Level::Listed, Vec::new(), &world.key, world.now()).await.expect("noted");
+    let note = made.place.verification(world.now(), "listed");
+    flip(&world, &note);
+    let catalog = world.catalog().await;
+    let found = catalog.get(&made.place).expect("it is still there");
+    assert!(catalog.problems.is_empty() && found.unreadable[0].object == note.to_string(), "{:?}", found.unreadable);
+    assert_eq!(found.proof().0, Level::Committed, "what cannot be believed proves nothing");
+    assert_eq!(world.restore(Target::Newest).await.expect("it is whole"), [bytes]);
+    // nobody can say what people wanted of it: it is not removed
+    let seen = facts(&catalog, &made.place.owner.cluster, &Wishes::of(&catalog), jiff::SignedDuration::ZERO);
+    assert!(seen.backups[0].hold && seen.unreadable.is_empty());
+    // the next look mends it
+    world.memory.pass(jiff::SignedDuration::from_secs(1));
+    verify::record(&world.repository, found, Level::Listed, Vec::new(), &world.key, world.now()).await.expect("noted");
+    assert!(world.catalog().await.found[0].unreadable.is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_epoch_keeps_nobody_from_the_others() {
+    let mut world = World::new(true).await;
+    let first = world.epoch.clone().expect("encrypted");
+    world.memory.pass(jiff::SignedDuration::from_secs(1));
+    let recipients = [world.identity.recipient()];
+    let second = Epoch::begin(&world.repository, &recipients, &world.key, world.now()).await.expect("begun");
+    world.epoch = Some(second);
+    let bytes = rows(100, 2);
+    world.back_up(&world.repository, None, &bytes).await.expect("made");
+    flip(&world, &layout::epoch(&first.name));
+    let epochs = Epoch::all(&world.repository).await.expect("the others are read");
+    assert_eq!((epochs.sound.len(), epochs.unusable.keys().collect::<Vec<_>>()), (1, vec![&first.name]));
+    assert_eq!(world.restore(Target::Newest).await.expect("it has nothing to do with it"), [bytes]);
+    let ring = Keyring::unlock(&world.repository, &world.identity, None).await.expect("unlocked");
+    let reason = ring.opener(Some(&first.name)).expect_err("it cannot be believed");
+    assert!(reason.contains("epoch.json"), "{reason}");
+    let third = Epoch::begin(&world.repository, &recipients, &world.key, world.now()).await.expect("begun");
+    assert!(third.name.as_str().starts_with("0003-"), "{}", third.name);
 }
 
 #[tokio::test]

@@ -157,7 +157,7 @@ fn of_found(found: &Found, instance: String) -> Row {
 
 /// What cannot be read or believed is told before anything else.
 pub fn tell_problems(catalog: &Catalog) {
-    for problem in &catalog.problems {
+    for problem in catalog.told() {
         eprintln!("not believed: {}: {}", problem.object, problem.reason);
     }
 }

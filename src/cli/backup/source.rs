@@ -78,6 +78,7 @@ pub struct Source {
     /// Nothing for a store that was named itself.
     pub home: Option<Home>,
     pub identity: Option<Identity>,
+    pub kit: Option<Kit>,
     ring: Option<Keyring>,
 }
 
@@ -114,7 +115,7 @@ impl SourceArguments {
             }
             None => None,
         };
-        Ok(Source { repository, place, home, identity, ring })
+        Ok(Source { repository, place, home, identity, kit, ring })
     }
 
     async fn home(&self, session: &Session<'_>) -> Result<Home, CommandError> {

@@ -75,11 +75,12 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     bar.finish_and_clear();
     output::print(format, &verdicts, || table(&verdicts))?;
     let bad = verdicts.iter().filter(|verdict| !verdict.problems.is_empty()).count();
-    if bad + catalog.problems.len() > 0 {
+    let strange = catalog.told().count();
+    if bad + strange > 0 {
         return Err(CommandError::new(format!(
             "{bad} of {} backups are damaged, and {} objects are not believed",
             verdicts.len(),
-            catalog.problems.len()
+            strange
         ))
         .at(source.address())
         .remedy("restore from one that is whole, and find out who changed the store"));

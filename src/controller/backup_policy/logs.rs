@@ -24,10 +24,12 @@ impl BackupPolicies {
     /// What does not go well with the logs of the instances, in sentences.
     pub(super) async fn archive(&self, ground: &Ground<'_>) -> Vec<String> {
         let wanted = ground.policy.spec.logs.as_ref().is_some_and(|logs| logs.enabled);
-        let Some(look) = ground.look.as_ref().filter(|_| wanted) else { return Vec::new() };
+        let repository = self.around.caches.backup_repositories.get(&ground.repository).filter(|_| wanted);
+        let Some(repository) = repository else { return Vec::new() };
+        let Some(look) = self.around.known.renewed(&repository).await else { return Vec::new() };
         let mut problems = Vec::new();
         for instance in &ground.instances {
-            if let Err(problem) = self.archive_of(ground, look, instance).await {
+            if let Err(problem) = self.archive_of(ground, &look, instance).await {
                 problems.push(format!("the log of {} is not archived: {problem}", instance.name_any()));
             }
         }

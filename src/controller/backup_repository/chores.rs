@@ -20,6 +20,9 @@ use crate::controller::repositories::open::Opened;
 use crate::plan::retention::{Guards, Plan, Reason, Rules, Verdict, plan};
 use crate::plan::schedule::Schedule;
 
+/// After so many backups in a row that could not be looked at, it is the store that cannot.
+const GIVES_UP: usize = 3;
+
 #[derive(Debug, thiserror::Error)]
 pub enum ChoreError {
     #[error("the repository cannot be looked through: {0}")]
@@ -57,11 +60,38 @@ pub struct Report {
     pub read: usize,
     /// Backups that were found damaged.
     pub damaged: Vec<Id>,
+    /// Backups that could not be looked at, and why.
+    pub unproven: Vec<String>,
     pub swept: Swept,
     /// Why nothing may be removed.
     pub refusal: Option<String>,
     /// When what is condemned goes.
     pub expires: BTreeMap<Id, Timestamp>,
+}
+
+impl ChoreError {
+    /// Whether it is about one object: others can be looked at.
+    fn is_about_object(&self) -> bool {
+        match self {
+            Self::Store(error) | Self::Verify(VerifyError::Store(error)) => error.is_about_object(),
+            Self::Record(error) | Self::Verify(VerifyError::Log(log::LogError::Document(error))) => {
+                error.is_about_object()
+            }
+            Self::Verify(VerifyError::Log(_)) => true,
+            Self::Sweep(_) | Self::Log(_) => false,
+        }
+    }
+
+    /// Whether the store took us for somebody else: credentials may have been rotated.
+    pub fn is_denied(&self) -> bool {
+        let document = |error: &DocumentError| matches!(error, DocumentError::Store(error) if error.is_denied());
+        match self {
+            Self::Store(error) | Self::Verify(VerifyError::Store(error)) => error.is_denied(),
+            Self::Record(error) | Self::Sweep(SweepError::Document(error)) => document(error),
+            Self::Log(log::LogError::Document(error)) => document(error),
+            Self::Verify(VerifyError::Log(_)) | Self::Sweep(_) | Self::Log(_) => false,
+        }
+    }
 }
 
 impl Report {
@@ -77,8 +107,17 @@ impl Chores {
         let repository = &self.opened.repository;
         let mut report = Report::default();
         let catalog = Catalog::read(repository).await?;
+        let mut in_a_row = 0;
         for found in catalog.found.iter().filter(|found| found.place.owner.cluster == self.cluster) {
-            self.prove(&catalog, found, key, &mut report).await?;
+            match self.prove(&catalog, found, key, &mut report).await {
+                Ok(()) => in_a_row = 0,
+                Err(error) if in_a_row + 1 < GIVES_UP || error.is_about_object() => {
+                    in_a_row += 1;
+                    tracing::warn!(backup = %found.place.id, %error, "a backup could not be looked at");
+                    report.unproven.push(format!("{}: {error}", found.place.id));
+                }
+                Err(error) => return Err(error),
+            }
         }
         if self.sweeps {
             // what was just found damaged counts

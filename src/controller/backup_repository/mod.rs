@@ -32,7 +32,7 @@ use crate::names::{InstanceName, NamespaceName, ObjectName};
 use crate::plan::retention::Rules;
 use crate::plan::schedule::Schedule;
 use apply::Mirror;
-use chores::{Chores, Report};
+use chores::{ChoreError, Chores, Report};
 use mirror::Called;
 use status::Seen;
 
@@ -241,8 +241,10 @@ impl BackupRepositories {
         };
         let (done, known, key) = (memory.done.clone(), self.known.clone(), key.clone());
         memory.chores = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            let report = chores.run(&signing).await.map_err(|error| error.to_string());
-            let changed = report.as_ref().is_ok_and(Report::changed);
+            let report = chores.run(&signing).await;
+            // who is denied may have credentials that were rotated: they are read anew with the next look
+            let changed = report.as_ref().map_or_else(ChoreError::is_denied, Report::changed);
+            let report = report.map_err(|error| error.to_string());
             *done.lock().expect("no panic while it is held") = Some(report);
             if changed { known.changed(&key) } else { known.amend(&key, |_| {}) }
         })));
@@ -258,6 +260,11 @@ impl BackupRepositories {
                     let ids: Vec<String> = report.damaged.iter().map(ToString::to_string).collect();
                     let note = format!("damaged: {}; restore from others, and look at the store", ids.join(", "));
                     self.events.warning(repository, "Damaged", "verify", note).await;
+                }
+                if let [first, rest @ ..] = report.unproven.as_slice() {
+                    let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
+                    let note = format!("could not be looked at: {first}{more}; it is tried again");
+                    self.events.warning(repository, "NotVerified", "verify", note).await;
                 }
                 if report.swept.removed + report.swept.condemned > 0 {
                     let swept = &report.swept;

@@ -111,7 +111,7 @@ impl Hands<'_> {
         let repository = Key { namespace: key.namespace.clone(), name: repository.to_string() };
         let object = self.shared.caches.backup_repositories.get(&repository);
         let object = object.ok_or_else(|| refused(format!("there is no BackupRepository {repository}")))?;
-        let Some(look) = self.shared.known.look(&repository) else {
+        let Some(look) = self.shared.known.renewed(&object).await else {
             let conditions = object.status.clone().unwrap_or_default().conditions;
             let why = conditions.first().map_or("it is about to be".to_owned(), |ready| ready.message.clone());
             return Err(Outcome::Goes(format!("BackupRepository {repository} was not looked through yet: {why}")));

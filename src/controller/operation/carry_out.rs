@@ -18,6 +18,7 @@ impl Hands<'_> {
             Deed::HandOver { from, to, force } => self.hand_over(run, from, to.as_deref(), *force).await,
             Deed::Call { pod, task, parameters } => self.call(run, pod, task, parameters).await,
             Deed::BackUp { pod } => self.back_up(run, pod).await,
+            Deed::Examine => self.examine().await,
             Deed::Fill { pod } => self.fill(run, pod).await,
             Deed::Prove { pod } => self.prove(run, pod).await,
             Deed::Change => self.change().await,

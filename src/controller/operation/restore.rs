@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::agents::outcome;
 use super::backup::{BEGIN, FOLLOW, outcome_of_failure};
@@ -15,6 +15,8 @@ use crate::lifecycle::backup::Outcome as Ended;
 use crate::names::ObjectName;
 use crate::plan::operation::{Outcome, Run};
 
+/// How long looking at a backup may take.
+const EXAMINE: Duration = Duration::from_mins(1);
 /// How long the checks may take in one go.
 const CHECKS: Duration = Duration::from_mins(5);
 
@@ -29,6 +31,34 @@ impl Hands<'_> {
         })
     }
 
+    /// Before anything is stopped: a typing mistake is to cost nothing.
+    pub(super) async fn examine(&self) -> Outcome {
+        let refused = |message: String| Outcome::Failed { message, refused: true };
+        let Some(wanted) = &self.operation.spec.restore else { return refused("spec.restore is missing".to_owned()) };
+        let namespace = instance_of(self.operation).namespace.unwrap_or_default();
+        let around = self.around(&namespace);
+        match tokio::time::timeout(EXAMINE, around.examine(&wanted.source, self.begun())).await {
+            Ok(Ok(id)) => Outcome::Done(Some(format!("the backup {id} can be restored"))),
+            Ok(Err(error @ RestoreError::NotLooked(..))) => Outcome::Goes(error.to_string()),
+            Ok(Err(error)) => Outcome::Failed { message: error.to_string(), refused: false },
+            Err(_) => {
+                let message = format!("it was not found out within {EXAMINE:?} whether the backup can be restored");
+                Outcome::Failed { message, refused: false }
+            }
+        }
+    }
+
+    fn around<'a>(&'a self, namespace: &'a str) -> Around<'a> {
+        let shared = self.shared;
+        Around { client: &shared.client, caches: &shared.caches, known: &shared.known, namespace }
+    }
+
+    /// To the end of the second it is told in.
+    fn begun(&self) -> Option<Timestamp> {
+        let begun = self.operation.metadata.creation_timestamp.as_ref();
+        begun.and_then(|time| time.0.checked_add(SignedDuration::from_millis(999)).ok())
+    }
+
     pub(super) async fn fill(&self, run: &Run, pod: &str) -> Outcome {
         let refused = |message: String| Outcome::Failed { message, refused: true };
         let Some(wanted) = &self.operation.spec.restore else { return refused("spec.restore is missing".to_owned()) };
@@ -37,16 +67,8 @@ impl Hands<'_> {
             Ok(agent) => agent,
             Err(outcome) => return outcome,
         };
-        let around = Around {
-            client: &self.shared.client,
-            caches: &self.shared.caches,
-            known: &self.shared.known,
-            namespace: &namespace,
-        };
-        // to the end of the second it is told in
-        let begun = self.operation.metadata.creation_timestamp.as_ref();
-        let begun = begun.and_then(|time| time.0.checked_add(SignedDuration::from_millis(999)).ok());
-        let mut restore = match around.order(&wanted.source, agent.key.clone(), begun).await {
+        let around = self.around(&namespace);
+        let mut restore = match around.order(&wanted.source, agent.key.clone(), self.begun()).await {
             Ok(restore) => restore,
             // it is looked through soon
             Err(error @ RestoreError::NotLooked(..)) => return Outcome::Goes(error.to_string()),

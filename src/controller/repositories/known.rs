@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
@@ -9,7 +10,7 @@ use kube::{Api, Client};
 use tokio::sync::OnceCell;
 
 use super::open::Opened;
-use crate::api::Kind;
+use crate::api::{BackupRepository, Kind};
 use crate::backup::id::Id;
 use crate::backup::layout::Uid;
 use crate::backup::read::Catalog;
@@ -21,6 +22,9 @@ use crate::names::ObjectName;
 
 /// The namespace whose UID stands for the cluster: every cluster has it, and it is never made anew.
 const CLUSTER_NAMESPACE: &str = "kube-system";
+
+/// Credentials are read again after this time at the earliest: many orders may come at once.
+const CREDENTIALS: Duration = Duration::from_secs(5);
 
 /// Room for a dash and an identity in a name of 253 characters.
 const LONGEST_PREFIX: usize = 226;
@@ -45,6 +49,7 @@ struct Entry {
     /// Changes in the store that were told of, and how many of them the look has seen.
     changes: u64,
     seen: u64,
+    credentials_read: Option<Instant>,
 }
 
 /// One for all controllers.
@@ -70,6 +75,47 @@ impl Known {
 
     pub fn look(&self, repository: &Key) -> Option<Look> {
         self.entries().get(repository)?.look.clone()
+    }
+
+    /// What was found, with credentials as they are now: people rotate them, and nobody tells. Asked for before each order.
+    pub async fn renewed(&self, object: &BackupRepository) -> Option<Look> {
+        let repository = Key::of(object);
+        let look = self.look(&repository)?;
+        let asked = {
+            let mut entries = self.entries();
+            let before = entries.get_mut(&repository)?.credentials_read.replace(Instant::now());
+            before.is_none_or(|before| before.elapsed() >= CREDENTIALS)
+        };
+        if !asked {
+            return Some(look);
+        }
+        let namespace = repository.namespace.clone().unwrap_or_default();
+        let place = match look.opened.place.renewed(&self.client, &namespace, &object.spec).await {
+            Ok(Some(place)) => place,
+            Ok(None) => return Some(look),
+            Err(error) => {
+                // the next look of the repository tells of it
+                tracing::warn!(%repository, %error, "the credentials of the store cannot be read");
+                self.changed(&repository);
+                return Some(look);
+            }
+        };
+        tracing::info!(%repository, "the credentials of the store are others");
+        let renewed = match look.opened.reached_by(place).await {
+            Ok(opened) => Look { opened: Arc::new(opened), ..look.clone() },
+            Err(error) => {
+                tracing::warn!(%repository, %error, "the store cannot be reached with its new credentials");
+                self.changed(&repository);
+                return Some(look);
+            }
+        };
+        if let Some(entry) = self.entries().get_mut(&repository) {
+            // a look that ended meanwhile has read them itself
+            if entry.look.as_ref().is_some_and(|now| now.at == look.at) {
+                entry.look = Some(renewed.clone());
+            }
+        }
+        Some(renewed)
     }
 
     pub fn is_stale(&self, repository: &Key) -> bool {

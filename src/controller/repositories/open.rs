@@ -13,7 +13,7 @@ use crate::api::backup_repository::{Access, BackupRepositorySpec};
 use crate::backup::keys::epoch::EpochError;
 use crate::backup::keys::{Epoch, KeyProblem, PublicKey, Recipient, SigningKey};
 use crate::backup::layout::Uid;
-use crate::backup::repository::{Repository, RepositoryError};
+use crate::backup::repository::{Repository, RepositoryError, Trust};
 use crate::backup::store::probe::{Capabilities, Probe, probe};
 use crate::backup::store::{Cause, Patience, StoreError};
 
@@ -118,6 +118,8 @@ pub struct Opened {
     pub capabilities: Option<Capabilities>,
     /// How far the clock of the store is ahead of ours.
     pub clock_ahead: SignedDuration,
+    /// What cannot be believed of its keys; the rest of it can be used.
+    pub strange: Vec<String>,
     /// What was done on the way that people should hear of.
     pub news: Vec<(&'static str, String)>,
 }
@@ -190,6 +192,7 @@ pub async fn open(client: &Client, described: &Described<'_>, folders: &Path) ->
         epoch: None,
         capabilities: None,
         clock_ahead: SignedDuration::ZERO,
+        strange: Vec::new(),
         news,
     };
     if let Some(key) = opened.key.clone() {
@@ -205,6 +208,19 @@ pub async fn open(client: &Client, described: &Described<'_>, folders: &Path) ->
         opened.epoch = epoch(client, &mut opened, described, &recipients, &key, now).await?;
     }
     Ok(opened)
+}
+
+impl Opened {
+    /// The same repository, reached with other credentials.
+    pub async fn reached_by(&self, place: Place) -> Result<Self, OpenError> {
+        let store = place.open(PATIENCE).await?;
+        let repository = Repository::open(store, &Trust::Keys(vec![self.repository.root()])).await?;
+        if repository.uuid() != self.repository.uuid() {
+            let (found, known) = (repository.uuid().clone(), self.repository.uuid().clone());
+            return Err(OpenError::Replaced { store: repository.store().address(), found, known });
+        }
+        Ok(Self { repository, place, ..self.clone() })
+    }
 }
 
 async fn try_out(store: &dyn crate::backup::store::Store) -> Result<Probe, OpenError> {
@@ -233,8 +249,9 @@ async fn vouch(
     Ok(())
 }
 
-/// The epoch that new backups are encrypted to: the newest, if it is for exactly these recipients and nobody asked for
-/// another. The cluster holds no private key, so older backups stay with those they were made for.
+/// The epoch that new backups are encrypted to: the newest that is for exactly these recipients, unless somebody asked for
+/// another. Others may write here as well, each for recipients of their own. The cluster holds no private key, so older
+/// backups stay with those they were made for.
 async fn epoch(
     client: &Client,
     opened: &mut Opened,
@@ -243,32 +260,35 @@ async fn epoch(
     key: &SigningKey,
     now: Timestamp,
 ) -> Result<Option<Epoch>, OpenError> {
+    let epochs = Epoch::all(&opened.repository).await?;
+    opened.strange.extend(epochs.unusable.values().cloned());
     if recipients.is_empty() {
         return Ok(None);
     }
-    let mut wanted: Vec<String> = recipients.iter().map(Recipient::fingerprint).collect();
-    wanted.sort();
-    let newest = Epoch::all(&opened.repository).await?.pop();
+    let wanted: Vec<String> = recipients.iter().map(Recipient::fingerprint).collect();
     let asked = described.new_epoch.filter(|asked| opened.keys.epoch_asked.as_deref() != Some(asked));
-    let fits = newest.as_ref().is_some_and(|epoch| {
-        let mut slots = epoch.slots.clone();
-        slots.sort();
-        slots == wanted
-    });
-    if let (true, None, Some(newest)) = (fits, asked, newest.as_ref()) {
-        newest.check_canary(&opened.repository, None).await?;
-        return Ok(Some(newest.clone()));
+    let mut why = if epochs.sound.is_empty() {
+        ""
+    } else {
+        ", because the recipients are others; older backups stay with those they were made for"
+    };
+    match (epochs.newest_for(&wanted), asked) {
+        (_, Some(_)) => why = ", as somebody asked",
+        (None, None) => {}
+        (Some(epoch), None) => match epoch.check_canary(&opened.repository, None).await {
+            Ok(()) => return Ok(Some(epoch.clone())),
+            Err(error) if error.is_about_epoch() => {
+                opened.strange.push(error.to_string());
+                why = ", because the one before cannot be believed any more";
+            }
+            Err(error) => return Err(error.into()),
+        },
     }
     let begun = Epoch::begin(&opened.repository, recipients, key, now).await?;
     if let Some(asked) = asked {
         keys::remember_epoch_asked(client, described.namespace, described.name, asked).await?;
         opened.keys.epoch_asked = Some(asked.to_owned());
     }
-    let why = match (&newest, asked) {
-        (None, _) => "",
-        (Some(_), Some(_)) => ", as somebody asked",
-        (Some(_), None) => ", because the recipients are others; older backups stay with those they were made for",
-    };
     opened.news.push(("EpochBegun", format!("backups are encrypted to the epoch {} from now on{why}", begun.name)));
     Ok(Some(begun))
 }

@@ -62,6 +62,21 @@ impl Place {
         }
     }
 
+    /// The same with credentials as they are now; nothing where they are still the same, or are not kept in a Secret.
+    pub async fn renewed(
+        &self,
+        client: &Client,
+        namespace: &str,
+        spec: &BackupRepositorySpec,
+    ) -> Result<Option<Self>, PlaceError> {
+        let (Self::S3(before), Some(s3)) = (self, &spec.s3) else { return Ok(None) };
+        if s3.credentials.is_none() {
+            return Ok(None);
+        }
+        let now = settings(client, namespace, s3).await?;
+        Ok((now != **before).then(|| Self::S3(Box::new(now))))
+    }
+
     pub async fn open(&self, patience: Patience) -> Result<Arc<dyn Store>, StoreError> {
         let store: Arc<dyn Store> = match self {
             Self::S3(settings) => Arc::new(S3::new(settings)?),
@@ -175,5 +190,39 @@ impl Read {
         };
         let missing = || PlaceError::NoKey { namespace: self.namespace.clone(), name: self.name.clone(), key, there };
         self.text(key)?.ok_or_else(missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn credentials_that_were_rotated_are_read_anew() {
+        let kept = Arc::new(Mutex::new("old"));
+        let secret = kept.clone();
+        let service = tower::service_fn(move |_: http::Request<Body>| {
+            let key = *secret.lock().expect("no panic while it is held");
+            let data = json!({ "accessKeyId": ByteString(b"me".to_vec()), "secretAccessKey": ByteString(key.into()) });
+            let answer = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "s3" }, "data": data });
+            async move { Ok::<_, Infallible>(http::Response::new(Body::from(answer.to_string().into_bytes()))) }
+        });
+        let client = Client::new(service, "shop");
+        let spec =
+            json!({ "s3": { "bucket": "b", "credentials": { "name": "s3" } }, "encryption": { "disabled": true } });
+        let spec: BackupRepositorySpec = serde_json::from_value(spec).expect("a repository");
+        let place = Place::of(&client, ("shop", "vault"), &spec, Path::new("/")).await.expect("it is there");
+        assert!(place.renewed(&client, "shop", &spec).await.expect("read").is_none(), "they are the same");
+        *kept.lock().expect("no panic while it is held") = "new";
+        let renewed = place.renewed(&client, "shop", &spec).await.expect("read").expect("they are others");
+        let Place::S3(settings) = renewed else { panic!("a bucket") };
+        let Credentials::Keys { secret_access_key, .. } = settings.credentials else { panic!("keys") };
+        assert_eq!(secret_access_key.expose(), "new");
     }
 }

@@ -12,15 +12,18 @@ use crate::api::instance::{BackedUpInstance, RestoreSource};
 use crate::api::values::LocalRef;
 use crate::backup::id::Id;
 use crate::backup::keys::epoch::EpochError;
-use crate::backup::keys::{Identity, KeyProblem, Opener};
+use crate::backup::keys::{Identity, KeyProblem, Kit, KitError, Opener};
 use crate::backup::layout::{Owner, Place};
-use crate::backup::read::{ChainError, Content, Found, Keyring, Target};
+use crate::backup::read::{ChainError, Content, Found, Keyring, ReadError, Target};
+use crate::backup::replay::{self, Asked, ReplayError};
 use crate::cluster::Key;
 use crate::controller::caches::Caches;
 use crate::lifecycle::backup::{RestoreOrder, Until};
 
 /// The key of the Secret that holds the private key.
 const IDENTITY: &str = "identity";
+/// The key of the same Secret that holds the recovery kit, for slots that the store has lost.
+pub const KIT: &str = "kit";
 /// A restore may take as long as a backup.
 const TIMEOUT: Duration = Duration::from_hours(24);
 
@@ -48,6 +51,8 @@ pub enum RestoreError {
     Secret(#[from] PlaceError),
     #[error("the Secret of spec.restore.identity: {0}")]
     Key(#[from] KeyProblem),
+    #[error("the Secret of spec.restore.identity: {0}")]
+    Kit(#[from] KitError),
     #[error(transparent)]
     Epoch(#[from] EpochError),
     #[error("the backup {0} cannot be opened: {1}")]
@@ -56,6 +61,10 @@ pub enum RestoreError {
     Order(#[from] orders::OrderError),
     #[error(transparent)]
     Chain(#[from] ChainError),
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
     #[error("{0:?} is no moment")]
     Moment(String),
     #[error("{0} is no identity of a backup")]
@@ -70,6 +79,7 @@ pub struct Restore {
     pub method: String,
     /// Whose data it is, as far as that is known.
     pub from: String,
+    look: Look,
 }
 
 /// What is asked of the rooms around.
@@ -90,9 +100,9 @@ impl Around<'_> {
         by: Option<Timestamp>,
     ) -> Result<Restore, RestoreError> {
         let RestoreSource { backup, repository, instance, id, point_in_time, identity } = source;
-        let identity = match identity {
-            Some(reference) => Some(self.identity(reference).await?),
-            None => None,
+        let (identity, kit) = match identity {
+            Some(reference) => self.identity(reference).await.map(|(identity, kit)| (Some(identity), kit))?,
+            None => (None, None),
         };
         let (repository, instance, id) = match (backup, repository) {
             (Some(name), _) => {
@@ -105,10 +115,10 @@ impl Around<'_> {
             (None, None) => return Err(RestoreError::Nothing),
         };
         let repository = Key::new(self.namespace, repository.as_str());
-        let look = self.look(&repository)?;
+        let look = self.look(&repository).await?;
         orders::reachable(&look.opened)?;
         let ring = match &identity {
-            Some(identity) => Some(Keyring::unlock(&look.opened.repository, identity, None).await?),
+            Some(identity) => Some(Keyring::unlock(&look.opened.repository, identity, kit.as_ref()).await?),
             None => None,
         };
         let owner = self.owner(&look, &repository, &instance, ring.as_ref()).await?;
@@ -130,6 +140,7 @@ impl Around<'_> {
             repository: orders::repository(&look.opened),
             // a log can be encrypted where the backup it goes on from is not
             identity,
+            kit,
             owner,
             // which one a log goes on from to a time, the agent finds out: it can read how the log went
             backup: at.is_none().then_some(last.place.id),
@@ -137,20 +148,42 @@ impl Around<'_> {
             timeout: TIMEOUT,
             replace: false,
         };
-        Ok(Restore { order, method: last.manifest.method.clone(), from })
+        let method = last.manifest.method.clone();
+        Ok(Restore { order, method, from, look })
     }
 
-    async fn identity(&self, reference: &LocalRef) -> Result<Identity, RestoreError> {
-        let secret = Read::of(self.client, self.namespace, reference.name.as_str(), IDENTITY).await?;
-        Ok(Identity::parse(&secret.required(IDENTITY)?)?)
-    }
-
-    fn look(&self, repository: &Key) -> Result<Look, RestoreError> {
-        if let Some(look) = self.known.look(repository) {
-            return Ok(look);
+    /// Whether it can be restored, as far as that can be known without touching anything: the agent does the same once more.
+    pub async fn examine(&self, source: &RestoreSource, by: Option<Timestamp>) -> Result<Id, RestoreError> {
+        let Restore { order, look, .. } = self.order(source, String::new(), by).await?;
+        let repository = &look.opened.repository;
+        let ring = match &order.identity {
+            Some(identity) => Keyring::unlock(repository, identity, order.kit.as_ref()).await?,
+            None => Keyring::default(),
+        };
+        let asked = Asked { owner: &order.owner, backup: order.backup, until: order.until };
+        let found = replay::choose(repository, &ring, asked, |_| true).await?;
+        let opener = ring.opener(found.manifest.epoch.as_ref());
+        let opener = opener.map_err(|reason| RestoreError::Locked(found.place.id, reason))?;
+        Content::open(repository, &found, opener).await?;
+        if let Some(span) = &found.manifest.log {
+            replay::route(repository, &ring, span, order.until).await?;
         }
+        Ok(found.place.id)
+    }
+
+    /// The private key, and the recovery kit where somebody put it beside it.
+    async fn identity(&self, reference: &LocalRef) -> Result<(Identity, Option<Kit>), RestoreError> {
+        let secret = Read::of(self.client, self.namespace, reference.name.as_str(), IDENTITY).await?;
+        let kit = secret.text(KIT)?.map(|text| Kit::parse(&text)).transpose()?;
+        Ok((Identity::parse(&secret.required(IDENTITY)?)?, kit))
+    }
+
+    async fn look(&self, repository: &Key) -> Result<Look, RestoreError> {
         let object = self.caches.backup_repositories.get(repository);
         let object = object.ok_or_else(|| RestoreError::NoRepository(repository.clone()))?;
+        if let Some(look) = self.known.renewed(&object).await {
+            return Ok(look);
+        }
         let conditions = object.status.clone().unwrap_or_default().conditions;
         let why = conditions.first().map_or("it is about to be".to_owned(), |ready| ready.message.clone());
         Err(RestoreError::NotLooked(repository.clone(), why))

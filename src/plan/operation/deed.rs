@@ -30,6 +30,8 @@ pub enum Deed {
     BackUp {
         pod: String,
     },
+    /// The backup that is to be put back is looked at: whether it can be opened, and gone on from to the time.
+    Examine,
     /// The agent of a pod puts a backup in the place of what is there.
     Fill {
         pod: String,
@@ -109,7 +111,8 @@ impl Deed {
             | Self::Fill { pod }
             | Self::Prove { pod } => Some(pod),
             Self::HandOver { from, .. } => Some(from),
-            Self::Change
+            Self::Examine
+            | Self::Change
             | Self::Settle
             | Self::ChangeBack
             | Self::SettleBack

@@ -366,7 +366,8 @@ impl Machine<'_> {
     fn decide(&mut self, planned: &[Planned]) -> bool {
         let world = self.world;
         let spec = world.spec();
-        let back = rollback::is_under_way(&self.status);
+        let first_back = rollback::first(&self.status);
+        let back = first_back.is_some();
         let timeout = spec.timeout.unwrap_or(TIMEOUT);
         let begun = read(self.status.started_at.as_ref()).unwrap_or(world.now);
         let patience = if back { Duration(timeout.0.saturating_mul(2)) } else { timeout };
@@ -395,8 +396,8 @@ impl Machine<'_> {
             }
             return true;
         }
-        let count = if back { self.status.steps.len().saturating_sub(rollback::STEPS) } else { 0 };
-        let failed = self.status.steps.iter().skip(count).find(|step| step.phase == OperationPhase::Failed);
+        let failed =
+            self.status.steps.iter().skip(first_back.unwrap_or(0)).find(|step| step.phase == OperationPhase::Failed);
         if let Some(failed) = failed
             && spec.on_failure != Some(FailurePolicy::Continue)
         {
@@ -430,7 +431,14 @@ impl Machine<'_> {
     /// Nothing more is done, or what was done is taken back. True where it has ended.
     fn fail(&mut self, back: bool, message: String) -> bool {
         if back {
-            self.end(OperationPhase::Failed, format!("{message}; and the change could not be taken back"));
+            let (_, told) = rollback::told(&self.status);
+            self.end(OperationPhase::Failed, format!("{message}; and {told}"));
+            return true;
+        }
+        let resume = kinds::resume(self.world.spec().type_, &self.status);
+        if !resume.is_empty() {
+            rollback::resume(&mut self.status, &resume, &message, self.world.now);
+            self.look_at(self.world.now);
             return true;
         }
         if self.world.spec().on_failure != Some(FailurePolicy::Rollback) {
@@ -449,7 +457,8 @@ impl Machine<'_> {
     fn conclude(&mut self, back: bool) {
         if back {
             let why = rollback::why(&self.status);
-            return self.end(OperationPhase::Failed, format!("{why}; the change was taken back"));
+            let (told, _) = rollback::told(&self.status);
+            return self.end(OperationPhase::Failed, format!("{why}; {told}"));
         }
         let all = self.status.steps.len();
         let failed: Vec<&StepStatus> =

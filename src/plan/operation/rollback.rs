@@ -1,4 +1,5 @@
-//! Taking back: an operation that changed the instance and then failed puts the old values back and waits for them.
+//! Taking back: an operation that changed the instance and then failed puts the old values back and waits for them; one that
+//! stopped processes and then failed before it changed anything starts them again.
 
 use jiff::Timestamp;
 
@@ -9,8 +10,6 @@ use crate::api::operation::{OperationPhase, OperationStatus};
 
 const BACK: &str = "take the change back";
 const SETTLED: &str = "wait until it is taken back";
-/// How many steps it takes.
-pub const STEPS: usize = 2;
 
 pub fn recall(name: &str, index: usize) -> Option<Planned> {
     match name {
@@ -20,8 +19,37 @@ pub fn recall(name: &str, index: usize) -> Option<Planned> {
     }
 }
 
-pub fn is_under_way(status: &OperationStatus) -> bool {
-    status.steps.iter().any(|step| step.name == BACK)
+/// The first of its steps, once it has begun.
+pub fn first(status: &OperationStatus) -> Option<usize> {
+    let again = |name: &str| name.starts_with("start ") && name.ends_with(super::kinds::AGAIN);
+    status.steps.iter().position(|step| step.name == BACK || again(&step.name))
+}
+
+/// How it is told that it succeeded, and that it did not.
+pub fn told(status: &OperationStatus) -> (&'static str, &'static str) {
+    if status.steps.iter().any(|step| step.name == BACK) {
+        ("the change was taken back", "the change could not be taken back")
+    } else {
+        (
+            "nothing was changed, and what was stopped was started again",
+            "not all that was stopped could be started again",
+        )
+    }
+}
+
+/// Adds the steps that start again what was stopped.
+pub fn resume(status: &mut OperationStatus, steps: &[Planned], why: &str, now: Timestamp) {
+    cancel_rest(status, now);
+    status.steps.extend(steps.iter().map(|planned| waiting(&planned.name)));
+    status.phase = Some(OperationPhase::Running);
+    status.message = Some(why.to_owned());
+}
+
+fn cancel_rest(status: &mut OperationStatus, now: Timestamp) {
+    for step in status.steps.iter_mut().filter(|step| !is_end(step.phase)) {
+        step.phase = OperationPhase::Cancelled;
+        step.finished_at = Some(written(now));
+    }
 }
 
 /// Adds the steps; false where there is nothing to take back.
@@ -30,10 +58,7 @@ pub fn begin(status: &mut OperationStatus, why: &str, now: Timestamp) -> bool {
     if !changed {
         return false;
     }
-    for step in status.steps.iter_mut().filter(|step| !is_end(step.phase)) {
-        step.phase = OperationPhase::Cancelled;
-        step.finished_at = Some(written(now));
-    }
+    cancel_rest(status, now);
     status.steps.push(waiting(BACK));
     status.steps.push(waiting(SETTLED));
     status.phase = Some(OperationPhase::Running);

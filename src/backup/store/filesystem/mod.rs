@@ -124,9 +124,14 @@ fn prepare(root: &Path) -> io::Result<()> {
     if !fs::metadata(root)?.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no folder"));
     }
-    let incoming = root.join(INCOMING);
-    make_folders(root, &incoming)?;
-    for entry in fs::read_dir(&incoming)? {
+    // whoever only reads may not even be able to make a folder: it is made with the first write
+    let entries = match fs::read_dir(root.join(INCOMING)) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            return Ok(());
+        }
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
         let age = entry.metadata().and_then(|found| found.modified()).map(|at| at.elapsed().unwrap_or_default());
         if age.is_ok_and(|age| age > LEFT_BEHIND) {
@@ -141,7 +146,9 @@ fn write_new(root: &Path, path: &Path, body: &Body) -> Result<(), Failure> {
     if Digest::of(&body.bytes) != body.sha256 {
         return Err(Failure::Cause(Cause::Checksum("its digest is another one".into())));
     }
-    let mut temporary = tempfile::NamedTempFile::new_in(root.join(INCOMING))?;
+    let incoming = root.join(INCOMING);
+    make_folders(root, &incoming)?;
+    let mut temporary = tempfile::NamedTempFile::new_in(incoming)?;
     temporary.write_all(&body.bytes)?;
     temporary.as_file().sync_all()?;
     let folder = path.parent().unwrap_or(root);

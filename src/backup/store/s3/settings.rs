@@ -18,7 +18,7 @@ use crate::secret::Secret;
 const DEFAULT_REGION: &str = "us-east-1";
 const CONNECT: Duration = Duration::from_secs(10);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub bucket: String,
     /// Folder in the bucket.
@@ -33,7 +33,7 @@ pub struct Settings {
     pub checksums: Checksums,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credentials {
     Keys {
         access_key_id: String,

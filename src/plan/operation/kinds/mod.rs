@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::change::Change;
 use super::deed::{Deed, Pace, Planned};
 use super::world::{Pod, World};
-use crate::api::operation::{OperationSpec, OperationType, ProcessAction};
+use crate::api::operation::{OperationSpec, OperationStatus, OperationType, ProcessAction};
 
 /// Everything the machine has to know about a type.
 pub struct Kind {
@@ -57,10 +57,20 @@ pub fn of(type_: OperationType) -> Option<&'static Kind> {
     }
 }
 
+/// What is done after it failed, where what it began can simply be ended: nothing was changed yet.
+pub fn resume(type_: OperationType, status: &OperationStatus) -> Vec<Planned> {
+    match type_ {
+        OperationType::Restore => restore::resume(status),
+        _ => Vec::new(),
+    }
+}
+
 fn never(_: &OperationSpec) -> bool {
     false
 }
 
+/// How the name of a step ends that starts again what was stopped for an operation that failed.
+pub const AGAIN: &str = ", again";
 /// A change of the instance, and the wait for it.
 pub const CHANGE: &str = "change the instance";
 const SETTLE: &str = "wait for the instance";

@@ -1,8 +1,10 @@
-//! Restore: a backup in the place of the data that is there. First a safety backup, then every process of the component is
+//! Restore: a backup in the place of the data that is there. First it is looked at, and a safety backup is made; then every process of the component is
 //! stopped, the pod that leads is filled and started, and the others follow it again.
 
-use super::{Kind, backup, process_step};
-use crate::api::operation::{FailurePolicy, InPlaceRestore, ProcessAction};
+use super::{AGAIN, Kind, backup, process_step};
+use crate::api::operation::{
+    FailurePolicy, InPlaceRestore, OperationPhase, OperationStatus, ProcessAction, UNTOUCHED,
+};
 use crate::extension::contract::Topology;
 use crate::extension::methods;
 use crate::names::TopologyName;
@@ -12,16 +14,20 @@ use crate::plan::operation::world::{Pod, World, pods_of};
 pub const KIND: Kind = Kind { after_changes: false, needs_package: |_| true, expand, recall, change: None };
 
 /// The stages, in their order.
-const SAFETY: usize = 0;
-const STOP_OTHERS: usize = 1;
-const STOP: usize = 2;
-const FILL: usize = 3;
-const START: usize = 4;
-const PROVE: usize = 5;
-const START_OTHERS: usize = 6;
+const LOOK: usize = 0;
+const SAFETY: usize = 1;
+const STOP_OTHERS: usize = 2;
+const STOP: usize = 3;
+const FILL: usize = 4;
+const START: usize = 5;
+const PROVE: usize = 6;
+const START_OTHERS: usize = 7;
+/// After a failure that changed nothing.
+const RESUME: usize = 8;
 
 const LAST: &str = ", the last one";
 const FIRST: &str = ", the first one";
+const EXAMINE: &str = "look at the backup";
 
 fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
     let spec = world.spec();
@@ -61,12 +67,12 @@ fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
     }
     let leader = pods.iter().find(|pod| pod.leads).or(pods.iter().min_by_key(|pod| pod.ordinal));
     let leader = leader.ok_or_else(|| format!("{instance} has no pod with the data of its package"))?.name.clone();
-    let mut steps = Vec::new();
+    let mut steps = vec![examine()];
     if *skip_safety_backup != Some(true) {
         let from = backup::pods(world, None, None).map_err(|reason| {
             format!("{reason}; to replace the data without a backup of it, say restore.skipSafetyBackup: true")
         })?;
-        steps.extend(from.iter().map(|pod| backup::step(&pod.name)));
+        steps.extend(from.iter().map(|pod| safety(&pod.name)));
     }
     let others: Vec<&str> = pods.iter().map(|pod| pod.name.as_str()).filter(|name| *name != leader).collect();
     steps.extend(others.iter().map(|pod| process(pod, ProcessAction::Stop, STOP_OTHERS)));
@@ -84,9 +90,33 @@ fn process(pod: &str, action: ProcessAction, stage: usize) -> Planned {
     let name = match stage {
         STOP => format!("{}{LAST}", step.name),
         START => format!("{}{FIRST}", step.name),
+        RESUME => format!("{}{AGAIN}", step.name),
         _ => step.name.clone(),
     };
     Planned { name, stage, ..step }
+}
+
+fn safety(pod: &str) -> Planned {
+    Planned { stage: SAFETY, ..backup::step(pod) }
+}
+
+fn examine() -> Planned {
+    Planned::new(EXAMINE, Deed::Examine, LOOK)
+}
+
+/// Where it failed before anything was changed: what was stopped for it starts again, the one that leads first.
+pub fn resume(status: &OperationStatus) -> Vec<Planned> {
+    let fill = status.steps.iter().find(|step| step.name.starts_with("restore "));
+    let untouched = fill.is_none_or(|fill| {
+        let said = fill.message.as_deref().is_some_and(|message| message.contains(UNTOUCHED));
+        fill.attempts == 0 || (fill.phase == OperationPhase::Failed && said)
+    });
+    if !untouched {
+        return Vec::new();
+    }
+    let stopped = status.steps.iter().rev().filter(|step| step.attempts > 0);
+    let pods = stopped.filter_map(|step| step.name.strip_prefix("stop "));
+    pods.map(|pod| process(pod.strip_suffix(LAST).unwrap_or(pod), ProcessAction::Start, RESUME)).collect()
 }
 
 fn fill(pod: &str) -> Planned {
@@ -98,6 +128,9 @@ fn prove(pod: &str) -> Planned {
 }
 
 fn recall(_: &World<'_>, name: &str) -> Option<Planned> {
+    if name == EXAMINE {
+        return Some(examine());
+    }
     let (verb, pod) = name.split_once(' ')?;
     Some(match verb {
         "back" => Planned { stage: SAFETY, ..backup::recall(name)? },
@@ -106,9 +139,10 @@ fn recall(_: &World<'_>, name: &str) -> Option<Planned> {
             None => process(pod, ProcessAction::Stop, STOP_OTHERS),
         },
         "restore" => fill(pod),
-        "start" => match pod.strip_suffix(FIRST) {
-            Some(pod) => process(pod, ProcessAction::Start, START),
-            None => process(pod, ProcessAction::Start, START_OTHERS),
+        "start" => match (pod.strip_suffix(FIRST), pod.strip_suffix(AGAIN)) {
+            (Some(pod), _) => process(pod, ProcessAction::Start, START),
+            (None, Some(pod)) => process(pod, ProcessAction::Start, RESUME),
+            (None, None) => process(pod, ProcessAction::Start, START_OTHERS),
         },
         "check" => prove(pod),
         _ => return None,
@@ -123,10 +157,12 @@ mod tests {
 
     #[test]
     fn every_step_is_known_again_by_its_name() {
-        let order = [SAFETY, STOP_OTHERS, STOP, FILL, START, PROVE, START_OTHERS];
+        let order = [LOOK, SAFETY, STOP_OTHERS, STOP, FILL, START, PROVE, START_OTHERS, RESUME];
         assert!(order.is_sorted(), "nobody starts before the data is there and proven");
         let steps = [
-            backup::step("a-1"),
+            examine(),
+            process("a-1", ProcessAction::Start, RESUME),
+            safety("a-1"),
             process("a-1", ProcessAction::Stop, STOP_OTHERS),
             process("a-0", ProcessAction::Stop, STOP),
             fill("a-0"),

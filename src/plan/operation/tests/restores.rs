@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::world::{Scene, pod};
-use crate::api::operation::OperationPhase;
+use crate::api::operation::{OperationPhase, UNTOUCHED};
 use crate::extension::{Package, PackageFiles};
 
 const MANIFEST: &str = r#"
@@ -52,13 +52,51 @@ fn refused(mut scene: Scene) -> String {
 fn the_one_that_leads_is_filled_between_the_last_stop_and_the_first_start() {
     let mut scene = scene("led", json!({}));
     assert_eq!(scene.run(), OperationPhase::Succeeded, "{}", scene.message());
-    let (first, rest) = scene.log.split_first().expect("steps");
-    assert!(first.starts_with("back up "), "{first}");
+    let [look, first, rest @ ..] = scene.log.as_slice() else { panic!("{:?}", scene.log) };
+    assert!(look == "look at the backup" && first.starts_with("back up "), "{look}, {first}");
     let at = |name: &str| rest.iter().position(|step| step == name).unwrap_or_else(|| panic!("{name} in {rest:?}"));
     let order = ["stop a-0, the last one", "restore a-0", "start a-0, the first one", "check a-0"].map(at);
     assert!(order.is_sorted(), "{rest:?}");
     assert!(at("stop a-1") < order[0] && at("stop a-2") < order[0], "{rest:?}");
     assert!(at("start a-1") > order[3] && at("start a-2") > order[3], "{rest:?}");
+}
+
+#[test]
+fn a_backup_that_cannot_be_restored_stops_nothing() {
+    let mut scene = scene("led", json!({}));
+    scene.fails.insert("look at the backup".to_owned(), 1);
+    assert_eq!(scene.run(), OperationPhase::Failed);
+    assert_eq!(scene.log, ["look at the backup"]);
+    assert_eq!(scene.message(), "look at the backup: it broke");
+}
+
+#[test]
+fn what_was_stopped_starts_again_where_nothing_was_changed() {
+    for (step, untouched) in [("stop a-1", true), ("restore a-0", true), ("restore a-0", false)] {
+        let mut scene = scene("led", json!({}));
+        scene.fails.insert(step.to_owned(), 1);
+        scene.failure = if untouched { format!("it broke; {UNTOUCHED}") } else { "it broke".to_owned() };
+        assert_eq!(scene.run(), OperationPhase::Failed);
+        let started: Vec<&String> = scene.log.iter().filter(|step| step.starts_with("start ")).collect();
+        if untouched {
+            let last = step.starts_with("restore ").then_some("start a-0, again");
+            assert_eq!(started.first().map(|step| step.as_str()), last.or(Some("start a-1, again")), "{:?}", scene.log);
+            assert_eq!(started.len(), if last.is_some() { 3 } else { scene.stops() });
+            assert!(scene.message().ends_with("what was stopped was started again"), "{}", scene.message());
+            assert!(scene.message().starts_with(&format!("{step}: it broke")), "{}", scene.message());
+        } else {
+            assert!(started.is_empty(), "half of the data is there: {:?}", scene.log);
+        }
+    }
+}
+
+#[test]
+fn that_something_does_not_start_again_is_told() {
+    let mut scene = scene("led", json!({}));
+    scene.failure = format!("it broke; {UNTOUCHED}");
+    scene.fails.extend([("restore a-0".to_owned(), 1), ("start a-0, again".to_owned(), 1)]);
+    assert_eq!(scene.run(), OperationPhase::Failed);
+    assert!(scene.message().ends_with("not all that was stopped could be started again"), "{}", scene.message());
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub struct Scene {
     pub log: Vec<String>,
     /// Steps that fail so many times.
     pub fails: BTreeMap<String, usize>,
+    /// What they say then.
+    pub failure: String,
 }
 
 pub fn pod(name: &str, ordinal: u16, role: &str) -> Pod {
@@ -79,6 +81,7 @@ impl Scene {
             did: BTreeMap::new(),
             log: Vec::new(),
             fails: BTreeMap::new(),
+            failure: "it broke".to_owned(),
         }
     }
 
@@ -117,7 +120,7 @@ impl Scene {
         let outcome = match self.fails.get_mut(&name).filter(|left| **left > 0) {
             Some(left) => {
                 *left -= 1;
-                Outcome::Failed { message: "it broke".to_owned(), refused: false }
+                Outcome::Failed { message: self.failure.clone(), refused: false }
             }
             None => Outcome::Done(None),
         };
@@ -170,6 +173,11 @@ impl Scene {
             }
         }
         self.status.phase.expect("a phase")
+    }
+
+    /// How many processes were stopped.
+    pub fn stops(&self) -> usize {
+        self.log.iter().filter(|step| step.starts_with("stop ")).count()
     }
 
     pub fn message(&self) -> &str {

@@ -97,6 +97,7 @@ impl Vault {
             job: job.to_owned(),
             repository: self.place(),
             identity: Some(self.identity.clone()),
+            kit: None,
             owner: owner(),
             backup: None,
             until,

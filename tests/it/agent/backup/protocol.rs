@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use midship::agent::init::protocol::Op;
-use midship::lifecycle::Code;
-use midship::lifecycle::backup::{JobState, Outcome, StorePlace, Until};
+use midship::api::operation::UNTOUCHED;
+use midship::backup::keys::Kit;
+use midship::lifecycle::backup::{JobState, Outcome, RestoreOrder, StorePlace, Until};
+use midship::lifecycle::{Code, proto};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -146,7 +148,13 @@ async fn a_volume_is_frozen_while_it_is_read_and_comes_back_as_it_was() {
     pod.order(Op::Stop);
     std::fs::write(data.join("new"), "is cleared away").unwrap();
     std::fs::write(data.join("deep/big"), "damaged").unwrap();
-    done(&bench.restore(vault.restore("r2", Until::Backup)).await);
+    // nobody said that what is there may go
+    let refused = bench.restore(vault.restore("full", Until::Backup)).await;
+    assert!(failure(&refused).message.contains("there is data on this pod's volume"), "{refused:?}");
+    assert_eq!(std::fs::read(data.join("deep/big")).unwrap(), b"damaged");
+    let mut order = vault.restore("r2", Until::Backup);
+    order.replace = true;
+    done(&bench.restore(order).await);
     assert_eq!(std::fs::read(data.join("deep/big")).unwrap(), big);
     assert!(!data.join("new").exists() && !data.join("tmp").exists() && data.join("deep/tmp").exists());
     // what was restored is not restored again over what came since
@@ -193,11 +201,33 @@ async fn a_pod_that_is_not_to_be_restored_keeps_its_data() {
     order.identity = None;
     order.replace = true;
     let refused = bench.restore(order).await;
-    assert!(failure(&refused).message.contains("cannot be opened"), "{refused:?}");
+    let said = &failure(&refused).message;
+    assert!(said.contains("cannot be opened") && said.contains(UNTOUCHED), "{refused:?}");
     let mut order = vault.restore("r3", Until::Latest);
     order.replace = true;
     let refused = bench.restore(order).await;
     assert!(failure(&refused).message.contains("there is no backup"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_recovery_kit_opens_what_has_lost_its_slots() {
+    let pod = Pod::start(&sleeper());
+    let vault = Vault::new().await;
+    let bench = bench(&pod, methods(json!({ "good": method("echo the end") })));
+    done(&bench.backup(vault.backup("a", "good")).await);
+    let kit = Kit::of(&vault.repository).await.unwrap();
+    for slot in &kit.slots {
+        let name = format!("keys/{}/{}.age", slot.epoch, slot.recipient);
+        std::fs::remove_file(vault.dir.path().join(name)).unwrap();
+    }
+    pod.order(Op::Stop);
+    let locked = bench.restore(vault.restore("r", Until::Backup)).await;
+    assert!(failure(&locked).message.contains("no slot of epoch"), "{locked:?}");
+    let mut order = vault.restore("r2", Until::Backup);
+    order.kit = Some(kit);
+    // as it comes to the agent
+    let order = RestoreOrder::try_from(proto::RestoreRequest::from(&order)).unwrap();
+    done(&bench.restore(order).await);
 }
 
 #[tokio::test]
@@ -218,6 +248,11 @@ async fn a_restore_that_failed_begins_anew() {
     pod.order(Op::Stop);
     let failed = bench.restore(vault.restore("r", Until::Backup)).await;
     assert!(failure(&failed).message.ends_with("sh exited with code 9: no room"), "{failed:?}");
+    // what was begun and not ended is gone on with, and nobody says that nothing was changed
+    let mut order = vault.restore("locked", Until::Backup);
+    order.identity = None;
+    let locked = bench.restore(order).await;
+    assert!(!failure(&locked).message.contains(UNTOUCHED), "{locked:?}");
     assert!(pod.path("data/half").exists() && !pod.path("data/.midship-restored.json").exists());
     std::fs::write(pod.path("works"), "").unwrap();
     done(&bench.restore(vault.restore("r2", Until::Backup)).await);

@@ -166,3 +166,44 @@ async fn an_answer_that_never_comes_to_the_last_write_is_told_as_not_known() {
     assert_eq!(ground.vault.catalog().await.found.len(), 1, "it was written, and is whole");
     ground.comes_back().await;
 }
+
+/// A finished file of a log: a header, and nothing behind it.
+fn finished(number: u64) -> (String, Vec<u8>) {
+    let size = 1u32 << 20;
+    let mut bytes = vec![0; size as usize];
+    bytes[0..2].copy_from_slice(&0xD118u16.to_le_bytes());
+    bytes[2..4].copy_from_slice(&2u16.to_le_bytes());
+    bytes[4..8].copy_from_slice(&1u32.to_le_bytes());
+    bytes[8..16].copy_from_slice(&(number * u64::from(size)).to_le_bytes());
+    bytes[24..32].copy_from_slice(&7_300_000_000_000_000_001u64.to_le_bytes());
+    bytes[32..36].copy_from_slice(&size.to_le_bytes());
+    (format!("{:08X}{:08X}{:08X}", 1, 0, number), bytes)
+}
+
+#[tokio::test]
+async fn an_order_that_comes_again_and_again_disturbs_no_slow_upload() {
+    let bucket = Server::start("seaweedfs", false).settings();
+    let proxy = Proxy::before(&bucket).await;
+    let vault = Vault::in_bucket(&bucket, proxy.settings(&bucket)).await;
+    let pod = Pod::start(&sleeper());
+    let logs = pod.path("data/log");
+    std::fs::create_dir_all(&logs).unwrap();
+    let methods = json!({ "files": { "stream": { "volume": { "name": "data" } }, "restore": { "volume": "data" },
+        "logs": { "directory": logs, "pattern": "^[0-9A-F]{24}$", "remove": true } } });
+    let bench = bench(&pod, json!({ "backup": methods }));
+    let (name, bytes) = finished(5);
+    std::fs::write(logs.join(&name), bytes).unwrap();
+    // each write takes longer than the time from one order to the next
+    proxy.rule(|call| call.writes("/log/").then_some(Fault::Slow(Duration::from_secs(2))));
+    let end = tokio::time::Instant::now() + super::bench::LONG;
+    loop {
+        let status = bench.backups.archive(Some(vault.archive("files"))).await.unwrap();
+        assert_eq!(status.error, None);
+        if status.last.as_deref() == Some(name.as_str()) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < end, "{status:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(!logs.join(&name).exists(), "it is archived");
+}

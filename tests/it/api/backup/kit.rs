@@ -190,7 +190,7 @@ impl Kit<'_> {
     pub async fn back_up(&self, store: Arc<dyn Store>, name: &str, instance: &Instance, bytes: &[u8]) -> Place {
         let key = self.signing(name).await;
         let repository = Repository::open(store, &Trust::Keys(vec![key.public()])).await.expect("it is ours");
-        let epoch = Epoch::all(&repository).await.expect("epochs").pop();
+        let epoch = Epoch::all(&repository).await.expect("epochs").sound.pop();
         let instance_uid = Uid::parse(&instance.uid().expect("a UID")).expect("an identity");
         let request = Request {
             owner: Owner { cluster: self.cluster().await, instance: instance_uid },

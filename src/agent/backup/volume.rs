@@ -1,0 +1,115 @@
+//! Whether a volume may be written into: one that holds data is left alone unless somebody said that it is replaced. A restore
+//! notes that it begins before it changes anything, so that one that was interrupted can go on, and one that failed before
+//! is known to have changed nothing.
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+
+use super::BackupError;
+use super::tarball::{NOT_DATA, OUR_NOTES};
+use crate::agent::files::write_whole;
+
+pub(super) const NAME: &str = ".midship-restoring.json";
+
+/// A restore that has begun to change the volume and has not ended.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The restore the pod's configuration asked for; nothing where somebody ordered it without.
+    pub restore: Option<String>,
+}
+
+impl Begun {
+    pub fn read(data: &Path) -> Result<Option<Self>, BackupError> {
+        let path = data.join(NAME);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                let begun = serde_json::from_slice(&bytes);
+                Ok(Some(begun.map_err(|error| BackupError::file(&path, error.into()))?))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BackupError::file(&path, error)),
+        }
+    }
+
+    pub fn write(&self, data: &Path) -> Result<(), BackupError> {
+        let path = data.join(NAME);
+        let bytes = serde_json::to_vec(self).map_err(|error| BackupError::file(&path, error.into()))?;
+        write_whole(&path, &bytes, 0o600).map_err(|error| BackupError::file(&path, error))
+    }
+
+    pub fn remove(data: &Path) -> Result<(), BackupError> {
+        let path = data.join(NAME);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(BackupError::file(&path, error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The first file that is somebody's data. Empty folders, our notes and `but` are none.
+pub fn occupied(root: &Path, but: &[PathBuf]) -> Result<Option<PathBuf>, BackupError> {
+    let first = |path: &Path| {
+        let name = path.strip_prefix(root).ok().and_then(|inside| inside.components().next());
+        let name = name.map(|name| name.as_os_str().to_string_lossy().into_owned()).unwrap_or_default();
+        name.starts_with(OUR_NOTES) || NOT_DATA.contains(&name.as_str())
+    };
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let failed = |error: io::Error| BackupError::file(&folder, error);
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let path = entry.path();
+            if first(&path) || but.contains(&path) {
+                continue;
+            }
+            if !entry.file_type().map_err(failed)?.is_dir() {
+                return Ok(Some(path));
+            }
+            folders.push(path);
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_anywhere_is_data_and_notes_and_empty_folders_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        for folder in ["archive", "lost+found", "deep/er", ".midship-logs"] {
+            std::fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        let off = root.join("archive/.off");
+        for file in [&off, &root.join("lost+found/x"), &root.join(".midship-logs/1"), &root.join(".midship.json")] {
+            std::fs::write(file, "").unwrap();
+        }
+        assert_eq!(occupied(root, std::slice::from_ref(&off)).unwrap(), None);
+        assert_eq!(occupied(root, &[]).unwrap(), Some(off.clone()));
+        std::fs::write(root.join("deep/er/data"), "").unwrap();
+        assert_eq!(occupied(root, &[off]).unwrap(), Some(root.join("deep/er/data")));
+        assert_eq!(occupied(&root.join("nowhere"), &[]).unwrap(), None);
+    }
+
+    #[test]
+    fn what_has_begun_is_known_until_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Begun::read(dir.path()).unwrap(), None);
+        let begun = Begun { restore: Some("r".into()) };
+        begun.write(dir.path()).unwrap();
+        assert_eq!(Begun::read(dir.path()).unwrap(), Some(begun));
+        Begun::remove(dir.path()).unwrap();
+        Begun::remove(dir.path()).unwrap();
+        assert_eq!(Begun::read(dir.path()).unwrap(), None);
+    }
+}
