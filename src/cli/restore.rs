@@ -295,9 +295,7 @@ async fn identity(
     if let Some(secret) = &arguments.identity_secret {
         if source.kit.is_some() {
             let at = format!("Secret {}/{secret}", session.namespace);
-            anstream::eprintln!(
-                "{at} is used as it is: where slots are lost, put the recovery kit into it under `{KIT}`"
-            );
+            eprintln!("{at} is used as it is: where slots are lost, put the recovery kit into it under `{KIT}`");
         }
         return Ok(Some(secret.to_string()));
     }

@@ -144,7 +144,9 @@ async fn a_damaged_note_is_told_and_its_backup_stays_what_it_is() {
     let made = world.back_up(&world.repository, None, &bytes).await.expect("made");
     let catalog = world.catalog().await;
     let found = catalog.get(&made.place).expect("found");
-    verify::record(&world.repository, found, Level::Listed, Vec::new(), &world.key, world.now()).await.expect("noted");
+    verify::record(&world.repository, found, (Level::Listed, None), Vec::new(), &world.key, world.now())
+        .await
+        .expect("noted");
     let note = made.place.verification(world.now(), "listed");
     flip(&world, &note);
     let catalog = world.catalog().await;
@@ -157,7 +159,9 @@ async fn a_damaged_note_is_told_and_its_backup_stays_what_it_is() {
     assert!(seen.backups[0].hold && seen.unreadable.is_empty());
     // the next look mends it
     world.memory.pass(jiff::SignedDuration::from_secs(1));
-    verify::record(&world.repository, found, Level::Listed, Vec::new(), &world.key, world.now()).await.expect("noted");
+    verify::record(&world.repository, found, (Level::Listed, None), Vec::new(), &world.key, world.now())
+        .await
+        .expect("noted");
     assert!(world.catalog().await.found[0].unreadable.is_empty());
 }
 

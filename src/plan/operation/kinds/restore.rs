@@ -2,9 +2,7 @@
 //! stopped, the pod that leads is filled and started, and the others follow it again.
 
 use super::{AGAIN, Kind, backup, process_step};
-use crate::api::operation::{
-    FailurePolicy, InPlaceRestore, OperationPhase, OperationStatus, ProcessAction, UNTOUCHED,
-};
+use crate::api::operation::{FailurePolicy, InPlaceRestore, OperationPhase, OperationStatus, ProcessAction, UNTOUCHED};
 use crate::extension::contract::Topology;
 use crate::extension::methods;
 use crate::names::TopologyName;
