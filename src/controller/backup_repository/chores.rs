@@ -87,8 +87,9 @@ impl ChoreError {
         let document = |error: &DocumentError| matches!(error, DocumentError::Store(error) if error.is_denied());
         match self {
             Self::Store(error) | Self::Verify(VerifyError::Store(error)) => error.is_denied(),
-            Self::Record(error) | Self::Sweep(SweepError::Document(error)) => document(error),
-            Self::Log(log::LogError::Document(error)) => document(error),
+            Self::Record(error)
+            | Self::Sweep(SweepError::Document(error))
+            | Self::Log(log::LogError::Document(error)) => document(error),
             Self::Verify(VerifyError::Log(_)) | Self::Sweep(_) | Self::Log(_) => false,
         }
     }
