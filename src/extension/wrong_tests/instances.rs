@@ -290,7 +290,7 @@ fn a_wrong_instance_says_which_field_and_what_is_allowed() {
         (
             "memory in thousandths of a byte",
             json!({"components": [{"name": "server", "resources": {"limits": {"memory": "1m"}}}]}),
-            "spec.components[server].resources.limits.memory: 1m is less than 1 bytes: m stands for thousandths; write 1Mi for mebibytes",
+            "spec.components[server].resources.limits.memory: 1m is less than 1 byte: m stands for thousandths; write 1Mi for mebibytes",
         ),
         (
             "a number in quotes",

@@ -262,12 +262,10 @@ fn an_empty_pod_takes_over_from_nobody() {
     world.pods[1].mark = None;
     world.end(1, false);
     world.pods[1].state = None;
-    world.end(0, true);
-    let pod = &mut world.pods[0];
-    (pod.state, pod.life, pod.agent_at) = (None, pod.life + 1, u64::MAX);
+    let again = world.now + 200_000;
+    world.take_down(0, again);
     world.go(200);
     assert_eq!(world.writers(), [0usize; 0]);
-    world.pods[0].agent_at = world.now;
     world.go(60);
     world.assert_settled();
     assert_eq!(world.writers(), [0]);
