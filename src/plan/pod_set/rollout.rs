@@ -2,6 +2,7 @@
 //! the spec allows, and back to the last good template where that is asked for and the new one fails.
 
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::observed::{Attempt, Pod, Resizing};
 use super::order::HandOver;
@@ -340,7 +341,8 @@ impl Planner<'_> {
         match &report.config_revision {
             Some(active) if !pending.is_empty() && told.as_ref() == Some(active) => {
                 // certificates are renewed without another revision
-                let for_config = format!("{active} {}", pending.join(" "));
+                let what = hex::encode(Sha256::digest(pending.join("\n")));
+                let for_config = format!("{active}-{}", &what[..8]);
                 if pod.restarted_for.as_ref() == Some(&for_config) {
                     return Need::Nothing;
                 }

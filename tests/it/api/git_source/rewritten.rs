@@ -14,20 +14,23 @@ fn a_rewritten_history_is_applied_and_told_by_event_condition_and_record() {
         let first = team.repository.commit("First");
         team.follow(json!({})).await;
         team.recorded(1).await;
-        // several commits at once follow, too
+        // several commits at once follow, too; made aside, so that nobody looks between them
+        team.repository.git(&["checkout", "-q", "-b", "more"]);
         for version in ["2", "3"] {
             team.repository.write("a.yaml", &instance("a", version));
             team.repository.commit(&format!("To {version}"));
         }
         let last = team.repository.head();
+        team.repository.git(&["checkout", "-q", "-B", "main"]);
         let audit = team.recorded(2).await;
         assert!(!audit[1].contains("not an ancestor"), "{}", audit[1]);
         let status = team.source().await.status.unwrap_or_default();
         assert!(find(&status.conditions, "HistoryRewritten").is_none(), "{status:#?}");
 
-        team.repository.git(&["reset", "-q", "--hard", &first]);
+        team.repository.git(&["checkout", "-q", "-b", "other", &first]);
         team.repository.write("a.yaml", &instance("a", "9"));
         let rewritten = team.repository.commit("Rewritten");
+        team.repository.git(&["checkout", "-q", "-B", "main"]);
         let audit = team.recorded(3).await;
         let told = format!("the previous revision {} is not an ancestor of it", &last[..10]);
         assert!(audit[2].contains(&told), "{}", audit[2]);
