@@ -38,11 +38,6 @@ async fn redis_answers(stage: &Stage<'_>, version: &str) {
 }
 
 #[test]
-fn the_oldest_redis_that_a_package_names_answers_its_own_client() {
-    stage_test("redis/1.0.0", "redis-6.0", async |stage| redis_answers(stage, "6.0").await);
-}
-
-#[test]
 fn the_newest_redis_that_there_is_an_image_of_answers_its_own_client() {
     stage_test("redis/1.1.0", "redis-8.0", async |stage| redis_answers(stage, "8.0").await);
 }

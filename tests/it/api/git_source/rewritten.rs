@@ -20,8 +20,8 @@ fn a_rewritten_history_is_applied_and_told_by_event_condition_and_record() {
             team.repository.write("a.yaml", &instance("a", version));
             team.repository.commit(&format!("To {version}"));
         }
-        let last = team.repository.head();
         team.repository.git(&["checkout", "-q", "-B", "main"]);
+        let last = team.repository.head();
         let audit = team.recorded(2).await;
         assert!(!audit[1].contains("not an ancestor"), "{}", audit[1]);
         let status = team.source().await.status.unwrap_or_default();
@@ -29,8 +29,9 @@ fn a_rewritten_history_is_applied_and_told_by_event_condition_and_record() {
 
         team.repository.git(&["checkout", "-q", "-b", "other", &first]);
         team.repository.write("a.yaml", &instance("a", "9"));
-        let rewritten = team.repository.commit("Rewritten");
+        team.repository.commit("Rewritten");
         team.repository.git(&["checkout", "-q", "-B", "main"]);
+        let rewritten = team.repository.head();
         let audit = team.recorded(3).await;
         let told = format!("the previous revision {} is not an ancestor of it", &last[..10]);
         assert!(audit[2].contains(&told), "{}", audit[2]);
