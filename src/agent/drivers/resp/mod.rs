@@ -63,12 +63,9 @@ async fn log_in(
     secrets: &Secrets,
     known: &LastKnown,
 ) -> Result<(), DriverError> {
-    let refusal = match authenticate(connection, target, secrets).await? {
-        Ok(_) => {
-            known.worked(secrets);
-            return Ok(());
-        }
-        Err(refusal) => refusal,
+    let Err(refusal) = authenticate(connection, target, secrets).await? else {
+        known.worked(secrets);
+        return Ok(());
     };
     if let Some(before) = known.before(secrets)
         && authenticate(connection, target, &before).await?.is_ok()
