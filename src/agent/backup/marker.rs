@@ -1,14 +1,12 @@
 //! The note on a volume that says what was restored to it, written last; and who has to wait for it.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::BackupError;
-use crate::agent::files::write_whole;
+use super::{BackupError, note};
 use crate::backup::id::Id;
 
 const NAME: &str = ".midship-restored.json";
@@ -30,29 +28,15 @@ pub struct Marker {
 
 impl Marker {
     pub fn read(data: &Path) -> Result<Option<Self>, BackupError> {
-        let path = data.join(NAME);
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                let marker = serde_json::from_slice(&bytes);
-                Ok(Some(marker.map_err(|error| BackupError::file(&path, error.into()))?))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(BackupError::file(&path, error)),
-        }
+        note::read(data, NAME)
     }
 
     pub fn write(&self, data: &Path) -> Result<(), BackupError> {
-        let path = data.join(NAME);
-        let bytes = serde_json::to_vec(self).map_err(|error| BackupError::file(&path, error.into()))?;
-        write_whole(&path, &bytes, 0o600).map_err(|error| BackupError::file(&path, error))
+        note::write(data, NAME, self)
     }
 
     pub fn remove(data: &Path) -> Result<(), BackupError> {
-        let path = data.join(NAME);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(BackupError::file(&path, error)),
-            _ => Ok(()),
-        }
+        note::remove(data, NAME)
     }
 }
 

@@ -7,6 +7,7 @@ mod freeze;
 mod job;
 mod make;
 mod marker;
+mod note;
 mod replaced;
 mod restore;
 mod segments;

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::BackupError;
 use super::tarball::{NOT_DATA, OUR_NOTES};
-use crate::agent::files::write_whole;
+use super::{BackupError, note};
 
 pub(super) const NAME: &str = ".midship-restoring.json";
 
@@ -24,29 +23,15 @@ pub struct Begun {
 
 impl Begun {
     pub fn read(data: &Path) -> Result<Option<Self>, BackupError> {
-        let path = data.join(NAME);
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                let begun = serde_json::from_slice(&bytes);
-                Ok(Some(begun.map_err(|error| BackupError::file(&path, error.into()))?))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(BackupError::file(&path, error)),
-        }
+        note::read(data, NAME)
     }
 
     pub fn write(&self, data: &Path) -> Result<(), BackupError> {
-        let path = data.join(NAME);
-        let bytes = serde_json::to_vec(self).map_err(|error| BackupError::file(&path, error.into()))?;
-        write_whole(&path, &bytes, 0o600).map_err(|error| BackupError::file(&path, error))
+        note::write(data, NAME, self)
     }
 
     pub fn remove(data: &Path) -> Result<(), BackupError> {
-        let path = data.join(NAME);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(BackupError::file(&path, error)),
-            _ => Ok(()),
-        }
+        note::remove(data, NAME)
     }
 }
 
