@@ -55,6 +55,8 @@ pub const REPORT: &str = "midship.dev/report";
 pub const BEFORE: &str = "midship.dev/before";
 /// Asks a controller to look again now; any new value will do.
 pub const RECONCILE_AT: &str = "midship.dev/reconcile-at";
+/// Tells a source that somebody pushed, as far as a webhook says: it looks for what is new.
+pub const PUSHED_AT: &str = "midship.dev/pushed-at";
 
 /// Lets a deletion go through without the clean-up or the wait that holds it, when it says `true`.
 pub const DELETE_ANYWAY: &str = "midship.dev/delete-anyway";

@@ -96,7 +96,7 @@ pub async fn compare(
     let left_out = |path: &str| snapshot.defined.ignored.get(path).cloned();
     let mut plan = plan(&Situation {
         source: &label,
-        desired: &desired,
+        desired: &desired.iter().collect::<Vec<_>>(),
         live: &live,
         unknown: &snapshot.defined.unknown,
         untrusted: &|path| guards.is_untrusted(path),
@@ -299,7 +299,7 @@ fn asked_for(id: &ObjectId, object: &DynamicObject) -> Result<Value, CommandErro
         let Some(Value::Object(entries)) = metadata.get_mut(field) else { continue };
         entries.retain(|key, _| {
             !key.starts_with("midship.dev/source")
-                && key != labels::RECONCILE_AT
+                && ![labels::RECONCILE_AT, labels::PUSHED_AT].contains(&key.as_str())
                 && !key.starts_with("kubectl.kubernetes.io/")
                 && key != "kubernetes.io/metadata.name"
         });

@@ -36,7 +36,7 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 const FREEZE: &str = "freeze";
 
 /// More variables for templates and expressions: `request`, `changed`, `primary`, `target`, `members`, `role`,
-/// `is_primary`, `old`. What is left out is there as nothing.
+/// `is_primary`, `old`, `anew`. What is left out is there as nothing.
 pub type Extras = Map<String, Value>;
 
 /// What an actor stands on.

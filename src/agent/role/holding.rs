@@ -1,6 +1,8 @@
 //! What the holder of the role does: renew, serve, and give it up in good order.
 
-use super::{ABSENCE, ASK_AGAIN, Deed, Grant, LINGER_AT_MOST, Leaving, Millis, Order, Process, Purpose, Record, State};
+use super::{
+    ABSENCE, ASK_AGAIN, Deed, Grant, LINGER_AT_MOST, Leaving, Millis, Order, Peer, Process, Purpose, Record, State,
+};
 
 /// What becomes of the role.
 enum Fate {
@@ -139,6 +141,19 @@ impl State {
     fn replaceable(&self) -> bool {
         let served = self.seen().and_then(|seen| seen.record.served);
         served.is_some() && self.spoken(served) && self.best_peer(served).is_some()
+    }
+
+    /// How far behind another pod may be to go on instead. One that can start again with all it had yields to nobody who
+    /// would lose more than a moment of it, unless starts have been in vain.
+    pub(super) fn most_behind(&self) -> Option<i64> {
+        let returns = self.process == Process::Asking && self.settings.lasting && self.vain < IN_VAIN;
+        self.settings.max_lag.or(returns.then_some(NEAR))
+    }
+
+    /// How many bytes a pod is behind what this one has, or had when it was asked the last time.
+    pub(super) fn behind(&self, peer: &Peer) -> Option<i64> {
+        let counted = || Some(self.position?.saturating_sub(peer.position?).max(0));
+        peer.lag.or_else(counted)
     }
 
     /// Whether so many others have told how far they are that one of them has every confirmed write.
@@ -285,7 +300,7 @@ impl State {
         if peer.data < epoch || (elsewhere && !force) {
             return Err(format!("{name} does not follow {me} yet, or has nothing of its data"));
         }
-        match (peer.lag, self.settings.max_lag) {
+        match (self.behind(peer), self.settings.max_lag) {
             (Some(lag), Some(most)) if lag > most && !force => {
                 Err(format!("{name} is {lag} bytes behind, more than {most}"))
             }
@@ -345,3 +360,8 @@ impl State {
         }
     }
 }
+
+/// Bytes: what others lack of the data of a process that can start again, and may go on without.
+const NEAR: i64 = 16 << 20;
+/// After so many starts that never came to an answer, whoever runs is better.
+const IN_VAIN: u32 = 3;

@@ -36,6 +36,10 @@ impl State {
             yielding: None,
             offered: false,
             answered: false,
+            position: None,
+            vain: 0,
+            adrift: None,
+            anew: 0,
             deliberate: false,
             parked: false,
             demoted: false,
@@ -173,6 +177,7 @@ impl State {
                 (tenure.renewed, tenure.renew_at, tenure.duration) = (sent, renew_at, duration);
             }
             _ => {
+                self.position = None;
                 self.tenure = Some(Tenure { epoch, renewed: sent, renew_at, duration, promised: None, silent: now });
                 (self.vacant, self.yielding, self.failures) = (None, None, 0);
                 // what was known of the others was for another question
@@ -235,6 +240,9 @@ impl State {
             }
             self.forget_process();
         }
+        if process == Process::Asking && self.process != Process::Unknown {
+            self.vain = if self.answered { 0 } else { self.vain.saturating_add(1) };
+        }
         if process == Process::Up {
             self.silent(now);
             self.role = None;
@@ -246,7 +254,7 @@ impl State {
     /// The process ended: what was known of it is void.
     fn forget_process(&mut self) {
         (self.fuse, self.fuse_void) = (None, self.fuse_told);
-        self.role = None;
+        (self.role, self.adrift) = (None, None);
         (self.following, self.granted, self.demoted, self.undo) = (None, None, false, false);
         if !self.settings.lasting {
             self.data = None;
@@ -261,6 +269,7 @@ impl State {
 
     fn prepared(&mut self, ok: bool, told: bool, now: Millis) {
         let Some(grant) = self.granted.clone() else { return };
+        self.answered = false;
         if !ok {
             // PID 1 waits a little and asks again
             self.granted = None;
@@ -282,9 +291,12 @@ impl State {
         if self.process != Process::Up {
             return;
         }
-        if observed.is_some() {
+        if let Some(observed) = &observed {
             self.answered = true;
             self.silent(now);
+            if observed.exclusive && self.tenure.is_some() {
+                self.position = observed.position;
+            }
         }
         self.role = observed;
     }
@@ -505,7 +517,8 @@ impl State {
             }
             (None, Some(observed)) => {
                 let settled = self.seen().is_some_and(|seen| self.followed(seen.record.epoch)) || self.vacant.is_some();
-                (!observed.exclusive && settled).then(|| observed.role.clone())
+                // what could not attach before is not relied on until it has
+                (!observed.exclusive && settled && self.anew == 0).then(|| observed.role.clone())
             }
             // one answer that is missing changes nothing; the probe of readiness takes it out of service
             (tenure, None) if self.process == Process::Up && !self.demoted && self.doing.is_none() => {
@@ -565,12 +578,18 @@ impl State {
 
     /// The other pod that has the most, with the data of this epoch, running, and not too far behind.
     pub(super) fn best_peer(&self, epoch: Option<u64>) -> Option<(&String, &Peer)> {
-        let most = self.settings.max_lag;
+        let most = self.most_behind();
         self.peers
             .iter()
             .filter(|(_, peer)| peer.up && peer.data >= epoch)
-            .filter(|(_, peer)| most.is_none_or(|most| peer.lag.is_none_or(|lag| lag <= most)))
+            .filter(|(_, peer)| most.is_none_or(|most| self.behind(peer).is_none_or(|lag| lag <= most)))
             .max_by_key(|(name, peer)| (peer.data, peer.position, std::cmp::Reverse(self.settings.ordinal(name))))
+    }
+
+    /// How often it was started anew since it followed somebody.
+    #[must_use]
+    pub const fn anew(&self) -> u32 {
+        self.anew
     }
 
     pub fn summary(&self) -> Summary {

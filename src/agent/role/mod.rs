@@ -54,6 +54,8 @@ pub struct Settings {
     pub synchronous: usize,
     /// How many bytes a pod may be behind and still be chosen.
     pub max_lag: Option<i64>,
+    /// How long a follower may be without connection and without progress; for ever where nothing is said.
+    pub attach_within: Option<Millis>,
 }
 
 impl Settings {
@@ -462,6 +464,14 @@ pub struct State {
     offered: bool,
     /// The process has said who it is since it started.
     answered: bool,
+    /// How far the data of the holder was when it said so the last time, also when its process has ended since.
+    position: Option<i64>,
+    /// Since when it has been following nobody though it was told to, and how far it was then.
+    adrift: Option<(Millis, Option<i64>)>,
+    /// How often it was started anew for that.
+    anew: u32,
+    /// Starts in a row that ended before the process said who it is.
+    vain: u32,
     /// The next start of the process was asked for.
     deliberate: bool,
     /// The process was stopped for the role's sake, and is started again for it.

@@ -11,6 +11,7 @@ fn settings(pods: usize) -> Settings {
         lasting: true,
         synchronous: 0,
         max_lag: None,
+        attach_within: None,
     }
 }
 
@@ -284,4 +285,97 @@ fn a_restart_on_purpose_keeps_the_role_unless_the_process_had_to_be_killed() {
     let given = starts(state);
     let released = |order: &Order| matches!(order, Order::Write { purpose: Purpose::Release, .. });
     assert!(given.iter().any(released) && !given.contains(&Order::Grant(Grant::Holder)), "{given:?}");
+}
+
+/// A holder whose process has said how far it is, and then asks for permission to start again.
+fn crashed(max_lag: Option<i64>, position: i64) -> State {
+    let record = Record { holder: Some(settings(2).me), epoch: 3, served: Some(3), ..Record::default() };
+    let seen = Seen { record: Record { duration: 10_000, ..record }, version: "12".into() };
+    let state = State::new(Settings { max_lag, ..settings(2) }, Some(3), 0);
+    let (state, _) = feed(state, Event::Process(Process::Up), 0);
+    let (state, _) = feed(state, Event::Lease(None), 10);
+    let (state, _) = feed(state, Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) }, 40);
+    let (mut state, _) = feed(state, Event::Fused { at: Some(8_010), done: true }, 50);
+    state.undo = false;
+    let primary =
+        Observed { role: "primary".into(), exclusive: true, position: Some(position), lag: None, follows: None };
+    let (state, _) = feed(state, Event::Role(Some(primary)), 60);
+    asks(state, 100)
+}
+
+fn asks(state: State, now: Millis) -> State {
+    let (state, _) = feed(state, Event::Process(Process::Asking), now);
+    feed(state, Event::Fused { at: Some(8_010), done: true }, now + 10).0
+}
+
+/// What the holder does when the other pod has got so far: whether it starts again, and whether it gives the role up.
+fn decides(state: State, position: i64, now: Millis) -> (State, (bool, bool)) {
+    let follows = Some(String::new());
+    let peer = Peer { up: true, data: Some(3), position: Some(position), exact: true, lag: None, follows };
+    let (state, orders) = feed(state, Event::Peers(BTreeMap::from([("p-1".to_owned(), peer)])), now);
+    let released = |order: &Order| matches!(order, Order::Write { purpose: Purpose::Release, .. });
+    (state, (orders.contains(&Order::Grant(Grant::Holder)), orders.iter().any(released)))
+}
+
+#[test]
+fn a_process_that_can_start_again_yields_to_nobody_who_lacks_much_of_its_data() {
+    let starts = (true, false);
+    let gives_up = (false, true);
+    assert_eq!(decides(crashed(None, 1 << 30), 1, 120).1, starts, "a gigabyte would be lost");
+    assert_eq!(decides(crashed(None, 1 << 30), (1 << 30) - 4096, 120).1, gives_up, "a moment would be lost");
+    assert_eq!(decides(crashed(Some(1024), 1 << 30), (1 << 30) - 4096, 120).1, starts, "that is more than maxLag");
+}
+
+#[test]
+fn a_process_that_never_comes_up_again_yields_to_whoever_runs() {
+    let mut state = crashed(None, 1 << 30);
+    for attempt in 1..=3 {
+        let now = 100 + attempt * 200;
+        let (granted, decided) = decides(state, 1, now);
+        assert_eq!(decided, (true, false), "attempt {attempt}");
+        let (tried, _) = feed(granted, Event::Prepared { ok: true, told: false }, now + 1);
+        let (tried, _) = feed(tried, Event::Process(Process::Down), now + 2);
+        state = asks(tried, now + 3);
+    }
+    assert_eq!(decides(state, 1, 900).1, (false, true));
+}
+
+#[test]
+fn a_follower_that_never_attaches_is_started_anew_and_has_no_role_until_it_does() {
+    let holder = Some(Holder { pod: "p-1".into(), uid: "b".into() });
+    let record = Record { holder, epoch: 3, served: Some(3), duration: 10_000_000, ..Record::default() };
+    let observed = |follows: &str, position| {
+        let follows = Some(follows.to_owned());
+        Event::Role(Some(Observed { role: "replica".into(), exclusive: false, position, lag: None, follows }))
+    };
+    let state = State::new(Settings { attach_within: Some(60_000), ..settings(2) }, Some(3), 0);
+    let (state, _) = feed(state, Event::Lease(Some(Seen { record: record.clone(), version: "12".into() })), 10);
+    let (state, _) = feed(state, Event::Lease(Some(Seen { record, version: "13".into() })), 15);
+    let (state, _) = feed(state, Event::Process(Process::Up), 20);
+    let (state, _) = feed(state, observed("", Some(5)), 30);
+    let follow = Deed::Follow { primary: "p-1".into() };
+    let (state, _) = feed(state, Event::Did { deed: follow, result: Ok(()) }, 40);
+    let (state, _) = feed(state, observed("", Some(5)), 100);
+    // it gets further, or does not know: it reads what was kept for it
+    let (state, _) = feed(state, observed("", Some(6)), 50_000);
+    let (state, _) = feed(state, observed("", None), 90_000);
+    let (state, orders) = feed(state, observed("", Some(7)), 140_000);
+    assert!(!orders.contains(&Order::Do(Deed::Kill)), "{orders:?}");
+    assert_eq!(state.summary().role.as_deref(), Some("replica"));
+    let (state, orders) = feed(state, observed("", Some(7)), 200_000);
+    assert!(orders.contains(&Order::Do(Deed::Kill)), "{orders:?}");
+
+    let again = |state: State, now: Millis| {
+        let (state, _) = feed(state, Event::Did { deed: Deed::Kill, result: Ok(()) }, now);
+        let (state, _) = feed(state, Event::Process(Process::Asking), now + 10);
+        let (state, _) = feed(state, Event::Prepared { ok: true, told: true }, now + 20);
+        let (state, _) = feed(state, Event::Process(Process::Up), now + 30);
+        feed(state, observed("", Some(7)), now + 40).0
+    };
+    let state = again(state, 200_010);
+    assert_eq!((state.summary().role, state.anew()), (None, 1));
+    let (state, orders) = feed(state, observed("", Some(7)), 300_000);
+    assert!(!orders.contains(&Order::Do(Deed::Kill)), "it is given twice the time: {orders:?}");
+    let (state, _) = feed(state, observed("p-1", Some(8)), 310_000);
+    assert_eq!((state.summary().role.as_deref(), state.anew()), (Some("replica"), 0));
 }

@@ -120,9 +120,35 @@ impl State {
                     self.order(Deed::Follow { primary: by.to_owned() }, out);
                 } else if !due && serving {
                     self.reason = format!("follows {by}");
+                    self.look_whether_it_drifts(by, now, out);
                 }
             }
             _ => {}
         }
     }
+
+    /// One that was told to follow, does not, and gets no further: only a start that prepares its data anew helps.
+    fn look_whether_it_drifts(&mut self, by: &str, now: Millis, out: &mut Vec<Order>) {
+        let (Some(within), Some(observed)) = (self.settings.attach_within, &self.role) else { return };
+        if observed.follows.as_deref() != Some("") {
+            (self.adrift, self.anew) = (None, 0);
+            return;
+        }
+        let position = observed.position;
+        let since = match self.adrift {
+            // one that does not know how far it is reads what it had before
+            Some((since, known)) if known == position && position.is_some() => since,
+            _ => now,
+        };
+        self.adrift = Some((since, position));
+        self.reason = format!("was told to follow {by}, and is not connected to it");
+        if now.saturating_sub(since) >= within << self.anew.min(ANEW_AT_MOST) && now >= self.retry_at {
+            self.reason = format!("did not get to follow {by}: starts anew");
+            (self.adrift, self.anew) = (None, self.anew.saturating_add(1));
+            self.order(Deed::Kill, out);
+        }
+    }
 }
+
+/// So often the time until the next start that prepares the data anew is doubled.
+const ANEW_AT_MOST: u32 = 4;

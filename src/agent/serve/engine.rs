@@ -260,10 +260,11 @@ impl Engine {
             }
             Order::Grant(grant) => {
                 let place = self.shared.place();
-                let extras = match &grant {
+                let mut extras = match &grant {
                     role::Grant::Holder => place.extras(None, true, Some(&place.pod)),
                     role::Grant::Follower { primary } => place.extras(None, false, Some(primary)),
                 };
+                extras.insert("anew".to_owned(), self.state.anew().into());
                 tracing::info!(?grant, "prepares the start of the process");
                 self.prepare(extras);
             }

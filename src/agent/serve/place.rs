@@ -111,6 +111,7 @@ impl Place {
     }
 
     pub fn settings(&self) -> Settings {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let handing = &self.config.handing;
         let silence = handing.timeout.map_or(SILENCE, |timeout| timeout.0).max(SHORTEST_SILENCE);
         let mut pods: Vec<Member> = self
@@ -129,11 +130,17 @@ impl Place {
         Settings {
             me: Holder { pod: self.pod.clone(), uid: self.uid.clone() },
             pods,
-            duration: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
+            duration: millis(silence),
             automatic: !handing.manual,
             lasting: self.config.data.is_some(),
             synchronous: usize::try_from(handing.synchronous).unwrap_or(usize::MAX),
             max_lag: handing.max_lag.and_then(|lag| i64::try_from(lag).ok()),
+            attach_within: self
+                .config
+                .role
+                .as_ref()
+                .and_then(|probe| probe.attach_within)
+                .map(|within| millis(within.0)),
         }
     }
 

@@ -29,13 +29,18 @@ fn pods(shared: &Shared) -> Api<Pod> {
     Api::namespaced(shared.client.clone(), shared.place().config.namespace.as_str())
 }
 
-/// What is told: role and report.
-type Told = (Option<String>, String);
+/// For how long a pod keeps the label an agent before this one gave it, until its process says who it is.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// What is told: role, where it is known whether there is one, and report.
+type Told = (Option<Option<String>>, String);
 
 pub async fn run(shared: Arc<Shared>) {
     let mut changes = shared.findings.subscribe();
     let mut told: Option<Told> = None;
     let mut looked = Instant::now();
+    let settled_at = Instant::now() + SETTLE;
+    let mut settled = false;
     let mut said = String::new();
     loop {
         let findings = changes.borrow_and_update().clone();
@@ -46,8 +51,9 @@ pub async fn run(shared: Arc<Shared>) {
             *known = Arc::new(status.clone());
             news
         });
-        let wanted: Told =
-            (role(&place, &findings), serde_json::to_string(&report(&findings, &status)).unwrap_or_default());
+        settled |= is_settled(&place, &findings) || Instant::now() >= settled_at;
+        let known = |findings: &Findings| (settled || is_settled(&place, findings)).then(|| role(&place, findings));
+        let wanted: Told = (known(&findings), serde_json::to_string(&report(&findings, &status)).unwrap_or_default());
         let mut retry = false;
         if told.as_ref() != Some(&wanted) {
             match tell(&shared, &wanted).await {
@@ -66,7 +72,7 @@ pub async fn run(shared: Arc<Shared>) {
             }
         } else if looked.elapsed() >= LOOK {
             looked = Instant::now();
-            if holds(&findings) && label(&shared).await.is_some_and(|label| label != wanted.0) {
+            if holds(&findings) && label(&shared).await.is_some_and(|label| Some(label) != wanted.0) {
                 told = None;
                 continue;
             }
@@ -76,10 +82,10 @@ pub async fn run(shared: Arc<Shared>) {
         }
         // a role that changed is told at once: clients wait for it
         let mut watched = changes.clone();
-        let news = watched.wait_for(|findings| findings.ended || role(&shared.place(), findings) != wanted.0);
+        let news = watched.wait_for(|findings| findings.ended || known(findings) != wanted.0);
         // neither is an error: the pause is over, or the sender's end shows below
         let _ = timeout(PAUSE, news).await;
-        let wait = if retry { RETRY } else { LOOK };
+        let wait = if retry || !settled { RETRY } else { LOOK };
         // an error is the sender's end, together with everything else
         if let Ok(Err(_)) = timeout(wait, changes.changed()).await {
             return;
@@ -89,6 +95,12 @@ pub async fn run(shared: Arc<Shared>) {
 
 fn holds(findings: &Findings) -> bool {
     findings.summary.as_ref().is_some_and(|summary| summary.holds)
+}
+
+/// Whether it is known if the pod has a role: another agent may have labelled it for a process that runs on.
+fn is_settled(place: &Place, findings: &Findings) -> bool {
+    let runs = findings.process.as_ref().is_none_or(|process| process.pid.is_some());
+    findings.ended || !runs || role(place, findings).is_some()
 }
 
 /// The role the label says.
@@ -103,10 +115,10 @@ fn role(place: &Place, findings: &Findings) -> Option<String> {
 }
 
 async fn tell(shared: &Shared, (role, report): &Told) -> Result<(), String> {
-    let patch = json!({ "metadata": {
-        "labels": { labels::ROLE: role },
-        "annotations": { labels::REPORT: report },
-    } });
+    let mut patch = json!({ "metadata": { "annotations": { labels::REPORT: report } } });
+    if let Some(role) = role {
+        patch["metadata"]["labels"] = json!({ labels::ROLE: role });
+    }
     let name = shared.place().pod.clone();
     let api = pods(shared);
     let params = PatchParams::default();

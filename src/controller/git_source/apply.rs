@@ -41,14 +41,13 @@ pub async fn carry_out(
     settings: &Settings,
     client: &Client,
 ) -> Vec<Outcome> {
-    let desired: BTreeMap<&ObjectId, &Desired> = seen.desired.iter().map(|desired| (&desired.id, desired)).collect();
     let mut outcomes = Vec::with_capacity(plan.actions.len());
     let waves =
         plan.actions.chunk_by(|a, b| (a.id.kind, a.what == What::Delete) == (b.id.kind, b.what == What::Delete));
     for wave in waves {
         let mut all = Vec::with_capacity(wave.len());
         for action in wave {
-            let desired = desired.get(&action.id).copied();
+            let desired = seen.find(&action.id);
             all.push(one(action, desired, seen, live, settings, client));
         }
         outcomes.extend(stream::iter(all).buffered(AT_ONCE).collect::<Vec<_>>().await);

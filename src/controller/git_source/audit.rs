@@ -29,7 +29,7 @@ pub use record::committer;
 use super::apply::Outcome;
 use super::descent::Rewrite;
 use super::failed;
-use super::live::Observed;
+use super::live::{Observed, Part};
 use super::look::Seen;
 use super::settings::{Destination, Settings};
 use crate::api::GitSource;
@@ -78,6 +78,8 @@ pub struct Sync<'a> {
     pub seen: &'a Seen,
     pub plan: &'a Plan,
     pub live: &'a Observed,
+    /// What was looked at; everything else is as the record says.
+    pub part: &'a Part,
     pub results: &'a [Outcome],
     /// The commit does not follow from the one before it.
     pub rewrite: Option<Rewrite>,
@@ -100,12 +102,14 @@ impl Ledger {
     ) -> Result<(), String> {
         let Some(destination) = &settings.audit else { return Ok(()) };
         let redaction = self.prepare(source, destination, client).await?;
+        // a branch that is read only now may lack more than this sync did
+        let part = if self.files.is_some() { sync.part } else { &Part::Everything };
         let known = self.know(settings, cache_dir).await;
         // while nobody knows what is on the branch, what was done is told with all there is, and nothing else is
         let before = self.files.take().unwrap_or_default();
         let failed = failed::with_held(failed::all(sync.seen, sync.plan, sync.results), sync.plan);
         let told = failed::file(&failed, self.failed.as_deref());
-        let mut after = record::files(settings, &sync, &before, &redaction);
+        let mut after = record::files(settings, (&sync, part), &before, &redaction);
         if told.is_some() || before.contains_key(&record::failures(&settings.folder())) {
             after.insert(record::failures(&settings.folder()), told.clone());
         }

@@ -57,10 +57,8 @@ impl Drifted {
 impl Drift {
     /// Looks closely at what the plan leaves as somebody made it.
     pub async fn look(plan: &Plan, seen: &Seen, client: &Client) -> Self {
-        let paths: BTreeMap<&ObjectId, &str> =
-            seen.desired.iter().map(|desired| (&desired.id, desired.path.as_str())).collect();
         let looks = plan.drifted.iter().take(LOOKED_AT).map(|(id, fields)| {
-            let path = paths.get(id).copied().unwrap_or_default().to_owned();
+            let path = seen.find(id).map(|desired| desired.path.clone()).unwrap_or_default();
             one(id.clone(), path, fields.clone(), seen, client)
         });
         let looks: Vec<_> = looks.collect();

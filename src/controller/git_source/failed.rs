@@ -54,7 +54,7 @@ impl Failed {
 /// Everything that the repository asks for and that is not so, files first.
 pub fn all(seen: &Seen, plan: &Plan, results: &[Outcome]) -> Vec<Failed> {
     let of = |id: &ObjectId, code: &str, message: String| {
-        let path = seen.desired.iter().find(|desired| desired.id == *id).map(|desired| desired.path.clone());
+        let path = seen.find(id).map(|desired| desired.path.clone());
         let line = seen.lines.get(id).copied();
         let path = path.unwrap_or_default();
         let error = FileError { path, line, column: line.map(|_| 1), code: code.to_owned(), message };

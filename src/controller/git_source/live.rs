@@ -21,7 +21,7 @@ use crate::controller::caches::Caches;
 use crate::controller::frame::Failure;
 use crate::plan::source::differences::differences;
 use crate::plan::source::reserved::reserved;
-use crate::plan::source::{Live, ObjectId, ObjectKind, source_label};
+use crate::plan::source::{Desired, Live, ObjectId, ObjectKind, source_label};
 
 /// How many differences of an object are told.
 const SHOWN: usize = 5;
@@ -53,10 +53,11 @@ impl Part {
         matches!(self, Self::Only(ids) if ids.is_empty())
     }
 
-    pub fn has(&self, id: &ObjectId) -> bool {
+    /// What is wanted of it, in the order of ids.
+    pub fn desired<'a>(&self, seen: &'a Seen) -> Vec<&'a Desired> {
         match self {
-            Self::Everything => true,
-            Self::Only(ids) => ids.contains(id),
+            Self::Everything => seen.desired.iter().collect(),
+            Self::Only(ids) => ids.iter().filter_map(|id| seen.find(id)).collect(),
         }
     }
 }
@@ -69,7 +70,6 @@ pub async fn observe(
     part: &Part,
     settled: &mut Settled,
 ) -> Result<Observed, Failure> {
-    settled.retain(|id, (_, body)| seen.bodies.get(id).is_some_and(|now| Arc::ptr_eq(now, body)));
     let sources = &caches.git_sources;
     let mut eye =
         Eye { label: &settings.label, seen, part, settled, sources, known: None, observed: Observed::default() };
@@ -82,6 +82,7 @@ pub async fn observe(
     if matches!(part, Part::Only(_)) {
         return Ok(eye.observed);
     }
+    eye.settled.retain(|id, _| seen.bodies.contains_key(id));
     eye.ask(client, settings).await.map_err(|error| Failure::new("NotObserved", Problem::from_kube(&error)))?;
     Ok(eye.observed)
 }
@@ -142,12 +143,15 @@ impl Eye<'_> {
     where
         K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + 'static,
     {
-        for object in cache.list() {
-            let id = id_of(kind, object.meta());
-            if !self.part.has(&id) {
-                continue;
+        let objects = match self.part {
+            Part::Everything => cache.list(),
+            Part::Only(ids) => {
+                let key = |id: &ObjectId| Key { namespace: id.namespace.clone(), name: id.name.clone() };
+                ids.iter().filter(|id| id.kind == kind).filter_map(|id| cache.get(&key(id))).collect()
             }
-            self.note(id, object.meta(), |body| {
+        };
+        for object in objects {
+            self.note(id_of(kind, object.meta()), object.meta(), |body| {
                 // what is wanted takes the same way through our types, so that only its meaning is compared: 24h is 1d
                 let wanted: K = serde_json::from_value(body.clone()).ok()?;
                 Some((serde_json::to_value(wanted).ok()?, serde_json::to_value(object.as_ref()).ok()?))
@@ -247,7 +251,8 @@ impl Eye<'_> {
         comparable: impl FnOnce(&Value) -> Option<(Value, Value)>,
     ) -> Vec<String> {
         let version = metadata.resource_version.as_ref();
-        if self.settled.get(id).is_some_and(|(settled, _)| Some(settled) == version) {
+        let settled = self.settled.get(id);
+        if settled.is_some_and(|(settled, then)| Some(settled) == version && Arc::ptr_eq(then, body)) {
             return Vec::new();
         }
         let found = comparable(body).map(|(wanted, found)| differences(&wanted, &found, SHOWN)).unwrap_or_default();

@@ -22,6 +22,7 @@ pub struct Seen {
     pub commit: Arc<Commit>,
     /// What was followed, as people say it.
     pub branch: String,
+    /// In the order of their ids.
     pub desired: Arc<Vec<Desired>>,
     pub bodies: Arc<BTreeMap<ObjectId, Arc<Value>>>,
     /// Where in its file each object begins.
@@ -56,6 +57,12 @@ impl Seen {
     /// Whether this is the very same reading of a commit.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.contents, &other.contents)
+    }
+
+    /// What the repository says of an object.
+    pub fn find(&self, id: &ObjectId) -> Option<&Desired> {
+        let at = self.desired.binary_search_by(|desired| desired.id.cmp(id)).ok()?;
+        self.desired.get(at)
     }
 
     /// Whether a file lies in a folder that no trusted commit vouches for.
@@ -166,7 +173,7 @@ impl Look {
             // they repeat what is in files
             error.message = plain(&error.message);
         }
-        let desired = defined
+        let mut desired: Vec<Desired> = defined
             .objects
             .iter()
             .map(|manifest| Desired {
@@ -175,6 +182,7 @@ impl Look {
                 digest: manifest.digest.clone(),
             })
             .collect();
+        desired.sort_by(|a, b| a.id.cmp(&b.id));
         let lines = defined.objects.iter().map(|manifest| (manifest.id.clone(), manifest.line)).collect();
         let bodies = defined.objects.into_iter().map(|manifest| (manifest.id, manifest.body)).collect();
         Seen {

@@ -13,7 +13,7 @@ use super::live::Settled;
 use super::look::Seen;
 use super::once::Operations;
 use super::settings::Settings;
-use crate::api::{GitSource, GitSourceStatus};
+use crate::api::{GitSource, GitSourceStatus, labels};
 use crate::cluster::Key;
 use crate::plan::source::ObjectId;
 use crate::plan::source::contest::Reverts;
@@ -35,6 +35,8 @@ pub struct Remembered {
     pub asked_at_plan: Asked,
     /// Something could not be applied, or is not as the repository says and was left so: look at everything next time.
     pub unsettled: bool,
+    /// After the last plan nothing was left that the repository says otherwise, and the record tells that.
+    pub quiet: bool,
     /// Objects that need not be compared again as long as neither side changes.
     pub settled: Settled,
     /// The status that was last published.
@@ -62,6 +64,17 @@ pub struct Remembered {
 impl Remembered {
     pub fn take_touched(&self) -> BTreeSet<ObjectId> {
         std::mem::take(&mut *held(&self.touched))
+    }
+
+    /// Whether somebody asked for a look at everything since the last plan. Whoever pushed asks for what is new.
+    pub fn is_asked_anew(&self) -> bool {
+        let demanded = |asked: &Asked| {
+            let (generation, annotations) = asked.clone()?;
+            let mut annotations = annotations.unwrap_or_default();
+            annotations.remove(labels::PUSHED_AT);
+            Some((generation, annotations))
+        };
+        demanded(&self.asked) != demanded(&self.asked_at_plan)
     }
 
     pub fn take_ended(&self) -> bool {
@@ -110,6 +123,11 @@ impl Memory {
         let mut owners = held(&self.owners);
         owners.retain(|_, owner| owner != key);
         owners.extend(objects.map(|id| (id, key.clone())));
+    }
+
+    /// These objects are wanted by this source as well.
+    pub fn own_also(&self, key: &Key, objects: impl Iterator<Item = ObjectId>) {
+        held(&self.owners).extend(objects.map(|id| (id, key.clone())));
     }
 
     /// Remembers that something ended that this source tells of.

@@ -9,6 +9,7 @@ mod leave;
 mod live;
 mod look;
 mod memory;
+mod news;
 pub mod objects;
 pub mod once;
 mod problem;
@@ -33,7 +34,7 @@ use super::queues::Queues;
 use crate::api::{GitSource, Kind, labels};
 use crate::cluster::Key;
 use crate::cluster::events::Events;
-use crate::plan::source::{Desired, ObjectId, ObjectKind, Plan, Situation, What, plan};
+use crate::plan::source::{ObjectId, ObjectKind, Plan, Situation, What, plan};
 use crate::repo::short;
 use audit::{Sync, finished};
 use descent::Descent;
@@ -183,6 +184,20 @@ impl Reconciler for GitSources {
         let until_all = remembered.looked_at_all.map(|at| settings.whole_look().saturating_sub(at.elapsed()));
         let wait = until_all.map_or(wait, |all| all.min(wait));
         Ok(Next::After(wait.max(Duration::from_millis(100))))
+    }
+}
+
+/// What has to be looked at for a commit: what it changed, and what somebody touched, where the one before it left nothing
+/// open. Everything otherwise.
+fn changed_part(remembered: &Remembered, seen: &Seen, touched: Part) -> Part {
+    let follows = remembered.quiet && !remembered.unsettled && !remembered.is_asked_anew();
+    let before = remembered.planned.as_ref().filter(|before| follows && !before.is(seen));
+    match (before.and_then(|before| news::between(before, seen)), touched) {
+        (Some(mut ids), Part::Only(touched)) => {
+            ids.extend(touched);
+            Part::Only(ids)
+        }
+        _ => Part::Everything,
     }
 }
 
@@ -351,7 +366,7 @@ impl GitSources {
         let touched = Part::Only(remembered.take_touched());
         // the same commit can be read anew: with another key it says more
         let planned = remembered.planned.as_ref().is_some_and(|planned| planned.is(&seen));
-        let news = !planned || remembered.asked_at_plan != remembered.asked;
+        let news = !planned || remembered.is_asked_anew();
         let whole = remembered.looked_at_all.is_none_or(|at| at.elapsed() >= settings.whole_look());
         if !news && !remembered.unsettled && touched.is_empty() && !whole {
             return Ok(());
@@ -365,16 +380,24 @@ impl GitSources {
                 return Ok(());
             }
         }
+        let part = if whole { Part::Everything } else { changed_part(remembered, &seen, touched) };
         let known = (&mut remembered.settled, &remembered.operations);
-        let (mut plan, live) = self.decide(&client, settings, &seen, &Part::Everything, known).await?;
-        remembered.looked_at_all = Some(Instant::now());
+        let (mut plan, live, part) = self.decide_all(&client, settings, &seen, part, known).await?;
+        if matches!(part, Part::Everything) {
+            remembered.looked_at_all = Some(Instant::now());
+        }
         if !news && !remembered.unsettled && plan.is_quiet() {
             return Ok(());
         }
         remembered.reverts.calm(&mut plan, self.started.elapsed());
-        // those that go are waited for, so that the record tells when they are gone
-        let ours = seen.desired.iter().map(|desired| &desired.id).chain(&plan.leaving);
-        self.memory.own(&Key::of(source), ours.cloned());
+        match &part {
+            // those that go are waited for, so that the record tells when they are gone
+            Part::Everything => {
+                let ours = seen.desired.iter().map(|desired| &desired.id).chain(&plan.leaving);
+                self.memory.own(&Key::of(source), ours.cloned());
+            }
+            Part::Only(ids) => self.memory.own_also(&Key::of(source), ids.iter().cloned()),
+        }
         self.assume(source, &seen, remembered).await?;
         tracing::debug!(actions = plan.actions.len(), held = plan.held.len(), in_sync = plan.in_sync, "planned");
         let push = self.pushes.begin(&settings.label, &self.queues);
@@ -389,6 +412,7 @@ impl GitSources {
         drift.propose(&seen, settings, &self.cluster_name, &self.cache_dir, &mut remembered.proposed).await;
         let failed = results.iter().any(|result| result.failure.is_some());
         remembered.unsettled = failed || plan.leaves_open();
+        remembered.quiet = !failed && news::is_plain(&plan);
         remembered.planned = Some(seen.clone());
         remembered.asked_at_plan.clone_from(&remembered.asked);
         // while the repository cannot be reached that is what there is to say, even though what it said is kept up
@@ -402,7 +426,7 @@ impl GitSources {
             Some(Descent::Rewritten(rewrite)) => Some(rewrite),
             _ => None,
         };
-        let done = Sync { seen: &seen, plan: &plan, live: &live, results: &results, rewrite };
+        let done = Sync { seen: &seen, plan: &plan, live: &live, part: &part, results: &results, rewrite };
         let noted = remembered.ledger.note(source, settings, &self.client, &self.cache_dir, done).await;
         if let Err(problem) = noted {
             tracing::warn!(problem, "what was done could not be recorded yet");
@@ -448,6 +472,26 @@ impl GitSources {
         Ok(())
     }
 
+    /// The plan for all objects. A part of them is enough as long as nothing but actions follows from it.
+    async fn decide_all(
+        &self,
+        client: &Client,
+        settings: &Settings,
+        seen: &Seen,
+        part: Part,
+        (settled, operations): (&mut Settled, &Operations),
+    ) -> Result<(Plan, Observed, Part), Failure> {
+        if matches!(part, Part::Only(_)) {
+            let (mut plan, live) = self.decide(client, settings, seen, &part, (settled, operations)).await?;
+            if news::is_plain(&plan) {
+                plan.in_sync = seen.desired.len().saturating_sub(plan.actions.len());
+                return Ok((plan, live, part));
+            }
+        }
+        let (plan, live) = self.decide(client, settings, seen, &Part::Everything, (settled, operations)).await?;
+        Ok((plan, live, Part::Everything))
+    }
+
     /// The plan for a part of the objects, and what it was made from.
     async fn decide(
         &self,
@@ -458,7 +502,7 @@ impl GitSources {
         (settled, operations): (&mut Settled, &Operations),
     ) -> Result<(Plan, Observed), Failure> {
         let live = live::observe(&self.caches, client, settings, seen, part, settled).await?;
-        let desired: Vec<Desired> = seen.desired.iter().filter(|desired| part.has(&desired.id)).cloned().collect();
+        let desired = part.desired(seen);
         let prune = settings.prune(&seen.commit);
         let mut plan = plan(&Situation {
             source: &settings.label,

@@ -192,4 +192,7 @@ pub struct RoleProbe {
     pub lag: Option<Expression>,
     /// The host it follows.
     pub follows: Option<Expression>,
+    /// How long a pod that was told to follow may follow nobody and get no further before its process is started anew,
+    /// which prepares its data again; for ever where left out.
+    pub attach_within: Option<Duration>,
 }

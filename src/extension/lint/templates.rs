@@ -13,8 +13,20 @@ use crate::extension::template::FIELD;
 use crate::names::ParameterName;
 
 /// What steps can read besides, while they run in a pod.
-pub const RUNNING: &[&str] =
-    &["reply", "item", "request", "changed", "primary", "target", "members", "role", "is_primary", "old", "thresholds"];
+pub const RUNNING: &[&str] = &[
+    "reply",
+    "item",
+    "request",
+    "changed",
+    "primary",
+    "target",
+    "members",
+    "role",
+    "is_primary",
+    "old",
+    "anew",
+    "thresholds",
+];
 
 /// What the steps and commands of a backup read of the order: `job.log`.
 const BACKUP: &str = "job";

@@ -18,15 +18,15 @@ pub struct Begun {
 impl Begun {
     /// Takes out of a plan what was begun before and is not there any more.
     pub fn hold_back(&self, plan: &mut Plan, desired: &[Desired]) {
-        let digests: BTreeMap<&ObjectId, &str> =
-            desired.iter().map(|desired| (&desired.id, desired.digest.as_str())).collect();
         let (again, actions): (Vec<_>, Vec<_>) = std::mem::take(&mut plan.actions)
             .into_iter()
             .partition(|action| action.what == What::Create && self.of.contains_key(&action.id));
         plan.actions = actions;
+        let digest =
+            |id: &ObjectId| desired.iter().find(|desired| desired.id == *id).map(|found| found.digest.as_str());
         for action in again {
             let begun = self.of.get(&action.id).map(|(digest, _)| digest.as_str());
-            if begun == digests.get(&action.id).copied() {
+            if begun == digest(&action.id) {
                 plan.done.insert(action.id, "it was begun before, and an operation is done once".to_owned());
             } else {
                 let message = format!(

@@ -47,7 +47,7 @@ pub struct Prune {
 pub struct Situation<'a> {
     /// The source's own name, as it stands in the label of what it applied.
     pub source: &'a str,
-    pub desired: &'a [Desired],
+    pub desired: &'a [&'a Desired],
     /// Objects in the cluster that are wanted or were applied by this source.
     pub live: &'a BTreeMap<ObjectId, Live>,
     /// What cannot be read: what was applied of it stays as it is.
@@ -136,7 +136,7 @@ impl Plan {
 
 pub fn plan(situation: &Situation<'_>) -> Plan {
     let mut plan = Plan::default();
-    let mut desired: Vec<&Desired> = situation.desired.iter().collect();
+    let mut desired = situation.desired.to_vec();
     desired.sort_by(|a, b| a.id.cmp(&b.id));
     for desired in desired {
         decide(desired, situation, &mut plan);

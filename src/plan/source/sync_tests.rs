@@ -45,9 +45,10 @@ impl World {
     }
 
     fn plan(&self) -> Plan {
+        let desired: Vec<&Desired> = self.desired.iter().collect();
         plan(&Situation {
             source: "team",
-            desired: &self.desired,
+            desired: &desired,
             live: &self.live,
             unknown: &self.unknown,
             untrusted: &|path| path.starts_with("untrusted/"),

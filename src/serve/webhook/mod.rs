@@ -1,5 +1,5 @@
 //! `POST /hooks/<namespace>/<name>`: a forge says that a repository changed. Nothing in a delivery is believed but that:
-//! the source is asked to look now, through the annotation that people use for the same.
+//! the source is asked to look now, through an annotation.
 
 mod signature;
 
@@ -169,8 +169,7 @@ async fn take(
     if !concerns(hook.follow.as_ref(), &body) {
         return answer(StatusCode::OK, "the source follows something else; nothing to do");
     }
-    let patch =
-        json!({ "metadata": { "annotations": { (labels::RECONCILE_AT): jiff::Timestamp::now().to_string() } } });
+    let patch = json!({ "metadata": { "annotations": { (labels::PUSHED_AT): jiff::Timestamp::now().to_string() } } });
     let sources: Api<GitSource> = Api::namespaced(client, &namespace);
     let parameters = PatchParams { field_manager: Some("midship-webhook".into()), ..PatchParams::default() };
     match tokio::time::timeout(PATIENCE, sources.patch_metadata(&name, &parameters, &Patch::Merge(&patch))).await {

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Before each start, and when another server is to be followed: prepare.sh primary | prepare.sh replica PRIMARY-HOST
+# Before each start, and when another server is to be followed: prepare.sh primary | prepare.sh replica PRIMARY-HOST ANEW
+# ANEW counts the starts since it followed somebody that were for nothing.
 # Everything looks first and can be repeated; a copy that was interrupted is begun anew.
 set -eu
-role=$1 primary=${2:-}
+role=$1 primary=${2:-} anew=${3:-0}
 data=/data/pgdata
 export PGCONNECT_TIMEOUT=5
 slot=$(printf '%s' "$NAME" | tr - _)_slot
@@ -39,7 +40,14 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
     ask CHECKPOINT
     if said=$("$BIN/pg_rewind" -D $data --source-server="$link" 2>&1); then
       case $said in
-      *"no rewind required"*) how="its data was kept" ;;
+      *"no rewind required"*)
+        how="its data was kept"
+        # the log from there on is gone at the primary
+        if [ "$anew" -ge 2 ]; then
+          how="its data was copied anew, because it did not get to follow with what it had"
+          touch /data/copying
+        fi
+        ;;
       *) how="its data was rewound: what it alone had is gone" ;;
       esac
     else
@@ -49,6 +57,8 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
     printf '%s\n' "$said" >&2
   fi
   if [ -f /data/copying ]; then
+    # nothing is thrown away for a primary that gives no copy
+    "$BIN/psql" -XAtq -d "$link replication=true" -c IDENTIFY_SYSTEM >/dev/null
     # without its mark the pod counts as empty, until it follows again
     rm -rf $data $data.new /data/.midship.json
     "$BIN/pg_basebackup" -D $data -d "$link" --wal-method=stream --checkpoint=fast --slot="$slot"

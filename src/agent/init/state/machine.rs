@@ -422,6 +422,9 @@ impl State {
         if let Phase::Up { ready, proven, .. } = &mut self.phase {
             *ready = is;
             *proven |= is;
+            if is {
+                self.overran = 0;
+            }
         }
     }
 
@@ -463,7 +466,8 @@ impl State {
 
     /// A process that takes too long to start, be it that the disk with its program does not answer.
     fn give_up_on(&mut self, pid: i32, since: Millis, now: Millis, out: &mut Vec<Action>) {
-        if let Some(limit) = self.policy.start_timeout.filter(|limit| now.saturating_sub(since) >= *limit) {
+        if let Some(limit) = self.start_limit().filter(|limit| now.saturating_sub(since) >= *limit) {
+            self.overran = self.overran.saturating_add(1);
             let why = format!("the process was not ready within {limit} ms");
             self.because(&why);
             self.begin_stop(pid, since, self.policy.stop_timeout, Some(why), now, out);

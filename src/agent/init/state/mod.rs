@@ -207,6 +207,8 @@ pub struct State {
     tickets: Vec<Ticket>,
     /// Crashes in a row.
     pub crashes: u32,
+    /// Starts in a row that took too long.
+    pub overran: u32,
     /// Times the process was started.
     pub starts: u64,
     /// When whatever runs is killed unless somebody says otherwise before, by a clock that counts while the machine sleeps.
@@ -337,6 +339,7 @@ impl Default for State {
             operation: None,
             tickets: Vec::new(),
             crashes: 0,
+            overran: 0,
             starts: 0,
             fuse: None,
             burnt: false,
@@ -345,6 +348,9 @@ impl Default for State {
         }
     }
 }
+
+/// So often the time of a start is doubled.
+const MOST_DOUBLINGS: u32 = 5;
 
 /// The state after `event`, and what to do about it.
 pub fn next(mut state: State, event: Event, now: Millis) -> (State, Vec<Action>) {
@@ -358,16 +364,23 @@ impl State {
     pub fn wake_at(&self) -> Option<Millis> {
         match &self.phase {
             Phase::Idle(_) => None,
-            Phase::Starting { since, .. } => self.policy.start_timeout.map(|limit| since.saturating_add(limit)),
+            Phase::Starting { since, .. } => self.start_limit().map(|limit| since.saturating_add(limit)),
             Phase::Hook { kill_at, .. } | Phase::Stopping { kill_at, .. } => Some(*kill_at),
             Phase::Up { since, proven, .. } => {
-                let proof = self.policy.start_timeout.filter(|_| !proven).map(|limit| since.saturating_add(limit));
+                let proof = self.start_limit().filter(|_| !proven).map(|limit| since.saturating_add(limit));
                 let stable = (self.crashes > 0).then(|| since.saturating_add(self.policy.stable_after));
                 proof.into_iter().chain(stable).min()
             }
             Phase::Sweeping { look_at, .. } => Some(*look_at),
             Phase::Waiting { until, .. } => Some(*until),
         }
+    }
+
+    /// How long this start may take. One that was given up only for its time is given more: what it reads on its way may
+    /// take that long, and it would begin anew each time.
+    fn start_limit(&self) -> Option<Millis> {
+        let limit = self.policy.start_timeout?;
+        Some(limit.saturating_mul(1 << self.overran.min(MOST_DOUBLINGS)))
     }
 
     pub fn shown(&self) -> Shown {

@@ -310,7 +310,10 @@ fn a_process_that_does_not_become_ready_in_time_has_crashed() {
     assert_eq!(world.records[0].what, "the process was not ready within 3000 ms");
     assert!(!world.records[0].asked);
     world.pass(3_000);
+    assert_eq!(world.records.len(), 1, "each time it is given twice as long: what it reads may have to be read");
+    world.pass(3_000);
     assert_eq!(world.records.len(), 2, "nor may it take longer to become its program");
+    assert_eq!(world.records[1].what, "the process was not ready within 6000 ms");
     world.pass(1_000);
     world.up();
     world.feed(Event::Ready { ready: true });

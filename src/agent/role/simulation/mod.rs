@@ -164,6 +164,7 @@ impl World {
             lasting: self.lasting,
             synchronous: self.synchronous,
             max_lag: None,
+            attach_within: None,
         }
     }
 

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::apply::summary;
 use super::super::failed::{self, Failed};
+use super::super::live::Part;
 use super::super::settings::{Destination, Settings};
 use super::finished::Ended;
 use super::{Sync, verb};
@@ -45,7 +46,7 @@ fn file_of(settings: &Settings, id: &ObjectId) -> String {
 /// The files that are to change: new content, or none for a file that goes.
 pub fn files(
     settings: &Settings,
-    sync: &Sync<'_>,
+    (sync, part): (&Sync<'_>, &Part),
     before: &BTreeMap<String, GitId>,
     redaction: &Redaction,
 ) -> BTreeMap<String, Option<Vec<u8>>> {
@@ -61,7 +62,7 @@ pub fn files(
         .collect();
     let mut files = BTreeMap::new();
     let mut kept: BTreeSet<String> = unsettled.iter().map(|id| file_of(settings, id)).collect();
-    for desired in sync.seen.desired.iter().filter(|desired| !unsettled.contains(&desired.id)) {
+    for desired in part.desired(sync.seen).into_iter().filter(|desired| !unsettled.contains(&desired.id)) {
         let Some(body) = sync.seen.bodies.get(&desired.id) else { continue };
         let body = if desired.id.kind == ObjectKind::Secret { &redaction.of_secret(body) } else { body.as_ref() };
         // an object that cannot be written down keeps the file it has
@@ -74,12 +75,15 @@ pub fn files(
         files.insert(path.clone(), Some(format!("# from {}\n{yaml}", desired.path).into_bytes()));
         kept.insert(path);
     }
+    // nothing is defined no more, or everything would have been looked at
+    if matches!(part, Part::Only(_)) {
+        return files;
+    }
     // what is still there although no file defines it: held back, or from a file that cannot be read
-    let deleted = |id: &ObjectId| {
-        sync.results.iter().any(|result| result.id == *id && result.what == What::Delete && result.failure.is_none())
-    };
+    let done = sync.results.iter().filter(|result| result.what == What::Delete && result.failure.is_none());
+    let deleted: BTreeSet<&ObjectId> = done.map(|result| &result.id).collect();
     let ours = sync.live.objects.iter().filter(|(_, live)| live.source.as_deref() == Some(&settings.label));
-    kept.extend(ours.filter(|(id, _)| !deleted(id)).map(|(id, _)| file_of(settings, id)));
+    kept.extend(ours.filter(|(id, _)| !deleted.contains(id)).map(|(id, _)| file_of(settings, id)));
     let prefix = format!("{}/objects/", settings.folder());
     for path in before.keys().filter(|path| path.starts_with(&prefix) && !kept.contains(*path)) {
         files.insert(path.clone(), None);
