@@ -24,7 +24,8 @@ pub struct PodReport {
     pub data_epoch: Option<u64>,
     /// How far its data reaches; the greater, the newer.
     pub position: Option<i64>,
-    /// How many bytes of data it is behind, rounded, so that a busy database does not write to the API server all the time.
+    /// How many bytes of data it is behind, rounded down to a power of two, so that a busy database does not write to the API
+    /// server all the time.
     pub lag: Option<i64>,
     /// The host it follows.
     pub follows: Option<String>,

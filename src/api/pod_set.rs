@@ -144,6 +144,8 @@ pub struct PodSetMember {
     pub revision: Option<String>,
     /// The node it runs on.
     pub node: Option<String>,
+    /// How many bytes of data it is behind, rounded down to a power of two; less than a mebibyte is 0.
+    pub lag: Option<i64>,
     /// What it waits for.
     pub reason: Option<String>,
 }

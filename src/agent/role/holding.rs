@@ -150,10 +150,20 @@ impl State {
         self.settings.max_lag.or(returns.then_some(NEAR))
     }
 
-    /// How many bytes a pod is behind what this one has, or had when it was asked the last time.
+    /// How many bytes a pod is behind what this one had when it was asked the last time.
     pub(super) fn behind(&self, peer: &Peer) -> Option<i64> {
-        let counted = || Some(self.position?.saturating_sub(peer.position?).max(0));
-        peer.lag.or_else(counted)
+        // what it says itself may be a while ago
+        behind(self.position, peer).or(peer.lag)
+    }
+
+    /// Whether a pod may go on in place of this one, as far as its data goes.
+    pub(super) fn is_near(&self, peer: &Peer) -> bool {
+        let Some(most) = self.most_behind() else { return true };
+        match self.behind(peer) {
+            Some(lag) => lag <= most,
+            // it reads what it has, and may have little: as long as nobody knows, whoever has all of it starts again
+            None => self.position.is_none() || self.process != Process::Asking,
+        }
     }
 
     /// Whether so many others have told how far they are that one of them has every confirmed write.
@@ -300,7 +310,8 @@ impl State {
         if peer.data < epoch || (elsewhere && !force) {
             return Err(format!("{name} does not follow {me} yet, or has nothing of its data"));
         }
-        match (self.behind(peer), self.settings.max_lag) {
+        let position = self.role.as_ref().and_then(|observed| observed.position);
+        match (behind(position, peer).or(peer.lag), self.settings.max_lag) {
             (Some(lag), Some(most)) if lag > most && !force => {
                 Err(format!("{name} is {lag} bytes behind, more than {most}"))
             }
@@ -361,7 +372,11 @@ impl State {
     }
 }
 
+fn behind(position: Option<i64>, peer: &Peer) -> Option<i64> {
+    Some(position?.saturating_sub(peer.position?).max(0))
+}
+
 /// Bytes: what others lack of the data of a process that can start again, and may go on without.
 const NEAR: i64 = 16 << 20;
-/// After so many starts that never came to an answer, whoever runs is better.
+/// After so many starts that came to nothing, whoever runs is better.
 const IN_VAIN: u32 = 3;

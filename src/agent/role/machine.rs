@@ -177,7 +177,7 @@ impl State {
                 (tenure.renewed, tenure.renew_at, tenure.duration) = (sent, renew_at, duration);
             }
             _ => {
-                self.position = None;
+                (self.position, self.vain, self.anew) = (None, 0, 0);
                 self.tenure = Some(Tenure { epoch, renewed: sent, renew_at, duration, promised: None, silent: now });
                 (self.vacant, self.yielding, self.failures) = (None, None, 0);
                 // what was known of the others was for another question
@@ -240,8 +240,13 @@ impl State {
             }
             self.forget_process();
         }
-        if process == Process::Asking && self.process != Process::Unknown {
-            self.vain = if self.answered { 0 } else { self.vain.saturating_add(1) };
+        let lived = self.answered && now.saturating_sub(self.process_since) >= LIVED;
+        match (&self.process, &process) {
+            (Process::Up, Process::Down | Process::Asking | Process::Unknown) if lived => self.vain = 0,
+            (Process::Starting | Process::Up, Process::Down | Process::Asking) if !self.deliberate => {
+                self.vain = self.vain.saturating_add(1);
+            }
+            _ => {}
         }
         if process == Process::Up {
             self.silent(now);
@@ -273,6 +278,7 @@ impl State {
         if !ok {
             // PID 1 waits a little and asks again
             self.granted = None;
+            self.vain = self.vain.saturating_add(1);
             self.process(Process::Down, now);
             return;
         }
@@ -294,8 +300,10 @@ impl State {
         if let Some(observed) = &observed {
             self.answered = true;
             self.silent(now);
+            // one that has only just started may still read what it had, and say less
+            let settled = now.saturating_sub(self.process_since) >= LIVED;
             if observed.exclusive && self.tenure.is_some() {
-                self.position = observed.position;
+                self.position = if settled { observed.position } else { self.position.max(observed.position) };
             }
         }
         self.role = observed;
@@ -319,6 +327,7 @@ impl State {
                 }
                 // it runs: from now on only somebody else stops it
                 (self.demoted, self.undo, self.parked) = (false, false, false);
+                self.adrift = None;
             }
             Deed::Demote | Deed::Switchover { .. } => {
                 self.parked = true;
@@ -578,11 +587,10 @@ impl State {
 
     /// The other pod that has the most, with the data of this epoch, running, and not too far behind.
     pub(super) fn best_peer(&self, epoch: Option<u64>) -> Option<(&String, &Peer)> {
-        let most = self.most_behind();
         self.peers
             .iter()
             .filter(|(_, peer)| peer.up && peer.data >= epoch)
-            .filter(|(_, peer)| most.is_none_or(|most| self.behind(peer).is_none_or(|lag| lag <= most)))
+            .filter(|(_, peer)| self.is_near(peer))
             .max_by_key(|(name, peer)| (peer.data, peer.position, std::cmp::Reverse(self.settings.ordinal(name))))
     }
 
@@ -606,5 +614,7 @@ impl State {
     }
 }
 
+/// A process that lived for so long had come up.
+const LIVED: Millis = 180_000;
 /// Between two tries of a deed that failed.
 const STEP_AFTER_FAILURE: Millis = 1_000;

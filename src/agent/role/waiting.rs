@@ -29,7 +29,11 @@ impl State {
             out.push(Order::Exit);
             return;
         }
-        match self.reading(now) {
+        let reading = self.reading(now);
+        if !matches!(reading, Reading::Led { .. }) {
+            self.adrift = None;
+        }
+        match reading {
             Reading::Bound => {
                 self.vacant = None;
                 self.because("promised the holder of the role to wait, since the lease cannot be renewed");
@@ -127,13 +131,14 @@ impl State {
         }
     }
 
-    /// One that was told to follow, does not, and gets no further: only a start that prepares its data anew helps.
+    /// One that was told to follow, does not, and gets no further: only a start that prepares its data anew helps. It is
+    /// stopped for that in good order, and only while there is somebody whose data it can take.
     fn look_whether_it_drifts(&mut self, by: &str, now: Millis, out: &mut Vec<Order>) {
-        let (Some(within), Some(observed)) = (self.settings.attach_within, &self.role) else { return };
-        if observed.follows.as_deref() != Some("") {
+        let drifts = self.role.as_ref().filter(|observed| observed.follows.as_deref() == Some(""));
+        let (Some(within), Some(observed)) = (self.settings.attach_within, drifts) else {
             (self.adrift, self.anew) = (None, 0);
             return;
-        }
+        };
         let position = observed.position;
         let since = match self.adrift {
             // one that does not know how far it is reads what it had before
@@ -142,10 +147,15 @@ impl State {
         };
         self.adrift = Some((since, position));
         self.reason = format!("was told to follow {by}, and is not connected to it");
-        if now.saturating_sub(since) >= within << self.anew.min(ANEW_AT_MOST) && now >= self.retry_at {
+        let late = now.saturating_sub(since) >= within << self.anew.min(ANEW_AT_MOST);
+        if late && now >= self.retry_at && self.fresh_peers(now, out) {
+            if !self.peers.get(by).is_some_and(|peer| peer.up) {
+                self.adrift = Some((now, position));
+                return;
+            }
             self.reason = format!("did not get to follow {by}: starts anew");
             (self.adrift, self.anew) = (None, self.anew.saturating_add(1));
-            self.order(Deed::Kill, out);
+            self.order(Deed::Stop, out);
         }
     }
 }

@@ -7,6 +7,7 @@ mod deeds;
 mod engine;
 mod farewell;
 mod handle;
+mod lag;
 mod lease;
 pub mod mark;
 mod observe;
@@ -105,6 +106,7 @@ async fn serve(options: Options) -> Result<(), ServeError> {
         tokio::spawn(readiness::serve(Arc::clone(&shared), port));
     }
     tokio::spawn(observe::run(Arc::clone(&shared)));
+    tokio::spawn(lag::run(Arc::clone(&shared)));
     tokio::spawn(config::follow(Arc::clone(&shared)));
     let publisher = tokio::spawn(publish::run(Arc::clone(&shared)));
     if shared.place().handed_out() {

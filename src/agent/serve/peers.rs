@@ -131,6 +131,11 @@ async fn over_api(shared: &Shared, place: &Place, name: &str) -> Option<Peer> {
     })
 }
 
+/// How far the data of another pod reaches, as its agent says now.
+pub async fn position(shared: &Shared, place: &Place, name: &str) -> Option<i64> {
+    over_api(shared, place, name).await?.position
+}
+
 /// What the pod's annotation says. A pod that is about to end, or does not run, takes nothing over.
 async fn reported(shared: &Shared, place: &Place, name: &str) -> Option<Peer> {
     let pods: Api<Pod> = Api::namespaced(shared.client.clone(), place.config.namespace.as_str());

@@ -22,8 +22,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
 /// How often the holder looks whether its label is still there: somebody late may have taken it away.
 const LOOK: Duration = Duration::from_secs(10);
-/// Lag is told in steps; a busy database would be written about all the time otherwise.
-const LAG_STEP: i64 = 1 << 20;
+/// Less lag than this is none, and more is told in powers of two: a busy database would be written about all the time
+/// otherwise.
+const SMALLEST_LAG: i64 = 1 << 20;
 
 fn pods(shared: &Shared) -> Api<Pod> {
     Api::namespaced(shared.client.clone(), shared.place().config.namespace.as_str())
@@ -187,7 +188,7 @@ pub fn status(place: &Place, findings: &Findings, exact: bool) -> Status {
         data_epoch: summary.and_then(|summary| summary.data),
         position: observed.and_then(|observed| observed.position),
         position_exact: exact && observed.is_some_and(|observed| observed.position.is_some()),
-        lag: observed.and_then(|observed| observed.lag),
+        lag: observed.and_then(|observed| observed.lag.or(findings.lag)),
         follows: observed.and_then(|observed| observed.follows.clone()).filter(|host| !host.is_empty()),
         config_revision: findings.revision.clone(),
         pending_restart: findings.pending.clone(),
@@ -211,6 +212,11 @@ fn reason(findings: &Findings, ready: bool) -> Option<String> {
     if runs { findings.not_ready.clone().or(process) } else { waits.or(process) }
 }
 
+/// The power of two that a lag has reached.
+fn rounded(lag: i64) -> i64 {
+    if lag < SMALLEST_LAG { 0 } else { 1 << lag.ilog2() }
+}
+
 fn report(findings: &Findings, status: &Status) -> PodReport {
     let vacant = findings.summary.as_ref().is_some_and(|summary| summary.vacant);
     PodReport {
@@ -223,7 +229,7 @@ fn report(findings: &Findings, status: &Status) -> PodReport {
         data_epoch: status.data_epoch,
         // while nobody has the role it decides who gets it; else nobody needs it here
         position: status.position.filter(|_| vacant),
-        lag: status.lag.map(|lag| lag / LAG_STEP * LAG_STEP),
+        lag: status.lag.map(rounded),
         follows: status.follows.clone(),
         config_revision: status.config_revision.clone(),
         pending_restart: status.pending_restart.clone(),

@@ -66,6 +66,8 @@ pub struct Findings {
     pub process: Option<protocol::Status>,
     pub role: Option<role::Observed>,
     pub role_since: Option<String>,
+    /// How far it is behind whom it follows, where the package does not say.
+    pub lag: Option<i64>,
     /// What the role's machine makes of it.
     pub summary: Option<role::Summary>,
     /// Why the last probe of readiness failed.

@@ -86,6 +86,11 @@ pub struct Sync<'a> {
 }
 
 impl Ledger {
+    /// Whether it is known which files the branch has; where it is not, more may be missing than one sync did.
+    pub fn knows_branch(&self) -> bool {
+        self.files.is_some()
+    }
+
     /// When a failed push is tried again.
     pub fn retry_at(&self) -> Option<Instant> {
         self.retry_at
@@ -102,14 +107,12 @@ impl Ledger {
     ) -> Result<(), String> {
         let Some(destination) = &settings.audit else { return Ok(()) };
         let redaction = self.prepare(source, destination, client).await?;
-        // a branch that is read only now may lack more than this sync did
-        let part = if self.files.is_some() { sync.part } else { &Part::Everything };
         let known = self.know(settings, cache_dir).await;
         // while nobody knows what is on the branch, what was done is told with all there is, and nothing else is
         let before = self.files.take().unwrap_or_default();
         let failed = failed::with_held(failed::all(sync.seen, sync.plan, sync.results), sync.plan);
         let told = failed::file(&failed, self.failed.as_deref());
-        let mut after = record::files(settings, (&sync, part), &before, &redaction);
+        let mut after = record::files(settings, &sync, &before, &redaction);
         if told.is_some() || before.contains_key(&record::failures(&settings.folder())) {
             after.insert(record::failures(&settings.folder()), told.clone());
         }

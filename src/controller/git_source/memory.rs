@@ -30,13 +30,13 @@ pub struct Remembered {
     pub failed_looks: u32,
     /// What was last seen in the repository.
     pub seen: Option<Seen>,
-    /// What a whole plan was last made for, and what had been asked then.
+    /// What a plan was last carried out for, and what had been asked then.
     pub planned: Option<Seen>,
     pub asked_at_plan: Asked,
     /// Something could not be applied, or is not as the repository says and was left so: look at everything next time.
     pub unsettled: bool,
-    /// After the last plan nothing was left that the repository says otherwise, and the record tells that.
-    pub quiet: bool,
+    /// Nothing but actions followed from what was looked at last, and all of them went well.
+    pub plain: bool,
     /// Objects that need not be compared again as long as neither side changes.
     pub settled: Settled,
     /// The status that was last published.

@@ -189,8 +189,9 @@ impl Reconciler for GitSources {
 
 /// What has to be looked at for a commit: what it changed, and what somebody touched, where the one before it left nothing
 /// open. Everything otherwise.
-fn changed_part(remembered: &Remembered, seen: &Seen, touched: Part) -> Part {
-    let follows = remembered.quiet && !remembered.unsettled && !remembered.is_asked_anew();
+fn changed_part(remembered: &Remembered, settings: &Settings, seen: &Seen, touched: Part) -> Part {
+    let follows = remembered.plain && !remembered.unsettled && !remembered.is_asked_anew();
+    let follows = follows && (settings.audit.is_none() || remembered.ledger.knows_branch());
     let before = remembered.planned.as_ref().filter(|before| follows && !before.is(seen));
     match (before.and_then(|before| news::between(before, seen)), touched) {
         (Some(mut ids), Part::Only(touched)) => {
@@ -312,6 +313,8 @@ impl GitSources {
                 tracing::warn!(problem, "what ended could not be recorded yet");
                 ledger.status.message = Some(problem);
                 remembered.leave_ended();
+                // too many that waited are told by what everything looks like now
+                remembered.unsettled = true;
             }
         }
         let waits = remembered.ledger.push(source, settings, &self.client, &self.cache_dir).await;
@@ -359,8 +362,8 @@ impl GitSources {
         }
     }
 
-    /// Makes the cluster what the repository said when it was last seen. After a new commit everything is looked at;
-    /// otherwise only what somebody touched, and everything only if that was more than a status.
+    /// Makes the cluster what the repository said when it was last seen. For a new commit that is looked at which it says
+    /// something new of, or everything; otherwise only what somebody touched, and everything if that was more than a status.
     async fn sync(&self, source: &GitSource, settings: &Settings, remembered: &mut Remembered) -> Result<(), Failure> {
         let Some(seen) = remembered.seen.clone() else { return Ok(()) };
         let touched = Part::Only(remembered.take_touched());
@@ -376,16 +379,19 @@ impl GitSources {
         remembered.operations.load(source, &seen, &self.client).await?;
         if !news && !remembered.unsettled && !whole {
             let known = (&mut remembered.settled, &remembered.operations);
-            if self.decide(&client, settings, &seen, &touched, known).await?.0.is_quiet() {
+            let (plan, _) = self.decide(&client, settings, &seen, &touched, known).await?;
+            remembered.plain &= plan.is_plain();
+            if plan.is_quiet() {
                 return Ok(());
             }
         }
-        let part = if whole { Part::Everything } else { changed_part(remembered, &seen, touched) };
+        let part = if whole { Part::Everything } else { changed_part(remembered, settings, &seen, touched) };
         let known = (&mut remembered.settled, &remembered.operations);
-        let (mut plan, live, part) = self.decide_all(&client, settings, &seen, part, known).await?;
+        let (mut plan, live, part) = self.decide_from(&client, settings, &seen, part, known).await?;
         if matches!(part, Part::Everything) {
             remembered.looked_at_all = Some(Instant::now());
         }
+        remembered.plain &= plan.is_plain();
         if !news && !remembered.unsettled && plan.is_quiet() {
             return Ok(());
         }
@@ -394,9 +400,13 @@ impl GitSources {
             // those that go are waited for, so that the record tells when they are gone
             Part::Everything => {
                 let ours = seen.desired.iter().map(|desired| &desired.id).chain(&plan.leaving);
+                let ours = ours.filter(|id| !plan.foreign.contains_key(id));
                 self.memory.own(&Key::of(source), ours.cloned());
             }
-            Part::Only(ids) => self.memory.own_also(&Key::of(source), ids.iter().cloned()),
+            Part::Only(_) => {
+                let ours = part.desired(&seen).into_iter().map(|desired| desired.id.clone());
+                self.memory.own_also(&Key::of(source), ours);
+            }
         }
         self.assume(source, &seen, remembered).await?;
         tracing::debug!(actions = plan.actions.len(), held = plan.held.len(), in_sync = plan.in_sync, "planned");
@@ -412,7 +422,7 @@ impl GitSources {
         drift.propose(&seen, settings, &self.cluster_name, &self.cache_dir, &mut remembered.proposed).await;
         let failed = results.iter().any(|result| result.failure.is_some());
         remembered.unsettled = failed || plan.leaves_open();
-        remembered.quiet = !failed && news::is_plain(&plan);
+        remembered.plain = !failed && plan.is_plain();
         remembered.planned = Some(seen.clone());
         remembered.asked_at_plan.clone_from(&remembered.asked);
         // while the repository cannot be reached that is what there is to say, even though what it said is kept up
@@ -472,8 +482,8 @@ impl GitSources {
         Ok(())
     }
 
-    /// The plan for all objects. A part of them is enough as long as nothing but actions follows from it.
-    async fn decide_all(
+    /// The plan for everything, made from a part where nothing but actions follows from that; and the part it was made from.
+    async fn decide_from(
         &self,
         client: &Client,
         settings: &Settings,
@@ -483,8 +493,8 @@ impl GitSources {
     ) -> Result<(Plan, Observed, Part), Failure> {
         if matches!(part, Part::Only(_)) {
             let (mut plan, live) = self.decide(client, settings, seen, &part, (settled, operations)).await?;
-            if news::is_plain(&plan) {
-                plan.in_sync = seen.desired.len().saturating_sub(plan.actions.len());
+            if plan.is_plain() {
+                plan.in_sync = seen.desired.len().saturating_sub(plan.actions.len() + plan.done.len());
                 return Ok((plan, live, part));
             }
         }

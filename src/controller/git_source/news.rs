@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::look::Seen;
-use crate::plan::source::{Desired, ObjectId, Plan};
+use crate::plan::source::{Desired, ObjectId};
 
 /// The objects that a commit says something new of; none where everything has to be looked at for it, as for whatever
 /// is defined no more.
@@ -35,33 +35,6 @@ fn changed(before: &[Desired], now: &[Desired]) -> Option<BTreeSet<ObjectId>> {
         }
     }
     before.next().is_none().then_some(changed)
-}
-
-/// Whether nothing but actions follows: no object is left as the repository does not say it.
-pub fn is_plain(plan: &Plan) -> bool {
-    let Plan {
-        actions: _,
-        in_sync: _,
-        held_because: _,
-        held,
-        drifted,
-        foreign,
-        kept,
-        contested,
-        refused,
-        done,
-        left,
-        leaving,
-    } = plan;
-    held.is_empty()
-        && drifted.is_empty()
-        && foreign.is_empty()
-        && kept.is_empty()
-        && contested.is_empty()
-        && refused.is_empty()
-        && done.is_empty()
-        && left.is_empty()
-        && leaving.is_empty()
 }
 
 #[cfg(test)]

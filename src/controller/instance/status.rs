@@ -226,7 +226,7 @@ fn of_set(set: &PodSet, wanted: &BTreeSet<String>) -> Vec<Member> {
             ready: pod.ready,
             node: pod.node.clone(),
             state: Some(state.to_owned()),
-            lag: None,
+            lag: pod.lag,
             reason: pod.reason.clone(),
             name,
         }

@@ -65,6 +65,7 @@ fn member(seen: &Observed<'_>, plan: &Plan, ordinal: u16) -> Option<PodSetMember
         role: pod.and_then(|pod| pod.role.clone()),
         revision: pod.and_then(|pod| pod.revision.clone()),
         node: pod.and_then(|pod| pod.node.clone()),
+        lag: pod.and_then(|pod| pod.report.as_ref()?.lag),
         reason: waits.or_else(|| pod.filter(|_| !ready).and_then(reason_of)).or_else(planned),
     })
 }

@@ -22,11 +22,14 @@ impl Begun {
             .into_iter()
             .partition(|action| action.what == What::Create && self.of.contains_key(&action.id));
         plan.actions = actions;
-        let digest =
-            |id: &ObjectId| desired.iter().find(|desired| desired.id == *id).map(|found| found.digest.as_str());
+        if again.is_empty() {
+            return;
+        }
+        let digests: BTreeMap<&ObjectId, &str> =
+            desired.iter().map(|desired| (&desired.id, desired.digest.as_str())).collect();
         for action in again {
             let begun = self.of.get(&action.id).map(|(digest, _)| digest.as_str());
-            if begun == digest(&action.id) {
+            if begun == digests.get(&action.id).copied() {
                 plan.done.insert(action.id, "it was begun before, and an operation is done once".to_owned());
             } else {
                 let message = format!(

@@ -128,6 +128,32 @@ impl Plan {
         self.actions.is_empty() && self.held.is_empty() && self.drifted.is_empty() && self.foreign.is_empty()
     }
 
+    /// Whether nothing but actions follows: no object is left as the repository does not say it.
+    pub fn is_plain(&self) -> bool {
+        let Self {
+            actions: _,
+            in_sync: _,
+            done: _,
+            held_because: _,
+            held,
+            drifted,
+            foreign,
+            kept,
+            contested,
+            refused,
+            left,
+            leaving,
+        } = self;
+        held.is_empty()
+            && drifted.is_empty()
+            && foreign.is_empty()
+            && kept.is_empty()
+            && contested.is_empty()
+            && refused.is_empty()
+            && left.is_empty()
+            && leaving.is_empty()
+    }
+
     /// Whether something stays as the repository does not say, even when everything planned was done.
     pub fn leaves_open(&self) -> bool {
         !(self.drifted.is_empty() && self.foreign.is_empty() && self.contested.is_empty() && self.leaving.is_empty())

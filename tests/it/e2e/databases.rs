@@ -1,13 +1,16 @@
 //! A PostgreSQL with a replica: it comes up from its package, hands over, and is told how it is.
 
+use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use kube::ResourceExt;
 use midship::api::instance::Phase;
+use midship::api::pod_report::PodReport;
 use serde_json::json;
 
-use super::stage::{IN_TIME, NAME, Stage, stage_test};
-use crate::harness::wait_for;
+use super::stage::{IN_TIME, NAME, Stage, package_test, stage_test};
+use crate::harness::{Run, wait_for};
 
 const SERVER: &str = "postgres";
 
@@ -47,11 +50,94 @@ fn a_postgresql_with_a_replica_comes_up_restarts_and_hands_over() {
     });
 }
 
+#[test]
+fn a_replica_whose_log_is_gone_at_the_primary_is_copied_anew() {
+    // nobody waits minutes for what is certain at once
+    let package = tempfile::tempdir().expect("a folder");
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("extensions/postgresql/1.1.0");
+    let copied = Run::new("cp").arg("-r").arg(format!("{}/.", ours.display())).arg(package.path()).output();
+    assert_eq!(copied.code, 0, "{copied}");
+    let manifest = package.path().join("extension.yaml");
+    let text = fs::read_to_string(&manifest).expect("a manifest");
+    assert!(text.contains("attachWithin: 5m"), "{text}");
+    fs::write(&manifest, text.replace("attachWithin: 5m", "attachWithin: 3s")).expect("it can be written");
+
+    package_test(package.path(), "postgres-17", async |stage| {
+        stage
+            .create(json!({ "version": "17", "topology": "replication", "deletionPolicy": "Delete",
+                "components": [{ "name": "postgres", "replicas": 2, "storage": { "data": { "size": "256Mi" } },
+                    "parameters": { "wal_keep_size": 0, "min_wal_size": "32Mi", "max_wal_size": "32Mi" },
+                    "resources": { "requests": { "cpu": "10m", "memory": "128Mi" }, "limits": { "memory": "256Mi" } } }] }))
+            .await;
+        let primary = stage.primary().await;
+        let pods = stage.pods().await;
+        let replica = pods.iter().map(ResourceExt::name_any).find(|name| *name != primary).expect("a replica");
+        sql(stage, &primary, "CREATE TABLE sold (what text)").await;
+        stage
+            .is(Phase::Running, |status| {
+                status.members.iter().any(|member| member.name == replica && member.lag == Some(0))
+            })
+            .await;
+
+        let told = stage.midship(&["process", "stop", NAME, "--pod", &replica]);
+        assert!(told.code == 0, "{told}");
+        let slot = format!("{}_slot", replica.replace('-', "_"));
+        wait_for("the primary to let go of the replica", IN_TIME, async || {
+            try_sql(stage, &primary, &format!("SELECT pg_drop_replication_slot('{slot}')")).await
+        })
+        .await;
+        for number in 0..4 {
+            sql(stage, &primary, &format!("INSERT INTO sold VALUES ('{number}')")).await;
+            sql(stage, &primary, "SELECT pg_switch_wal()").await;
+            sql(stage, &primary, "CHECKPOINT").await;
+        }
+
+        let told = stage.midship(&["process", "start", NAME, "--pod", &replica]);
+        assert!(told.code == 0, "{told}");
+        wait_for("the replica to have what was written without it", IN_TIME, async || {
+            let found = sql(stage, &replica, "SELECT count(*) FROM sold").await;
+            if found == "4" { Ok(()) } else { Err(found) }
+        })
+        .await;
+        stage
+            .is(Phase::Running, |status| {
+                status.members.iter().any(|member| member.name == replica && member.role.as_deref() == Some("replica"))
+            })
+            .await;
+        rejoins(stage, &replica, "its data was copied anew, because it did not get to follow with what it had").await;
+
+        // one that is killed while it follows goes on with what it has
+        let kill = ["sh", "-c", "kill -9 $(head -n 1 /data/pgdata/postmaster.pid)"];
+        stage.exec(&replica, SERVER, &kill).expect("it can be killed");
+        rejoins(stage, &replica, "its data was kept").await;
+        sql(stage, &primary, "INSERT INTO sold VALUES ('5')").await;
+        wait_for("the replica to follow", IN_TIME, async || {
+            let found = sql(stage, &replica, "SELECT count(*) FROM sold").await;
+            if found == "5" { Ok(()) } else { Err(found) }
+        })
+        .await;
+        stage.delete().await;
+    });
+}
+
+/// Until the pod tells that it came to follow in this way.
+async fn rejoins(stage: &Stage<'_>, pod: &str, how: &str) {
+    wait_for(how, IN_TIME, async || {
+        let pods = stage.pods().await;
+        let found = pods.iter().find(|one| one.name_any() == pod);
+        let told = found.and_then(|one| PodReport::of(one.metadata.annotations.as_ref())?.rejoined);
+        if told.as_ref().is_some_and(|told| told.starts_with(how)) { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+}
+
 /// What the server in this pod answers.
 async fn sql(stage: &Stage<'_>, pod: &str, command: &str) -> String {
-    let ask = ["psql", "-U", "postgres", "-h", "/var/run/postgresql", "-tAc", command];
+    wait_for("an answer", IN_TIME, async || try_sql(stage, pod, command).await).await
+}
+
+async fn try_sql(stage: &Stage<'_>, pod: &str, command: &str) -> Result<String, String> {
     let password = format!("PGPASSWORD={}", stage.password().await);
-    let mut all = vec!["env", password.as_str()];
-    all.extend(ask);
-    wait_for("an answer", IN_TIME, async || stage.exec(pod, SERVER, &all)).await
+    let ask = ["env", password.as_str(), "psql", "-U", "postgres", "-h", "/var/run/postgresql", "-tAc", command];
+    stage.exec(pod, SERVER, &ask)
 }

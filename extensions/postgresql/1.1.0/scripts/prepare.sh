@@ -30,36 +30,51 @@ if [ "$role" = primary ]; then
   exit 0
 fi
 
+control() { LC_ALL=C "$BIN/pg_controldata" -D $data | sed -n "s/^$1: *//p"; }
+
+# A copy takes the place of the data, where the primary gives one. Without its mark the pod counts as empty until it follows again.
+throw_away() {
+  "$BIN/psql" -XAtq -d "$link replication=true" -c IDENTIFY_SYSTEM >/dev/null
+  how="its data was copied anew, because $1"
+  rm -f /data/.midship.json
+  touch /data/copying
+}
+
 [ -n "$primary" ] || { echo "no primary is known yet" >&2; exit 1; }
 export PGPASSFILE=$FILES/replication.pass
+# a slot whose log the primary did not keep is of no use any more
+ask "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '$slot' AND wal_status = 'lost' AND NOT active" >/dev/null
 ask "SELECT pg_create_physical_replication_slot('$slot') WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '$slot')" >/dev/null
 if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
   [ -s $data/PG_VERSION ] || touch /data/copying
-  # one that was primary, or followed another one, may have what nobody else has
   if [ ! -f /data/copying ]; then
     ask CHECKPOINT
-    if said=$("$BIN/pg_rewind" -D $data --source-server="$link" 2>&1); then
-      case $said in
-      *"no rewind required"*)
-        how="its data was kept"
-        # the log from there on is gone at the primary
-        if [ "$anew" -ge 2 ]; then
-          how="its data was copied anew, because it did not get to follow with what it had"
-          touch /data/copying
-        fi
-        ;;
-      *) how="its data was rewound: what it alone had is gone" ;;
-      esac
+    timeline=$(ask "SELECT timeline_id FROM pg_control_checkpoint()")
+    if [ "$anew" -eq 0 ] && [ "$(control "Database cluster state")" = "in archive recovery" ] &&
+      [ "$(control "Min recovery ending loc's timeline")" = "$timeline" ]; then
+      # it followed this primary until it was killed: it goes on from there, and could not be rewound without a clean stop
+      how="its data was kept"
     else
-      how="its data was copied anew, because it could not be rewound"
-      touch /data/copying
+      # one that was primary, or followed another one, may have what nobody else has
+      if said=$("$BIN/pg_rewind" -D $data --source-server="$link" 2>&1); then
+        case $said in
+        *"no rewind required"*)
+          how="its data was kept"
+          # the log from there on is gone at the primary
+          [ "$anew" -lt 2 ] || throw_away "it did not get to follow with what it had"
+          ;;
+        *) how="its data was rewound: what it alone had is gone" ;;
+        esac
+        printf '%s\n' "$said" >&2
+      else
+        printf '%s\n' "$said" >&2
+        # half of it may be the primary's by now
+        case $said in *"rewinding from"*) touch /data/copying; rm -f /data/.midship.json ;; esac
+        throw_away "it could not be rewound"
+      fi
     fi
-    printf '%s\n' "$said" >&2
   fi
   if [ -f /data/copying ]; then
-    # nothing is thrown away for a primary that gives no copy
-    "$BIN/psql" -XAtq -d "$link replication=true" -c IDENTIFY_SYSTEM >/dev/null
-    # without its mark the pod counts as empty, until it follows again
     rm -rf $data $data.new /data/.midship.json
     "$BIN/pg_basebackup" -D $data -d "$link" --wal-method=stream --checkpoint=fast --slot="$slot"
     chmod 0700 $data

@@ -50,13 +50,13 @@ impl State {
             Phase::Idle(rest @ (Rest::Failed | Rest::Completed)) if self.wish == Wish::Run && revived => {
                 let clean = rest == Rest::Completed;
                 if launch_changed && !clean || self.restarts_after(clean) {
-                    self.crashes = 0;
+                    self.forgive();
                     self.begin_start(now, out);
                 }
             }
             Phase::Waiting { clean, .. } if !launch_changed && !self.restarts_after(clean) => self.give_up(clean),
             Phase::Waiting { .. } if launch_changed => {
-                self.crashes = 0;
+                self.forgive();
                 self.begin_start(now, out);
             }
             Phase::Waiting { ref mut until, .. } => *until = (*until).min(now.saturating_add(self.policy.max_delay)),
@@ -87,7 +87,7 @@ impl State {
                     Some((pid, started)) => {
                         self.accept(Operation::Restart, ticket);
                         self.wish = Wish::Run;
-                        self.crashes = 0;
+                        self.forgive();
                         self.begin_stop(pid, started, timeout, None, now, out);
                         self.because("restarts on request");
                     }
@@ -111,7 +111,7 @@ impl State {
     fn start_anew(&mut self, operation: Operation, ticket: Ticket, now: Millis, out: &mut Vec<Action>) {
         self.accept(operation, ticket);
         self.wish = Wish::Run;
-        self.crashes = 0;
+        self.forgive();
         match &mut self.phase {
             Phase::Idle(_) | Phase::Waiting { .. } => self.begin_start(now, out),
             Phase::Sweeping { after: After::Attempt(ended), .. } => ended.asked = true,
@@ -462,6 +462,11 @@ impl State {
             Phase::Waiting { until, .. } if now >= *until => self.begin_start(now, out),
             _ => {}
         }
+    }
+
+    /// What was wrong before says nothing about what comes.
+    fn forgive(&mut self) {
+        (self.crashes, self.overran) = (0, 0);
     }
 
     /// A process that takes too long to start, be it that the disk with its program does not answer.

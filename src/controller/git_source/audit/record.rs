@@ -46,7 +46,7 @@ fn file_of(settings: &Settings, id: &ObjectId) -> String {
 /// The files that are to change: new content, or none for a file that goes.
 pub fn files(
     settings: &Settings,
-    (sync, part): (&Sync<'_>, &Part),
+    sync: &Sync<'_>,
     before: &BTreeMap<String, GitId>,
     redaction: &Redaction,
 ) -> BTreeMap<String, Option<Vec<u8>>> {
@@ -62,7 +62,7 @@ pub fn files(
         .collect();
     let mut files = BTreeMap::new();
     let mut kept: BTreeSet<String> = unsettled.iter().map(|id| file_of(settings, id)).collect();
-    for desired in part.desired(sync.seen).into_iter().filter(|desired| !unsettled.contains(&desired.id)) {
+    for desired in sync.part.desired(sync.seen).into_iter().filter(|desired| !unsettled.contains(&desired.id)) {
         let Some(body) = sync.seen.bodies.get(&desired.id) else { continue };
         let body = if desired.id.kind == ObjectKind::Secret { &redaction.of_secret(body) } else { body.as_ref() };
         // an object that cannot be written down keeps the file it has
@@ -76,7 +76,7 @@ pub fn files(
         kept.insert(path);
     }
     // nothing is defined no more, or everything would have been looked at
-    if matches!(part, Part::Only(_)) {
+    if matches!(sync.part, Part::Only(_)) {
         return files;
     }
     // what is still there although no file defines it: held back, or from a file that cannot be read

@@ -14,6 +14,7 @@ mod hostile;
 mod ignored;
 mod killed;
 mod leaving;
+mod news;
 mod once;
 pub mod repository;
 mod rewritten;
