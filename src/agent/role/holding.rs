@@ -362,7 +362,7 @@ impl State {
     /// Whether the process is stopped for the role's sake, or about to be. Whoever goes on after this agent has to know:
     /// nobody else starts it again.
     pub fn parks(&self) -> bool {
-        self.parked || matches!(self.doing, Some(Deed::Demote | Deed::Switchover { .. } | Deed::Stop))
+        self.parked || self.starting || matches!(self.doing, Some(Deed::Demote | Deed::Switchover { .. } | Deed::Stop))
     }
 
     pub(super) fn because(&mut self, reason: &str) {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    CLEAR_LATER, Deed, Event, FRESH, Grant, HAND_OVER, LINGER, Millis, Observed, Order, Peer, Process, Purpose, Record,
-    SWITCHOVER, Seen, Settings, State, Summary, Switchover, Tenure, View, Written,
+    CLEAR_LATER, Deed, Event, FRESH, Grant, HAND_OVER, Millis, Observed, Order, Peer, Process, Purpose, Record,
+    SWITCHOVER, Seen, Settings, State, Switchover, Tenure, View, Written,
 };
 
 impl State {
@@ -42,6 +42,7 @@ impl State {
             anew: 0,
             deliberate: false,
             parked: false,
+            starting: false,
             demoted: false,
             // what an agent before this one had begun with a process that runs is not known
             undo: true,
@@ -277,7 +278,7 @@ impl State {
         self.answered = false;
         if !ok {
             // PID 1 waits a little and asks again
-            self.granted = None;
+            (self.granted, self.deliberate) = (None, false);
             self.vain = self.vain.saturating_add(1);
             self.process(Process::Down, now);
             return;
@@ -290,7 +291,7 @@ impl State {
         }
         (self.process, self.process_since) = (Process::Starting, now);
         self.silent(now);
-        self.parked = false;
+        (self.parked, self.starting) = (false, false);
     }
 
     fn observed(&mut self, observed: Option<Observed>, now: Millis) {
@@ -340,7 +341,11 @@ impl State {
                     out.push(Order::Answer { ticket: switchover.ticket, result: Err(reason.clone()) });
                 }
             }
-            Deed::Start => self.parked = failed,
+            // it was asked for; whether it begins shows when permission is asked
+            Deed::Start => {
+                (self.parked, self.starting) = (failed, !failed);
+                self.retry_at = now.saturating_add(START_AGAIN);
+            }
             Deed::Stop => self.parked = true,
             Deed::Follow { .. } | Deed::Kill => {}
         }
@@ -488,55 +493,6 @@ impl State {
         self.following.as_ref().is_some_and(|(_, of)| *of == epoch)
     }
 
-    fn show(&mut self, now: Millis, out: &mut Vec<Order>) {
-        let label = if self.lingers(now) { self.label.clone().flatten() } else { self.confirmed() };
-        if self.label.as_ref() != Some(&label) {
-            self.label = Some(label.clone());
-            self.labelled_holding = self.tenure.is_some();
-            out.push(Order::Label(label));
-        }
-    }
-
-    /// Whether the label stays though the role is given away. It accepts no writes, and says so to whoever comes.
-    fn lingers(&mut self, now: Millis) -> bool {
-        let next_serves = self.leaving.as_ref().is_some_and(|leaving| {
-            self.seen()
-                .is_some_and(|seen| seen.record.epoch > leaving.epoch && seen.record.served == Some(seen.record.epoch))
-        });
-        let stays = self.tenure.is_some() && !self.demoted && self.switchover.is_none();
-        let Some(leaving) = &mut self.leaving else { return false };
-        if next_serves && !leaving.served {
-            leaving.served = true;
-            leaving.until = leaving.until.min(now.saturating_add(LINGER));
-        }
-        if stays || self.stopping || now >= leaving.until {
-            self.leaving = None;
-        }
-        self.leaving.is_some()
-    }
-
-    /// The role others may rely on.
-    fn confirmed(&self) -> Option<String> {
-        let observed = self.role.as_ref().filter(|_| self.process == Process::Up && !self.demoted);
-        let shown = self.label.as_ref().and_then(Clone::clone);
-        match (&self.tenure, observed) {
-            (Some(tenure), Some(observed)) => {
-                let serving = self.seen().is_some_and(|seen| seen.record.served == Some(tenure.epoch));
-                (observed.exclusive && serving).then(|| observed.role.clone())
-            }
-            (None, Some(observed)) => {
-                let settled = self.seen().is_some_and(|seen| self.followed(seen.record.epoch)) || self.vacant.is_some();
-                // what could not attach before is not relied on until it has
-                (!observed.exclusive && settled && self.anew == 0).then(|| observed.role.clone())
-            }
-            // one answer that is missing changes nothing; the probe of readiness takes it out of service
-            (tenure, None) if self.process == Process::Up && !self.demoted && self.doing.is_none() => {
-                shown.filter(|_| tenure.is_some() == self.labelled_holding)
-            }
-            _ => None,
-        }
-    }
-
     pub(super) fn seen(&self) -> Option<&Seen> {
         match &self.view {
             View::Seen { seen, .. } => Some(seen),
@@ -593,28 +549,11 @@ impl State {
             .filter(|(_, peer)| self.is_near(peer))
             .max_by_key(|(name, peer)| (peer.data, peer.position, std::cmp::Reverse(self.settings.ordinal(name))))
     }
-
-    /// How often it was started anew since it followed somebody.
-    #[must_use]
-    pub const fn anew(&self) -> u32 {
-        self.anew
-    }
-
-    pub fn summary(&self) -> Summary {
-        let seen = self.seen();
-        Summary {
-            holds: self.tenure.is_some(),
-            holder: seen.and_then(|seen| seen.record.holder.as_ref()).map(|holder| holder.pod.clone()),
-            epoch: seen.map(|seen| seen.record.epoch),
-            data: self.data,
-            vacant: self.vacant.is_some(),
-            role: self.label.clone().flatten(),
-            reason: self.reason.clone(),
-        }
-    }
 }
 
 /// A process that lived for so long had come up.
 const LIVED: Millis = 180_000;
+/// When a start is asked for again of which nothing was seen.
+const START_AGAIN: Millis = 5_000;
 /// Between two tries of a deed that failed.
 const STEP_AFTER_FAILURE: Millis = 1_000;

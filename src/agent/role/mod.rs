@@ -15,6 +15,7 @@ mod election;
 mod holding;
 mod machine;
 mod promise;
+mod shown;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -476,6 +477,8 @@ pub struct State {
     deliberate: bool,
     /// The process was stopped for the role's sake, and is started again for it.
     parked: bool,
+    /// It was told to start again, and has not asked for permission since.
+    starting: bool,
     /// The process accepts no writes, because it was told so.
     demoted: bool,
     /// A demotion failed halfway, and is to be undone.

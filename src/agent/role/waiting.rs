@@ -114,7 +114,7 @@ impl State {
                     self.reason = format!("waits until {by} serves");
                 }
             }
-            Process::Down if self.parked && now >= self.retry_at => self.order(Deed::Start, out),
+            Process::Down if (self.parked || self.starting) && now >= self.retry_at => self.order(Deed::Start, out),
             Process::Up => {
                 let Some(observed) = &self.role else { return };
                 let elsewhere = observed.follows.as_deref().is_some_and(|follows| !follows.is_empty() && follows != by);
@@ -147,10 +147,12 @@ impl State {
         };
         self.adrift = Some((since, position));
         self.reason = format!("was told to follow {by}, and is not connected to it");
-        let late = now.saturating_sub(since) >= within << self.anew.min(ANEW_AT_MOST);
+        let within = within << self.anew.min(ANEW_AT_MOST);
+        let late = now.saturating_sub(since) >= within;
         if late && now >= self.retry_at && self.fresh_peers(now, out) {
             if !self.peers.get(by).is_some_and(|peer| peer.up) {
-                self.adrift = Some((now, position));
+                // once it runs again, it is given a moment
+                self.adrift = Some((now.saturating_sub(within.saturating_sub(GRACE)), position));
                 return;
             }
             self.reason = format!("did not get to follow {by}: starts anew");
@@ -160,5 +162,7 @@ impl State {
     }
 }
 
+/// For whoever could not follow because the other one did not run.
+const GRACE: Millis = 30_000;
 /// So often the time until the next start that prepares the data anew is doubled.
 const ANEW_AT_MOST: u32 = 4;

@@ -188,7 +188,10 @@ pub fn status(place: &Place, findings: &Findings, exact: bool) -> Status {
         data_epoch: summary.and_then(|summary| summary.data),
         position: observed.and_then(|observed| observed.position),
         position_exact: exact && observed.is_some_and(|observed| observed.position.is_some()),
-        lag: observed.and_then(|observed| observed.lag.or(findings.lag)),
+        lag: observed.and_then(|observed| {
+            let asked = findings.lag.filter(|_| !observed.exclusive && observed.position.is_some());
+            observed.lag.or(asked)
+        }),
         follows: observed.and_then(|observed| observed.follows.clone()).filter(|host| !host.is_empty()),
         config_revision: findings.revision.clone(),
         pending_restart: findings.pending.clone(),

@@ -357,7 +357,7 @@ fn a_wrong_package_says_where_and_why() {
             "a variable that is saved too late",
             "    env: {}",
             "    actions: {started: {steps: [{resp: [GET, \"{{ answer }}\"]}, {resp: [PING], save: answer}]}}",
-            "extension.yaml:21:33: \"answer\" is not defined; there is instance, namespace, type, version, extension_version, topology, environment, component, group, replicas, components, params, resources, storage, ports, paths, files, tls, username, secret and 17 more",
+            "extension.yaml:21:33: \"answer\" is not defined; there is instance, namespace, type, version, extension_version, topology, environment, component, group, replicas, components, params, resources, storage, ports, paths, files, tls, username, secret and 18 more",
         ),
         (
             "an expression that does not parse",

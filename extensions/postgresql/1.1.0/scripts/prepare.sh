@@ -16,7 +16,7 @@ password() { head -n 1 "$FILES/$1" | cut -d: -f5-; }
 ask() { PGPASSFILE=$FILES/admin.pass "$BIN/psql" -XAtq -d "host=$primary port=$PORT user=postgres dbname=postgres $tls" -c "$1"; }
 
 if [ "$role" = primary ]; then
-  [ ! -f /data/copying ] || { echo "the copy of the data was interrupted; it can only follow" >&2; exit 1; }
+  [ ! -f /data/copying ] && [ ! -f /data/rewinding ] || { echo "a copy or rewind of the data was interrupted; it can only follow" >&2; exit 1; }
   # one that followed begins as it ended: the promotion takes it into a timeline of its own
   [ -s $data/PG_VERSION ] && exit 0
   rm -rf $data /data/initdb.pass
@@ -31,6 +31,16 @@ if [ "$role" = primary ]; then
 fi
 
 control() { LC_ALL=C "$BIN/pg_controldata" -D $data | sed -n "s/^$1: *//p"; }
+
+# Whether it followed this primary until it was killed, or was only just copied from one: it goes on from there, and could not
+# be rewound without a clean stop.
+continues() {
+  [ "$anew" -lt 2 ] && [ -f $data/standby.signal ] || return 1
+  [ "$(control "Database system identifier")" = "$(ask "SELECT system_identifier FROM pg_control_system()")" ] || return 1
+  [ ! -f $data/backup_label ] || return 0
+  [ "$(control "Database cluster state")" = "in archive recovery" ] &&
+    [ "$(control "Min recovery ending loc's timeline")" = "$(ask "SELECT timeline_id FROM pg_control_checkpoint()")" ]
+}
 
 # A copy takes the place of the data, where the primary gives one. Without its mark the pod counts as empty until it follows again.
 throw_away() {
@@ -49,19 +59,20 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
   [ -s $data/PG_VERSION ] || touch /data/copying
   if [ ! -f /data/copying ]; then
     ask CHECKPOINT
-    timeline=$(ask "SELECT timeline_id FROM pg_control_checkpoint()")
-    if [ "$anew" -eq 0 ] && [ "$(control "Database cluster state")" = "in archive recovery" ] &&
-      [ "$(control "Min recovery ending loc's timeline")" = "$timeline" ]; then
-      # it followed this primary until it was killed: it goes on from there, and could not be rewound without a clean stop
+    if [ -f /data/rewinding ]; then
+      throw_away "a rewind of it was interrupted"
+    elif continues; then
       how="its data was kept"
     else
       # one that was primary, or followed another one, may have what nobody else has
-      if said=$("$BIN/pg_rewind" -D $data --source-server="$link" 2>&1); then
+      touch /data/rewinding
+      if said=$(LC_ALL=C "$BIN/pg_rewind" -D $data --source-server="$link" 2>&1); then
+        rm -f /data/rewinding
         case $said in
         *"no rewind required"*)
           how="its data was kept"
-          # the log from there on is gone at the primary
-          [ "$anew" -lt 2 ] || throw_away "it did not get to follow with what it had"
+          # the log from there on is gone at the primary; where a copy did not help, another one will not
+          [ "$anew" -ne 2 ] || throw_away "it did not get to follow with what it had"
           ;;
         *) how="its data was rewound: what it alone had is gone" ;;
         esac
@@ -69,13 +80,16 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
       else
         printf '%s\n' "$said" >&2
         # half of it may be the primary's by now
-        case $said in *"rewinding from"*) touch /data/copying; rm -f /data/.midship.json ;; esac
+        case $said in
+        *"rewinding from"*) touch /data/copying; rm -f /data/.midship.json ;;
+        *) rm -f /data/rewinding ;;
+        esac
         throw_away "it could not be rewound"
       fi
     fi
   fi
   if [ -f /data/copying ]; then
-    rm -rf $data $data.new /data/.midship.json
+    rm -rf $data $data.new /data/.midship.json /data/rewinding
     "$BIN/pg_basebackup" -D $data -d "$link" --wal-method=stream --checkpoint=fast --slot="$slot"
     chmod 0700 $data
     rm -f /data/copying
