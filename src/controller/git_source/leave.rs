@@ -8,9 +8,10 @@ use super::objects;
 use super::{GitSources, live};
 use crate::api::git_source::SourceDeletionPolicy;
 use crate::api::{GitSource, labels};
+use crate::cluster::Key;
 use crate::cluster::problem::Problem;
 use crate::controller::frame::Failure;
-use crate::plan::source::{ObjectKind, source_label};
+use crate::plan::source::{ObjectId, ObjectKind, source_label};
 
 /// How many objects a message names.
 const NAMED: usize = 5;
@@ -59,7 +60,8 @@ impl GitSources {
             .await
             .map_err(|error| Problem::from_kube(&error))?;
         let parameters = PatchParams { field_manager: Some(labels::MANAGER.into()), ..PatchParams::default() };
-        for (id, uid, _) in found {
+        let assumes = source.status.as_ref().is_some_and(|status| status.settings.is_some());
+        for (id, uid, _) in found.into_iter().filter(|(id, ..)| !(assumes && self.needs_source(id))) {
             // exactly the object that was looked at
             let patch = json!({ "metadata": {
                 "uid": uid,
@@ -75,6 +77,15 @@ impl GitSources {
             }
         }
         Ok(())
+    }
+
+    /// An instance that is what it is by what the source's repository assumes for its environment keeps the name: without
+    /// it, it would become another one. It says that its source is missing, and what to do.
+    fn needs_source(&self, id: &ObjectId) -> bool {
+        let key = Key { namespace: id.namespace.clone(), name: id.name.clone() };
+        let instance = self.caches.instances.get(&key).filter(|_| id.kind == ObjectKind::Instance);
+        let resolved = instance.as_ref().and_then(|instance| instance.status.as_ref()?.resolved.as_ref());
+        resolved.is_some_and(|resolved| resolved.environment.is_some())
     }
 
     /// Deletes what the source applied, the newest kinds first. Namespaces stay: whatever else is in them is not ours.
