@@ -77,7 +77,7 @@ impl State {
             Process::Up => true,
             // a preparation under way may be throwing the data away
             Process::Asking => self.granted.is_none(),
-            Process::Down => self.parked,
+            Process::Down => self.is_to_start(),
             Process::Unknown | Process::Starting => false,
         };
         if !process {

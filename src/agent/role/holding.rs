@@ -36,7 +36,7 @@ impl State {
                     self.grant(Grant::Holder, out);
                 }
             }
-            Process::Down if self.parked && !self.stopping && !self.hands_over() && now >= self.retry_at => {
+            Process::Down if self.is_to_start() && !self.stopping && !self.hands_over() && now >= self.retry_at => {
                 self.order(Deed::Start, out);
             }
             Process::Up => self.serve(now, out),
@@ -145,13 +145,17 @@ impl State {
 
     /// How far behind another pod may be to go on instead. One that can start again with all it had yields to nobody who
     /// would lose more than a moment of it, unless starts have been in vain.
-    pub(super) fn most_behind(&self) -> Option<i64> {
-        let returns = self.process == Process::Asking && self.settings.lasting && self.vain < IN_VAIN;
-        self.settings.max_lag.or(returns.then_some(NEAR))
+    fn most_behind(&self) -> Option<i64> {
+        self.settings.max_lag.or(self.returns().then_some(NEAR))
+    }
+
+    /// Whether its process can start again with all it had, as far as anybody knows.
+    fn returns(&self) -> bool {
+        self.process == Process::Asking && self.settings.lasting && self.vain < IN_VAIN
     }
 
     /// How many bytes a pod is behind what this one had when it was asked the last time.
-    pub(super) fn behind(&self, peer: &Peer) -> Option<i64> {
+    fn behind(&self, peer: &Peer) -> Option<i64> {
         // what it says itself may be a while ago
         behind(self.position, peer).or(peer.lag)
     }
@@ -162,7 +166,7 @@ impl State {
         match self.behind(peer) {
             Some(lag) => lag <= most,
             // it reads what it has, and may have little: as long as nobody knows, whoever has all of it starts again
-            None => self.position.is_none() || self.process != Process::Asking,
+            None => self.position.is_none() || !self.returns(),
         }
     }
 
@@ -362,7 +366,12 @@ impl State {
     /// Whether the process is stopped for the role's sake, or about to be. Whoever goes on after this agent has to know:
     /// nobody else starts it again.
     pub fn parks(&self) -> bool {
-        self.parked || self.starting || matches!(self.doing, Some(Deed::Demote | Deed::Switchover { .. } | Deed::Stop))
+        self.is_to_start() || matches!(self.doing, Some(Deed::Demote | Deed::Switchover { .. } | Deed::Stop))
+    }
+
+    /// Whether the process was stopped for the role's sake, and has not asked for permission to start since.
+    pub(super) fn is_to_start(&self) -> bool {
+        self.parked || self.starting
     }
 
     pub(super) fn because(&mut self, reason: &str) {

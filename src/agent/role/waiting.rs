@@ -114,7 +114,7 @@ impl State {
                     self.reason = format!("waits until {by} serves");
                 }
             }
-            Process::Down if (self.parked || self.starting) && now >= self.retry_at => self.order(Deed::Start, out),
+            Process::Down if self.is_to_start() && now >= self.retry_at => self.order(Deed::Start, out),
             Process::Up => {
                 let Some(observed) = &self.role else { return };
                 let elsewhere = observed.follows.as_deref().is_some_and(|follows| !follows.is_empty() && follows != by);

@@ -409,7 +409,14 @@ impl GitSources {
             }
         }
         self.assume(source, &seen, remembered).await?;
-        tracing::debug!(actions = plan.actions.len(), held = plan.held.len(), in_sync = plan.in_sync, "planned");
+        let looked = part.desired(&seen).len();
+        tracing::debug!(
+            looked,
+            actions = plan.actions.len(),
+            held = plan.held.len(),
+            in_sync = plan.in_sync,
+            "planned"
+        );
         let push = self.pushes.begin(&settings.label, &self.queues);
         let results = apply::carry_out(&plan, &seen, &live, settings, &client).await;
         let kept = remembered.operations.keep(source, &self.client, (&seen, &live, &results)).await;

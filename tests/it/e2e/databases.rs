@@ -39,11 +39,7 @@ fn a_postgresql_with_a_replica_comes_up_restarts_and_hands_over() {
         stage.is(Phase::Running, |status| status.primary.as_deref() == Some(heir.as_str())).await;
         assert_eq!(sql(stage, &heir, "SELECT what FROM sold").await, "a lamp");
         sql(stage, &heir, "INSERT INTO sold VALUES ('a chair')").await;
-        wait_for("the old primary to follow", IN_TIME, async || {
-            let found = sql(stage, &primary, "SELECT count(*) FROM sold").await;
-            if found == "2" { Ok(()) } else { Err(found) }
-        })
-        .await;
+        has_sold(stage, &primary, "2").await;
 
         stage.delete().await;
         assert_eq!(stage.claims().await, Vec::<String>::new(), "its volumes went with it");
@@ -94,11 +90,7 @@ fn a_replica_whose_log_is_gone_at_the_primary_is_copied_anew() {
 
         let told = stage.midship(&["process", "start", NAME, "--pod", &replica]);
         assert!(told.code == 0, "{told}");
-        wait_for("the replica to have what was written without it", IN_TIME, async || {
-            let found = sql(stage, &replica, "SELECT count(*) FROM sold").await;
-            if found == "4" { Ok(()) } else { Err(found) }
-        })
-        .await;
+        has_sold(stage, &replica, "4").await;
         stage
             .is(Phase::Running, |status| {
                 status.members.iter().any(|member| member.name == replica && member.role.as_deref() == Some("replica"))
@@ -111,13 +103,18 @@ fn a_replica_whose_log_is_gone_at_the_primary_is_copied_anew() {
         stage.exec(&replica, SERVER, &kill).expect("it can be killed");
         rejoins(stage, &replica, "its data was kept").await;
         sql(stage, &primary, "INSERT INTO sold VALUES ('5')").await;
-        wait_for("the replica to follow", IN_TIME, async || {
-            let found = sql(stage, &replica, "SELECT count(*) FROM sold").await;
-            if found == "5" { Ok(()) } else { Err(found) }
-        })
-        .await;
+        has_sold(stage, &replica, "5").await;
         stage.delete().await;
     });
+}
+
+/// Until a server that follows has so many rows.
+async fn has_sold(stage: &Stage<'_>, pod: &str, rows: &str) {
+    wait_for(&format!("{pod} to have {rows} rows"), IN_TIME, async || {
+        let found = sql(stage, pod, "SELECT count(*) FROM sold").await;
+        if found == rows { Ok(()) } else { Err(found) }
+    })
+    .await;
 }
 
 /// Until the pod tells that it came to follow in this way.

@@ -12,6 +12,12 @@ async fn patch(team: &Team<'_>, name: &str, patch: Value) {
     patched.expect("it can be changed");
 }
 
+/// How many objects were looked at for the last plan that was carried out.
+fn looked(team: &Team<'_>) -> Option<u64> {
+    let log = team.controller.log();
+    log.iter().rev().find(|line| line["message"] == "planned" && !line["looked"].is_null())?["looked"].as_u64()
+}
+
 async fn runs(team: &Team<'_>, wanted: &[&str]) {
     wait_for(&format!("{wanted:?}"), SOON, async || {
         let found = team.running().await;
@@ -37,6 +43,7 @@ fn a_commit_of_one_file_is_one_change_and_everything_else_stays_applied_and_reco
         team.repository.commit("Upgrade b");
         let audit = team.recorded(2).await;
         assert!(audit[1].contains(": 1 updated\n"), "{}", audit[1]);
+        assert_eq!(looked(team), Some(1), "nothing else was looked at");
         assert!(team.becomes("Applied").await.ends_with(": 3 objects applied"));
         let counts = team.source().await.status.and_then(|status| status.counts).expect("counts");
         assert_eq!((counts.objects, counts.applied, counts.failed), (3, 3, 0));
@@ -52,6 +59,7 @@ fn a_commit_of_one_file_is_one_change_and_everything_else_stays_applied_and_reco
         team.repository.remove("b.yaml");
         team.repository.commit("Nobody needs b");
         runs(team, &["a 7.0", "c 7.2", "d 7.0"]).await;
+        assert_eq!(looked(team), Some(3), "what is defined no more asks for a look at everything");
         assert!(team.becomes("Applied").await.ends_with(": 3 objects applied"));
     });
 }
