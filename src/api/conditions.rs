@@ -88,7 +88,10 @@ pub fn merge(old: &[Condition], findings: &[Finding], generation: Option<i64>, n
 
 /// The same conditions with one of them found anew.
 pub fn merge_into(old: &[Condition], finding: &Finding, generation: Option<i64>, now: &Time) -> Vec<Condition> {
-    let abnormal = old.iter().filter(|condition| condition.type_ == RECONCILING || condition.type_ == STALLED).cloned();
+    let others = |condition: &&Condition| {
+        [RECONCILING, STALLED].contains(&condition.type_.as_str()) && condition.type_ != finding.type_
+    };
+    let abnormal = old.iter().filter(others).cloned();
     let mut merged = merge(old, std::slice::from_ref(finding), generation, now);
     merged.extend(abnormal);
     merged.sort_by_key(|condition| (rank(&condition.type_), condition.type_.clone()));

@@ -275,6 +275,8 @@ pub struct GitSourceStatus {
     pub applied_at: Option<String>,
     /// The commit that was last fetched.
     pub fetched_commit: Option<String>,
+    /// The commit whose application began, until that is recorded.
+    pub applying: Option<Applying>,
     /// What was counted at the last sync.
     pub counts: Option<SyncCounts>,
     /// What the repository's midship.yaml says of environments; instances are resolved with it.
@@ -294,6 +296,16 @@ pub struct GitSourceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// A commit whose application began.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Applying {
+    /// The commit.
+    pub commit: String,
+    /// The one that was fetched before it.
+    pub previous: Option<String>,
 }
 
 /// What a repository's midship.yaml says of environments.

@@ -65,7 +65,9 @@ fn instance(snapshot: &Snapshot, manifest: &Manifest, rules: &Cue) -> Result<Pre
     let (resolved, rendered) =
         cases::preview(&package, asked, &surroundings).map_err(|refusals| NoPreview::Refused(refusals.0))?;
     let (unchecked, broken): (Vec<_>, Vec<_>) =
-        cue::check(&package, &resolved, rules).into_iter().partition(|refusal| refusal.code == Code::Unchecked);
+        cue::check(&package, rendered.with_files.as_ref().unwrap_or(&resolved), rules)
+            .into_iter()
+            .partition(|refusal| refusal.code == Code::Unchecked);
     if !broken.is_empty() {
         return Err(NoPreview::Refused(broken));
     }

@@ -212,7 +212,7 @@ fn failures(package: &Package, case: &Case, rules: &dyn CueCheck, judged: &mut J
     let mut errors: Vec<String> = Vec::new();
     match preview(package, asked, &surroundings) {
         Ok((resolved, rendered)) => {
-            for refusal in cue::check(package, &resolved, rules) {
+            for refusal in cue::check(package, rendered.with_files.as_ref().unwrap_or(&resolved), rules) {
                 match refusal.code {
                     Code::Unchecked => judged.unchecked = Some(refusal.reason),
                     _ => errors.push(refusal.to_string()),

@@ -72,7 +72,8 @@ pub fn page(package: &Package) -> String {
     }
     for upgrade in &manifest.upgrades {
         let back = if upgrade.rollback == Some(false) { ", no way back" } else { "" };
-        let _ = writeln!(text, "Upgrade     {} to {}{back}", upgrade.from, upgrade.to);
+        let note = upgrade.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+        let _ = writeln!(text, "Upgrade     {} to {}{back}{note}", upgrade.from, upgrade.to);
     }
     for (name, topology) in &manifest.topologies {
         let mark = if topology.default && manifest.topologies.len() > 1 { " (default)" } else { "" };
@@ -115,7 +116,8 @@ pub fn page(package: &Package) -> String {
     }
     for (name, operation) in &manifest.operations {
         let about = operation.description.as_ref().map(|about| format!(": {about}")).unwrap_or_default();
-        let _ = writeln!(text, "\nOperation {name}{about}");
+        let mark = if operation.dangerous { " (dangerous)" } else { "" };
+        let _ = writeln!(text, "\nOperation {name}{mark}{about}");
     }
     text
 }

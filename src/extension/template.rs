@@ -23,6 +23,9 @@ pub const FILE: Limits = Limits { fuel: 500_000, output: 1024 * 1024 };
 /// Limits of a text or expression in the manifest.
 pub const TEXT: Limits = Limits { fuel: 500_000, output: 64 * 1024 };
 
+/// Bytes of what an expression gives, as JSON: answers of servers among them.
+const MOST_VALUE: usize = 16 * 1024 * 1024;
+
 /// Why a template failed: the template's name, a line in it, and what went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name}:{line}: {reason}")]
@@ -121,17 +124,18 @@ impl Engine {
 
     /// The value of an expression.
     pub fn expression(&self, name: &str, source: &str, context: &Value) -> Result<Json, TemplateError> {
+        bounded_expression(name, source)?;
         let expression = self.environment.compile_expression(source).map_err(|error| explain(&error, name))?;
         let value = expression.eval(context.clone()).map_err(|error| explain(&error, name))?;
         if value.is_undefined() {
             let reason = format!("\"{source}\" is not defined");
             return Err(TemplateError { name: name.to_owned(), line: 1, reason });
         }
-        serde_json::to_value(&value).map_err(|error| TemplateError {
-            name: name.to_owned(),
-            line: 1,
-            reason: error.to_string(),
-        })
+        let failed = |reason| TemplateError { name: name.to_owned(), line: 1, reason };
+        let mut written = Capped { bytes: Vec::new(), limit: MOST_VALUE };
+        let too_large = |_| failed(format!("\"{source}\" gives more than {MOST_VALUE} bytes"));
+        serde_json::to_writer(&mut written, &value).map_err(too_large)?;
+        serde_json::from_slice(&written.bytes).map_err(|error| failed(error.to_string()))
     }
 
     /// Whether an expression holds; one that is left out does.
@@ -156,6 +160,7 @@ impl Engine {
 
     /// Variables an expression reads, or why it does not compile.
     pub fn expression_reads(&self, name: &str, source: &str) -> Result<Vec<String>, TemplateError> {
+        bounded_expression(name, source)?;
         let expression = self.environment.compile_expression(source).map_err(|error| explain(&error, name))?;
         Ok(sorted(expression.undeclared_variables(true)))
     }
@@ -213,6 +218,10 @@ fn bounded(name: &str, source: &str) -> Result<(), TemplateError> {
     growth::check(source).map_err(|(line, reason)| TemplateError { name: name.to_owned(), line, reason })
 }
 
+fn bounded_expression(name: &str, source: &str) -> Result<(), TemplateError> {
+    growth::check_expression(source).map_err(|reason| TemplateError { name: name.to_owned(), line: 1, reason })
+}
+
 /// A text that a filter may give back.
 fn capped(length: usize) -> Result<(), Error> {
     if length > FILE.output {
@@ -259,12 +268,15 @@ fn milliseconds(text: &str) -> Result<i64, Error> {
 }
 
 fn to_json(value: &Value) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|error| wrong(error.to_string()))
+    let mut written = Capped { bytes: Vec::new(), limit: FILE.output };
+    serde_json::to_writer(&mut written, value).map_err(|error| wrong(error.to_string()))?;
+    Ok(String::from_utf8_lossy(&written.bytes).into_owned())
 }
 
 fn to_yaml(value: &Value) -> Result<String, Error> {
-    let text = serde_saphyr::to_string(value).map_err(|error| wrong(error.to_string()))?;
-    Ok(text.trim_end().to_owned())
+    let mut written = Capped { bytes: Vec::new(), limit: FILE.output };
+    serde_saphyr::to_io_writer(&mut written, value).map_err(|error| wrong(error.to_string()))?;
+    Ok(String::from_utf8_lossy(&written.bytes).trim_end().to_owned())
 }
 
 /// Takes so many bytes and no more.

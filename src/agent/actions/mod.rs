@@ -300,6 +300,12 @@ impl Saved {
         self.0.value("value", source).ok()
     }
 
+    /// What was saved first, and then this.
+    #[must_use]
+    pub fn after(&self, first: &Self) -> Self {
+        Self(first.0.clone().and(&self.0))
+    }
+
     /// A command that may use what was saved.
     pub fn command(&self, exec: &Exec) -> Result<ExecCall, String> {
         render::exec(exec, &self.0)

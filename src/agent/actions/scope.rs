@@ -40,6 +40,13 @@ impl Scope {
         self
     }
 
+    /// With all of another one, which says what counts.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.variables.extend(other.variables.clone());
+        self
+    }
+
     pub fn set(&mut self, name: &str, value: &Value) {
         self.variables.insert(name.to_owned(), template::context(value));
     }

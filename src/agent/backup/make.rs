@@ -29,6 +29,9 @@ use crate::lifecycle::backup::{BackupOrder, JobState, Outcome};
 
 /// The label that says which group of pods a backup is of.
 pub const GROUP: &str = "midship.dev/group";
+/// What a backup's description calls what is compared with what is restored.
+pub const FACTS: &str = "facts";
+const MOST_FACTS: usize = 64 << 10;
 /// The agent has little memory: fewer bytes in flight than the library would take.
 const CHUNK: usize = 8 << 20;
 const MEMORY: usize = 64 << 20;
@@ -47,6 +50,12 @@ struct Marks {
     system: String,
     first: String,
     last: String,
+}
+
+/// What the steps of a backup told of it.
+struct Learnt {
+    marks: Option<Marks>,
+    facts: Map<String, Value>,
 }
 
 pub async fn make(
@@ -84,7 +93,10 @@ pub async fn make(
     let reading = Reading { around, actor: &actor, method, freezer, order: &order, before, reporter };
     let read = reading.read(&mut writing, cancel, until).await;
     let proven = match read {
-        Ok(marks) => {
+        Ok(Learnt { marks, facts }) => {
+            if !facts.is_empty() {
+                writing.describe(FACTS, Value::Object(facts));
+            }
             reporter.stage(JobState::Completing, "waits for the log that the backup needs");
             bounded(cancel, until, limit, span(&repository, &order.owner, marks)).await
         }
@@ -176,7 +188,7 @@ impl Reading<'_> {
         writing: &mut Writing<'_>,
         cancel: &CancellationToken,
         until: Instant,
-    ) -> Result<Option<Marks>, BackupError> {
+    ) -> Result<Learnt, BackupError> {
         let session = self.actor.session();
         let mut saved = None;
         let read = bounded(cancel, until, self.order.timeout, async {
@@ -202,13 +214,29 @@ impl Reading<'_> {
         thawed?;
         let after = after.map_err(|_| BackupError::TimedOut(AFTER))??;
         let before = saved.ok_or(BackupError::Cancelled)?;
-        self.marks(&before, &after)
+        Ok(Learnt { marks: self.marks(&before, &after)?, facts: self.facts(&after.after(&before))? })
     }
 
     fn extras(&self) -> Map<String, Value> {
         let mut told = Map::new();
         told.insert("log".to_owned(), json!(self.order.with_log));
         with(self.around.extras(), "job", told)
+    }
+
+    /// What the method wants to be known of the data when it is restored.
+    fn facts(&self, saved: &Saved) -> Result<Map<String, Value>, BackupError> {
+        let mut facts = Map::new();
+        for (name, source) in &self.method.facts {
+            let value = saved.value(source);
+            let value = value.ok_or_else(|| BackupError::Package(format!("facts.{name}: {source} gives nothing")))?;
+            facts.insert(name.clone(), value);
+        }
+        let bytes = serde_json::to_vec(&facts).map_or(usize::MAX, |text| text.len());
+        if bytes > MOST_FACTS {
+            let reason = format!("its facts have {bytes} bytes, and at most {MOST_FACTS} are kept with a backup");
+            return Err(BackupError::Package(reason));
+        }
+        Ok(facts)
     }
 
     fn marks(&self, before: &Saved, after: &Saved) -> Result<Option<Marks>, BackupError> {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use serde_with::skip_serializing_none;
 
 use super::{BackupError, note};
@@ -23,6 +24,12 @@ pub struct Marker {
     pub method: Option<String>,
     /// The time that was asked for.
     pub until: Option<Timestamp>,
+    /// The same as steps are told; empty for the backup alone.
+    #[serde(default)]
+    pub target: String,
+    /// What was known of the data when the backup was made, for the checks.
+    #[serde(default)]
+    pub facts: Map<String, Value>,
     pub at: Timestamp,
 }
 
@@ -113,8 +120,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Marker::read(dir.path()).unwrap(), None);
         let at = Timestamp::UNIX_EPOCH;
-        let marker =
-            Marker { restore: Some("r".into()), backup: Id::new(at), method: Some("m".into()), until: Some(at), at };
+        let marker = Marker {
+            restore: Some("r".into()),
+            backup: Id::new(at),
+            method: Some("m".into()),
+            until: Some(at),
+            target: "latest".into(),
+            facts: Map::from_iter([("rows".to_owned(), Value::from(3))]),
+            at,
+        };
         marker.write(dir.path()).unwrap();
         assert_eq!(Marker::read(dir.path()).unwrap(), Some(marker));
         Marker::remove(dir.path()).unwrap();

@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::job::Reporter;
-use super::make::GROUP;
+use super::make::{FACTS, GROUP};
 use super::marker::Marker;
 use super::replaced;
 use super::segments::fetch;
@@ -58,7 +58,7 @@ pub async fn restore(
     if let Err(error) = remove_dir(&logs).await {
         tracing::warn!(%error, "what was fetched of the log cannot be removed");
     }
-    let (id, method) = match restored {
+    let Back { id, method, facts } = match restored {
         Ok(restored) => restored,
         Err(BackupError::Cancelled) => return Err(BackupError::Cancelled),
         Err(error) => return Err(untouched(&dir, error)),
@@ -68,7 +68,8 @@ pub async fn restore(
         Until::Backup | Until::Latest => None,
     };
     let restore = actor.config().restore.clone();
-    let marker = Marker { restore, backup: id, method: Some(method), until: time, at: Timestamp::now() };
+    let target = target(order.until);
+    let marker = Marker { restore, backup: id, method: Some(method), until: time, target, facts, at: Timestamp::now() };
     let place = dir.clone();
     blocking(move || {
         marker.write(&place)?;
@@ -96,14 +97,18 @@ pub async fn prove(around: &dyn Surroundings) -> Result<bool, BackupError> {
     let actor = around.actor();
     let dir = data(actor.config())?.to_owned();
     let Some(marker) = blocking(move || Marker::read(&dir)).await? else { return Ok(false) };
-    let Some(name) = marker.method else { return Ok(false) };
-    let method = method(actor.config(), &name)?;
+    let Some(name) = &marker.method else { return Ok(false) };
+    let method = method(actor.config(), name)?;
     if method.check.is_empty() {
         return Ok(false);
     }
+    let mut told = Map::new();
+    told.insert("target".to_owned(), json!(marker.target));
+    told.insert("backup".to_owned(), json!(marker.backup.to_string()));
+    told.insert(FACTS.to_owned(), Value::Object(known(method, &marker.facts)));
     let session = actor.session();
     let steps = Steps { name: "check", steps: &method.check, timeout: None, session: &session };
-    let checked = actor.steps(steps, around.extras()).await;
+    let checked = actor.steps(steps, with(around.extras(), "restore", told)).await;
     actor.end(&session);
     checked?;
     Ok(true)
@@ -190,7 +195,7 @@ async fn put_back(
     dir: &Path,
     logs: &Path,
     reporter: &Reporter,
-) -> Result<(Id, String), BackupError> {
+) -> Result<Back, BackupError> {
     let repository = open(&order.repository).await?;
     let ring = match &order.identity {
         Some(identity) => Keyring::unlock(&repository, identity, order.kit.as_ref()).await?,
@@ -208,6 +213,10 @@ async fn put_back(
     let opener = ring.opener(found.manifest.epoch.as_ref());
     let locked = |reason| ReplayError::Locked { what: format!("backup {}", found.place.id), reason };
     let content = Content::open(&repository, &found, opener.map_err(locked)?).await?;
+    let facts = match content.description()?.remove(FACTS) {
+        Some(Value::Object(facts)) => facts,
+        _ => Map::new(),
+    };
     reporter.stage(JobState::Preparing, format!("prepares to restore backup {}", found.place.id));
     remove_dir(logs).await?;
     if let Some(span) = &found.manifest.log {
@@ -229,7 +238,7 @@ async fn put_back(
         mark::remove(&place).map_err(|error| BackupError::Package(error.to_string()))
     })
     .await?;
-    let extras = extras(around, order, &found, logs);
+    let extras = with(around.extras(), "restore", told(order, &found, logs, known(method, &facts)));
     let session = actor.session();
     let done = async {
         let steps = |name, steps| Steps { name, steps, timeout: None, session: &session };
@@ -246,22 +255,40 @@ async fn put_back(
     };
     let done = done.await;
     actor.end(&session);
-    done.map(|()| (found.place.id, found.manifest.method.clone()))
+    done.map(|()| Back { id: found.place.id, method: found.manifest.method.clone(), facts })
+}
+
+/// What was put back.
+struct Back {
+    id: Id,
+    method: String,
+    /// What was known of it when it was made.
+    facts: Map<String, Value>,
 }
 
 /// What steps and commands of a restore can read, as `restore`.
-fn extras(around: &dyn Surroundings, order: &RestoreOrder, found: &Found, logs: &Path) -> Extras {
-    let target = match order.until {
-        Until::Backup => String::new(),
-        Until::Latest => "latest".to_owned(),
-        Until::Time(time) => time.strftime("%Y-%m-%d %H:%M:%S.%6f+00").to_string(),
-    };
+fn told(order: &RestoreOrder, found: &Found, logs: &Path, facts: Map<String, Value>) -> Map<String, Value> {
     let mut told = Map::new();
-    told.insert("target".to_owned(), json!(target));
+    told.insert("target".to_owned(), json!(target(order.until)));
     told.insert("logs".to_owned(), json!(logs.display().to_string()));
     told.insert("backup".to_owned(), json!(found.place.id.to_string()));
     told.insert("version".to_owned(), json!(found.manifest.engine));
-    with(around.extras(), "restore", told)
+    told.insert(FACTS.to_owned(), Value::Object(facts));
+    told
+}
+
+/// The time that is gone back to, as steps are told: nothing for the backup alone.
+fn target(until: Until) -> String {
+    match until {
+        Until::Backup => String::new(),
+        Until::Latest => "latest".to_owned(),
+        Until::Time(time) => time.strftime("%Y-%m-%d %H:%M:%S.%6f+00").to_string(),
+    }
+}
+
+/// Every fact that the method declares, as nothing where the backup was made before it did.
+fn known(method: &BackupMethod, facts: &Map<String, Value>) -> Map<String, Value> {
+    method.facts.keys().map(|name| (name.clone(), facts.get(name).cloned().unwrap_or_default())).collect()
 }
 
 async fn remove_dir(path: &Path) -> Result<(), BackupError> {

@@ -112,6 +112,11 @@ impl<'a> Writing<'a> {
         Ok(Self { repository, key, clock, request, place, started_at, pipeline, streams, entries })
     }
 
+    /// Adds to what only those with a key may read.
+    pub fn describe(&mut self, name: &str, value: Value) {
+        self.request.description.insert(name.to_owned(), value);
+    }
+
     pub fn place(&self) -> &Place {
         &self.place
     }

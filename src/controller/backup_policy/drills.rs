@@ -142,7 +142,7 @@ impl BackupPolicies {
                     !ended.well && ended.backup == id && since.is_none_or(|since| ended.at >= since)
                 });
                 if !told {
-                    let note = format!("the backup {id} could not be restored as a test: {why}");
+                    let note = format!("the backup {id} could not be proven by restoring it: {why}");
                     self.events.warning(ground.policy, "DrillFailed", &id, note.clone()).await;
                     memory.drills.insert(of, Ended { at: now, well: false, instance, backup: id, note });
                 }

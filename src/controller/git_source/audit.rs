@@ -62,6 +62,10 @@ pub struct Ledger {
     failures: u32,
     /// What the branch says is not done, with everything that waits, as far as it is known.
     failed: Option<Vec<u8>>,
+    /// The commit that was looked at for the last record.
+    noted: Option<String>,
+    /// The commit of the newest record on the branch, as it was when the branch was read.
+    recorded: Option<String>,
     /// What was found of a branch that others cut, until it was told.
     cut: Option<AuditRewrite>,
     pub status: AuditStatus,
@@ -83,6 +87,8 @@ pub struct Sync<'a> {
     pub results: &'a [Outcome],
     /// The commit does not follow from the one before it.
     pub rewrite: Option<Rewrite>,
+    /// A commit before it was applied, at least in part, and nobody lived to record that.
+    pub also: Option<String>,
 }
 
 impl Ledger {
@@ -96,6 +102,18 @@ impl Ledger {
         self.retry_at
     }
 
+    /// The commit that was looked at for the last record, once nothing of that can get lost.
+    pub fn noted(&self) -> Option<String> {
+        self.noted.clone().filter(|_| self.queue.iter().all(|waiting| waiting.kept.is_some()))
+    }
+
+    /// What began to be applied before this commit, where no record tells of it.
+    fn unrecorded(&self, source: &GitSource, commit: &str) -> Option<String> {
+        let applying = source.status.as_ref()?.applying.as_ref()?.commit.clone();
+        let told = [Some(commit), self.noted.as_deref(), self.recorded.as_deref()];
+        Some(applying).filter(|applying| !told.contains(&Some(applying.as_str())))
+    }
+
     /// Adds what was done to what has to be recorded.
     pub async fn note(
         &mut self,
@@ -103,11 +121,16 @@ impl Ledger {
         settings: &Settings,
         client: &Client,
         cache_dir: &Path,
-        sync: Sync<'_>,
+        mut sync: Sync<'_>,
     ) -> Result<(), String> {
-        let Some(destination) = &settings.audit else { return Ok(()) };
+        let commit = sync.seen.commit.id.to_string();
+        let Some(destination) = &settings.audit else {
+            self.noted = Some(commit);
+            return Ok(());
+        };
         let redaction = self.prepare(source, destination, client).await?;
         let known = self.know(settings, cache_dir).await;
+        sync.also = self.unrecorded(source, &commit);
         // while nobody knows what is on the branch, what was done is told with all there is, and nothing else is
         let before = self.files.take().unwrap_or_default();
         let failed = failed::with_held(failed::all(sync.seen, sync.plan, sync.results), sync.plan);
@@ -120,7 +143,8 @@ impl Ledger {
         let done = sync.results.iter().any(|result| result.failure.is_none());
         let failed_anew = told.is_some() && told != self.failed;
         self.failed = told;
-        if done || failed_anew || sync.rewrite.is_some() || (!edits.is_empty() && known.is_ok()) {
+        let lost = sync.rewrite.is_some() || sync.also.is_some();
+        if done || failed_anew || lost || (!edits.is_empty() && known.is_ok()) {
             let record = record::record(settings, (destination, self.previous()), &sync, &failed, edits);
             self.add(record)?;
         }
@@ -129,6 +153,7 @@ impl Ledger {
             apply(&mut files, after);
             self.files = Some(files);
         }
+        self.noted = Some(commit);
         known
     }
 
@@ -194,14 +219,15 @@ impl Ledger {
     /// Finds out which files the branch will have once everything is pushed that waits.
     async fn know(&mut self, settings: &Settings, cache_dir: &Path) -> Result<(), String> {
         let Some(destination) = settings.audit.clone().filter(|_| self.files.is_none()) else { return Ok(()) };
-        let Branch { tip, mut files, last, failed, lost } = self.read_branch(destination, cache_dir, settings).await?;
+        let Branch { tip, mut files, last, recorded, failed, lost } =
+            self.read_branch(destination, cache_dir, settings).await?;
         if let Some(before) = lost {
             // the chain of records goes on from the one that was cut off, and so shows the gap
             self.found_cut(&before, tip);
         } else {
             self.status.record = last.or(self.status.record.take());
         }
-        self.failed = failed;
+        (self.failed, self.recorded) = (failed, recorded);
         let failures = record::failures(&settings.folder());
         for waiting in &self.queue {
             let edits = waiting.record.draft.edits.iter();
@@ -428,8 +454,10 @@ impl Ledger {
             let whole = Cache::new(dir).tree(tip.id).map_err(|error| error.to_string())?;
             let most = Limits { file_bytes: MOST_OF_A_RECORD, ..Limits::default() };
             let content = |path: String| whole.content(&path, &most).map_err(|error| error.to_string());
-            let last = content(record::marker(&folder))?.map(|text| record::id_of(&text));
-            Ok(Branch { files, last, failed: content(record::failures(&folder))?, ..branch })
+            let marker = content(record::marker(&folder))?;
+            let (last, recorded) =
+                (marker.as_deref().map(record::id_of), marker.as_deref().and_then(record::commit_of));
+            Ok(Branch { files, last, recorded, failed: content(record::failures(&folder))?, ..branch })
         };
         tokio::task::spawn_blocking(read).await.map_err(|_| "reading the record panicked".to_owned())?
     }
@@ -445,6 +473,8 @@ struct Branch {
     files: BTreeMap<String, GitId>,
     /// The newest record of this source.
     last: Option<String>,
+    /// The commit it is of.
+    recorded: Option<String>,
     /// What it says is not done.
     failed: Option<Vec<u8>>,
     /// What was pushed before and is not there any more.

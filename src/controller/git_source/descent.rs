@@ -41,7 +41,9 @@ fn previous(source: &GitSource, settings: &Settings, branch: &str) -> Option<Obj
     let status = source.status.as_ref()?;
     let same = status.applied.as_ref()?.rsplit_once('@').is_some_and(|(before, _)| before == branch);
     let follows = matches!(settings.follow, Follow::Head | Follow::Branch(_));
-    let before = status.fetched_commit.as_ref().filter(|_| same && follows)?;
+    // what an earlier controller began, and did not live to record, is told now
+    let before = status.applying.as_ref().map_or(status.fetched_commit.as_ref(), |applying| applying.previous.as_ref());
+    let before = before.filter(|_| same && follows)?;
     ObjectId::from_hex(before.as_bytes()).ok()
 }
 

@@ -170,8 +170,8 @@ impl Reconciler for GitSources {
         {
             self.say(&source, &mut remembered, Report::Failed(failure)).await?;
         }
-        let recorded = Report::Recorded(remembered.ledger.status.clone());
-        self.say(&source, &mut remembered, recorded).await?;
+        let (audit, noted) = (remembered.ledger.status.clone(), remembered.ledger.noted());
+        self.say(&source, &mut remembered, Report::Recorded { audit, noted }).await?;
         remembered.settings = Some((source.clone(), settings.clone()));
         synced?;
         let until_poll =
@@ -417,6 +417,7 @@ impl GitSources {
             in_sync = plan.in_sync,
             "planned"
         );
+        self.say(source, remembered, Report::Applying { seen: &seen, changes: plan.actions.len() }).await?;
         let push = self.pushes.begin(&settings.label, &self.queues);
         let results = apply::carry_out(&plan, &seen, &live, settings, &client).await;
         let kept = remembered.operations.keep(source, &self.client, (&seen, &live, &results)).await;
@@ -443,7 +444,7 @@ impl GitSources {
             Some(Descent::Rewritten(rewrite)) => Some(rewrite),
             _ => None,
         };
-        let done = Sync { seen: &seen, plan: &plan, live: &live, part: &part, results: &results, rewrite };
+        let done = Sync { seen: &seen, plan: &plan, live: &live, part: &part, results: &results, rewrite, also: None };
         let noted = remembered.ledger.note(source, settings, &self.client, &self.cache_dir, done).await;
         if let Err(problem) = noted {
             tracing::warn!(problem, "what was done could not be recorded yet");

@@ -13,7 +13,7 @@ use super::look::Seen;
 use super::problem::Problem as LookProblem;
 use super::settings::{self, Settings};
 use crate::api::conditions::{self, ConditionStatus, Finding, READY, RECONCILING, STALLED};
-use crate::api::git_source::{AppliedSettings, AuditStatus, FileError, SyncCounts};
+use crate::api::git_source::{AppliedSettings, Applying, AuditStatus, FileError, SyncCounts};
 use crate::api::{GitSource, GitSourceStatus, labels};
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
@@ -36,8 +36,17 @@ pub enum Report<'a> {
     NotFetched(LookProblem),
     /// What the repository says of environments, told before anything is applied that depends on it.
     Assumes(Option<AppliedSettings>),
-    /// How the record stands; the last thing said of a look that went well.
-    Recorded(AuditStatus),
+    /// A new commit is about to be applied, with so many changes.
+    Applying {
+        seen: &'a Seen,
+        changes: usize,
+    },
+    /// How the record stands, and the commit that cannot get lost to it any more; the last thing said of a look that went
+    /// well.
+    Recorded {
+        audit: AuditStatus,
+        noted: Option<String>,
+    },
     /// A look that could not be ended: what was applied stays, and it is tried again.
     Failed(&'a Failure),
     Synced {
@@ -54,7 +63,7 @@ pub enum Report<'a> {
 impl Report<'_> {
     /// Whether this is the last thing that is said of a look, so that whoever asked for it knows how it ended.
     fn is_last(&self) -> bool {
-        !matches!(self, Self::Assumes(_) | Self::Synced { .. })
+        !matches!(self, Self::Assumes(_) | Self::Applying { .. } | Self::Synced { .. })
     }
 }
 
@@ -96,7 +105,23 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
             status.settings.clone_from(settings);
             return status;
         }
-        Report::Recorded(audit) => {
+        Report::Applying { seen, changes } => {
+            let commit = seen.commit.id.to_string();
+            if before.fetched_commit.as_ref() == Some(&commit) {
+                return status;
+            }
+            // what began before and was never recorded goes on from where that began
+            let unrecorded = before.applying.as_ref().and_then(|applying| applying.previous.clone());
+            let previous = unrecorded.or_else(|| before.fetched_commit.clone());
+            let at = format!("{}@{}", seen.branch, short(&seen.commit.id));
+            let message = format!("applies {at}: {}", plural(*changes, "change"));
+            status.applying = Some(Applying { commit, previous });
+            let finding = Finding::new(RECONCILING, ConditionStatus::True, "Applying", message);
+            status.conditions = conditions::merge_into(&before.conditions, &finding, generation, &Time(now));
+            return status;
+        }
+        Report::Recorded { audit, noted } => {
+            status.applying.take_if(|applying| noted.as_ref() == Some(&applying.commit));
             status.audit = (*audit != AuditStatus::default()).then(|| audit.clone());
             if let Some(finding) = super::audit::finding(audit, &before.conditions) {
                 status.conditions = conditions::merge_into(&before.conditions, &finding, generation, &Time(now));

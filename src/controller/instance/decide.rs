@@ -123,7 +123,7 @@ pub async fn decide(
 }
 
 /// CUE runs in a process of its own, and that takes its time.
-async fn checked(package: Arc<Package>, resolved: Resolved, rules: Arc<Cue>) -> Vec<Refusal> {
+pub(super) async fn checked(package: Arc<Package>, resolved: Resolved, rules: Arc<Cue>) -> Vec<Refusal> {
     let check = tokio::task::spawn_blocking(move || cue::check(&package, &resolved, rules.as_ref()));
     check.await.unwrap_or_else(|_| {
         let reason = "checking the rules panicked; this is a defect of Midship, please report it";

@@ -52,7 +52,7 @@ use crate::plan::instance::versions::between;
 use apply::{Bill, Done, Hand};
 use assumed::Assumptions;
 use certificates::Trust;
-use decide::{Going, Installed};
+use decide::{Going, Installed, checked};
 use inputs::Reader;
 use memory::{Memory, Remembered};
 use observe::Observed;
@@ -258,11 +258,11 @@ impl Work<'_> {
         let made = match self.make(&going, &observed).await? {
             Ok(made) => made,
             Err(refusals) => {
-                let passing = refusals.0.iter().all(|refusal| refusal.code == Code::Missing);
-                let verdict = if passing {
-                    Verdict::Waits { reason: "Missing", message: refusals.to_string().replace('\n', "; ") }
-                } else {
-                    Verdict::Refused(refusals)
+                let only = |code: Code| refusals.0.iter().all(|refusal| refusal.code == code);
+                let passing = [(Code::Missing, "Missing"), (Code::Unchecked, UNCHECKED)];
+                let verdict = match passing.into_iter().find(|(code, _)| only(*code)) {
+                    Some((_, reason)) => Verdict::Waits { reason, message: refusals.to_string().replace('\n', "; ") },
+                    None => Verdict::Refused(refusals),
                 };
                 return self.stays(&verdict, &observed, &components).await;
             }
@@ -380,6 +380,12 @@ impl Work<'_> {
             Ok(rendered) => rendered,
             Err(refusals) => return Ok(Err(refusals)),
         };
+        if let Some(with_files) = rendered.with_files.clone() {
+            let refusals = checked(going.package.clone(), with_files, self.shared.cue.clone()).await;
+            if !refusals.is_empty() {
+                return Ok(Err(Refusals(refusals)));
+            }
+        }
         tracing::debug!(package = going.package.name(), "rendered");
         let mut again = reader.foreign.then_some(FOREIGN);
         let (secret, due) = self.agent_secret(&mut reader, resolved).await?;

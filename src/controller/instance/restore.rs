@@ -16,6 +16,7 @@ use crate::controller::repositories::restores::{Around, Restore};
 use crate::lifecycle::backup::Outcome;
 use crate::lifecycle::problem::{Code, Problem};
 use crate::names::ComponentName;
+use crate::plan::drill::NOTHING_DECLARED;
 
 /// The condition that says that the data is there.
 pub const RESTORED: &str = "Restored";
@@ -117,7 +118,7 @@ impl Work<'_> {
         let (reason, message) = if ran {
             ("Checked", "the package's checks found what was restored whole")
         } else {
-            ("NothingDeclared", "the package declares no checks of what was restored")
+            (NOTHING_DECLARED, "the package declares no checks of what was restored")
         };
         (None, finding(ConditionStatus::True, reason, message))
     }

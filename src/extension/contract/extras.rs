@@ -31,7 +31,7 @@ pub struct Operation {
     pub timeout: Option<Duration>,
     /// How many pods at a time; 1 where left out.
     pub concurrency: Option<u16>,
-    /// Whether it destroys data or interrupts clients: tools ask first.
+    /// Whether it destroys data or interrupts clients: people are told where it is described.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dangerous: bool,
     pub steps: Vec<Step>,
@@ -76,11 +76,14 @@ pub struct BackupMethod {
     /// Steps after the data was read, whether that worked or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<Step>,
+    /// What is kept with the backup, to compare with it what was restored: expressions over what the steps saved.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, Expression>,
     /// Log archiving, for going back to a point in time.
     pub logs: Option<LogStream>,
     /// How it is put back. The process does not run while this is done.
     pub restore: Restore,
-    /// Steps that prove the data once the restored process runs.
+    /// Steps that prove the data once the restored process runs. They read `restore.facts`, each null where the backup has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub check: Vec<Step>,
 }

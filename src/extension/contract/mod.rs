@@ -120,25 +120,17 @@ pub struct Version {
     pub values: BTreeMap<String, Value>,
 }
 
-/// One step from a middleware version to another.
+/// One step from a middleware version to another. Pods take it one after another.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VersionUpgrade {
     pub from: MiddlewareVersion,
     pub to: MiddlewareVersion,
-    /// How: pods one after another (Rolling, assumed), or all stopped and then started (Offline).
-    pub how: Option<UpgradeMethod>,
     /// Whether the old version can still read the data afterwards; true where left out.
     pub rollback: Option<bool>,
     /// What a person should know before.
     pub note: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum UpgradeMethod {
-    Rolling,
-    Offline,
 }
 
 /// A way in which components work together.

@@ -30,7 +30,7 @@ pub const RUNNING: &[&str] = &[
 
 /// What the steps and commands of a backup read of the order: `job.log`.
 const BACKUP: &str = "job";
-/// What those of a restore read of it: `restore.target`, `restore.logs`, `restore.backup`, `restore.version`.
+/// What those of a restore read of it: `restore.target`, `restore.logs`, `restore.backup`, `restore.version`, `restore.facts`.
 const RESTORE: &str = "restore";
 
 pub fn check(lint: &mut Lint<'_>) {
@@ -84,6 +84,23 @@ pub fn check(lint: &mut Lint<'_>) {
             }
         }
         let after = reader.steps(&format!("{field}.after"), &method.after, &[BACKUP]);
+        for (fact, expression) in &method.facts {
+            let field = format!("{field}.facts.{fact}");
+            let saved: Vec<&str> = refs(&before).into_iter().chain(refs(&after)).collect();
+            reader.expression(&field, expression, &saved);
+            if reader
+                .lint
+                .package
+                .engine
+                .expression_reads(&field, expression)
+                .is_ok_and(|reads| reads.iter().any(|read| read.split('.').next() == Some("secret")))
+            {
+                reader.lint.at(
+                    &field,
+                    "a fact is kept with the backup, where others may read it: it cannot be made from a secret",
+                );
+            }
+        }
         if let Some(span) = method.logs.as_ref().and_then(|logs| logs.span.as_ref()) {
             for (name, expression, saved) in
                 [("system", &span.system, &before), ("first", &span.first, &before), ("last", &span.last, &after)]
@@ -94,7 +111,7 @@ pub fn check(lint: &mut Lint<'_>) {
         if let Some(logs) = &method.logs {
             reader.steps(&format!("{field}.logs.cut"), &logs.cut, &[]);
         }
-        reader.steps(&format!("{field}.check"), &method.check, &[]);
+        reader.steps(&format!("{field}.check"), &method.check, &[RESTORE]);
         reader.steps(&format!("{field}.restore.before"), &method.restore.before, &[RESTORE]);
         reader.steps(&format!("{field}.restore.after"), &method.restore.after, &[RESTORE]);
     }

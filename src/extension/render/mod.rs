@@ -92,6 +92,8 @@ pub struct Rendered {
     pub objects: Vec<Value>,
     pub config: Vec<ConfigRevision>,
     pub certificate: Option<CertificateNeed>,
+    /// The instance with the parameters that users' own files set, where they set any: what rules are about.
+    pub with_files: Option<Resolved>,
 }
 
 impl Rendered {
@@ -125,6 +127,7 @@ pub fn render(package: &Package, resolved: &Resolved, inputs: &Inputs) -> Result
     renderer.monitoring(&mut rendered);
     renderer.objects(&mut rendered);
     renderer.metadata(&mut rendered);
+    rendered.with_files = renderer.with_files();
     renderer.no_object_twice(&rendered);
     if renderer.refusals.is_empty() {
         Ok(rendered)
@@ -142,6 +145,28 @@ struct Renderer<'a> {
     refusals: Vec<Refusal>,
     /// Parameters that users' own files set in place of defaults; without the value where the file is secret.
     from_files: BTreeMap<(ComponentName, GroupName), BTreeMap<String, Option<Value>>>,
+}
+
+impl Renderer<'_> {
+    /// What a file of the user's sets is held to the rules of the package on all parameters together, as what the spec sets is.
+    fn with_files(&mut self) -> Option<Resolved> {
+        if self.from_files.is_empty() {
+            return None;
+        }
+        let mut resolved = self.resolved.clone();
+        for component in &mut resolved.components {
+            for group in &mut component.groups {
+                let set = self.from_files.get(&(component.name.clone(), group.name.clone()));
+                let known = set.into_iter().flatten().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+                group.parameters.extend(known);
+                for reason in self.package.check_rules(component.name.as_str(), &json!(group.parameters)) {
+                    let field = format!("spec.components[{}].configFiles", component.name);
+                    self.refusals.push(Refusal::new(field, Code::Invalid, reason));
+                }
+            }
+        }
+        Some(resolved)
+    }
 }
 
 /// What templates can read.

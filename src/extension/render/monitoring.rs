@@ -7,36 +7,38 @@ use serde_json::{Map, Value, json};
 use super::{Known, Rendered, Renderer, config_map, object_metadata, selector};
 use crate::api::labels;
 use crate::extension::context;
+use crate::names::ComponentName;
 
 impl Renderer<'_> {
     pub(super) fn monitoring(&mut self, rendered: &mut Rendered) {
         let Some(declared) = self.package.manifest.monitoring.clone() else { return };
         let asked = &self.resolved.monitoring;
-        let mut endpoints = Vec::new();
+        let interval = asked.interval.map_or_else(|| "30s".to_owned(), |interval| interval.to_string());
+        let endpoint = |port: &str, path: Option<&String>| json!({ "port": port, "path": path.map_or("/metrics", String::as_str), "interval": interval });
+        let mut endpoints: BTreeMap<Option<&ComponentName>, Vec<Value>> = BTreeMap::new();
         if let Some(metrics) = &declared.metrics {
-            endpoints.push((metrics.port.clone(), metrics.path.clone()));
+            let of = endpoints.entry(metrics.component.as_ref()).or_default();
+            of.push(endpoint(&metrics.port, metrics.path.as_ref()));
         }
         if let Some(exporter) = declared.exporter.as_ref().filter(|_| asked.exporter == Some(true)) {
-            endpoints.push(("exporter".to_owned(), exporter.path.clone()));
+            endpoints.entry(None).or_default().push(endpoint("exporter", exporter.path.as_ref()));
         }
-        if asked.pod_monitor == Some(true) && !endpoints.is_empty() {
-            let interval = asked.interval.map_or_else(|| "30s".to_owned(), |interval| interval.to_string());
-            let endpoints: Vec<Value> = endpoints
-                .into_iter()
-                .map(|(port, path)| {
-                    json!({ "port": port, "path": path.unwrap_or_else(|| "/metrics".to_owned()), "interval": interval })
-                })
-                .collect();
-            rendered.monitoring.push(json!({
-                "apiVersion": "monitoring.coreos.com/v1",
-                "kind": "PodMonitor",
-                "metadata": self.monitoring_metadata(self.resolved.name.as_str()),
-                "spec": {
-                    "selector": { "matchLabels": selector(self.resolved, None, None, None) },
-                    "podMetricsEndpoints": endpoints,
-                    "podTargetLabels": [labels::INSTANCE, labels::COMPONENT, labels::ROLE],
-                },
-            }));
+        if asked.pod_monitor == Some(true) {
+            for (component, endpoints) in endpoints {
+                let instance = self.resolved.name.as_str();
+                let name = component.map_or_else(|| instance.to_owned(), |component| format!("{instance}-{component}"));
+                let component = component.map(ComponentName::as_str);
+                rendered.monitoring.push(json!({
+                    "apiVersion": "monitoring.coreos.com/v1",
+                    "kind": "PodMonitor",
+                    "metadata": self.monitoring_metadata(&name),
+                    "spec": {
+                        "selector": { "matchLabels": selector(self.resolved, component, None, None) },
+                        "podMetricsEndpoints": endpoints,
+                        "podTargetLabels": [labels::INSTANCE, labels::COMPONENT, labels::ROLE],
+                    },
+                }));
+            }
         }
         if asked.alerts == Some(true) && !declared.alerts.is_empty() {
             self.alerts(&declared, rendered);

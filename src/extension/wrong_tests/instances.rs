@@ -37,6 +37,16 @@ fn a_wrong_template_is_found_when_the_package_is_loaded() {
             "{{ params.count | \n",
             "config/demo.conf.j2:1: syntax error: unexpected end of input, expected identifier",
         ),
+        (
+            "a huge text",
+            "\n{{ 'x' * 99999999 }}",
+            "config/demo.conf.j2:2: only numbers can be multiplied here; to repeat something, use a loop over range()",
+        ),
+        (
+            "a huge list",
+            "{{ (1,) * 99999999 }}",
+            "config/demo.conf.j2:1: only numbers can be multiplied here; to repeat something, use a loop over range()",
+        ),
     ];
     let found = cases.iter().map(|(name, config, expected)| {
         let found = load(MANIFEST_TEXT, config, None)
@@ -64,7 +74,6 @@ fn a_template_that_fails_or_runs_wild_is_stopped_when_it_renders() {
             "{% for a in range(60000) %}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}",
             "config/demo.conf.j2:1: its output is larger than 1048576 bytes",
         ),
-        ("a huge text", "{{ 'x' * 99999999 }}", "config/demo.conf.j2:1: its output is larger than 1048576 bytes"),
         (
             "an item that is not there",
             "x\n{{ components.server.pods[7].host }}\n",
@@ -341,4 +350,21 @@ fn a_wrong_instance_says_which_field_and_what_is_allowed() {
     ];
     let found = cases.iter().map(|(name, spec, expected)| (*name, refusals(&package, spec), *expected));
     compare(&found.collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_file_of_the_user_s_sets_is_held_to_the_rules_as_well() {
+    for how in ["Included", "Replaces"] {
+        let file = format!("demo.conf: {{template: config/demo.conf.j2, userFile: {how}, format: words}}");
+        let manifest = MANIFEST_TEXT.replace("demo.conf: config/demo.conf.j2", &file);
+        let package = load(&manifest, "count {{ params.count }}\n{{ user_file }}\n", None).expect("a right package");
+        let given = |content: &str, parameters: serde_json::Value| {
+            let server = json!({ "name": "server", "parameters": parameters, "configFiles": { "demo.conf": { "content": content } } });
+            refusals(&package, &json!({ "components": [server] }))
+        };
+        let wrong = "spec.components[server].configFiles: parameter high: 3 is less than the minimum of 4";
+        assert_eq!(given("low 8\nhigh 3\n", json!({})), wrong, "{how}");
+        assert_eq!(given("high 3\n", json!({ "low": 8 })), wrong, "{how}: one in the file, one in the spec");
+        assert_eq!(given("low 8\n", json!({})), "nothing wrong", "{how}");
+    }
 }

@@ -18,6 +18,8 @@ pub use scratch::scratch_spec;
 
 /// The conditions of a scratch instance whose data is there and was found whole.
 const PROOFS: [&str; 3] = ["Restored", "Proven", READY];
+/// Why a restore counts as proven where the package declares no checks.
+pub const NOTHING_DECLARED: &str = "NothingDeclared";
 /// Failures that are kept in the status of the policy; its list and its texts are bounded.
 const KEPT: usize = 100;
 const LONGEST_NOTE: usize = 1000;
@@ -26,6 +28,7 @@ const LONGEST_NOTE: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Became {
     Goes,
+    /// It serves, and the package's checks found its data whole.
     Proven,
     Failed(String),
 }
@@ -35,7 +38,9 @@ pub fn became(scratch: &Instance, longest: Duration, now: Timestamp) -> Became {
     let status = scratch.status.clone().unwrap_or_default();
     let holds = |type_: &&str| find(&status.conditions, type_).is_some_and(|it| it.status == ConditionStatus::True);
     if PROOFS.iter().all(&holds) {
-        return Became::Proven;
+        let unchecked = find(&status.conditions, "Proven").is_some_and(|proven| proven.reason == NOTHING_DECLARED);
+        let why = "it serves, but its package declares no checks of the data (backup.methods.<name>.check)";
+        return if unchecked { Became::Failed(why.to_owned()) } else { Became::Proven };
     }
     let created = scratch.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
     if now.duration_since(created).unsigned_abs() < longest {

@@ -134,6 +134,15 @@ fn only_data_that_serves_and_was_checked_counts_and_nobody_waits_for_ever() {
     let hour = Duration::from_hours(1);
     let all = scratch(&[("Restored", "True"), ("Proven", "True"), ("Ready", "True")]);
     assert_eq!(became(&all, hour, soon), Became::Proven);
+    let mut unchecked = all.clone();
+    for condition in &mut unchecked.status.as_mut().expect("a status").conditions {
+        condition.reason = NOTHING_DECLARED.into();
+    }
+    let became_unchecked = became(&unchecked, hour, soon);
+    assert!(
+        matches!(&became_unchecked, Became::Failed(why) if why.contains("declares no checks")),
+        "{became_unchecked:?}"
+    );
     let unproven = scratch(&[("Restored", "True"), ("Proven", "False"), ("Ready", "False")]);
     assert_eq!(became(&unproven, hour, soon), Became::Goes);
     assert_eq!(became(&unproven, hour, late), Became::Failed("Proven says".into()));

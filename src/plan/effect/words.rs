@@ -55,13 +55,12 @@ impl fmt::Display for Whole {
             }
             Self::Upgrade(Step::Version { upgrade, rollback }) => {
                 let (from, to) = (upgrade.from.as_str(), upgrade.to.as_str());
-                match rollback {
-                    true => write!(f, "takes the middleware back from {to} to {from}"),
-                    false if upgrade.rollback == Some(false) => {
-                        write!(f, "upgrades the middleware from {from} to {to}; there is no way back")
-                    }
-                    false => write!(f, "upgrades the middleware from {from} to {to}"),
+                if *rollback {
+                    return write!(f, "takes the middleware back from {to} to {from}");
                 }
+                let back = if upgrade.rollback == Some(false) { "; there is no way back" } else { "" };
+                let note = upgrade.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
+                write!(f, "upgrades the middleware from {from} to {to}{back}{note}")
             }
             Self::Topology { from, to } => write!(f, "changes the topology from {from} to {to}"),
         }

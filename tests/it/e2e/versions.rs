@@ -1,7 +1,9 @@
 //! Versions and packages that no other test starts: each comes up from its package and answers its own client.
 
+use std::path::Path;
+
 use kube::ResourceExt;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use midship::api::instance::Phase;
 use serde_json::{Value, json};
 
@@ -84,6 +86,45 @@ fn a_memcached_keeps_what_it_is_given() {
         let said = stage.answer(&stage.scene.namespace, &pod, "memcached", &["bash", "-c", talk]).await;
         let lines: Vec<&str> = said.lines().map(str::trim_end).collect();
         assert_eq!(lines, ["STORED", "VALUE a 0 5", "hello", "END"]);
+        stage.delete().await;
+    });
+}
+
+/// A middleware that nothing in this repository but its package knows (`tests/packages/valkey`, written from the
+/// documentation alone): it comes up, is reconfigured, hands over, and loses nothing by it.
+#[test]
+fn a_valkey_known_by_its_package_alone_is_reconfigured_and_hands_over() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages/valkey/1.0.0");
+    package_test(&package, "valkey-8.0", async |stage| {
+        let spec = json!({ "version": "8.0", "deletionPolicy": "Delete", "components": [{ "name": "server", "replicas": 2 }] });
+        stage.create(spec).await;
+        let primary = stage.primary().await;
+        let ask = async |pod: &str, words: &str| {
+            let script = format!("REDISCLI_AUTH=$(cat /midship/secrets/password) valkey-cli {words}");
+            stage.answer(&stage.scene.namespace, pod, "server", &["sh", "-c", &script]).await
+        };
+        assert_eq!(ask(&primary, "set greeting hello").await, "OK");
+
+        let parameters = json!({ "spec": { "components": [{ "name": "server", "replicas": 2,
+            "parameters": { "maxmemory-policy": "allkeys-lru" } }] } });
+        stage.instances().patch(NAME, &PatchParams::default(), &Patch::Merge(&parameters)).await.expect("it is legal");
+        wait_for("the server to know the parameter", IN_TIME, async || {
+            let found = ask(&primary, "config get maxmemory-policy").await;
+            if found.ends_with("allkeys-lru") { Ok(()) } else { Err(found) }
+        })
+        .await;
+
+        let told = stage.midship(&["switchover", NAME]);
+        assert!(told.code == 0, "{told}");
+        stage.is(Phase::Running, |status| status.primary.as_ref().is_some_and(|now| *now != primary)).await;
+        let heir = stage.primary().await;
+        assert_eq!(ask(&heir, "get greeting").await, "hello");
+        assert_eq!(ask(&heir, "set answer 42").await, "OK");
+        wait_for("the old primary to follow", IN_TIME, async || {
+            let found = ask(&primary, "get answer").await;
+            if found == "42" { Ok(()) } else { Err(found) }
+        })
+        .await;
         stage.delete().await;
     });
 }

@@ -2,6 +2,7 @@
 
 mod command;
 mod definitions;
+mod random;
 mod report;
 mod scene;
 mod server;
@@ -10,6 +11,7 @@ mod wait;
 
 pub use command::{Output, Run, find, midship};
 pub use definitions::install as install_definitions;
+pub use random::Random;
 pub use scene::{Scene, api_test, e2e_test};
 pub use skip::skip;
 pub use wait::wait_for;

@@ -37,6 +37,11 @@ pub fn id_of(text: &[u8]) -> String {
     hex::encode(&Sha256::digest(text)[..16])
 }
 
+/// The commit a record is of; none where it tells of something else, or is none of ours.
+pub fn commit_of(text: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Value>(text).ok()?["commit"].as_str().map(str::to_owned)
+}
+
 /// Where the applied state of an object is on the branch.
 fn file_of(settings: &Settings, id: &ObjectId) -> String {
     let namespace = id.namespace.as_deref().unwrap_or("_cluster");
@@ -124,11 +129,13 @@ pub fn record(settings: &Settings, to: To<'_>, sync: &Sync<'_>, failed: &[Failed
         "at": now.to_string(), "result": outcome, "actions": actions,
         "failed": failed::shown(failed),
         "rewritten": sync.rewrite.map(|rewrite| json!({ "previous": rewrite.previous.to_string() })),
+        "alsoApplied": sync.also,
         "held": sync.plan.held.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "drifted": sync.plan.drifted.keys().map(ToString::to_string).collect::<Vec<_>>(),
     });
     let mut trailers = vec![("Midship-Commit".into(), commit.id.to_string())];
     trailers.extend(sync.rewrite.map(|rewrite| ("Midship-Rewritten-From".into(), rewrite.previous.to_string())));
+    trailers.extend(sync.also.iter().map(|also| ("Midship-Also-Applied".into(), also.clone())));
     let entry = Entry {
         author: commit.author.clone(),
         message: message(sync, failed),
@@ -242,6 +249,13 @@ fn message(sync: &Sync<'_>, failed: &[Failed]) -> String {
     }
     if let Some(rewrite) = &sync.rewrite {
         text.push_str(&format!("\nHistory: {}\n", rewrite.told()));
+    }
+    if let Some(also) = &sync.also {
+        text.push_str(&format!(
+            "\nBefore it {} was applied, at least in part, and the controller ended before it could record that: what it \
+             changed is told here.\n",
+            also.get(..7).unwrap_or(also)
+        ));
     }
     let done = sync.results.iter().filter(|result| result.failure.is_none());
     section(&mut text, "", done.map(|result| format!("{} {}", verb(result.what), result.id)).collect());

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::bench::{Vault, done, failure};
 use super::image::{Container, USER, possible};
 use super::middleware::{archived, postgres, restored, sql};
+use crate::harness::Random;
 
 /// A row, and between which moments it was committed.
 #[derive(Clone, Copy, Debug)]
@@ -36,26 +37,6 @@ struct Life {
     jobs: u32,
     /// From here on one can go back.
     since: Timestamp,
-}
-
-/// The same numbers for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Self {
-        let given = std::env::var("MIDSHIP_SEED").ok().map(|text| text.parse().expect("MIDSHIP_SEED is a number"));
-        let now = u64::try_from(Timestamp::now().as_microsecond()).unwrap();
-        let seed = given.unwrap_or(now);
-        println!("MIDSHIP_SEED={seed}");
-        Self(seed | 1)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end.max(1)
-    }
 }
 
 impl Life {

@@ -43,14 +43,14 @@ async fn exec_runs_a_command_in_the_middlewares_container() {
 async fn exec_takes_large_inputs_and_bounds_large_outputs() {
     let pod = Pod::start(&sleeper());
     pod.wait_ready();
-    let step = json!({ "exec": { "command": ["wc", "-c"], "stdin": "{{ 'abcdefgh' * 8000 }}" } });
+    let step = json!({ "exec": { "command": ["wc", "-c"], "stdin": "abcdefgh".repeat(8000) } });
     assert_eq!(ask(&pod, step).await.unwrap()["stdout"], "64000\n");
     let answer = ask(&pod, json!({ "exec": ["perl", "-e", "print 'x' x 3_000_000"] })).await.unwrap();
     let kept = answer["stdout"].as_str().unwrap().len() as u64;
     assert_eq!(kept + answer["truncated"].as_u64().unwrap(), 3_000_000);
     // who does not read is no failure, and somebody left behind keeps nobody waiting
     let step =
-        json!({ "exec": { "command": ["sh", "-c", "setsid sleep 1000 & echo done"], "stdin": "{{ 'a' * 60000 }}" } });
+        json!({ "exec": { "command": ["sh", "-c", "setsid sleep 1000 & echo done"], "stdin": "a".repeat(60000) } });
     assert_eq!(ask(&pod, step).await.unwrap()["stdout"], "done\n");
 }
 

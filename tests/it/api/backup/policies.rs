@@ -175,7 +175,7 @@ fn a_drill_that_failed_is_told_also_by_the_controller_after_this_one() {
         let failed = failures(kit, "Scheduled", 1).await;
         assert_eq!(failed[0].backup.as_deref(), Some(place.id.to_string().as_str()));
         assert_eq!((failed[0].instance.as_str(), Some(&failed[0].uid)), ("orders", orders.uid().as_ref()));
-        assert!(failed[0].message.contains("could not be restored as a test"), "{failed:?}");
+        assert!(failed[0].message.contains("could not be proven by restoring it"), "{failed:?}");
         wait_for("the scratch instance to go", SOON, async || {
             if drills(kit).await == 0 { Ok(()) } else { Err("it is there".to_owned()) }
         })

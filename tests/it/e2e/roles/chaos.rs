@@ -9,20 +9,9 @@ use super::faults::{self, Cut};
 use super::nodes::{self, Broken, node_of};
 use super::trial::{Trial, trial};
 use super::writer::Kind;
+use crate::harness::Random;
 
 const FAULTS: u64 = 100;
-
-/// A number from a seed that is printed, so that a run can be repeated.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
 
 fn setting(name: &str, or: u64) -> u64 {
     std::env::var(name).map_or(or, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
@@ -43,9 +32,7 @@ fn chaos_never_lets_two_redis_servers_write() {
 }
 
 async fn run(trial: &Trial<'_>, keeps_all: bool) {
-    let seed = setting("MIDSHIP_CHAOS_SEED", 0x5EED);
-    println!("MIDSHIP_CHAOS_SEED={seed}");
-    let mut random = Random(seed | 1);
+    let mut random = Random::new();
     for round in 0..setting("MIDSHIP_CHAOS_FAULTS", FAULTS) {
         let primary = trial.settled().await;
         let pods = trial.pods().await;
