@@ -35,7 +35,7 @@ use crate::api::{GitSource, Kind, labels};
 use crate::cluster::Key;
 use crate::cluster::events::Events;
 use crate::plan::source::{ObjectId, ObjectKind, Plan, Situation, What, plan};
-use crate::repo::short;
+use crate::repo::{Remotes, short};
 use audit::{Sync, finished};
 use descent::Descent;
 use drift::Drift;
@@ -69,6 +69,7 @@ pub struct GitSources {
     cluster_name: String,
     allow_insecure: bool,
     memory: Memory,
+    remotes: Remotes,
     started: Instant,
     /// Who may write now; looking at repositories is mostly waiting for servers, and takes no turn.
     turns: Semaphore,
@@ -98,6 +99,7 @@ impl GitSources {
             cluster_name: cluster_name.to_string(),
             allow_insecure: *allow_insecure_git,
             memory: Memory::default(),
+            remotes: Remotes::default(),
             started: Instant::now(),
             turns: Semaphore::new(*workers),
             new: Semaphore::new(DOUBTFUL_AT_ONCE),
@@ -134,7 +136,7 @@ impl Reconciler for GitSources {
             self.say(&source, &mut remembered, Report::Suspended).await?;
             return Ok(Next::WhenChanged);
         }
-        let settings = match Settings::read(&source, &self.client, self.allow_insecure, &self.cluster_name).await {
+        let settings = match self.settings(&source).await {
             Ok(settings) => settings,
             Err(problem) => {
                 let retry = problem.retry_in();
@@ -215,6 +217,10 @@ fn newest(source: Arc<GitSource>, remembered: &Remembered) -> Arc<GitSource> {
 }
 
 impl GitSources {
+    async fn settings(&self, source: &GitSource) -> Result<Settings, settings::Problem> {
+        Settings::read(source, &self.client, &self.remotes, self.allow_insecure, &self.cluster_name).await
+    }
+
     /// A place among those that may look now: whoever answered last time has one always.
     fn place(
         &self,
@@ -251,7 +257,7 @@ impl GitSources {
             }
         }
         if held {
-            match Settings::read(source, &self.client, self.allow_insecure, &self.cluster_name).await {
+            match self.settings(source).await {
                 Ok(settings) => self.record_end(source, &settings, remembered).await,
                 Err(problem) => tracing::warn!(problem = problem.message, "the end of the source is not recorded"),
             }
