@@ -12,6 +12,7 @@ mod memory;
 mod news;
 pub mod objects;
 pub mod once;
+mod pace;
 mod problem;
 pub mod settings;
 mod status;
@@ -153,12 +154,12 @@ impl Reconciler for GitSources {
                 return Ok(Next::After(NO_PLACE));
             };
             remembered.asked = asked;
-            remembered.poll_at = Some(Instant::now() + settings.interval);
+            remembered.poll_at = Some(Instant::now() + pace::poll(key, settings.interval));
             match self.look(&settings, &mut remembered).await {
                 Ok(()) => {}
                 Err(problem) => {
                     remembered.failed_looks = remembered.failed_looks.saturating_add(1);
-                    let retry = back_off(remembered.failed_looks, settings.interval);
+                    let retry = pace::retry(key, remembered.failed_looks, settings.interval);
                     remembered.poll_at = Some(Instant::now() + retry);
                     self.say(&source, &mut remembered, Report::NotFetched(problem)).await?;
                     return Ok(Next::After(retry));
@@ -587,10 +588,4 @@ impl GitSources {
         remembered.unsettled |= matches!(report, Report::Suspended | Report::Unusable(_) | Report::Failed(_));
         status::publish(&self.client, source, &mut remembered.said, report).await
     }
-}
-
-/// Doubles with every failure, up to the interval of polls.
-fn back_off(failures: u32, interval: Duration) -> Duration {
-    let doubled = Duration::from_secs(2).saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(10)));
-    doubled.min(interval.clamp(Duration::from_secs(5), Duration::from_mins(10)))
 }
