@@ -171,7 +171,9 @@ impl Reconciler for GitSources {
         if let Err(failure) = &synced
             && failure.reason != NOT_ALL_APPLIED
         {
-            self.say(&source, &mut remembered, Report::Failed(failure)).await?;
+            let seen = remembered.seen.clone().filter(|_| remembered.failed_looks == 0);
+            let fetched = seen.as_ref().map(|seen| (seen, &settings));
+            self.say(&source, &mut remembered, Report::Failed { failure, fetched }).await?;
         }
         let recorded = Report::Recorded(remembered.ledger.status.clone());
         self.say(&source, &mut remembered, recorded).await?;
@@ -585,7 +587,7 @@ impl GitSources {
 
     async fn say(&self, source: &GitSource, remembered: &mut Remembered, report: Report<'_>) -> Result<(), Failure> {
         // what stood in the way is told until a sync tells otherwise, even if there is nothing new then
-        remembered.unsettled |= matches!(report, Report::Suspended | Report::Unusable(_) | Report::Failed(_));
+        remembered.unsettled |= matches!(report, Report::Suspended | Report::Unusable(_) | Report::Failed { .. });
         status::publish(&self.client, source, &mut remembered.said, report).await
     }
 }
