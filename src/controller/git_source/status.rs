@@ -181,7 +181,8 @@ fn synced(
 ) -> Vec<Finding> {
     let id = seen.commit.id.to_string();
     let all = failed::all(seen, plan, results);
-    let failed = all.iter().any(Failed::was_tried);
+    let (failed, applied) = (all.iter().any(Failed::was_tried), failed::is_applied(&all, plan, results));
+    let done = results.iter().any(|result| result.failure.is_none());
     let errors: Vec<FileError> = all.into_iter().map(|one| one.error).collect();
     status.fetched_commit = Some(id.clone());
     if let Some(settings) = &seen.settings {
@@ -190,16 +191,14 @@ fn synced(
     status.counts = Some(SyncCounts {
         files: saturated(seen.files),
         objects: saturated(seen.desired.len()),
-        applied: saturated(
-            plan.in_sync + plan.done.len() + results.iter().filter(|result| result.failure.is_none()).count(),
-        ),
+        applied: saturated(failed::there(plan, results)),
         failed: saturated(errors.len()),
         held: saturated(plan.held.len()),
     });
-    if !failed && (status.applied_commit.as_deref() != Some(&id) || !results.is_empty()) {
+    if applied && (status.applied_commit.as_deref() != Some(&id) || done) {
         status.applied_at = Some(now.to_string());
     }
-    if !failed {
+    if applied {
         status.applied = Some(format!("{}@{}", seen.branch, short(&seen.commit.id)));
         status.applied_commit = Some(id);
     }

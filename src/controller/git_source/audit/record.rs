@@ -108,7 +108,13 @@ pub fn edits(before: &BTreeMap<String, GitId>, after: &BTreeMap<String, Option<V
 pub fn record(settings: &Settings, to: To<'_>, sync: &Sync<'_>, failed: &[Failed], edits: Vec<Edit>) -> Record {
     let now = Timestamp::now();
     let commit = &sync.seen.commit;
-    let outcome = if failed.iter().all(Failed::is_held) { "applied" } else { "partly applied" };
+    let outcome = if failed.iter().all(Failed::is_held) {
+        "applied"
+    } else if failed::is_applied(failed, sync.plan, sync.results) {
+        "partly applied"
+    } else {
+        "failed"
+    };
     let actions: Vec<_> = sync
         .results
         .iter()
