@@ -162,6 +162,8 @@ fn without_numbers(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::plan::source::{ObjectKind, What};
 
@@ -186,7 +188,8 @@ mod tests {
     fn a_commit_is_applied_once_anything_of_it_is_there() {
         let action = |failure: Option<&str>| {
             let id = ObjectId { kind: ObjectKind::Instance, namespace: Some("shop".into()), name: "a".into() };
-            Outcome { id, what: What::Update, failure: failure.map(str::to_owned) }
+            let (why, took) = ("a.yaml changed".to_owned(), Duration::ZERO);
+            Outcome { id, what: What::Update, why, failure: failure.map(str::to_owned), took }
         };
         let (nothing, unchanged) = (Plan::default(), Plan { in_sync: 1, ..Plan::default() });
         let (refused, done) = (action(Some("no quota")), action(None));

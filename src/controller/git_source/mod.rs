@@ -427,7 +427,7 @@ impl GitSources {
             "planned"
         );
         let push = self.pushes.begin(&settings.label, &self.queues);
-        let results = apply::carry_out(&plan, &seen, &live, settings, &client).await;
+        let (results, took) = apply::carry_out(&plan, &seen, &live, settings, &client).await;
         let kept = remembered.operations.keep(source, &self.client, (&seen, &live, &results)).await;
         for done in results.iter().filter(|result| result.what == What::Revert && result.failure.is_none()) {
             remembered.reverts.done(&done.id, self.started.elapsed());
@@ -452,7 +452,7 @@ impl GitSources {
             Some(Descent::Rewritten(rewrite)) => Some(rewrite),
             _ => None,
         };
-        let done = Sync { seen: &seen, plan: &plan, live: &live, part: &part, results: &results, rewrite };
+        let done = Sync { seen: &seen, plan: &plan, live: &live, part: &part, results: &results, took, rewrite };
         let noted = remembered.ledger.note(source, settings, &self.client, &self.cache_dir, done).await;
         if let Err(problem) = noted {
             tracing::warn!(problem, "what was done could not be recorded yet");

@@ -1,6 +1,7 @@
 //! What one audit commit says: the files that hold what is applied, a message for people, a record for programs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -119,15 +120,16 @@ pub fn record(settings: &Settings, to: To<'_>, sync: &Sync<'_>, failed: &[Failed
         .results
         .iter()
         .map(|result| {
-            json!({ "object": result.id.to_string(), "action": verb(result.what),
-                    "result": if result.failure.is_some() { "failed" } else { "done" }, "reason": result.failure })
+            json!({ "object": result.id.to_string(), "action": verb(result.what), "why": result.why,
+                    "result": if result.failure.is_some() { "failed" } else { "done" }, "reason": result.failure,
+                    "tookMs": millis(result.took) })
         })
         .collect();
     let machine = json!({
         "cluster": to.0.cluster, "source": settings.folder(), "url": settings.url.to_string(),
         "commit": commit.id.to_string(), "branch": sync.seen.branch,
         "author": commit.author.to_string(), "committer": commit.committer.to_string(),
-        "at": now.to_string(), "result": outcome, "actions": actions,
+        "at": now.to_string(), "result": outcome, "tookMs": millis(sync.took), "actions": actions,
         "failed": failed::shown(failed),
         "rewritten": sync.rewrite.map(|rewrite| json!({ "previous": rewrite.previous.to_string() })),
         "held": sync.plan.held.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -144,6 +146,10 @@ pub fn record(settings: &Settings, to: To<'_>, sync: &Sync<'_>, failed: &[Failed
         edits,
     };
     entry.record(settings, to, now)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A commit that tells of what ended: operations and backups.
