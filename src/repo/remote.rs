@@ -55,6 +55,7 @@ impl Remote {
         let client = HttpClient::new(self.access())?;
         Ok(self.inner.http.get_or_init(|| client).clone())
     }
+
     /// Waits until nobody else is connected, not longer than the bounds allow. A folder is no connection and needs no turn.
     pub(super) fn turn(&self, bounds: &Bounds) -> Result<Turn, RemoteError> {
         if self.url().local_path().is_some() {
