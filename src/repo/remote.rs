@@ -1,7 +1,7 @@
 //! A remote repository: its address and how we get in.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::bounds::Bounds;
 use super::credentials::Access;
@@ -23,16 +23,23 @@ struct Inner {
     url: RemoteUrl,
     access: Access,
     http: OnceLock<HttpClient>,
-    /// Whether somebody is connected.
-    connected: Mutex<bool>,
-    /// Rung when nobody is any more.
+    door: Mutex<Door>,
+    /// Rung when nobody is connected any more.
     free: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Door {
+    /// Whether somebody is connected.
+    taken: bool,
+    /// When somebody last found nobody there, and what that was like.
+    away: Option<(Instant, RemoteError)>,
 }
 
 impl Remote {
     pub fn new(url: RemoteUrl, access: Access) -> Self {
-        let (http, connected, free) = (OnceLock::new(), Mutex::new(false), Condvar::new());
-        Self { inner: Arc::new(Inner { url, access, http, connected, free }) }
+        let (http, door, free) = (OnceLock::new(), Mutex::default(), Condvar::new());
+        Self { inner: Arc::new(Inner { url, access, http, door, free }) }
     }
 
     pub fn url(&self) -> &RemoteUrl {
@@ -58,17 +65,27 @@ impl Remote {
 
     /// Waits until nobody else is connected, not longer than the bounds allow. A folder is no connection and needs no turn.
     pub(super) fn turn(&self, bounds: &Bounds) -> Result<Turn, RemoteError> {
+        self.turn_of(Instant::now(), bounds)
+    }
+
+    /// The turn of somebody who came then. What others found meanwhile need not be found again by each who waits.
+    fn turn_of(&self, came: Instant, bounds: &Bounds) -> Result<Turn, RemoteError> {
         if self.url().local_path().is_some() {
             return Ok(Turn(None));
         }
-        let mut connected = held(&self.inner.connected);
-        while *connected {
+        let mut door = held(&self.inner.door);
+        loop {
+            if let Some((_, error)) = door.away.as_ref().filter(|(at, _)| *at >= came) {
+                return Err(error.clone());
+            }
+            if !door.taken {
+                door.taken = true;
+                return Ok(Turn(Some(self.clone())));
+            }
             bounds.check()?;
-            let waited = self.inner.free.wait_timeout(connected, AT_LEAST_EVERY);
-            connected = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.inner.free.wait_timeout(door, AT_LEAST_EVERY);
+            door = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        *connected = true;
-        Ok(Turn(Some(self.clone())))
     }
 }
 
@@ -76,10 +93,19 @@ impl Remote {
 #[derive(Debug)]
 pub(super) struct Turn(Option<Remote>);
 
+impl Turn {
+    /// Connecting failed like this. Where nobody is there, that is so for all who wait.
+    pub(super) fn failed(&self, error: &RemoteError) {
+        if let (Some(Remote { inner }), RemoteError::Unreachable { .. }) = (&self.0, error) {
+            held(&inner.door).away = Some((Instant::now(), error.clone()));
+        }
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         if let Some(Remote { inner }) = &self.0 {
-            *held(&inner.connected) = false;
+            held(&inner.door).taken = false;
             inner.free.notify_one();
         }
     }
@@ -158,6 +184,15 @@ mod tests {
         let next = std::thread::spawn(move || remote.turn(&Bounds::new(Duration::from_mins(1))).map(drop));
         drop(turn);
         assert_eq!(next.join().expect("no panic"), Ok(()));
+
+        let (remote, came) = (Remote::new(url(URL), token("a")), Instant::now());
+        let turn = remote.turn(&short()).expect("nobody is there");
+        turn.failed(&RemoteError::Unreachable { host: "git.example.com".into(), reason: "refused".into() });
+        let code = |came: Instant| remote.turn_of(came, &short()).map_err(|error| error.code()).map(drop);
+        assert_eq!(code(came), Err("unreachable"), "it is away for all who wait");
+        assert_eq!(code(Instant::now()), Err("deadline"), "whoever comes later has to see for himself");
+        drop(turn);
+        assert_eq!(code(Instant::now()), Ok(()));
 
         let folder = Remote::new(url("/srv/app.git"), Access::default());
         let both = (folder.turn(&short()), folder.turn(&short()));

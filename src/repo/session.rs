@@ -43,7 +43,11 @@ impl Session {
                 }
                 Ok(Self { remote, wire, transport, handshake, _turn: turn })
             }
-            Err(error) => Err(reason(&wire, &remote, &error)),
+            Err(error) => {
+                let error = reason(&wire, &remote, &error);
+                turn.failed(&error);
+                Err(error)
+            }
         }
     }
 
