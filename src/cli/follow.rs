@@ -138,7 +138,9 @@ async fn applied(session: &Session<'_>, name: &str, wanted: &str, timeout: Durat
     let seen = watch(timeout, async || {
         let status = session.source(name).await?.status.unwrap_or_default();
         let is = |commit: Option<&String>| commit.is_some_and(|commit| commit.starts_with(wanted));
-        if is(status.fetched_commit.as_ref()) && is(status.applied_commit.as_ref()) {
+        // what the API server refused is tried again
+        let refused = find(&status.conditions, READY).is_some_and(|ready| ready.reason == "NotAllApplied");
+        if is(status.fetched_commit.as_ref()) && is(status.applied_commit.as_ref()) && !refused {
             return Ok(Look::Ended((is_ready(&status), told(&status))));
         }
         Ok(Look::Waiting(told(&status)))

@@ -94,15 +94,18 @@ impl Cache {
 
     /// Makes sure that `commit` is here, over an open session. Asks the server only when it is not.
     pub fn fetch(&self, session: Session, commit: ObjectId) -> Result<Fetched, CacheError> {
-        let _lock = self.lock(session.bounds())?;
-        if self.tree(commit).is_ok() {
-            return Ok(Fetched::Present);
-        }
         let (remote, bounds) = (session.remote().clone(), session.bounds().clone());
-        match self.fetch_once(session, commit)? {
-            Ok(bytes) => Ok(Fetched::New { bytes }),
-            Err(damage) => self.anew(&remote, commit, &bounds, damage),
-        }
+        let damage = {
+            let _lock = self.lock(&bounds)?;
+            if self.tree(commit).is_ok() {
+                return Ok(Fetched::Present);
+            }
+            match self.fetch_once(session, commit)? {
+                Ok(bytes) => return Ok(Fetched::New { bytes }),
+                Err(damage) => damage,
+            }
+        };
+        self.anew(remote.open(&bounds)?, commit, damage)
     }
 
     /// Reads from `commit`. When that meets damage, the cache is removed, fetched anew, and read once more.
@@ -116,10 +119,7 @@ impl Cache {
         match self.tree(commit).and_then(&mut read) {
             Ok(value) => Ok((value, None)),
             Err(TreeError::Damaged(damage)) => {
-                let mended = {
-                    let _lock = self.lock(bounds)?;
-                    self.anew(remote, commit, bounds, damage)?
-                };
+                let mended = self.anew(remote.open(bounds)?, commit, damage)?;
                 match self.tree(commit).and_then(&mut read) {
                     Ok(value) => Ok((value, Some(mended))),
                     Err(TreeError::Damaged(damage)) => Err(CacheError::StaysDamaged(damage)),
@@ -185,9 +185,11 @@ impl Cache {
         self.open()
     }
 
-    fn anew(&self, remote: &Remote, commit: ObjectId, bounds: &Bounds, damage: String) -> Result<Fetched, CacheError> {
+    /// Removes what is damaged and fetches again. Takes the lock, and so is not given it: those who are connected wait for
+    /// it, and nobody who has it may wait for a connection.
+    fn anew(&self, session: Session, commit: ObjectId, damage: String) -> Result<Fetched, CacheError> {
+        let _lock = self.lock(session.bounds())?;
         self.remove().map_err(|e| self.storage(&e))?;
-        let session = remote.open(bounds)?;
         match self.fetch_once(session, commit)? {
             Ok(bytes) => Ok(Fetched::Mended { bytes, damage }),
             Err(damage) => Err(CacheError::StaysDamaged(damage)),

@@ -53,7 +53,7 @@ pub use history::{History, HistoryError, Touched};
 pub use listing::{Change, Code, File, Listing, Refusal, TreeError};
 pub use parse::{Document, ParseLimits, Places, Position, Problem, ProblemCode, parse};
 pub use push::PushOutcome;
-pub use remote::Remote;
+pub use remote::{Remote, Remotes};
 pub use resolve::{Follow, ResolveError, Resolved};
 pub use session::Session;
 pub use sign::{SignError, Signer};

@@ -6,11 +6,12 @@ use gix_transport::{Protocol, Service};
 
 use super::bounds::Bounds;
 use super::error::{RemoteError, chain};
-use super::remote::Remote;
+use super::remote::{Remote, Turn};
 use super::transport::{self, BoxedTransport, Wire};
 
 impl Remote {
-    /// Connects for reading. One session serves a `resolve` and a following fetch.
+    /// Connects for reading. One session serves a `resolve` and a following fetch. While it is open, nobody else connects
+    /// who shares this remote.
     pub fn open(&self, bounds: &Bounds) -> Result<Session, RemoteError> {
         Session::open(self.clone(), Service::UploadPack, bounds)
     }
@@ -22,11 +23,14 @@ pub struct Session {
     pub(super) wire: Wire,
     pub(super) transport: BoxedTransport,
     pub(super) handshake: gix::protocol::Handshake,
+    /// Given back last, when nothing of the connection is in use any more.
+    _turn: Turn,
 }
 
 impl Session {
     pub(super) fn open(remote: Remote, service: Service, bounds: &Bounds) -> Result<Self, RemoteError> {
         bounds.check()?;
+        let turn = remote.turn(bounds)?;
         let wire = Wire::new(bounds.clone());
         let mut transport = transport::connect(&remote, service, &wire)?;
         let nobody = |_| Ok(None);
@@ -37,9 +41,13 @@ impl Session {
                 if handshake.server_protocol_version != Protocol::V2 {
                     handshake.capabilities = absolute_depth(&handshake.capabilities);
                 }
-                Ok(Self { remote, wire, transport, handshake })
+                Ok(Self { remote, wire, transport, handshake, _turn: turn })
             }
-            Err(error) => Err(reason(&wire, &remote, &error)),
+            Err(error) => {
+                let error = reason(&wire, &remote, &error);
+                turn.failed(&error);
+                Err(error)
+            }
         }
     }
 

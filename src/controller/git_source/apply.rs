@@ -1,6 +1,7 @@
 //! Doing what was planned: server-side apply and deletion, kind by kind, many at a time.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -29,18 +30,23 @@ const AT_ONCE: usize = 24;
 pub struct Outcome {
     pub id: ObjectId,
     pub what: What,
+    /// Why it was to be done.
+    pub why: String,
     /// Why it was not done.
     pub failure: Option<String>,
+    pub took: Duration,
 }
 
-/// Does everything that was planned. Kinds follow one another; within a kind the order does not matter.
+/// Does everything that was planned, and tells how long that took. Kinds follow one another; within a kind the order does not
+/// matter.
 pub async fn carry_out(
     plan: &Plan,
     seen: &Seen,
     live: &Observed,
     settings: &Settings,
     client: &Client,
-) -> Vec<Outcome> {
+) -> (Vec<Outcome>, Duration) {
+    let began = Instant::now();
     let mut outcomes = Vec::with_capacity(plan.actions.len());
     let waves =
         plan.actions.chunk_by(|a, b| (a.id.kind, a.what == What::Delete) == (b.id.kind, b.what == What::Delete));
@@ -52,7 +58,7 @@ pub async fn carry_out(
         }
         outcomes.extend(stream::iter(all).buffered(AT_ONCE).collect::<Vec<_>>().await);
     }
-    outcomes
+    (outcomes, began.elapsed())
 }
 
 async fn one(
@@ -63,6 +69,7 @@ async fn one(
     settings: &Settings,
     client: &Client,
 ) -> Outcome {
+    let began = Instant::now();
     let failure: Result<(), String> = match (action.what, desired) {
         _ if live.unseen.contains_key(&action.id) => Err(live.unseen[&action.id].clone()),
         (What::Delete, _) => delete(action, live, settings, client).await,
@@ -75,7 +82,7 @@ async fn one(
     });
     // it repeats what is in files
     let failure = failure.as_deref().map(plain);
-    Outcome { id: action.id.clone(), what: action.what, failure }
+    Outcome { id: action.id.clone(), what: action.what, why: plain(&action.reason), failure, took: began.elapsed() }
 }
 
 /// What the API server said of a Secret, without any value of it that it may have quoted.

@@ -85,6 +85,8 @@ pub struct Sync<'a> {
     /// What was looked at; everything else is as the record says.
     pub part: &'a Part,
     pub results: &'a [Outcome],
+    /// How long it took to do all that was planned.
+    pub took: Duration,
     /// The commit does not follow from the one before it.
     pub rewrite: Option<Rewrite>,
     /// A commit before it was applied, at least in part, and nobody lived to record that.

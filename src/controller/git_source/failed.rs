@@ -78,6 +78,17 @@ pub fn all(seen: &Seen, plan: &Plan, results: &[Outcome]) -> Vec<Failed> {
     files.chain(tried).chain(refused).chain(foreign).chain(kept).chain(contested).collect()
 }
 
+/// Whether the cluster has this commit, if only in part. A commit of which nothing is there is not applied: what was before
+/// still is. The status and the record say the same.
+pub fn is_applied(failed: &[Failed], plan: &Plan, results: &[Outcome]) -> bool {
+    !failed.iter().any(Failed::was_tried) || there(plan, results) > 0
+}
+
+/// How many objects are as the repository says.
+pub fn there(plan: &Plan, results: &[Outcome]) -> usize {
+    plan.in_sync + plan.done.len() + results.iter().filter(|result| result.failure.is_none()).count()
+}
+
 /// The same for the record, which tells of deletions that wait as well.
 pub fn with_held(failed: Vec<Failed>, plan: &Plan) -> Vec<Failed> {
     let because = plan.held_because.clone().unwrap_or_default();
@@ -151,8 +162,10 @@ fn without_numbers(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::plan::source::ObjectKind;
+    use crate::plan::source::{ObjectKind, What};
 
     fn failed(name: &str, reason: &str) -> Failed {
         let object = ObjectId { kind: ObjectKind::Instance, namespace: Some("shop".into()), name: name.into() };
@@ -169,6 +182,22 @@ mod tests {
     #[test]
     fn a_line_has_place_object_and_reason() {
         assert_eq!(failed("a", "no quota").line(), "a.yaml:1:1: Instance shop/a: no quota");
+    }
+
+    #[test]
+    fn a_commit_is_applied_once_anything_of_it_is_there() {
+        let action = |failure: Option<&str>| {
+            let id = ObjectId { kind: ObjectKind::Instance, namespace: Some("shop".into()), name: "a".into() };
+            let (why, took) = ("a.yaml changed".to_owned(), Duration::ZERO);
+            Outcome { id, what: What::Update, why, failure: failure.map(str::to_owned), took }
+        };
+        let (nothing, unchanged) = (Plan::default(), Plan { in_sync: 1, ..Plan::default() });
+        let (refused, done) = (action(Some("no quota")), action(None));
+        let tried = [failed("a", "no quota")];
+        assert!(!is_applied(&tried, &nothing, std::slice::from_ref(&refused)));
+        assert!(is_applied(&tried, &unchanged, std::slice::from_ref(&refused)));
+        assert!(is_applied(&tried, &nothing, &[refused, done]));
+        assert!(is_applied(&[], &nothing, &[]), "there was nothing to do");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod memory;
 mod news;
 pub mod objects;
 pub mod once;
+mod pace;
 mod problem;
 pub mod settings;
 mod status;
@@ -35,7 +36,7 @@ use crate::api::{GitSource, Kind, labels};
 use crate::cluster::Key;
 use crate::cluster::events::Events;
 use crate::plan::source::{ObjectId, ObjectKind, Plan, Situation, What, plan};
-use crate::repo::short;
+use crate::repo::{Remotes, short};
 use audit::{Sync, finished};
 use descent::Descent;
 use drift::Drift;
@@ -69,6 +70,7 @@ pub struct GitSources {
     cluster_name: String,
     allow_insecure: bool,
     memory: Memory,
+    remotes: Remotes,
     started: Instant,
     /// Who may write now; looking at repositories is mostly waiting for servers, and takes no turn.
     turns: Semaphore,
@@ -98,6 +100,7 @@ impl GitSources {
             cluster_name: cluster_name.to_string(),
             allow_insecure: *allow_insecure_git,
             memory: Memory::default(),
+            remotes: Remotes::default(),
             started: Instant::now(),
             turns: Semaphore::new(*workers),
             new: Semaphore::new(DOUBTFUL_AT_ONCE),
@@ -134,7 +137,7 @@ impl Reconciler for GitSources {
             self.say(&source, &mut remembered, Report::Suspended).await?;
             return Ok(Next::WhenChanged);
         }
-        let settings = match Settings::read(&source, &self.client, self.allow_insecure, &self.cluster_name).await {
+        let settings = match self.settings(&source).await {
             Ok(settings) => settings,
             Err(problem) => {
                 let retry = problem.retry_in();
@@ -151,12 +154,12 @@ impl Reconciler for GitSources {
                 return Ok(Next::After(NO_PLACE));
             };
             remembered.asked = asked;
-            remembered.poll_at = Some(Instant::now() + settings.interval);
+            remembered.poll_at = Some(Instant::now() + pace::poll(key, settings.interval));
             match self.look(&settings, &mut remembered).await {
                 Ok(()) => {}
                 Err(problem) => {
                     remembered.failed_looks = remembered.failed_looks.saturating_add(1);
-                    let retry = back_off(remembered.failed_looks, settings.interval);
+                    let retry = pace::retry(key, remembered.failed_looks, settings.interval);
                     remembered.poll_at = Some(Instant::now() + retry);
                     self.say(&source, &mut remembered, Report::NotFetched(problem)).await?;
                     return Ok(Next::After(retry));
@@ -168,7 +171,9 @@ impl Reconciler for GitSources {
         if let Err(failure) = &synced
             && failure.reason != NOT_ALL_APPLIED
         {
-            self.say(&source, &mut remembered, Report::Failed(failure)).await?;
+            let seen = remembered.seen.clone().filter(|_| remembered.failed_looks == 0);
+            let fetched = seen.as_ref().map(|seen| (seen, &settings));
+            self.say(&source, &mut remembered, Report::Failed { failure, fetched }).await?;
         }
         let (audit, noted) = (remembered.ledger.status.clone(), remembered.ledger.noted());
         self.say(&source, &mut remembered, Report::Recorded { audit, noted }).await?;
@@ -215,6 +220,10 @@ fn newest(source: Arc<GitSource>, remembered: &Remembered) -> Arc<GitSource> {
 }
 
 impl GitSources {
+    async fn settings(&self, source: &GitSource) -> Result<Settings, settings::Problem> {
+        Settings::read(source, &self.client, &self.remotes, self.allow_insecure, &self.cluster_name).await
+    }
+
     /// A place among those that may look now: whoever answered last time has one always.
     fn place(
         &self,
@@ -251,7 +260,7 @@ impl GitSources {
             }
         }
         if held {
-            match Settings::read(source, &self.client, self.allow_insecure, &self.cluster_name).await {
+            match self.settings(source).await {
                 Ok(settings) => self.record_end(source, &settings, remembered).await,
                 Err(problem) => tracing::warn!(problem = problem.message, "the end of the source is not recorded"),
             }
@@ -419,7 +428,7 @@ impl GitSources {
         );
         self.say(source, remembered, Report::Applying { seen: &seen, changes: plan.actions.len() }).await?;
         let push = self.pushes.begin(&settings.label, &self.queues);
-        let results = apply::carry_out(&plan, &seen, &live, settings, &client).await;
+        let (results, took) = apply::carry_out(&plan, &seen, &live, settings, &client).await;
         let kept = remembered.operations.keep(source, &self.client, (&seen, &live, &results)).await;
         for done in results.iter().filter(|result| result.what == What::Revert && result.failure.is_none()) {
             remembered.reverts.done(&done.id, self.started.elapsed());
@@ -444,7 +453,8 @@ impl GitSources {
             Some(Descent::Rewritten(rewrite)) => Some(rewrite),
             _ => None,
         };
-        let done = Sync { seen: &seen, plan: &plan, live: &live, part: &part, results: &results, rewrite, also: None };
+        let (also, part) = (None, &part);
+        let done = Sync { seen: &seen, plan: &plan, live: &live, part, results: &results, took, rewrite, also };
         let noted = remembered.ledger.note(source, settings, &self.client, &self.cache_dir, done).await;
         if let Err(problem) = noted {
             tracing::warn!(problem, "what was done could not be recorded yet");
@@ -579,13 +589,7 @@ impl GitSources {
 
     async fn say(&self, source: &GitSource, remembered: &mut Remembered, report: Report<'_>) -> Result<(), Failure> {
         // what stood in the way is told until a sync tells otherwise, even if there is nothing new then
-        remembered.unsettled |= matches!(report, Report::Suspended | Report::Unusable(_) | Report::Failed(_));
+        remembered.unsettled |= matches!(report, Report::Suspended | Report::Unusable(_) | Report::Failed { .. });
         status::publish(&self.client, source, &mut remembered.said, report).await
     }
-}
-
-/// Doubles with every failure, up to the interval of polls.
-fn back_off(failures: u32, interval: Duration) -> Duration {
-    let doubled = Duration::from_secs(2).saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(10)));
-    doubled.min(interval.clamp(Duration::from_secs(5), Duration::from_mins(10)))
 }

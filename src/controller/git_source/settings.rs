@@ -14,7 +14,7 @@ use crate::cluster::client::connect;
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
 use crate::plan::source::{Placement, Prune, source_label};
-use crate::repo::{Access, Commit, Follow, Limits, ObjectId, Proxy, Remote, RemoteUrl, Signer, TrustedSigners};
+use crate::repo::{Access, Commit, Follow, Limits, ObjectId, Proxy, Remote, RemoteUrl, Remotes, Signer, TrustedSigners};
 use crate::sops::Keys;
 use crate::source::Opening;
 
@@ -98,6 +98,7 @@ impl Settings {
     pub async fn read(
         source: &GitSource,
         client: &Client,
+        remotes: &Remotes,
         allow_insecure: bool,
         cluster: &str,
     ) -> Result<Self, Problem> {
@@ -129,8 +130,8 @@ impl Settings {
                 Some(Proxy { url: proxy.url.clone(), login })
             }
         };
-        let remote = Remote::new(url.clone(), access);
-        let audit = audit(source, client, &remote, allow_insecure, cluster).await?;
+        let remote = remotes.get(url.clone(), access);
+        let audit = audit(source, client, (&remote, remotes), allow_insecure, cluster).await?;
         // credentials of the record are those of this repository unless it goes elsewhere
         let pushing = match (&audit, spec.audit.as_ref().and_then(|audit| audit.url.as_ref())) {
             (Some(audit), None) => audit.remote.clone(),
@@ -306,7 +307,7 @@ pub fn fast_forward(source: &GitSource) -> Option<FastForward> {
 async fn audit(
     source: &GitSource,
     client: &Client,
-    remote: &Remote,
+    (remote, remotes): (&Remote, &Remotes),
     allow_insecure: bool,
     cluster: &str,
 ) -> Result<Option<Destination>, Problem> {
@@ -321,12 +322,12 @@ async fn audit(
     };
     let remote = match (&spec.credentials, &spec.url) {
         (None, None) => remote.clone(),
-        (None, Some(_)) => Remote::new(url, Access::default()),
+        (None, Some(_)) => remotes.get(url, Access::default()),
         (Some(secret), _) => {
             let keys = secret_keys(client, &namespace, secret.name.as_str()).await?;
             let access = Access::from_keys(&keys)
                 .map_err(|error| Problem::of_secret(format!("Secret {}: {error}", secret.name)))?;
-            Remote::new(url, access)
+            remotes.get(url, access)
         }
     };
     let signer = match &spec.signing_key {
@@ -418,12 +419,5 @@ mod tests {
     fn a_source_may_write_to_its_own_namespace_unless_told_otherwise() {
         assert_eq!(allowed(&[], "team"), Some(BTreeSet::from(["team".to_owned()])));
         assert_eq!(allowed(&["*".into()], "team"), None);
-    }
-
-    #[test]
-    fn waiting_grows_with_failures_and_has_an_end() {
-        let waits: Vec<u64> = (1..12).map(|n| super::super::back_off(n, Duration::from_mins(5)).as_secs()).collect();
-        assert_eq!(waits[..4], [2, 4, 8, 16]);
-        assert!(waits.iter().all(|wait| *wait <= 300));
     }
 }

@@ -48,7 +48,11 @@ pub enum Report<'a> {
         noted: Option<String>,
     },
     /// A look that could not be ended: what was applied stays, and it is tried again.
-    Failed(&'a Failure),
+    Failed {
+        failure: &'a Failure,
+        /// What was read before it failed.
+        fetched: Option<(&'a Seen, &'a Settings)>,
+    },
     Synced {
         seen: &'a Seen,
         plan: &'a Plan,
@@ -135,14 +139,24 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
             "suspended: nothing is fetched or applied; set spec.suspend to false to go on",
         )],
         Report::Leaving(message) => not_ready("Deleting", message, true),
-        Report::Failed(failure) => not_ready(failure.reason, &failure.message, true),
-        Report::Unusable(problem) => not_ready(problem.reason, &problem.message, problem.passing),
+        Report::Failed { failure, fetched: read } => {
+            let mut findings = not_ready(failure.reason, &failure.message, true);
+            findings.extend(read.map(|(seen, settings)| fetched(seen, settings)));
+            findings
+        }
+        Report::Unusable(problem) => {
+            let mut findings = not_ready(problem.reason, &problem.message, problem.passing);
+            findings.push(not_fetched(problem.reason, &problem.message));
+            findings
+        }
         Report::NotFetched(problem) => {
             let message = match &before.applied {
                 Some(applied) => format!("{}; {applied} stays applied", problem.message),
                 None => problem.message.clone(),
             };
-            not_ready(&camel(problem.code), &message, problem.passing)
+            let mut findings = not_ready(&camel(problem.code), &message, problem.passing);
+            findings.push(not_fetched(&camel(problem.code), &problem.message));
+            findings
         }
         Report::Synced { seen, plan, drift, results, settings, descent } => {
             let mut findings = synced(&mut status, seen, plan, results, settings, now);
@@ -161,7 +175,17 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
 pub fn answered(source: &GitSource) -> Option<bool> {
     let conditions = &source.status.as_ref()?.conditions;
     conditions::find(conditions, READY)?;
-    Some(conditions::find(conditions, FETCHED).is_some())
+    Some(conditions::find(conditions, FETCHED).is_some_and(|fetched| fetched.status == ConditionStatus::True))
+}
+
+fn fetched(seen: &Seen, settings: &Settings) -> Finding {
+    let message = format!("{}@{} from {}", seen.branch, short(&seen.commit.id), settings.url);
+    Finding::new(FETCHED, ConditionStatus::True, FETCHED, message)
+}
+
+/// Beside what else may be wrong since long ago, this one tells since when nothing new is seen.
+fn not_fetched(reason: &str, message: &str) -> Finding {
+    Finding::new(FETCHED, ConditionStatus::False, reason, message)
 }
 
 fn not_ready(reason: &str, message: &str, passing: bool) -> Vec<Finding> {
@@ -182,7 +206,8 @@ fn synced(
 ) -> Vec<Finding> {
     let id = seen.commit.id.to_string();
     let all = failed::all(seen, plan, results);
-    let failed = all.iter().any(Failed::was_tried);
+    let (failed, applied) = (all.iter().any(Failed::was_tried), failed::is_applied(&all, plan, results));
+    let done = results.iter().any(|result| result.failure.is_none());
     let errors: Vec<FileError> = all.into_iter().map(|one| one.error).collect();
     status.fetched_commit = Some(id.clone());
     if let Some(settings) = &seen.settings {
@@ -191,16 +216,14 @@ fn synced(
     status.counts = Some(SyncCounts {
         files: saturated(seen.files),
         objects: saturated(seen.desired.len()),
-        applied: saturated(
-            plan.in_sync + plan.done.len() + results.iter().filter(|result| result.failure.is_none()).count(),
-        ),
+        applied: saturated(failed::there(plan, results)),
         failed: saturated(errors.len()),
         held: saturated(plan.held.len()),
     });
-    if !failed && (status.applied_commit.as_deref() != Some(&id) || !results.is_empty()) {
+    if applied && (status.applied_commit.as_deref() != Some(&id) || done) {
         status.applied_at = Some(now.to_string());
     }
-    if !failed {
+    if applied {
         status.applied = Some(format!("{}@{}", seen.branch, short(&seen.commit.id)));
         status.applied_commit = Some(id);
     }
@@ -247,7 +270,7 @@ fn findings(seen: &Seen, plan: &Plan, errors: &[FileError], failed: bool, settin
     let held = if plan.held.is_empty() { ConditionStatus::False } else { ConditionStatus::True };
     let because = plan.held_because.clone().unwrap_or_else(|| "no deletion waits".to_owned());
     findings.push(Finding::new("Held", held, if plan.held.is_empty() { "NothingHeld" } else { "OverBudget" }, because));
-    findings.push(Finding::new(FETCHED, ConditionStatus::True, FETCHED, format!("{at} from {}", settings.url)));
+    findings.push(fetched(seen, settings));
     findings
 }
 
@@ -335,12 +358,12 @@ mod tests {
         Timestamp::from_second(second).expect("a time")
     }
 
+    fn not_seen(code: &'static str, message: &str) -> Report<'static> {
+        Report::NotFetched(LookProblem { code, message: message.into(), passing: true })
+    }
+
     fn unreachable() -> Report<'static> {
-        Report::NotFetched(LookProblem {
-            code: "unreachable",
-            message: "git.example.com cannot be reached".into(),
-            passing: true,
-        })
+        not_seen("unreachable", "git.example.com cannot be reached")
     }
 
     #[test]
@@ -351,6 +374,35 @@ mod tests {
         let ready = conditions::find(&status.conditions, READY).expect("ready is told");
         assert_eq!((ready.status, ready.reason.as_str()), (ConditionStatus::False, "Unreachable"));
         assert_eq!(ready.message, "git.example.com cannot be reached; main@0123456789 stays applied");
+    }
+
+    #[test]
+    fn since_when_nothing_is_fetched_is_told_whatever_was_wrong_before() {
+        let findings = [
+            Finding::new(READY, ConditionStatus::False, "InvalidFiles", "a.yaml:1:1: no kind"),
+            Finding::new(FETCHED, ConditionStatus::True, FETCHED, "main@0123456789"),
+        ];
+        let conditions = conditions::merge(&[], &findings, Some(1), &Time(at(10)));
+        let before = GitSourceStatus { conditions, ..GitSourceStatus::default() };
+        let told = |status: &GitSourceStatus, what: &str| {
+            let one = conditions::find(&status.conditions, what).expect("it is told").clone();
+            (one.status, one.reason, one.last_transition_time)
+        };
+        let away = next(&before, Some(1), &unreachable(), at(100));
+        let fetched = told(&away, FETCHED);
+        assert_eq!(fetched, (ConditionStatus::False, "Unreachable".to_owned(), Time(at(100))));
+        assert_eq!(told(&away, READY).2, Time(at(10)), "it was not well before");
+        let refused = next(&away, Some(1), &not_seen("credentials-refused", "no"), at(200));
+        let fetched = told(&refused, FETCHED);
+        assert_eq!(fetched, (ConditionStatus::False, "CredentialsRefused".to_owned(), Time(at(100))));
+
+        let failure = Failure::new("NotObserved", "no Namespace can be read");
+        let failed = next(&refused, Some(1), &Report::Failed { failure: &failure, fetched: None }, at(300));
+        assert_eq!(told(&failed, FETCHED), fetched, "it was not read by this");
+        let problem = settings::Problem { reason: "InvalidCredentials", message: "no Secret".into(), passing: true };
+        let unusable = next(&before, Some(1), &Report::Unusable(problem), at(400));
+        let fetched = told(&unusable, FETCHED);
+        assert_eq!(fetched, (ConditionStatus::False, "InvalidCredentials".to_owned(), Time(at(400))));
     }
 
     #[test]
@@ -367,6 +419,13 @@ mod tests {
         assert_eq!(answered(&source), None);
         source.status = Some(next(&GitSourceStatus::default(), Some(1), &unreachable(), at(100)));
         assert_eq!(answered(&source), Some(false));
+        let well = [READY, FETCHED].map(|what| Finding::new(what, ConditionStatus::True, "Well", "as it should be"));
+        let conditions = conditions::merge(&[], &well, Some(1), &Time(at(200)));
+        source.status = Some(GitSourceStatus { conditions, ..GitSourceStatus::default() });
+        assert_eq!(answered(&source), Some(true));
+        let status = source.status.take().unwrap_or_default();
+        source.status = Some(next(&status, Some(1), &unreachable(), at(300)));
+        assert_eq!(answered(&source), Some(false), "it did once, and does not now");
     }
 
     #[test]
@@ -380,7 +439,7 @@ mod tests {
         let told = conditions::find(&status.conditions, "ForgeReports").expect("it is told");
         assert_eq!((told.status, told.reason.as_str()), (ConditionStatus::False, "NotBuilt"));
         let kinds: Vec<&str> = status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
-        assert_eq!(kinds, ["Ready", "Reconciling", "ForgeReports"]);
+        assert_eq!(kinds, ["Ready", "Reconciling", "Fetched", "ForgeReports"]);
         let said = status.clone();
         say_what_is_not_built(&source, &mut status, at(200));
         assert_eq!(said, status);

@@ -17,6 +17,9 @@ use crate::repo::remote::Remote;
 const MAX_REDIRECTS: usize = 5;
 /// How much of an error page is read for its first sentence.
 const MAX_ERROR_PAGE: usize = 4096;
+/// How much of an answer may be left after what was asked for, and how long its end is waited for.
+const MAX_REST: usize = 4096;
+const END_COMES_WITHIN: Duration = Duration::from_millis(200);
 
 /// One thread drives all HTTP connections, so that idle ones are kept and closed properly whoever asks.
 static RUNTIME: LazyLock<io::Result<tokio::runtime::Runtime>> = LazyLock::new(|| {
@@ -114,6 +117,24 @@ impl Exchange {
         page.truncate(MAX_ERROR_PAGE);
         let text = clean(&String::from_utf8_lossy(&page), 200);
         if text.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {text}") }
+    }
+
+    /// Reads the end of an answer: it comes after the last thing that anybody asks of it, and without it the connection
+    /// cannot be kept.
+    fn finish(&self, response: &mut Response) {
+        if self.wire.bounds.check().is_err() {
+            return;
+        }
+        let rest = async {
+            let mut read = 0;
+            while read < MAX_REST
+                && let Ok(Some(chunk)) = response.chunk().await
+            {
+                read += chunk.len();
+            }
+        };
+        // where it does not come, the connection is closed
+        let _ = self.runtime.block_on(async { tokio::time::timeout(END_COMES_WITHIN, rest).await });
     }
 
     fn network_failure(&self, error: &reqwest::Error) -> RemoteError {
@@ -350,6 +371,14 @@ struct Body {
     exchange: Exchange,
     state: Shared,
     chunk: io::Cursor<Vec<u8>>,
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let State::Answered(response) = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            self.exchange.finish(response);
+        }
+    }
 }
 
 impl BufRead for Body {

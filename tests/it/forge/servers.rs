@@ -123,6 +123,32 @@ fn a_redirect_that_never_ends_is_given_up() {
 }
 
 #[test]
+fn a_connection_is_kept_for_the_next_look_though_the_end_of_an_answer_comes_late() {
+    const LOOKS: usize = 10;
+    let greeting = "001e# service=git-upload-pack\n0000000eversion 2\n000cls-refs\n0012fetch=shallow\n0000";
+    let (address, asked) = server(move |stream, _| {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked";
+        let kind = "Content-Type: application/x-git-upload-pack-advertisement";
+        let answer = format!("{head}\r\n{kind}\r\n\r\n{:x}\r\n{greeting}\r\n", greeting.len());
+        loop {
+            let _ = stream.write_all(answer.as_bytes());
+            // everything that is asked for is there, and whoever asked goes
+            std::thread::sleep(Duration::from_millis(20));
+            let _ = stream.write_all(b"0\r\n\r\n");
+            if read_request(stream).is_empty() {
+                return;
+            }
+        }
+    });
+    let remote = remote(&format!("http://{address}/a.git"), login());
+    for _ in 0..LOOKS {
+        remote.open(&bounds()).expect("a greeting");
+    }
+    let connections = asked.try_iter().count();
+    assert!(connections * 2 <= LOOKS, "{connections} connections for {LOOKS} looks");
+}
+
+#[test]
 fn answers_that_are_no_git_are_told_apart() {
     let page = |head: &str, body: &str| format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let git = "Content-Type: application/x-git-upload-pack-advertisement";

@@ -1,6 +1,7 @@
 //! What one audit commit says: the files that hold what is applied, a message for people, a record for programs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -113,20 +114,27 @@ pub fn edits(before: &BTreeMap<String, GitId>, after: &BTreeMap<String, Option<V
 pub fn record(settings: &Settings, to: To<'_>, sync: &Sync<'_>, failed: &[Failed], edits: Vec<Edit>) -> Record {
     let now = Timestamp::now();
     let commit = &sync.seen.commit;
-    let outcome = if failed.iter().all(Failed::is_held) { "applied" } else { "partly applied" };
+    let outcome = if failed.iter().all(Failed::is_held) {
+        "applied"
+    } else if failed::is_applied(failed, sync.plan, sync.results) {
+        "partly applied"
+    } else {
+        "failed"
+    };
     let actions: Vec<_> = sync
         .results
         .iter()
         .map(|result| {
-            json!({ "object": result.id.to_string(), "action": verb(result.what),
-                    "result": if result.failure.is_some() { "failed" } else { "done" }, "reason": result.failure })
+            json!({ "object": result.id.to_string(), "action": verb(result.what), "why": result.why,
+                    "result": if result.failure.is_some() { "failed" } else { "done" }, "reason": result.failure,
+                    "tookMs": millis(result.took) })
         })
         .collect();
     let machine = json!({
         "cluster": to.0.cluster, "source": settings.folder(), "url": settings.url.to_string(),
         "commit": commit.id.to_string(), "branch": sync.seen.branch,
         "author": commit.author.to_string(), "committer": commit.committer.to_string(),
-        "at": now.to_string(), "result": outcome, "actions": actions,
+        "at": now.to_string(), "result": outcome, "tookMs": millis(sync.took), "actions": actions,
         "failed": failed::shown(failed),
         "rewritten": sync.rewrite.map(|rewrite| json!({ "previous": rewrite.previous.to_string() })),
         "alsoApplied": sync.also,
@@ -145,6 +153,10 @@ pub fn record(settings: &Settings, to: To<'_>, sync: &Sync<'_>, failed: &[Failed
         edits,
     };
     entry.record(settings, to, now)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A commit that tells of what ended: operations and backups.

@@ -40,7 +40,11 @@ fn every_sync_that_changed_something_is_one_commit_that_people_and_programs_can_
         let record: Value = serde_json::from_str(&record).expect("JSON");
         assert_eq!(record["commit"], second);
         assert_eq!(record["author"], "Ada Lovelace <ada@example.com>");
-        assert_eq!(record["actions"].as_array().map(Vec::len), Some(2));
+        let actions = record["actions"].as_array().cloned().unwrap_or_default();
+        let why: Vec<&Value> = actions.iter().map(|action| &action["why"]).collect();
+        assert_eq!(why, ["a.yaml changed", "b.yaml defines it"], "{record:#}");
+        let whole = record["tookMs"].as_u64().expect("it took its time");
+        assert!(actions.iter().all(|one| one["tookMs"].as_u64().is_some_and(|took| took <= whole)), "{record:#}");
         let author = team.repository.git(&["log", "-1", "--format=%an by %cn", "midship/audit/test"]);
         assert_eq!(author, "Ada Lovelace by Midship");
         team.repository.git(&["fsck", "--strict"]);

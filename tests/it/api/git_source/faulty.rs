@@ -56,6 +56,11 @@ async fn two_caches(team: &mut Team<'_>) -> Door {
     door
 }
 
+/// The commit that the status says is applied.
+async fn applied(team: &Team<'_>) -> Option<String> {
+    team.source().await.status.unwrap_or_default().applied_commit
+}
+
 /// The files of instances that audit commits added or removed, as often as they did.
 fn recorded(team: &Team<'_>, change: &str) -> Vec<String> {
     let filter = format!("--diff-filter={change}");
@@ -119,10 +124,29 @@ fn what_the_api_server_keeps_refusing_is_named_and_keeps_nothing_else_waiting() 
         assert!(message.contains(&format!("Instance {}/a", team.scene.namespace)), "{message}");
         assert!(message.contains("InternalError by the test"), "{message}");
         assert_eq!(team.running().await, ["a 1", "b 2"]);
+        let head = team.repository.head();
+        assert_eq!(applied(team).await.as_ref(), Some(&head), "all else is");
+        let audit = team.recorded(2).await;
+        assert!(audit[1].contains("Midship-Result: partly applied"), "{}", audit[1]);
 
         door.let_everything_pass();
         team.becomes("Applied").await;
         assert_eq!(team.running().await, ["a 2", "b 2"]);
+        team.recorded(3).await;
+
+        // where nothing of a commit is taken, the one before is applied, and both say so
+        door.judge(|method, path| written(method, path).map(|_| Fault::Status(500)));
+        for name in ["a", "b"] {
+            team.repository.write(&format!("{name}.yaml"), &instance(name, "3"));
+        }
+        team.repository.commit("Both grow again");
+        team.becomes("NotAllApplied").await;
+        assert_eq!(applied(team).await, Some(head));
+        let audit = team.recorded(4).await;
+        assert!(audit[3].contains("Midship-Result: failed"), "{}", audit[3]);
+        door.let_everything_pass();
+        team.becomes("Applied").await;
+        assert_eq!(applied(team).await, Some(team.repository.head()));
     });
 }
 

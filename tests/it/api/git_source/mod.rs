@@ -20,6 +20,7 @@ pub mod repository;
 mod rewritten;
 mod served;
 mod settings;
+mod shared;
 pub mod team;
 mod trusted;
 mod unreadable;

@@ -1,5 +1,7 @@
 //! A real Git server, over HTTPS with a password and over SSH with a key, from push to record.
 
+use jiff::Timestamp;
+use midship::api::conditions::{ConditionStatus, find};
 use serde_json::{Value, json};
 
 use super::repository::instance;
@@ -44,6 +46,13 @@ async fn becomes(team: &Team<'_>, reason: &str, commit: &str) -> String {
         }
     })
     .await
+}
+
+/// How a condition is, and since when.
+async fn since(team: &Team<'_>, what: &str) -> (ConditionStatus, Timestamp) {
+    let status = team.source().await.status.unwrap_or_default();
+    let told = find(&status.conditions, what).unwrap_or_else(|| panic!("{status:#?}"));
+    (told.status, told.last_transition_time.0)
 }
 
 fn file(name: &str, version: &str) -> (String, String) {
@@ -91,20 +100,33 @@ fn a_password_that_expires_leaves_everything_and_says_since_when_and_a_new_one_i
         follow(team, &url).await;
         becomes(team, "Applied", &first).await;
 
+        // something else is wrong already
+        let broken = "broken.yaml".to_owned();
+        let second = repository.push(&[(broken.clone(), "kind: [\n".to_owned())]);
+        becomes(team, "InvalidFiles", &second).await;
+        let (_, ill) = since(team, "Ready").await;
+        wait_for("the next second", SOON, async || {
+            if Timestamp::now().as_second() > ill.as_second() { Ok(()) } else { Err("it is the same") }
+        })
+        .await;
+
+        let changed = Timestamp::now().as_second();
         let mut expired = login.clone();
         expired[1].1 = "no longer the password".to_owned();
         secret(team, &expired).await;
         // a look that has begun with the old one ends before there is anything to see
-        let message = becomes(team, "CredentialsRefused", &first).await;
-        let second = repository.push(&[file("a", "2")]);
+        let message = becomes(team, "CredentialsRefused", &second).await;
+        let last = repository.push(&[file("a", "2"), (broken, instance("b", "1"))]);
         assert!(message.contains("stays applied"), "{message}");
         assert!(!message.contains("no longer the password"), "{message}");
         assert_eq!(team.running().await, ["a 1"]);
-        let source = serde_json::to_value(team.source().await.status).expect("JSON");
-        assert!(source["conditions"][0]["lastTransitionTime"].is_string(), "since when: {source:#}");
+        let (fetched, away) = since(team, "Fetched").await;
+        assert!(fetched == ConditionStatus::False && away.as_second() >= changed, "{away}, changed at {changed}");
+        assert_eq!(since(team, "Ready").await, (ConditionStatus::False, ill), "it was not well before");
 
         secret(team, &login).await;
-        becomes(team, "Applied", &second).await;
-        assert_eq!(team.running().await, ["a 2"]);
+        becomes(team, "Applied", &last).await;
+        assert_eq!(team.running().await, ["a 2", "b 1"]);
+        assert_eq!(since(team, "Fetched").await.0, ConditionStatus::True);
     });
 }
