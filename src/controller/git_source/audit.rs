@@ -39,7 +39,9 @@ use crate::cluster::Key;
 use crate::controller::caches::Caches;
 use crate::diff::Redaction;
 use crate::plan::source::{Plan, What};
-use crate::repo::{Appended, AuditLog, Bounds, Cache, FileTree, Limits, ObjectId as GitId, Record, blob_id};
+use crate::repo::{
+    Appended, AuditLog, Bounds, Cache, CommitTree, FileTree, Limits, ObjectId as GitId, Record, TreeError, blob_id,
+};
 
 /// Records that wait while the remote is away; older ones are folded into what comes after.
 const QUEUE: usize = 1000;
@@ -411,7 +413,6 @@ impl Ledger {
         let (timeout, folder, known) = (settings.timeout, settings.folder(), self.known_tip());
         let read = move || {
             let bounds = Bounds::new(timeout);
-            let dir = cache.dir().to_owned();
             let log = AuditLog::new(destination.remote.clone(), cache, &destination.branch);
             let Some(tip) = log.tip(&bounds).map_err(|error| error.to_string())? else {
                 return Ok(Branch { lost: known, ..Branch::default() });
@@ -420,16 +421,18 @@ impl Ledger {
                 Some(known) if !log.follows(tip.id, known, &bounds).map_err(|error| error.to_string())? => Some(known),
                 _ => None,
             };
-            let branch = Branch { tip: Some(tip.id), lost, ..Branch::default() };
-            let tree = Cache::new(dir.clone()).tree(tip.id).map_err(|error| error.to_string())?;
-            let Ok(tree) = tree.at(&folder) else { return Ok(branch) };
-            let listing = tree.list(&Limits::default(), None).map_err(|error| error.to_string())?;
-            let files: BTreeMap<_, _> = listing.files().into_iter().map(|(path, file)| (path, file.id)).collect();
-            let whole = Cache::new(dir).tree(tip.id).map_err(|error| error.to_string())?;
             let most = Limits { file_bytes: MOST_OF_A_RECORD, ..Limits::default() };
-            let content = |path: String| whole.content(&path, &most).map_err(|error| error.to_string());
-            let last = content(record::marker(&folder))?.map(|text| record::id_of(&text));
-            Ok(Branch { files, last, failed: content(record::failures(&folder))?, ..branch })
+            let read = |whole: CommitTree| -> Result<Branch, TreeError> {
+                let last = whole.content(&record::marker(&folder), &most)?.map(|text| record::id_of(&text));
+                let failed = whole.content(&record::failures(&folder), &most)?;
+                let files = match whole.at(&folder).and_then(|tree| tree.list(&Limits::default(), None)) {
+                    Ok(listing) => listing.files().into_iter().map(|(path, file)| (path, file.id)).collect(),
+                    Err(TreeError::NoFolder(_)) => BTreeMap::new(),
+                    Err(error) => return Err(error),
+                };
+                Ok(Branch { tip: Some(tip.id), files, last, failed, lost })
+            };
+            log.read(tip.id, &bounds, read).map_err(|error| error.to_string())
         };
         tokio::task::spawn_blocking(read).await.map_err(|_| "reading the record panicked".to_owned())?
     }

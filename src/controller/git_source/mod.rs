@@ -12,7 +12,7 @@ mod memory;
 mod news;
 pub mod objects;
 pub mod once;
-mod problem;
+pub mod problem;
 pub mod settings;
 mod status;
 pub mod trust;
