@@ -319,14 +319,16 @@ async fn audit(
         Some(url) => RemoteUrl::parse(url, allow_insecure).map_err(Problem::of_spec)?,
         None => remote.url().clone(),
     };
+    // the way out is the source's; SSH has none
+    let proxy = remote.access().proxy.clone().filter(|_| matches!(url, RemoteUrl::Http { .. }));
     let remote = match (&spec.credentials, &spec.url) {
         (None, None) => remote.clone(),
-        (None, Some(_)) => Remote::new(url, Access::default()),
+        (None, Some(_)) => Remote::new(url, Access { proxy, ..Access::default() }),
         (Some(secret), _) => {
             let keys = secret_keys(client, &namespace, secret.name.as_str()).await?;
             let access = Access::from_keys(&keys)
                 .map_err(|error| Problem::of_secret(format!("Secret {}: {error}", secret.name)))?;
-            Remote::new(url, access)
+            Remote::new(url, Access { proxy, ..access })
         }
     };
     let signer = match &spec.signing_key {
