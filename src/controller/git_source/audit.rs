@@ -38,7 +38,7 @@ use crate::api::labels::ACCEPT_AUDIT_REWRITE as ACCEPT_CUT;
 use crate::cluster::Key;
 use crate::controller::caches::Caches;
 use crate::diff::Redaction;
-use crate::plan::source::{Plan, What};
+use crate::plan::source::{AUDIT_KEY, Plan, What};
 use crate::repo::{
     Appended, AuditLog, Bounds, Cache, CommitTree, FileTree, Limits, ObjectId as GitId, Record, TreeError, blob_id,
 };
@@ -480,7 +480,7 @@ fn cache(cache_dir: &Path, destination: &Destination) -> Cache {
 async fn redaction_key(source: &GitSource, client: &Client) -> Result<Redaction, String> {
     const KEY: &str = "key";
     let api: Api<Secret> = Api::namespaced(client.clone(), &source.namespace().unwrap_or_default());
-    let name = format!("{}-audit-key", source.name_any());
+    let name = format!("{}{AUDIT_KEY}", source.name_any());
     let failed = |error: kube::Error| format!("Secret {name}: {}", crate::cluster::problem::Problem::from_kube(&error));
     let secret = if let Some(secret) = api.get_opt(&name).await.map_err(failed)? {
         secret
@@ -499,8 +499,12 @@ async fn redaction_key(source: &GitSource, client: &Client) -> Result<Redaction,
         api.create(&PostParams::default(), &secret).await.map_err(failed)?
     };
     let key = secret.data.and_then(|mut data| data.remove(KEY)).filter(|key| key.0.len() >= 16);
-    key.map(|key| Redaction::new(&key.0))
-        .ok_or_else(|| format!("Secret {name} has no usable `{KEY}`; delete it, and it is made anew"))
+    key.map(|key| Redaction::new(&key.0)).ok_or_else(|| {
+        format!(
+            "Secret {name} has no usable `{KEY}`: names that end with {AUDIT_KEY} are those of Midship's own keys; keep \
+             what is in it under another name, and it is made anew as soon as this one is free"
+        )
+    })
 }
 
 /// What was done to an object, as people say it.

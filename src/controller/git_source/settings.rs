@@ -13,7 +13,7 @@ use crate::api::{GitSource, GitSourceSpec};
 use crate::cluster::client::connect;
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
-use crate::plan::source::{Placement, Prune, source_label};
+use crate::plan::source::{AUDIT_KEY, Placement, Prune, source_label};
 use crate::repo::{Access, Commit, Follow, Limits, ObjectId, Proxy, Remote, RemoteUrl, Signer, TrustedSigners};
 use crate::sops::Keys;
 use crate::source::Opening;
@@ -381,6 +381,12 @@ pub fn allowed(given: &[String], own: &str) -> Option<BTreeSet<String>> {
 }
 
 async fn secret_keys(client: &Client, namespace: &str, name: &str) -> Result<BTreeMap<String, Vec<u8>>, Problem> {
+    if name.ends_with(AUDIT_KEY) {
+        return Err(Problem::of_spec(format!(
+            "Secret {name}: names that end with {AUDIT_KEY} are those of Midship's own keys; keep yours in a Secret of \
+             another name, and name that one in the spec"
+        )));
+    }
     let secret = Api::<Secret>::namespaced(client.clone(), namespace).get_opt(name).await;
     match secret {
         Ok(Some(secret)) => {
