@@ -7,6 +7,7 @@ use super::error::CommandError;
 use super::repository::{Files, history_problem};
 use super::session::Session;
 use crate::api::GitSource;
+use crate::controller::git_source::problem::Problem;
 use crate::controller::git_source::settings;
 use crate::controller::git_source::trust::within;
 use crate::repo::{Bounds, History, ObjectId};
@@ -74,11 +75,13 @@ async fn signed(session: &Session<'_>, source: &GitSource, commit: Option<&(Hist
     let unchecked = |why: &str| format!("whether somebody trusted signed the commit was not checked: {why}");
     match settings::verification(source, &session.client).await {
         Ok(None) => {}
-        Ok(Some(verification)) => match verification.check(history, *commit, &Bounds::new(PATIENCE)) {
-            Ok(untrusted) => guards.untrusted = untrusted,
-            Err(problem) if problem.passing => guards.notes.push(unchecked(&problem.message)),
-            Err(problem) => guards.blocked.push(problem.message),
-        },
+        Ok(Some(verification)) => {
+            match verification.check(history, *commit, &Bounds::new(PATIENCE)).map_err(Problem::from) {
+                Ok(untrusted) => guards.untrusted = untrusted,
+                Err(problem) if problem.passing => guards.notes.push(unchecked(&problem.message)),
+                Err(problem) => guards.blocked.push(problem.message),
+            }
+        }
         Err(problem) => guards.notes.push(unchecked(&problem.message)),
     }
 }
@@ -88,20 +91,27 @@ fn follows(source: &GitSource, files: &Files, commit: Option<&(History, ObjectId
     let Some(fast_forward) = settings::fast_forward(source) else { return };
     let bounds = Bounds::new(PATIENCE);
     if let Some((history, commit)) = commit {
-        match fast_forward.check(history, *commit, &bounds) {
-            Ok(()) => {}
-            Err(problem) if problem.passing || history.is_shallow() => guards.notes.push(format!(
-                "whether the commit follows from the applied one cannot be told from this clone: {}; try git fetch --unshallow",
-                problem.message
-            )),
-            Err(problem) => guards.blocked.push(problem.message),
-        }
+        let unknown = match fast_forward.allows(history, *commit, &bounds) {
+            Ok(true) => return,
+            Ok(false) if history.is_shallow() => fast_forward.held(*commit).message,
+            Ok(false) => {
+                guards.blocked.push(fast_forward.held(*commit).message);
+                return;
+            }
+            Err(error) => error.to_string(),
+        };
+        guards.notes.push(format!(
+            "whether the commit follows from the applied one cannot be told from this clone: {unknown}; try git fetch --unshallow"
+        ));
         return;
     }
     // the files as they are become a commit upon this one
     let Ok(history) = files.history() else { return };
     let Ok(head) = history.resolve("HEAD") else { return };
-    if let Err(problem) = fast_forward.check(&history, head, &bounds) {
-        guards.notes.push(format!("a commit upon HEAD may be held: {}", problem.message));
-    }
+    let why = match fast_forward.allows(&history, head, &bounds) {
+        Ok(true) => return,
+        Ok(false) => fast_forward.held(head).message,
+        Err(error) => error.to_string(),
+    };
+    guards.notes.push(format!("a commit upon HEAD may be held: {why}"));
 }

@@ -3,15 +3,16 @@
 use gix::ObjectId;
 
 use super::bounds::Bounds;
-use super::cache::{Cache, CacheError};
+use super::cache::{Cache, CacheError, follows};
 use super::commit::Commit;
 use super::draft::{Draft, DraftError, Workbench};
 use super::error::RemoteError;
+use super::history::History;
 use super::listing::TreeError;
 use super::push::{PushOutcome, push};
 use super::remote::Remote;
 use super::sign::Signer;
-use super::tree::blob_id;
+use super::tree::{CommitTree, blob_id};
 
 /// Names the record of a commit, so that one that was pushed is never pushed again.
 pub const RECORD_TRAILER: &str = "Midship-Record";
@@ -101,7 +102,17 @@ impl AuditLog {
         let found = session.find(&self.reference)?;
         let Some(id) = found else { return Ok(None) };
         self.cache.fetch(session, id)?;
-        self.cache.read(&self.remote, id, bounds, |tree| Ok(Some(tree.commit().clone()))).map(|(commit, _)| commit)
+        self.read(id, bounds, |tree| Ok(Some(tree.commit().clone())))
+    }
+
+    /// Reads from a commit of the branch.
+    pub fn read<T>(
+        &self,
+        commit: ObjectId,
+        bounds: &Bounds,
+        read: impl FnMut(CommitTree) -> Result<T, TreeError>,
+    ) -> Result<T, CacheError> {
+        self.cache.read(&self.remote, commit, bounds, read).map(|(value, _)| value)
     }
 
     /// Whether the branch still has the commit that was its tip before: others may add to it, and nobody takes away.
@@ -114,13 +125,8 @@ impl AuditLog {
         folder.push("-history");
         let whole = Cache::with_history(folder);
         whole.fetch(self.remote.open(bounds)?, tip)?;
-        for commit in whole.history().map_err(CacheError::Tree)?.commits(tip).map_err(CacheError::Tree)? {
-            bounds.check()?;
-            if commit.map_err(CacheError::Tree)?.id == before {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let read = |history: &History| follows(history, tip, before, bounds);
+        whole.read_history(&self.remote, tip, bounds, read).map(|(follows, _)| follows)
     }
 
     /// Whether the commits that are here lead from one to the other.

@@ -48,7 +48,7 @@ pub enum CacheError {
     #[error(transparent)]
     Remote(#[from] RemoteError),
     #[error(transparent)]
-    Tree(TreeError),
+    Tree(#[from] TreeError),
     #[error("{0} is not a commit")]
     NotACommit(ObjectId),
     #[error("the cache in {dir} cannot be written: {reason}; free space or give it a larger volume")]
@@ -83,7 +83,7 @@ impl Cache {
         Self { dir: dir.into(), depth: Depth::Full }
     }
 
-    /// The commits that are here.
+    /// The commits that are here, as they are: what outlives one look is read with [`Self::read_history`].
     pub fn history(&self) -> Result<History, TreeError> {
         self.open().map(History::of).map_err(TreeError::Damaged)
     }
@@ -116,17 +116,38 @@ impl Cache {
         bounds: &Bounds,
         mut read: impl FnMut(CommitTree) -> Result<T, TreeError>,
     ) -> Result<(T, Option<Fetched>), CacheError> {
-        match self.tree(commit).and_then(&mut read) {
-            Ok(value) => Ok((value, None)),
-            Err(TreeError::Damaged(damage)) => {
-                let mended = self.anew(remote.open(bounds)?, commit, damage)?;
-                match self.tree(commit).and_then(&mut read) {
-                    Ok(value) => Ok((value, Some(mended))),
-                    Err(TreeError::Damaged(damage)) => Err(CacheError::StaysDamaged(damage)),
-                    Err(error) => Err(CacheError::Tree(error)),
-                }
-            }
-            Err(error) => Err(CacheError::Tree(error)),
+        self.mending(remote, commit, bounds, || self.tree(commit).and_then(&mut read).map_err(CacheError::Tree))
+    }
+
+    /// Reads `commit` and what came before it, and mends damage in the same way: a fetch looks at the newest commit
+    /// alone, so that nobody else would notice a damaged ancestor.
+    pub fn read_history<T>(
+        &self,
+        remote: &Remote,
+        commit: ObjectId,
+        bounds: &Bounds,
+        mut read: impl FnMut(&History) -> Result<T, CacheError>,
+    ) -> Result<(T, Option<Fetched>), CacheError> {
+        self.mending(remote, commit, bounds, || read(&self.history()?))
+    }
+
+    /// Reads; when that meets damage, everything is fetched anew, and read once more.
+    fn mending<T>(
+        &self,
+        remote: &Remote,
+        commit: ObjectId,
+        bounds: &Bounds,
+        mut read: impl FnMut() -> Result<T, CacheError>,
+    ) -> Result<(T, Option<Fetched>), CacheError> {
+        let damage = match read() {
+            Err(CacheError::Tree(TreeError::Damaged(damage))) => damage,
+            other => return other.map(|value| (value, None)),
+        };
+        let mended = self.anew(remote.open(bounds)?, commit, damage)?;
+        match read() {
+            Ok(value) => Ok((value, Some(mended))),
+            Err(CacheError::Tree(TreeError::Damaged(damage))) => Err(CacheError::StaysDamaged(damage)),
+            Err(error) => Err(error),
         }
     }
 
@@ -322,6 +343,17 @@ impl Cache {
     fn storage(&self, error: &std::io::Error) -> CacheError {
         CacheError::Storage { dir: self.dir.display().to_string(), reason: error.to_string() }
     }
+}
+
+/// Whether `tip` is `ancestor`, or came after it.
+pub fn follows(history: &History, tip: ObjectId, ancestor: ObjectId, bounds: &Bounds) -> Result<bool, CacheError> {
+    for commit in history.commits(tip)? {
+        if commit?.id == ancestor {
+            return Ok(true);
+        }
+        bounds.check()?;
+    }
+    Ok(false)
 }
 
 /// Opens a bare repository without regard to anybody's configuration or environment.

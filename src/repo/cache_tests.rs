@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::fixture::{Fixture, bounds, git_in};
+use super::fixture::{Fixture, bounds, git_in, id};
 use super::*;
 
 struct Scene {
@@ -18,6 +18,12 @@ impl Scene {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self { fixture: Fixture::new(), cache: Cache::new(folder.path().join("cache")), _folder: folder }
+    }
+
+    fn with_history() -> Self {
+        let mut scene = Self::new();
+        scene.cache = Cache::with_history(scene.cache.dir());
+        scene
     }
 
     fn fetch(&self, commit: ObjectId) -> Result<Fetched, CacheError> {
@@ -39,6 +45,12 @@ impl Scene {
                 Ok(all)
             })
             .unwrap()
+    }
+
+    /// Whether one commit came after another, read through the cache.
+    fn follows(&self, tip: ObjectId, ancestor: ObjectId) -> (bool, Option<Fetched>) {
+        let read = |history: &History| follows(history, tip, ancestor, &bounds());
+        self.cache.read_history(&self.fixture.remote(), tip, &bounds(), read).unwrap()
     }
 
     fn packs(&self) -> Vec<PathBuf> {
@@ -123,53 +135,56 @@ fn many_fetches_do_not_pile_up() {
     assert!(shallow.lines().count() <= 2, "{shallow}");
 }
 
-/// Every way to break a cache, and what has to be true afterwards: the same files are read.
+type Harm = fn(&Scene);
+
+/// Every way to break a cache.
+const HARMS: &[(&str, Harm)] = &[
+    ("a truncated pack", |s| {
+        for pack in s.packs() {
+            let bytes = fs::read(&pack).unwrap();
+            overwrite(&pack, &bytes[..bytes.len() / 2]);
+        }
+    }),
+    ("an empty pack", |s| s.packs().iter().for_each(|p| overwrite(p, b""))),
+    ("flipped bits in the middle of a pack", |s| {
+        for pack in s.packs() {
+            let mut bytes = fs::read(&pack).unwrap();
+            let length = bytes.len();
+            bytes[length / 3..length / 3 * 2].iter_mut().for_each(|b| *b ^= 0x55);
+            overwrite(&pack, &bytes);
+        }
+    }),
+    ("a missing pack", |s| s.packs().iter().for_each(|p| fs::remove_file(p).unwrap())),
+    ("a missing index", |s| {
+        s.packs().iter().for_each(|p| fs::remove_file(p.with_extension("idx")).unwrap());
+    }),
+    ("a garbage index", |s| s.packs().iter().for_each(|p| overwrite(&p.with_extension("idx"), b"garbage"))),
+    ("a truncated index", |s| {
+        for pack in s.packs() {
+            let index = pack.with_extension("idx");
+            let bytes = fs::read(&index).unwrap();
+            overwrite(&index, &bytes[..bytes.len() - 30]);
+        }
+    }),
+    ("no objects at all", |s| fs::remove_dir_all(s.cache.dir().join("objects")).unwrap()),
+    ("a garbage HEAD", |s| fs::write(s.cache.dir().join("HEAD"), "\0\0").unwrap()),
+    ("a missing top file", |s| fs::remove_file(s.cache.dir().join("HEAD")).unwrap()),
+    ("a garbage config", |s| fs::write(s.cache.dir().join("config"), "[[[").unwrap()),
+    ("a folder in place of the config", |s| {
+        fs::remove_file(s.cache.dir().join("config")).unwrap();
+        fs::create_dir(s.cache.dir().join("config")).unwrap();
+    }),
+    ("nothing at all", |s| fs::remove_dir_all(s.cache.dir()).unwrap()),
+    ("a file in place of the cache", |s| {
+        fs::remove_dir_all(s.cache.dir()).unwrap();
+        fs::write(s.cache.dir(), "hello").unwrap();
+    }),
+];
+
+/// What has to be true after any of them: the same files are read.
 #[test]
 fn any_damage_is_mended_by_fetching_anew() {
-    type Harm = fn(&Scene);
-    let harms: &[(&str, Harm)] = &[
-        ("a truncated pack", |s| {
-            for pack in s.packs() {
-                let bytes = fs::read(&pack).unwrap();
-                overwrite(&pack, &bytes[..bytes.len() / 2]);
-            }
-        }),
-        ("an empty pack", |s| s.packs().iter().for_each(|p| overwrite(p, b""))),
-        ("flipped bits in the middle of a pack", |s| {
-            for pack in s.packs() {
-                let mut bytes = fs::read(&pack).unwrap();
-                let length = bytes.len();
-                bytes[length / 3..length / 3 * 2].iter_mut().for_each(|b| *b ^= 0x55);
-                overwrite(&pack, &bytes);
-            }
-        }),
-        ("a missing pack", |s| s.packs().iter().for_each(|p| fs::remove_file(p).unwrap())),
-        ("a missing index", |s| {
-            s.packs().iter().for_each(|p| fs::remove_file(p.with_extension("idx")).unwrap());
-        }),
-        ("a garbage index", |s| s.packs().iter().for_each(|p| overwrite(&p.with_extension("idx"), b"garbage"))),
-        ("a truncated index", |s| {
-            for pack in s.packs() {
-                let index = pack.with_extension("idx");
-                let bytes = fs::read(&index).unwrap();
-                overwrite(&index, &bytes[..bytes.len() - 30]);
-            }
-        }),
-        ("no objects at all", |s| fs::remove_dir_all(s.cache.dir().join("objects")).unwrap()),
-        ("a garbage HEAD", |s| fs::write(s.cache.dir().join("HEAD"), "\0\0").unwrap()),
-        ("a missing top file", |s| fs::remove_file(s.cache.dir().join("HEAD")).unwrap()),
-        ("a garbage config", |s| fs::write(s.cache.dir().join("config"), "[[[").unwrap()),
-        ("a folder in place of the config", |s| {
-            fs::remove_file(s.cache.dir().join("config")).unwrap();
-            fs::create_dir(s.cache.dir().join("config")).unwrap();
-        }),
-        ("nothing at all", |s| fs::remove_dir_all(s.cache.dir()).unwrap()),
-        ("a file in place of the cache", |s| {
-            fs::remove_dir_all(s.cache.dir()).unwrap();
-            fs::write(s.cache.dir(), "hello").unwrap();
-        }),
-    ];
-    for (what, harm) in harms {
+    for (what, harm) in HARMS {
         let scene = Scene::new();
         let commit = scene.fixture.commit(FILES);
         scene.fetch(commit).unwrap();
@@ -185,7 +200,6 @@ fn any_damage_is_mended_by_fetching_anew() {
 /// The same when the next fetch is the first to notice.
 #[test]
 fn damage_met_by_a_fetch_is_mended_as_well() {
-    type Harm = fn(&Scene);
     let harms: &[(&str, Harm)] = &[
         ("a garbage tip", |s| fs::write(s.cache.dir().join("refs/midship/tip"), "garbage").unwrap()),
         ("a tip that names nothing", |s| {
@@ -219,6 +233,80 @@ fn damage_met_by_a_fetch_is_mended_as_well() {
     }
 }
 
+/// The same where it counts what came before: the newest commit alone may be whole.
+#[test]
+fn damaged_history_is_mended_by_fetching_anew() {
+    let ancestors: &[(&str, fn(&Scene, &[PathBuf]))] = &[
+        ("ancestors that are gone", |_, old| {
+            for pack in old {
+                fs::remove_file(pack.with_extension("idx")).unwrap();
+                fs::remove_file(pack).unwrap();
+            }
+        }),
+        ("ancestors that are cut off", |_, old| {
+            for pack in old {
+                let bytes = fs::read(pack).unwrap();
+                overwrite(pack, &bytes[..40]);
+            }
+        }),
+        ("flipped bits in all ancestors", |_, old| {
+            for pack in old {
+                let mut bytes = fs::read(pack).unwrap();
+                let objects = 12..bytes.len() - 20;
+                bytes[objects].iter_mut().for_each(|b| *b ^= 0x55);
+                overwrite(pack, &bytes);
+            }
+        }),
+        ("a garbage shallow file", |s, _| fs::write(s.cache.dir().join("shallow"), "garbage").unwrap()),
+    ];
+    for (what, harm) in ancestors {
+        let past = Past::new();
+        harm(&past.scene, &past.packs);
+        let newest = past.scene.fetch(past.last).unwrap();
+        assert_eq!(newest, Fetched::Present, "{what}: the newest commit is whole");
+        let mended = past.is_read(what);
+        assert!(matches!(mended, Some(Fetched::Mended { .. })), "{what}: {mended:?}");
+    }
+    for (what, harm) in HARMS {
+        let past = Past::new();
+        harm(&past.scene);
+        past.is_read(what);
+    }
+}
+
+/// A cache with three commits, of which the last lies in a pack of its own.
+struct Past {
+    scene: Scene,
+    first: ObjectId,
+    last: ObjectId,
+    /// What holds the first two.
+    packs: Vec<PathBuf>,
+}
+
+impl Past {
+    fn new() -> Self {
+        let scene = Scene::with_history();
+        let first = scene.fixture.commit(&[("a.yaml", "a: 0\n")]);
+        let second = scene.fixture.commit(&[("a.yaml", "a: 0\n"), ("dir/b.yaml", "b: 0\n")]);
+        scene.fetch(second).unwrap();
+        let packs = scene.packs();
+        let last = scene.fixture.commit(FILES);
+        assert!(matches!(scene.fetch(last).unwrap(), Fetched::New { .. }));
+        Self { scene, first, last, packs }
+    }
+
+    /// All of it can be read; whether it was mended for that.
+    fn is_read(&self, what: &str) -> Option<Fetched> {
+        let Self { scene, first, last, .. } = self;
+        let (follows, mended) = scene.follows(*last, *first);
+        assert!(follows, "{what}");
+        let stranger = id(&scene.fixture.git(&["commit-tree", &format!("{last}^{{tree}}"), "-m", "other"]));
+        assert_eq!(scene.follows(*last, stranger), (false, None), "{what}: mended once is enough");
+        assert_eq!(scene.contents(*last).0, expected(FILES), "{what}");
+        mended
+    }
+}
+
 #[test]
 fn a_missing_blob_deep_inside_is_mended() {
     let scene = Scene::new();
@@ -245,10 +333,10 @@ fn a_server_without_the_objects_is_told_apart_from_a_broken_cache() {
     let commit = scene.fixture.commit(FILES);
     let blob = scene.fixture.git(&["rev-parse", "main:dir/deep/c.yaml"]);
     let missing = "1".repeat(40);
-    let error = scene.fetch(fixture::id(&missing)).unwrap_err();
+    let error = scene.fetch(id(&missing)).unwrap_err();
     assert!(error.to_string().contains("not in the repository"), "{error}");
     assert_eq!(error.code(), "server-error");
-    let error = scene.fetch(fixture::id(&blob)).unwrap_err();
+    let error = scene.fetch(id(&blob)).unwrap_err();
     assert_eq!(error.code(), "not-a-commit", "{error}");
     assert!(matches!(scene.fetch(commit).unwrap(), Fetched::New { .. }));
 }

@@ -96,6 +96,8 @@ impl Workbench {
             None => Tree::empty(),
         };
         let failed = |e: gix::Error| DraftError::Write(chain(&e));
+        // the folders on the way are read from the cache
+        let unread = |e: gix::Error| TreeError::Damaged(chain(&e));
         let mut editor = gix::objs::tree::Editor::new(base, &self.repository.objects, self.repository.object_hash());
         for edit in edits {
             check_path(&edit.path)?;
@@ -103,10 +105,10 @@ impl Workbench {
             match &edit.content {
                 Some(content) => {
                     let id = self.repository.objects.write_buf(Kind::Blob, content).map_err(failed)?;
-                    editor.upsert(parts, gix::objs::tree::EntryKind::Blob, id).map_err(failed)?;
+                    editor.upsert(parts, gix::objs::tree::EntryKind::Blob, id).map_err(unread)?;
                 }
                 None => {
-                    editor.remove(parts).map_err(failed)?;
+                    editor.remove(parts).map_err(unread)?;
                 }
             }
         }

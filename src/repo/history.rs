@@ -107,6 +107,13 @@ impl History {
         }))
     }
 
+    /// The parents of a commit, as far as they belong here: past a shallow boundary there is nothing more.
+    pub fn parents(&self, commit: &Commit) -> Result<Vec<ObjectId>, TreeError> {
+        let shallow = self.repository.shallow_commits().map_err(|error| TreeError::Damaged(chain(&error)))?;
+        let is_cut = shallow.is_some_and(|cut| cut.contains(&commit.id));
+        Ok(if is_cut { Vec::new() } else { commit.parents.clone() })
+    }
+
     /// What a commit changed since its first parent, sorted by path. Folders that did not change are
     /// not entered.
     pub fn changes(&self, commit: &Commit) -> Result<Vec<Touched>, TreeError> {

@@ -44,7 +44,7 @@ pub use gix::ObjectId;
 
 pub use audit::{Appended, AuditError, AuditLog, RECORD_TRAILER, Record, propose};
 pub use bounds::{Bounds, Limits};
-pub use cache::{Cache, CacheError, Fetched};
+pub use cache::{Cache, CacheError, Fetched, follows};
 pub use commit::{Commit, Person, short};
 pub use credentials::{Access, ClientCertificate, Credentials, CredentialsError, Proxy, Secret};
 pub use draft::{Draft, DraftError, Edit};

@@ -38,8 +38,10 @@ use crate::api::labels::ACCEPT_AUDIT_REWRITE as ACCEPT_CUT;
 use crate::cluster::Key;
 use crate::controller::caches::Caches;
 use crate::diff::Redaction;
-use crate::plan::source::{Plan, What};
-use crate::repo::{Appended, AuditLog, Bounds, Cache, FileTree, Limits, ObjectId as GitId, Record, blob_id};
+use crate::plan::source::{AUDIT_KEY, Plan, What};
+use crate::repo::{
+    Appended, AuditLog, Bounds, Cache, CommitTree, FileTree, Limits, ObjectId as GitId, Record, TreeError, blob_id,
+};
 
 /// Records that wait while the remote is away; older ones are folded into what comes after.
 const QUEUE: usize = 1000;
@@ -439,7 +441,6 @@ impl Ledger {
         let (timeout, folder, known) = (settings.timeout, settings.folder(), self.known_tip());
         let read = move || {
             let bounds = Bounds::new(timeout);
-            let dir = cache.dir().to_owned();
             let log = AuditLog::new(destination.remote.clone(), cache, &destination.branch);
             let Some(tip) = log.tip(&bounds).map_err(|error| error.to_string())? else {
                 return Ok(Branch { lost: known, ..Branch::default() });
@@ -448,18 +449,20 @@ impl Ledger {
                 Some(known) if !log.follows(tip.id, known, &bounds).map_err(|error| error.to_string())? => Some(known),
                 _ => None,
             };
-            let branch = Branch { tip: Some(tip.id), lost, ..Branch::default() };
-            let tree = Cache::new(dir.clone()).tree(tip.id).map_err(|error| error.to_string())?;
-            let Ok(tree) = tree.at(&folder) else { return Ok(branch) };
-            let listing = tree.list(&Limits::default(), None).map_err(|error| error.to_string())?;
-            let files: BTreeMap<_, _> = listing.files().into_iter().map(|(path, file)| (path, file.id)).collect();
-            let whole = Cache::new(dir).tree(tip.id).map_err(|error| error.to_string())?;
             let most = Limits { file_bytes: MOST_OF_A_RECORD, ..Limits::default() };
-            let content = |path: String| whole.content(&path, &most).map_err(|error| error.to_string());
-            let marker = content(record::marker(&folder))?;
-            let (last, recorded) =
-                (marker.as_deref().map(record::id_of), marker.as_deref().and_then(record::commit_of));
-            Ok(Branch { files, last, recorded, failed: content(record::failures(&folder))?, ..branch })
+            let read = |whole: CommitTree| -> Result<Branch, TreeError> {
+                let marker = whole.content(&record::marker(&folder), &most)?;
+                let (last, recorded) =
+                    (marker.as_deref().map(record::id_of), marker.as_deref().and_then(record::commit_of));
+                let failed = whole.content(&record::failures(&folder), &most)?;
+                let files = match whole.at(&folder).and_then(|tree| tree.list(&Limits::default(), None)) {
+                    Ok(listing) => listing.files().into_iter().map(|(path, file)| (path, file.id)).collect(),
+                    Err(TreeError::NoFolder(_)) => BTreeMap::new(),
+                    Err(error) => return Err(error),
+                };
+                Ok(Branch { tip: Some(tip.id), files, last, recorded, failed, lost })
+            };
+            log.read(tip.id, &bounds, read).map_err(|error| error.to_string())
         };
         tokio::task::spawn_blocking(read).await.map_err(|_| "reading the record panicked".to_owned())?
     }
@@ -509,7 +512,7 @@ fn cache(cache_dir: &Path, destination: &Destination) -> Cache {
 async fn redaction_key(source: &GitSource, client: &Client) -> Result<Redaction, String> {
     const KEY: &str = "key";
     let api: Api<Secret> = Api::namespaced(client.clone(), &source.namespace().unwrap_or_default());
-    let name = format!("{}-audit-key", source.name_any());
+    let name = format!("{}{AUDIT_KEY}", source.name_any());
     let failed = |error: kube::Error| format!("Secret {name}: {}", crate::cluster::problem::Problem::from_kube(&error));
     let secret = if let Some(secret) = api.get_opt(&name).await.map_err(failed)? {
         secret
@@ -528,8 +531,12 @@ async fn redaction_key(source: &GitSource, client: &Client) -> Result<Redaction,
         api.create(&PostParams::default(), &secret).await.map_err(failed)?
     };
     let key = secret.data.and_then(|mut data| data.remove(KEY)).filter(|key| key.0.len() >= 16);
-    key.map(|key| Redaction::new(&key.0))
-        .ok_or_else(|| format!("Secret {name} has no usable `{KEY}`; delete it, and it is made anew"))
+    key.map(|key| Redaction::new(&key.0)).ok_or_else(|| {
+        format!(
+            "Secret {name} has no usable `{KEY}`: names that end with {AUDIT_KEY} are those of Midship's own keys; keep \
+             what is in it under another name, and it is made anew as soon as this one is free"
+        )
+    })
 }
 
 /// What was done to an object, as people say it.

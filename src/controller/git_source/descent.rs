@@ -3,12 +3,11 @@
 
 use std::path::Path;
 
-use super::look::{Seen, history_cache};
+use super::look::{Seen, history_cache, told};
 use super::problem::Problem;
 use super::settings::Settings;
-use super::trust::{FastForward, NOT_FAST_FORWARD};
 use crate::api::GitSource;
-use crate::repo::{Bounds, Commit, Follow, ObjectId, short};
+use crate::repo::{Bounds, Commit, Follow, History, ObjectId, follows, short};
 
 /// A commit that does not follow from the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,15 +54,9 @@ fn descent(settings: &Settings, cache_dir: &Path, commit: &Commit, previous: Obj
     let bounds = Bounds::new(settings.timeout).pack_bytes(settings.fetch_bytes).object_bytes(settings.object_bytes);
     let cache = history_cache(settings, cache_dir);
     cache.fetch(settings.remote.open(&bounds)?, commit.id)?;
-    let history =
-        cache.history().map_err(|error| Problem { code: "tree", message: error.to_string(), passing: true })?;
-    match (FastForward { applied: previous, accepted: None }).check(&history, commit.id, &bounds) {
-        Ok(()) => Ok(Descent::Follows),
-        Err(problem) if problem.code == NOT_FAST_FORWARD => {
-            Ok(Descent::Rewritten(Rewrite { previous, now: commit.id }))
-        }
-        Err(problem) => Err(problem),
-    }
+    let read = |history: &History| follows(history, commit.id, previous, &bounds);
+    let follows = told(cache.read_history(&settings.remote, commit.id, &bounds, read)?);
+    Ok(if follows { Descent::Follows } else { Descent::Rewritten(Rewrite { previous, now: commit.id }) })
 }
 
 /// Finds out without blocking; none where nothing is new, or where it cannot be told.

@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::trust::{FastForward, Verification, within};
 use crate::api::git_source::FileError;
 use crate::plan::source::{Desired, ObjectId, Placement, RepositorySettings, Unknown};
-use crate::repo::{Bounds, Cache, Commit, Follow, History, Limits, Remote, plain};
+use crate::repo::{Bounds, Cache, CacheError, Commit, Fetched, Follow, History, Limits, Remote, VerifyError, plain};
 use crate::source::{self, Contents, Opening};
 
 /// What was seen in a repository. Cheap to clone.
@@ -131,30 +131,32 @@ impl Look {
         let fetched = self.cache.fetch(session, resolved.commit);
         fetched.map_err(|error| Problem::from(error).with(&resolved.commit))?;
         if let Some(fast_forward) = &self.fast_forward {
-            fast_forward.check(&self.history()?, resolved.commit, &bounds)?;
+            let allows = |history: &History| fast_forward.allows(history, resolved.commit, &bounds);
+            if !told(self.cache.read_history(&self.remote, resolved.commit, &bounds, allows)?) {
+                return Err(fast_forward.held(resolved.commit));
+            }
         }
         let Reading { placement, limits, folder, opening, verification } = &self.reading;
         let untrusted = match verification {
-            Some(verification) => verification.check(&self.history()?, resolved.commit, &bounds)?,
+            Some(verification) => {
+                let check = |history: &History| match verification.check(history, resolved.commit, &bounds) {
+                    Err(VerifyError::Tree(error)) => Err(CacheError::Tree(error)),
+                    checked => Ok(checked),
+                };
+                told(self.cache.read_history(&self.remote, resolved.commit, &bounds, check)?)?
+            }
             None => BTreeMap::new(),
         };
         let previous = before.filter(|before| *before.reading == self.reading).map(|before| before.contents.as_ref());
-        let ((commit, contents), mended) = self.cache.read(&self.remote, resolved.commit, &bounds, |tree| {
+        let (commit, contents) = told(self.cache.read(&self.remote, resolved.commit, &bounds, |tree| {
             let commit = tree.commit().clone();
             let tree = tree.at(folder)?;
             Ok((commit, source::read_opening(&tree, limits, placement, opening, previous)?))
-        })?;
-        if let Some(mended) = mended {
-            tracing::warn!(?mended, "the local copy was damaged and was fetched anew");
-        }
+        })?);
         let branch = resolved.reference.as_deref().map_or("commit", |name| {
             name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name)
         });
         Ok(self.seen(commit, branch, contents, untrusted))
-    }
-
-    fn history(&self) -> Result<History, Problem> {
-        self.cache.history().map_err(|error| Problem { code: "tree", message: error.to_string(), passing: true })
     }
 
     fn seen(&self, commit: Commit, branch: &str, contents: Contents, untrusted: BTreeMap<String, String>) -> Seen {
@@ -202,6 +204,14 @@ impl Look {
             reading: Arc::new(self.reading.clone()),
         }
     }
+}
+
+/// What was read, with a word in the log where the local copy had to be mended for it.
+pub fn told<T>((read, mended): (T, Option<Fetched>)) -> T {
+    if let Some(mended) = mended {
+        tracing::warn!(?mended, "the local copy was damaged and was fetched anew");
+    }
+    read
 }
 
 /// The local copy of a source's repository.

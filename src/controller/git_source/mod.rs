@@ -13,7 +13,7 @@ mod news;
 pub mod objects;
 pub mod once;
 mod pace;
-mod problem;
+pub mod problem;
 pub mod settings;
 mod status;
 pub mod trust;

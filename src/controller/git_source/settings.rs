@@ -13,7 +13,7 @@ use crate::api::{GitSource, GitSourceSpec};
 use crate::cluster::client::connect;
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
-use crate::plan::source::{Placement, Prune, source_label};
+use crate::plan::source::{AUDIT_KEY, Placement, Prune, source_label};
 use crate::repo::{Access, Commit, Follow, Limits, ObjectId, Proxy, Remote, RemoteUrl, Remotes, Signer, TrustedSigners};
 use crate::sops::Keys;
 use crate::source::Opening;
@@ -320,14 +320,16 @@ async fn audit(
         Some(url) => RemoteUrl::parse(url, allow_insecure).map_err(Problem::of_spec)?,
         None => remote.url().clone(),
     };
+    // the way out is the source's; SSH has none
+    let proxy = remote.access().proxy.clone().filter(|_| matches!(url, RemoteUrl::Http { .. }));
     let remote = match (&spec.credentials, &spec.url) {
         (None, None) => remote.clone(),
-        (None, Some(_)) => remotes.get(url, Access::default()),
+        (None, Some(_)) => remotes.get(url, Access { proxy, ..Access::default() }),
         (Some(secret), _) => {
             let keys = secret_keys(client, &namespace, secret.name.as_str()).await?;
             let access = Access::from_keys(&keys)
                 .map_err(|error| Problem::of_secret(format!("Secret {}: {error}", secret.name)))?;
-            remotes.get(url, access)
+            remotes.get(url, Access { proxy, ..access })
         }
     };
     let signer = match &spec.signing_key {
@@ -380,6 +382,12 @@ pub fn allowed(given: &[String], own: &str) -> Option<BTreeSet<String>> {
 }
 
 async fn secret_keys(client: &Client, namespace: &str, name: &str) -> Result<BTreeMap<String, Vec<u8>>, Problem> {
+    if name.ends_with(AUDIT_KEY) {
+        return Err(Problem::of_spec(format!(
+            "Secret {name}: names that end with {AUDIT_KEY} are those of Midship's own keys; keep yours in a Secret of \
+             another name, and name that one in the spec"
+        )));
+    }
     let secret = Api::<Secret>::namespaced(client.clone(), namespace).get_opt(name).await;
     match secret {
         Ok(Some(secret)) => {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use crate::repo::{Bounds, CommitTree, History, ObjectId, TreeError, TrustedSigners, VerifyError, short};
+use crate::repo::{
+    Bounds, CacheError, CommitTree, History, ObjectId, TreeError, TrustedSigners, VerifyError, follows, short,
+};
 
 use super::problem::Problem;
 
@@ -25,28 +27,23 @@ pub struct FastForward {
     pub accepted: Option<String>,
 }
 
-/// The code of a commit that does not follow.
-pub const NOT_FAST_FORWARD: &str = "not-fast-forward";
-
 /// The annotation that agrees to a rewritten history, with the commit as its value.
 pub const ACCEPT_REWRITE: &str = "midship.dev/accept-rewrite";
 
 impl FastForward {
-    /// Whether `new` comes after what is applied.
-    pub fn check(&self, history: &History, new: ObjectId, bounds: &Bounds) -> Result<(), Problem> {
+    /// Whether `new` comes after what is applied, or somebody agreed to it.
+    pub fn allows(&self, history: &History, new: ObjectId, bounds: &Bounds) -> Result<bool, CacheError> {
         let named = |accepted: &String| accepted.len() >= 7 && new.to_string().starts_with(accepted.as_str());
         if self.applied == new || self.accepted.as_ref().is_some_and(named) {
-            return Ok(());
+            return Ok(true);
         }
-        let unreadable = |error: TreeError| Problem { code: "tree", message: error.to_string(), passing: true };
-        for commit in history.commits(new).map_err(unreadable)? {
-            if commit.map_err(unreadable)?.id == self.applied {
-                return Ok(());
-            }
-            bounds.check()?;
-        }
-        Err(Problem {
-            code: NOT_FAST_FORWARD,
+        follows(history, new, self.applied, bounds)
+    }
+
+    /// Why a commit is held that does not.
+    pub fn held(&self, new: ObjectId) -> Problem {
+        Problem {
+            code: "not-fast-forward",
             message: format!(
                 "{} does not follow from the applied commit {}: the history was rewritten, and spec.requireFastForward holds it; \
                  to accept it, set the annotation {ACCEPT_REWRITE}: {new} on the GitSource, or requireFastForward to false",
@@ -54,7 +51,7 @@ impl FastForward {
                 short(&self.applied)
             ),
             passing: false,
-        })
+        }
     }
 }
 
@@ -65,18 +62,16 @@ impl Verification {
     }
 
     /// Checks the commit. Folders that nobody trusted vouches for are returned with the reason; where trust is asked for
-    /// everything, that is an error.
+    /// everything, that is an error. So is damage, which says nothing of who signed what.
     pub fn check(
         &self,
         history: &History,
         commit: ObjectId,
         bounds: &Bounds,
-    ) -> Result<BTreeMap<String, String>, Problem> {
-        let tree = history.tree(commit).map_err(|error| problem(&error.into()))?;
-        let reason = match self.signers.verify(&tree, bounds) {
+    ) -> Result<BTreeMap<String, String>, VerifyError> {
+        let reason = match self.signers.verify(&history.tree(commit)?, bounds) {
             Ok(_) => return Ok(BTreeMap::new()),
-            Err(error) if self.folders.is_empty() => return Err(problem(&error)),
-            Err(error) if is_about_us(&error) => return Err(problem(&error)),
+            Err(error) if self.folders.is_empty() || is_about_us(&error) => return Err(error),
             Err(error) => error.to_string(),
         };
         let mut untrusted = BTreeMap::new();
@@ -94,9 +89,8 @@ impl Verification {
     }
 
     /// Whether a trusted commit left the folder as it is in `commit`, with nothing but such commits in between.
-    fn vouched(&self, history: &History, commit: ObjectId, folder: &str, bounds: &Bounds) -> Result<bool, Problem> {
-        let unreadable = |error: TreeError| problem(&error.into());
-        let wanted = root_of(history, commit, folder).map_err(unreadable)?;
+    fn vouched(&self, history: &History, commit: ObjectId, folder: &str, bounds: &Bounds) -> Result<bool, VerifyError> {
+        let wanted = root_of(history, commit, folder)?;
         if wanted.is_none() {
             // a folder that is not there defines nothing, and nothing is deleted for it
             return Ok(false);
@@ -104,21 +98,34 @@ impl Verification {
         let (mut waiting, mut seen) = (VecDeque::from([commit]), HashSet::from([commit]));
         while let Some(id) = waiting.pop_front() {
             bounds.check()?;
-            let Ok(tree) = history.tree(id) else { continue };
-            let parents = tree.commit().parents.clone();
-            if tree.commit().signed && self.signers.verify(&tree, bounds).is_ok() {
+            let Some(tree) = readable(history.tree(id))? else { continue };
+            if tree.commit().signed && self.trusts(&tree, bounds)? {
                 return Ok(true);
             }
-            let roots: Vec<_> = parents.iter().map(|parent| root_of(history, *parent, folder).ok().flatten()).collect();
+            let parents = history.parents(tree.commit())?;
+            let roots = parents.iter().map(|parent| readable(root_of(history, *parent, folder)).map(Option::flatten));
+            let roots: Vec<_> = roots.collect::<Result<_, _>>()?;
             let others: Vec<_> = roots.iter().copied().filter(|root| *root != wanted).collect();
             for (parent, root) in parents.iter().zip(&roots) {
-                let newer = || others.iter().all(|other| had(history, *parent, folder, *other, bounds));
-                if seen.len() < COMMITS_BACK && *root == wanted && newer() && seen.insert(*parent) {
+                if seen.len() < COMMITS_BACK
+                    && *root == wanted
+                    && had_all(history, *parent, folder, &others, bounds)?
+                    && seen.insert(*parent)
+                {
                     waiting.push_back(*parent);
                 }
             }
         }
         Ok(false)
+    }
+
+    /// Whether somebody trusted signed this commit. That it cannot be found out is no answer.
+    fn trusts(&self, tree: &CommitTree, bounds: &Bounds) -> Result<bool, VerifyError> {
+        match self.signers.verify(tree, bounds) {
+            Ok(_) => Ok(true),
+            Err(error @ (VerifyError::Tree(_) | VerifyError::Program(_))) => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 }
 
@@ -127,13 +134,29 @@ pub fn within(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Whether a folder was once like this before a commit: a merge may leave out what was replaced since, and bring back
-/// nothing that it replaced.
-fn had(history: &History, commit: ObjectId, folder: &str, root: Option<ObjectId>, bounds: &Bounds) -> bool {
-    let Ok(commits) = history.commits(commit) else { return false };
-    let mut commits = commits.take(COMMITS_BACK).take_while(|_| bounds.check().is_ok());
-    commits
-        .any(|commit| commit.is_ok_and(|commit| root_of(history, commit.id, folder).is_ok_and(|found| found == root)))
+/// Whether a folder was once like each of these before a commit: a merge may leave out what was replaced since, and bring
+/// back nothing that it replaced.
+fn had_all(
+    history: &History,
+    commit: ObjectId,
+    folder: &str,
+    roots: &[Option<ObjectId>],
+    bounds: &Bounds,
+) -> Result<bool, VerifyError> {
+    let mut missing: HashSet<_> = roots.iter().copied().collect();
+    if missing.is_empty() {
+        return Ok(true);
+    }
+    for before in history.commits(commit)?.take(COMMITS_BACK) {
+        bounds.check()?;
+        let Some(before) = readable(before)? else { continue };
+        let Some(root) = readable(root_of(history, before.id, folder))? else { continue };
+        missing.remove(&root);
+        if missing.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The id of a folder's tree in a commit, where it is there.
@@ -145,23 +168,34 @@ fn root_of(history: &History, commit: ObjectId, folder: &str) -> Result<Option<O
     }
 }
 
+/// What can be read; none of what is too large to be read, now and later. Damage is neither.
+fn readable<T>(read: Result<T, TreeError>) -> Result<Option<T>, TreeError> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error @ TreeError::Damaged(_)) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
 /// Whether an error says nothing of the commit but that it cannot be checked at all.
 fn is_about_us(error: &VerifyError) -> bool {
     matches!(error, VerifyError::NobodyTrusted(_) | VerifyError::Tree(_) | VerifyError::Program(_))
 }
 
-fn problem(error: &VerifyError) -> Problem {
-    let passing = matches!(error, VerifyError::Tree(_) | VerifyError::Program(_));
-    let message = match error {
-        VerifyError::Unsigned { .. }
-        | VerifyError::NotTrusted { .. }
-        | VerifyError::Wrong { .. }
-        | VerifyError::Unknown { .. } => {
-            format!(
-                "{error}; nothing of it is applied, as spec.verification says; sign the commit, or add its signer to the Secret that spec.verification.signers names"
-            )
-        }
-        error => error.to_string(),
-    };
-    Problem { code: error.code(), message, passing }
+impl From<VerifyError> for Problem {
+    fn from(error: VerifyError) -> Self {
+        let passing = matches!(error, VerifyError::Tree(_) | VerifyError::Program(_));
+        let message = match &error {
+            VerifyError::Unsigned { .. }
+            | VerifyError::NotTrusted { .. }
+            | VerifyError::Wrong { .. }
+            | VerifyError::Unknown { .. } => {
+                format!(
+                    "{error}; nothing of it is applied, as spec.verification says; sign the commit, or add its signer to the Secret that spec.verification.signers names"
+                )
+            }
+            error => error.to_string(),
+        };
+        Self { code: error.code(), message, passing }
+    }
 }

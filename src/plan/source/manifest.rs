@@ -17,7 +17,7 @@ use crate::extension::check::{self, Mistake};
 use crate::names::{InstanceName, NamespaceName, ObjectName};
 
 /// What the names of Secrets end with that keep the keys of audit branches.
-const AUDIT_KEY: &str = "-audit-key";
+pub const AUDIT_KEY: &str = "-audit-key";
 
 /// Where objects of a source go, and where they may.
 #[derive(Clone, Debug, PartialEq, Eq)]

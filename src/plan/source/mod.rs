@@ -11,7 +11,7 @@ pub mod settings;
 pub mod sync;
 pub mod unknown;
 
-pub use manifest::{Manifest, Placement, Reading, read};
+pub use manifest::{AUDIT_KEY, Manifest, Placement, Reading, read};
 pub use object::{ObjectId, ObjectKind, source_label};
 pub use settings::RepositorySettings;
 pub use sync::{Action, Desired, Live, Plan, Prune, Refused, Situation, What, plan};

@@ -2,5 +2,6 @@
 
 mod bench;
 pub mod fixture;
+pub mod listener;
 mod remotes;
 mod servers;

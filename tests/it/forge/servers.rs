@@ -1,44 +1,13 @@
 //! Servers that are no good: dead, silent, endless, treacherous; and a proxy in between.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use midship::repo::{Access, Bounds, Credentials, Follow, Proxy, RemoteError, Secret};
 
 use super::fixture::{bounds, forge, remote};
-
-/// Serves each connection with `answer` until the test ends; what was asked for is sent to the receiver.
-fn server(answer: impl Fn(&mut TcpStream, &str) + Send + Clone + 'static) -> (SocketAddr, mpsc::Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let (told, asked) = mpsc::channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let (answer, told) = (answer.clone(), told.clone());
-            std::thread::spawn(move || {
-                let request = read_request(&mut stream);
-                let _ = told.send(request.clone());
-                answer(&mut stream, &request);
-            });
-        }
-    });
-    (address, asked)
-}
-
-fn read_request(stream: &mut TcpStream) -> String {
-    let mut request = Vec::new();
-    let mut chunk = [0; 1024];
-    while !request.windows(4).any(|w| w == b"\r\n\r\n") {
-        match stream.read(&mut chunk) {
-            Ok(count) if count > 0 => request.extend_from_slice(&chunk[..count]),
-            _ => break,
-        }
-    }
-    String::from_utf8_lossy(&request).into_owned()
-}
+use super::listener::{proxy, read_request, server};
 
 fn login() -> Access {
     let credentials = Credentials::Basic { username: "me".into(), password: Secret::new("s3cret") };
@@ -191,18 +160,7 @@ fn an_endless_answer_stops_at_the_limit() {
 fn a_proxy_is_used_with_its_own_login() {
     let repository = forge().repository("proxy");
     repository.push(&[("a.yaml".to_owned(), "a: 1\n".to_owned())]);
-    let (address, asked) = server(|stream, request| {
-        let target = request.split_whitespace().nth(1).unwrap_or_default().to_owned();
-        if !request.contains("roxy-") {
-            let _ = stream.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
-            return;
-        }
-        let Ok(upstream) = TcpStream::connect(target) else { return };
-        let _ = stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n");
-        let (mut from, mut to) = (stream.try_clone().expect("a copy"), upstream.try_clone().expect("a copy"));
-        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
-        let _ = std::io::copy(&mut &upstream, stream);
-    });
+    let (address, asked) = proxy(str::to_owned);
     let mut access = forge().basic();
     let login = Some(("proxy".to_owned(), Secret::new("hush")));
     access.proxy = Some(Proxy { url: format!("http://{address}"), login });

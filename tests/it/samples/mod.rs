@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use midship::api::{Instance, Kind};
 use midship::extension::{Asked, Package, PackageFiles, Surroundings, resolve};
 use midship::names::{InstanceName, NamespaceName};
+use midship::plan::source::AUDIT_KEY;
 use serde_json::Value;
 
 /// An object of ours that stands somewhere in the documentation.
@@ -159,6 +160,13 @@ fn instances_in_samples_are_what_the_shipped_packages_take() {
         resolved += 1;
     }
     assert!(resolved >= 3, "only {resolved}");
+}
+
+#[test]
+fn no_sample_names_a_secret_that_midship_keeps_for_itself() {
+    for Sample { place, object, .. } in samples() {
+        assert!(!object.to_string().contains(&format!("{AUDIT_KEY}\"")), "{place}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -84,6 +84,11 @@ impl Controller {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where it keeps local copies of repositories.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.folder.path().join("cache")
     }
 
     pub fn log_text(&self) -> String {

@@ -1,13 +1,15 @@
 //! The audit branch: what happened, once each, and nothing secret.
 
+use std::path::Path;
+
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use midship::api::Operation;
 use midship::api::conditions::find;
 use midship::api::operation::OperationPhase;
 use serde_json::{Value, json};
 
-use super::repository::instance;
-use super::{SOON, team_test};
+use super::repository::{Repository, SshKey, instance};
+use super::{SOON, Team, team_test};
 use crate::harness::{midship, wait_for};
 
 const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: correct-horse}\n";
@@ -83,7 +85,7 @@ fn values_of_secrets_are_nowhere_but_in_the_secret() {
 #[test]
 fn records_that_cannot_be_pushed_outlive_the_controller_and_are_pushed_in_order() {
     team_test(async |team| {
-        let elsewhere = super::repository::Repository::new();
+        let elsewhere = Repository::new();
         elsewhere.commit("Begin");
         let (here, away) = (elsewhere.path().join(".git"), elsewhere.path().join("away"));
         team.repository.write("a.yaml", &instance("a", "7.0"));
@@ -192,7 +194,7 @@ fn operations_that_ended_are_recorded_once() {
 #[test]
 fn a_record_that_cannot_be_pushed_waits_and_stops_nothing() {
     team_test(async |team| {
-        let elsewhere = super::repository::Repository::new();
+        let elsewhere = Repository::new();
         elsewhere.commit("Begin");
         let (here, away) = (elsewhere.path().join(".git"), elsewhere.path().join("away"));
         std::fs::rename(&here, &away).expect("it can be moved");
@@ -269,5 +271,70 @@ fn a_branch_that_others_cut_is_told_of_and_says_again_what_is_applied() {
             if known { Ok(()) } else { Err(format!("{status:#?}")) }
         })
         .await;
+    });
+}
+
+/// Waits until a Secret that the spec names is refused; returns the message.
+async fn refused(team: &Team<'_>, secret: &str) -> String {
+    wait_for(&format!("the Secret {secret} to be refused"), SOON, async || {
+        let message = team.says("InvalidSpec").await;
+        if message.contains(&format!("Secret {secret}: ")) { Ok(message) } else { Err(message) }
+    })
+    .await
+}
+
+#[test]
+fn a_record_is_signed_by_the_key_that_is_named_which_is_never_one_of_midships_own() {
+    team_test(async |team| {
+        let (ours, other) = (Repository::ssh_key("midship"), Repository::ssh_key("eve"));
+        team.secret("signing", &[("identity", &ours.private())]).await;
+        // somebody keeps a key where Midship keeps its own
+        team.secret("main-audit-key", &[("identity", "kept")]).await;
+        team.repository.write("a.yaml", &instance("a", "7.0"));
+        team.repository.commit("A cache");
+        team.follow(json!({ "audit": { "credentials": { "name": "other-audit-key" } } })).await;
+        refused(team, "other-audit-key").await;
+        let signing = json!({ "credentials": null, "signingKey": { "name": "main-audit-key" } });
+        team.patch_source(json!({ "spec": { "audit": signing } })).await;
+        let message = refused(team, "main-audit-key").await;
+        assert!(message.contains("keep yours in a Secret of another name, and name that one in the spec"), "{message}");
+
+        team.patch_source(json!({ "spec": { "audit": { "signingKey": { "name": "signing" } } } })).await;
+        let message = wait_for("the record to wait for a Secret of its own", SOON, async || {
+            let audit = team.source().await.status.unwrap_or_default().audit.unwrap_or_default();
+            audit.message.filter(|message| message.contains("Secret main-audit-key")).ok_or("no word of it")
+        })
+        .await;
+        assert!(message.contains("keep what is in it under another name"), "{message}");
+        let kept = team.scene.kubectl(["get", "secret", "main-audit-key", "-o", "jsonpath={.data.identity}"]).stdout();
+        assert_eq!(kept, "a2VwdA==", "nobody touches it");
+        team.scene.kubectl(["delete", "secret", "main-audit-key"]).stdout();
+        team.recorded(1).await;
+        team.repository.write("a.yaml", &instance("a", "7.2"));
+        team.repository.commit("Newer");
+        team.recorded(2).await;
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let signers = |name: &str, key: &SshKey| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, format!("midship@localhost {}\n", key.public())).expect("it can be written");
+            file
+        };
+        let (right, wrong) = (signers("right", &ours), signers("wrong", &other));
+        let trusting = format!("gpg.ssh.allowedSignersFile={}", right.display());
+        for commit in team.repository.git(&["rev-list", "midship/audit/test"]).lines() {
+            team.repository.git(&["-c", &trusting, "verify-commit", commit]);
+        }
+        let verify = |signers: &Path| {
+            let verify = midship().args(["audit", "verify", "--repo"]).arg(team.repository.path());
+            verify.arg("--allowed-signers").arg(signers).output()
+        };
+        let verified = verify(&right);
+        assert_eq!(verified.code, 0, "{verified}");
+        let told = "all is well: 2 commits on midship/audit/test, 2 of them signed";
+        assert!(verified.stdout.starts_with(told), "{verified}");
+        let strange = verify(&wrong);
+        assert_eq!(strange.code, 1, "{strange}");
+        assert!(strange.stdout.contains("is signed by nobody among the trusted signers"), "{strange}");
     });
 }

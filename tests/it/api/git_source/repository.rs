@@ -121,6 +121,11 @@ pub struct SshKey {
 }
 
 impl SshKey {
+    /// The private half, as it stands in a Secret.
+    pub fn private(&self) -> String {
+        std::fs::read_to_string(&self.path).expect("ssh-keygen wrote it")
+    }
+
     /// The public half, as it stands in a list of allowed signers.
     pub fn public(&self) -> String {
         let text = std::fs::read_to_string(self.path.with_extension("pub")).expect("ssh-keygen wrote it");

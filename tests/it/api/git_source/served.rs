@@ -1,12 +1,14 @@
 //! A real Git server, over HTTPS with a password and over SSH with a key, from push to record.
 
 use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
 use midship::api::conditions::{ConditionStatus, find};
 use serde_json::{Value, json};
 
 use super::repository::instance;
 use super::{SOON, Team, team_test};
 use crate::forge::fixture::{Repository, forge};
+use crate::forge::listener::proxy;
 use crate::harness::wait_for;
 
 /// The entries of a Secret.
@@ -128,5 +130,61 @@ fn a_password_that_expires_leaves_everything_and_says_since_when_and_a_new_one_i
         becomes(team, "Applied", &last).await;
         assert_eq!(team.running().await, ["a 2", "b 1"]);
         assert_eq!(since(team, "Fetched").await.0, ConditionStatus::True);
+    });
+}
+
+/// Waits until the record on the server tells of this commit.
+async fn records(repository: &Repository, commit: &str) {
+    wait_for(&format!("the record of {commit}"), SOON, async || {
+        let told = repository.on_server(&["for-each-ref", "--format=%(contents)", "refs/heads/midship/audit/test"]);
+        if told.contains(&format!("Midship-Commit: {commit}")) { Ok(()) } else { Err(told) }
+    })
+    .await;
+}
+
+#[test]
+fn a_source_behind_a_proxy_reads_records_and_proposes_through_it() {
+    team_test(async |team| {
+        let (repository, elsewhere) = (forge().repository("behind"), forge().repository("records"));
+        let address = |url: &str| {
+            let parts = url.strip_prefix("https://").and_then(|rest| rest.split_once('/'));
+            parts.map(|(server, path)| (server.to_owned(), path.to_owned())).expect("an address")
+        };
+        // nobody is at the address that the source knows: only the proxy leads to the server
+        let hidden = |url: &str| {
+            let (server, path) = address(url);
+            format!("https://{}:1/{path}", server.split_once(':').expect("a port").0)
+        };
+        let server = address(&repository.https).0;
+        let (way_out, asked) = proxy(move |_| server.clone());
+        let first = repository.push(&[file("a", "1")]);
+        secret(team, &ways(&repository)[0].1).await;
+        team.secret("proxy", &[("username", "proxy"), ("password", "hush")]).await;
+        let through = json!({ "url": format!("http://{way_out}"), "credentials": { "name": "proxy" } });
+        let login = json!({ "name": "login" });
+        team.follow(json!({ "url": hidden(&repository.https), "credentials": login, "proxy": through, "drift": "Adopt",
+            "audit": { "credentials": login } }))
+            .await;
+        becomes(team, "Applied", &first).await;
+        records(&repository, &first).await;
+
+        let by_hand = PatchParams { field_manager: Some("kubectl-edit".into()), ..PatchParams::default() };
+        let patch = Patch::Merge(json!({ "spec": { "version": "9" } }));
+        team.instances().patch("a", &by_hand, &patch).await.expect("it can be changed");
+        wait_for("the change to be proposed", SOON, async || {
+            let branches = repository.on_server(&["for-each-ref", "--format=%(refname)", "refs/heads/midship/adopt"]);
+            if branches.is_empty() { Err(format!("{:#?}", team.source().await.status)) } else { Ok(()) }
+        })
+        .await;
+
+        team.patch_source(json!({ "spec": { "audit": { "url": hidden(&elsewhere.https) } } })).await;
+        let second = repository.push(&[file("b", "1")]);
+        becomes(team, "Applied", &second).await;
+        records(&elsewhere, &second).await;
+        let requests: Vec<String> = asked.try_iter().collect();
+        assert!(requests.len() > 1, "connections are kept, but not from one repository to another: {requests:#?}");
+        for request in &requests {
+            assert!(request.starts_with("CONNECT ") && request.contains(":1 HTTP/1.1"), "{request}");
+        }
     });
 }
