@@ -60,9 +60,12 @@ async fn attempt(options: &Options) -> Result<Usable, Problem> {
         let remedy = "create it, or take it out of --namespaces";
         tracing::warn!(namespace, remedy, "a namespace to be looked after is not there");
     }
-    let found = optional_kinds(&unlimited).await;
-    for kind in OptionalKind::ALL.into_iter().filter(|kind| !found.contains(kind)) {
-        tracing::info!(?kind, consequence = kind.use_of_it(), "an optional kind is not installed");
+    for (kind, answer) in optional_kinds(&unlimited).await {
+        match answer {
+            Ok(true) => {}
+            Ok(false) => tracing::info!(?kind, consequence = kind.use_of_it(), "an optional kind is not installed"),
+            Err(problem) => tracing::warn!(?kind, %problem, "nobody can tell whether an optional kind is installed"),
+        }
     }
     let client = client::connect_within(config.clone(), Some(options.limits), PATIENCE).await?;
     Ok(Usable { client, unlimited, config, lease_namespace })

@@ -18,6 +18,7 @@ use crate::cluster::access::{self, Account};
 use crate::cluster::discovery::{
     Definition, DefinitionState, OptionalKind, definitions, missing_namespaces, optional_kinds, remedy,
 };
+use crate::cluster::problem::Problem;
 use crate::names::{NamespaceName, ObjectName};
 use home::Home;
 
@@ -85,7 +86,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     checks.extend(namespaces(&cluster, connection, &home).await);
     checks.push(or_unknown("permissions", permissions(&cluster, connection, &home).await));
     checks.push(or_unknown("leader", leader(&cluster, connection, &home).await));
-    checks.extend(optional(&cluster).await);
+    checks.extend(optional(&cluster, connection).await);
     output::print(format, &checks, || if format == Format::Markdown { wide(&checks) } else { narrow(&checks) })?;
     let failed = checks.iter().filter(|check| check.verdict == Verdict::Failed).count();
     if failed == 0 {
@@ -289,27 +290,45 @@ async fn leader(cluster: &Connected, connection: &Connection, home: &Home) -> Re
     })
 }
 
-async fn optional(cluster: &Connected) -> Vec<Check> {
-    let found = optional_kinds(&cluster.client).await;
-    let check = |kind: OptionalKind| {
-        let (group_version, plural) = kind.address();
-        let name = format!("{plural} ({group_version})");
-        if found.contains(&kind) {
-            Check::ok("optional", name)
-        } else {
-            Check::warning(
-                "optional",
-                format!("{name} not installed"),
-                format!("nothing, if you can do without: {}", kind.use_of_it()),
-            )
-        }
-    };
-    OptionalKind::ALL.into_iter().map(check).collect()
+async fn optional(cluster: &Connected, connection: &Connection) -> Vec<Check> {
+    let server = cluster.config.cluster_url.to_string();
+    match connection.in_time(&server, async { Ok(optional_kinds(&cluster.client).await) }).await {
+        Ok(answers) => answers.into_iter().map(|(kind, answer)| optional_check(kind, answer)).collect(),
+        Err(error) => vec![or_unknown("optional", Err(error))],
+    }
+}
+
+fn optional_check(kind: OptionalKind, answer: Result<bool, Problem>) -> Check {
+    let (group_version, plural) = kind.address();
+    let name = format!("{plural} ({group_version})");
+    match answer {
+        Ok(true) => Check::ok("optional", name),
+        Ok(false) => Check::warning(
+            "optional",
+            format!("{name} not installed"),
+            format!("nothing, if you can do without: {}", kind.use_of_it()),
+        ),
+        Err(problem) => Check::warning(
+            "optional",
+            format!("nobody can tell whether {name} is installed: {}", problem.what),
+            problem.remedy,
+        ),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_could_tell_is_not_called_missing() {
+        let asked = |answer| optional_check(OptionalKind::Certificate, answer);
+        assert_eq!(asked(Ok(true)).verdict, Verdict::Ok);
+        assert!(asked(Ok(false)).found.contains("not installed"));
+        let unknown = asked(Err(Problem::new("the API server refused: by the test", "try again")));
+        assert_eq!((unknown.verdict, unknown.remedy.as_deref()), (Verdict::Warning, Some("try again")));
+        assert!(unknown.found.starts_with("nobody can tell whether certificates (cert-manager.io/v1)"));
+    }
 
     #[test]
     fn long_findings_are_wrapped_between_words() {
