@@ -99,7 +99,7 @@ impl Elector {
 
     /// Renews the lease until that fails for too long, somebody else has it, or `stop` comes; then releases it.
     pub async fn hold(&mut self, stop: &CancellationToken) -> Lost {
-        let mut problem = "there was no time to try".to_owned();
+        let mut problem = None;
         loop {
             let pause = self.timing.retry.min(self.timing.left(self.renewed.elapsed()));
             if stop.run_until_cancelled(sleep(pause)).await.is_none() {
@@ -108,13 +108,13 @@ impl Elector {
             }
             let left = self.timing.left(self.renewed.elapsed());
             if left.is_zero() {
-                return Lost::NotRenewed { problem };
+                return Lost::NotRenewed { problem: problem.unwrap_or_else(|| "no time was left to try".to_owned()) };
             }
             // one that hangs leaves time for another
             match self.try_once(left.min(self.timing.renew_deadline / 2)).await {
                 Ok(Claim::Wait { holder }) => return Lost::Taken { by: holder },
-                Ok(_) => problem.clear(),
-                Err(reason) => problem = reason,
+                Ok(_) => problem = None,
+                Err(reason) => problem = Some(reason),
             }
         }
     }
