@@ -18,8 +18,8 @@ use crate::cluster::problem::Problem;
 pub struct Timing {
     /// Others wait this long after the last renewal they saw.
     pub duration: Duration,
-    /// The leader gives up so long after it began the last renewal that succeeded. Others count from when they saw that one,
-    /// so that with less than `duration` two never lead at once.
+    /// The leader gives up so long after it began the last renewal that succeeded. Others count from when they saw it: with
+    /// less than `duration` two never lead at once.
     pub renew_deadline: Duration,
     /// Time from one try to the next.
     pub retry: Duration,
