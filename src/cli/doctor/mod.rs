@@ -166,31 +166,30 @@ fn version(found: &str) -> Check {
     }
 }
 
-/// Compares our clock with the time in the API server's answer.
+/// Asks for an answer of the API server, which says its time.
 async fn clock(cluster: &Connected, connection: &Connection) -> Result<Check, CommandError> {
     let server = cluster.config.cluster_url.to_string();
     let request =
         http::Request::get("/version").body(Vec::new()).map_err(|error| CommandError::new(error.to_string()))?;
     let answer = connection.in_time(&server, cluster.client.send(request.map(Into::into))).await?;
-    let theirs = answer
-        .headers()
-        .get(http::header::DATE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| DateTimeParser::new().parse_timestamp(text).ok());
+    let said = answer.headers().get(http::header::DATE).and_then(|value| value.to_str().ok());
+    Ok(clock_check(Timestamp::now(), said))
+}
+
+/// Compares our clock with the time that an answer has in its head.
+fn clock_check(ours: Timestamp, said: Option<&str>) -> Check {
+    let theirs = said.and_then(|text| DateTimeParser::new().parse_timestamp(text).ok());
     let Some(theirs) = theirs else {
-        return Ok(Check::warning(
-            "clock",
-            "the API server does not say its time",
-            "make sure that all nodes keep time by NTP",
-        ));
+        let remedy = "make sure that all nodes keep time by NTP";
+        return Check::warning("clock", "the API server does not say its time", remedy);
     };
-    let apart = Timestamp::now().as_second() - theirs.as_second();
+    let apart = ours.as_second() - theirs.as_second();
     let found = format!("{} s apart from the API server", apart.abs());
-    Ok(if apart.abs() <= CLOCK_SKEW_SECONDS {
+    if apart.abs() <= CLOCK_SKEW_SECONDS {
         Check::ok("clock", found)
     } else {
         Check::failed("clock", found, "set this machine's clock, best by NTP: leases and certificates depend on it")
-    })
+    }
 }
 
 fn definitions_check(definitions: &[Definition], home: &Home) -> Check {
@@ -319,6 +318,30 @@ fn optional_check(kind: OptionalKind, answer: Result<bool, Problem>) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_are_judged_by_how_far_they_are_apart_either_way() {
+        let said = Some("Sun, 22 Nov 2026 12:00:00 GMT");
+        let seen_at = |ours: &str| clock_check(ours.parse().expect("a time"), said);
+        for (ours, verdict, found) in [
+            ("2026-11-22T12:00:00.9Z", Verdict::Ok, "0 s apart"),
+            ("2026-11-22T12:00:05Z", Verdict::Ok, "5 s apart"),
+            ("2026-11-22T12:00:06Z", Verdict::Failed, "6 s apart"),
+            ("2026-11-22T11:59:55Z", Verdict::Ok, "5 s apart"),
+            ("2026-11-22T11:59:54Z", Verdict::Failed, "6 s apart"),
+            ("2026-11-22T13:00:00Z", Verdict::Failed, "3600 s apart"),
+        ] {
+            let check = seen_at(ours);
+            assert_eq!(check.verdict, verdict, "{ours}");
+            assert!(check.found.starts_with(found), "{ours}: {}", check.found);
+            assert_eq!(check.remedy.is_some(), verdict == Verdict::Failed, "{ours}");
+        }
+        for said in [None, Some(""), Some("noon")] {
+            let check = clock_check(Timestamp::UNIX_EPOCH, said);
+            assert_eq!(check.verdict, Verdict::Warning, "{said:?}");
+            assert!(check.remedy.is_some(), "{said:?}");
+        }
+    }
 
     #[test]
     fn what_nobody_could_tell_is_not_called_missing() {
