@@ -1,11 +1,15 @@
-//! Which definitions and optional kinds a cluster has. What is missing is reported, never fatal.
+//! Which definitions and optional kinds a cluster has. What is missing is reported, never fatal. What nobody could tell is
+//! not missing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
 use kube::{Api, Client, ResourceExt};
 
+use super::problem::Problem;
 use super::scope::Scope;
 use crate::api::Kind;
 
@@ -39,20 +43,25 @@ impl OptionalKind {
     }
 }
 
-/// The optional kinds that are there now. A group that cannot be asked counts as absent.
-pub async fn optional_kinds(client: &Client) -> BTreeSet<OptionalKind> {
-    let mut found = BTreeSet::new();
-    for kind in OptionalKind::ALL {
+/// Whether each optional kind is there now, or why nobody can tell.
+pub type Answers = BTreeMap<OptionalKind, Result<bool, Problem>>;
+
+/// Asks for every optional kind.
+pub async fn optional_kinds(client: &Client) -> Answers {
+    let questions = OptionalKind::ALL.map(|kind| async move {
         let (group_version, plural) = kind.address();
-        let served = match client.list_api_group_resources(group_version).await {
-            Ok(list) => list.resources.iter().any(|resource| resource.name == plural),
-            Err(_) => false,
-        };
-        if served {
-            found.insert(kind);
-        }
+        (kind, is_listed(client.list_api_group_resources(group_version).await, plural))
+    });
+    join_all(questions).await.into_iter().collect()
+}
+
+/// Only an answer that says so means that a kind is absent.
+fn is_listed(answer: Result<APIResourceList, kube::Error>, plural: &str) -> Result<bool, Problem> {
+    match answer {
+        Ok(list) => Ok(list.resources.iter().any(|resource| resource.name == plural)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) => Err(Problem::from_kube(&error)),
     }
-    found
 }
 
 /// The state of one of our own definitions in the cluster.
@@ -153,6 +162,7 @@ fn schema_of(crd: &CustomResourceDefinition) -> Option<serde_json::Value> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource;
     use serde_json::json;
 
     use super::*;
@@ -173,6 +183,26 @@ mod tests {
         assert_eq!(remedy(&older, Some(&ours)), by_hand);
         let of_helm = [missing[0].clone(), definition(DefinitionState::Different, Some(ours))];
         assert_eq!(remedy(&of_helm, None), helm);
+    }
+
+    #[test]
+    fn only_an_answer_makes_a_kind_absent() {
+        let list = |name: &str| APIResourceList {
+            resources: vec![APIResource { name: name.into(), ..APIResource::default() }],
+            ..APIResourceList::default()
+        };
+        let refused = |code: u16| {
+            let status = kube::core::Status { code, message: "by the test".into(), ..kube::core::Status::default() };
+            Err(kube::Error::Api(Box::new(status)))
+        };
+        let asked = |answer| is_listed(answer, "podmonitors");
+        assert_eq!(asked(Ok(list("podmonitors"))), Ok(true));
+        assert_eq!(asked(Ok(list("prometheusrules"))), Ok(false), "the group is there without the kind");
+        assert_eq!(asked(refused(404)), Ok(false));
+        for code in [401, 403, 429, 500, 503] {
+            assert!(asked(refused(code)).is_err(), "{code}");
+        }
+        assert!(asked(Err(kube::Error::LinesCodecMaxLineLengthExceeded)).is_err());
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod workloads;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use kube::Client;
@@ -221,31 +221,34 @@ impl Context {
         self.readiness.passed(LEASE);
         self.metrics.set_leading(true);
         let queues = Queues::default();
-        let sources: Arc<OnceLock<Arc<GitSources>>> = Arc::default();
-        let neighbours: Arc<OnceLock<Arc<Components>>> = Arc::default();
-        let users: Arc<OnceLock<Arc<Instances>>> = Arc::default();
-        let at_work: Arc<OnceLock<Arc<Operations>>> = Arc::default();
+        // weak: they hold the caches, whose watches tell them, and all of it has to end with this term
+        let sources: Arc<OnceLock<Weak<GitSources>>> = Arc::default();
+        let neighbours: Arc<OnceLock<Weak<Components>>> = Arc::default();
+        let users: Arc<OnceLock<Weak<Instances>>> = Arc::default();
+        let at_work: Arc<OnceLock<Weak<Operations>>> = Arc::default();
         let on_change: OnChange = {
             let (queues, sources, neighbours) = (queues.clone(), sources.clone(), neighbours.clone());
             let (users, at_work) = (users.clone(), at_work.clone());
             Arc::new(move |kind, key, meta| {
                 queues.changed(kind, key, meta);
-                match (kind, at_work.get()) {
+                match (kind, at_work.get().and_then(Weak::upgrade)) {
                     (Kind::Operation, Some(operations)) => operations.touched(key),
                     (Kind::Instance, Some(operations)) => operations.instance_touched(key),
                     _ => {}
                 }
-                if let (Kind::Component, Some(components)) = (kind, neighbours.get()) {
+                if let (Kind::Component, Some(components)) = (kind, neighbours.get().and_then(Weak::upgrade)) {
                     components.neighbours(key).iter().for_each(|other| queues.of(kind).add(other));
                 }
-                if let (Kind::GitSource, Some(instances)) = (kind, users.get()) {
+                let users = users.get().and_then(Weak::upgrade);
+                if let (Kind::GitSource, Some(instances)) = (kind, &users) {
                     instances.of_changed_source(key).iter().for_each(|one| queues.of(Kind::Instance).add(one));
                 }
-                if let (Kind::BackupPolicy, Some(instances)) = (kind, users.get()) {
+                if let (Kind::BackupPolicy, Some(instances)) = (kind, &users) {
                     instances.of_changed_policy(key).iter().for_each(|one| queues.of(Kind::Instance).add(one));
                 }
-                let touched = sources.get().and_then(|sources| sources.touched(&id_of(kind, key)?));
-                let ended = sources.get().and_then(|sources| sources.ended(kind, key));
+                let sources = sources.get().and_then(Weak::upgrade);
+                let touched = sources.as_ref().and_then(|sources| sources.touched(&id_of(kind, key)?));
+                let ended = sources.as_ref().and_then(|sources| sources.ended(kind, key));
                 for source in touched.into_iter().chain(ended) {
                     queues.of(Kind::GitSource).add(&source);
                 }
@@ -284,13 +287,14 @@ impl Context {
             let operations = Operations::new(client, caches, queues, events, packages, agents);
             (Arc::new(extensions), Arc::new(instances), Arc::new(operations))
         };
-        let _ = users.set(instances.clone());
-        let _ = at_work.set(operations.clone());
+        let _ = users.set(Arc::downgrade(&instances));
+        let _ = at_work.set(Arc::downgrade(&operations));
+        let _noticing = AbortOnDropHandle::new(tokio::spawn(instances.clone().notice_kinds()));
         let hooks = Hooks::new(caches.clone(), extensions.packages(), workloads.pods.clone(), agents.clone());
         let hooks = Arc::new(hooks);
         let components = Components::new(client.clone(), caches.clone(), events.clone(), hooks.clone());
         let components = Arc::new(components);
-        let _ = neighbours.set(components.clone());
+        let _ = neighbours.set(Arc::downgrade(&components));
         let backups = Backups::new(caches.clone(), events.clone(), known.clone());
         let folders = self.options.repositories_dir.clone();
         let repositories = {
@@ -307,7 +311,7 @@ impl Context {
             PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents, hooks));
         let git_sources =
             Arc::new(GitSources::new((client, config), caches, events, (queues.clone(), pushes), &self.options));
-        let _ = sources.set(git_sources.clone());
+        let _ = sources.set(Arc::downgrade(&git_sources));
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };
         let run = Run { queues, bounds, metrics: self.metrics.clone(), stop: self.stop.clone() };
         let looks = Bounds { workers: bounds.workers.max(LOOKS_AT_ONCE), ..bounds };

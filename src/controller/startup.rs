@@ -1,13 +1,14 @@
 //! What has to be there before anything can be done: a configuration, a cluster, our definitions, our permissions. What
 //! is missing is said within seconds and waited for.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use kube::Client;
 use tokio::time::{sleep, timeout};
 
 use super::Options;
-use crate::cluster::discovery::{self, Definition, DefinitionState, OptionalKind, definitions, optional_kinds};
+use crate::cluster::discovery::{self, Definition, DefinitionState, definitions, optional_kinds};
 use crate::cluster::problem::Problem;
 use crate::cluster::{access, client};
 use crate::serve::health::Readiness;
@@ -17,7 +18,10 @@ pub const GATE: &str = "cluster";
 
 /// How long the API server may take for one of these questions.
 const PATIENCE: Duration = Duration::from_secs(6);
-const RETRY: Duration = Duration::from_secs(3);
+/// When all of them together take longer, that is said: nobody waits ten seconds for a word. A cluster that is slow can be
+/// worked with all the same.
+const SAID_AFTER: Duration = Duration::from_secs(8);
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A cluster that can be worked with.
 pub struct Usable {
@@ -30,19 +34,27 @@ pub struct Usable {
 
 /// Tries until the cluster is usable.
 pub async fn wait(options: &Options, readiness: &Readiness) -> Usable {
+    let say = |problem: &Problem| {
+        if readiness.waits(GATE, problem.to_string()) {
+            tracing::error!(place = problem.place, remedy = problem.remedy, "waiting: {}", problem.what);
+        }
+    };
     loop {
-        match attempt(options).await {
+        let mut trying = pin!(attempt(options));
+        let outcome = if let Ok(outcome) = timeout(SAID_AFTER, trying.as_mut()).await {
+            outcome
+        } else {
+            say(&late(format!("the API server is slow: not all was answered within {} s", SAID_AFTER.as_secs())));
+            trying.await
+        };
+        match outcome {
             Ok(usable) => {
                 readiness.passed(GATE);
                 return usable;
             }
-            Err(problem) => {
-                if readiness.waits(GATE, problem.to_string()) {
-                    tracing::error!(place = problem.place, remedy = problem.remedy, "waiting: {}", problem.what);
-                }
-                sleep(RETRY).await;
-            }
+            Err(problem) => say(&problem),
         }
+        sleep(RETRY).await;
     }
 }
 
@@ -60,9 +72,16 @@ async fn attempt(options: &Options) -> Result<Usable, Problem> {
         let remedy = "create it, or take it out of --namespaces";
         tracing::warn!(namespace, remedy, "a namespace to be looked after is not there");
     }
-    let found = optional_kinds(&unlimited).await;
-    for kind in OptionalKind::ALL.into_iter().filter(|kind| !found.contains(kind)) {
-        tracing::info!(?kind, consequence = kind.use_of_it(), "an optional kind is not installed");
+    let optional = timeout(PATIENCE, optional_kinds(&unlimited)).await;
+    if optional.is_err() {
+        tracing::warn!("the API server does not say which optional kinds are installed");
+    }
+    for (kind, answer) in optional.into_iter().flatten() {
+        match answer {
+            Ok(true) => {}
+            Ok(false) => tracing::info!(?kind, consequence = kind.use_of_it(), "an optional kind is not installed"),
+            Err(problem) => tracing::warn!(?kind, %problem, "nobody can tell whether an optional kind is installed"),
+        }
     }
     let client = client::connect_within(config.clone(), Some(options.limits), PATIENCE).await?;
     Ok(Usable { client, unlimited, config, lease_namespace })
@@ -72,12 +91,12 @@ async fn attempt(options: &Options) -> Result<Usable, Problem> {
 async fn in_time<T>(place: &str, question: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Problem> {
     match timeout(PATIENCE, question).await {
         Ok(answer) => answer.map_err(|error| Problem::from_kube(&error).at(place)),
-        Err(_) => Err(Problem::new(
-            format!("the API server did not answer within {} s", PATIENCE.as_secs()),
-            "check that the cluster runs, that its address is right and that no firewall is in between",
-        )
-        .at(place)),
+        Err(_) => Err(late(format!("the API server did not answer within {} s", PATIENCE.as_secs())).at(place)),
     }
+}
+
+fn late(what: String) -> Problem {
+    Problem::new(what, "check that the cluster runs, that its address is right and that no firewall is in between")
 }
 
 fn check_definitions(definitions: &[Definition]) -> Result<(), Problem> {

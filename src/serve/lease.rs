@@ -18,7 +18,8 @@ use crate::cluster::problem::Problem;
 pub struct Timing {
     /// Others wait this long after the last renewal they saw.
     pub duration: Duration,
-    /// The leader gives up after trying this long in vain.
+    /// The leader gives up so long after it began the last renewal that succeeded. Others count from when they saw it: with
+    /// less than `duration` two never lead at once.
     pub renew_deadline: Duration,
     /// Time from one try to the next.
     pub retry: Duration,
@@ -31,6 +32,13 @@ impl Default for Timing {
             renew_deadline: Duration::from_secs(10),
             retry: Duration::from_secs(2),
         }
+    }
+}
+
+impl Timing {
+    /// How long somebody may lead on, so long after beginning the last renewal that succeeded.
+    fn left(self, since: Duration) -> Duration {
+        self.renew_deadline.saturating_sub(since)
     }
 }
 
@@ -52,6 +60,8 @@ pub struct Elector {
     me: String,
     timing: Timing,
     seen: Option<Seen>,
+    /// When the last attempt began by which the lease was ours.
+    renewed: Instant,
 }
 
 /// The record as last seen, and when it last changed by our own clock.
@@ -71,13 +81,14 @@ enum Claim {
 
 impl Elector {
     pub fn new(client: Client, namespace: &str, name: &str, me: &str, timing: Timing) -> Self {
-        Self { api: Api::namespaced(client, namespace), name: name.into(), me: me.into(), timing, seen: None }
+        let (api, renewed) = (Api::namespaced(client, namespace), Instant::now());
+        Self { api, name: name.into(), me: me.into(), timing, seen: None, renewed }
     }
 
     /// Waits until the lease is ours. `watch` is told who holds it meanwhile.
     pub async fn acquire(&mut self, mut watch: impl FnMut(Result<&str, &str>)) {
         loop {
-            match self.try_once().await {
+            match self.try_once(self.timing.renew_deadline / 2).await {
                 Ok(Claim::Wait { holder }) => watch(Ok(&holder)),
                 Ok(_) => return,
                 Err(problem) => watch(Err(&problem)),
@@ -88,20 +99,22 @@ impl Elector {
 
     /// Renews the lease until that fails for too long, somebody else has it, or `stop` comes; then releases it.
     pub async fn hold(&mut self, stop: &CancellationToken) -> Lost {
-        let mut renewed = Instant::now();
-        let mut problem = String::new();
+        let mut problem = None;
         loop {
-            if stop.run_until_cancelled(sleep(self.timing.retry)).await.is_none() {
+            let pause = self.timing.retry.min(self.timing.left(self.renewed.elapsed()));
+            if stop.run_until_cancelled(sleep(pause)).await.is_none() {
                 self.release().await;
                 return Lost::Stopped;
             }
-            match self.try_once().await {
-                Ok(Claim::Wait { holder }) => return Lost::Taken { by: holder },
-                Ok(_) => renewed = Instant::now(),
-                Err(reason) => problem = reason,
+            let left = self.timing.left(self.renewed.elapsed());
+            if left.is_zero() {
+                return Lost::NotRenewed { problem: problem.unwrap_or_else(|| "no time was left to try".to_owned()) };
             }
-            if renewed.elapsed() >= self.timing.renew_deadline {
-                return Lost::NotRenewed { problem };
+            // one that hangs leaves time for another
+            match self.try_once(left.min(self.timing.renew_deadline / 2)).await {
+                Ok(Claim::Wait { holder }) => return Lost::Taken { by: holder },
+                Ok(_) => problem = None,
+                Err(reason) => problem = Some(reason),
             }
         }
     }
@@ -124,16 +137,21 @@ impl Elector {
         }
     }
 
-    async fn try_once(&mut self) -> Result<Claim, String> {
-        let limit = self.timing.renew_deadline / 2;
+    async fn try_once(&mut self, limit: Duration) -> Result<Claim, String> {
+        let began = Instant::now();
         match timeout(limit, self.claim_once()).await {
-            Ok(Ok(claim)) => Ok(claim),
+            Ok(Ok(claim)) => {
+                if !matches!(claim, Claim::Wait { .. }) {
+                    self.renewed = began;
+                }
+                Ok(claim)
+            }
             // not yet a loss: it may have been anybody, and the next look tells who holds the lease
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
                 Err("somebody else changed the lease at the same moment".to_owned())
             }
             Ok(Err(error)) => Err(Problem::from_kube(&error).to_string()),
-            Err(_) => Err(format!("the API server did not answer within {} s", limit.as_secs())),
+            Err(_) => Err(format!("the API server did not answer within {:.1} s", limit.as_secs_f32())),
         }
     }
 
@@ -229,6 +247,14 @@ mod tests {
     fn a_lease_of_another_is_taken_only_when_it_has_not_changed_for_its_whole_duration() {
         assert_eq!(claim(Some("other"), 15), Claim::Wait { holder: "other".into() });
         assert_eq!(claim(Some("other"), 16), Claim::TakeOver);
+    }
+
+    #[test]
+    fn a_leader_ends_before_anybody_else_may_begin() {
+        let timing = Timing::default();
+        let left = |seconds| timing.left(Duration::from_secs(seconds)).as_secs();
+        assert_eq!([left(0), left(7), left(10), left(20)], [10, 3, 0, 0]);
+        assert!(timing.renew_deadline + timing.retry < timing.duration, "also where it is looked at late");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::cluster::access::{self, Account};
 use crate::cluster::discovery::{
     Definition, DefinitionState, OptionalKind, definitions, missing_namespaces, optional_kinds, remedy,
 };
+use crate::cluster::problem::Problem;
 use crate::names::{NamespaceName, ObjectName};
 use home::Home;
 
@@ -85,7 +86,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     checks.extend(namespaces(&cluster, connection, &home).await);
     checks.push(or_unknown("permissions", permissions(&cluster, connection, &home).await));
     checks.push(or_unknown("leader", leader(&cluster, connection, &home).await));
-    checks.extend(optional(&cluster).await);
+    checks.extend(optional(&cluster, connection).await);
     output::print(format, &checks, || if format == Format::Markdown { wide(&checks) } else { narrow(&checks) })?;
     let failed = checks.iter().filter(|check| check.verdict == Verdict::Failed).count();
     if failed == 0 {
@@ -165,31 +166,30 @@ fn version(found: &str) -> Check {
     }
 }
 
-/// Compares our clock with the time in the API server's answer.
+/// Asks for an answer of the API server, which says its time.
 async fn clock(cluster: &Connected, connection: &Connection) -> Result<Check, CommandError> {
     let server = cluster.config.cluster_url.to_string();
     let request =
         http::Request::get("/version").body(Vec::new()).map_err(|error| CommandError::new(error.to_string()))?;
     let answer = connection.in_time(&server, cluster.client.send(request.map(Into::into))).await?;
-    let theirs = answer
-        .headers()
-        .get(http::header::DATE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| DateTimeParser::new().parse_timestamp(text).ok());
+    let said = answer.headers().get(http::header::DATE).and_then(|value| value.to_str().ok());
+    Ok(clock_check(Timestamp::now(), said))
+}
+
+/// Compares our clock with the time that an answer has in its head.
+fn clock_check(ours: Timestamp, said: Option<&str>) -> Check {
+    let theirs = said.and_then(|text| DateTimeParser::new().parse_timestamp(text).ok());
     let Some(theirs) = theirs else {
-        return Ok(Check::warning(
-            "clock",
-            "the API server does not say its time",
-            "make sure that all nodes keep time by NTP",
-        ));
+        let remedy = "make sure that all nodes keep time by NTP";
+        return Check::warning("clock", "the API server does not say its time", remedy);
     };
-    let apart = Timestamp::now().as_second() - theirs.as_second();
+    let apart = ours.as_second() - theirs.as_second();
     let found = format!("{} s apart from the API server", apart.abs());
-    Ok(if apart.abs() <= CLOCK_SKEW_SECONDS {
+    if apart.abs() <= CLOCK_SKEW_SECONDS {
         Check::ok("clock", found)
     } else {
         Check::failed("clock", found, "set this machine's clock, best by NTP: leases and certificates depend on it")
-    })
+    }
 }
 
 fn definitions_check(definitions: &[Definition], home: &Home) -> Check {
@@ -289,27 +289,69 @@ async fn leader(cluster: &Connected, connection: &Connection, home: &Home) -> Re
     })
 }
 
-async fn optional(cluster: &Connected) -> Vec<Check> {
-    let found = optional_kinds(&cluster.client).await;
-    let check = |kind: OptionalKind| {
-        let (group_version, plural) = kind.address();
-        let name = format!("{plural} ({group_version})");
-        if found.contains(&kind) {
-            Check::ok("optional", name)
-        } else {
-            Check::warning(
-                "optional",
-                format!("{name} not installed"),
-                format!("nothing, if you can do without: {}", kind.use_of_it()),
-            )
-        }
-    };
-    OptionalKind::ALL.into_iter().map(check).collect()
+async fn optional(cluster: &Connected, connection: &Connection) -> Vec<Check> {
+    let server = cluster.config.cluster_url.to_string();
+    match connection.in_time(&server, async { Ok(optional_kinds(&cluster.client).await) }).await {
+        Ok(answers) => answers.into_iter().map(|(kind, answer)| optional_check(kind, answer)).collect(),
+        Err(error) => vec![or_unknown("optional", Err(error))],
+    }
+}
+
+fn optional_check(kind: OptionalKind, answer: Result<bool, Problem>) -> Check {
+    let (group_version, plural) = kind.address();
+    let name = format!("{plural} ({group_version})");
+    match answer {
+        Ok(true) => Check::ok("optional", name),
+        Ok(false) => Check::warning(
+            "optional",
+            format!("{name} not installed"),
+            format!("nothing, if you can do without: {}", kind.use_of_it()),
+        ),
+        Err(problem) => Check::warning(
+            "optional",
+            format!("nobody can tell whether {name} is installed: {}", problem.what),
+            problem.remedy,
+        ),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_are_judged_by_how_far_they_are_apart_either_way() {
+        let said = Some("Sun, 22 Nov 2026 12:00:00 GMT");
+        let seen_at = |ours: &str| clock_check(ours.parse().expect("a time"), said);
+        for (ours, verdict, found) in [
+            ("2026-11-22T12:00:00.9Z", Verdict::Ok, "0 s apart"),
+            ("2026-11-22T12:00:05Z", Verdict::Ok, "5 s apart"),
+            ("2026-11-22T12:00:06Z", Verdict::Failed, "6 s apart"),
+            ("2026-11-22T11:59:55Z", Verdict::Ok, "5 s apart"),
+            ("2026-11-22T11:59:54Z", Verdict::Failed, "6 s apart"),
+            ("2026-11-22T13:00:00Z", Verdict::Failed, "3600 s apart"),
+        ] {
+            let check = seen_at(ours);
+            assert_eq!(check.verdict, verdict, "{ours}");
+            assert!(check.found.starts_with(found), "{ours}: {}", check.found);
+            assert_eq!(check.remedy.is_some(), verdict == Verdict::Failed, "{ours}");
+        }
+        for said in [None, Some(""), Some("noon")] {
+            let check = clock_check(Timestamp::UNIX_EPOCH, said);
+            assert_eq!(check.verdict, Verdict::Warning, "{said:?}");
+            assert!(check.remedy.is_some(), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_could_tell_is_not_called_missing() {
+        let asked = |answer| optional_check(OptionalKind::Certificate, answer);
+        assert_eq!(asked(Ok(true)).verdict, Verdict::Ok);
+        assert!(asked(Ok(false)).found.contains("not installed"));
+        let unknown = asked(Err(Problem::new("the API server refused: by the test", "try again")));
+        assert_eq!((unknown.verdict, unknown.remedy.as_deref()), (Verdict::Warning, Some("try again")));
+        assert!(unknown.found.starts_with("nobody can tell whether certificates (cert-manager.io/v1)"));
+    }
 
     #[test]
     fn long_findings_are_wrapped_between_words() {

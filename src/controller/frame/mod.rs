@@ -206,6 +206,49 @@ mod tests {
         assert!(metrics.lines().any(counted), "{metrics}");
     }
 
+    /// Lets two go on at a time, and knows how many were at work together.
+    struct InPairs {
+        pair: tokio::sync::Barrier,
+        now: AtomicU64,
+        most: AtomicU64,
+        done: tokio::sync::mpsc::UnboundedSender<()>,
+    }
+
+    impl Reconciler for InPairs {
+        const KIND: &'static str = "Paired";
+
+        async fn reconcile(&self, _: &Key) -> Result<Next, Failure> {
+            let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(now, Ordering::SeqCst);
+            self.pair.wait().await;
+            // long enough for a third to come in, where it may
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            self.now.fetch_sub(1, Ordering::SeqCst);
+            self.done.send(()).expect("the test listens");
+            Ok(Next::WhenChanged)
+        }
+    }
+
+    #[tokio::test]
+    async fn as_many_are_worked_on_at_once_as_there_are_workers_and_no_more() {
+        let (queue, stop) = (Queue::default(), CancellationToken::new());
+        for number in 0..10 {
+            queue.add(&Key::new("ns", &format!("number-{number}")));
+        }
+        let (done, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let (now, most) = (AtomicU64::new(0), AtomicU64::new(0));
+        let reconciler = Arc::new(InPairs { pair: tokio::sync::Barrier::new(2), now, most, done });
+        let bounds = Bounds { workers: 2, deadline: Duration::from_mins(1), grace: Duration::from_secs(20) };
+        let running = tokio::spawn(run(reconciler.clone(), queue, bounds, Metrics::new(), stop.clone()));
+        for _ in 0..10 {
+            let done = tokio::time::timeout(Duration::from_mins(1), heard.recv()).await;
+            done.expect("one alone would wait for ever").expect("it tells");
+        }
+        stop.cancel();
+        running.await.expect("the workers live on");
+        assert_eq!(reconciler.most.load(Ordering::SeqCst), 2);
+    }
+
     #[tokio::test]
     async fn what_hangs_is_given_up_after_the_stop() {
         let queue = Queue::default();

@@ -1,6 +1,6 @@
 //! Doing what was planned: server-side apply in order, many at a time, and deletion of what is not wanted any more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use super::kinds::Served;
 use super::memory::{Kept, Remembered};
 use super::observe;
 use crate::api::{API_VERSION, Instance, Kind, labels};
@@ -22,7 +23,7 @@ use crate::controller::frame::Failure;
 use crate::extension::naming;
 use crate::extension::render::{Rendered, grant};
 use crate::extension::secret::SecretObject;
-use crate::plan::instance::parts::{Applied, PartId, Plan, Why};
+use crate::plan::instance::parts::{Applied, Live, PartId, Plan, Why};
 
 /// Where a free number of pods stands until the bill is written.
 const FREE: &str = "free";
@@ -44,8 +45,8 @@ pub struct Wanted {
 /// Everything that is wanted, in the order it is applied in.
 pub struct Bill {
     pub wanted: Vec<Wanted>,
-    /// Kinds that were left out because the cluster does not have them.
-    pub left_out: BTreeSet<String>,
+    /// What is wanted of kinds that the cluster does not have, or of which nobody can tell. What there is of it stays.
+    pub held: BTreeMap<PartId, OptionalKind>,
 }
 
 /// What was done.
@@ -60,7 +61,13 @@ pub struct Done {
 }
 
 /// Writes the bill: what was rendered, with owner and inventory. What pods need comes before what makes pods.
-pub fn bill(instance: &Instance, rendered: &Rendered, more: &[SecretObject], known: &BTreeSet<OptionalKind>) -> Bill {
+pub fn bill(
+    instance: &Instance,
+    rendered: &Rendered,
+    more: &[SecretObject],
+    served: &Served,
+    live: &BTreeMap<PartId, Live>,
+) -> Bill {
     let owner = json!([{
         "apiVersion": API_VERSION,
         "kind": Kind::Instance.as_str(),
@@ -85,25 +92,25 @@ pub fn bill(instance: &Instance, rendered: &Rendered, more: &[SecretObject], kno
     let first = first.chain(rendered.services.iter().cloned()).chain(rendered.network_policies.iter().cloned());
     let first = first.chain(rendered.disruption_budgets.iter().cloned()).chain(rendered.objects.iter().cloned());
     let waves = [(0, first.collect::<Vec<_>>()), (1, components.collect()), (2, rendered.monitoring.clone())];
-    let mut left_out = BTreeSet::new();
+    let mut held = BTreeMap::new();
+    let mut unwatched = Vec::new();
     let mut bodies: Vec<(u8, Value)> = Vec::new();
     for (wave, list) in waves {
         for body in list {
-            let kind = body["kind"].as_str().unwrap_or_default();
-            let optional = OptionalKind::ALL.into_iter().find(|optional| format!("{optional:?}") == kind);
-            if optional.is_some_and(|optional| !known.contains(&optional)) {
-                left_out.insert(kind.to_owned());
+            let id = PartId::of(&body);
+            let optional = OptionalKind::ALL.into_iter().find(|optional| format!("{optional:?}") == id.kind);
+            let missing = optional.filter(|optional| served.get(optional) != Some(&true));
+            // what was made of it once is still this instance's
+            if !observe::is_watched(&id) && (missing.is_none() || live.contains_key(&id)) {
+                unwatched.push(id.listed());
+            }
+            if let Some(optional) = missing {
+                held.insert(id, optional);
             } else {
                 bodies.push((wave, body));
             }
         }
     }
-    let unwatched: Vec<String> = bodies
-        .iter()
-        .map(|(_, body)| PartId::of(body))
-        .filter(|id| !observe::is_watched(id))
-        .map(|id| id.listed())
-        .collect();
     let metadata = naming::metadata(&instance.name_any());
     let wanted = bodies.into_iter().map(|(wave, mut body)| {
         let free = body["metadata"].as_object_mut().and_then(|metadata| metadata.remove(FREE));
@@ -116,7 +123,7 @@ pub fn bill(instance: &Instance, rendered: &Rendered, more: &[SecretObject], kno
         let digest = hex::encode(Sha256::digest(body.to_string()));
         Wanted { id, digest, body, wave, free }
     });
-    Bill { wanted: wanted.collect(), left_out }
+    Bill { wanted: wanted.collect(), held }
 }
 
 /// As the API server keeps it: what is applied as text would be owned under another name.

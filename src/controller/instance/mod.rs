@@ -7,6 +7,7 @@ mod certificates;
 mod create;
 mod decide;
 mod inputs;
+mod kinds;
 mod memory;
 mod observe;
 mod remove;
@@ -23,8 +24,6 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
-use tokio::sync::Mutex as AsyncMutex;
-use tokio::time::Instant;
 
 use super::agents::Agents;
 use super::caches::Caches;
@@ -37,7 +36,7 @@ use super::repositories::known::Known;
 use crate::api::conditions::{ConditionStatus, Finding};
 use crate::api::instance::BackupSummary;
 use crate::api::{Instance, InstanceStatus, Kind, labels};
-use crate::cluster::discovery::{OptionalKind, optional_kinds};
+use crate::cluster::discovery::OptionalKind;
 use crate::cluster::events::Events;
 use crate::cluster::{Cache, Key};
 use crate::cue::Cue;
@@ -54,6 +53,7 @@ use assumed::Assumptions;
 use certificates::Trust;
 use decide::{Going, Installed, checked};
 use inputs::Reader;
+use kinds::{Kinds, LeftOut};
 use memory::{Memory, Remembered};
 use observe::Observed;
 use remove::Progress;
@@ -69,8 +69,6 @@ const FOREIGN: Duration = Duration::from_mins(5);
 const UNWATCHED: Duration = Duration::from_mins(11);
 /// Rules that could not be checked are tried again so often: it may be the rules that eat what they are given.
 const RULES: Duration = Duration::from_mins(1);
-/// Which optional kinds there are is asked so often.
-const KINDS: Duration = Duration::from_mins(1);
 
 /// Brings instances to what they ask for.
 pub struct Instances {
@@ -88,7 +86,7 @@ pub struct Instances {
     agent_image: String,
     /// The namespace Midship runs in.
     home: String,
-    kinds: AsyncMutex<Option<(Instant, BTreeSet<OptionalKind>)>>,
+    kinds: Kinds,
     assumptions: Assumptions,
     memory: Memory,
 }
@@ -107,6 +105,7 @@ impl Instances {
         let (packages, cue) = shelf;
         let (agents, pods, known) = agents;
         let assumptions = Assumptions::of(&caches);
+        let kinds = Kinds::new(client.clone());
         Self {
             client,
             caches,
@@ -121,7 +120,7 @@ impl Instances {
             known,
             agent_image,
             home,
-            kinds: AsyncMutex::default(),
+            kinds,
             assumptions,
             memory: Memory::default(),
         }
@@ -137,6 +136,7 @@ impl Reconciler for Instances {
                 return Err(Failure::new("Unreadable", reason));
             }
             self.memory.forget(key);
+            self.kinds.left_out(key, LeftOut::new());
             self.tell_extensions(key, BTreeSet::new());
             return Ok(Next::WhenChanged);
         };
@@ -165,16 +165,9 @@ impl Instances {
         }
     }
 
-    async fn kinds(&self) -> BTreeSet<OptionalKind> {
-        let mut known = self.kinds.lock().await;
-        match known.as_ref() {
-            Some((at, kinds)) if at.elapsed() < KINDS => kinds.clone(),
-            _ => {
-                let kinds = optional_kinds(&self.client).await;
-                *known = Some((Instant::now(), kinds.clone()));
-                kinds
-            }
-        }
+    /// Notices kinds that come to be there, for as long as it is polled.
+    pub async fn notice_kinds(self: Arc<Self>) {
+        self.kinds.notice(self.queues.of(Kind::Instance)).await;
     }
 }
 
@@ -205,7 +198,7 @@ impl<'a> Said<'a> {
 struct Made {
     rendered: Rendered,
     done: Done,
-    left_out: BTreeSet<String>,
+    left_out: LeftOut,
     again: Option<Duration>,
 }
 
@@ -397,19 +390,24 @@ impl Work<'_> {
             let wait = due.duration_since(now).unsigned_abs();
             again = Some(again.map_or(wait, |again| again.min(wait)).max(LOOK_AGAIN));
         }
-        let known = self.shared.kinds().await;
-        if resolved.tls.as_ref().is_some_and(|tls| tls.cert_manager.is_some())
-            && !known.contains(&OptionalKind::Certificate)
-        {
-            let reason = "cert-manager is not installed in this cluster; install it, or use issuer: builtin";
-            return Ok(Err(Refusals(vec![Refusal::new("spec.tls.certManager", Code::Missing, reason)])));
+        let served = self.shared.kinds.served().await;
+        if resolved.tls.as_ref().is_some_and(|tls| tls.cert_manager.is_some()) {
+            let there = served.get(&OptionalKind::Certificate);
+            if there != Some(&true) {
+                let absent = "cert-manager is not installed in this cluster; install it, or use issuer: builtin";
+                let unknown = "nobody can tell whether cert-manager is installed; midship doctor says why";
+                let reason = if there.is_some() { absent } else { unknown };
+                return Ok(Err(Refusals(vec![Refusal::new("spec.tls.certManager", Code::Missing, reason)])));
+            }
         }
-        let bill = apply::bill(self.instance, &rendered, &more, &known);
+        let bill = apply::bill(self.instance, &rendered, &more, &served, &observed.live);
+        let left_out: LeftOut = bill.held.values().map(|kind| (*kind, served.get(kind).copied())).collect();
+        self.shared.kinds.left_out(&Key::new(&namespace, &name), left_out.clone());
         if bill.wanted.iter().any(|wanted| !observe::is_watched(&wanted.id)) {
             again = Some(again.map_or(UNWATCHED, |again| again.min(UNWATCHED)));
         }
         let done = self.apply(&bill, observed, (&namespace, &name)).await;
-        Ok(Ok(Made { rendered, done, left_out: bill.left_out, again }))
+        Ok(Ok(Made { rendered, done, left_out, again }))
     }
 
     /// The certificate of the instance's agents, and how long it can stay.
@@ -434,8 +432,12 @@ impl Work<'_> {
         let wanted: Vec<(PartId, String)> =
             bill.wanted.iter().map(|wanted| (wanted.id.clone(), wanted.digest.clone())).collect();
         let owner = self.instance.uid().unwrap_or_default();
+        let held: BTreeSet<PartId> = bill.held.keys().cloned().collect();
+        // once their kind is there again, nobody knows what became of them
+        self.remembered.applied.retain(|id, _| !held.contains(id));
         let applied = self.remembered.applied();
-        let situation = Situation { owner: &owner, wanted: &wanted, live: &observed.live, applied: &applied };
+        let live = &observed.live;
+        let situation = Situation { owner: &owner, wanted: &wanted, held: &held, live, applied: &applied };
         let plan = plan(situation);
         if !plan.is_quiet() {
             tracing::debug!(apply = ?plan.apply, delete = ?plan.delete, foreign = ?plan.foreign, "planned");
@@ -542,12 +544,9 @@ fn foreign(list: &[(PartId, String)]) -> Refusals {
     Refusals(refusals.collect())
 }
 
-fn warnings(resolved: &Resolved, left_out: &BTreeSet<String>) -> Vec<Finding> {
+fn warnings(resolved: &Resolved, left_out: &LeftOut) -> Vec<Finding> {
     let mut said = resolved.warnings.clone();
-    if !left_out.is_empty() {
-        let list: Vec<&str> = left_out.iter().map(String::as_str).collect();
-        said.push(format!("not made, since the cluster does not know the kind: {}", list.join(", ")));
-    }
+    said.extend(kinds::notes(left_out));
     let (status, reason) =
         if said.is_empty() { (ConditionStatus::False, "None") } else { (ConditionStatus::True, "Warnings") };
     let message = if said.is_empty() { "nothing to be warned of".to_owned() } else { said.join("; ") };

@@ -1,6 +1,6 @@
 //! What of an instance is applied and what is deleted: only what differs from what was applied, and what somebody changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::Value;
@@ -106,13 +106,15 @@ pub struct Situation<'a> {
     pub owner: &'a str,
     /// What is wanted, with the digest of each.
     pub wanted: &'a [(PartId, String)],
+    /// Wanted too, and not to be applied now: as far as anybody knows, the cluster does not have their kind. They stay.
+    pub held: &'a BTreeSet<PartId>,
     pub live: &'a BTreeMap<PartId, Live>,
     pub applied: &'a BTreeMap<PartId, Applied>,
 }
 
 /// Decides.
 pub fn plan(situation: Situation<'_>) -> Plan {
-    let Situation { owner, wanted, live, applied } = situation;
+    let Situation { owner, wanted, held, live, applied } = situation;
     let mut plan = Plan::default();
     for (id, digest) in wanted {
         let (here, known) = (live.get(id), applied.get(id));
@@ -139,7 +141,7 @@ pub fn plan(situation: Situation<'_>) -> Plan {
     let wanted = |id: &PartId| wanted.iter().any(|(known, _)| known == id);
     for (id, here) in live {
         let ours = here.owner.as_ref().map_or(here.version.is_none(), |(uid, _)| uid == owner);
-        if ours && !here.deleting && !wanted(id) {
+        if ours && !here.deleting && !wanted(id) && !held.contains(id) {
             plan.delete.push((id.clone(), Some(here.uid.clone()).filter(|uid| !uid.is_empty())));
         }
     }

@@ -1,6 +1,6 @@
 //! Scenarios of applying and deleting, played against a small cluster; after each, planning again finds nothing to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -14,6 +14,7 @@ struct World {
     live: BTreeMap<PartId, Live>,
     applied: BTreeMap<PartId, Applied>,
     wanted: Vec<(PartId, String)>,
+    held: BTreeSet<PartId>,
     counter: u64,
 }
 
@@ -27,7 +28,8 @@ impl World {
     }
 
     fn plan(&self) -> Plan {
-        plan(Situation { owner: OWNER, wanted: &self.wanted, live: &self.live, applied: &self.applied })
+        let Self { live, applied, wanted, held, .. } = self;
+        plan(Situation { owner: OWNER, wanted, held, live, applied })
     }
 
     fn touch(&mut self, name: &str) {
@@ -151,6 +153,18 @@ fn what_belongs_to_somebody_else_is_never_touched() {
     assert_eq!(world.act(), [("c".to_owned(), Why::Unverified)]);
     world.want(&[]);
     assert_eq!(world.plan().delete.len(), 1, "only what is ours is deleted");
+}
+
+#[test]
+fn what_is_held_is_neither_applied_nor_deleted() {
+    let mut world = World::default();
+    world.want(&[("a", "1"), ("b", "1")]);
+    world.act();
+    world.want(&[("a", "1")]);
+    world.held.insert(id("b"));
+    world.is_at_rest();
+    world.held.clear();
+    assert_eq!(world.plan().delete.len(), 1, "it goes when it is not wanted any more");
 }
 
 proptest! {

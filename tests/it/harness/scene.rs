@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
@@ -65,9 +65,13 @@ impl Scene {
         let object: Namespace = serde_json::from_value(object).expect("a namespace");
         let namespaces: Api<Namespace> = Api::all(client.clone());
         namespaces.create(&PostParams::default(), &object).await.expect("a namespace can be made");
+        Self::at(client, namespace, &kubeconfig, kubectl)
+    }
 
+    /// A namespace that is there already, on the server of this kubeconfig. It stays.
+    pub fn at(client: Client, namespace: String, kubeconfig: &Path, kubectl: PathBuf) -> Self {
         let folder = tempfile::tempdir().expect("a directory");
-        let mut config = Kubeconfig::read_from(&kubeconfig).expect("it was read before");
+        let mut config = Kubeconfig::read_from(kubeconfig).expect("it was read before");
         let current = config.current_context.clone();
         for context in config.contexts.iter_mut().filter(|context| Some(&context.name) == current.as_ref()) {
             if let Some(context) = &mut context.context {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -25,6 +26,10 @@ pub enum Fault {
     Status(u16),
     /// The server did it, and nobody hears so.
     LostAnswer,
+    /// The server did it, and says so after this time.
+    LateAnswer(Duration),
+    /// There is never an answer; the server never hears of the request.
+    Silence,
 }
 
 type Judge = Arc<dyn Fn(&Method, &str) -> Option<Fault> + Send + Sync>;
@@ -67,6 +72,9 @@ async fn pass(State((client, judge)): State<(Client, Arc<RwLock<Judge>>)>, reque
     if let Some(Fault::Status(code)) = fault {
         return refusal(code);
     }
+    if let Some(Fault::Silence) = fault {
+        return std::future::pending().await;
+    }
     let (mut parts, body) = request.into_parts();
     let body = to_bytes(body, MOST).await.expect("it fits");
     for name in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
@@ -80,6 +88,9 @@ async fn pass(State((client, judge)): State<(Client, Arc<RwLock<Judge>>)>, reque
     if let Some(Fault::LostAnswer) = fault {
         let cut = futures::stream::once(async { Err::<Bytes, _>(io::Error::other("cut")) });
         return Body::from_stream(cut).into_response();
+    }
+    if let Some(Fault::LateAnswer(delay)) = fault {
+        tokio::time::sleep(delay).await;
     }
     let (mut parts, body) = answer.into_parts();
     parts.headers.remove(header::TRANSFER_ENCODING);

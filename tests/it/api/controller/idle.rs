@@ -1,15 +1,18 @@
-//! A controller with nothing to do costs the cluster one small write every two seconds, and itself little memory.
+//! What a controller costs: with nothing to do one small write every two seconds, and little memory; and never more requests
+//! than it was allowed.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use midship::api::GitSource;
 use serde_json::{Value, json};
 
 use super::account::Account;
+use super::door::Door;
 use super::process::{Controller, SOON};
 use super::scratch::scratch_test;
 use super::{create, git_source, readiness, repository};
-use crate::harness::{install_definitions, wait_for};
+use crate::harness::{api_test, install_definitions, wait_for};
 
 const IDLE: Duration = Duration::from_secs(20);
 /// How often the lease is renewed.
@@ -68,6 +71,42 @@ fn an_idle_controller_writes_nothing_but_its_lease() {
         let mib = controller.resident_mib();
         eprintln!("resident memory: {mib:.1} MiB");
         assert!(mib < MOST_MIB, "{mib:.1} MiB");
+    });
+}
+
+/// Requests per second, and at once, that the controller is told.
+const QPS: u32 = 4;
+/// So many requests tell whether it keeps to that: without a limit they come within a second.
+const MANY: usize = 20;
+
+#[test]
+fn requests_keep_to_the_rate_that_was_chosen() {
+    api_test(async |scene| {
+        let door = Door::open(&scene.client, &scene.kubeconfig()).await;
+        let (namespace, seen) = (scene.namespace.clone(), Arc::new(Mutex::new(Vec::new())));
+        let (noted, inside) = (seen.clone(), format!("/namespaces/{namespace}/"));
+        door.judge(move |_, path| {
+            // what is asked at the start has no limit; all of this has
+            if path.contains(&inside) && !path.contains("/leases") {
+                noted.lock().expect("nobody panicked").push(Instant::now());
+            }
+            None
+        });
+        let rate = QPS.to_string();
+        let args = ["--namespaces", &namespace, "--lease-namespace", &namespace, "--qps", &rate, "--burst", &rate];
+        let started = Instant::now();
+        let _controller = Controller::start("slow", &door.kubeconfig, &args);
+        let seen = wait_for("the watches to begin", SOON, async || {
+            let seen = seen.lock().expect("nobody panicked").clone();
+            if seen.len() >= MANY { Ok(seen) } else { Err(format!("{} requests", seen.len())) }
+        })
+        .await;
+        for (number, at) in seen.iter().enumerate() {
+            let others = u32::try_from(number + 1).expect("a small number").saturating_sub(QPS);
+            let earliest = Duration::from_secs(1) * others / QPS;
+            let after = at.duration_since(started);
+            assert!(after >= earliest, "request {number} came after {after:?}, and not before {earliest:?}");
+        }
     });
 }
 

@@ -14,8 +14,11 @@ use tempfile::TempDir;
 
 use crate::harness::wait_for;
 
-/// How soon it has to be there, say what it waits for, or end, on a busy machine: it ends what it has begun within 20 s.
+/// How soon it has to be there, or end, on a busy machine: it ends what it has begun within 20 s.
 pub const SOON: Duration = Duration::from_secs(45);
+
+/// How soon it says what it waits for.
+const SAID_WITHIN: Duration = Duration::from_secs(10);
 
 /// Ends with the test. When that failed, its log is printed.
 pub struct Controller {
@@ -152,9 +155,9 @@ impl Controller {
         .await;
     }
 
-    /// Waits until /readyz and the log both say this.
+    /// Waits until /readyz and the log both say this: people are kept waiting no longer than that.
     pub async fn says(&self, text: &str) {
-        wait_for(&format!("/readyz and the log to say {text:?}"), SOON, async || match self.readyz().await {
+        wait_for(&format!("/readyz and the log to say {text:?}"), SAID_WITHIN, async || match self.readyz().await {
             (503, said) if said.contains(text) => {
                 let log = self.log_text();
                 if log.contains(text) { Ok(()) } else { Err(format!("/readyz says so, the log does not:\n{log}")) }

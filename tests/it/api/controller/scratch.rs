@@ -15,6 +15,8 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::harness::Scene;
+
 /// etcd and an API server with an audit log and one namespace, without controllers. It goes with the test.
 pub struct Scratch {
     pub client: Client,
@@ -55,6 +57,11 @@ impl Scratch {
 
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("admin.kubeconfig")
+    }
+
+    /// The same as other tests have it. Nothing in it is printed or deleted: all of it goes with the server.
+    pub fn scene(&self) -> Scene {
+        Scene::at(self.client.clone(), self.namespace.to_owned(), &self.kubeconfig(), self.kubectl())
     }
 
     /// The kubectl that this server was built with.

@@ -4,3 +4,4 @@ mod bench;
 mod changed;
 mod deleted;
 mod made;
+mod optional;

@@ -1,0 +1,188 @@
+//! Which optional kinds the cluster has, as it was told last, and which instances had something left out for want of one.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::cluster::Key;
+use crate::cluster::discovery::{Answers, OptionalKind, optional_kinds};
+use crate::controller::frame::Queue;
+
+/// It is asked so often.
+const ASKED: Duration = Duration::from_secs(10);
+/// How long the answers may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether kinds are there. Those of which it was never told are missing.
+pub type Served = BTreeMap<OptionalKind, bool>;
+
+/// Kinds of which something was left out, and what was known of them then.
+pub type LeftOut = BTreeMap<OptionalKind, Option<bool>>;
+
+/// What is left out now, said for people.
+pub fn notes(left_out: &LeftOut) -> Vec<String> {
+    let said = |words: &str, state: Option<bool>| {
+        let kinds = left_out.iter().filter(|(_, known)| **known == state).map(|(kind, _)| format!("{kind:?}"));
+        let kinds: Vec<String> = kinds.collect();
+        (!kinds.is_empty()).then(|| format!("{words}: {}", kinds.join(", ")))
+    };
+    let missing = said("not made, since the cluster does not know the kind", Some(false));
+    let unknown = said("left as it is, since nobody can tell whether the cluster knows the kind", None);
+    missing.into_iter().chain(unknown).collect()
+}
+
+/// Asks the cluster, and remembers.
+pub struct Kinds {
+    client: Client,
+    last: AsyncMutex<Last>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Last {
+    asked: Option<Instant>,
+    served: Served,
+    problem: Option<String>,
+}
+
+#[derive(Default)]
+struct Waiting(BTreeMap<Key, LeftOut>);
+
+impl Kinds {
+    pub fn new(client: Client) -> Self {
+        Self { client, last: AsyncMutex::default(), waiting: Mutex::default() }
+    }
+
+    /// What is known now.
+    pub async fn served(&self) -> Served {
+        let mut last = self.last.lock().await;
+        if last.asked.is_none_or(|at| at.elapsed() >= ASKED) {
+            let answers = timeout(PATIENCE, optional_kinds(&self.client)).await;
+            last.learn(answers.ok());
+            last.asked = Some(Instant::now());
+        }
+        last.served.clone()
+    }
+
+    /// This was left out of an instance; nothing where all of it was made.
+    pub fn left_out(&self, instance: &Key, kinds: LeftOut) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).set(instance, kinds);
+    }
+
+    /// Has instances looked at again when more is known of the kinds that they lack, for as long as it is polled.
+    pub async fn notice(&self, queue: &Queue) {
+        loop {
+            sleep(ASKED).await;
+            if self.waiting.lock().unwrap_or_else(PoisonError::into_inner).0.is_empty() {
+                continue;
+            }
+            let served = self.served().await;
+            let due = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take(&served);
+            due.iter().for_each(|instance| queue.add(instance));
+        }
+    }
+}
+
+impl Last {
+    /// Takes over what was answered. What was not stays as it was told last.
+    fn learn(&mut self, answers: Option<Answers>) {
+        let mut problem = answers.is_none().then(|| format!("no answer within {} s", PATIENCE.as_secs()));
+        for (kind, answer) in answers.into_iter().flatten() {
+            match answer {
+                Ok(there) => {
+                    self.served.insert(kind, there);
+                }
+                Err(error) => problem = Some(error.to_string()),
+            }
+        }
+        if let Some(problem) = problem.as_ref().filter(|problem| self.problem.as_ref() != Some(problem)) {
+            tracing::warn!(problem, "nobody can tell which optional kinds there are; what was known of them stands");
+        }
+        self.problem = problem;
+    }
+}
+
+impl Waiting {
+    fn set(&mut self, instance: &Key, kinds: LeftOut) {
+        if kinds.is_empty() {
+            self.0.remove(instance);
+        } else {
+            self.0.insert(instance.clone(), kinds);
+        }
+    }
+
+    /// Takes out those of whose kinds something else is known now.
+    fn take(&mut self, served: &Served) -> Vec<Key> {
+        let mut due = Vec::new();
+        self.0.retain(|instance, kinds| {
+            let news = kinds.iter().any(|(kind, then)| served.get(kind) != then.as_ref());
+            if news {
+                due.push(instance.clone());
+            }
+            !news
+        });
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::problem::Problem;
+
+    const RULE: OptionalKind = OptionalKind::PrometheusRule;
+    const CERTIFICATE: OptionalKind = OptionalKind::Certificate;
+
+    fn problem() -> Problem {
+        Problem::new("the API server refused: by the test", "try again")
+    }
+
+    #[test]
+    fn what_was_known_stands_until_there_is_another_answer() {
+        let mut last = Last::default();
+        last.learn(Some(Answers::from([(RULE, Err(problem())), (CERTIFICATE, Ok(true))])));
+        assert_eq!(last.served, Served::from([(CERTIFICATE, true)]), "of the other nothing is known");
+        assert!(last.problem.is_some());
+        last.learn(Some(Answers::from([(RULE, Ok(true)), (CERTIFICATE, Err(problem()))])));
+        let both = Served::from([(RULE, true), (CERTIFICATE, true)]);
+        assert_eq!(last.served, both);
+        last.learn(None);
+        assert_eq!(last.served, both);
+        last.learn(Some(Answers::from([(RULE, Ok(false)), (CERTIFICATE, Ok(true))])));
+        assert_eq!((last.served[&RULE], last.served[&CERTIFICATE], last.problem), (false, true, None));
+    }
+
+    #[test]
+    fn who_lacks_a_kind_is_looked_at_once_when_more_is_known_of_it() {
+        let (a, b) = (Key::new("ns", "a"), Key::new("ns", "b"));
+        let mut waiting = Waiting::default();
+        let lacks_rules = || LeftOut::from([(RULE, Some(false))]);
+        let (without, with) = (Served::from([(RULE, false)]), Served::from([(RULE, true)]));
+        waiting.set(&a, lacks_rules());
+        waiting.set(&b, LeftOut::from([(CERTIFICATE, None)]));
+        assert!(waiting.take(&without).is_empty(), "nothing new");
+        assert_eq!(waiting.take(&Served::from([(RULE, false), (CERTIFICATE, false)])), [b]);
+        assert_eq!(waiting.take(&with), [a.clone()]);
+        assert!(waiting.take(&with).is_empty(), "it is looked at once");
+        waiting.set(&a, lacks_rules());
+        waiting.set(&a, LeftOut::new());
+        assert!(waiting.take(&with).is_empty(), "all of it was made");
+    }
+
+    #[test]
+    fn people_read_what_is_missing_and_what_nobody_knows() {
+        assert!(notes(&LeftOut::new()).is_empty());
+        let left_out = [(OptionalKind::PodMonitor, Some(false)), (RULE, Some(false)), (CERTIFICATE, None)];
+        assert_eq!(
+            notes(&LeftOut::from(left_out)),
+            [
+                "not made, since the cluster does not know the kind: PodMonitor, PrometheusRule",
+                "left as it is, since nobody can tell whether the cluster knows the kind: Certificate",
+            ]
+        );
+    }
+}
