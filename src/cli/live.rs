@@ -31,6 +31,7 @@ use crate::plan::source::reserved::reserved;
 use crate::plan::source::{
     Desired, Live, Manifest, ObjectId, ObjectKind, Plan, Prune, Situation, What, plan, source_label,
 };
+use crate::repo;
 
 /// How many differences of an object are told.
 const SHOWN: usize = 5;
@@ -85,8 +86,16 @@ pub async fn compare(
     let mut bodies = BTreeMap::new();
     for (id, object) in found {
         let body = asked_for(&id, &object)?;
-        let wanted = wanted.get(&id).map(|manifest| normal(id.kind, &manifest.body));
-        live.insert(id.clone(), state(&id, &object, wanted.as_ref(), &body));
+        let manifest = wanted.get(&id);
+        let wanted = manifest.map(|manifest| normal(id.kind, &manifest.body));
+        let mut state = state(&id, &object, wanted.as_ref(), &body);
+        let is_ours = state.source.as_deref() == Some(&*label);
+        let closed = manifest.filter(|one| is_ours && is_as_applied(files, &snapshot, one, &source, &object));
+        if let Some(manifest) = closed {
+            state.digest = Some(manifest.digest.clone());
+            state.differences.clear();
+        }
+        live.insert(id.clone(), state);
         bodies.insert(id, Arc::new(body));
     }
     let around = Around { session: &session, source: &source, label: &label, wanted: &wanted };
@@ -283,6 +292,26 @@ fn state(id: &ObjectId, object: &DynamicObject, wanted: Option<&Value>, body: &V
         deleting: object.metadata.deletion_timestamp.is_some(),
         reserved: wanted.and_then(|wanted| reserved(id, &object.metadata, wanted)),
     }
+}
+
+/// Whether an object comes from an encrypted file that is what it was when it was applied.
+fn is_as_applied(
+    files: &Files,
+    snapshot: &Snapshot,
+    manifest: &Manifest,
+    source: &GitSource,
+    object: &DynamicObject,
+) -> bool {
+    let Some(now) = snapshot.sealed.get(&*manifest.path) else { return false };
+    let Ok(history) = files.history() else { return false };
+    let before = |commit: &String| -> Option<repo::ObjectId> {
+        let tree = history.tree(history.resolve(commit).ok()?).ok()?;
+        history.file(tree.commit(), &manifest.path).ok()?
+    };
+    // a file that was encrypted anew changes no object, so that the object names an older commit
+    let last = source.status.as_ref().and_then(|status| status.applied_commit.as_ref());
+    let commits = [last, object.annotations().get(labels::SOURCE_COMMIT)];
+    commits.into_iter().flatten().any(|commit| before(commit).as_ref() == Some(now))
 }
 
 /// The object as a file could have said it: without status, and without what the API server and Midship added.

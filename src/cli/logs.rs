@@ -1,7 +1,9 @@
 //! `midship logs`: what the pods of an instance print, together.
 
+use std::io;
+
 use clap::Args;
-use futures::{AsyncBufReadExt, StreamExt, TryStreamExt, stream};
+use futures::{AsyncBufRead, AsyncBufReadExt, Stream, StreamExt, TryFutureExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, LogParams};
 use kube::{Api, ResourceExt};
@@ -9,7 +11,7 @@ use kube::{Api, ResourceExt};
 use super::Outcome;
 use super::connection::Connection;
 use super::error::CommandError;
-use super::output::printable;
+use super::output::{is_read, printable};
 use super::session::{Session, instance_name};
 use crate::api::labels;
 use crate::extension::problem::{listed, unknown};
@@ -66,6 +68,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outco
     let api: Api<Pod> = Api::namespaced(session.client.clone(), &session.namespace);
     let pods = chosen(arguments, &name, &session, &api).await?;
     let prefixed = pods.len() > 1;
+    let (session, api) = (&session, &api);
     let mut streams = Vec::new();
     for pod in &pods {
         let parameters = LogParams {
@@ -78,13 +81,18 @@ pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outco
             ..LogParams::default()
         };
         let pod = pod.name_any();
-        let lines = session.ask(api.log_stream(&pod, &parameters)).await?.lines();
-        let prefix = if prefixed { format!("{pod} ") } else { String::new() };
-        let place = format!("Pod {}/{pod}", session.namespace);
-        let lines = lines.map_ok(move |line| format!("{prefix}{line}"));
-        streams.push(Box::pin(lines.map_err(move |error| {
-            CommandError::new(format!("its logs broke off: {error}")).at(place.clone()).remedy("run this again")
-        })));
+        let opened = async move {
+            let question = api.log_stream(&pod, &parameters);
+            let log =
+                if arguments.follow { session.await_answer(question).await? } else { session.ask(question).await? };
+            let prefix = if prefixed { format!("{pod} ") } else { String::new() };
+            let place = format!("Pod {}/{pod}", session.namespace);
+            let lines = lines(Box::pin(log)).map_ok(move |line| format!("{prefix}{line}"));
+            Ok::<_, CommandError>(lines.map_err(move |error| {
+                CommandError::new(format!("its logs broke off: {error}")).at(place.clone()).remedy("run this again")
+            }))
+        };
+        streams.push(Box::pin(opened.try_flatten_stream()));
     }
     // one after the other what is there, together what comes
     let mut all = if arguments.follow {
@@ -93,9 +101,23 @@ pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outco
         stream::iter(streams).flatten().boxed_local()
     };
     while let Some(line) = all.try_next().await? {
-        println!("{}", printable(&line));
+        if !is_read(format_args!("{}\n", printable(&line))) {
+            break;
+        }
     }
     Ok(Outcome::Done)
+}
+
+/// The lines of a log. What is no UTF-8 in one is shown as such, and ends nothing.
+fn lines(log: impl AsyncBufRead + Unpin) -> impl Stream<Item = io::Result<String>> {
+    stream::try_unfold(log, |mut log| async move {
+        let mut line = Vec::new();
+        if log.read_until(b'\n', &mut line).await? == 0 {
+            return Ok(None);
+        }
+        let text = String::from_utf8_lossy(&line);
+        Ok::<_, io::Error>(Some((text.trim_end_matches(['\r', '\n']).to_owned(), log)))
+    })
 }
 
 async fn chosen(

@@ -165,17 +165,23 @@ pub fn printable(text: &str) -> String {
 /// What every command prints goes through here. A reader that has seen enough is no mistake; a disk that is full ends the
 /// program, since nobody would learn of the rest.
 pub fn put(text: fmt::Arguments<'_>) {
+    is_read(text);
+}
+
+/// The same for what has no end of its own; whether somebody reads on.
+pub fn is_read(text: fmt::Arguments<'_>) -> bool {
     let mut out = anstream::stdout().lock();
-    let written = out.write_fmt(text).and_then(|()| out.flush());
-    if let Err(error) =
-        written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
-    {
-        drop(out);
-        CommandError::new(format!("the result cannot be written: {error}"))
-            .at("standard output")
-            .remedy("make room there, or write elsewhere")
-            .print();
-        std::process::exit(1);
+    match out.write_fmt(text).and_then(|()| out.flush()) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
+        Err(error) => {
+            drop(out);
+            CommandError::new(format!("the result cannot be written: {error}"))
+                .at("standard output")
+                .remedy("make room there, or write elsewhere")
+                .print();
+            std::process::exit(1);
+        }
     }
 }
 

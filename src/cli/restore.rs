@@ -242,7 +242,7 @@ async fn repository(
     let Place::S3(settings) = &source.place else {
         return Err(CommandError::new("a folder of this machine cannot be reached from the cluster")
             .at(source.address())
-            .remedy("mount it into the controller, make a BackupRepository for it, and name that with --repository"));
+            .remedy("mount it into the controller, make a BackupRepository for it, and name that too, with --repository"));
     };
     let name = format!("{}-restore", arguments.name);
     let mut s3 = json!({ "bucket": settings.bucket, "region": settings.region, "endpoint": settings.endpoint,
@@ -272,8 +272,8 @@ async fn repository(
         _ => json!({ "disabled": true }),
     };
     let spec = json!({ "s3": without_nothing(s3), "encryption": encryption, "access": "ReadOnly" });
-    let object =
-        json!({ "apiVersion": API_VERSION, "kind": "BackupRepository", "metadata": { "name": name }, "spec": spec });
+    let metadata = json!({ "name": name, "labels": { labels::MANAGED_BY: labels::MANAGER } });
+    let object = json!({ "apiVersion": API_VERSION, "kind": "BackupRepository", "metadata": metadata, "spec": spec });
     // whoever restores from it believes the signatures that were believed here, and no others
     let pinned = keys::pin(&session.client, &session.namespace, &name, &source.repository).await;
     pinned.map_err(|error| CommandError::new(error.to_string()))?;

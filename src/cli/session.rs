@@ -50,6 +50,14 @@ impl<'a> Session<'a> {
         self.connection.in_time(&self.server, question).await
     }
 
+    /// The answer of the API server whenever it comes: what is watched may be quiet for long.
+    pub async fn await_answer<T>(
+        &self,
+        question: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, CommandError> {
+        Ok(question.await.map_err(|error| Problem::from_kube(&error).at(&self.server))?)
+    }
+
     /// Objects of any kind of ours, in the namespace where the kind has one.
     pub fn objects(&self, kind: Kind) -> Api<DynamicObject> {
         if is_namespaced(kind) {

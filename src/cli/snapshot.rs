@@ -13,7 +13,8 @@ use crate::extension::{Collectors, Package, PackageFiles, Surroundings};
 use crate::names::{EnvironmentName, NamespaceName};
 use crate::plan::source::manifest::SETTINGS;
 use crate::plan::source::{Manifest, ObjectKind, Placement, RepositorySettings, settings};
-use crate::repo::{FileTree, Limits, TreeError};
+use crate::repo::{FileTree, Limits, ObjectId, ParseLimits, TreeError, parse};
+use crate::sops;
 use crate::source::{self, Defined};
 
 /// The folder of a repository that holds packages, as `<type>/<version>/…`.
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub shelf: Shelf,
     /// The files that define instances.
     texts: BTreeMap<String, Vec<u8>>,
+    /// Encrypted files and the ids of what they hold: what is in them is not known here.
+    pub sealed: BTreeMap<String, ObjectId>,
     /// What the repository says of environments.
     settings: Option<AppliedSettings>,
     /// All it says of itself; none where that cannot be read.
@@ -56,9 +59,17 @@ pub fn read(tree: &impl FileTree, placement: &Placement) -> Result<Snapshot, Tre
             texts.insert(manifest.path.to_string(), tree.read(&manifest.path, file, &limits)?);
         }
     }
+    let mut sealed = BTreeMap::new();
+    for manifest in defined.objects.iter().filter(|manifest| manifest.id.kind == ObjectKind::Secret) {
+        let Some(file) = listing.get(&manifest.path) else { continue };
+        let documents = parse(&manifest.path, &tree.read(&manifest.path, file, &limits)?, &ParseLimits::default());
+        if documents.unwrap_or_default().iter().any(|document| sops::is_sealed(&document.value)) {
+            sealed.insert(manifest.path.to_string(), file.id);
+        }
+    }
     let own = contents.settings().cloned();
     let settings = own.as_ref().and_then(|settings| settings.applied());
-    Ok(Snapshot { defined, shelf, texts, settings, own, environment: None })
+    Ok(Snapshot { defined, shelf, texts, sealed, settings, own, environment: None })
 }
 
 impl Snapshot {
@@ -66,6 +77,7 @@ impl Snapshot {
     #[must_use]
     pub fn seen_from(mut self, elsewhere: impl Fn(&str) -> String) -> Self {
         self.texts = self.texts.into_iter().map(|(path, text)| (elsewhere(&path), text)).collect();
+        self.sealed = self.sealed.into_iter().map(|(path, id)| (elsewhere(&path), id)).collect();
         let defined = &mut self.defined;
         for manifest in &mut defined.objects {
             manifest.path = elsewhere(&manifest.path).into();

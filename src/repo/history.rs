@@ -1,4 +1,4 @@
-//! Reading history: commit by commit, what each changed, and which of them touched one path.
+//! Reading history: commit by commit, and what each changed.
 
 use std::path::Path;
 
@@ -153,34 +153,22 @@ impl History {
         Ok(touched)
     }
 
-    /// The commits that changed the file at `path`, newest first, each with its content afterwards.
-    pub fn of_path(&self, tip: ObjectId, path: &str) -> Result<Vec<(Commit, Option<ObjectId>)>, TreeError> {
-        let mut found = Vec::new();
-        for commit in self.commits(tip)? {
-            let commit = commit?;
-            let now = self.blob_at(commit.tree, path)?;
-            let mut before = Vec::new();
-            for parent in commit.parents.iter().filter(|parent| self.repository.has_object(*parent)) {
-                before.push(self.blob_at(self.tree(*parent)?.root(), path)?);
-            }
-            // a merge that took one side over changed nothing itself
-            let changed = if before.is_empty() { now.is_some() } else { before.iter().all(|id| *id != now) };
-            if changed {
-                found.push((commit, now));
-            }
-        }
-        Ok(found)
+    /// The parents of a commit, without those past a shallow boundary.
+    pub fn parents(&self, commit: &Commit) -> Result<Vec<Commit>, TreeError> {
+        let here = commit.parents.iter().filter(|parent| self.repository.has_object(*parent));
+        here.map(|parent| Ok(self.tree(*parent)?.commit().clone())).collect()
+    }
+
+    /// The id of the file at `path` in a commit; none where there is none.
+    pub fn file(&self, commit: &Commit, path: &str) -> Result<Option<ObjectId>, TreeError> {
+        let damaged = |e: gix::Error| TreeError::Damaged(chain(&e));
+        let tree = self.repository.find_tree(commit.tree).map_err(damaged)?;
+        let entry = tree.lookup_entry(path.split('/')).map_err(damaged)?;
+        Ok(entry.filter(|entry| entry.mode().is_blob()).map(|entry| entry.object_id()))
     }
 
     /// The content of a file, by its id.
     pub fn blob(&self, id: ObjectId, limit: u64) -> Result<Vec<u8>, TreeError> {
         super::tree::read_object(&self.repository, id, gix::objs::Kind::Blob, limit)
-    }
-
-    fn blob_at(&self, tree: ObjectId, path: &str) -> Result<Option<ObjectId>, TreeError> {
-        let damaged = |e: gix::Error| TreeError::Damaged(chain(&e));
-        let tree = self.repository.find_tree(tree).map_err(damaged)?;
-        let entry = tree.lookup_entry(path.split('/')).map_err(damaged)?;
-        Ok(entry.filter(|entry| entry.mode().is_blob()).map(|entry| entry.object_id()))
     }
 }

@@ -43,16 +43,20 @@ fn history_is_told_newest_first_with_what_each_commit_changed() {
         assert_eq!(of(first), ["+a.yaml", "+dir/b.yaml"]);
         assert_eq!(of(second), ["-+a.yaml", "+c.yaml"]);
         assert_eq!(of(third), ["-dir/b.yaml"]);
-        let path = history.of_path(third, "a.yaml").unwrap();
-        let path: Vec<_> =
-            path.into_iter().map(|(c, blob)| (c.id, history.blob(blob.unwrap(), 100).unwrap())).collect();
-        assert_eq!(path, [(second, b"a: 2\n".to_vec()), (first, b"a: 1\n".to_vec())]);
-        let removed = history.of_path(third, "dir/b.yaml").unwrap();
-        assert_eq!(
-            removed.iter().map(|(c, blob)| (c.id, blob.is_some())).collect::<Vec<_>>(),
-            [(third, false), (first, true)]
-        );
-        assert!(history.of_path(third, "no/where").unwrap().is_empty());
+        let file = |id: ObjectId, path: &str| {
+            let commit = commits.iter().find(|c| c.id == id).unwrap();
+            history.file(commit, path).unwrap().map(|blob| history.blob(blob, 100).unwrap())
+        };
+        assert_eq!(file(first, "a.yaml"), Some(b"a: 1\n".to_vec()));
+        assert_eq!(file(third, "a.yaml"), Some(b"a: 2\n".to_vec()));
+        assert_eq!(file(second, "dir/b.yaml"), Some(b"b: 1\n".to_vec()));
+        for path in ["dir/b.yaml", "dir", "no/where"] {
+            assert_eq!(file(third, path), None, "{path}");
+        }
+        let parents = |commit: &Commit| -> Vec<ObjectId> {
+            history.parents(commit).unwrap().iter().map(|parent| parent.id).collect()
+        };
+        assert_eq!((parents(&commits[0]), parents(&commits[2])), (vec![second], vec![]));
     }
 }
 
@@ -85,5 +89,5 @@ fn a_shallow_history_ends_where_it_was_cut() {
     let commits: Vec<Commit> = history.commits(second).unwrap().map(Result::unwrap).collect();
     assert_eq!(commits.len(), 1);
     assert_eq!(history.changes(&commits[0]).unwrap().len(), 1);
-    assert_eq!(history.of_path(second, "a").unwrap().len(), 1);
+    assert!(!commits[0].parents.is_empty() && history.parents(&commits[0]).unwrap().is_empty());
 }

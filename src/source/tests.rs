@@ -152,6 +152,16 @@ fn wrong_objects_are_told_with_line_and_column() {
 }
 
 #[test]
+fn what_kubectl_writes_for_nothing_is_no_mistake() {
+    let secret = "apiVersion: v1\ndata: {key: eA==}\nkind: Secret\nmetadata:\n  creationTimestamp: null\n  name: s\n";
+    let found = defined(&[("s.yaml", secret)]);
+    assert_eq!((found.errors.as_slice(), found.objects.len()), (&[][..], 1));
+    assert!(found.objects[0].body["metadata"].get("creationTimestamp").is_none());
+    let errors = said(&[("s.yaml", &secret.replace("null", "2026-01-01T00:00:00Z"))]);
+    assert!(errors[0].contains("creationTimestamp is not applied from a repository"), "{errors:?}");
+}
+
+#[test]
 fn an_object_in_two_files_is_told_for_both_and_applied_from_neither() {
     let defined = defined(&[("a.yaml", &named("same")), ("b.yaml", &named("same")), ("c.yaml", &named("other"))]);
     let messages: Vec<&str> = defined.errors.iter().map(|error| error.message.as_str()).collect();

@@ -1,12 +1,15 @@
 //! `midship backup prune`: what retention decides, each backup with its reason, and doing it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::NamespaceResourceScope;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::super::Outcome;
 use super::super::connection::Connection;
@@ -15,7 +18,7 @@ use super::super::output::{self, Cell, Format, Table, Tone};
 use super::super::session::Session;
 use super::list::tell_problems;
 use super::source;
-use crate::api::{BackupPolicy, Instance};
+use crate::api::{BackupPolicy, BackupRepository, Instance};
 use crate::backup::log;
 use crate::backup::store::probe::probe;
 use crate::backup::sweep;
@@ -38,6 +41,10 @@ pub struct Arguments {
     /// The BackupRepository; the only one in the namespace where left out.
     #[arg(long, value_name = "NAME")]
     repository: Option<String>,
+
+    /// Where the repository's file system is mounted here: file:///FOLDER.
+    #[arg(long, value_name = "ADDRESS", requires = "repository")]
+    from: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -51,8 +58,12 @@ struct Row {
 }
 
 pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
-    let place =
-        source::SourceArguments { repository: arguments.repository.clone(), ..source::SourceArguments::default() };
+    let Arguments { repository, from, .. } = arguments;
+    let place = source::SourceArguments {
+        repository: repository.clone(),
+        from: from.clone(),
+        ..source::SourceArguments::default()
+    };
     let source = place.open(connection).await?;
     let session = Session::open(connection).await?;
     let cluster = cluster(&session.client).await?;
@@ -97,17 +108,24 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     Ok(Outcome::Done)
 }
 
-/// The rules of the policies of this repository, and the names of instances, by UID.
+/// The rules of all policies whose backups go to this store, whichever BackupRepository they name, and the names of
+/// instances, by UID.
 async fn wanted(
     session: &Session<'_>,
     source: &source::Source,
 ) -> Result<(BTreeMap<String, Rules>, BTreeMap<String, String>), CommandError> {
-    let repository = source.home.as_ref().map(|home| home.object.name_any()).unwrap_or_default();
-    let policies: Api<BackupPolicy> = Api::namespaced(session.client.clone(), &session.namespace);
-    let policies = session.ask(policies.list(&ListParams::default())).await?.items;
-    let instances: Vec<Instance> = session.ask(session.instances().list(&ListParams::default())).await?.items;
+    let uuid = source.repository.uuid().as_str();
+    let repositories: Vec<BackupRepository> = everywhere(session).await?;
+    let shows_it =
+        |one: &&BackupRepository| one.status.as_ref().is_some_and(|status| status.uuid.as_deref() == Some(uuid));
+    let own = source.home.as_ref().map(|home| &home.object);
+    let leading: BTreeSet<(Option<String>, String)> =
+        repositories.iter().filter(shows_it).chain(own).map(|one| (one.namespace(), one.name_any())).collect();
+    let policies: Vec<BackupPolicy> = everywhere(session).await?;
+    let instances: Vec<Instance> = everywhere(session).await?;
+    let leads = |policy: &&BackupPolicy| leading.contains(&(policy.namespace(), policy.spec.repository.to_string()));
     let mut all = BTreeMap::new();
-    for policy in policies.iter().filter(|policy| policy.spec.repository.as_str() == repository) {
+    for policy in policies.iter().filter(leads) {
         let coverage = Coverage::of(policy);
         let coverage = coverage
             .map_err(|error| CommandError::new(error.to_string()).at(format!("BackupPolicy {}", policy.name_any())))?;
@@ -117,6 +135,20 @@ async fn wanted(
     }
     let names = instances.iter().map(|one| (one.uid().unwrap_or_default(), one.name_any())).collect();
     Ok((all, names))
+}
+
+/// The objects of all namespaces; of this one alone for who may not look further.
+async fn everywhere<K>(session: &Session<'_>) -> Result<Vec<K>, CommandError>
+where
+    K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    K::DynamicType: Default,
+{
+    let all: Api<K> = Api::all(session.client.clone());
+    if let Ok(list) = session.ask(all.list(&ListParams::default())).await {
+        return Ok(list.items);
+    }
+    let here: Api<K> = Api::namespaced(session.client.clone(), &session.namespace);
+    Ok(session.ask(here.list(&ListParams::default())).await?.items)
 }
 
 fn rows(plan: &Plan, names: &BTreeMap<String, String>) -> Vec<Row> {

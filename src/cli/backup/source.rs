@@ -11,6 +11,7 @@ use super::super::connection::Connection;
 use super::super::error::CommandError;
 use super::super::session::Session;
 use crate::api::BackupRepository;
+use crate::api::backup_repository::Access;
 use crate::backup::id::Id;
 use crate::backup::keys::{Identity, Kit, SigningKey};
 use crate::backup::layout::Owner;
@@ -30,7 +31,7 @@ const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 #[command(next_help_heading = "Repository")]
 pub struct SourceArguments {
     /// The BackupRepository; the only one in the namespace where left out.
-    #[arg(long, value_name = "NAME", conflicts_with = "from")]
+    #[arg(long, value_name = "NAME")]
     pub repository: Option<String>,
 
     /// The store itself, without a cluster: s3://BUCKET/PREFIX, with credentials in AWS_ACCESS_KEY_ID and
@@ -67,8 +68,6 @@ pub struct SourceArguments {
 pub struct Home {
     pub object: BackupRepository,
     pub keys: Option<Keys>,
-    /// Where the file systems of repositories are, as the controller has them; nothing is mounted here.
-    pub place: Place,
 }
 
 /// An open repository.
@@ -85,23 +84,32 @@ pub struct Source {
 impl SourceArguments {
     /// Whether no cluster is to be asked.
     pub fn is_store(&self) -> bool {
-        self.from.is_some()
+        self.from.is_some() && self.repository.is_none()
     }
 
     pub async fn open(&self, connection: &Connection) -> Result<Source, CommandError> {
         let kit = self.kit.as_deref().map(read_kit).transpose()?;
         let identity = self.identity.as_deref().map(read_identity).transpose()?;
-        let (place, home) = if let Some(address) = &self.from {
-            (self.place(address)?, None)
-        } else {
-            let session = Session::open(connection).await?;
-            let home = self.home(&session).await?;
-            (home.place.clone(), Some(home))
+        let (place, home) = match (&self.from, &self.repository) {
+            (Some(address), None) => (self.place(address)?, None),
+            (from, _) => {
+                let session = Session::open(connection).await?;
+                let home = self.home(&session).await?;
+                let place = match from {
+                    // the same store, as it can be reached from here
+                    Some(address) => self.place(address)?,
+                    None => home.place(&session).await?,
+                };
+                (place, Some(home))
+            }
         };
         let pinned = home.as_ref().and_then(|home| home.keys.as_ref()).map_or(Trust::Anybody, Keys::trust);
         let trust = kit.as_ref().map_or(pinned, Kit::trust);
         let store = place.open(Patience::default()).await?;
         let repository = Repository::open(store, &trust).await?;
+        if let Some(home) = &home {
+            home.is_of(&repository)?;
+        }
         if let Trust::Anybody = trust {
             eprintln!(
                 "the repository is signed by {}; give the recovery kit with --kit to be sure that it is yours",
@@ -141,15 +149,11 @@ impl SourceArguments {
             }
         };
         let (namespace, name) = (session.namespace.as_str(), object.name_any());
-        let at = format!("BackupRepository {namespace}/{name}");
-        // file systems are mounted into the controller's pod alone
-        let place = Place::of(&session.client, (namespace, &name), &object.spec, Path::new("/repositories")).await;
-        let place = place.map_err(|error| {
-            CommandError::new(error.to_string()).at(&at).remedy("a file system can be read with --from file:///FOLDER")
-        })?;
         let keys = keys::read(&session.client, namespace, &name).await;
-        let keys = keys.map_err(|error| CommandError::new(error.to_string()).at(&at))?;
-        Ok(Home { object, keys, place })
+        let keys = keys.map_err(|error| {
+            CommandError::new(error.to_string()).at(format!("BackupRepository {namespace}/{name}"))
+        })?;
+        Ok(Home { object, keys })
     }
 
     fn place(&self, address: &str) -> Result<Place, CommandError> {
@@ -171,7 +175,7 @@ impl SourceArguments {
         let ca = self.ca.as_ref().filter(|_| !plain).map(|path| read(path)).transpose()?;
         Ok(Place::S3(Box::new(Settings {
             bucket: bucket.to_owned(),
-            prefix: prefix.to_owned(),
+            prefix: prefix.trim_matches('/').to_owned(),
             region: self.region.clone(),
             endpoint: self.endpoint.clone(),
             path_style: self.endpoint.is_some() && !self.virtual_host,
@@ -179,6 +183,42 @@ impl SourceArguments {
             ca,
             checksums: Checksums::WhenSupported,
         })))
+    }
+}
+
+impl Home {
+    fn called(&self) -> String {
+        format!("BackupRepository {}/{}", self.object.namespace().unwrap_or_default(), self.object.name_any())
+    }
+
+    /// Where the backups lie, as the object says.
+    async fn place(&self, session: &Session<'_>) -> Result<Place, CommandError> {
+        let name = self.object.name_any();
+        if self.object.spec.s3.is_none() && self.object.spec.filesystem.is_some() {
+            return Err(CommandError::new("its backups lie in a file system, which is mounted for the controller")
+                .at(self.called())
+                .remedy(format!(
+                    "where it is mounted on this machine too, say so: --repository {name} --from file:///FOLDER"
+                )));
+        }
+        let (client, nowhere) = (&session.client, Path::new("/nonexistent"));
+        let place = Place::of(client, (session.namespace.as_str(), &name), &self.object.spec, nowhere).await;
+        place.map_err(|error| CommandError::new(error.to_string()).at(self.called()))
+    }
+
+    /// Refuses a store that is another than the object shows.
+    fn is_of(&self, repository: &Repository) -> Result<(), CommandError> {
+        let known = self.object.status.as_ref().and_then(|status| status.uuid.as_deref());
+        let found = repository.uuid().as_str();
+        match known.filter(|known| *known != found) {
+            None => Ok(()),
+            Some(known) => Err(CommandError::new(format!(
+                "this is another repository than {} shows: {found}, not {known}",
+                self.called()
+            ))
+            .at(place_of(repository))
+            .remedy("check --repository and --from; leave --repository out to read a store that no cluster knows")),
+        }
     }
 }
 
@@ -236,6 +276,11 @@ impl Source {
 
     /// The key this cluster signs with, for commands that write.
     pub fn signing(&self) -> Result<Arc<SigningKey>, CommandError> {
+        if let Some(home) = self.home.as_ref().filter(|home| home.object.spec.access == Some(Access::ReadOnly)) {
+            return Err(CommandError::new("this repository is only read: its spec.access is ReadOnly")
+                .at(home.called())
+                .remedy("name the BackupRepository that writes to it, or set spec.access to ReadWrite"));
+        }
         let keys = self.home.as_ref().and_then(|home| home.keys.as_ref());
         keys.and_then(|keys| keys.signing.clone()).ok_or_else(|| {
             CommandError::new("nothing can be written: the repository's signing key is not at hand")

@@ -18,6 +18,8 @@ use crate::names::{InstanceName, NamespaceName, ObjectName};
 
 /// What the names of Secrets end with that keep the keys of audit branches.
 pub const AUDIT_KEY: &str = "-audit-key";
+/// A field that is nothing in a file, and no mistake where it says nothing.
+const CREATED: &str = "creationTimestamp";
 
 /// Where objects of a source go, and where they may.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -291,7 +293,11 @@ fn identify(path: &str, value: &Value, placement: &Placement) -> Result<(ObjectI
     let metadata = &value["metadata"];
     let name = metadata["name"].as_str().unwrap_or_default().to_owned();
     let namespace = place(path, kind, metadata["namespace"].as_str(), placement).map_err(|mistake| vec![mistake])?;
-    Ok((ObjectId { kind, namespace, name }, value.clone()))
+    let mut body = value.clone();
+    if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
+        metadata.remove(CREATED);
+    }
+    Ok((ObjectId { kind, namespace, name }, body))
 }
 
 fn metadata_mistakes(metadata: Option<&Value>, kind: ObjectKind) -> Vec<Mistake> {
@@ -300,7 +306,10 @@ fn metadata_mistakes(metadata: Option<&Value>, kind: ObjectKind) -> Vec<Mistake>
         return vec![mistake("/metadata", "missing-field", "metadata with a name is missing")];
     };
     let mut mistakes = Vec::new();
-    for field in metadata.keys().filter(|field| !KNOWN.contains(&field.as_str())) {
+    // `kubectl create --dry-run=client -o yaml` writes one
+    let empty = |field: &str, value: &Value| field == CREATED && value.is_null();
+    let unknown = |(field, value): &(&String, &Value)| !KNOWN.contains(&field.as_str()) && !empty(field, value);
+    for (field, _) in metadata.iter().filter(unknown) {
         let pointer = format!("/metadata/{}", field.replace('~', "~0").replace('/', "~1"));
         let message = match closest(field, KNOWN.into_iter()) {
             Some(close) => format!("unknown field \"{}\"; did you mean \"{close}\"?", field.escape_default()),

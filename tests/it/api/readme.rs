@@ -44,19 +44,18 @@ fn a_first_instance_comes_up_as_the_readme_tells_it() {
         newcomer.does("middleware", &format!("kubectl -n team patch secret middleware-git -p '{ca}'"));
 
         let sources: Api<GitSource> = Api::namespaced(scratch.client.clone(), "team");
-        wait_for("the source to be ready", IN_TIME, async || {
+        wait_for("the source to be ready, and recorded", IN_TIME, async || {
             let source = sources.get("middleware").await.map_err(|error| error.to_string())?;
             let status = serde_json::to_value(&source.status).map_err(|error| error.to_string())?;
             let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
             let ready = conditions.iter().any(|one| one["type"] == "Ready" && one["reason"] == "Applied");
-            if ready { Ok(()) } else { Err(format!("{status:#}")) }
+            if ready && status["audit"]["commit"].is_string() { Ok(()) } else { Err(format!("{status:#}")) }
         })
         .await;
         for (name, pods) in [("orders-cache", 3), ("orders-db", 1)] {
             is_made(scratch, name, pods).await;
         }
-        newcomer.sees("kubectl get gitsources -A");
-        newcomer.sees("kubectl get instances -A");
+        newcomer.sees();
     });
 }
 
@@ -147,12 +146,18 @@ impl Newcomer {
         output
     }
 
-    /// Asks what the section shows, and compares the columns.
-    fn sees(&self, command: &str) {
-        let shown = self.section.split(&format!("$ {command}\n")).nth(1).and_then(|rest| rest.lines().next());
-        let shown: Vec<&str> = shown.expect("the section shows it").split_whitespace().collect();
-        let output = self.does("middleware", command);
-        let columns: Vec<&str> = output.stdout.lines().next().unwrap_or_default().split_whitespace().collect();
-        assert_eq!(columns, shown, "{output}");
+    /// Asks all that the section shows, and compares the first line: columns, or the record but for the commit.
+    fn sees(&self) {
+        let shown: Vec<(&str, &str)> =
+            self.section.split("\n$ ").skip(1).filter_map(|rest| rest.split_once('\n')).collect();
+        assert_eq!(shown.len(), 3, "{shown:?}");
+        let words = |line: Option<&str>| -> Vec<String> {
+            let words = line.unwrap_or_default().split_whitespace();
+            words.map(|word| word.split_once('@').map_or(word, |(branch, _)| branch).to_owned()).collect()
+        };
+        for (command, rest) in shown {
+            let output = self.does("middleware", command);
+            assert_eq!(words(output.stdout.lines().next()), words(rest.lines().next()), "{output}");
+        }
     }
 }

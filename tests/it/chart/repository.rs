@@ -142,6 +142,17 @@ fn whatever_has_to_be_replaced_says_so() {
 }
 
 #[test]
+fn pipelines_take_the_command_line_from_where_the_image_has_it() {
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).expect("it can be read");
+    let entry = dockerfile.lines().find_map(|line| line.strip_prefix("ENTRYPOINT [\"")?.strip_suffix("\"]"));
+    let from = format!("\"$container:{}\"", entry.expect("an entry point"));
+    let files = files();
+    let copies: Vec<&str> =
+        files.iter().flat_map(|(_, text)| text.lines()).filter(|line| line.contains("docker cp")).collect();
+    assert!(!copies.is_empty() && copies.iter().all(|line| line.contains(&from)), "{from}: {copies:?}");
+}
+
+#[test]
 fn every_file_keeps_to_the_editor_settings() {
     for (file, text) in files() {
         assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{file}: its end");

@@ -38,6 +38,31 @@ fn a_change_that_will_be_refused_says_so_before_it_is_pushed() {
 }
 
 #[test]
+fn two_commits_are_compared_whatever_the_files_are_now() {
+    let repository = team();
+    let base = repository.head();
+    edit(&repository, "replicas: 3", "replicas: 5");
+    let head = repository.commit("Grow");
+    edit(&repository, "type: redis", "type: [redis");
+    let between = |base: &str, head: &str| {
+        let output = diff(&repository, &["--base", base, "--head", head, "-o", "json"]);
+        let value: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+        (output.code, value)
+    };
+    for (base, head, before, after) in [(&base, &head, 3, 5), (&head, &base, 5, 3)] {
+        let (code, value) = between(base, head);
+        let change = &value["changes"][0];
+        assert_eq!((code, value["changes"].as_array().map(Vec::len)), (2, Some(1)), "{value}");
+        assert!(change["object"] == "Instance shop/orders" && change["fate"] == "update", "{value}");
+        let replicas = |side: &str| change[side]["spec"]["components"][0]["replicas"].as_i64();
+        assert_eq!((replicas("before"), replicas("after")), (Some(before), Some(after)), "{value}");
+        assert!(change["effects"][0].is_string() && value["unchanged"].as_u64() > Some(0), "{value}");
+    }
+    let (code, value) = between(&head, &head);
+    assert_eq!((code, value["changes"].as_array().map(Vec::len)), (0, Some(0)), "{value}");
+}
+
+#[test]
 fn without_the_package_nothing_is_claimed_about_pods() {
     let repository = team();
     edit(&repository, "type: redis", "type: unheard");

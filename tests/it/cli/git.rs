@@ -26,13 +26,78 @@ fn blame_names_file_line_commit_and_author_of_each_field() {
     let second = edit(&repository, "allkeys-lru", "allkeys-lfu", "Keep what is used often");
     let output = on(&repository, &["blame", "inst/orders"]);
     assert_eq!(output.code, 0, "{output}");
-    let line = |field: &str| {
-        let found = output.stdout.lines().find(|line| line.starts_with(field));
-        found.unwrap_or_else(|| panic!("no {field}: {output}")).split_whitespace().collect::<Vec<_>>().join(" ")
-    };
+    let line = |field: &str| blamed(&output, field);
     assert!(line("spec.components[redis].parameters").contains(&format!("allkeys-lfu {FILE}:11 {}", &second[..10])));
     assert!(line("spec.version").contains(&format!("7.0 {FILE}:6 {}", &first[..10])), "{}", line("spec.version"));
     assert!(line("spec.type").ends_with("Ada Lovelace"));
+}
+
+/// The line of a field, with single spaces.
+fn blamed(output: &Output, field: &str) -> String {
+    let found = output.stdout.lines().find(|line| line.starts_with(field));
+    let words: Vec<&str> = found.unwrap_or_else(|| panic!("no {field}: {output}")).split_whitespace().collect();
+    words.join(" ")
+}
+
+fn commit_by(repository: &Repository, author: &str, message: &str) -> String {
+    repository.git(&["add", "-A"]);
+    repository.git(&["commit", "-q", "--author", &format!("{author} <{author}@example.com>"), "-m", message]);
+    repository.head()
+}
+
+#[test]
+fn blame_follows_an_object_to_whoever_wrote_its_fields() {
+    let repository = team();
+    let ada = repository.head();
+    let moved = "instances/shop/stock.yaml";
+    repository.git(&["mv", FILE, moved]);
+    let text = std::fs::read_to_string(repository.path().join(moved)).expect("it can be read");
+    repository.write(moved, &text.replace("allkeys-lru", "allkeys-lfu"));
+    let bob = commit_by(&repository, "Bob", "Call the file what it holds, and keep what is used often");
+    let holds = |output: &Output, field: &str, place: &str, commit: &str, author: &str| {
+        let line = blamed(output, field);
+        assert!(line.contains(&format!(" {place} {} ", &commit[..10])) && line.ends_with(author), "{line}");
+    };
+    let output = on(&repository, &["blame", "orders"]);
+    holds(&output, "spec.version", &format!("{moved}:6"), &ada, "Ada Lovelace");
+    holds(&output, "spec.components[redis].parameters", &format!("{moved}:11"), &bob, "Bob");
+
+    // into a file with others, one of them of the same name in another namespace
+    let other = "apiVersion: midship.dev/v1alpha1\nkind: Instance\nmetadata: {name: orders, namespace: test}\n\
+                 spec: {type: redis, extensionVersion: 1.0.0, version: \"7.4\"}\n";
+    let all = "instances/all.yaml";
+    repository.write(all, other);
+    let carol = commit_by(&repository, "Carol", "Try the next version");
+    let text = std::fs::read_to_string(repository.path().join(moved)).expect("it can be read");
+    repository.remove(moved);
+    let placed = text.replace("{name: orders}", "{name: orders, namespace: shop}");
+    repository.write(all, &format!("{other}---\n{placed}"));
+    let dan = commit_by(&repository, "Dan", "One file is enough");
+    let of = |namespace: &str| on(&repository, &["blame", "orders", "-n", namespace]);
+    let (shop, test) = (of("shop"), of("test"));
+    holds(&shop, "spec.version", &format!("{all}:11"), &ada, "Ada Lovelace");
+    holds(&shop, "spec.components[redis].parameters", &format!("{all}:16"), &bob, "Bob");
+    holds(&shop, "metadata.namespace", &format!("{all}:8"), &dan, "Dan");
+    holds(&test, "spec.version", &format!("{all}:4"), &carol, "Carol");
+
+    // whoever mends a file wrote what they changed; a merge wrote nothing
+    repository.write(all, &format!("{other}---\n{}", placed.replace("spec:", "spec: [")));
+    commit_by(&repository, "Eve", "Break it");
+    repository.git(&["checkout", "-q", "-b", "other", "HEAD~2"]);
+    repository.write("instances/shop/more.yaml", &other.replace("test", "shop").replace("orders", "more"));
+    commit_by(&repository, "Frank", "Something else");
+    repository.git(&["checkout", "-q", "main"]);
+    repository.write(all, &format!("{other}---\n{}", placed.replace("replicas: 3", "replicas: 5")));
+    let grace = commit_by(&repository, "Grace", "Mend it");
+    repository.git(&["merge", "-q", "--no-edit", "other"]);
+    let shop = of("shop");
+    holds(&shop, "spec.version", &format!("{all}:11"), &ada, "Ada Lovelace");
+    holds(&shop, "spec.components[redis].replicas", &format!("{all}:15"), &grace, "Grace");
+    holds(&shop, "spec.components[redis].parameters", &format!("{all}:16"), &bob, "Bob");
+    holds(&of("test"), "spec.type", &format!("{all}:4"), &carol, "Carol");
+
+    let package = on(&repository, &["blame", "extension", "redis-1.0.0"]);
+    assert!(package.code == 1 && package.stderr.contains("git log --stat -- extensions/redis/1.0.0"), "{package}");
 }
 
 #[test]

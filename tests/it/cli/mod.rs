@@ -7,6 +7,7 @@ mod full;
 mod git;
 mod help;
 mod ignored;
+mod logs;
 mod mistakes;
 mod proxy;
 mod render;

@@ -107,6 +107,36 @@ fn rules_that_could_not_be_checked_are_told_and_strict_refuses() {
 }
 
 #[test]
+fn commits_are_validated_and_rendered_whatever_the_files_are_now() {
+    let repository = team();
+    let file = "instances/shop/orders.yaml";
+    let run = |args: &[&str]| midship().args(args).arg(repository.path()).output();
+    let good = repository.head();
+    repository.write(file, &super::ORDERS.replace("type: redis", "typ: redis"));
+    assert_eq!(run(&["validate"]).code, 1);
+    let output = run(&["validate", "--revision", "HEAD"]);
+    assert!(output.code == 0 && output.stdout.starts_with("all is well: "), "{output}");
+    let bad = repository.commit("Mistype it");
+    repository.write(file, super::ORDERS);
+    assert_eq!(run(&["validate"]).code, 0);
+    let output = run(&["validate", "--revision", &bad, "-o", "json"]);
+    assert_eq!(output.code, 1, "{output}");
+    let value: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let is_it = |error: &serde_json::Value| error["path"] == file && error["line"] == 5;
+    assert!(value["errors"].as_array().is_some_and(|errors| errors.iter().any(is_it)), "{output}");
+    let output = run(&["validate", "--revision", "v9"]);
+    assert!(output.code == 1 && output.stderr.contains("`v9` names no commit of this repository"), "{output}");
+
+    let output = run(&["render", "--revision", &good, "-o", "markdown"]);
+    assert_eq!(output.code, 0, "{output}");
+    let begin = "<details><summary>Instance shop/orders: redis 7.0, replication</summary>\n\n```yaml\n---\n";
+    assert!(output.stdout.starts_with(begin) && output.stdout.ends_with("```\n\n</details>\n"), "{output}");
+    assert!(output.stdout.contains("allkeys-lru") && !output.stdout.contains("made-up"), "{output}");
+    let output = run(&["render", "--revision", &bad]);
+    assert!(output.code == 1 && output.stderr.contains(&format!("{file}:5: ")), "{output}");
+}
+
+#[test]
 fn an_instance_that_is_not_there_is_answered_with_the_one_that_was_meant() {
     let repository = team();
     assert_snapshot!(seen(&render(&repository, &["--instance", "ordrs"]), repository.path()));

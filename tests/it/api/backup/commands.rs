@@ -1,9 +1,10 @@
 //! `midship backup` against a cluster and, without one, against the store itself.
 
 use kube::ResourceExt;
-use midship::api::Backup;
+use midship::api::{Backup, BackupPolicy, BackupRepository};
+use serde_json::json;
 
-use super::kit::{Kit, backup_test};
+use super::kit::{Kit, backup_test, object};
 use crate::harness::{Output, Run};
 
 async fn three(kit: &Kit<'_>) -> Vec<Backup> {
@@ -81,5 +82,36 @@ fn damage_is_found_from_the_command_line() {
         assert_eq!(verified.code, 1, "{verified}");
         assert!(verified.stderr.contains("1 of 3 backups are damaged"), "{}", verified.stderr);
         assert!(verified.stdout.contains("chunk 00000000 is not there"), "{}", verified.stdout);
+    });
+}
+
+#[test]
+fn pruning_by_hand_keeps_what_the_controller_keeps_and_writes_nowhere_that_is_only_read() {
+    backup_test(async |kit| {
+        three(kit).await;
+        // the same store, which another policy writes to under another name
+        std::os::unix::fs::symlink(kit.folder("vault"), kit.folder("copy")).expect("a link");
+        let spec = json!({ "filesystem": { "claim": "backups" }, "access": "ReadOnly",
+            "encryption": { "recipients": [kit.identity.recipient().to_string()] } });
+        kit.create::<BackupRepository>(object("BackupRepository", "copy", spec)).await;
+        kit.repository("copy", "Available").await;
+        for (name, repository, count) in [("yearly", "copy", 3), ("daily", "vault", 1)] {
+            let spec = json!({ "repository": repository, "instances": ["orders"], "retention": { "count": count },
+                "schedules": [{ "name": "once", "cron": "0 0 1 1 *" }] });
+            kit.create::<BackupPolicy>(object("BackupPolicy", name, spec)).await;
+        }
+        let from = format!("file://{}", kit.folder("vault").display());
+        let prune = |args: &[&str]| {
+            let run = midship(["backup", "prune", "--repository", "vault"]).args(args.iter().copied());
+            run.env("KUBECONFIG", kit.scene.kubeconfig()).output()
+        };
+        let decided = prune(&["--dry-run", "--from", &from]);
+        assert_eq!((decided.code, decided.stdout.matches("of the newest 3").count()), (0, 3), "{decided}");
+        let unmounted = prune(&["--dry-run"]);
+        assert!(unmounted.stderr.contains("say so: --repository vault --from file:///FOLDER"), "{unmounted}");
+
+        kit.change::<BackupRepository>("vault", json!({ "spec": { "access": "ReadOnly" } })).await;
+        let refused = prune(&["--from", &from]);
+        assert!(refused.code == 1 && refused.stderr.contains("spec.access is ReadOnly"), "{refused}");
     });
 }

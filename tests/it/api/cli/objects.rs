@@ -1,7 +1,7 @@
 //! `midship get` and `describe`.
 
 use kube::api::{Patch, PatchParams, PostParams};
-use midship::api::Instance;
+use midship::api::{GitSource, Instance};
 use serde_json::json;
 
 use super::{instance, run};
@@ -46,7 +46,36 @@ fn objects_are_listed_in_the_columns_of_their_definitions() {
         let json = run(scene, &["get", "inst", "orders", "-o", "json"]).stdout;
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(json["status"]["ready"], "3/3");
-        assert_eq!(run(scene, &["get", "sources"]).code, 0);
+
+        let none = run(scene, &["get", "sources"]);
+        assert!(none.code == 0 && none.stderr.contains("there are no gitsources in the namespace"), "{none}");
+        let url = "https://git.example.com/team/middleware.git";
+        let source: GitSource = serde_json::from_value(json!({
+            "apiVersion": "midship.dev/v1alpha1", "kind": "GitSource",
+            "metadata": { "name": "main" }, "spec": { "url": url }
+        }))
+        .expect("a source");
+        let sources = scene.objects::<GitSource>();
+        sources.create(&PostParams::default(), &source).await.expect("created");
+        let status = json!({ "status": {
+            "applied": "main@9c7d98fec3", "appliedAt": "2026-01-01T00:00:00Z",
+            "conditions": [{ "type": "Ready", "status": "True", "reason": "Applied", "message": "2 objects applied",
+                             "lastTransitionTime": "2026-01-01T00:00:00Z" }]
+        } });
+        sources.patch_status("main", &PatchParams::default(), &Patch::Merge(&status)).await.expect("patched");
+        for args in [&["get", "sources"][..], &["get", "gs", "main"], &["get", "source/main"]] {
+            let output = run(scene, args);
+            let mut lines = output.stdout.lines();
+            assert_eq!(words(lines.next()), ["NAME", "READY", "APPLIED", "SYNCED", "REASON", "AGE"], "{output}");
+            let row = words(lines.next());
+            assert_eq!(row[..3], ["main", "True", "main@9c7d98fec3"], "{output}");
+            assert_eq!((row.len(), row[4].as_str()), (6, "Applied"), "{output}");
+        }
+        let wide = run(scene, &["get", "sources", "-o", "wide"]).stdout;
+        assert!(wide.contains(url) && wide.contains("2 objects applied"), "{wide}");
+        let json: serde_json::Value =
+            serde_json::from_str(&run(scene, &["get", "sources", "-o", "json"]).stdout).expect("JSON");
+        assert_eq!(json["items"][0]["status"]["applied"], "main@9c7d98fec3");
     });
 }
 

@@ -1,11 +1,14 @@
 //! `midship plan` and `diff --live`: what a push would do, by the planner that does it.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::run;
 use crate::api::git_source::repository::{Repository, instance};
 use crate::api::git_source::team::{Team, team_test};
 use crate::harness::Output;
+use crate::sops::Person;
 
 fn plan(team: &Team<'_>, args: &[&str]) -> Output {
     let path = team.repository.path().display().to_string();
@@ -70,6 +73,61 @@ fn files_that_are_wrong_are_no_plan() {
         let output = plan(team, &["plan", "--source", "mian"]);
         assert!(output.stderr.contains("there is no GitSource \"mian\"; did you mean \"main\"?"), "{output}");
     });
+}
+
+fn secret(name: &str, password: &str) -> String {
+    format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{password: {password}}}\n")
+}
+
+#[test]
+fn values_of_secrets_are_in_no_difference_and_no_plan() {
+    team_test(async |team| {
+        let (before, after) = ("correct-horse-battery", "yellow-horse-battery");
+        let person = Person::new();
+        let sealed = |name: &str, password: &str| {
+            person.encrypt(&secret(name, password), "yaml", &["--encrypted-regex", "^(data|stringData)$"])
+        };
+        team.secret("keys", &[("main.agekey", &person.key_file())]).await;
+        for name in ["plain", "gone"] {
+            team.repository.write(&format!("secrets/{name}.yaml"), &secret(name, before));
+        }
+        for name in ["sealed", "same"] {
+            team.repository.write(&format!("secrets/{name}.yaml"), &sealed(name, before));
+        }
+        team.repository.commit("Four secrets");
+        team.follow(json!({ "decryption": { "name": "keys" } })).await;
+        team.becomes("Applied").await;
+        // what is in an encrypted file is not known here, and that it is the file that was applied is
+        let quiet = plan(team, &["plan"]);
+        assert!(quiet.code == 0 && quiet.stdout.ends_with("/main: 0 changes, 4 unchanged\n"), "{quiet}");
+        assert_eq!(plan(team, &["diff", "--live"]).code, 0);
+
+        for name in ["plain", "new"] {
+            team.repository.write(&format!("secrets/{name}.yaml"), &secret(name, after));
+        }
+        team.repository.write("secrets/sealed.yaml", &sealed("sealed", after));
+        team.repository.remove("secrets/gone.yaml");
+        for command in [&["diff"][..], &["diff", "--live"], &["plan"]] {
+            for format in ["table", "markdown", "json", "yaml"] {
+                let output = plan(team, &[command, &["-o", format]].concat());
+                assert_eq!(output.code, 2, "{output}");
+                let text = format!("{}{}", output.stdout, output.stderr);
+                for name in ["plain", "sealed", "gone", "new"] {
+                    assert!(text.contains(&format!("Secret {}/{name}", namespace(team, command))), "no {name}: {text}");
+                }
+                assert!(!text.contains("/same"), "{text}");
+                for value in [before, after] {
+                    let shown = text.contains(value) || text.contains(&STANDARD.encode(value));
+                    assert!(!shown && !text.contains("horse"), "{value} is shown by {output}");
+                }
+            }
+        }
+    });
+}
+
+/// Where a command without a cluster, or with one, sees objects that name no namespace.
+fn namespace<'a>(team: &'a Team<'_>, command: &[&str]) -> &'a str {
+    if command == ["diff"] { "default" } else { &team.scene.namespace }
 }
 
 const RESTART: &str = "apiVersion: midship.dev/v1alpha1\nkind: Operation\nmetadata: {name: restart}\n\

@@ -1,5 +1,7 @@
 //! What failed and where: the audit branch and the status tell it, once each time it changes.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::repository::instance;
@@ -54,6 +56,63 @@ fn the_record_tells_what_failed_and_where_once_for_each_change_of_it() {
         assert!(audit[2].contains(": record what is applied\n") && !audit[2].contains("Failed:"), "{}", audit[2]);
         assert_eq!(failures(team), Vec::<Value>::new());
         team.repository.git(&["fsck", "--strict"]);
+    });
+}
+
+#[test]
+fn the_log_and_kubectl_alone_tell_what_is_applied_since_when_by_whom_and_what_failed_where() {
+    team_test(async |team| {
+        team.repository.write("a.yaml", &instance("a", "7.0"));
+        let first = team.repository.commit("A cache");
+        team.follow(json!({})).await;
+        team.recorded(1).await;
+        let before = Instant::now();
+        team.repository.write("a.yaml", &instance("a", "7.2"));
+        team.repository.write("c.yaml", &instance("c", "7.0").replace("\"}", "\", topolgy: x}"));
+        team.repository.git(&["add", "-A"]);
+        team.repository.git(&["commit", "-q", "--author", "Bob <bob@example.com>", "-m", "Upgrade a, try c"]);
+        let second = team.repository.head();
+        team.becomes("InvalidFiles").await;
+        team.recorded(2).await;
+        let seen = |kubectl: &[&str]| team.scene.kubectl(kubectl.iter().copied()).stdout();
+        let log = || team.repository.git(&["log", "midship/audit/test"]);
+
+        let table = seen(&["get", "gs"]);
+        let row: Vec<&str> = table.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+        let [_, ready, applied, synced, reason, _] = row[..] else { panic!("{table}") };
+        let what = format!("main@{}", &second[..10]);
+        assert_eq!((ready, applied, reason), ("False", what.as_str(), "InvalidFiles"), "{table}");
+        let since = synced.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
+        assert!(since.is_some_and(|since: u64| since <= before.elapsed().as_secs() + 1), "{table}");
+        let place = "c.yaml:4:62: spec.topolgy: unknown field";
+        let wide = seen(&["get", "gs", "-o", "wide"]);
+        assert!(wide.contains(&format!("{what}: {place}")) && wide.contains("everything else is applied"), "{wide}");
+
+        let log_text = log();
+        let [newest, oldest] = log_text.split("\ncommit ").collect::<Vec<_>>()[..] else { panic!("{log_text}") };
+        let namespace = &team.scene.namespace;
+        for said in [
+            "Author: Bob <bob@example.com>",
+            &format!("    {what}: 1 updated, 1 failed"),
+            "    Upgrade a, try c (Bob)",
+            &format!("    - Update Instance {namespace}/a"),
+            &format!("    Failed:\n    - {place}"),
+        ] {
+            assert!(newest.contains(said), "{said:?} is not in {newest}");
+        }
+        assert!(oldest.contains("Author: Ada Lovelace") && !oldest.contains("Failed:"), "{oldest}");
+        assert!(oldest.contains(&format!("    main@{}: 1 created", &first[..10])), "{oldest}");
+
+        team.repository.write("c.yaml", &instance("c", "7.0"));
+        let third = team.repository.commit("Mend c");
+        team.becomes("Applied").await;
+        team.recorded(3).await;
+        let what = format!("main@{}", &third[..10]);
+        let table = seen(&["get", "gs"]);
+        assert!(table.contains(&format!("   {what}   ")) && table.contains("   True   "), "{table}");
+        let log_text = log();
+        let newest = log_text.split("\ncommit ").next().unwrap_or_default();
+        assert!(newest.contains(&format!("    {what}: 1 created\n")) && !newest.contains("Failed:"), "{newest}");
     });
 }
 

@@ -1,6 +1,6 @@
 //! `midship blame`: each field of an object with the file and line it is written in, and the commit that last changed it.
 
-use std::collections::BTreeMap;
+mod trace;
 
 use clap::Args;
 use serde::Serialize;
@@ -14,16 +14,15 @@ use super::origin::{Need, Opened, Origin, damaged};
 use super::output::{self, Format, Table};
 use super::session::{Target, target};
 use crate::api::Kind;
-use crate::diff::fields::{Field, fields};
+use crate::diff::fields::fields;
 use crate::extension::parameters::plain;
 use crate::extension::problem::{listed, unknown};
 use crate::names::NamespaceName;
 use crate::plan::source::{Manifest, ObjectId};
-use crate::repo::{Commit, Document, Limits, ParseLimits, TreeError, parse};
+use crate::repo::{Limits, TreeError};
 use crate::source::{self, Defined};
 
-/// More than this is no file of ours.
-const LARGEST: u64 = 1 << 20;
+use trace::Trace;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -55,6 +54,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let namespace = connection.namespace.as_ref().map(NamespaceName::as_str);
     let manifest = find(&opened, opened.tip, &target, namespace)?;
     let lines = blame(&opened, &manifest).map_err(|error| damaged(&opened.place, &error))?;
+    let lines = lines.ok_or_else(|| no_document(&manifest))?;
     output::print(format, &lines, || {
         let mut table = Table::new(&["FIELD", "VALUE", "WHERE", "COMMIT", "WHEN", "BY"]);
         for line in &lines {
@@ -126,36 +126,14 @@ pub fn short(commit: &str) -> String {
     commit.chars().take(10).collect()
 }
 
-/// The document of a file that defines an object of this kind and name.
-fn document(bytes: &[u8], manifest: &Manifest) -> Option<Document> {
-    let documents = parse(&manifest.path, bytes, &ParseLimits::default()).ok()?;
-    documents.into_iter().find(|document| {
-        let text = |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str);
-        text("/kind") == Some(manifest.id.kind.as_str()) && text("/metadata/name") == Some(&manifest.id.name)
-    })
-}
-
-/// For each field the newest commit in which it got the value it has now.
-fn blame(opened: &Opened, manifest: &Manifest) -> Result<Vec<Line>, TreeError> {
-    let versions = opened.history.of_path(opened.tip, &manifest.path)?;
-    let mut known: BTreeMap<String, Field> = BTreeMap::new();
-    let mut authors: BTreeMap<String, Commit> = BTreeMap::new();
-    let mut newest: Option<Document> = None;
-    for (commit, blob) in versions.into_iter().rev() {
-        let found = match blob {
-            Some(blob) => document(&opened.history.blob(blob, LARGEST)?, manifest),
-            None => None,
-        };
-        let now = found.as_ref().map(|document| fields(&document.value)).unwrap_or_default();
-        for (name, field) in &now {
-            if known.get(name).is_none_or(|before| before.value != field.value) {
-                authors.insert(name.clone(), commit.clone());
-            }
-        }
-        known = now;
-        newest = found;
-    }
-    let Some(document) = newest else { return Ok(Vec::new()) };
+/// For each field the commit that gave it the value it has now; none where no document of the file is the object.
+fn blame(opened: &Opened, manifest: &Manifest) -> Result<Option<Vec<Line>>, TreeError> {
+    let trace = Trace { history: &opened.history, placement: &opened.placement, id: &manifest.id };
+    let tip = opened.history.tree(opened.tip)?.commit().clone();
+    let Some(document) = trace.document(&tip, &manifest.path)? else { return Ok(None) };
+    let known = fields(&document.value);
+    let values = known.iter().map(|(name, field)| (name.clone(), field.value.clone())).collect();
+    let authors = trace.authors(tip, &manifest.path, values)?;
     let mut lines: Vec<Line> = known
         .into_iter()
         .filter_map(|(name, field)| {
@@ -173,5 +151,13 @@ fn blame(opened: &Opened, manifest: &Manifest) -> Result<Vec<Line>, TreeError> {
         })
         .collect();
     lines.sort_by(|a, b| (a.number, &a.field).cmp(&(b.number, &b.field)));
-    Ok(lines)
+    Ok(Some(lines))
+}
+
+/// A package is a folder: no file of it says what its object says.
+fn no_document(manifest: &Manifest) -> CommandError {
+    let folder = manifest.path.rsplit_once('/').map_or(".", |(folder, _)| folder);
+    CommandError::new(format!("{} is made of the files in a folder, and none of them has its fields", manifest.id))
+        .at(folder.to_owned())
+        .remedy(format!("ask Git who changed them: git log --stat -- {folder}"))
 }
