@@ -88,9 +88,24 @@ impl Agents for Remote {
     }
 
     async fn switchover(&self, pod: &Pod, to: &str, key: &str) -> Result<(), CallError> {
+        let client = self.client(pod).await?;
         let transfer = Transfer { target: Some(to.to_owned()), force: false };
-        self.client(pod).await?.switchover(transfer, Some(key), PATIENCE).await?;
-        Ok(())
+        match client.switchover(transfer, Some(key), PATIENCE).await {
+            // the middleware hands it out by itself; the package may know how to ask it to
+            Err(problem) if problem.code == Code::Unsupported => {}
+            answer => return answer.map(|_| ()).map_err(CallError::from),
+        }
+        let mut parameters = Map::new();
+        parameters.insert("target".to_owned(), Value::from(to));
+        match client.run(&Task::Action("switchover".to_owned()), parameters, Some(key), PATIENCE).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => {
+                let message = "the package has no way to hand its role over in this topology".to_owned();
+                Err(CallError { message, refused: true })
+            }
+            // only a package that declares nothing says for good that there is nothing to hand over by
+            Err(problem) => Err(CallError { refused: problem.code == Code::NotFound, message: problem.to_string() }),
+        }
     }
 
     async fn hook(&self, about: About<'_>, action: Hook, key: &str) -> Result<(), CallError> {

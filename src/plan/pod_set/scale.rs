@@ -101,9 +101,10 @@ impl Planner<'_> {
         let why = match self.hands_over(ordinal, "is to leave") {
             HandOver::Goes => return false,
             HandOver::Fails(why) => Some(why),
-            HandOver::NotNeeded => {
-                self.served_last(ordinal).then(|| "it had it last, and no other pod has it now".to_owned())
+            HandOver::NotNeeded if self.served_last(ordinal) => {
+                Some("it had it last, and no other pod has it now".to_owned())
             }
+            HandOver::NotNeeded => self.never_hands_over(ordinal),
         };
         let Some(why) = why.filter(|_| !self.wanted.is_empty()) else { return true };
         // who is about to take it over shows in a moment

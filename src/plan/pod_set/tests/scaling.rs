@@ -234,11 +234,13 @@ fn a_leader_with_nobody_to_take_over_stays_and_so_does_its_volume() {
     let words: Vec<&str> = plan.actions.iter().map(|action| action.what.word()).collect();
     assert_eq!(words, ["Switchover"], "{plan:#?}");
     assert!(plan.waits.iter().any(|wait| wait.reason == "NoHeir" && wait.stalled), "{plan:#?}");
-    // where agents do not hand out the role it is not theirs to give
+    // nor does it leave with what only it has where neither the agents nor the package know how to hand its role over
     world.troubles[0].refused = true;
-    world.troubles[0].message = "no agent hands out an exclusive role here".to_owned();
-    world.settle();
-    assert_eq!(world.happened("DeletePod"), [1]);
+    world.troubles[0].message = "the package declares no action \"switchover\"".to_owned();
+    let plan = world.plan();
+    assert!(plan.actions.iter().all(|action| action.what.word() == "Switchover"), "{plan:#?}");
+    let told = plan.waits.iter().find(|wait| wait.reason == "NoHeir" && wait.stalled).expect("it is told");
+    assert!(told.message.contains("declares no action"), "{}", told.message);
 }
 
 #[test]
