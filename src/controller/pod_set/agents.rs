@@ -21,6 +21,8 @@ pub struct CallError {
     pub message: String,
     /// Asking again changes nothing.
     pub refused: bool,
+    /// It may be under way, or nobody could be asked: the same call asks for its end.
+    pub goes_on: bool,
 }
 
 /// Calls to agents. Every call carries a key: the same key twice does a thing once.
@@ -71,13 +73,14 @@ impl Remote {
     }
 
     async fn client(&self, pod: &Pod) -> Result<Client, CallError> {
-        let unknown = |what: &str| CallError { message: format!("the pod has no {what} yet"), refused: false };
+        let later = |message: String| CallError { message, refused: false, goes_on: true };
+        let unknown = |what: &str| later(format!("the pod has no {what} yet"));
         let instance = pod.labels().get(labels::INSTANCE).ok_or_else(|| unknown("instance"))?;
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
         let address = address.ok_or_else(|| unknown("address"))?;
         let client = self.agents.client(instance, namespace, address).await;
-        client.map_err(|error| CallError { message: error.to_string(), refused: false })
+        client.map_err(|error| later(error.to_string()))
     }
 }
 
@@ -101,10 +104,13 @@ impl Agents for Remote {
             Ok(Some(_)) => Ok(()),
             Ok(None) => {
                 let message = "the package has no way to hand its role over in this topology".to_owned();
-                Err(CallError { message, refused: true })
+                Err(CallError { message, refused: true, goes_on: false })
             }
             // only a package that declares nothing says for good that there is nothing to hand over by
-            Err(problem) => Err(CallError { refused: problem.code == Code::NotFound, message: problem.to_string() }),
+            Err(problem) => {
+                let refused = problem.code == Code::NotFound;
+                Err(CallError { refused, ..CallError::from(problem) })
+            }
         }
     }
 
@@ -123,6 +129,7 @@ impl Agents for Remote {
         names.map(Some).ok_or_else(|| CallError {
             message: format!("restartOrder gave no list of pods as order, but {order}"),
             refused: true,
+            goes_on: false,
         })
     }
 }
@@ -141,6 +148,7 @@ impl From<Problem> for CallError {
             | Code::Unavailable
             | Code::Timeout => false,
         };
-        Self { message: problem.to_string(), refused }
+        let goes_on = matches!(problem.code, Code::Timeout | Code::Unavailable | Code::Busy | Code::TooMany);
+        Self { message: problem.to_string(), refused, goes_on }
     }
 }
