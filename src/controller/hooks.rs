@@ -114,7 +114,8 @@ impl Hooks {
                 Err(problem) if problem.code == Code::NotFound && !action.starts_with("pre") => {}
                 Err(problem) => {
                     let message = format!("{action} on {}: {}", pod.name_any(), problem.message);
-                    return Err(Problem { message, ..problem });
+                    let code = if problem.code == Code::NotFound { Code::Unavailable } else { problem.code };
+                    return Err(Problem { code, message, ..problem });
                 }
             }
         }

@@ -120,7 +120,10 @@ pub struct Ticket {
 
 impl Ticket {
     pub fn ended(mut self, outcome: Outcome) {
-        let remembered = !outcome.as_ref().is_err_and(|problem| problem.code.nothing_happened());
+        // callers take it for a call that goes on, and ask again with the same key: then it is begun anew
+        let passes = |code| matches!(code, Code::Timeout | Code::Unavailable);
+        let forgotten = |problem: &Problem| problem.code.nothing_happened() || passes(problem.code);
+        let remembered = !outcome.as_ref().is_err_and(forgotten);
         if remembered && let Some(key) = self.key.take() {
             let size = size_of(&key, &outcome);
             let Memory { most, bytes, .. } = self.memory;
@@ -194,6 +197,8 @@ mod tests {
         new(&memory, "a", "x").ended(failed.clone());
         assert_eq!(known(&memory, "a", "x"), Some(failed));
         new(&memory, "b", "x").ended(Err(Problem::new(Code::Busy, "later")));
+        new(&memory, "b", "x").ended(Err(Problem::new(Code::Timeout, "PID 1 did not answer in time")));
+        new(&memory, "b", "x").ended(Err(Problem::new(Code::Unavailable, "PID 1 does not answer")));
         new(&memory, "b", "x").ended(Ok(json!(1)));
         assert_eq!(known(&memory, "b", "x"), Some(Ok(json!(1))));
         drop(new(&memory, "c", "x"));

@@ -14,7 +14,7 @@ use crate::cluster::Key;
 use crate::lifecycle::Client;
 use crate::lifecycle::problem::{Code, Problem};
 use crate::lifecycle::values::{Order, Task as Asked, Transfer};
-use crate::plan::operation::{Outcome, Run, Task, key};
+use crate::plan::operation::{Outcome, Pod, Run, Task, key};
 
 /// How long one call is waited for. What was begun goes on, and the same key asks for its end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -89,26 +89,59 @@ impl Hands<'_> {
                 let status = agent.client.status(TOLD).await;
                 status.ok().and_then(|status| status.reason).map_or_else(|| outcome(problem), Outcome::Goes)
             }
-            Code::Unsupported => {
-                let mut parameters = Map::new();
-                if let Some(to) = to {
-                    parameters.insert("target".to_owned(), Value::String(to.to_owned()));
-                }
-                self.ask(&agent, &Asked::Action("switchover".to_owned()), parameters).await
-            }
+            Code::Unsupported => self.have_it_handed_over(agent, from, to).await,
             _ => outcome(problem),
+        }
+    }
+
+    /// Where the middleware hands the role out by itself, its package asks it to; that it was done shows in the roles.
+    async fn have_it_handed_over(&self, mut agent: Agent, from: &str, to: Option<&str>) -> Outcome {
+        if let Some(holder) = self.holder_since(from) {
+            return match to {
+                Some(to) if to != holder => {
+                    let message = format!("{holder} has the role now, and not {to}: the middleware chose by itself");
+                    Outcome::Failed { message, refused: true }
+                }
+                _ => Outcome::Done(Some(format!("{holder} has the role now"))),
+            };
+        }
+        let Some(to) = to.or_else(|| self.next_best(from)).map(str::to_owned) else {
+            return Outcome::Goes(format!("no other pod of the group of {from} is ready to take its role over"));
+        };
+        let mut parameters = Map::new();
+        parameters.insert("target".to_owned(), Value::String(to.clone()));
+        // whoever is chosen may be another one at the next look, and that is another request
+        let chosen = self.world.pod(&to).map_or(0, |pod| pod.ordinal);
+        agent.key = format!("{}/{chosen}", agent.key);
+        match self.ask(&agent, &Asked::Action("switchover".to_owned()), parameters).await {
+            Outcome::Done(_) => Outcome::Goes(format!("{to} is to take the role over and does not show it yet")),
+            other => other,
         }
     }
 
     /// Where the role went meanwhile.
     fn has_it_already(&self, from: &str, to: Option<&str>) -> Option<Outcome> {
-        let before = self.world.pod(from)?;
-        let leads = |pod: &&crate::plan::operation::Pod| {
-            pod.leads && pod.name != from && (&pod.component, &pod.group) == (&before.component, &before.group)
-        };
-        let holder = self.world.pods.iter().find(leads).filter(|_| !before.leads)?;
-        let meant = to.is_none_or(|to| to == holder.name);
-        meant.then(|| Outcome::Done(Some(format!("{} has the role now", holder.name))))
+        let holder = self.holder_since(from)?;
+        let meant = to.is_none_or(|to| to == holder);
+        meant.then(|| Outcome::Done(Some(format!("{holder} has the role now"))))
+    }
+
+    /// Who leads in the place of a pod that no longer does.
+    fn holder_since(&self, from: &str) -> Option<&str> {
+        let before = self.world.pod(from).filter(|pod| !pod.leads)?;
+        self.beside(before).find(|pod| pod.leads).map(|pod| pod.name.as_str())
+    }
+
+    /// The first ready pod that could take the role of a pod over.
+    fn next_best(&self, from: &str) -> Option<&str> {
+        let ready = self.beside(self.world.pod(from)?).filter(|pod| pod.ready);
+        ready.min_by_key(|pod| pod.ordinal).map(|pod| pod.name.as_str())
+    }
+
+    /// The other pods of a pod's group.
+    fn beside<'p>(&'p self, one: &'p Pod) -> impl Iterator<Item = &'p Pod> {
+        let place = (&one.component, &one.group);
+        self.world.pods.iter().filter(move |pod| pod.name != one.name && (&pod.component, &pod.group) == place)
     }
 
     pub(super) async fn call(&self, run: &Run, pod: &str, task: &Task, parameters: &Map<String, Value>) -> Outcome {

@@ -21,6 +21,8 @@ pub struct CallError {
     pub message: String,
     /// Asking again changes nothing.
     pub refused: bool,
+    /// It may be under way, or nobody could be asked: the same call asks for its end.
+    pub goes_on: bool,
 }
 
 /// Calls to agents. Every call carries a key: the same key twice does a thing once.
@@ -71,13 +73,14 @@ impl Remote {
     }
 
     async fn client(&self, pod: &Pod) -> Result<Client, CallError> {
-        let unknown = |what: &str| CallError { message: format!("the pod has no {what} yet"), refused: false };
+        let later = |message: String| CallError { message, refused: false, goes_on: true };
+        let unknown = |what: &str| later(format!("the pod has no {what} yet"));
         let instance = pod.labels().get(labels::INSTANCE).ok_or_else(|| unknown("instance"))?;
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
         let address = address.ok_or_else(|| unknown("address"))?;
         let client = self.agents.client(instance, namespace, address).await;
-        client.map_err(|error| CallError { message: error.to_string(), refused: false })
+        client.map_err(|error| later(error.to_string()))
     }
 }
 
@@ -88,9 +91,27 @@ impl Agents for Remote {
     }
 
     async fn switchover(&self, pod: &Pod, to: &str, key: &str) -> Result<(), CallError> {
+        let client = self.client(pod).await?;
         let transfer = Transfer { target: Some(to.to_owned()), force: false };
-        self.client(pod).await?.switchover(transfer, Some(key), PATIENCE).await?;
-        Ok(())
+        match client.switchover(transfer, Some(key), PATIENCE).await {
+            // the middleware hands it out by itself; the package may know how to ask it to
+            Err(problem) if problem.code == Code::Unsupported => {}
+            answer => return answer.map(|_| ()).map_err(CallError::from),
+        }
+        let mut parameters = Map::new();
+        parameters.insert("target".to_owned(), Value::from(to));
+        match client.run(&Task::Action("switchover".to_owned()), parameters, Some(key), PATIENCE).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => {
+                let message = "the package has no way to hand its role over in this topology".to_owned();
+                Err(CallError { message, refused: true, goes_on: false })
+            }
+            // only a package that declares nothing says for good that there is nothing to hand over by
+            Err(problem) => {
+                let refused = problem.code == Code::NotFound;
+                Err(CallError { refused, ..CallError::from(problem) })
+            }
+        }
     }
 
     async fn hook(&self, about: About<'_>, action: Hook, key: &str) -> Result<(), CallError> {
@@ -108,6 +129,7 @@ impl Agents for Remote {
         names.map(Some).ok_or_else(|| CallError {
             message: format!("restartOrder gave no list of pods as order, but {order}"),
             refused: true,
+            goes_on: false,
         })
     }
 }
@@ -126,6 +148,7 @@ impl From<Problem> for CallError {
             | Code::Unavailable
             | Code::Timeout => false,
         };
-        Self { message: problem.to_string(), refused }
+        let goes_on = matches!(problem.code, Code::Timeout | Code::Unavailable | Code::Busy | Code::TooMany);
+        Self { message: problem.to_string(), refused, goes_on }
     }
 }

@@ -122,8 +122,7 @@ impl<A: Agents> Hands<'_, A> {
                         remembered.claims.wrote(claim);
                     }
                     Err(error) => {
-                        let refused = is_refusal(&error);
-                        remembered.failed(action.ordinal, uid, Attempt::Expand, explain(&error), refused);
+                        remembered.failed(action.ordinal, uid, Attempt::Expand, answered(&error));
                         return Err(Undone::Later);
                     }
                 }
@@ -188,11 +187,13 @@ impl<A: Agents> Hands<'_, A> {
                     Ok(pod) => {
                         let mut remembered = shared.lock().await;
                         remembered.worked(uid, Attempt::Resize);
+                        remembered.worked(uid, Attempt::Allowed);
                         remembered.pods.wrote(pod);
                     }
                     Err(error) => {
-                        let refused = is_refusal(&error);
-                        shared.lock().await.failed(action.ordinal, uid, Attempt::Resize, explain(&error), refused);
+                        let denied = matches!(&error, kube::Error::Api(status) if status.code == 403);
+                        let attempt = if denied { Attempt::Allowed } else { Attempt::Resize };
+                        shared.lock().await.failed(action.ordinal, uid, attempt, answered(&error));
                         return Err(Undone::Later);
                     }
                 }
@@ -202,16 +203,24 @@ impl<A: Agents> Hands<'_, A> {
             }
             What::RestartProcess { uid, for_config, .. } => {
                 let pod = self.pod(action.ordinal)?;
-                let key = format!("{uid}/{for_config}");
+                let ended = shared.lock().await.ended(uid, Attempt::RestartProcess);
+                let key = format!("{uid}/{for_config}/{ended}");
                 self.call(action.ordinal, uid, Attempt::RestartProcess, self.agents.restart(pod, &key), shared).await?;
                 let patch = manifest::annotate(&[(labels::RESTARTED_FOR, for_config)]);
                 self.patch_pod(&name, uid, patch, shared).await?;
             }
             What::Switchover { uid, to } => {
-                let (pod, to) = (self.pod(action.ordinal)?, seen.pod_name(*to));
-                let key = format!("{uid}/{to}/{}", self.set.metadata.generation.unwrap_or_default());
-                self.call(action.ordinal, uid, Attempt::Switchover, self.agents.switchover(pod, &to, &key), shared)
+                let (pod, heir) = (self.pod(action.ordinal)?, seen.pod_name(*to));
+                let report = seen.pods.get(&action.ordinal).and_then(|pod| pod.report.as_ref());
+                let since = report.and_then(|report| report.role_since.clone()).unwrap_or_default();
+                let ended = shared.lock().await.ended(uid, Attempt::Switchover);
+                let generation = self.set.metadata.generation.unwrap_or_default();
+                // the same pod may lead again, and hand over again
+                let key = format!("{uid}/{to}/{generation}/{since}/{ended}");
+                self.call(action.ordinal, uid, Attempt::Switchover, self.agents.switchover(pod, &heir, &key), shared)
                     .await?;
+                let message = format!("{heir} was asked to take the role over, and does not show it yet");
+                shared.lock().await.unseen(action.ordinal, uid, Attempt::Switchover, message);
             }
             What::PreScaleIn { uid } => {
                 let key = format!("{uid}/leave/{}", self.set.metadata.generation.unwrap_or_default());
@@ -289,12 +298,16 @@ impl<A: Agents> Hands<'_, A> {
         let mut remembered = shared.lock().await;
         match answer {
             Ok(()) => {
-                remembered.worked(uid, attempt);
+                // that a role was handed over shows in the roles alone
+                if attempt != Attempt::Switchover {
+                    remembered.worked(uid, attempt);
+                }
                 Ok(())
             }
-            Err(CallError { message, refused }) => {
+            Err(error) => {
+                let message = &error.message;
                 tracing::info!(ordinal, ?attempt, message, "an agent did not do what it was asked for");
-                remembered.failed(ordinal, uid, attempt, message, refused);
+                remembered.failed(ordinal, uid, attempt, error);
                 Err(Undone::Later)
             }
         }
@@ -452,9 +465,10 @@ fn unless_gone<T>(deleted: Result<T, kube::Error>) -> Result<Option<T>, Undone> 
     }
 }
 
-/// The API server understood, and will say no again.
-fn is_refusal(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 405 | 422))
+/// What the API server answered; what it understood, it will refuse again.
+fn answered(error: &kube::Error) -> CallError {
+    let refused = matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 405 | 422));
+    CallError { message: explain(error), refused, goes_on: false }
 }
 
 fn explain(error: &kube::Error) -> String {

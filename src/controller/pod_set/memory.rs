@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
+use super::agents::CallError;
 use crate::api::PodSetStatus;
 use crate::api::pod_set::PodTemplate;
 use crate::cluster::Key;
@@ -19,6 +20,10 @@ use crate::plan::pod_set::{Attempt, Replaced, Trouble};
 const LAG: Duration = Duration::from_secs(5);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// What was refused is asked for again after this, although nothing that is seen here has changed.
+const REFUSED: Duration = Duration::from_mins(5);
+/// How long something that was done may take to show.
+const UNSEEN: Duration = Duration::from_secs(30);
 
 /// One pod set.
 #[derive(Default)]
@@ -26,6 +31,8 @@ pub struct Remembered {
     pub pods: Written<Pod>,
     pub claims: Written<PersistentVolumeClaim>,
     pub troubles: Vec<Failed>,
+    /// The generation of the spec that `troubles` are about: what was refused for another one may be granted now.
+    pub generation: Option<i64>,
     pub replaced: BTreeMap<u16, Replaced>,
     /// Templates of earlier revisions, as far as they were needed.
     pub kept: BTreeMap<String, PodTemplate>,
@@ -47,6 +54,8 @@ pub struct Remembered {
 pub struct Failed {
     pub trouble: Trouble,
     times: u32,
+    /// How often it came to an end: the next attempt is another call.
+    ended: u32,
     pub again_at: Instant,
 }
 
@@ -56,14 +65,40 @@ impl Remembered {
         self.troubles.iter().any(|failed| is(failed, uid, attempt) && failed.again_at > Instant::now())
     }
 
-    pub fn failed(&mut self, ordinal: u16, uid: &str, attempt: Attempt, message: String, refused: bool) {
-        let before = self.troubles.iter().position(|failed| is(failed, uid, attempt));
-        let before = before.map(|place| self.troubles.swap_remove(place));
-        let times = before.as_ref().map_or(0, |failed| failed.times).saturating_add(1);
-        let since = before.map_or_else(Timestamp::now, |failed| failed.trouble.since);
-        let pause = Duration::from_secs(1 << times.min(6)).min(LONGEST_PAUSE);
-        let trouble = Trouble { ordinal, uid: uid.to_owned(), attempt, since, message, refused };
-        self.troubles.push(Failed { trouble, times, again_at: Instant::now() + pause });
+    /// How often an attempt came to an end in vain: agents remember each by its key.
+    pub fn ended(&self, uid: &str, attempt: Attempt) -> u32 {
+        self.troubles.iter().find(|failed| is(failed, uid, attempt)).map_or(0, |failed| failed.ended)
+    }
+
+    pub fn failed(&mut self, ordinal: u16, uid: &str, attempt: Attempt, error: CallError) {
+        let CallError { message, refused, goes_on } = error;
+        let failed = self.trouble(ordinal, uid, attempt);
+        failed.times = failed.times.saturating_add(1);
+        failed.ended = failed.ended.saturating_add(u32::from(!goes_on));
+        let pause = Duration::from_secs(1 << failed.times.min(6)).min(LONGEST_PAUSE);
+        failed.again_at = Instant::now() + if refused { REFUSED } else { pause };
+        failed.trouble.message = message;
+        failed.trouble.refused = refused;
+    }
+
+    /// It was done, and what it was done for does not show yet. Where that stays so it was in vain.
+    pub fn unseen(&mut self, ordinal: u16, uid: &str, attempt: Attempt, message: String) {
+        let failed = self.trouble(ordinal, uid, attempt);
+        failed.ended = failed.ended.saturating_add(1);
+        failed.again_at = Instant::now() + UNSEEN;
+        failed.trouble.message = message;
+        failed.trouble.refused = false;
+    }
+
+    fn trouble(&mut self, ordinal: u16, uid: &str, attempt: Attempt) -> &mut Failed {
+        let known = self.troubles.iter().position(|failed| is(failed, uid, attempt));
+        let place = known.unwrap_or_else(|| {
+            let (uid, since) = (uid.to_owned(), Timestamp::now());
+            let trouble = Trouble { ordinal, uid, attempt, since, message: String::new(), refused: false, due: false };
+            self.troubles.push(Failed { trouble, times: 0, ended: 0, again_at: Instant::now() });
+            self.troubles.len() - 1
+        });
+        &mut self.troubles[place]
     }
 
     pub fn worked(&mut self, uid: &str, attempt: Attempt) {
@@ -72,10 +107,19 @@ impl Remembered {
 
     /// When to look again because of what is remembered.
     pub fn next_look(&self) -> Option<Duration> {
-        let retry = self.troubles.iter().filter(|failed| !failed.trouble.refused).map(|failed| failed.again_at).min();
-        let retry = retry.map(|at| at.saturating_duration_since(Instant::now()).max(Duration::from_millis(100)));
+        let now = Instant::now();
+        // what nobody attempts any more is no reason to look
+        let retry = self.troubles.iter().map(|failed| failed.again_at).filter(|at| *at > now).min();
+        let retry = retry.map(|at| at.saturating_duration_since(now).max(Duration::from_millis(100)));
         let stale = (!self.pods.is_empty() || !self.claims.is_empty()).then_some(LAG);
         retry.into_iter().chain(stale).min()
+    }
+}
+
+impl Failed {
+    /// As plans know it.
+    pub fn seen(&self) -> Trouble {
+        Trouble { due: self.trouble.refused && self.again_at <= Instant::now(), ..self.trouble.clone() }
     }
 }
 

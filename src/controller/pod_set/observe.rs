@@ -6,12 +6,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Resource, ResourceExt};
 
-use super::memory::Remembered;
+use super::memory::{Failed, Remembered};
 use crate::api::PodSet;
 use crate::api::PodSetStatus;
 use crate::api::labels;
 use crate::controller::workloads::Workloads;
-use crate::plan::pod_set::{Observed, view};
+use crate::names::RoleName;
+use crate::plan::pod_set::{Attempt, Observed, view};
 
 /// The objects a plan was made from, by name.
 #[derive(Default)]
@@ -46,7 +47,18 @@ pub fn observe<'a>(
         live.pods.values().any(|pod| pod.meta().uid.as_deref() == Some(uid))
             || live.claims.values().any(|claim| claim.meta().uid.as_deref() == Some(uid))
     };
-    remembered.troubles.retain(|failed| known(&failed.trouble.uid));
+    let same = std::mem::replace(&mut remembered.generation, set.metadata.generation) == set.metadata.generation;
+    let leading = set.spec.role_order.last().map(RoleName::as_str);
+    let leads = |uid: &str| {
+        let pod = live.pods.values().find(|pod| pod.meta().uid.as_deref() == Some(uid));
+        pod.is_some_and(|pod| pod.labels().get(labels::ROLE).map(String::as_str) == leading)
+    };
+    remembered.troubles.retain(|failed| {
+        let trouble = &failed.trouble;
+        // a role that has gone was handed over
+        let over = trouble.attempt == Attempt::Switchover && !leads(&trouble.uid);
+        known(&trouble.uid) && (same || !trouble.refused) && !over
+    });
     let now = Timestamp::now();
     let seen = Observed {
         name,
@@ -64,7 +76,7 @@ pub fn observe<'a>(
             .map(|nodes| nodes.list().iter().map(|node| (node.name_any(), view::node(node))).collect()),
         kept: remembered.kept.clone(),
         can_resize: workloads.can_resize,
-        troubles: remembered.troubles.iter().map(|failed| failed.trouble.clone()).collect(),
+        troubles: remembered.troubles.iter().map(Failed::seen).collect(),
         replaced: remembered.replaced.clone(),
         members: remembered.members.clone().or_else(|| members(set)),
         asked_order: remembered.asked_order.as_ref().and_then(|(_, order)| order.clone()),

@@ -60,6 +60,17 @@ impl Set {
         containers.into_iter().flatten().any(|container| container["name"] == AGENT)
     }
 
+    /// Whether no pod of it was ever there that could have taken a share.
+    fn never_ran(&self) -> bool {
+        self.status.replicas.unwrap_or_default() == 0 && self.status.highest_ordinal.is_none()
+    }
+
+    /// Whether it does what is to be done about it.
+    fn works(&self) -> bool {
+        let reconciling = conditions::find(&self.status.conditions, RECONCILING);
+        !self.current || reconciling.is_some_and(|it| it.status == ConditionStatus::True)
+    }
+
     fn ready(&self) -> bool {
         let ready = conditions::find(&self.status.conditions, READY);
         self.current && ready.is_some_and(|ready| ready.status == ConditionStatus::True)
@@ -294,23 +305,28 @@ fn remove_groups(situation: &Situation<'_>, plan: &mut Plan) {
             continue;
         }
         let empty = set.spec.replicas == 0;
+        let has_share = situation.moves_shares && set.has_agents() && set.share != Share::GivenAway && !set.never_ran();
         if empty && set.ready() && set.status.replicas == Some(0) {
             let what = What::Delete { uid: set.uid.clone() };
             let reason = format!("group {} is gone from the spec, and its pods have left", set.spec.group);
             plan.actions.push(Action { set: name.clone(), what, reason });
         } else if empty && set.spec.state.is_none() {
             wait("GroupLeaves", format!("{name} goes once its pods have left"), false);
-        } else if situation.moves_shares
-            && set.has_agents()
-            && set.share != Share::GivenAway
-            && set.status.replicas.unwrap_or_default() > 0
-        {
+        } else if has_share && set.spec.state == Some(DesiredState::Stopped) {
+            let mut starts = set.spec.clone();
+            starts.state = None;
+            let reason =
+                format!("group {} is gone from the spec, and starts once more to give its share away", set.spec.group);
+            plan.actions.push(Action { set: name.clone(), what: What::Apply(Box::new(starts)), reason });
+        } else if has_share {
             if set.status.ready_replicas.unwrap_or_default() == 0 {
                 let message = format!(
                     "{name} is to go and cannot give its share away while none of its pods is ready; mend it, or name the \
                      group again"
                 );
-                wait("GroupLeaves", message, true);
+                // one that just starts is no reason for somebody to look
+                let starts = set.status.replicas.unwrap_or_default() == 0 && set.works();
+                wait("GroupLeaves", message, !starts);
                 continue;
             }
             let reason = format!("group {} is gone from the spec, and gives its share away first", set.spec.group);

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::names::Ordinal;
 
 fn spec(more: Value) -> ComponentSpec {
     let mut all = json!({
@@ -41,9 +42,13 @@ fn settle(spec: &ComponentSpec, sets: &mut BTreeMap<String, Set>, others: &BTree
                     let replicas = if stopped { 0 } else { spec.replicas };
                     log.push(format!("{} {replicas}", action.set));
                     let before = sets.get(&action.set).cloned();
+                    let highest = before.as_ref().and_then(|set| set.status.highest_ordinal);
+                    let mut status = ready(replicas);
+                    status.highest_ordinal = u16::try_from(replicas - 1).ok().and_then(|last| Ordinal::new(last).ok());
+                    status.highest_ordinal = status.highest_ordinal.max(highest);
                     let set = Set {
                         spec: *spec,
-                        status: ready(replicas),
+                        status,
                         uid: action.set.clone(),
                         deleting: false,
                         current: true,
@@ -132,6 +137,36 @@ fn a_group_that_is_removed_loses_its_pods_first() {
     settle(&spec(json!({ "groups": [group("a", 2), group("b", 2)] })), &mut sets, &others);
     let log = settle(&spec(json!({ "groups": [group("a", 2)] })), &mut sets, &others);
     assert_eq!(log, ["shop-cache-b departs", "shop-cache-b 0", "shop-cache-b deleted"]);
+}
+
+#[test]
+fn a_group_that_leaves_and_has_no_pod_is_not_thrown_away_with_its_share() {
+    let both = || json!([group("a", 2), group("b", 2)]);
+    let (mut sets, others) = (BTreeMap::new(), BTreeMap::new());
+    settle(&spec(json!({ "groups": both() })), &mut sets, &others);
+    let one = spec(json!({ "groups": [group("a", 2)] }));
+    // a pod is made anew, or is kept out by a quota
+    let without = |sets: &BTreeMap<String, Set>, share: Share| {
+        let mut sets = sets.clone();
+        let set = sets.get_mut("shop-cache-b").expect("it is there");
+        (set.status.replicas, set.status.ready_replicas, set.share) = (Some(0), Some(0), share);
+        plan(&Situation { spec: &one, sets, others: others.clone(), moves_shares: true, forming: false })
+    };
+    for share in [Share::Has, Share::NotYet] {
+        let told = without(&sets, share);
+        assert!(told.actions.is_empty() && told.waits[0].stalled, "{told:#?}");
+        assert!(told.waits[0].message.contains("name the group again"), "{told:#?}");
+    }
+    assert_eq!(without(&sets, Share::GivenAway).actions.len(), 1);
+    // one that never had a pod has nothing to give away
+    let mut new = sets.clone();
+    new.get_mut("shop-cache-b").expect("it is there").status.highest_ordinal = None;
+    assert_eq!(without(&new, Share::NotYet).actions.len(), 1);
+    // one that is stopped starts once more
+    settle(&spec(json!({ "state": "Stopped", "groups": both() })), &mut sets, &others);
+    let log = settle(&one, &mut sets, &others);
+    let leaves = ["shop-cache-b 2", "shop-cache-b departs", "shop-cache-b 0", "shop-cache-b deleted"];
+    assert_eq!(log.into_iter().filter(|line| line.starts_with("shop-cache-b")).collect::<Vec<_>>(), leaves);
 }
 
 #[test]

@@ -59,19 +59,20 @@ impl Planner<'_> {
             return;
         }
         let class = claim.class.as_deref().unwrap_or_default();
-        let refusal = match seen.classes.as_ref().map(|classes| classes.get(class)) {
+        let of_class = match seen.classes.as_ref().map(|classes| classes.get(class)) {
             Some(Some(false)) => {
                 Some(format!("storage class {class} does not let volumes grow (allowVolumeExpansion)"))
             }
             Some(None) => Some(format!("its storage class \"{class}\" does not exist")),
-            Some(Some(true)) | None => seen
-                .trouble(&claim.uid, Attempt::Expand)
-                .filter(|trouble| trouble.refused)
-                .map(|trouble| trouble.message.clone()),
+            Some(Some(true)) | None => None,
         };
-        if let Some(refusal) = refusal {
+        let never = of_class.is_some() || seen.refusal(&claim.uid, Attempt::Expand).is_some();
+        let refused = seen.trouble(&claim.uid, Attempt::Expand).filter(|trouble| trouble.refused);
+        if let Some(refusal) = of_class.or_else(|| refused.map(|trouble| trouble.message.clone())) {
             let message = format!("volume {name} cannot grow to {size}: {refusal}");
             self.wait(ordinal, "VolumeCannotGrow", message).stalled();
+        }
+        if never {
             return;
         }
         self.plan.actions.push(super::Action {

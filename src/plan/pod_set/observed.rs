@@ -144,12 +144,17 @@ pub struct Trouble {
     pub message: String,
     /// The answer is final: trying again changes nothing.
     pub refused: bool,
+    /// It was refused long ago: once more, since what it was refused for may have been mended.
+    pub due: bool,
 }
 
 /// What can be tried in vain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Attempt {
+    /// To change resources in place.
     Resize,
+    /// To have them at all: a new pod would get no more.
+    Allowed,
     Switchover,
     PreScaleIn,
     PostScaleIn,
@@ -194,6 +199,11 @@ impl Observed<'_> {
 
     pub fn trouble(&self, uid: &str, attempt: Attempt) -> Option<&Trouble> {
         self.troubles.iter().find(|trouble| trouble.uid == uid && trouble.attempt == attempt)
+    }
+
+    /// What was refused, and is not asked for again yet.
+    pub fn refusal(&self, uid: &str, attempt: Attempt) -> Option<&Trouble> {
+        self.trouble(uid, attempt).filter(|trouble| trouble.refused && !trouble.due)
     }
 
     /// The role that is disturbed last, where roles differ.

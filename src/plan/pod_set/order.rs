@@ -50,7 +50,7 @@ impl Planner<'_> {
         };
         let (name, role) = (seen.pod_name(ordinal), seen.last_role().unwrap_or_default().to_owned());
         if let Some(trouble) = seen.trouble(&pod.uid, Attempt::Switchover) {
-            // the agents do not hand this role out
+            // neither the agents hand this role out nor does the package
             if trouble.refused {
                 return HandOver::NotNeeded;
             }
@@ -64,6 +64,13 @@ impl Planner<'_> {
         let reason = format!("{name} is {role} and {why}");
         self.act(ordinal, What::Switchover { uid: pod.uid.clone(), to }, reason);
         HandOver::Goes
+    }
+
+    /// Why a pod that leads is not asked to hand over: nobody knows how that is done.
+    pub(super) fn never_hands_over(&self, ordinal: u16) -> Option<String> {
+        let (seen, pod) = (self.seen, &self.seen.pods[&ordinal]);
+        let trouble = seen.trouble(&pod.uid, Attempt::Switchover).filter(|trouble| trouble.refused)?;
+        (self.leads(ordinal) && seen.holder() == Some(ordinal)).then(|| trouble.message.clone())
     }
 
     /// Whether a pod had the role last, and nobody who stays has shown to have what it has.

@@ -298,6 +298,7 @@ impl Planner<'_> {
         let reason = format!("revision {revision}: {}", describe(&need));
         match need {
             Need::Nothing | Need::Metadata => {}
+            Need::Resize | Need::Images { resize: true } if !self.allowed(ordinal, &uid) => {}
             Need::Resize => {
                 let then = manifest::in_place(pod, &self.target, false, seen.now);
                 self.act(ordinal, What::Resize { uid, patch: manifest::resize(&self.target), then }, reason);
@@ -321,6 +322,20 @@ impl Planner<'_> {
             }
             Need::Recreate(_) => self.act(ordinal, What::DeletePod { uid }, reason),
         }
+    }
+
+    /// Whether a pod may be asked to have other resources. Those that were denied to it would be denied to a new pod too,
+    /// and then none would run.
+    fn allowed(&mut self, ordinal: u16, uid: &str) -> bool {
+        let seen = self.seen;
+        let Some(trouble) = seen.trouble(uid, Attempt::Allowed) else { return true };
+        let message = format!(
+            "{} keeps its CPU and memory: {}; ask for less, raise what is allowed, or delete the pod to have it made anew",
+            seen.pod_name(ordinal),
+            trouble.message
+        );
+        self.wait(ordinal, "ResizeRefused", message).stalled();
+        seen.refusal(uid, Attempt::Allowed).is_none()
     }
 
     /// The least that brings a pod to the template.

@@ -68,9 +68,8 @@ impl Planner<'_> {
                     "{name} is to leave and cannot hand over its data: {}; mend it, scale back, or delete the pod by hand",
                     trouble.message
                 );
-                let refused = trouble.refused;
-                self.wait(ordinal, "PreScaleIn", message).stalled = refused;
-                if refused {
+                self.wait(ordinal, "PreScaleIn", message).stalled = trouble.refused;
+                if seen.refusal(&pod.uid, Attempt::PreScaleIn).is_some() {
                     return;
                 }
             }
@@ -101,9 +100,10 @@ impl Planner<'_> {
         let why = match self.hands_over(ordinal, "is to leave") {
             HandOver::Goes => return false,
             HandOver::Fails(why) => Some(why),
-            HandOver::NotNeeded => {
-                self.served_last(ordinal).then(|| "it had it last, and no other pod has it now".to_owned())
+            HandOver::NotNeeded if self.served_last(ordinal) => {
+                Some("it had it last, and no other pod has it now".to_owned())
             }
+            HandOver::NotNeeded => self.never_hands_over(ordinal),
         };
         let Some(why) = why.filter(|_| !self.wanted.is_empty()) else { return true };
         // who is about to take it over shows in a moment
@@ -113,7 +113,8 @@ impl Planner<'_> {
              go on without what only it has"
         );
         self.wait(ordinal, "NoHeir", message).stalled = !passes;
-        if let Some(to) = self.heir(ordinal).filter(|_| self.leads(ordinal)) {
+        let asked = self.leads(ordinal) && self.seen.refusal(&uid, Attempt::Switchover).is_none();
+        if let Some(to) = self.heir(ordinal).filter(|_| asked) {
             self.act(ordinal, What::Switchover { uid, to }, format!("{name} is to leave"));
         }
         false

@@ -1,11 +1,15 @@
 //! Switchover: the pod that has the exclusive role hands it to another.
 
 use super::{Kind, never};
+use crate::api::values::Duration;
 use crate::plan::operation::deed::{Deed, Planned};
 use crate::plan::operation::world::{Pod, World};
 
 pub const KIND: Kind =
     Kind { after_changes: true, needs_package: never, expand, recall: |_, name| recall(name), change: None };
+
+/// Agents give a switchover up after five minutes; who takes a role by other means has as long to show it.
+const PATIENCE: Duration = Duration(std::time::Duration::from_mins(6));
 
 fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
     let asked = world.spec().switchover.clone().unwrap_or_default();
@@ -66,7 +70,8 @@ fn step(from: &str, to: Option<&str>, force: bool) -> Planned {
         Some(to) => format!("{begin}{from} to {to}"),
         None => format!("{begin}{from}"),
     };
-    Planned::new(name, Deed::HandOver { from: from.to_owned(), to: to.map(str::to_owned), force }, 0)
+    let deed = Deed::HandOver { from: from.to_owned(), to: to.map(str::to_owned), force };
+    Planned { timeout: Some(PATIENCE), ..Planned::new(name, deed, 0) }
 }
 
 fn recall(name: &str) -> Option<Planned> {

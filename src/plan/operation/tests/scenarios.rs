@@ -138,6 +138,12 @@ fn a_switchover_names_both_and_refuses_what_makes_no_sense() {
     let mut scene = Scene::new(json!({ "type": "Switchover", "switchover": { "to": "a-2", "force": true } }));
     assert_eq!(scene.run(), OperationPhase::Succeeded);
     assert_eq!(scene.log, ["hand over by force from a-0 to a-2"]);
+    // it is not waited for without end
+    let mut scene = Scene::new(json!({ "type": "Switchover", "switchover": { "to": "a-2" } }));
+    scene.status = scene.next().status;
+    scene.now += SignedDuration::from_mins(7);
+    assert_eq!(scene.run(), OperationPhase::Failed);
+    assert_eq!(scene.message(), "hand over from a-0 to a-2: it did not end within 6m");
     let mut scene = Scene::new(json!({ "type": "Switchover" }));
     scene.pods = vec![pod("a-1", 1, "replica")];
     assert_eq!(scene.run(), OperationPhase::Failed);

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::world::World;
 use super::{spec, template};
-use crate::plan::pod_set::{Attempt, Resizing, Trouble};
+use crate::plan::pod_set::{Attempt, Resizing};
 
 const ROLES: [&str; 2] = ["replica", "primary"];
 
@@ -62,18 +62,21 @@ fn resources_that_cannot_change_in_place_need_new_pods_and_say_why() {
     let mut changed = template("1");
     changed["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("64");
     world.change(json!({ "template": changed }));
-    let uid = world.pods[&2].uid.clone();
-    let message = "pod is forbidden".to_owned();
-    world.troubles.push(Trouble {
-        ordinal: 2,
-        uid,
-        attempt: Attempt::Resize,
-        since: world.now,
-        message,
-        refused: true,
-    });
+    world.fails(2, Attempt::Resize, "the feature is off", true);
     world.step();
     assert_eq!(world.log, ["DeletePod 2", "ResizePod 1"]);
+
+    // a new pod would not get what is denied to the one that runs: it runs on with what it has
+    let mut world = World::running(spec(json!({ "replicas": 1 })));
+    world.change(json!({ "template": changed }));
+    world.fails(0, Attempt::Allowed, "exceeded quota: memory", true);
+    world.settle();
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert_eq!(world.reason(), "ResizeRefused");
+    assert!(world.message().contains("exceeded quota: memory; ask for less"), "{}", world.message());
+    world.troubles[0].due = true;
+    world.step();
+    assert_eq!(world.log, ["ResizePod 0"]);
 }
 
 #[test]
@@ -232,10 +235,7 @@ fn the_pods_own_order_comes_before_that_of_roles() {
 fn a_leader_that_cannot_hand_over_is_disturbed_after_a_time() {
     let mut world = World::running(spec(json!({ "roleOrder": ROLES, "update": { "timeout": "1m" } })));
     world.change(json!({ "template": template("2") }));
-    let uid = world.pods[&0].uid.clone();
-    let message = "no replica is close enough".to_owned();
-    let since = world.now;
-    world.troubles.push(Trouble { ordinal: 0, uid, attempt: Attempt::Switchover, since, message, refused: false });
+    world.fails(0, Attempt::Switchover, "no replica is close enough", false);
     for _ in 0..10 {
         world.step();
         world.tick();

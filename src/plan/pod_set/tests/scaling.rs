@@ -78,11 +78,7 @@ fn a_pod_that_is_not_welcomed_yet_is_said_and_tried_again() {
     world.step();
     world.tick();
     world.tick();
-    let uid = world.pods[&3].uid.clone();
-    let message = "the cluster is down".to_owned();
-    let trouble =
-        Trouble { ordinal: 3, uid, attempt: Attempt::PostScaleOut, since: world.now, message, refused: false };
-    world.troubles.push(trouble);
+    world.fails(3, Attempt::PostScaleOut, "the cluster is down", false);
     let plan = world.step();
     assert_eq!(plan.actions.len(), 1, "{plan:#?}");
     assert_eq!(world.reason(), "Scaling");
@@ -167,12 +163,14 @@ fn a_volume_goes_only_by_policy_recorded_intent_and_a_departure_in_order() {
 fn a_pod_that_cannot_hand_over_its_data_stays_and_says_why() {
     let mut world = World::running(spec(json!({})));
     world.change(json!({ "replicas": 2 }));
-    let uid = world.pods[&2].uid.clone();
-    let message = "slots cannot be moved".to_owned();
-    let trouble = Trouble { ordinal: 2, uid, attempt: Attempt::PreScaleIn, since: world.now, message, refused: true };
-    world.troubles.push(trouble);
+    world.fails(2, Attempt::PreScaleIn, "slots cannot be moved", true);
     world.settle();
     assert!(world.log.is_empty(), "{:?}", world.log);
+    assert!(world.message().contains("slots cannot be moved"), "{}", world.message());
+    // what was refused long ago is asked for once more, and still told of
+    world.troubles[0].due = true;
+    world.step();
+    assert_eq!(world.log, ["PrepareToLeave 2"]);
     assert!(world.message().contains("slots cannot be moved"), "{}", world.message());
 }
 
@@ -224,21 +222,24 @@ fn a_leader_with_nobody_to_take_over_stays_and_so_does_its_volume() {
 
     // it is asked again and again, however long that takes
     let mut world = led_by_the_highest();
-    let uid = world.pods[&1].uid.clone();
-    let message = "shop-cache-0 does not follow shop-cache-1 yet".to_owned();
-    let trouble = Trouble { ordinal: 1, uid, attempt: Attempt::Switchover, since: world.now, message, refused: false };
-    world.troubles.push(trouble);
+    world.fails(1, Attempt::Switchover, "shop-cache-0 does not follow shop-cache-1 yet", false);
     world.later(3600);
     world.change(json!({ "replicas": 1 }));
     let plan = world.plan();
     let words: Vec<&str> = plan.actions.iter().map(|action| action.what.word()).collect();
     assert_eq!(words, ["Switchover"], "{plan:#?}");
     assert!(plan.waits.iter().any(|wait| wait.reason == "NoHeir" && wait.stalled), "{plan:#?}");
-    // where agents do not hand out the role it is not theirs to give
+    // nor does it leave with what only it has where neither the agents nor the package know how to hand its role over
     world.troubles[0].refused = true;
-    world.troubles[0].message = "no agent hands out an exclusive role here".to_owned();
+    world.troubles[0].message = "the package declares no action \"switchover\"".to_owned();
+    world.log.clear();
     world.settle();
-    assert_eq!(world.happened("DeletePod"), [1]);
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert_eq!(world.reason(), "NoHeir");
+    assert!(world.message().contains("declares no action"), "{}", world.message());
+    world.troubles[0].due = true;
+    world.step();
+    assert_eq!(world.log, ["Switchover 1"]);
 }
 
 #[test]
@@ -295,5 +296,20 @@ fn volumes_grow_where_their_class_lets_them_and_are_refused_clearly_where_not() 
     world.change(json!({ "template": { "volumes": { "data": { "size": "1Gi" } } } }));
     world.settle();
     assert_eq!(world.reason(), "VolumeCannotShrink");
+    // what the server refuses is told, and asked for once more after a while
+    world.change(json!({ "template": { "volumes": { "data": { "size": "4Gi" } } } }));
+    world.claim("data-shop-cache-1").class = Some("grows".into());
+    let (uid, since) = (world.claim("data-shop-cache-0").uid.clone(), world.now);
+    let message = "exceeded quota".to_owned();
+    let trouble = Trouble { ordinal: 0, uid, attempt: Attempt::Expand, since, message, refused: true, due: false };
+    world.troubles.push(trouble);
+    world.log.clear();
+    world.settle();
+    assert_eq!(world.happened("GrowVolume"), [1, 2]);
+    assert_eq!(world.message(), "volume data-shop-cache-0 cannot grow to 4Gi: exceeded quota");
+    world.troubles[0].due = true;
+    world.settle();
+    assert_eq!(world.happened("GrowVolume"), [1, 2, 0]);
+    assert_eq!(world.reason(), "Ready");
     assert!(world.happened("DeletePod").is_empty(), "sizes are no reason for new pods");
 }

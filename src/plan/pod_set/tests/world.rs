@@ -234,6 +234,12 @@ impl World {
         changed
     }
 
+    /// Something was tried with a pod, and did not work.
+    pub fn fails(&mut self, ordinal: u16, attempt: Attempt, message: &str, refused: bool) {
+        let (uid, message, since) = (self.pods[&ordinal].uid.clone(), message.to_owned(), self.now);
+        self.troubles.push(Trouble { ordinal, uid, attempt, since, message, refused, due: false });
+    }
+
     fn uid(&mut self) -> String {
         self.counter += 1;
         format!("u{}", self.counter)
