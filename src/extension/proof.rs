@@ -252,6 +252,10 @@ mod tests {
                 "Job: privileged: true of container \"a\" is not allowed",
             ),
             (
+                job("{volumes: [{name: b, secret: {secretName: sample-ca}}], containers: [{name: a, image: 'a:1'}]}"),
+                "Job: volume \"b\": Secret \"sample-ca\" is not a package's to use",
+            ),
+            (
                 job("{volumes: [{name: b, hostPath: {path: /}}], containers: [{name: a, image: 'a:1'}]}"),
                 "Job: volume \"b\", a hostPath, is not allowed",
             ),
@@ -272,6 +276,56 @@ mod tests {
             let found = with_object(&text);
             let said = if expected.is_empty() { found.is_empty() } else { found.contains(expected) };
             assert!(said, "{text}\n{found}");
+        }
+    }
+
+    #[test]
+    fn pods_use_by_name_what_is_the_instances_and_nothing_else() {
+        let volume = |source: &str| format!("volumes: [{{name: a, {source}}}]");
+        let refused = |name: &str| {
+            format!(
+                "Secret \"{name}\" is not a package's to use; there is sample-credentials, sample-connection and sample-tls, what the instance \
+                 names itself, and others called sample-… that do not end in -agent, -ca, -config, -connection, -credentials and -tls"
+            )
+        };
+        let cases = [
+            (volume("secret: {secretName: sample-credentials}"), String::new()),
+            (volume("secret: {secretName: '{{ instance }}-license', optional: true}"), String::new()),
+            (volume("configMap: {name: kube-root-ca.crt}"), String::new()),
+            (volume("persistentVolumeClaim: {claimName: sample-import}"), String::new()),
+            (
+                volume("secret: {secretName: other-credentials}"),
+                format!("volume \"a\": {}", refused("other-credentials")),
+            ),
+            (volume("secret: {secretName: '{{ instance }}-agent'}"), refused("sample-agent")),
+            (volume("projected: {sources: [{secret: {name: sample-ca}}]}"), refused("sample-ca")),
+            (
+                volume("projected: {sources: [{serviceAccountToken: {path: a}}]}"),
+                "volume \"a\": serviceAccountToken is not a package's to have".to_owned(),
+            ),
+            (
+                volume("persistentVolumeClaim: {claimName: data-other-server-0}"),
+                "volume \"a\": claim \"data-other-server-0\" is not a package's to use".to_owned(),
+            ),
+            (
+                volume("ephemeral: {volumeClaimTemplate: {spec: {dataSource: {kind: PersistentVolumeClaim, name: b}}}}"),
+                "volume \"a\": dataSource would fill it with what others have".to_owned(),
+            ),
+            (
+                "containers: [{name: server, envFrom: [{secretRef: {name: sample-x-credentials}}]}]".to_owned(),
+                format!("container \"server\": {}", refused("sample-x-credentials")),
+            ),
+            (
+                "containers: [{name: server, env: [{name: A, valueFrom: {secretKeyRef: {name: b, key: c}}}]}]"
+                    .to_owned(),
+                format!("container \"server\": {}", refused("b")),
+            ),
+            ("imagePullSecrets: [{name: other}]".to_owned(), format!("imagePullSecrets: {}", refused("other"))),
+        ];
+        for (pod, expected) in cases {
+            let found = says("env: {}", &format!("pod: {{{pod}}}"), GOOD);
+            let said = if expected.is_empty() { found.is_empty() } else { found.contains(&expected) };
+            assert!(said, "{pod}\n{found}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Names and paths of files and volumes: none that Midship uses, none where nobody can write, none twice.
 
 use std::collections::BTreeMap;
+use std::path::{Component as PathPart, Path};
 
 use super::Lint;
 use crate::extension::agent::{AGENT_FILE, PROCESS_FILE};
@@ -19,6 +20,22 @@ pub fn check(lint: &mut Lint<'_>) {
             }
         }
     }
+}
+
+/// Why a step cannot have a file at this path.
+pub fn out_of_reach(path: &str, component: &Component) -> Option<String> {
+    let climbs = Path::new(path).components().any(|part| part == PathPart::ParentDir);
+    let below = |folder: &str| Path::new(path).starts_with(folder);
+    let reached =
+        paths::FOR_STEPS.into_iter().any(below) || component.volumes.values().any(|volume| below(&volume.path));
+    let private = paths::PRIVATE.into_iter().any(below);
+    (climbs || private || !reached).then(|| {
+        format!(
+            "{} is no place for a step's file; give one on a volume of the component, in /tmp or below {}",
+            path.escape_default(),
+            paths::FILES
+        )
+    })
 }
 
 fn files(lint: &mut Lint<'_>, field: &str, component: &Component) {

@@ -8,6 +8,7 @@ mod monitoring;
 mod objects;
 mod patch;
 mod pod;
+mod reach;
 mod secrets;
 #[cfg(test)]
 mod tests;

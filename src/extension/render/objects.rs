@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{CertificateNeed, Known, Rendered, Renderer, config_map, naming, object_labels, object_metadata, patch};
+use super::{
+    CertificateNeed, Known, Rendered, Renderer, config_map, naming, object_labels, object_metadata, patch, reach,
+};
 use crate::api::instance::IssuerKind;
 use crate::extension::problem::{Code, Refusal, listed};
 use crate::extension::yaml;
@@ -161,7 +163,8 @@ impl Renderer<'_> {
             pod["securityContext"]["seccompProfile"] = serde_json::json!({ "type": "RuntimeDefault" });
         }
         patch::restrict(pod);
-        patch::forbidden(pod, &account).or_else(|| patch::lacking(pod, &[])).map_or(Ok(()), Err)
+        let wrong = patch::forbidden(pod, &account).or_else(|| reach::pod(pod, self.resolved));
+        wrong.or_else(|| patch::lacking(pod, &[])).map_or(Ok(()), Err)
     }
 
     pub(super) fn scripts(&mut self, rendered: &mut Rendered) {

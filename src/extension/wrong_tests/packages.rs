@@ -300,6 +300,18 @@ fn a_wrong_package_says_where_and_why() {
             "extension.yaml:21:33: a step does one thing; this one has tcp and signal",
         ),
         (
+            "a step that reads the agent's key",
+            "    env: {}",
+            "    actions: {started: {steps: [{file: /midship/agent-tls/tls.key}]}}",
+            "extension.yaml:21:33: /midship/agent-tls/tls.key is no place for a step's file; give one on a volume of the component, in /tmp or below /midship/files",
+        ),
+        (
+            "a step that climbs out of a volume",
+            "    env: {}",
+            "    actions: {started: {steps: [{file: /data/../proc/self/environ}]}}",
+            "extension.yaml:21:33: /data/../proc/self/environ is no place for a step's file; give one on a volume of the component, in /tmp or below /midship/files",
+        ),
+        (
             "an action without steps",
             "    env: {}",
             "    actions: {started: {steps: []}}",
