@@ -8,6 +8,24 @@ use crate::extension::agent::{AGENT_FILE, PROCESS_FILE};
 use crate::extension::context::{file_path, paths};
 use crate::extension::contract::Component;
 
+/// Folders that volumes would cover in the agent's container: its program, what that loads, trusts and is known by.
+const AGENTS: [&str; 12] = [
+    "/bin",
+    "/dev",
+    "/etc/ssl",
+    "/lib",
+    "/lib64",
+    "/proc",
+    "/run/secrets",
+    "/sys",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib64",
+    "/var/run/secrets",
+];
+/// What lies below one of them and is the middleware's to use.
+const FREE: &str = "/dev/shm";
+
 pub fn check(lint: &mut Lint<'_>) {
     for (name, component) in &lint.package.manifest.components {
         let field = format!("components.{name}");
@@ -20,6 +38,20 @@ pub fn check(lint: &mut Lint<'_>) {
             }
         }
     }
+}
+
+/// Why no volume can be mounted at a path: the agent has the volumes as well.
+pub fn taken(path: &str) -> Option<String> {
+    let path = Path::new(path);
+    if path.starts_with("/midship") {
+        return Some("/midship is taken".to_owned());
+    }
+    let touches = |folder: &&str| path.starts_with(folder) || Path::new(folder).starts_with(path);
+    let folder = AGENTS.into_iter().find(touches).filter(|_| !path.starts_with(FREE))?;
+    let path = path.display();
+    Some(format!(
+        "a volume at {path} would cover {folder}, which the agent needs; mount it at a folder of its own, such as /data"
+    ))
 }
 
 /// Why a step cannot have a file at this path.
