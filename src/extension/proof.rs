@@ -280,6 +280,74 @@ mod tests {
     }
 
     #[test]
+    fn objects_serve_their_instance_and_reach_nothing_of_others() {
+        let object = |version: &str, kind: &str, spec: &str| {
+            format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: '{{{{ instance }}}}-more'}}\nspec: {spec}\n")
+        };
+        let service = |spec: &str| object("v1", "Service", spec);
+        let policy = |spec: &str| object("networking.k8s.io/v1", "NetworkPolicy", spec);
+        let monitor = |spec: &str| object("monitoring.coreos.com/v1", "ServiceMonitor", spec);
+        let certificate = |spec: &str| object("cert-manager.io/v1", "Certificate", spec);
+        let scaler = |name: &str| {
+            let target = format!("{{apiVersion: midship.dev/v1alpha1, kind: Component, name: {name}}}");
+            object("autoscaling/v2", "HorizontalPodAutoscaler", &format!("{{scaleTargetRef: {target}, maxReplicas: 3}}"))
+        };
+        let ingress = |name: &str| {
+            let backend = format!("{{service: {{name: {name}, port: {{number: 80}}}}}}");
+            object("networking.k8s.io/v1", "Ingress", &format!("{{defaultBackend: {backend}}}"))
+        };
+        let cases = [
+            (service("{selector: {midship.dev/component: server}, ports: [{port: 80}]}"), ""),
+            (service("{externalIPs: [10.0.0.1]}"), "Service: spec.externalIPs would draw traffic that is not"),
+            (service("{type: ExternalName}"), "Service: spec.type ExternalName leads elsewhere"),
+            (
+                service("{selector: {midship.dev/instance: other}}"),
+                "Service: spec.selector chooses what is of instance \"other\"",
+            ),
+            (policy("{podSelector: {}, ingress: [{}]}"), ""),
+            (policy("{podSelector: all}"), "NetworkPolicy: spec.podSelector is no object"),
+            (monitor("{endpoints: [{port: client, basicAuth: {password: {name: sample-scrape, key: a}}}]}"), ""),
+            (monitor("{namespaceSelector: {any: true}}"), "ServiceMonitor: spec.namespaceSelector would look into"),
+            (
+                monitor("{endpoints: [{bearerTokenFile: /var/run/secrets/token}]}"),
+                "ServiceMonitor: bearerTokenFile would hand out what is Prometheus's own",
+            ),
+            (
+                monitor("{endpoints: [{authorization: {credentials: {name: other, key: a}}}]}"),
+                "ServiceMonitor: credentials: Secret \"other\" is not a package's to use",
+            ),
+            (certificate("{secretName: sample-web, dnsNames: [demo.example.com, sample.default.svc]}"), ""),
+            (certificate("{secretName: sample-x-tls}"), "Certificate: spec.secretName \"sample-x-tls\" may be somebody"),
+            (certificate("{secretName: sample-web, isCA: true}"), "Certificate: spec.isCA would let the instance sign"),
+            (
+                certificate("{secretName: sample-web, dnsNames: ['*.other.default.svc.cluster.local']}"),
+                "Certificate: \"*.other.default.svc.cluster.local\" is a name of the cluster",
+            ),
+            (scaler("sample-server"), ""),
+            (scaler("other-server"), "spec.scaleTargetRef is no Component (midship.dev/v1alpha1) of the instance; there is"),
+            (ingress("sample"), ""),
+            (ingress("other"), "Ingress: Service \"other\" is not the instance's; lead to sample or sample-…"),
+            (
+                object("batch/v1", "Job", "{manualSelector: true, template: {spec: {containers: [{name: a, image: 'a:1'}]}}}"),
+                "Job: manualSelector would take over pods of others",
+            ),
+            (
+                object(
+                    "batch/v1",
+                    "Job",
+                    "{template: {metadata: {labels: {midship.dev/role: primary}}, spec: {containers: [{name: a, image: 'a:1'}]}}}",
+                ),
+                "Job: label midship.dev/role of its pod would make it one of an instance",
+            ),
+        ];
+        for (text, expected) in cases {
+            let found = with_object(&text);
+            let said = if expected.is_empty() { found.is_empty() } else { found.contains(expected) };
+            assert!(said, "{text}\n{found}");
+        }
+    }
+
+    #[test]
     fn pods_use_by_name_what_is_the_instances_and_nothing_else() {
         let volume = |source: &str| format!("volumes: [{{name: a, {source}}}]");
         let refused = |name: &str| {

@@ -3,6 +3,7 @@
 mod access;
 mod config;
 mod delivery;
+mod held;
 mod metadata;
 mod monitoring;
 mod objects;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::patch::list;
 use crate::extension::naming;
+use crate::extension::problem::listed;
 use crate::extension::resolved::Resolved;
 
 /// Endings of Secrets that Midship makes for every instance, of which another one may have a longer name.
@@ -16,6 +17,16 @@ pub fn named(resolved: &Resolved, name: &str) -> bool {
     name.strip_prefix(resolved.name.as_str()).is_some_and(|rest| rest.len() > 1 && rest.starts_with('-'))
 }
 
+/// Whether a package may have a Secret of this name made.
+pub fn free(resolved: &Resolved, name: &str) -> bool {
+    named(resolved, name) && !MADE.iter().any(|ending| name.ends_with(ending))
+}
+
+/// What Secrets that a package names itself do not end in.
+pub fn made() -> String {
+    listed(MADE)
+}
+
 /// Why a package may not use a Secret of this name.
 pub fn secret(resolved: &Resolved, name: &str) -> Option<String> {
     let instance = resolved.name.as_str();
@@ -26,11 +37,8 @@ pub fn secret(resolved: &Resolved, name: &str) -> Option<String> {
         .iter()
         .chain(tls)
         .chain(resolved.image_pull_secrets.iter().map(|secret| &secret.name));
-    let made = MADE.iter().any(|ending| name.ends_with(ending));
-    if own.iter().any(|known| known == name)
-        || given.any(|known| known.as_str() == name)
-        || (named(resolved, name) && !made)
-    {
+    let known = own.iter().any(|known| known == name) || given.any(|known| known.as_str() == name);
+    if known || free(resolved, name) {
         return None;
     }
     Some(format!(
@@ -40,7 +48,7 @@ pub fn secret(resolved: &Resolved, name: &str) -> Option<String> {
         own[0],
         own[1],
         own[2],
-        crate::extension::problem::listed(MADE),
+        made(),
     ))
 }
 
