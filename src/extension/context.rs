@@ -27,8 +27,14 @@ pub mod paths {
     pub const SCRIPTS: &str = "/midship/scripts";
     pub const TLS: &str = "/midship/tls";
     pub const RUN: &str = "/midship/run";
+    /// Where log files lie.
+    pub const LOGS: &str = "/midship/logs";
     /// The agent's own certificate; in its container alone.
     pub const AGENT_TLS: &str = "/midship/agent-tls";
+    /// Where steps may read and write files, besides the volumes of the component.
+    pub const FOR_STEPS: [&str; 8] = ["/tmp", FILES, RUN, CONFIG, SCRIPTS, SECRETS, TLS, LOGS];
+    /// Where neither a volume nor a file of a package is: the agent's key and account, and what the kernel shows of it.
+    pub const PRIVATE: [&str; 5] = [AGENT_TLS, "/var/run/secrets", "/run/secrets", "/proc", "/sys"];
 }
 
 /// The context of one group's pods.

@@ -252,6 +252,10 @@ mod tests {
                 "Job: privileged: true of container \"a\" is not allowed",
             ),
             (
+                job("{volumes: [{name: b, secret: {secretName: sample-ca}}], containers: [{name: a, image: 'a:1'}]}"),
+                "Job: volume \"b\": Secret \"sample-ca\" is not a package's to use",
+            ),
+            (
                 job("{volumes: [{name: b, hostPath: {path: /}}], containers: [{name: a, image: 'a:1'}]}"),
                 "Job: volume \"b\", a hostPath, is not allowed",
             ),
@@ -272,6 +276,124 @@ mod tests {
             let found = with_object(&text);
             let said = if expected.is_empty() { found.is_empty() } else { found.contains(expected) };
             assert!(said, "{text}\n{found}");
+        }
+    }
+
+    #[test]
+    fn objects_serve_their_instance_and_reach_nothing_of_others() {
+        let object = |version: &str, kind: &str, spec: &str| {
+            format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: '{{{{ instance }}}}-more'}}\nspec: {spec}\n")
+        };
+        let service = |spec: &str| object("v1", "Service", spec);
+        let policy = |spec: &str| object("networking.k8s.io/v1", "NetworkPolicy", spec);
+        let monitor = |spec: &str| object("monitoring.coreos.com/v1", "ServiceMonitor", spec);
+        let certificate = |spec: &str| object("cert-manager.io/v1", "Certificate", spec);
+        let scaler = |name: &str| {
+            let target = format!("{{apiVersion: midship.dev/v1alpha1, kind: Component, name: {name}}}");
+            object("autoscaling/v2", "HorizontalPodAutoscaler", &format!("{{scaleTargetRef: {target}, maxReplicas: 3}}"))
+        };
+        let ingress = |name: &str| {
+            let backend = format!("{{service: {{name: {name}, port: {{number: 80}}}}}}");
+            object("networking.k8s.io/v1", "Ingress", &format!("{{defaultBackend: {backend}}}"))
+        };
+        let cases = [
+            (service("{selector: {midship.dev/component: server}, ports: [{port: 80}]}"), ""),
+            (service("{externalIPs: [10.0.0.1]}"), "Service: spec.externalIPs would draw traffic that is not"),
+            (service("{type: ExternalName}"), "Service: spec.type ExternalName leads elsewhere"),
+            (
+                service("{selector: {midship.dev/instance: other}}"),
+                "Service: spec.selector chooses what is of instance \"other\"",
+            ),
+            (policy("{podSelector: {}, ingress: [{}]}"), ""),
+            (policy("{podSelector: all}"), "NetworkPolicy: spec.podSelector is no object"),
+            (monitor("{endpoints: [{port: client, basicAuth: {password: {name: sample-scrape, key: a}}}]}"), ""),
+            (monitor("{namespaceSelector: {any: true}}"), "ServiceMonitor: spec.namespaceSelector would look into"),
+            (
+                monitor("{endpoints: [{bearerTokenFile: /var/run/secrets/token}]}"),
+                "ServiceMonitor: bearerTokenFile would hand out what is Prometheus's own",
+            ),
+            (
+                monitor("{endpoints: [{authorization: {credentials: {name: other, key: a}}}]}"),
+                "ServiceMonitor: credentials: Secret \"other\" is not a package's to use",
+            ),
+            (certificate("{secretName: sample-web, dnsNames: [demo.example.com, sample.default.svc]}"), ""),
+            (certificate("{secretName: sample-x-tls}"), "Certificate: spec.secretName \"sample-x-tls\" may be somebody"),
+            (certificate("{secretName: sample-web, isCA: true}"), "Certificate: spec.isCA would let the instance sign"),
+            (
+                certificate("{secretName: sample-web, dnsNames: ['*.other.default.svc.cluster.local']}"),
+                "Certificate: \"*.other.default.svc.cluster.local\" is a name of the cluster",
+            ),
+            (scaler("sample-server"), ""),
+            (scaler("other-server"), "spec.scaleTargetRef is no Component (midship.dev/v1alpha1) of the instance; there is"),
+            (ingress("sample"), ""),
+            (ingress("other"), "Ingress: Service \"other\" is not the instance's; lead to sample or sample-…"),
+            (
+                object("batch/v1", "Job", "{manualSelector: true, template: {spec: {containers: [{name: a, image: 'a:1'}]}}}"),
+                "Job: manualSelector would take over pods of others",
+            ),
+            (
+                object(
+                    "batch/v1",
+                    "Job",
+                    "{template: {metadata: {labels: {midship.dev/role: primary}}, spec: {containers: [{name: a, image: 'a:1'}]}}}",
+                ),
+                "Job: label midship.dev/role of its pod would make it one of an instance",
+            ),
+        ];
+        for (text, expected) in cases {
+            let found = with_object(&text);
+            let said = if expected.is_empty() { found.is_empty() } else { found.contains(expected) };
+            assert!(said, "{text}\n{found}");
+        }
+    }
+
+    #[test]
+    fn pods_use_by_name_what_is_the_instances_and_nothing_else() {
+        let volume = |source: &str| format!("volumes: [{{name: a, {source}}}]");
+        let refused = |name: &str| {
+            format!(
+                "Secret \"{name}\" is not a package's to use; there is sample-credentials, sample-connection and sample-tls, what the instance \
+                 names itself, and others called sample-… that do not end in -agent, -ca, -config, -connection, -credentials and -tls"
+            )
+        };
+        let cases = [
+            (volume("secret: {secretName: sample-credentials}"), String::new()),
+            (volume("secret: {secretName: '{{ instance }}-license', optional: true}"), String::new()),
+            (volume("configMap: {name: kube-root-ca.crt}"), String::new()),
+            (volume("persistentVolumeClaim: {claimName: sample-import}"), String::new()),
+            (
+                volume("secret: {secretName: other-credentials}"),
+                format!("volume \"a\": {}", refused("other-credentials")),
+            ),
+            (volume("secret: {secretName: '{{ instance }}-agent'}"), refused("sample-agent")),
+            (volume("projected: {sources: [{secret: {name: sample-ca}}]}"), refused("sample-ca")),
+            (
+                volume("projected: {sources: [{serviceAccountToken: {path: a}}]}"),
+                "volume \"a\": serviceAccountToken is not a package's to have".to_owned(),
+            ),
+            (
+                volume("persistentVolumeClaim: {claimName: data-other-server-0}"),
+                "volume \"a\": claim \"data-other-server-0\" is not a package's to use".to_owned(),
+            ),
+            (
+                volume("ephemeral: {volumeClaimTemplate: {spec: {dataSource: {kind: PersistentVolumeClaim, name: b}}}}"),
+                "volume \"a\": dataSource would fill it with what others have".to_owned(),
+            ),
+            (
+                "containers: [{name: server, envFrom: [{secretRef: {name: sample-x-credentials}}]}]".to_owned(),
+                format!("container \"server\": {}", refused("sample-x-credentials")),
+            ),
+            (
+                "containers: [{name: server, env: [{name: A, valueFrom: {secretKeyRef: {name: b, key: c}}}]}]"
+                    .to_owned(),
+                format!("container \"server\": {}", refused("b")),
+            ),
+            ("imagePullSecrets: [{name: other}]".to_owned(), format!("imagePullSecrets: {}", refused("other"))),
+        ];
+        for (pod, expected) in cases {
+            let found = says("env: {}", &format!("pod: {{{pod}}}"), GOOD);
+            let said = if expected.is_empty() { found.is_empty() } else { found.contains(&expected) };
+            assert!(said, "{pod}\n{found}");
         }
     }
 

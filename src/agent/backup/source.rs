@@ -7,6 +7,7 @@ use futures::FutureExt as _;
 
 use super::{BackupError, Surroundings, tarball};
 use crate::agent::actions::Saved;
+use crate::agent::drivers::Places;
 use crate::agent::stream::read_from;
 use crate::backup::write::{EndMark, Gate, Source, SourceEnd};
 use crate::extension::contract::{BackupMethod, Stream, StreamFormat};
@@ -63,6 +64,7 @@ pub async fn source(
     let path = before.text(path).map_err(BackupError::Package)?;
     let path = Path::new(&path);
     let file = tokio::fs::File::open(path).await.map_err(|error| BackupError::file(path, error))?;
+    Places::of(around.actor().config()).hold(&file).map_err(|error| BackupError::file(path, error))?;
     let size = file.metadata().await.map_err(|error| BackupError::file(path, error))?.len();
     let end = async { Ok(SourceEnd { code: Some(0), said: String::new() }) };
     let reader = Box::pin(file);

@@ -19,6 +19,7 @@ pub struct Live {
     secrets: PathBuf,
     known: Arc<LastKnown>,
     tls: Option<Tls>,
+    places: file::Places,
     resp: Pool<resp::Connection>,
     postgres: Pool<tokio_postgres::Client>,
     http: Mutex<Option<reqwest::Client>>,
@@ -33,6 +34,7 @@ impl Live {
             secrets: secrets.to_owned(),
             known,
             tls,
+            places: file::Places::of(config),
             resp: Pool::default(),
             postgres: Pool::default(),
             http: Mutex::new(None),
@@ -58,9 +60,11 @@ impl Live {
             Call::Exec(call) => container::exec(&self.pid1, call, deadline).await,
             Call::Signal(name) => container::signal(&self.pid1, &name, deadline).await,
             Call::Process(what) => container::process(&self.pid1, what, deadline).await,
-            Call::File(call) => tokio::task::spawn_blocking(move || file::call(&call))
-                .await
-                .map_err(|error| DriverError::new(error.to_string()))?,
+            Call::File(call) => {
+                let places = self.places.clone();
+                let done = tokio::task::spawn_blocking(move || file::call(&call, &places)).await;
+                done.map_err(|error| DriverError::new(error.to_string()))?
+            }
             Call::Tcp(call) => tcp::call(&call, tls.filter(|_| call.secure)).await,
             Call::Http(call) => http::call(&self.http(call.secure)?, call, &secrets()?, deadline).await,
             Call::Resp(call) => resp::call(&self.resp, session, call, tls, &secrets()?, &self.known).await,

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::extension::contract::step::ProcessStep;
 
 pub use container::last_words;
+pub use file::Places;
 pub use live::Live;
 
 /// What a step wants, with every template rendered. It may hold secrets, so it cannot be printed.

@@ -180,6 +180,13 @@ fn steps(lint: &mut Lint<'_>, field: &str, steps: &[Step], component: &Component
         if step.file.as_ref().is_some_and(|file| file.remove && file.content.is_some()) {
             lint.at(&field, "a file is either written or removed");
         }
+        if let Some(file) = &step.file
+            && !file.path.contains("{{")
+            && !file.path.contains("{%")
+            && let Some(reason) = super::places::out_of_reach(&file.path, component)
+        {
+            lint.at(&field, reason);
+        }
     }
 }
 

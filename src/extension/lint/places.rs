@@ -1,11 +1,30 @@
 //! Names and paths of files and volumes: none that Midship uses, none where nobody can write, none twice.
 
 use std::collections::BTreeMap;
+use std::path::{Component as PathPart, Path};
 
 use super::Lint;
 use crate::extension::agent::{AGENT_FILE, PROCESS_FILE};
 use crate::extension::context::{file_path, paths};
 use crate::extension::contract::Component;
+
+/// Folders that volumes would cover in the agent's container: its program, what that loads, trusts and is known by.
+const AGENTS: [&str; 12] = [
+    "/bin",
+    "/dev",
+    "/etc/ssl",
+    "/lib",
+    "/lib64",
+    "/proc",
+    "/run/secrets",
+    "/sys",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib64",
+    "/var/run/secrets",
+];
+/// What lies below one of them and is the middleware's to use.
+const FREE: &str = "/dev/shm";
 
 pub fn check(lint: &mut Lint<'_>) {
     for (name, component) in &lint.package.manifest.components {
@@ -19,6 +38,36 @@ pub fn check(lint: &mut Lint<'_>) {
             }
         }
     }
+}
+
+/// Why no volume can be mounted at a path: the agent has the volumes as well.
+pub fn taken(path: &str) -> Option<String> {
+    let path = Path::new(path);
+    if path.starts_with("/midship") {
+        return Some("/midship is taken".to_owned());
+    }
+    let touches = |folder: &&str| path.starts_with(folder) || Path::new(folder).starts_with(path);
+    let folder = AGENTS.into_iter().find(touches).filter(|_| !path.starts_with(FREE))?;
+    let path = path.display();
+    Some(format!(
+        "a volume at {path} would cover {folder}, which the agent needs; mount it at a folder of its own, such as /data"
+    ))
+}
+
+/// Why a step cannot have a file at this path.
+pub fn out_of_reach(path: &str, component: &Component) -> Option<String> {
+    let climbs = Path::new(path).components().any(|part| part == PathPart::ParentDir);
+    let below = |folder: &str| Path::new(path).starts_with(folder);
+    let reached =
+        paths::FOR_STEPS.into_iter().any(below) || component.volumes.values().any(|volume| below(&volume.path));
+    let private = paths::PRIVATE.into_iter().any(below);
+    (climbs || private || !reached).then(|| {
+        format!(
+            "{} is no place for a step's file; give one on a volume of the component, in /tmp or below {}",
+            path.escape_default(),
+            paths::FILES
+        )
+    })
 }
 
 fn files(lint: &mut Lint<'_>, field: &str, component: &Component) {

@@ -261,8 +261,8 @@ fn volumes(lint: &mut Lint<'_>, field: &str, component: &Component) {
             lint.at(&field, "path \"/\" is the whole image; mount the volume at a folder, such as /data");
         } else if !is_absolute(&volume.path) {
             lint.at(&field, not_absolute(&volume.path));
-        } else if volume.path == "/midship" || volume.path.starts_with("/midship/") {
-            lint.at(&field, "/midship is taken");
+        } else if let Some(reason) = super::places::taken(&volume.path) {
+            lint.at(&field, reason);
         } else if !paths.insert(&volume.path) {
             lint.at(&field, format!("another volume is mounted at {} as well", volume.path));
         }

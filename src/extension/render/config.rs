@@ -22,8 +22,6 @@ use crate::extension::user_file;
 
 /// Where the agent says that the middleware is ready, for probes PID 1 cannot ask itself.
 pub const READY_FILE: &str = "/midship/run/ready";
-/// Where log files lie.
-pub const LOGS: &str = "/midship/logs";
 
 /// How long a pod may wait for its turn and for its data before PID 1 asks again: a copy of a large database takes hours.
 const PERMIT_TIMEOUT: &str = "24h";
@@ -346,7 +344,7 @@ impl Renderer<'_> {
         if place.component.logs.files == Some(true) {
             let size = place.component.logs.max_size.as_ref().and_then(|size| quantity::bytes(&size.0));
             process["output"] = json!({ "files": [{
-                "path": format!("{LOGS}/{component}.log"),
+                "path": format!("{}/{component}.log", paths::LOGS),
                 "maxBytes": size.unwrap_or(10 << 20),
                 "keep": place.component.logs.keep.unwrap_or(3),
             }] });

@@ -3,11 +3,13 @@
 mod access;
 mod config;
 mod delivery;
+mod held;
 mod metadata;
 mod monitoring;
 mod objects;
 mod patch;
 mod pod;
+mod reach;
 mod secrets;
 #[cfg(test)]
 mod tests;

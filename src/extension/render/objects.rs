@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{CertificateNeed, Known, Rendered, Renderer, config_map, naming, object_labels, object_metadata, patch};
+use super::{
+    CertificateNeed, Known, Rendered, Renderer, config_map, held, naming, object_labels, object_metadata, patch, reach,
+};
 use crate::api::instance::IssuerKind;
 use crate::extension::problem::{Code, Refusal, listed};
 use crate::extension::yaml;
@@ -118,6 +120,7 @@ impl Renderer<'_> {
             };
             self.restricted(&mut template["spec"]).map_err(|reason| format!("{kind}: {reason}"))?;
         }
+        held::hold(&kind, &mut value, self.resolved).map_err(|reason| format!("{kind}: {reason}"))?;
         let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let instance = self.resolved.name.as_str();
         if name != instance && !name.starts_with(&format!("{instance}-")) {
@@ -161,7 +164,8 @@ impl Renderer<'_> {
             pod["securityContext"]["seccompProfile"] = serde_json::json!({ "type": "RuntimeDefault" });
         }
         patch::restrict(pod);
-        patch::forbidden(pod, &account).or_else(|| patch::lacking(pod, &[])).map_or(Ok(()), Err)
+        let wrong = patch::forbidden(pod, &account).or_else(|| reach::pod(pod, self.resolved));
+        wrong.or_else(|| patch::lacking(pod, &[])).map_or(Ok(()), Err)
     }
 
     pub(super) fn scripts(&mut self, rendered: &mut Rendered) {

@@ -99,7 +99,7 @@ pub fn forbidden(pod: &Value, account: &Value) -> Option<String> {
 
 const STANDARD: &str = "pods keep to the \"restricted\" Pod Security Standard";
 
-fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+pub(super) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value[key].as_array().map_or(&[], Vec::as_slice)
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::config::{GroupConfig, LOGS};
-use super::{Place, Renderer, naming, object_labels, patch, selector};
+use super::config::GroupConfig;
+use super::{Place, Renderer, naming, object_labels, patch, reach, selector};
 use crate::api::labels;
 use crate::api::pod_set::PodTemplate;
 use crate::api::values::{PullPolicy, Spread};
@@ -78,7 +78,7 @@ impl Renderer<'_> {
             mount("midship-scripts", paths::SCRIPTS, true, Some(volume));
         }
         if component.logs.files == Some(true) {
-            mount("midship-logs", LOGS, false, Some(json!({ "name": "midship-logs", "emptyDir": {} })));
+            mount("midship-logs", paths::LOGS, false, Some(json!({ "name": "midship-logs", "emptyDir": {} })));
         }
         let mut has_tmp = false;
         for (volume, declared) in &place.declared.volumes {
@@ -351,6 +351,7 @@ impl Renderer<'_> {
         let mut wrong = None;
         for addition in &patches {
             wrong = wrong.or_else(|| patch::refused(addition, spec, name, &lasting));
+            wrong = wrong.or_else(|| reach::pod(addition, self.resolved));
             patch::apply(spec, addition);
         }
         patch::restrict(spec);

@@ -204,6 +204,30 @@ fn a_wrong_package_says_where_and_why() {
             "extension.yaml:26:7: /midship is taken",
         ),
         (
+            "a volume over the agent's program",
+            "data: {path: /data, size: 1Gi}",
+            "data: {path: /bin/, size: 1Gi}",
+            "extension.yaml:26:7: a volume at /bin/ would cover /bin, which the agent needs; mount it at a folder of its own, such as /data",
+        ),
+        (
+            "a volume over the account of the pod",
+            "data: {path: /data, size: 1Gi}",
+            "data: {path: /var/run, size: 1Gi}",
+            "extension.yaml:26:7: a volume at /var/run would cover /var/run/secrets, which the agent needs; mount it at a folder of its own, such as /data",
+        ),
+        (
+            "a volume over the processes",
+            "data: {path: /data, size: 1Gi}",
+            "data: {path: /proc/self, size: 1Gi}",
+            "extension.yaml:26:7: a volume at /proc/self would cover /proc, which the agent needs; mount it at a folder of its own, such as /data",
+        ),
+        (
+            "volumes that are nobody else's",
+            "data: {path: /data, size: 1Gi}",
+            "data: {path: /usr/lib/demo, size: 1Gi}\n      shm: {path: /dev/shm, kind: Memory}\n      run: {path: /var/run/demo}\n      etc: {path: /etc/demo}",
+            "nothing wrong",
+        ),
+        (
             "a volume with a relative path",
             "data: {path: /data, size: 1Gi}",
             "data: {path: data, size: 1Gi}",
@@ -298,6 +322,18 @@ fn a_wrong_package_says_where_and_why() {
             "    env: {}",
             "    actions: {started: {steps: [{tcp: client, signal: SIGHUP}]}}",
             "extension.yaml:21:33: a step does one thing; this one has tcp and signal",
+        ),
+        (
+            "a step that reads the agent's key",
+            "    env: {}",
+            "    actions: {started: {steps: [{file: /midship/agent-tls/tls.key}]}}",
+            "extension.yaml:21:33: /midship/agent-tls/tls.key is no place for a step's file; give one on a volume of the component, in /tmp or below /midship/files",
+        ),
+        (
+            "a step that climbs out of a volume",
+            "    env: {}",
+            "    actions: {started: {steps: [{file: /data/../proc/self/environ}]}}",
+            "extension.yaml:21:33: /data/../proc/self/environ is no place for a step's file; give one on a volume of the component, in /tmp or below /midship/files",
         ),
         (
             "an action without steps",
