@@ -25,7 +25,7 @@ use crate::controller::repositories::words::{size, span};
 use crate::extension::methods;
 use crate::lifecycle::Code;
 use crate::lifecycle::backup::{BackupOrder, JobProgress, Outcome as Ended};
-use crate::plan::operation::{Outcome, Run, TIMEOUT};
+use crate::plan::operation::{Outcome, Run, patience};
 
 /// How long an agent may take to begin.
 pub(super) const BEGIN: Duration = Duration::from_secs(10);
@@ -152,7 +152,7 @@ impl Hands<'_> {
             type_: ground.request.type_.unwrap_or(BackupType::Full),
             labels: ground.request.labels.clone().unwrap_or_default(),
             bandwidth,
-            timeout: self.operation.spec.timeout.unwrap_or(TIMEOUT).0,
+            timeout: patience(&self.operation.spec).0,
             with_log: archives && method.1.logs.is_some(),
         };
         let Look { opened, catalog, .. } = &ground.look;
