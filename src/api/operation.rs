@@ -112,7 +112,7 @@ pub struct OperationSpec {
     pub restore: Option<InPlaceRestore>,
     /// For Custom: an operation that the extension declares, or steps of your own.
     pub custom: Option<CustomOperation>,
-    /// How long the whole may take; 1h where left out.
+    /// How long the whole may take; where left out 48h for a Restore, else 1h.
     pub timeout: Option<Duration>,
     /// How often a failed step is tried again.
     #[schemars(range(min = 0, max = 100))]

@@ -13,10 +13,11 @@ use super::keys::SigningKey;
 use super::layout::{Place, Uid};
 use super::log::History;
 use super::manifest::{Level, Tombstone};
-use super::read::Catalog;
+use super::read::{Catalog, Found};
 use super::repository::Repository;
 use super::store::{Cause, Key, StoreError, list_all};
 use super::write::{WriteError, void};
+use crate::api::labels::GROUP;
 use crate::plan::retention::{
     AttemptFacts, AttemptVerdict, BackupFacts, Facts, LogNeed, Plan, Refusal, Remains, Verdict,
 };
@@ -94,6 +95,7 @@ pub fn facts(catalog: &Catalog, cluster: &Uid, wishes: &Wishes, clock_skew: Sign
         BackupFacts {
             id: name(&found.place),
             instance: found.place.owner.instance.to_string(),
+            group: manifest.labels.get(GROUP).cloned(),
             ours: found.place.owner.cluster == *cluster,
             completed_at: manifest.completed_at,
             parent: parent.map(|parent| in_place(parent.id)),
@@ -213,10 +215,17 @@ async fn attempts(
                 Err(error) => return Err(error.into()),
             },
             AttemptVerdict::Clear => {
-                clear(repository, place, &mut swept.problems).await?;
-                swept.cleared += 1;
+                let left = catalog.leftovers.iter().any(|left| left.place == *place);
+                if left && is_there(repository, &place.manifest()).await? {
+                    let manifest = place.manifest();
+                    swept.problems.push(format!("{manifest} is there, and a listing left it out: all of it stays"));
+                } else if clear(repository, place, &mut swept.problems).await? {
+                    swept.cleared += 1;
+                }
             }
-            AttemptVerdict::Forget => repository.store().delete(&place.manifest()).await?,
+            AttemptVerdict::Forget => {
+                delete(repository, vec![place.manifest()], &mut swept.problems).await?;
+            }
         }
     }
     Ok(())
@@ -242,18 +251,59 @@ async fn remove(repository: &Repository, place: &Place, problems: &mut Vec<Strin
     Ok(true)
 }
 
-/// Removes all that lies around a manifest; what says why it goes, last.
-async fn clear(repository: &Repository, place: &Place, problems: &mut Vec<String>) -> Result<(), SweepError> {
+/// Removes all that lies around a manifest; what says why it goes, last. Whether all of it is gone.
+async fn clear(repository: &Repository, place: &Place, problems: &mut Vec<String>) -> Result<bool, SweepError> {
     let last = [place.attempt(), place.tombstone()];
     let objects = list_all(repository.store(), &place.folder()).await?;
     let keys = objects.into_iter().map(|object| object.key);
     let keys = keys.filter(|key| *key != place.manifest() && !last.contains(key)).collect();
-    if delete(repository, keys, problems).await? {
-        for key in last {
-            delete(repository, vec![key], problems).await?;
+    if !delete(repository, keys, problems).await? {
+        return Ok(false);
+    }
+    for key in last {
+        if !delete(repository, vec![key], problems).await? {
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Whether an object is there, whatever listings show.
+async fn is_there(repository: &Repository, key: &Key) -> Result<bool, StoreError> {
+    match repository.store().head(key).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) if error.is_about_object() => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Those of `before` that are there and that the listing left out: while there are any, nobody knows what is needed.
+pub async fn left_out(
+    repository: &Repository,
+    catalog: &Catalog,
+    before: &BTreeSet<Place>,
+) -> Result<Vec<Place>, StoreError> {
+    let mut left_out = Vec::new();
+    let shown: BTreeSet<&Place> = catalog.found.iter().map(|found| &found.place).collect();
+    for place in before {
+        if !shown.contains(place) && is_there(repository, &place.manifest()).await? {
+            left_out.push(place.clone());
+        }
+    }
+    Ok(left_out)
+}
+
+/// Takes the tombstones of a chain away, before somebody restores it: what is condemned anew waits anew. Which had one.
+pub async fn spare(repository: &Repository, chain: &[&Found]) -> Result<Vec<Place>, StoreError> {
+    let mut spared = Vec::new();
+    for found in chain {
+        if found.tombstone.is_some() {
+            repository.store().delete(&found.place.tombstone()).await?;
+            spared.push(found.place.clone());
+        }
+    }
+    Ok(spared)
 }
 
 /// Whether all of them are gone.
@@ -299,8 +349,9 @@ pub async fn sweep_logs(
         let is_old = |key: &Key| number(key).is_some_and(|number| old.contains(&number));
         let (claims, segments): (Vec<Key>, Vec<Key>) =
             objects.into_iter().map(|object| object.key).filter(is_old).partition(super::layout::Segment::is_claim);
-        swept.segments += segments.len();
+        let going = segments.len();
         if delete(repository, segments, &mut swept.problems).await? {
+            swept.segments += going;
             delete(repository, claims, &mut swept.problems).await?;
         }
     }

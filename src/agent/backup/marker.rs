@@ -57,6 +57,8 @@ pub struct Facts<'a> {
     pub restored: Option<&'a str>,
     /// Data is being put back now.
     pub restoring: bool,
+    /// A restore that nobody asks for again by himself began to change the volume, and did not end.
+    pub interrupted: bool,
     /// Backups are restored to this pod; the others follow it.
     pub first: bool,
     /// Midship hands out an exclusive role, so that the others have somebody to follow.
@@ -72,6 +74,8 @@ pub struct Facts<'a> {
 pub enum Hold {
     /// The end of the restore under way.
     Restoring,
+    /// Somebody has to restore anew: what is on the volume is neither the old data nor the new.
+    Interrupted,
     /// Somebody has to ask for the restore of this name.
     Restore(String),
     /// The first pod of the set has to be restored and to take the role.
@@ -82,6 +86,10 @@ pub enum Hold {
 pub fn hold(facts: Facts<'_>) -> Option<Hold> {
     if facts.restoring {
         return Some(Hold::Restoring);
+    }
+    // whoever follows somebody gets data from there
+    if facts.interrupted && !facts.led && !facts.member {
+        return Some(Hold::Interrupted);
     }
     let wanted = facts.wanted?;
     // whoever lost its volume later copies what the others have, and whoever has their data keeps it
@@ -113,6 +121,18 @@ mod tests {
         }
         assert_eq!(hold(Facts { handed_out: false, ..other }), None);
         assert_eq!(hold(Facts { first: true, ..Facts::default() }), None);
+    }
+
+    #[test]
+    fn what_a_restore_left_half_done_never_starts_by_itself() {
+        let half = Facts { interrupted: true, first: true, ..Facts::default() };
+        let asked = Facts { wanted: Some("r"), ..half };
+        for alone in [half, asked, Facts { handed_out: true, ..half }, Facts { restored: Some("r"), ..asked }] {
+            assert_eq!(hold(alone), Some(Hold::Interrupted));
+        }
+        assert_eq!(hold(Facts { restoring: true, ..half }), Some(Hold::Restoring));
+        assert_eq!(hold(Facts { led: true, ..half }), None, "it gets the data of whoever leads");
+        assert_eq!(hold(Facts { member: true, ..half }), None, "it was begun, and nothing was changed yet");
     }
 
     #[test]

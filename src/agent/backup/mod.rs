@@ -38,6 +38,7 @@ use crate::lifecycle::{Code, Problem};
 
 pub use error::BackupError;
 pub use marker::{Facts, Hold, Marker, hold};
+pub use volume::Begun;
 
 use archive::Archiver;
 use freeze::Freezer;

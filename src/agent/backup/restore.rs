@@ -130,6 +130,8 @@ async fn admitted(
             });
         };
         if let Some(marker) = Marker::read(dir)?.filter(|marker| marker.restore.as_ref() == Some(wanted)) {
+            // it was done, and broke off before this went
+            Begun::remove(dir)?;
             return Ok(Some(marker));
         }
         let marked = mark::read(dir).map_err(|error| BackupError::Package(error.to_string()))?;
@@ -228,7 +230,7 @@ async fn put_back(
     }
     // all that can be known beforehand is known: from here on the volume changes
     let (place, replace) = (dir.to_owned(), order.replace);
-    let begun = Begun { restore: config.restore.clone() };
+    let begun = Begun { restore: config.restore.clone().filter(|_| !replace) };
     blocking(move || {
         begun.write(&place)?;
         if replace {

@@ -17,11 +17,25 @@ pub(super) const NAME: &str = ".midship-restoring.json";
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begun {
-    /// The restore the pod's configuration asked for; nothing where somebody ordered it without.
+    /// The restore the pod's configuration asked for; nothing where somebody ordered it in the place of data.
     pub restore: Option<String>,
 }
 
 impl Begun {
+    /// Whether there is a restore that did not end, other than the one the configuration asks for: that one goes on by
+    /// itself. `ended` says that a marker is there.
+    pub fn interrupted(data: &Path, wanted: Option<&str>, ended: bool) -> bool {
+        match Self::read(data) {
+            Ok(None) => false,
+            Ok(Some(begun)) => !ended && (begun.restore.is_none() || begun.restore.as_deref() != wanted),
+            Err(error) => {
+                // a start on half of the data would be worse than none
+                tracing::error!(%error, "it is not known whether a restore was interrupted");
+                !ended
+            }
+        }
+    }
+
     pub fn read(data: &Path) -> Result<Option<Self>, BackupError> {
         note::read(data, NAME)
     }
@@ -91,8 +105,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Begun::read(dir.path()).unwrap(), None);
         let begun = Begun { restore: Some("r".into()) };
+        assert!(!Begun::interrupted(dir.path(), None, false));
         begun.write(dir.path()).unwrap();
         assert_eq!(Begun::read(dir.path()).unwrap(), Some(begun));
+        assert!(!Begun::interrupted(dir.path(), Some("r"), false), "it goes on by itself");
+        assert!(Begun::interrupted(dir.path(), None, false), "nobody asks for it any more");
+        assert!(!Begun::interrupted(dir.path(), None, true), "the marker came first: it was done");
+        Begun { restore: None }.write(dir.path()).unwrap();
+        assert!(Begun::interrupted(dir.path(), Some("r"), false));
+        std::fs::write(dir.path().join(NAME), "{").unwrap();
+        assert!(Begun::interrupted(dir.path(), Some("r"), false), "nobody knows");
         Begun::remove(dir.path()).unwrap();
         Begun::remove(dir.path()).unwrap();
         assert_eq!(Begun::read(dir.path()).unwrap(), None);

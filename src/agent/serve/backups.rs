@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::mark;
 use super::shared::Shared;
 use crate::agent::actions::{Actor, Extras};
-use crate::agent::backup::{Backups, Facts, Hold, Marker, Surroundings, hold};
+use crate::agent::backup::{Backups, Begun, Facts, Hold, Marker, Surroundings, hold};
 use crate::agent::pid1::Pid1;
 use crate::lifecycle::ArchiveStatus;
 
@@ -44,7 +44,11 @@ pub async fn restored(shared: &Shared, backups: &Backups) {
     loop {
         let held = held(shared, backups);
         if held != said {
-            if let Some(hold) = &held {
+            if held == Some(Hold::Interrupted) {
+                tracing::warn!(
+                    "a restore in the place of the data was interrupted: the process does not start on what is left; restore anew"
+                );
+            } else if let Some(hold) = &held {
                 tracing::info!(?hold, "the process does not start yet");
             } else {
                 tracing::info!("the process may start");
@@ -52,7 +56,7 @@ pub async fn restored(shared: &Shared, backups: &Backups) {
         }
         let waits = match &held {
             Some(Hold::Restore(name)) => Some(name.clone()),
-            Some(Hold::Restoring | Hold::First) | None => None,
+            Some(Hold::Restoring | Hold::Interrupted | Hold::First) | None => None,
         };
         shared.find(|findings| findings.waits_for_restore = waits);
         if held.is_none() {
@@ -82,6 +86,7 @@ fn held(shared: &Shared, backups: &Backups) -> Option<Hold> {
         wanted: config.restore.as_deref(),
         restored: marker.as_ref().and_then(|marker| marker.restore.as_deref()),
         restoring: backups.restores(),
+        interrupted: data.is_some_and(|data| Begun::interrupted(data, config.restore.as_deref(), marker.is_some())),
         first: lowest.is_none_or(|name| name == place.pod),
         handed_out: place.handed_out(),
         member: data.is_some_and(|data| matches!(mark::read(data), Ok(Some(_)))),

@@ -1,15 +1,23 @@
-//! Listings that show an object twice, or never end.
+//! Listings that show an object twice, leave one out, or never end; and objects that may not be deleted.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::killed::retain;
 use super::world::{World, rows};
-use crate::backup::read::Target;
+use crate::backup::layout::Place;
+use crate::backup::manifest::Tombstone;
+use crate::backup::read::{Catalog, Target};
 use crate::backup::store::memory::Memory;
 use crate::backup::store::{
-    Body, Features, Key, List, ObjectInfo, Page, Store, StoreFuture, list_all, list_folders, list_level,
+    Body, Cause, Doing, Features, Key, List, ObjectInfo, Page, Store, StoreError, StoreFuture, list_all, list_folders,
+    list_level,
 };
+use crate::backup::sweep::{Wishes, left_out, spare};
+use crate::plan::retention::Rules;
 
 #[derive(Clone, Copy, Debug)]
 enum Way {
@@ -17,6 +25,10 @@ enum Way {
     Overlaps,
     /// After the last page comes the first.
     Circles,
+    /// What is called so is not shown.
+    LeavesOut(&'static str),
+    /// What is called so may not be deleted.
+    Keeps(&'static str),
 }
 
 #[derive(Debug)]
@@ -26,7 +38,7 @@ struct Odd {
 }
 
 impl Odd {
-    async fn page(&self, list: &List) -> Result<Page, crate::backup::store::StoreError> {
+    async fn page(&self, list: &List) -> Result<Page, StoreError> {
         let wanted = List { after: list.after.clone().filter(|after| after != "anew"), limit: Some(2), ..list.clone() };
         let mut page = self.inner.list(&wanted).await?;
         match self.way {
@@ -37,6 +49,8 @@ impl Odd {
                 page.folders.extend(page.folders.clone());
             }
             Way::Circles => page.next = page.next.or(Some("anew".into())),
+            Way::LeavesOut(name) => page.objects.retain(|object| object.key.name() != name),
+            Way::Keeps(_) => {}
         }
         Ok(page)
     }
@@ -59,7 +73,14 @@ impl Store for Odd {
         Box::pin(self.page(list))
     }
     fn delete<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()> {
-        self.inner.delete(key)
+        match self.way {
+            Way::Keeps(name) if key.name() == name => {
+                let locked = Cause::Locked("a legal hold".into());
+                let error = StoreError::new("odd", Doing::Delete, key, locked);
+                Box::pin(async move { Err(error) })
+            }
+            _ => self.inner.delete(key),
+        }
     }
     fn features(&self) -> StoreFuture<'_, Features> {
         self.inner.features()
@@ -89,4 +110,45 @@ async fn a_listing_that_comes_back_to_its_beginning_is_an_error() {
         assert!(error.to_string().contains("the same page of the listing again and again"), "{error}");
         assert!(list_folders(&odd, prefix).await.is_err());
     }
+}
+
+#[tokio::test]
+async fn what_a_listing_leaves_out_is_not_taken_for_gone() {
+    let world = World::new(false).await;
+    let made = world.back_up(&world.repository, None, &rows(3000, 1)).await.expect("it is made");
+    let place = made.place.clone();
+    let tombstone = Tombstone { at: world.now(), reason: "nothing keeps it".into() };
+    world.repository.put_document(&place.tombstone(), &tombstone, &world.key).await.expect("written");
+    let before = world.memory.keys();
+    let odd = Odd { inner: world.memory.clone(), way: Way::LeavesOut("manifest.json") };
+    let through = world.through(Arc::new(odd)).await;
+    let catalog = Catalog::read(&through).await.expect("listed");
+    assert!(catalog.found.is_empty() && catalog.leftovers.len() == 1, "{catalog:?}");
+    let known: BTreeSet<Place> = [place.clone()].into();
+    assert_eq!(left_out(&through, &catalog, &known).await.expect("asked"), std::slice::from_ref(&place));
+    let swept = retain(&world, &through, Rules::default(), &Wishes::default()).await.expect("nothing goes");
+    assert_eq!((swept.cleared, swept.problems.len()), (0, 1), "{swept:?}");
+    assert_eq!(world.memory.keys(), before);
+    // whoever restores it takes the tombstone away
+    let catalog = world.catalog().await;
+    assert!(left_out(&world.repository, &catalog, &known).await.expect("asked").is_empty());
+    assert_eq!(spare(&world.repository, &[&catalog.found[0]]).await.expect("spared"), std::slice::from_ref(&place));
+    assert_eq!(world.catalog().await.found[0].tombstone, None);
+}
+
+#[tokio::test]
+async fn what_may_not_be_deleted_does_not_count_as_cleared() {
+    let world = World::new(false).await;
+    let made = world.back_up(&world.repository, None, &rows(3000, 1)).await.expect("it is made");
+    let tombstone = Tombstone { at: world.now(), reason: "nothing keeps it".into() };
+    world.repository.put_document(&made.place.tombstone(), &tombstone, &world.key).await.expect("written");
+    world.memory.delete(&made.place.manifest()).await.expect("removed");
+    let odd = Odd { inner: world.memory.clone(), way: Way::Keeps("attempt.json") };
+    let through = world.through(Arc::new(odd)).await;
+    for _ in 0..2 {
+        let swept = retain(&world, &through, Rules::default(), &Wishes::default()).await.expect("others go");
+        assert_eq!((swept.cleared, swept.problems.len()), (0, 1), "{swept:?}");
+    }
+    let swept = retain(&world, &world.repository, Rules::default(), &Wishes::default()).await.expect("it goes");
+    assert_eq!((swept.cleared, swept.problems.len()), (1, 0), "{swept:?}");
 }

@@ -11,6 +11,7 @@ use crate::api::{Instance, labels};
 use crate::backup::log::{self, History};
 use crate::cluster::Key;
 use crate::controller::packages::used_by;
+use crate::controller::repositories::coverage::collector;
 use crate::controller::repositories::known::Look;
 use crate::controller::repositories::orders;
 use crate::extension::{install, methods};
@@ -46,6 +47,10 @@ impl BackupPolicies {
             Err(error) => return tracing::warn!(%error, "the archived logs cannot be looked through"),
         };
         for instance in &ground.instances {
+            let other = self.collected_by_other(ground, instance);
+            if other.is_some_and(|(_, into)| into != ground.repository.name) {
+                continue;
+            }
             let uid = instance.uid().unwrap_or_default();
             match window(look, &uid, &histories).await {
                 Ok(window) => self.around.known.put_window(&Key::of(instance.as_ref()), &uid, window),
@@ -56,8 +61,24 @@ impl BackupPolicies {
         }
     }
 
+    /// Another policy that collects the log of an instance instead, and into which repository.
+    fn collected_by_other(&self, ground: &Ground<'_>, instance: &Instance) -> Option<(String, String)> {
+        let policies = self.around.caches.backup_policies.list();
+        let collector = collector(policies.iter().map(AsRef::as_ref), instance)?;
+        let name = collector.name_any();
+        (name != ground.policy.name_any()).then(|| (name, collector.spec.repository.to_string()))
+    }
+
     async fn archive_of(&self, ground: &Ground<'_>, look: &Look, instance: &Instance) -> Result<(), String> {
         let (name, namespace) = (instance.name_any(), instance.namespace().unwrap_or_default());
+        if let Some((other, into)) = self.collected_by_other(ground, instance) {
+            if into == ground.repository.name {
+                return Ok(());
+            }
+            return Err(format!(
+                "BackupPolicy {other} collects it into {into}, and a segment goes to one place; take spec.logs away here"
+            ));
+        }
         let wanted = install::name(&instance.spec.type_, &instance.spec.extension_version);
         let package = self
             .around

@@ -1,7 +1,7 @@
 //! What a repository needs from time to time: proof that everything is still there and readable, and the removal of what
 //! nothing keeps. It can take long, and runs beside the controller; whoever is interrupted begins again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::backup::document::DocumentError;
 use crate::backup::id::Id;
 use crate::backup::keys::SigningKey;
-use crate::backup::layout::Uid;
+use crate::backup::layout::{Place, Uid};
 use crate::backup::log;
 use crate::backup::manifest::Level;
 use crate::backup::read::{Catalog, Found};
@@ -51,6 +51,8 @@ pub struct Chores {
     pub list_every: SignedDuration,
     /// Whether it is us who remove; another BackupRepository may show the same store.
     pub sweeps: bool,
+    /// The backups that were seen before: one that a listing leaves out now is not gone.
+    pub before: BTreeSet<Place>,
 }
 
 /// What came of it.
@@ -65,6 +67,8 @@ pub struct Report {
     pub swept: Swept,
     /// Why nothing may be removed.
     pub refusal: Option<String>,
+    /// The backups that are there, also those that the listing left out.
+    pub seen: BTreeSet<Place>,
     /// When what is condemned goes.
     pub expires: BTreeMap<Id, Timestamp>,
 }
@@ -158,6 +162,15 @@ impl Chores {
 
     async fn remove(&self, catalog: &Catalog, key: &SigningKey, report: &mut Report) -> Result<(), ChoreError> {
         let repository = &self.opened.repository;
+        let left_out = sweep::left_out(repository, catalog, &self.before).await?;
+        report.seen = catalog.found.iter().map(|found| found.place.clone()).chain(left_out.iter().cloned()).collect();
+        if let [first, ..] = left_out.as_slice() {
+            let (many, first) = (left_out.len(), first.id);
+            report.refusal = Some(format!(
+                "the store's listing leaves out {many} backups that are there, such as {first}: nobody knows what is needed"
+            ));
+            return Ok(());
+        }
         let now = Timestamp::now();
         let plan = decide(catalog, &self.cluster, &self.rules, self.opened.clock_ahead, Guards::default(), now);
         report.expires = expires(catalog, &self.cluster, &plan);

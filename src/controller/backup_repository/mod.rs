@@ -238,6 +238,11 @@ impl BackupRepositories {
             reads,
             list_every: signed(repository.spec.list_interval.unwrap_or(LIST_INTERVAL)),
             sweeps: self.is_first_of_store(key, look),
+            before: {
+                let done = memory.done.lock().expect("no panic while it is held");
+                let before = done.iter().flatten().flat_map(|report| report.seen.clone());
+                before.chain(look.catalog.found.iter().map(|found| found.place.clone())).collect()
+            },
         };
         let (done, known, key) = (memory.done.clone(), self.known.clone(), key.clone());
         memory.chores = Some(AbortOnDropHandle::new(tokio::spawn(async move {

@@ -17,7 +17,7 @@ use crate::backup::layout::{Owner, Place};
 use crate::backup::manifest::Wish;
 use crate::backup::wish;
 use crate::cluster::Key;
-use crate::controller::repositories::coverage::Coverage;
+use crate::controller::repositories::coverage::{Coverage, collector};
 use crate::controller::repositories::known::Look;
 use crate::controller::repositories::orders::{self, Wanted};
 use crate::controller::repositories::progress::{newest, told};
@@ -25,7 +25,7 @@ use crate::controller::repositories::words::{size, span};
 use crate::extension::methods;
 use crate::lifecycle::Code;
 use crate::lifecycle::backup::{BackupOrder, JobProgress, Outcome as Ended};
-use crate::plan::operation::{Outcome, Run, TIMEOUT};
+use crate::plan::operation::{Outcome, Run, patience};
 
 /// How long an agent may take to begin.
 pub(super) const BEGIN: Duration = Duration::from_secs(10);
@@ -146,14 +146,18 @@ impl Hands<'_> {
         let own = policy.and_then(|policy| policy.bandwidth.clone());
         let bandwidth = [own, limit].into_iter().flatten().filter_map(|quantity| quantity.bytes()).min();
         let archives = policy.and_then(|policy| policy.logs.as_ref()).is_some_and(|logs| logs.enabled);
+        // where its log goes somewhere else, a backup would wait for it in vain
+        let policies = self.shared.caches.backup_policies.list();
+        let collector = collector(policies.iter().map(AsRef::as_ref), ground.instance);
+        let comes = collector.is_some_and(|policy| policy.spec.repository.as_str() == ground.repository.name);
         let wanted = Wanted {
             job,
             method,
             type_: ground.request.type_.unwrap_or(BackupType::Full),
             labels: ground.request.labels.clone().unwrap_or_default(),
             bandwidth,
-            timeout: self.operation.spec.timeout.unwrap_or(TIMEOUT).0,
-            with_log: archives && method.1.logs.is_some(),
+            timeout: patience(&self.operation.spec).0,
+            with_log: archives && comes && method.1.logs.is_some(),
         };
         let Look { opened, catalog, .. } = &ground.look;
         let order = orders::backup(wanted, ground.instance, ground.owner.clone(), opened, catalog);

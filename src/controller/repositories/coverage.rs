@@ -76,6 +76,22 @@ pub fn collectors<'a>(policies: impl IntoIterator<Item = &'a BackupPolicy>, inst
     found
 }
 
+/// The policy that collects the log of an instance. One alone does: a segment goes into one repository, and then it is gone.
+/// The one that the instance names goes before others.
+pub fn collector<'a>(
+    policies: impl IntoIterator<Item = &'a BackupPolicy>,
+    instance: &Instance,
+) -> Option<&'a BackupPolicy> {
+    let collects = |policy: &&BackupPolicy| {
+        policy.metadata.deletion_timestamp.is_none() && policy.spec.logs.as_ref().is_some_and(|logs| logs.enabled)
+    };
+    let own = policies.into_iter().filter(collects).filter_map(|policy| {
+        let coverage = Coverage::of(policy).ok().filter(|coverage| coverage.covers(instance))?;
+        Some((!coverage.is_asked_by(instance), policy.name_any(), policy))
+    });
+    own.min_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1))).map(|(_, _, policy)| policy)
+}
+
 /// A length of time as plans count it.
 pub fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration.0).unwrap_or(SignedDuration::MAX)
@@ -168,6 +184,26 @@ mod tests {
         let found = collectors([&silent, &listening], &orders);
         assert_eq!(found, Collectors { chose_it: false, names: [daily].into() });
         assert_eq!(collectors([&listening], &instance("orders", "elsewhere", json!({}))), Collectors::default());
+    }
+
+    #[test]
+    fn one_policy_alone_collects_a_log() {
+        let named = |name: &str, more: Value| {
+            let mut policy = policy(more);
+            policy.metadata.name = Some(name.to_owned());
+            policy
+        };
+        let collecting = json!({ "selector": {}, "logs": { "enabled": true } });
+        let [house, away, quiet] = [
+            named("b-house", collecting.clone()),
+            named("c-away", collecting),
+            named("a-quiet", json!({ "selector": {} })),
+        ];
+        let chosen = |instance: &Instance| collector([&away, &quiet, &house], instance).map(ResourceExt::name_any);
+        assert_eq!(chosen(&instance("orders", "shop", json!({}))).as_deref(), Some("b-house"));
+        let asks = instance("orders", "shop", json!({ "backup": { "policy": "c-away" } }));
+        assert_eq!(chosen(&asks).as_deref(), Some("c-away"));
+        assert_eq!(chosen(&instance("orders", "elsewhere", json!({}))), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::{Client, ResourceExt};
 
 use super::known::{Known, Look};
@@ -16,6 +16,8 @@ use crate::backup::keys::{Identity, KeyProblem, Kit, KitError, Opener};
 use crate::backup::layout::{Owner, Place};
 use crate::backup::read::{ChainError, Content, Found, Keyring, ReadError, Target};
 use crate::backup::replay::{self, Asked, ReplayError};
+use crate::backup::store::StoreError;
+use crate::backup::sweep;
 use crate::cluster::Key;
 use crate::controller::caches::Caches;
 use crate::lifecycle::backup::{RestoreOrder, Until};
@@ -26,6 +28,8 @@ const IDENTITY: &str = "identity";
 pub const KIT: &str = "kit";
 /// A restore may take as long as a backup.
 const TIMEOUT: Duration = Duration::from_hours(24);
+/// Half of the day that a condemned backup waits is for whoever restores it.
+const LATE: SignedDuration = SignedDuration::from_hours(12);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
@@ -57,6 +61,12 @@ pub enum RestoreError {
     Epoch(#[from] EpochError),
     #[error("the backup {0} cannot be opened: {1}")]
     Locked(Id, String),
+    #[error("the backup is about to be removed, and its tombstone cannot be taken away: {0}")]
+    Condemned(StoreError),
+    #[error(
+        "the backup {0} was condemned at {1} and may be removed before it is restored: let a cluster that may write to the          repository hold it"
+    )]
+    Going(Id, Timestamp),
     #[error(transparent)]
     Order(#[from] orders::OrderError),
     #[error(transparent)]
@@ -134,6 +144,9 @@ impl Around<'_> {
             opens(found, ring.as_ref())?;
         }
         let last = chain.last().ok_or(RestoreError::Nothing)?;
+        if look.opened.key.is_some() {
+            self.spare(&repository, &look, &chain).await?;
+        }
         let from = instance.name.map_or_else(|| owner.instance.to_string(), |name| name.to_string());
         let order = RestoreOrder {
             job,
@@ -152,6 +165,19 @@ impl Around<'_> {
         Ok(Restore { order, method, from, look })
     }
 
+    /// A backup is not removed under whoever restores it: what is condemned anew waits another day.
+    async fn spare(&self, repository: &Key, look: &Look, chain: &[&Found]) -> Result<(), RestoreError> {
+        let spared = sweep::spare(&look.opened.repository, chain).await.map_err(RestoreError::Condemned)?;
+        if !spared.is_empty() {
+            self.known.amend(repository, |catalog| {
+                for found in catalog.found.iter_mut().filter(|found| spared.contains(&found.place)) {
+                    found.tombstone = None;
+                }
+            });
+        }
+        Ok(())
+    }
+
     /// Whether it can be restored, as far as that can be known without touching anything: the agent does the same once more.
     pub async fn examine(&self, source: &RestoreSource, by: Option<Timestamp>) -> Result<Id, RestoreError> {
         let Restore { order, look, .. } = self.order(source, String::new(), by).await?;
@@ -162,6 +188,12 @@ impl Around<'_> {
         };
         let asked = Asked { owner: &order.owner, backup: order.backup, until: order.until };
         let found = replay::choose(repository, &ring, asked, |_| true).await?;
+        if look.opened.key.is_none()
+            && let Some(tombstone) = &found.tombstone
+            && Timestamp::now().duration_since(tombstone.at) > LATE
+        {
+            return Err(RestoreError::Going(found.place.id, tombstone.at));
+        }
         let opener = ring.opener(found.manifest.epoch.as_ref());
         let opener = opener.map_err(|reason| RestoreError::Locked(found.place.id, reason))?;
         Content::open(repository, &found, opener).await?;

@@ -354,7 +354,23 @@ impl Renderer<'_> {
 
     /// Whether the process may start only when the agent says so.
     fn needs_permission(&self, place: &Place<'_>) -> bool {
-        place.declared.actions.prepare.is_some() || self.failover(place)
+        place.declared.actions.prepare.is_some() || self.failover(place) || self.is_restored_to(place)
+    }
+
+    /// Whether backups are restored to these pods: their process waits until that was done.
+    fn is_restored_to(&self, place: &Place<'_>) -> bool {
+        let main = self.package.main_component();
+        let mut methods = self.package.manifest.backup.iter().flat_map(|backup| backup.methods.values());
+        Self::data(place).is_some()
+            && methods.any(|method| method.component.as_ref().or(main) == Some(&place.component.name))
+    }
+
+    /// Where the data of these pods lies.
+    fn data(place: &Place<'_>) -> Option<String> {
+        let mut lasting = place.declared.volumes.iter().filter(|(name, volume)| {
+            volume.kind() == VolumeKind::Lasting && place.group.storage.contains_key(name.as_str())
+        });
+        lasting.next().map(|(_, volume)| volume.path.clone())
     }
 
     /// Whether Midship hands out the exclusive role of these pods.
@@ -426,10 +442,6 @@ impl Renderer<'_> {
             max_lag: failover.max_lag.as_ref().and_then(crate::api::values::Quantity::bytes),
             synchronous: failover.synchronous.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
         };
-        let mut lasting = place.declared.volumes.iter().filter(|(name, volume)| {
-            volume.kind() == VolumeKind::Lasting && place.group.storage.contains_key(name.as_str())
-        });
-        let data = lasting.next().map(|(_, volume)| volume.path.clone());
         let set = self.package.parameters(place.component.name.as_str());
         let changes = place.group.parameters.keys().map(|name| (name.clone(), set.change(name))).collect();
         let manifest = &self.package.manifest;
@@ -476,7 +488,7 @@ impl Renderer<'_> {
             roles: place.declared.roles.clone(),
             failover: self.failover(place),
             handing,
-            data,
+            data: Self::data(place),
             revision: revision.to_owned(),
             changes,
             user_files: BTreeMap::new(),

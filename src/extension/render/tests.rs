@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::extension::agent::{AGENT_FILE, AgentConfig};
+use crate::extension::agent::{AGENT_FILE, AgentConfig, PROCESS_FILE};
 use crate::extension::tests::sample;
 use crate::extension::wrong_tests::{MANIFEST_TEXT, load};
 use crate::extension::{Rendered, problem::Problems};
@@ -58,4 +58,18 @@ fn the_kubelet_asks_for_what_is_to_be_done_before_a_pod_goes_and_gives_it_time()
     // what is done may change without another pod
     let other = pod(&manifest("    env: {}", &format!("    {}", action.replace("demo-leave", "demo-go"))));
     assert_eq!(asks, other);
+}
+
+#[test]
+fn a_process_whose_data_can_be_restored_waits_for_the_agent() {
+    let asks = |manifest: &str| {
+        let rendered = rendered(manifest, &json!({}));
+        let map = rendered.config_maps.iter().find(|map| map["metadata"]["name"] == "sample-server-config");
+        let text = map.expect("a configuration")["data"][PROCESS_FILE].as_str().expect("what PID 1 is told");
+        let process: Value = serde_json::from_str(text).expect("it can read it");
+        process.get("preStart").is_some()
+    };
+    assert!(!asks(MANIFEST_TEXT));
+    let method = "{stream: {volume: {name: data}}, restore: {volume: data}}";
+    assert!(asks(&manifest("backup: null", &format!("backup: {{methods: {{files: {method}}}}}"))));
 }

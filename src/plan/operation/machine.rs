@@ -6,7 +6,7 @@ use super::deed::Planned;
 use super::kinds::{self, Kind};
 use super::waits::{Held, look};
 use super::world::World;
-use super::{TIMEOUT, is_end, is_finished, later, read, report, rollback, written};
+use super::{is_end, is_finished, later, patience, read, report, rollback, written};
 use crate::api::conditions::{RECONCILING, STALLED};
 use crate::api::operation::{FailurePolicy, OperationPhase, OperationStatus, StepStatus};
 use crate::api::values::Duration;
@@ -187,7 +187,7 @@ impl Machine<'_> {
             return self.end(OperationPhase::Cancelled, "cancelled before it began");
         }
         let asked = world.operation.metadata.creation_timestamp.as_ref().map_or(world.now, |time| time.0);
-        let patience = spec.timeout.unwrap_or(TIMEOUT);
+        let patience = patience(spec);
         if world.now >= later(asked, patience) {
             let last = self.status.message.clone().unwrap_or_else(|| "nobody took it up".to_owned());
             return self.end(OperationPhase::Failed, format!("it did not begin within {patience}: {last}"));
@@ -368,7 +368,7 @@ impl Machine<'_> {
         let spec = world.spec();
         let first_back = rollback::first(&self.status);
         let back = first_back.is_some();
-        let timeout = spec.timeout.unwrap_or(TIMEOUT);
+        let timeout = patience(spec);
         let begun = read(self.status.started_at.as_ref()).unwrap_or(world.now);
         let patience = if back { Duration(timeout.0.saturating_mul(2)) } else { timeout };
         if world.now >= later(begun, patience) {

@@ -24,11 +24,19 @@ pub use world::{Pod, World, pods_of};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::operation::{OperationPhase, OperationStatus};
+use crate::api::operation::{OperationPhase, OperationSpec, OperationStatus, OperationType};
 use crate::api::values::Duration;
 
 /// How long an operation may take where it says nothing.
-pub const TIMEOUT: Duration = Duration(std::time::Duration::from_hours(1));
+const TIMEOUT: Duration = Duration(std::time::Duration::from_hours(1));
+/// A backup for safety's sake and a restore may take a day each: one that is given up in between leaves everything stopped.
+const RESTORE_TIMEOUT: Duration = Duration(std::time::Duration::from_hours(48));
+
+/// How long an operation may take.
+pub fn patience(spec: &OperationSpec) -> Duration {
+    let restores = spec.type_ == OperationType::Restore;
+    spec.timeout.unwrap_or(if restores { RESTORE_TIMEOUT } else { TIMEOUT })
+}
 
 /// Whether nothing of it is still to come.
 pub fn is_finished(status: &OperationStatus) -> bool {

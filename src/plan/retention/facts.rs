@@ -10,6 +10,8 @@ pub struct BackupFacts {
     /// Unique in the repository.
     pub id: String,
     pub instance: String,
+    /// The group of pods whose data it is: each has data of its own.
+    pub group: Option<String>,
     /// Whether it is ours to decide on. Another cluster's backups count for what they need, and are left alone.
     pub ours: bool,
     pub completed_at: Timestamp,

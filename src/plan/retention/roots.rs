@@ -1,6 +1,6 @@
 //! What is kept and why: roots, and everything they add to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
@@ -11,12 +11,13 @@ pub type Kept<'a> = BTreeMap<&'a str, Vec<Reason>>;
 
 pub fn kept<'a>(facts: &'a Facts, rules: &BTreeMap<String, Rules>, now: Timestamp) -> Kept<'a> {
     let mut kept = Kept::new();
-    let instances: BTreeSet<&str> = facts.backups.iter().map(|backup| backup.instance.as_str()).collect();
-    for instance in instances {
-        let mut backups: Vec<&BackupFacts> =
-            facts.backups.iter().filter(|backup| backup.instance == instance).collect();
+    let mut groups: BTreeMap<(&str, Option<&str>), Vec<&BackupFacts>> = BTreeMap::new();
+    for backup in &facts.backups {
+        groups.entry((backup.instance.as_str(), backup.group.as_deref())).or_default().push(backup);
+    }
+    for ((instance, _), mut backups) in groups {
         backups.sort_by(|a, b| (b.completed_at, &b.id).cmp(&(a.completed_at, &a.id)));
-        of_instance(facts, instance, &backups, rules.get(instance), now, &mut kept);
+        of_group(facts, instance, &backups, rules.get(instance), now, &mut kept);
     }
     for attempt in facts.attempts.iter().filter(|attempt| attempt.remains == Remains::Open) {
         if let Some(parent) = facts.backups.iter().find(|backup| Some(&backup.id) == attempt.parent.as_ref()) {
@@ -26,7 +27,7 @@ pub fn kept<'a>(facts: &'a Facts, rules: &BTreeMap<String, Rules>, now: Timestam
     with_parents(facts, kept)
 }
 
-fn of_instance<'a>(
+fn of_group<'a>(
     facts: &Facts,
     instance: &str,
     newest_first: &[&'a BackupFacts],
@@ -70,6 +71,7 @@ fn of_instance<'a>(
             }
         }
     }
+    // which group it was of is not known: it counts for each that has no newer backup
     let newest = newest_first.first().map(|backup| backup.completed_at);
     let failed = facts.attempts.iter().any(|attempt| {
         let over = matches!(attempt.remains, Remains::Over { .. } | Remains::Note { .. });

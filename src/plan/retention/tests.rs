@@ -16,6 +16,7 @@ pub fn backup(id: &str, day: i64) -> BackupFacts {
     BackupFacts {
         id: id.into(),
         instance: "orders".into(),
+        group: None,
         ours: true,
         completed_at: at(day),
         parent: None,
@@ -67,6 +68,24 @@ fn the_newest_so_many_stay_and_damaged_ones_take_no_place() {
     c: goes: nothing keeps it; it waits with a tombstone first
     d: stays: the newest sound one of its instance; number 1 of the newest 2
     ");
+}
+
+#[test]
+fn each_group_has_its_own_newest_and_its_own_failures() {
+    let of = |id, day, group: &str| BackupFacts { group: Some(group.into()), ..backup(id, day) };
+    let mut facts = facts([of("a1", 1, "a"), of("b1", 1, "b"), of("a2", 2, "a"), of("b2", 2, "b"), of("c2", 2, "c")]);
+    let by = || Rules { count: Some(1), ..Rules::default() };
+    let goes = |decided: &str| {
+        let lines = decided.lines().filter(|line| line.contains("goes: nothing keeps it"));
+        lines.map(|line| line[..2].to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(goes(&decide(&facts, by(), 9)), ["a1", "b1"]);
+    // that of another group came after it
+    facts.attempts.push(failed(3, Remains::Note { at: at(3) }));
+    facts.backups.push(of("b3", 4, "b"));
+    let guarded = decide(&facts, by(), 9);
+    assert_eq!(goes(&guarded), ["b1", "b2"], "{guarded}");
+    assert!(guarded.contains("a1: stays: the last attempt"), "{guarded}");
 }
 
 #[test]

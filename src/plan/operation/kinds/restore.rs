@@ -35,10 +35,11 @@ fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
     if replace_data_of != instance {
         return Err(format!("spec.restore.replaceDataOf says {replace_data_of}, and the instance is {instance}"));
     }
-    if spec.on_failure == Some(FailurePolicy::Continue) {
-        return Err(
-            "onFailure: Continue would replace the data although the backup of it failed; leave it out".to_owned()
-        );
+    if let Some(policy @ (FailurePolicy::Continue | FailurePolicy::Pause)) = spec.on_failure {
+        // whoever is let pass over one step is let pass over the restore itself, and what is left starts
+        return Err(format!(
+            "onFailure: {policy:?} would go on although the backup of the data or the restore failed; leave it out"
+        ));
     }
     let package = world.package.as_ref().ok_or("its package cannot be used")?;
     if world.pods.is_empty() {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::world::{Scene, pod};
 use crate::api::operation::{OperationPhase, UNTOUCHED};
 use crate::extension::{Package, PackageFiles};
+use crate::plan::operation::patience;
 
 const MANIFEST: &str = r#"
 type: made-up
@@ -88,6 +89,20 @@ fn what_was_stopped_starts_again_where_nothing_was_changed() {
             assert!(started.is_empty(), "half of the data is there: {:?}", scene.log);
         }
     }
+}
+
+#[test]
+fn nobody_goes_on_past_a_failure_and_an_hour_is_not_the_end() {
+    for policy in ["Continue", "Pause"] {
+        let mut goes_on = scene("led", json!({}));
+        goes_on.operation.spec.on_failure = serde_json::from_value(json!(policy)).expect("a policy");
+        let said = refused(goes_on);
+        assert!(said.contains(&format!("onFailure: {policy} would go on although")), "{said}");
+    }
+    let mut spec = scene("led", json!({})).operation.spec;
+    assert!(patience(&spec).0 > std::time::Duration::from_hours(24));
+    spec.timeout = crate::api::values::Duration::parse("2h");
+    assert_eq!(patience(&spec).0, std::time::Duration::from_hours(2));
 }
 
 #[test]
