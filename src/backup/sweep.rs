@@ -215,7 +215,7 @@ async fn attempts(
                 Err(error) => return Err(error.into()),
             },
             AttemptVerdict::Clear => {
-                let left = catalog.leftovers.iter().any(|left| left.place == *place);
+                let left = catalog.leftovers.iter().any(|left| left.place == **place);
                 if left && is_there(repository, &place.manifest()).await? {
                     let manifest = place.manifest();
                     swept.problems.push(format!("{manifest} is there, and a listing left it out: all of it stays"));

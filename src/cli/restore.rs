@@ -242,7 +242,9 @@ async fn repository(
     let Place::S3(settings) = &source.place else {
         return Err(CommandError::new("a folder of this machine cannot be reached from the cluster")
             .at(source.address())
-            .remedy("mount it into the controller, make a BackupRepository for it, and name that too, with --repository"));
+            .remedy(
+                "mount it into the controller, make a BackupRepository for it, and name that too, with --repository",
+            ));
     };
     let name = format!("{}-restore", arguments.name);
     let mut s3 = json!({ "bucket": settings.bucket, "region": settings.region, "endpoint": settings.endpoint,

@@ -282,7 +282,9 @@ mod tests {
     #[test]
     fn objects_serve_their_instance_and_reach_nothing_of_others() {
         let object = |version: &str, kind: &str, spec: &str| {
-            format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: '{{{{ instance }}}}-more'}}\nspec: {spec}\n")
+            format!(
+                "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: '{{{{ instance }}}}-more'}}\nspec: {spec}\n"
+            )
         };
         let service = |spec: &str| object("v1", "Service", spec);
         let policy = |spec: &str| object("networking.k8s.io/v1", "NetworkPolicy", spec);
@@ -290,7 +292,11 @@ mod tests {
         let certificate = |spec: &str| object("cert-manager.io/v1", "Certificate", spec);
         let scaler = |name: &str| {
             let target = format!("{{apiVersion: midship.dev/v1alpha1, kind: Component, name: {name}}}");
-            object("autoscaling/v2", "HorizontalPodAutoscaler", &format!("{{scaleTargetRef: {target}, maxReplicas: 3}}"))
+            object(
+                "autoscaling/v2",
+                "HorizontalPodAutoscaler",
+                &format!("{{scaleTargetRef: {target}, maxReplicas: 3}}"),
+            )
         };
         let ingress = |name: &str| {
             let backend = format!("{{service: {{name: {name}, port: {{number: 80}}}}}}");
@@ -317,18 +323,28 @@ mod tests {
                 "ServiceMonitor: credentials: Secret \"other\" is not a package's to use",
             ),
             (certificate("{secretName: sample-web, dnsNames: [demo.example.com, sample.default.svc]}"), ""),
-            (certificate("{secretName: sample-x-tls}"), "Certificate: spec.secretName \"sample-x-tls\" may be somebody"),
+            (
+                certificate("{secretName: sample-x-tls}"),
+                "Certificate: spec.secretName \"sample-x-tls\" may be somebody",
+            ),
             (certificate("{secretName: sample-web, isCA: true}"), "Certificate: spec.isCA would let the instance sign"),
             (
                 certificate("{secretName: sample-web, dnsNames: ['*.other.default.svc.cluster.local']}"),
                 "Certificate: \"*.other.default.svc.cluster.local\" is a name of the cluster",
             ),
             (scaler("sample-server"), ""),
-            (scaler("other-server"), "spec.scaleTargetRef is no Component (midship.dev/v1alpha1) of the instance; there is"),
+            (
+                scaler("other-server"),
+                "spec.scaleTargetRef is no Component (midship.dev/v1alpha1) of the instance; there is",
+            ),
             (ingress("sample"), ""),
             (ingress("other"), "Ingress: Service \"other\" is not the instance's; lead to sample or sample-…"),
             (
-                object("batch/v1", "Job", "{manualSelector: true, template: {spec: {containers: [{name: a, image: 'a:1'}]}}}"),
+                object(
+                    "batch/v1",
+                    "Job",
+                    "{manualSelector: true, template: {spec: {containers: [{name: a, image: 'a:1'}]}}}",
+                ),
                 "Job: manualSelector would take over pods of others",
             ),
             (
@@ -376,7 +392,9 @@ mod tests {
                 "volume \"a\": claim \"data-other-server-0\" is not a package's to use".to_owned(),
             ),
             (
-                volume("ephemeral: {volumeClaimTemplate: {spec: {dataSource: {kind: PersistentVolumeClaim, name: b}}}}"),
+                volume(
+                    "ephemeral: {volumeClaimTemplate: {spec: {dataSource: {kind: PersistentVolumeClaim, name: b}}}}",
+                ),
                 "volume \"a\": dataSource would fill it with what others have".to_owned(),
             ),
             (

@@ -153,12 +153,6 @@ impl History {
         Ok(touched)
     }
 
-    /// The parents of a commit, without those past a shallow boundary.
-    pub fn parents(&self, commit: &Commit) -> Result<Vec<Commit>, TreeError> {
-        let here = commit.parents.iter().filter(|parent| self.repository.has_object(*parent));
-        here.map(|parent| Ok(self.tree(*parent)?.commit().clone())).collect()
-    }
-
     /// The id of the file at `path` in a commit; none where there is none.
     pub fn file(&self, commit: &Commit, path: &str) -> Result<Option<ObjectId>, TreeError> {
         let damaged = |e: gix::Error| TreeError::Damaged(chain(&e));

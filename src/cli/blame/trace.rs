@@ -63,6 +63,7 @@ impl Trace<'_> {
             let blob = self.history.file(&one.at, &one.path)?;
             let mut parents = Vec::new();
             for parent in self.history.parents(&one.at)? {
+                let parent = self.history.tree(parent)?.commit().clone();
                 let file = self.history.file(&parent, &one.path)?;
                 parents.push((parent, file));
             }

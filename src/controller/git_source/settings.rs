@@ -14,7 +14,9 @@ use crate::cluster::client::connect;
 use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
 use crate::plan::source::{AUDIT_KEY, Placement, Prune, source_label};
-use crate::repo::{Access, Commit, Follow, Limits, ObjectId, Proxy, Remote, RemoteUrl, Remotes, Signer, TrustedSigners};
+use crate::repo::{
+    Access, Commit, Follow, Limits, ObjectId, Proxy, Remote, RemoteUrl, Remotes, Signer, TrustedSigners,
+};
 use crate::sops::Keys;
 use crate::source::Opening;
 

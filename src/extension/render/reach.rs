@@ -32,11 +32,8 @@ pub fn secret(resolved: &Resolved, name: &str) -> Option<String> {
     let instance = resolved.name.as_str();
     let own = [naming::credentials(instance), naming::connection(instance), naming::tls(instance)];
     let tls = resolved.tls.as_ref().and_then(|tls| tls.secret_name.as_ref());
-    let mut given = resolved
-        .credentials
-        .iter()
-        .chain(tls)
-        .chain(resolved.image_pull_secrets.iter().map(|secret| &secret.name));
+    let mut given =
+        resolved.credentials.iter().chain(tls).chain(resolved.image_pull_secrets.iter().map(|secret| &secret.name));
     let known = own.iter().any(|known| known == name) || given.any(|known| known.as_str() == name);
     if known || free(resolved, name) {
         return None;
@@ -100,7 +97,9 @@ fn referred(reference: &Value, key: &str, resolved: &Resolved) -> Option<String>
 fn mounted(volume: &Value, resolved: &Resolved) -> Option<String> {
     for source in list(&volume["projected"], "sources") {
         if !source["serviceAccountToken"].is_null() {
-            return Some("serviceAccountToken is not a package's to have: the account of the pod is its agent's".into());
+            return Some(
+                "serviceAccountToken is not a package's to have: the account of the pod is its agent's".into(),
+            );
         }
         if let Some(reason) = referred(&source["secret"], "name", resolved) {
             return Some(reason);

@@ -162,9 +162,11 @@ fn a_source_behind_a_proxy_reads_records_and_proposes_through_it() {
         team.secret("proxy", &[("username", "proxy"), ("password", "hush")]).await;
         let through = json!({ "url": format!("http://{way_out}"), "credentials": { "name": "proxy" } });
         let login = json!({ "name": "login" });
-        team.follow(json!({ "url": hidden(&repository.https), "credentials": login, "proxy": through, "drift": "Adopt",
-            "audit": { "credentials": login } }))
-            .await;
+        team.follow(
+            json!({ "url": hidden(&repository.https), "credentials": login, "proxy": through, "drift": "Adopt",
+            "audit": { "credentials": login } }),
+        )
+        .await;
         becomes(team, "Applied", &first).await;
         records(&repository, &first).await;
 
