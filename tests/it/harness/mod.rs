@@ -2,7 +2,7 @@
 
 mod command;
 mod definitions;
-mod report;
+pub mod report;
 mod scene;
 mod server;
 mod skip;
