@@ -17,8 +17,8 @@ use crate::cluster::cache::OnChange;
 use crate::cluster::{Cache, Key, Scope};
 use crate::extension::naming;
 
-/// How long an answer of the API server may take, and when it is asked again.
-const PATIENCE: Duration = Duration::from_secs(6);
+/// How long an answer of the API server may take, behind other requests of ours too, and when it is asked again.
+const PATIENCE: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Pods, claims, and where they are.
