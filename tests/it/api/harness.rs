@@ -73,13 +73,9 @@ fn a_failure_is_told_with_the_status_the_events_and_the_logs_of_what_is_left() {
         instances.create(&PostParams::default(), &some_instance("left")).await.expect("created");
         let status = Patch::Merge(json!({ "status": { "phase": "Upgrading", "primary": "left-0" } }));
         instances.patch_status("left", &PatchParams::default(), &status).await.expect("patched");
-        create::<Event>(
-            client,
-            namespace,
-            json!({ "metadata": { "name": "left.1" }, "type": "Warning", "reason": "Refused", "message": "not like this",
-                "involvedObject": { "kind": "Instance", "name": "left", "namespace": namespace } }),
-        )
-        .await;
+        let event = json!({ "metadata": { "name": "left.1" }, "type": "Warning", "reason": "Refused",
+            "message": "not like this", "involvedObject": { "kind": "Instance", "name": "left", "namespace": namespace } });
+        create::<Event>(client, namespace, event).await;
         let pod = json!({ "metadata": { "name": "left-0" },
             "spec": { "containers": [{ "name": "server", "image": "registry.example.com/server:1.0" }] } });
         let pod: Pod = serde_json::from_value(pod).expect("a Pod");
