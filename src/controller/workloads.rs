@@ -122,7 +122,7 @@ async fn may_watch(client: &Client, group: &'static str, resource: &str) -> bool
         |verb| Permission { verb, group, resource: resource.to_owned(), subresource: None, namespace: None };
     told(&format!("{resource} may be looked at"), async || {
         let wanted = vec![permission("list"), permission("watch")];
-        Ok(access::missing(client, &Account::Mine, wanted).await?.is_empty())
+        Ok::<_, kube::Error>(access::missing(client, &Account::Mine, wanted).await?.is_empty())
     })
     .await
 }
@@ -130,7 +130,7 @@ async fn may_watch(client: &Client, group: &'static str, resource: &str) -> bool
 async fn can_resize(client: &Client) -> bool {
     told("pods can be resized, and need not be made anew", async || {
         let list = client.list_core_api_resources("v1").await?;
-        Ok(list.resources.iter().any(|resource| resource.name == "pods/resize"))
+        Ok::<_, kube::Error>(list.resources.iter().any(|resource| resource.name == "pods/resize"))
     })
     .await
 }
@@ -178,7 +178,7 @@ mod tests {
         assert!(answer.await);
         assert_eq!(asked.load(Ordering::Relaxed), 2);
         for code in [403, 404] {
-            assert!(!told("it is so", async || Err(error(code))).await, "{code} is one");
+            assert!(!told("it is so", async || Err::<bool, _>(error(code))).await, "{code} is one");
         }
         assert!([401, 429, 500, 503].into_iter().all(|code| !is_refused(&error(code))));
     }
