@@ -33,7 +33,7 @@ env: ## the exports a shell needs to build as make does:  eval "$$(make env)"
 build: ## midship and midship-agent, for development
 	cargo build --locked
 
-check: ## format, clippy, unit and golden tests; about a minute when warm
+check: ## format, clippy, unit and golden tests; a few minutes when warm
 	scripts/check
 
 fmt:

@@ -259,7 +259,8 @@ impl Context {
             Arc::new(move |meta| queues.part_changed(Some(meta)))
         };
         let caches = Arc::new(Caches::start(&client, &self.options.scope, &on_change, &on_part));
-        let workloads = Workloads::start(&client, &self.options.scope, &queues).await;
+        let workloads = Workloads::start(&client, &self.options.scope, &queues);
+        let Some(workloads) = self.stop.run_until_cancelled(workloads).await else { return };
         let measure = caches.clone().measure(self.metrics.clone(), self.readiness.clone());
         let _measuring = AbortOnDropHandle::new(tokio::spawn(measure));
         let synced = async { tokio::join!(caches.synced(), workloads.synced()) };

@@ -2,11 +2,13 @@
 //! them, nodes and storage classes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Client;
 use kube::api::ObjectMeta;
+use tokio::time::{sleep, timeout};
 
 use super::queues::Queues;
 use crate::api::{Kind, labels};
@@ -14,6 +16,10 @@ use crate::cluster::access::{self, Account, Permission};
 use crate::cluster::cache::OnChange;
 use crate::cluster::{Cache, Key, Scope};
 use crate::extension::naming;
+
+/// How long an answer of the API server may take, behind other requests of ours too, and when it is asked again.
+const PATIENCE: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Pods, claims, and where they are.
 pub struct Workloads {
@@ -114,22 +120,66 @@ fn set_of_claim(meta: &ObjectMeta) -> Option<Key> {
 async fn may_watch(client: &Client, group: &'static str, resource: &str) -> bool {
     let permission =
         |verb| Permission { verb, group, resource: resource.to_owned(), subresource: None, namespace: None };
-    let asked = access::missing(client, &Account::Mine, vec![permission("list"), permission("watch")]).await;
-    match asked {
-        Ok(missing) => missing.is_empty(),
-        Err(error) => {
-            tracing::warn!(%error, resource, "it could not be found out whether this may be looked at");
-            false
-        }
-    }
+    told(&format!("{resource} may be looked at"), async || {
+        let wanted = vec![permission("list"), permission("watch")];
+        Ok::<_, kube::Error>(access::missing(client, &Account::Mine, wanted).await?.is_empty())
+    })
+    .await
 }
 
 async fn can_resize(client: &Client) -> bool {
-    match client.list_core_api_resources("v1").await {
-        Ok(list) => list.resources.iter().any(|resource| resource.name == "pods/resize"),
-        Err(error) => {
-            tracing::warn!(%error, "it could not be found out whether pods can be resized; they are made anew instead");
-            false
+    told("pods can be resized, and need not be made anew", async || {
+        let list = client.list_core_api_resources("v1").await?;
+        Ok::<_, kube::Error>(list.resources.iter().any(|resource| resource.name == "pods/resize"))
+    })
+    .await
+}
+
+/// Asks until the API server says whether something is so: what is made up here would stand for as long as this one leads.
+async fn told(what: &str, question: impl AsyncFn() -> Result<bool, kube::Error>) -> bool {
+    loop {
+        let problem = match timeout(PATIENCE, question()).await {
+            Ok(Ok(so)) => return so,
+            Ok(Err(error)) if is_refused(&error) => {
+                tracing::warn!(%error, "it may not be found out whether {what}");
+                return false;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+        };
+        tracing::warn!(problem, "nobody can tell yet whether {what}; it is asked again");
+        sleep(RETRY).await;
+    }
+}
+
+/// Whether the API server has spoken, and would say the same again.
+fn is_refused(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if [403, 404].contains(&status.code))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn error(code: u16) -> kube::Error {
+        let status = kube::core::Status { code, message: "by the test".into(), ..kube::core::Status::default() };
+        kube::Error::Api(Box::new(status))
+    }
+
+    #[tokio::test]
+    async fn an_error_is_no_answer() {
+        let asked = AtomicUsize::new(0);
+        let answer = told("it is so", async || match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(error(500)),
+            _ => Ok(true),
+        });
+        assert!(answer.await);
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        for code in [403, 404] {
+            assert!(!told("it is so", async || Err::<bool, _>(error(code))).await, "{code} is one");
         }
+        assert!([401, 429, 500, 503].into_iter().all(|code| !is_refused(&error(code))));
     }
 }

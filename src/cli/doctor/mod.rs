@@ -291,7 +291,8 @@ async fn leader(cluster: &Connected, connection: &Connection, home: &Home) -> Re
 
 async fn optional(cluster: &Connected, connection: &Connection) -> Vec<Check> {
     let server = cluster.config.cluster_url.to_string();
-    match connection.in_time(&server, async { Ok(optional_kinds(&cluster.client).await) }).await {
+    let question = async { Ok::<_, kube::Error>(optional_kinds(&cluster.client).await) };
+    match connection.in_time(&server, question).await {
         Ok(answers) => answers.into_iter().map(|(kind, answer)| optional_check(kind, answer)).collect(),
         Err(error) => vec![or_unknown("optional", Err(error))],
     }

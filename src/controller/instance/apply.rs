@@ -315,6 +315,48 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_stays_listed_once_it_was_made() {
+        let object = |api_version: &str, kind: &str, name: &str| {
+            json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": name } })
+        };
+        let mut instance = object(API_VERSION, "Instance", "cache");
+        instance["spec"] = json!({ "type": "cache", "extensionVersion": "1.0.0", "version": "1.0" });
+        let instance: Instance = serde_json::from_value(instance).expect("an instance");
+        let group = "monitoring.coreos.com/v1";
+        let rendered = Rendered {
+            config_maps: vec![object("v1", "ConfigMap", "cache-metadata")],
+            monitoring: vec![object(group, "PodMonitor", "cache"), object(group, "PrometheusRule", "cache")],
+            ..Rendered::default()
+        };
+        let written = |served: &Served, live: &BTreeMap<PartId, Live>| {
+            let bill = bill(&instance, &rendered, &[], served, live);
+            let wanted: Vec<String> = bill.wanted.iter().map(|wanted| wanted.id.to_string()).collect();
+            let listed = bill.wanted[0].body["metadata"]["annotations"][labels::INVENTORY].as_str().map(str::to_owned);
+            (wanted.join(", "), bill.held.len(), listed.unwrap_or_default())
+        };
+        let all = [OptionalKind::PodMonitor, OptionalKind::PrometheusRule];
+        let lines = [format!("{group} PodMonitor cache"), format!("{group} PrometheusRule cache")];
+
+        let (wanted, held, listed) = written(&Served::from(all.map(|kind| (kind, true))), &BTreeMap::new());
+        assert_eq!(wanted, "ConfigMap cache-metadata, PodMonitor cache, PrometheusRule cache");
+        assert_eq!((held, listed), (0, lines.join("\n")));
+        // of the second kind nothing is known, and the first is not there
+        let unserved = Served::from([(OptionalKind::PodMonitor, false)]);
+        let nothing = ("ConfigMap cache-metadata".to_owned(), 2, String::new());
+        assert_eq!(written(&unserved, &BTreeMap::new()), nothing, "what was never made is not listed");
+        let made = Live {
+            uid: String::new(),
+            owner: None,
+            version: None,
+            counter: 0,
+            deleting: false,
+            labelled: true,
+        };
+        let live: BTreeMap<PartId, Live> = [(PartId::new(group, "PrometheusRule", "cache"), made)].into();
+        assert_eq!(written(&unserved, &live).2, lines[1]);
+    }
+
+    #[test]
     fn kinds_are_addressed_as_the_api_server_knows_them() {
         let plural = |api_version: &str, kind: &str| resource(&PartId::new(api_version, kind, "x")).plural;
         assert_eq!(plural("networking.k8s.io/v1", "NetworkPolicy"), "networkpolicies");

@@ -1,7 +1,7 @@
 //! Which optional kinds the cluster has, as it was told last, and which instances had something left out for want of one.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
@@ -12,10 +12,12 @@ use crate::cluster::Key;
 use crate::cluster::discovery::{Answers, OptionalKind, optional_kinds};
 use crate::controller::frame::Queue;
 
-/// It is asked so often.
-const ASKED: Duration = Duration::from_secs(10);
-/// How long the answers may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// What was told counts for so long.
+const FRESH: Duration = Duration::from_secs(20);
+/// While something is left out somewhere, it is asked so often.
+const LEFT_OUT: Duration = Duration::from_secs(10);
+/// How long the answers may take, behind other requests of ours too.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether kinds are there. Those of which it was never told are missing.
 pub type Served = BTreeMap<OptionalKind, bool>;
@@ -38,7 +40,9 @@ pub fn notes(left_out: &LeftOut) -> Vec<String> {
 /// Asks the cluster, and remembers.
 pub struct Kinds {
     client: Client,
-    last: AsyncMutex<Last>,
+    /// Held by the one who asks.
+    asking: AsyncMutex<()>,
+    last: Mutex<Last>,
     waiting: Mutex<Waiting>,
 }
 
@@ -54,34 +58,52 @@ struct Waiting(BTreeMap<Key, LeftOut>);
 
 impl Kinds {
     pub fn new(client: Client) -> Self {
-        Self { client, last: AsyncMutex::default(), waiting: Mutex::default() }
+        Self { client, asking: AsyncMutex::default(), last: Mutex::default(), waiting: Mutex::default() }
     }
 
-    /// What is known now.
+    /// What is known now. One asks, and the others wait for that only while nothing is known.
     pub async fn served(&self) -> Served {
-        let mut last = self.last.lock().await;
-        if last.asked.is_none_or(|at| at.elapsed() >= ASKED) {
-            let answers = timeout(PATIENCE, optional_kinds(&self.client)).await;
-            last.learn(answers.ok());
-            last.asked = Some(Instant::now());
+        let _turn = match self.asking.try_lock() {
+            Ok(turn) => turn,
+            Err(_) if !self.last().served.is_empty() => return self.last().served.clone(),
+            Err(_) => self.asking.lock().await,
+        };
+        if self.last().asked.is_none_or(|at| at.elapsed() >= FRESH) {
+            self.ask().await;
         }
-        last.served.clone()
+        self.last().served.clone()
     }
 
     /// This was left out of an instance; nothing where all of it was made.
     pub fn left_out(&self, instance: &Key, kinds: LeftOut) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).set(instance, kinds);
+        self.waiting().set(instance, kinds);
+    }
+
+    async fn ask(&self) {
+        let answers = timeout(PATIENCE, optional_kinds(&self.client)).await;
+        self.last().learn(answers.ok());
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has instances looked at again when more is known of the kinds that they lack, for as long as it is polled.
     pub async fn notice(&self, queue: &Queue) {
         loop {
-            sleep(ASKED).await;
-            if self.waiting.lock().unwrap_or_else(PoisonError::into_inner).0.is_empty() {
+            sleep(LEFT_OUT).await;
+            if self.waiting().0.is_empty() {
                 continue;
             }
-            let served = self.served().await;
-            let due = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take(&served);
+            let turn = self.asking.lock().await;
+            self.ask().await;
+            drop(turn);
+            let served = self.last().served.clone();
+            let due = self.waiting().take(&served);
             due.iter().for_each(|instance| queue.add(instance));
         }
     }
@@ -99,10 +121,13 @@ impl Last {
                 Err(error) => problem = Some(error.to_string()),
             }
         }
-        if let Some(problem) = problem.as_ref().filter(|problem| self.problem.as_ref() != Some(problem)) {
+        if let Some(problem) = &problem
+            && self.problem.as_ref() != Some(problem)
+        {
             tracing::warn!(problem, "nobody can tell which optional kinds there are; what was known of them stands");
         }
         self.problem = problem;
+        self.asked = Some(Instant::now());
     }
 }
 

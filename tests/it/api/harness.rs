@@ -3,13 +3,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::api::PostParams;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use midship::api::Instance;
 use serde_json::json;
 
-use crate::harness::{Scene, api_test, wait_for};
+use crate::api::controller::create;
+use crate::harness::{Scene, api_test, report, wait_for};
 
 const SOON: std::time::Duration = std::time::Duration::from_secs(20);
 
@@ -60,6 +61,43 @@ fn a_test_that_failed_keeps_its_namespace() {
         let left: Api<Instance> = Api::namespaced(scene.client.clone(), &used);
         left.get("left").await.expect("the instance is still there");
         scene.kubectl(["delete", "namespace", &used, "--wait=false"]).stdout();
+    });
+}
+
+/// What `api_test` prints when a test fails.
+#[test]
+fn a_failure_is_told_with_the_status_the_events_and_the_logs_of_what_is_left() {
+    api_test(async |scene| {
+        let (client, namespace) = (&scene.client, scene.namespace.as_str());
+        let instances = scene.objects::<Instance>();
+        instances.create(&PostParams::default(), &some_instance("left")).await.expect("created");
+        let status = Patch::Merge(json!({ "status": { "phase": "Upgrading", "primary": "left-0" } }));
+        instances.patch_status("left", &PatchParams::default(), &status).await.expect("patched");
+        let event = json!({ "metadata": { "name": "left.1" }, "type": "Warning", "reason": "Refused",
+            "message": "not like this", "involvedObject": { "kind": "Instance", "name": "left", "namespace": namespace } });
+        create::<Event>(client, namespace, event).await;
+        let pod = json!({ "metadata": { "name": "left-0" },
+            "spec": { "containers": [{ "name": "server", "image": "registry.example.com/server:1.0" }] } });
+        let pod: Pod = serde_json::from_value(pod).expect("a Pod");
+        // the namespace's account comes a moment after the namespace
+        wait_for("a pod to be made", SOON, async || {
+            let made = scene.objects::<Pod>().create(&PostParams::default(), &pod).await;
+            made.map(|_| ()).map_err(|error| error.to_string())
+        })
+        .await;
+        let told = report::of_namespace(client, namespace).await;
+        let head = format!("=== namespace {namespace} is kept; remove it with: kubectl delete namespace {namespace}\n");
+        for part in [
+            head.as_str(),
+            "\n--- Instance left\n",
+            "\nphase: Upgrading\n",
+            "\n--- Pod left-0\n",
+            "\nevent: Warning Instance left: Refused: not like this\n",
+            "\n--- log of left-0, container server\n",
+            "=== end of what is in it\n",
+        ] {
+            assert!(told.contains(part), "{part:?} is not in\n{told}");
+        }
     });
 }
 

@@ -3,7 +3,7 @@
 mod command;
 mod definitions;
 mod random;
-mod report;
+pub mod report;
 mod scene;
 mod server;
 mod skip;

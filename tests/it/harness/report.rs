@@ -76,14 +76,20 @@ async fn logs(client: &Client, namespace: &str, text: &mut String) {
     let Ok(pods) = api.list(&ListParams::default()).await else { return };
     for pod in pods {
         let name = pod.name_any();
-        let spec = pod.spec.unwrap_or_default();
+        let (spec, status) = (pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
+        let seen = [status.init_container_statuses, status.container_statuses];
+        let seen: Vec<_> = seen.into_iter().flatten().flatten().collect();
         for container in spec.init_containers.unwrap_or_default().into_iter().chain(spec.containers) {
-            let wanted =
-                LogParams { container: Some(container.name.clone()), tail_lines: Some(40), ..LogParams::default() };
-            line(text, &format!("--- log of {name}, container {}", container.name));
-            match api.logs(&name, &wanted).await {
-                Ok(log) => line(text, log.trim_end()),
-                Err(error) => line(text, &format!("none: {error}")),
+            let restarted = seen.iter().any(|one| one.name == container.name && one.restart_count > 0);
+            for previous in [true, false].into_iter().filter(|previous| restarted || !previous) {
+                let which = if previous { ", before it was started again" } else { "" };
+                line(text, &format!("--- log of {name}, container {}{which}", container.name));
+                let container = Some(container.name.clone());
+                let wanted = LogParams { container, previous, tail_lines: Some(40), ..LogParams::default() };
+                match api.logs(&name, &wanted).await {
+                    Ok(log) => line(text, log.trim_end()),
+                    Err(error) => line(text, &format!("none: {error}")),
+                }
             }
         }
     }

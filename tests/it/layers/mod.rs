@@ -2,6 +2,8 @@
 //! told where, and what to do instead.
 
 mod circles;
+mod dependencies;
+mod image;
 mod paths;
 
 use std::collections::{BTreeSet, HashSet};
@@ -145,8 +147,7 @@ fn the_layers_hold() {
 
 #[test]
 fn the_map_of_rooms_says_what_is_held_here() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let map = fs::read_to_string(root.join("docs/architecture.md")).expect("the map can be read");
+    let map = read("docs/architecture.md");
     let said: Vec<(String, bool, BTreeSet<String>)> = map.lines().filter_map(row).collect();
     for (room, all_but, rooms) in &said {
         let rule = RULES.iter().find(|rule| rule.room == room);
@@ -183,6 +184,12 @@ fn unsafe_code_stays_in_one_room() {
 #[test]
 fn no_middleware_is_named_in_src() {
     report(&products(&files(&["src"])));
+}
+
+/// A file of this repository.
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn report(broken: &[String]) {

@@ -1,10 +1,11 @@
 //! What a controller costs: with nothing to do one small write every two seconds, and little memory; and never more requests
 //! than it was allowed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use midship::api::GitSource;
+use midship::api::{GitSource, Kind};
 use serde_json::{Value, json};
 
 use super::account::Account;
@@ -67,6 +68,17 @@ fn an_idle_controller_writes_nothing_but_its_lease() {
         eprintln!("in {elapsed:?}: {} renewals of the lease, and nothing else", leases.len());
         let most = usize::try_from(elapsed.as_secs() / RENEWED_EVERY.as_secs()).expect("a small number") + 1;
         assert!((1..=most).contains(&leases.len()), "{} renewals in {elapsed:?}", leases.len());
+
+        let mut watched: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for entry in scratch.audit() {
+            if entry["user"]["username"] == user.as_str() && entry["verb"] == "watch" {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                watched.entry(text(&entry["objectRef"]["resource"])).or_default().insert(text(&entry["auditID"]));
+            }
+        }
+        assert!(watched.len() > Kind::ALL.len(), "{watched:?}");
+        watched.retain(|_, watches| watches.len() > 1);
+        assert!(watched.is_empty(), "one watch of each kind is enough for all controllers: {watched:?}");
 
         let mib = controller.resident_mib();
         eprintln!("resident memory: {mib:.1} MiB");

@@ -160,9 +160,10 @@ fn optional_kinds_are_noticed_when_they_come_and_kept_while_nobody_can_tell() {
         // what was kept all the time is still known as the instance's
         kit.patch("cache", json!({ "spec": { "monitoring": null } })).await;
         wait_for("what is not wanted any more to go", SOON, async || {
-            let mut left: Vec<&str> = Vec::new();
+            let mut left = Vec::new();
             for (kind, name) in &MADE[..2] {
-                left.extend(objects(&kit, *kind).get_opt(name).await.map_err(|error| error.to_string())?.map(|_| kind));
+                let found = objects(&kit, *kind).get_opt(name).await.map_err(|error| error.to_string())?;
+                left.extend(found.map(|_| *kind));
             }
             if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
         })
