@@ -63,7 +63,7 @@ pub struct GitSourceSpec {
     /// A Secret with what the repository asks for: `username` and `password`, or `token`; `ca.crt`; `tls.crt` and
     /// `tls.key`; for SSH `identity` and `known_hosts`.
     pub credentials: Option<LocalRef>,
-    /// A proxy for HTTPS.
+    /// A proxy for HTTPS, to this repository and to that of the record.
     pub proxy: Option<Proxy>,
     /// Which commits are trusted.
     pub verification: Option<Verification>,

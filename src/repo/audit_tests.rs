@@ -257,6 +257,35 @@ fn a_damaged_cache_does_not_stop_the_log() {
 }
 
 #[test]
+fn damage_below_the_tip_is_mended_as_well() {
+    let scene = Scene::new();
+    let log = scene.log("a");
+    let files = |name: &str| {
+        let entries = fs::read_dir(scene.folder.path().join(name).join("objects/pack")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    let append = |id: &str, path: &str| pushed(log.append(&[record(id, &[(path, Some(id))])], None, &bounds()))[0];
+    let first = append("1", "old/x.yaml");
+    let before = files("a");
+    append("2", "new/y.yaml");
+    before.iter().for_each(|file| fs::remove_file(file).unwrap());
+    let third = append("3", "old/x.yaml");
+    assert_eq!(scene.subjects(), ["Apply 1", "Apply 2", "Apply 3"]);
+
+    // the copy with ancestors, which tells whether the branch still has what was pushed
+    let follows = |tip: ObjectId, known: ObjectId| scene.log("b").follows(tip, known, &bounds()).unwrap();
+    assert!(follows(third, first));
+    let before = files("b-history");
+    let fourth = append("4", "old/x.yaml");
+    assert!(follows(fourth, first));
+    before.iter().for_each(|file| fs::remove_file(file).unwrap());
+    assert!(follows(fourth, first));
+    let stranger = scene.fixture.commit(&[("other", "1")]);
+    assert!(!follows(fourth, stranger), "damage is told apart from a branch that others cut");
+    scene.git(&["fsck", "--strict", "--full"]);
+}
+
+#[test]
 fn a_long_log_does_not_fill_its_cache() {
     let scene = Scene::new();
     let log = scene.log("a");

@@ -148,11 +148,12 @@ impl Look {
             None => BTreeMap::new(),
         };
         let previous = before.filter(|before| *before.reading == self.reading).map(|before| before.contents.as_ref());
-        let (commit, contents) = told(self.cache.read(&self.remote, resolved.commit, &bounds, |tree| {
+        let read = self.cache.read(&self.remote, resolved.commit, &bounds, |tree| {
             let commit = tree.commit().clone();
             let tree = tree.at(folder)?;
             Ok((commit, source::read_opening(&tree, limits, placement, opening, previous)?))
-        })?);
+        })?;
+        let (commit, contents) = told(read);
         let branch = resolved.reference.as_deref().map_or("commit", |name| {
             name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name)
         });
