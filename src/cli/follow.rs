@@ -13,7 +13,7 @@ use super::error::CommandError;
 use super::live::find_source;
 use super::output::{self, Format, printable};
 use super::session::{Session, Target, target};
-use super::wait::{Look, watch};
+use super::wait::{Look, seconds, watch};
 use crate::api::conditions::{ConditionStatus, READY, find};
 use crate::api::git_source::GitSourceStatus;
 use crate::api::{GitSource, Kind, labels};
@@ -37,7 +37,7 @@ pub struct Sync {
     no_wait: bool,
 
     /// How long to wait.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = seconds())]
     timeout: u64,
 }
 
@@ -65,9 +65,10 @@ pub async fn sync(arguments: &Sync, connection: &Connection, format: Format) -> 
     match &arguments.commit {
         Some(wanted) => applied(&there, &name, &wanted.to_lowercase(), timeout, format).await,
         None if arguments.no_wait => {
-            let before = told(&source.status.clone().unwrap_or_default());
+            let before = told(&source.status.unwrap_or_default());
             let asked = format!("asked {}/{name} to look at its repository now", there.namespace);
-            output::told(format, &source, &format!("{asked}; before: {}", printable(&before)))?;
+            let sentence = format!("{asked}; before: {}", printable(&before));
+            output::told(format, &there.source(&name).await?, &sentence)?;
             Ok(Outcome::Done)
         }
         None => handled(&there, &name, &now, timeout, format).await,

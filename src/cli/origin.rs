@@ -14,6 +14,7 @@ use super::error::CommandError;
 use super::live::find_source;
 use super::repository::history_problem;
 use super::session::Session;
+use super::wait::seconds;
 use crate::api::GitSource;
 use crate::controller::git_source::settings;
 use crate::extension::problem::listed;
@@ -51,7 +52,7 @@ pub struct Origin {
     allow_insecure_git: bool,
 
     /// How long fetching may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = seconds())]
     fetch_timeout: u64,
 }
 

@@ -23,7 +23,7 @@ use super::error::CommandError;
 use super::operate::{Waiting, made, without_nothing};
 use super::output::{self, Format, printable};
 use super::session::Session;
-use super::wait::{Look, watch};
+use super::wait::{Look, seconds, watch};
 use crate::api::conditions::{ConditionStatus, READY, find};
 use crate::api::{API_VERSION, BackupRepository, Instance, labels};
 use crate::backup::read::{Catalog, Found, Target};
@@ -72,7 +72,7 @@ pub struct Arguments {
     no_wait: bool,
 
     /// How long it may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = seconds())]
     timeout: u64,
 
     #[command(flatten)]

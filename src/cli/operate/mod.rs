@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::error::CommandError;
 use super::output::{self, Format};
 use super::session::{Session, instance_name};
+use super::wait::seconds;
 use crate::api::instance::InstanceStatus;
 use crate::api::values::Duration;
 use crate::api::{API_VERSION, Instance, Operation, labels};
@@ -28,7 +29,7 @@ pub struct Waiting {
     pub(super) no_wait: bool,
 
     /// How long it may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = seconds())]
     pub(super) timeout: u64,
 }
 
