@@ -186,7 +186,9 @@ pub async fn suspend(
     let own = source_label(&session.namespace, &target.name);
     if let (Some(source), Some(path)) = (of, object.annotations().get(labels::SOURCE_PATH))
         && !(target.kind == Kind::GitSource && *source == own)
+        && !session.is_gone(source).await
     {
+        let (namespace, name) = source.split_once('.').unwrap_or((session.namespace.as_str(), source.as_str()));
         return Err(CommandError::new(format!(
             "{} {} comes from Git, which would change it back",
             target.kind.as_str(),
@@ -194,10 +196,7 @@ pub async fn suspend(
         ))
         .at(format!("{path} of the source {source}"))
         .remedy(format!("set spec.suspend to {suspend} in that file, and push it"))
-        .remedy(format!(
-            "or suspend the source: midship suspend source/{}",
-            source.split_once('.').map_or(source.as_str(), |(_, name)| name)
-        )));
+        .remedy(format!("or suspend the source: midship suspend source/{name} -n {namespace}")));
     }
     let before = object.data.pointer("/spec/suspend").and_then(serde_json::Value::as_bool).unwrap_or(false);
     let state = if suspend { "suspended" } else { "going on" };

@@ -52,7 +52,11 @@ async fn become_(
     let instance = session.instance(&name).await?;
     let stopped = wanted == DesiredState::Stopped;
     if is_stopped(&instance) != stopped {
-        if let Some(path) = instance.annotations().get(labels::SOURCE_PATH) {
+        let gone = match instance.labels().get(labels::SOURCE) {
+            Some(label) => session.is_gone(label).await,
+            None => false,
+        };
+        if let Some(path) = instance.annotations().get(labels::SOURCE_PATH).filter(|_| !gone) {
             return Err(in_git(&instance, path, wanted));
         }
         // a state that is not said is Running

@@ -119,6 +119,14 @@ fn what_comes_from_git_is_stopped_in_its_file() {
         assert_eq!(output.code, 1, "{output}");
         assert!(output.stderr.contains("where: instances/shop/orders.yaml:3\n"), "{output}");
         assert!(output.stderr.contains("set spec.state to Stopped there, and push it"), "{output}");
+        // nobody reads the file any more
+        let label = json!({ "metadata": { "labels": { "midship.dev/source": format!("{}.gone", scene.namespace) } } });
+        let instances = scene.objects::<Instance>();
+        instances.patch("orders", &PatchParams::default(), &Patch::Merge(&label)).await.expect("patched");
+        for args in [["stop", "orders", "--no-wait"], ["suspend", "inst/orders", "-otable"]] {
+            let output = super::run(scene, &args);
+            assert_eq!(output.code, 0, "{output}");
+        }
     });
 }
 
