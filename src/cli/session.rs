@@ -129,11 +129,6 @@ impl<'a> Session<'a> {
             error.at(self.server.clone()).remedy(format!("`midship get {plural}` lists all"))
         }
     }
-
-    /// The refusal of a write, as it is for one who may not, or whose object is not accepted.
-    pub fn refused(&self, error: &kube::Error) -> CommandError {
-        CommandError::from(Problem::from_kube(error).at(&self.server))
-    }
 }
 
 pub fn is_namespaced(kind: Kind) -> bool {

@@ -111,11 +111,14 @@ async fn create<K>(session: &Session<'_>, api: &Api<K>, parameters: &PostParams,
 where
     K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
 {
-    match api.create(parameters, object).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-        Err(error) => Err(session.refused(&error)),
-    }
+    let made = async {
+        match api.create(parameters, object).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            Err(error) => Err(error),
+        }
+    };
+    session.ask(made).await
 }
 
 async fn ready(

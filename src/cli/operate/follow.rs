@@ -93,11 +93,15 @@ fn told(status: &OperationStatus) -> String {
 async fn withdraw(session: &Session<'_>, operation: &Operation) -> Result<bool, CommandError> {
     let preconditions = Preconditions { uid: operation.uid(), resource_version: operation.resource_version() };
     let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match session.operations().delete(&operation.name_any(), &parameters).await {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(false),
-        Err(error) => Err(session.refused(&error)),
-    }
+    let (api, name) = (session.operations(), operation.name_any());
+    let withdrawn = async {
+        match api.delete(&name, &parameters).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(false),
+            Err(error) => Err(error),
+        }
+    };
+    session.ask(withdrawn).await
 }
 
 #[cfg(test)]
