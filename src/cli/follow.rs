@@ -11,9 +11,9 @@ use super::Outcome;
 use super::connection::Connection;
 use super::error::CommandError;
 use super::live::find_source;
-use super::output::printable;
+use super::output::{self, Format, printable};
 use super::session::{Session, Target, target};
-use super::wait::{Look, watch};
+use super::wait::{Look, seconds, watch};
 use crate::api::conditions::{ConditionStatus, READY, find};
 use crate::api::git_source::GitSourceStatus;
 use crate::api::{GitSource, Kind, labels};
@@ -37,7 +37,7 @@ pub struct Sync {
     no_wait: bool,
 
     /// How long to wait.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = seconds())]
     timeout: u64,
 }
 
@@ -48,7 +48,7 @@ pub struct Suspension {
     word: String,
 }
 
-pub async fn sync(arguments: &Sync, connection: &Connection) -> Result<Outcome, CommandError> {
+pub async fn sync(arguments: &Sync, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
     let session = Session::open(connection).await?;
     let source = named(&session, arguments.source.as_deref()).await?;
     let there = session.in_namespace(&source.namespace().unwrap_or_default());
@@ -63,22 +63,26 @@ pub async fn sync(arguments: &Sync, connection: &Connection) -> Result<Outcome, 
     patched(&there, Kind::GitSource, &name, &patch).await?;
     let timeout = Duration::from_secs(arguments.timeout);
     match &arguments.commit {
-        Some(wanted) => applied(&there, &name, &wanted.to_lowercase(), timeout).await,
+        Some(wanted) => applied(&there, &name, &wanted.to_lowercase(), timeout, format).await,
         None if arguments.no_wait => {
-            let status = source.status.unwrap_or_default();
-            println!(
-                "asked {}/{name} to look at its repository now; before: {}",
-                there.namespace,
-                printable(&told(&status))
-            );
+            let before = told(&source.status.unwrap_or_default());
+            let asked = format!("asked {}/{name} to look at its repository now", there.namespace);
+            let sentence = format!("{asked}; before: {}", printable(&before));
+            output::told(format, &there.source(&name).await?, &sentence)?;
             Ok(Outcome::Done)
         }
-        None => handled(&there, &name, &now, timeout).await,
+        None => handled(&there, &name, &now, timeout, format).await,
     }
 }
 
 /// Waits until the controller looked after this request, or a later one.
-async fn handled(session: &Session<'_>, name: &str, asked: &str, timeout: Duration) -> Result<Outcome, CommandError> {
+async fn handled(
+    session: &Session<'_>,
+    name: &str,
+    asked: &str,
+    timeout: Duration,
+    format: Format,
+) -> Result<Outcome, CommandError> {
     let time = |text: &str| text.parse::<jiff::Timestamp>().ok();
     let seen = watch(timeout, async || {
         let status = session.source(name).await?.status.unwrap_or_default();
@@ -91,21 +95,21 @@ async fn handled(session: &Session<'_>, name: &str, asked: &str, timeout: Durati
     .await?;
     let late = CommandError::new(format!("the repository was not looked at within {} s", timeout.as_secs()))
         .remedy("see whether the controller runs: midship doctor");
-    verdict(session, name, seen, "the repository", late)
+    verdict((session, name), seen, "the repository", late, format).await
 }
 
 /// How it ended with a source, of which `what` was looked at; `late` where it did not come to that.
-fn verdict(
-    session: &Session<'_>,
-    name: &str,
+async fn verdict(
+    (session, name): (&Session<'_>, &str),
     seen: Look<(bool, String)>,
     what: &str,
     late: CommandError,
+    format: Format,
 ) -> Result<Outcome, CommandError> {
     let at = |told: &str| format!("GitSource {}/{name}: {}", session.namespace, printable(told));
     match seen {
         Look::Ended((true, told)) => {
-            println!("{}", printable(&told));
+            output::told(format, &session.source(name).await?, &printable(&told))?;
             Ok(Outcome::Done)
         }
         Look::Ended((false, told)) => Err(CommandError::new(format!("{what} was looked at, but not all is well"))
@@ -134,7 +138,13 @@ async fn named(session: &Session<'_>, word: Option<&str>) -> Result<GitSource, C
     }
 }
 
-async fn applied(session: &Session<'_>, name: &str, wanted: &str, timeout: Duration) -> Result<Outcome, CommandError> {
+async fn applied(
+    session: &Session<'_>,
+    name: &str,
+    wanted: &str,
+    timeout: Duration,
+    format: Format,
+) -> Result<Outcome, CommandError> {
     let seen = watch(timeout, async || {
         let status = session.source(name).await?.status.unwrap_or_default();
         let is = |commit: Option<&String>| commit.is_some_and(|commit| commit.starts_with(wanted));
@@ -149,7 +159,7 @@ async fn applied(session: &Session<'_>, name: &str, wanted: &str, timeout: Durat
     let late = CommandError::new(format!("{wanted} was not applied within {} s", timeout.as_secs())).remedy(
         "check that the commit is on the branch the source follows, and that the controller runs: midship doctor",
     );
-    verdict(session, name, seen, wanted, late)
+    verdict((session, name), seen, wanted, late, format).await
 }
 
 /// Where a source stands, in a sentence.
@@ -160,7 +170,12 @@ fn told(status: &GitSourceStatus) -> String {
     }
 }
 
-pub async fn suspend(arguments: &Suspension, connection: &Connection, suspend: bool) -> Result<Outcome, CommandError> {
+pub async fn suspend(
+    arguments: &Suspension,
+    connection: &Connection,
+    suspend: bool,
+    format: Format,
+) -> Result<Outcome, CommandError> {
     let target = target(std::slice::from_ref(&arguments.word), Some(Kind::GitSource))?;
     if !matches!(target.kind, Kind::GitSource | Kind::Instance | Kind::BackupPolicy | Kind::Operation) {
         return Err(CommandError::new(format!("a {} cannot be suspended", target.kind.as_str()))
@@ -173,7 +188,9 @@ pub async fn suspend(arguments: &Suspension, connection: &Connection, suspend: b
     let own = source_label(&session.namespace, &target.name);
     if let (Some(source), Some(path)) = (of, object.annotations().get(labels::SOURCE_PATH))
         && !(target.kind == Kind::GitSource && *source == own)
+        && !session.is_gone(source).await
     {
+        let (namespace, name) = source.split_once('.').unwrap_or((session.namespace.as_str(), source.as_str()));
         return Err(CommandError::new(format!(
             "{} {} comes from Git, which would change it back",
             target.kind.as_str(),
@@ -181,19 +198,18 @@ pub async fn suspend(arguments: &Suspension, connection: &Connection, suspend: b
         ))
         .at(format!("{path} of the source {source}"))
         .remedy(format!("set spec.suspend to {suspend} in that file, and push it"))
-        .remedy(format!(
-            "or suspend the source: midship suspend source/{}",
-            source.split_once('.').map_or(source.as_str(), |(_, name)| name)
-        )));
+        .remedy(format!("or suspend the source: midship suspend source/{name} -n {namespace}")));
     }
     let before = object.data.pointer("/spec/suspend").and_then(serde_json::Value::as_bool).unwrap_or(false);
     let state = if suspend { "suspended" } else { "going on" };
     if before == suspend {
-        println!("{} {} was {state} already", target.kind.as_str(), target.name);
+        let sentence = format!("{} {} was {state} already", target.kind.as_str(), target.name);
+        output::told(format, &object, &sentence)?;
         return Ok(Outcome::Done);
     }
     patched(&session, target.kind, &target.name, &json!({ "spec": { "suspend": suspend.then_some(true) } })).await?;
-    println!("{} {} is {state}", target.kind.as_str(), target.name);
+    let sentence = format!("{} {} is {state}", target.kind.as_str(), target.name);
+    output::told(format, &session.get(&target).await?, &sentence)?;
     Ok(Outcome::Done)
 }
 

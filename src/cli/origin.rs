@@ -14,10 +14,12 @@ use super::error::CommandError;
 use super::live::find_source;
 use super::repository::history_problem;
 use super::session::Session;
+use super::wait::seconds;
 use crate::api::GitSource;
 use crate::controller::git_source::settings;
 use crate::extension::problem::listed;
 use crate::plan::source::Placement;
+use crate::plan::source::manifest::SETTINGS;
 use crate::repo::{Access, Bounds, Cache, CacheError, Follow, History, HistoryError, ObjectId, Remote, RemoteUrl};
 
 /// What the branches begin with that Midship records on.
@@ -51,7 +53,7 @@ pub struct Origin {
     allow_insecure_git: bool,
 
     /// How long fetching may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = seconds())]
     fetch_timeout: u64,
 }
 
@@ -101,8 +103,8 @@ impl Origin {
     }
 
     pub async fn open(&self, connection: &Connection, need: Need) -> Result<Opened, CommandError> {
-        let placement =
-            Placement { default_namespace: "default".into(), allowed: None, folder: String::new(), sources: true };
+        let folder = self.repo.as_deref().map(|path| layout(Path::new(path))).unwrap_or_default();
+        let placement = Placement { default_namespace: "default".into(), allowed: None, folder, sources: true };
         match &self.repo {
             Some(path) if Path::new(path).is_dir() && need != Need::Writable => {
                 self.clone_on_disk(path, placement, need)
@@ -111,7 +113,9 @@ impl Origin {
                 let path = Path::new(place);
                 let address = if path.is_dir() {
                     let full = path.canonicalize();
-                    full.map_err(|error| CommandError::new(error.to_string()).at(place.clone()))?.display().to_string()
+                    let full = full.map_err(|error| CommandError::new(error.to_string()).at(place.clone()))?;
+                    let top = History::open(&full).ok().and_then(|history| history.work_tree().map(Path::to_owned));
+                    top.unwrap_or(full).display().to_string()
                 } else {
                     place.clone()
                 };
@@ -306,6 +310,19 @@ impl Origin {
         let writable = (need == Need::Writable).then_some((remote, cache));
         Ok(Opened { history, tip, branch, placement, known_tip, place, writable, folder: Some(folder) })
     }
+}
+
+/// Where in its repository a folder is that is laid out like one, as where several clusters share it; nothing for others.
+fn layout(path: &Path) -> String {
+    if ![SETTINGS, "instances"].iter().any(|name| path.join(name).exists()) {
+        return String::new();
+    }
+    let inside = || {
+        let full = path.canonicalize().ok()?;
+        let top = History::open(&full).ok()?.work_tree()?.canonicalize().ok()?;
+        Some(full.strip_prefix(top).ok()?.display().to_string())
+    };
+    inside().filter(|inside| !inside.is_empty()).map(|inside| format!("{inside}/")).unwrap_or_default()
 }
 
 /// What cannot be read of a repository, as people are told.

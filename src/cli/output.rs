@@ -17,6 +17,13 @@ pub enum Format {
     Markdown,
 }
 
+impl Format {
+    /// Whether programs read it, so that nothing else may stand in it.
+    pub fn is_for_programs(self) -> bool {
+        matches!(self, Self::Json | Self::Yaml)
+    }
+}
+
 /// What people may ask for: the formats, and kubectl's word for a table with more columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Asked {
@@ -154,6 +161,15 @@ pub fn print(format: Format, value: &impl Serialize, table: impl FnOnce() -> Tab
         Format::Json => println!("{}", serde_json::to_string_pretty(value).map_err(|error| unprintable(&error))?),
         Format::Yaml => print!("{}", serde_saphyr::to_string(value).map_err(|error| unprintable(&error))?),
     }
+    Ok(())
+}
+
+/// Prints what came of a command: the object for programs, a sentence for people.
+pub fn told(format: Format, object: &impl Serialize, sentence: &str) -> Result<(), CommandError> {
+    if format.is_for_programs() {
+        return print(format, object, || Table::new(&[]));
+    }
+    println!("{sentence}");
     Ok(())
 }
 

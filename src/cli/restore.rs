@@ -21,9 +21,9 @@ use super::backup::source::{self, Source};
 use super::connection::Connection;
 use super::error::CommandError;
 use super::operate::{Waiting, made, without_nothing};
-use super::output::printable;
+use super::output::{self, Format, printable};
 use super::session::Session;
-use super::wait::{Look, watch};
+use super::wait::{Look, seconds, watch};
 use crate::api::conditions::{ConditionStatus, READY, find};
 use crate::api::{API_VERSION, BackupRepository, Instance, labels};
 use crate::backup::read::{Catalog, Found, Target};
@@ -72,14 +72,14 @@ pub struct Arguments {
     no_wait: bool,
 
     /// How long it may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = seconds())]
     timeout: u64,
 
     #[command(flatten)]
     source: source::SourceArguments,
 }
 
-pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outcome, CommandError> {
+pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
     let session = Session::open(connection).await?;
     let name = arguments.name.to_string();
     let there = session.ask(session.instances().get_opt(&name)).await?;
@@ -112,14 +112,19 @@ pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outco
             "skipSafetyBackup": arguments.skip_safety_backup.then_some(true) });
         let spec = json!({ "type": "Restore", "restore": without_nothing(wanted) });
         let waiting = Waiting { no_wait: arguments.no_wait, timeout: arguments.timeout };
-        return made(&session, &instance, "restore", spec, &waiting).await;
+        return made(&session, &instance, "restore", spec, &waiting, format).await;
     };
     spec["restore"] = restore;
     let object = json!({ "apiVersion": API_VERSION, "kind": "Instance", "metadata": { "name": name }, "spec": spec });
     let instance: Instance = read(object)?;
-    session.ask(session.instances().create(&PostParams::default(), &instance)).await?;
-    println!("Instance {}/{name} is made from the backup {}", session.namespace, found.place.id);
-    if arguments.no_wait { Ok(Outcome::Done) } else { follow(&session, &name, arguments.timeout).await }
+    let instance = session.ask(session.instances().create(&PostParams::default(), &instance)).await?;
+    let sentence = format!("Instance {}/{name} is made from the backup {}", session.namespace, found.place.id);
+    if arguments.no_wait {
+        output::told(format, &instance, &sentence)?;
+        return Ok(Outcome::Done);
+    }
+    eprintln!("{sentence}");
+    follow(&session, &name, arguments.timeout, format).await
 }
 
 /// Data is only replaced where the instance is there and named twice.
@@ -280,7 +285,7 @@ async fn repository(
     let pinned = keys::pin(&session.client, &session.namespace, &name, &source.repository).await;
     pinned.map_err(|error| CommandError::new(error.to_string()))?;
     put::<BackupRepository>(session, read(object)?).await?;
-    println!("BackupRepository {}/{name} shows the store, and only reads it", session.namespace);
+    eprintln!("BackupRepository {}/{name} shows the store, and only reads it", session.namespace);
     Ok(name)
 }
 
@@ -307,7 +312,7 @@ async fn identity(
     let mut values = vec![("identity", key.expose())];
     values.extend(kit.as_ref().map(|kit| (KIT, kit.as_str())));
     put(session, secret_of(&name, &values)).await?;
-    println!("Secret {}/{name} holds the private key; delete it once the data is there", session.namespace);
+    eprintln!("Secret {}/{name} holds the private key; delete it once the data is there", session.namespace);
     Ok(Some(name))
 }
 
@@ -344,7 +349,7 @@ where
 }
 
 /// Until the data is there and the instance serves.
-async fn follow(session: &Session<'_>, name: &str, timeout: u64) -> Result<Outcome, CommandError> {
+async fn follow(session: &Session<'_>, name: &str, timeout: u64, format: Format) -> Result<Outcome, CommandError> {
     let api = session.instances();
     let seen = watch(Duration::from_secs(timeout), async || {
         let instance = session.ask(api.get(name)).await?;
@@ -360,7 +365,8 @@ async fn follow(session: &Session<'_>, name: &str, timeout: u64) -> Result<Outco
     .await?;
     match seen {
         Look::Ended(message) => {
-            println!("{name} serves: {}", printable(&message));
+            let sentence = format!("{name} serves: {}", printable(&message));
+            output::told(format, &session.instance(name).await?, &sentence)?;
             Ok(Outcome::Done)
         }
         Look::Waiting(news) => Err(CommandError::new(format!("the instance does not serve after {timeout} s"))

@@ -58,6 +58,14 @@ impl<'a> Session<'a> {
         Ok(question.await.map_err(|error| Problem::from_kube(&error).at(&self.server))?)
     }
 
+    /// Whether the source with this label is gone, and nobody reads the files any more of what it applied.
+    pub async fn is_gone(&self, label: &str) -> bool {
+        // a label that was shortened does not tell which source it was
+        let Some((namespace, name)) = label.split_once('.').filter(|_| label.len() < 63) else { return false };
+        let sources = self.in_namespace(namespace).sources();
+        matches!(self.ask(sources.get_opt(name)).await, Ok(None))
+    }
+
     /// Objects of any kind of ours, in the namespace where the kind has one.
     pub fn objects(&self, kind: Kind) -> Api<DynamicObject> {
         if is_namespaced(kind) {
@@ -120,11 +128,6 @@ impl<'a> Session<'a> {
         } else {
             error.at(self.server.clone()).remedy(format!("`midship get {plural}` lists all"))
         }
-    }
-
-    /// The refusal of a write, as it is for one who may not, or whose object is not accepted.
-    pub fn refused(&self, error: &kube::Error) -> CommandError {
-        CommandError::from(Problem::from_kube(error).at(&self.server))
     }
 }
 

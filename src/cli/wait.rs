@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::RangedU64ValueParser;
 use tokio::time::{Instant, sleep};
 
 use super::error::CommandError;
@@ -9,6 +10,13 @@ use super::output::printable;
 
 /// How often the cluster is asked.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long people may say that something may take: a year.
+const LONGEST: u64 = 366 * 24 * 3600;
+
+/// Reads how many seconds something may take.
+pub fn seconds() -> RangedU64ValueParser<u64> {
+    clap::value_parser!(u64).range(..=LONGEST)
+}
 
 /// What a look found.
 #[derive(Clone, Debug, PartialEq, Eq)]

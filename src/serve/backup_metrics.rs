@@ -37,7 +37,7 @@ impl BackupMetrics {
         registry.register("backup_completed_timestamp_seconds", "When the newest backup was complete", completed);
         registry.register("backup_size_bytes", "Stored bytes of the newest backup", size);
         registry.register("backup_duration_seconds", "How long the newest backup took", duration);
-        registry.register("backup_failed_operations", "Failed backup operations that are still kept", failed);
+        registry.register("backup_failed_timestamp_seconds", "When a backup last failed", failed);
         registry.register("backup_covered", "1 for each instance that a policy has backed up", covered);
         let help = "When a backup was last restored as a test";
         registry.register("backup_restored_timestamp_seconds", help, restored);
@@ -60,8 +60,8 @@ impl BackupMetrics {
         self.duration.get_or_create(&of).set(took.as_secs());
     }
 
-    pub fn failed(&self, namespace: &str, instance: &str, number: usize) {
-        self.failed.get_or_create(&OfInstance::new(namespace, instance)).set(i64::try_from(number).unwrap_or(i64::MAX));
+    pub fn failed(&self, namespace: &str, instance: &str, at: Timestamp) {
+        self.failed.get_or_create(&OfInstance::new(namespace, instance)).set(at.as_second());
     }
 
     /// Instances that no policy covers any more: namespace and name.
@@ -72,6 +72,34 @@ impl BackupMetrics {
             for family in all {
                 family.remove(&of);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn alerts_of_the_chart_ask_for_what_is_measured() {
+        let mut registry = Registry::with_prefix("midship");
+        let metrics = BackupMetrics::register(&mut registry);
+        let now = Timestamp::now();
+        // what has no value yet may be left out
+        metrics.covered("shop", "orders");
+        metrics.restored("shop", "orders", now);
+        metrics.newest("shop", "orders", now, 1, SignedDuration::ZERO);
+        metrics.failed("shop", "orders", now);
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("a text has room");
+        let alerts = include_str!("../../charts/midship/templates/alerts.yaml");
+        let words = alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let asked: Vec<&str> = words.filter(|word| word.starts_with("midship_backup_")).collect();
+        assert!(asked.len() >= 4, "{asked:?}");
+        for name in asked {
+            assert!(text.contains(&format!("# HELP {name} ")), "{name} is not in {text}");
         }
     }
 }

@@ -9,6 +9,7 @@ use super::super::Outcome;
 use super::super::connection::Connection;
 use super::super::error::CommandError;
 use super::super::operate::{Waiting, made, runs, without_nothing};
+use super::super::output::Format;
 use super::super::session::Session;
 use crate::names::ObjectName;
 
@@ -56,7 +57,7 @@ fn label(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outcome, CommandError> {
+pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
     let Arguments { instance, repository, method, kind, labels, hold, allow_shrink, waiting } = arguments;
     let session = Session::open(connection).await?;
     let instance = runs(&session, instance).await?;
@@ -69,5 +70,5 @@ pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outco
         "hold": hold.then_some(true),
         "allowShrink": allow_shrink.then_some(true),
     }));
-    made(&session, &instance, "backup", json!({ "type": "Backup", "backup": backup }), waiting).await
+    made(&session, &instance, "backup", json!({ "type": "Backup", "backup": backup }), waiting, format).await
 }

@@ -46,9 +46,11 @@ struct Row {
 
 pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
     let straight = arguments.source.is_store() || arguments.source.repository.is_some();
-    let rows =
+    let mut rows =
         if straight { from_store(arguments, connection).await? } else { of_cluster(arguments, connection).await? };
-    let Some(mut rows) = rows else { return Ok(Outcome::Done) };
+    if rows.is_empty() && !format.is_for_programs() {
+        return Ok(Outcome::Done);
+    }
     rows.sort_by(|a, b| (&a.instance, a.completed_at, &a.backup).cmp(&(&b.instance, b.completed_at, &b.backup)));
     output::print(format, &rows, || table(&rows, Timestamp::now()))?;
     Ok(Outcome::Done)
@@ -76,7 +78,7 @@ fn table(rows: &[Row], now: Timestamp) -> Table {
     table
 }
 
-async fn of_cluster(arguments: &Arguments, connection: &Connection) -> Result<Option<Vec<Row>>, CommandError> {
+async fn of_cluster(arguments: &Arguments, connection: &Connection) -> Result<Vec<Row>, CommandError> {
     let session = Session::open(connection).await?;
     let api: Api<Backup> = Api::namespaced(session.client.clone(), &session.namespace);
     let all = session.ask(api.list(&ListParams::default())).await?;
@@ -91,9 +93,8 @@ async fn of_cluster(arguments: &Arguments, connection: &Connection) -> Result<Op
     if rows.is_empty() {
         let of = wanted.map_or(String::new(), |wanted| format!(" of {wanted}"));
         eprintln!("there are no backups{of} in the namespace {}", session.namespace);
-        return Ok(None);
     }
-    Ok(Some(rows))
+    Ok(rows)
 }
 
 fn of_object(backup: &Backup) -> Row {
@@ -113,7 +114,7 @@ fn of_object(backup: &Backup) -> Row {
     }
 }
 
-async fn from_store(arguments: &Arguments, connection: &Connection) -> Result<Option<Vec<Row>>, CommandError> {
+async fn from_store(arguments: &Arguments, connection: &Connection) -> Result<Vec<Row>, CommandError> {
     let source = arguments.source.open(connection).await?;
     let catalog = source.catalog().await?;
     tell_problems(&catalog);
@@ -129,9 +130,8 @@ async fn from_store(arguments: &Arguments, connection: &Connection) -> Result<Op
     }
     if rows.is_empty() {
         eprintln!("there are no such backups in {}", source.address());
-        return Ok(None);
     }
-    Ok(Some(rows))
+    Ok(rows)
 }
 
 fn of_found(found: &Found, instance: String) -> Row {

@@ -39,7 +39,7 @@ enum Command {
 
 pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
     match &arguments.command {
-        Command::Create(arguments) => create::run(arguments, connection).await,
+        Command::Create(arguments) => create::run(arguments, connection, format).await,
         Command::List(arguments) => list::run(arguments, connection, format).await,
         Command::Describe(arguments) => describe::run(arguments, connection, format).await,
         Command::Verify(arguments) => verify::run(arguments, connection, format).await,

@@ -14,6 +14,8 @@ use crate::names::NamespaceName;
 
 /// What the chart labels its Deployment with.
 const LABEL: &str = "app.kubernetes.io/name=midship";
+/// The label with the chart's own name and version, which no value changes.
+const CHART: &str = "helm.sh/chart";
 const NAMESPACE: &str = "midship-system";
 const NAME: &str = "midship";
 
@@ -41,20 +43,25 @@ impl Home {
         connection: &Connection,
         arguments: &Arguments,
     ) -> Result<Self, CommandError> {
-        let list = async |namespace: Option<&str>| {
+        let list = async |namespace: Option<&str>, labels: &str| {
             let api: Api<Deployment> = match namespace {
                 Some(namespace) => Api::namespaced(client.clone(), namespace),
                 None => Api::all(client.clone()),
             };
-            let parameters = ListParams::default().labels(LABEL);
+            let parameters = ListParams::default().labels(labels);
             connection.in_time(server, async { api.list(&parameters).await.map(|list| list.items) }).await
         };
         let named = arguments.installed_in.as_ref().map(NamespaceName::as_str);
-        let found = match (named, list(named).await) {
+        let mut found = match (named, list(named, LABEL).await) {
             // who may not look everywhere may look where it usually is
-            (None, Err(_)) => list(Some(NAMESPACE)).await.unwrap_or_default(),
+            (None, Err(_)) => list(Some(NAMESPACE), LABEL).await.unwrap_or_default(),
             (_, found) => found?,
         };
+        if found.is_empty() {
+            // installed with `nameOverride`
+            found = list(named, CHART).await.unwrap_or_default();
+            found.retain(is_of_chart);
+        }
         choose(found.iter().filter_map(read).collect(), arguments)
     }
 
@@ -83,6 +90,10 @@ impl Home {
         }
         self
     }
+}
+
+fn is_of_chart(deployment: &Deployment) -> bool {
+    deployment.labels().get(CHART).is_some_and(|chart| chart.starts_with("midship-"))
 }
 
 /// The one that is meant of several.

@@ -14,7 +14,7 @@ use super::super::connection::Connection;
 use super::super::error::CommandError;
 use super::super::output::{self, Format, Table, printable};
 use super::super::session::Session;
-use super::super::wait::{Look, watch};
+use super::super::wait::{Look, seconds, watch};
 use super::registry::{self, Reach};
 use super::{good, tested, times};
 use crate::api::conditions::{ConditionStatus, READY, STALLED, find};
@@ -44,7 +44,7 @@ pub struct Arguments {
     dry_run: bool,
 
     /// How long to wait for the controller to take it up; 0 not at all.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = seconds())]
     timeout: u64,
 }
 
@@ -111,11 +111,14 @@ async fn create<K>(session: &Session<'_>, api: &Api<K>, parameters: &PostParams,
 where
     K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
 {
-    match api.create(parameters, object).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-        Err(error) => Err(session.refused(&error)),
-    }
+    let made = async {
+        match api.create(parameters, object).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            Err(error) => Err(error),
+        }
+    };
+    session.ask(made).await
 }
 
 async fn ready(

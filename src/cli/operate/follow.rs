@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::super::Outcome;
 use super::super::error::CommandError;
-use super::super::output::printable;
+use super::super::output::{self, Format, printable};
 use super::super::session::Session;
 use super::super::wait::{Look, watch};
 use crate::api::Operation;
@@ -18,12 +18,17 @@ use crate::api::operation::{OperationPhase, OperationStatus};
 const TAKEN_UP: Duration = Duration::from_secs(15);
 
 enum End {
-    Done(Box<OperationStatus>),
+    Done(Box<Operation>),
     /// Nobody took it up; the object as it was last seen.
     Ignored(Box<Operation>),
 }
 
-pub async fn to_its_end(session: &Session<'_>, made: &Operation, timeout: u64) -> Result<Outcome, CommandError> {
+pub async fn to_its_end(
+    session: &Session<'_>,
+    made: &Operation,
+    timeout: u64,
+    format: Format,
+) -> Result<Outcome, CommandError> {
     let name = made.name_any();
     let place = format!("Operation {}/{name}", session.namespace);
     let begun = Instant::now();
@@ -34,7 +39,7 @@ pub async fn to_its_end(session: &Session<'_>, made: &Operation, timeout: u64) -
         let status = operation.status.clone().unwrap_or_default();
         Ok(match status.phase {
             Some(OperationPhase::Succeeded | OperationPhase::Failed | OperationPhase::Cancelled) => {
-                Look::Ended(End::Done(Box::new(status)))
+                Look::Ended(End::Done(Box::new(operation)))
             }
             None if begun.elapsed() > TAKEN_UP => Look::Ended(End::Ignored(Box::new(operation))),
             _ => Look::Waiting(told(&status)),
@@ -43,11 +48,13 @@ pub async fn to_its_end(session: &Session<'_>, made: &Operation, timeout: u64) -
     .await?;
     let look = format!("midship describe op/{name} -n {}", session.namespace);
     match seen {
-        Look::Ended(End::Done(status)) if status.phase == Some(OperationPhase::Succeeded) => {
-            println!("{name} succeeded: {}", printable(&told(&status)));
-            Ok(Outcome::Done)
-        }
-        Look::Ended(End::Done(status)) => {
+        Look::Ended(End::Done(operation)) => {
+            let status = operation.status.clone().unwrap_or_default();
+            if status.phase == Some(OperationPhase::Succeeded) {
+                let sentence = format!("{name} succeeded: {}", printable(&told(&status)));
+                output::told(format, &operation, &sentence)?;
+                return Ok(Outcome::Done);
+            }
             let word = if status.phase == Some(OperationPhase::Cancelled) { "was cancelled" } else { "failed" };
             Err(CommandError::new(format!("the operation {word}: {}", printable(&told(&status))))
                 .at(place)
@@ -86,11 +93,15 @@ fn told(status: &OperationStatus) -> String {
 async fn withdraw(session: &Session<'_>, operation: &Operation) -> Result<bool, CommandError> {
     let preconditions = Preconditions { uid: operation.uid(), resource_version: operation.resource_version() };
     let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match session.operations().delete(&operation.name_any(), &parameters).await {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(false),
-        Err(error) => Err(session.refused(&error)),
-    }
+    let (api, name) = (session.operations(), operation.name_any());
+    let withdrawn = async {
+        match api.delete(&name, &parameters).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(false),
+            Err(error) => Err(error),
+        }
+    };
+    session.ask(withdrawn).await
 }
 
 #[cfg(test)]

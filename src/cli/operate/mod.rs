@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use super::Outcome;
 use super::connection::Connection;
 use super::error::CommandError;
+use super::output::{self, Format};
 use super::session::{Session, instance_name};
+use super::wait::seconds;
 use crate::api::instance::InstanceStatus;
 use crate::api::values::Duration;
 use crate::api::{API_VERSION, Instance, Operation, labels};
@@ -27,7 +29,7 @@ pub struct Waiting {
     pub(super) no_wait: bool,
 
     /// How long it may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = seconds())]
     pub(super) timeout: u64,
 }
 
@@ -121,34 +123,34 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::parse(text).ok_or_else(|| format!("{text:?} is no duration; write it like 30s, 5m or 1h30m"))
 }
 
-pub async fn restart(arguments: &Processes, connection: &Connection) -> Result<Outcome, CommandError> {
-    one_by_one(arguments, connection, "restart", "Restart").await
+pub async fn restart(arguments: &Processes, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
+    one_by_one(arguments, connection, ("restart", "Restart"), format).await
 }
 
-pub async fn reload(arguments: &Processes, connection: &Connection) -> Result<Outcome, CommandError> {
-    one_by_one(arguments, connection, "reload", "Reload").await
+pub async fn reload(arguments: &Processes, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
+    one_by_one(arguments, connection, ("reload", "Reload"), format).await
 }
 
 async fn one_by_one(
     arguments: &Processes,
     connection: &Connection,
-    verb: &str,
-    type_: &str,
+    (verb, type_): (&str, &str),
+    format: Format,
 ) -> Result<Outcome, CommandError> {
     let Processes { instance, chosen, waiting } = arguments;
     let session = Session::open(connection).await?;
     let instance = runs(&session, instance).await?;
     let spec = targeted(json!({ "type": type_ }), chosen, &instance)?;
-    made(&session, &instance, verb, spec, waiting).await
+    made(&session, &instance, verb, spec, waiting, format).await
 }
 
-pub async fn process(arguments: &Batch, connection: &Connection) -> Result<Outcome, CommandError> {
+pub async fn process(arguments: &Batch, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
     let Batch { action, instance, chosen, concurrency, interval, waiting } = arguments;
     let session = Session::open(connection).await?;
     let instance = runs(&session, instance).await?;
     let batch = json!({ "action": format!("{action:?}"), "concurrency": concurrency, "interval": interval });
     let spec = json!({ "type": "Process", "process": without_nothing(batch) });
-    made(&session, &instance, "process", targeted(spec, chosen, &instance)?, waiting).await
+    made(&session, &instance, "process", targeted(spec, chosen, &instance)?, waiting, format).await
 }
 
 /// What is asked for, only of the processes that were chosen.
@@ -167,7 +169,11 @@ fn targeted(mut spec: Value, chosen: &Chosen, instance: &Instance) -> Result<Val
     Ok(spec)
 }
 
-pub async fn switchover(arguments: &Switchover, connection: &Connection) -> Result<Outcome, CommandError> {
+pub async fn switchover(
+    arguments: &Switchover,
+    connection: &Connection,
+    format: Format,
+) -> Result<Outcome, CommandError> {
     let Switchover { instance, to, from, force, waiting } = arguments;
     let session = Session::open(connection).await?;
     let instance = runs(&session, instance).await?;
@@ -178,11 +184,12 @@ pub async fn switchover(arguments: &Switchover, connection: &Connection) -> Resu
     if let (Some(to), Some(primary)) = (to, &status.primary)
         && to.as_str() == primary
     {
-        println!("{primary} has the role already");
+        output::told(format, &Value::Null, &format!("{primary} has the role already"))?;
         return Ok(Outcome::Done);
     }
     let asked = without_nothing(json!({ "from": from, "to": to, "force": force.then_some(true) }));
-    made(&session, &instance, "switchover", json!({ "type": "Switchover", "switchover": asked }), waiting).await
+    let spec = json!({ "type": "Switchover", "switchover": asked });
+    made(&session, &instance, "switchover", spec, waiting, format).await
 }
 
 fn pods(status: &InstanceStatus) -> impl Iterator<Item = &str> {
@@ -236,6 +243,7 @@ pub async fn made(
     verb: &str,
     mut spec: Value,
     waiting: &Waiting,
+    format: Format,
 ) -> Result<Outcome, CommandError> {
     let name = instance.name_any();
     spec["instance"] = json!(name);
@@ -253,8 +261,9 @@ pub async fn made(
         .map_err(|error| CommandError::new(format!("the operation cannot be written down: {error}")))?;
     let made = session.ask(session.operations().create(&PostParams::default(), &operation)).await?;
     if waiting.no_wait {
-        println!("Operation {}/{} is asked for", session.namespace, made.name_any());
+        let sentence = format!("Operation {}/{} is asked for", session.namespace, made.name_any());
+        output::told(format, &made, &sentence)?;
         return Ok(Outcome::Done);
     }
-    follow::to_its_end(session, &made, waiting.timeout).await
+    follow::to_its_end(session, &made, waiting.timeout, format).await
 }

@@ -11,7 +11,7 @@ use super::super::Outcome;
 use super::super::connection::Connection;
 use super::super::error::CommandError;
 use super::super::follow::patched;
-use super::super::output::printable;
+use super::super::output::{self, Format, printable};
 use super::super::session::{Session, instance_name};
 use super::super::wait::{Look, watch};
 use super::Waiting;
@@ -33,21 +33,30 @@ pub fn is_stopped(instance: &Instance) -> bool {
     instance.spec.state == Some(DesiredState::Stopped)
 }
 
-pub async fn stop(arguments: &State, connection: &Connection) -> Result<Outcome, CommandError> {
-    become_(arguments, connection, DesiredState::Stopped).await
+pub async fn stop(arguments: &State, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
+    become_(arguments, connection, DesiredState::Stopped, format).await
 }
 
-pub async fn start(arguments: &State, connection: &Connection) -> Result<Outcome, CommandError> {
-    become_(arguments, connection, DesiredState::Running).await
+pub async fn start(arguments: &State, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
+    become_(arguments, connection, DesiredState::Running, format).await
 }
 
-async fn become_(arguments: &State, connection: &Connection, wanted: DesiredState) -> Result<Outcome, CommandError> {
+async fn become_(
+    arguments: &State,
+    connection: &Connection,
+    wanted: DesiredState,
+    format: Format,
+) -> Result<Outcome, CommandError> {
     let session = Session::open(connection).await?;
     let name = instance_name(&arguments.instance)?;
     let instance = session.instance(&name).await?;
     let stopped = wanted == DesiredState::Stopped;
     if is_stopped(&instance) != stopped {
-        if let Some(path) = instance.annotations().get(labels::SOURCE_PATH) {
+        let gone = match instance.labels().get(labels::SOURCE) {
+            Some(label) => session.is_gone(label).await,
+            None => false,
+        };
+        if let Some(path) = instance.annotations().get(labels::SOURCE_PATH).filter(|_| !gone) {
             return Err(in_git(&instance, path, wanted));
         }
         // a state that is not said is Running
@@ -55,10 +64,11 @@ async fn become_(arguments: &State, connection: &Connection, wanted: DesiredStat
         patched(&session, Kind::Instance, &name, &json!({ "spec": { "state": state } })).await?;
     }
     if arguments.waiting.no_wait {
-        println!("Instance {}/{name} is to be {wanted:?}", session.namespace);
+        let sentence = format!("Instance {}/{name} is to be {wanted:?}", session.namespace);
+        output::told(format, &session.instance(&name).await?, &sentence)?;
         return Ok(Outcome::Done);
     }
-    wait(&session, &name, wanted, arguments.waiting.timeout).await
+    wait(&session, &name, wanted, arguments.waiting.timeout, format).await
 }
 
 /// Which line says it.
@@ -88,7 +98,13 @@ fn line(path: &str, name: &str) -> Option<u32> {
     Some(document.places.key(pointer).line)
 }
 
-async fn wait(session: &Session<'_>, name: &str, wanted: DesiredState, timeout: u64) -> Result<Outcome, CommandError> {
+async fn wait(
+    session: &Session<'_>,
+    name: &str,
+    wanted: DesiredState,
+    timeout: u64,
+    format: Format,
+) -> Result<Outcome, CommandError> {
     let seen = watch(Duration::from_secs(timeout), async || {
         let instance = session.instance(name).await?;
         let status = instance.status.clone().unwrap_or_default();
@@ -99,7 +115,7 @@ async fn wait(session: &Session<'_>, name: &str, wanted: DesiredState, timeout: 
             DesiredState::Running => status.phase == Some(Phase::Running),
         };
         if current && there {
-            return Ok(Look::Ended(status.ready.unwrap_or_default()));
+            return Ok(Look::Ended(instance));
         }
         let phase =
             status.phase.map_or_else(|| "no controller looked at it yet".to_owned(), |phase| format!("{phase:?}"));
@@ -108,9 +124,11 @@ async fn wait(session: &Session<'_>, name: &str, wanted: DesiredState, timeout: 
     })
     .await?;
     match seen {
-        Look::Ended(ready) => {
-            let pods = if ready.is_empty() { String::new() } else { format!(", {ready} pods ready") };
-            println!("Instance {}/{name} is {wanted:?}{pods}", session.namespace);
+        Look::Ended(instance) => {
+            let ready = instance.status.as_ref().and_then(|status| status.ready.as_ref());
+            let pods = ready.map_or_else(String::new, |ready| format!(", {ready} pods ready"));
+            let sentence = format!("Instance {}/{name} is {wanted:?}{pods}", session.namespace);
+            output::told(format, &instance, &sentence)?;
             Ok(Outcome::Done)
         }
         Look::Waiting(told) => {

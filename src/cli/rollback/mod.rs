@@ -64,7 +64,11 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let Defined { objects, unknown, .. } = everything(&opened, opened.tip).map_err(wrong)?;
     let now = objects.into_iter().find(|one| one.id == was.id);
     if now.as_ref().is_some_and(|now| now.digest == was.digest) {
-        println!("{} is what it was in {} already", was.id, short(&to.to_string()));
+        if format.is_for_programs() {
+            super::diff::print(&Changes { unchanged: 1, ..Changes::default() }, format)?;
+        } else {
+            println!("{} is what it was in {} already", was.id, short(&to.to_string()));
+        }
         return Ok(Outcome::Done);
     }
     let changes = changes(&was, now.as_ref());

@@ -305,6 +305,7 @@ impl BackupPolicies {
     fn measure(&self, ground: &Ground<'_>, memory: &mut Memory) {
         let metrics = &self.around.metrics.backups;
         let namespace = ground.policy.namespace().unwrap_or_default();
+        let failures = self.failures(&namespace);
         let mut measured = Vec::new();
         for instance in &ground.instances {
             let (name, uid) = (instance.name_any(), instance.uid().unwrap_or_default());
@@ -317,17 +318,33 @@ impl BackupPolicies {
                 let took = manifest.completed_at.duration_since(manifest.started_at);
                 metrics.newest(&namespace, &name, manifest.completed_at, manifest.chunks.stored_bytes, took);
             }
-            let failed = ground.operations.iter().filter(|operation| {
-                operation.spec.instance.as_str() == name
-                    && operation.status.as_ref().and_then(|status| status.phase) == Some(OperationPhase::Failed)
-            });
-            metrics.failed(&namespace, &name, failed.count());
+            if let Some(at) = failures.get(&name) {
+                metrics.failed(&namespace, &name, *at);
+            }
             measured.push((namespace.clone(), name));
         }
         let gone: Vec<(String, String)> =
             memory.measured.iter().filter(|one| !measured.contains(one)).cloned().collect();
         metrics.forget(&gone);
         memory.measured = measured;
+    }
+
+    /// When a backup of each instance last failed, whoever asked for it.
+    fn failures(&self, namespace: &str) -> BTreeMap<String, Timestamp> {
+        let failed = self.around.caches.operations.select(|operation| {
+            operation.spec.type_ == OperationType::Backup
+                && operation.namespace().as_deref() == Some(namespace)
+                && operation.status.as_ref().and_then(|status| status.phase) == Some(OperationPhase::Failed)
+        });
+        let mut newest = BTreeMap::new();
+        for operation in failed {
+            let ended = operation.status.as_ref().and_then(|status| status.finished_at.as_ref());
+            if let Some(at) = ended.and_then(|ended| ended.parse::<Timestamp>().ok()) {
+                let known = newest.entry(operation.spec.instance.to_string()).or_insert(at);
+                *known = at.max(*known);
+            }
+        }
+        newest
     }
 
     async fn say(&self, policy: &BackupPolicy, memory: &mut Memory, seen: &Seen) -> Result<(), Failure> {

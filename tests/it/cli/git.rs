@@ -206,6 +206,26 @@ fn an_object_in_another_namespace_is_named_with_it() {
 }
 
 #[test]
+fn a_folder_for_each_cluster_is_a_repository_of_its_own() {
+    let repository = Repository::new();
+    for (cluster, replicas) in [("east", "3"), ("west", "5")] {
+        let text = super::ORDERS.replace("replicas: 3", &format!("replicas: {replicas}"));
+        repository.write(&format!("{cluster}/{FILE}"), &text);
+    }
+    let before = repository.commit("Two clusters");
+    let west = repository.path().join("west");
+    let blame = midship().args(["blame", "orders", "-n", "shop", "--repo"]).arg(&west).output();
+    assert!(blamed(&blame, "spec.components[redis].replicas").contains(&format!("5 west/{FILE}:10 ")), "{blame}");
+    repository.write(&format!("west/{FILE}"), &super::ORDERS.replace("replicas: 3", "replicas: 7"));
+    repository.commit("Grow in the west");
+    let author = ["--author", "Grace Hopper <grace@example.com>", "--on", "back"];
+    let back = midship().args(["rollback", "orders", "--to", &before]).args(author).arg("--repo").arg(&west).output();
+    assert_eq!(back.code, 2, "{back}");
+    let files = repository.git(&["diff", "--name-only", "main", "back"]);
+    assert_eq!(files, format!("west/{FILE}"), "{back}");
+}
+
+#[test]
 fn single_files_can_be_validated_as_a_hook_before_a_commit_does() {
     let repository = team();
     repository.write("broken.yaml", "apiVersion: midship.dev/v1alpha1\nkind: Instence\nmetadata: {name: x}\n");

@@ -212,6 +212,16 @@ fn a_server_that_never_answers_is_given_up_in_time() {
 }
 
 #[test]
+fn nobody_waits_longer_than_time_can_be_counted() {
+    let endless = u64::MAX.to_string();
+    for args in [["start", "x", "--timeout"], ["sync", "x", "--timeout"], ["blame", "x", "--fetch-timeout"]] {
+        let output = midship().args(args).arg(&endless).output();
+        assert!(output.code == 1 && output.stderr.contains(&endless), "{output}");
+        assert!(!output.stderr.contains("panicked"), "{output}");
+    }
+}
+
+#[test]
 fn what_cannot_be_written_is_named() {
     for args in [["crds", "--to", "/proc/nowhere"], ["man", "--to", "/proc/nowhere"]] {
         has_three_parts(&shown(midship().args(args)));

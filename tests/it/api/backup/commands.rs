@@ -44,6 +44,7 @@ fn backups_are_listed_from_the_cluster() {
         assert!(listed.stdout.starts_with("BACKUP") && listed.stdout.contains("orders"), "{}", listed.stdout);
         let none = in_cluster(kit, ["backup", "list", "users"]);
         assert!(none.stderr.contains("there are no backups of users"), "{}", none.stderr);
+        assert_eq!(in_cluster(kit, ["backup", "list", "users", "-o", "json"]).stdout, "[]\n");
     });
 }
 

@@ -63,6 +63,10 @@ fn an_operation_is_followed_to_its_end() {
             assert_eq!(output.code, code, "{output}");
             assert!(format!("{output}").contains("1/1 all processes restarted"), "{output}");
         }
+        let made: Value = serde_json::from_str(&run(scene, &["restart", "orders", "--no-wait", "-o", "json"]).stdout)
+            .expect("an object for programs");
+        let name = the_operation(scene).await.name_any();
+        assert_eq!((&made["kind"], &made["metadata"]["name"]), (&json!("Operation"), &json!(name)));
     });
 }
 
@@ -90,8 +94,10 @@ fn an_instance_is_stopped_and_started_by_its_spec() {
     api_test(async |scene| {
         with_pods(scene, json!({})).await;
         let instances = scene.objects::<Instance>();
-        let output = run(scene, &["stop", "orders", "--no-wait"]);
+        let output = run(scene, &["stop", "orders", "--no-wait", "-o", "json"]);
         assert_eq!(output.code, 0, "{output}");
+        let shown: Value = serde_json::from_str(&output.stdout).expect("an object for programs");
+        assert_eq!(shown["spec"]["state"], "Stopped");
         let stopped = instances.get("orders").await.expect("it is there");
         assert_eq!(serde_json::to_value(stopped.spec.state).expect("plain"), "Stopped");
         assert!(run(scene, &["restart", "orders"]).stderr.contains("the instance is stopped"));
@@ -113,6 +119,14 @@ fn what_comes_from_git_is_stopped_in_its_file() {
         assert_eq!(output.code, 1, "{output}");
         assert!(output.stderr.contains("where: instances/shop/orders.yaml:3\n"), "{output}");
         assert!(output.stderr.contains("set spec.state to Stopped there, and push it"), "{output}");
+        // nobody reads the file any more
+        let label = json!({ "metadata": { "labels": { "midship.dev/source": format!("{}.gone", scene.namespace) } } });
+        let instances = scene.objects::<Instance>();
+        instances.patch("orders", &PatchParams::default(), &Patch::Merge(&label)).await.expect("patched");
+        for args in [["stop", "orders", "--no-wait"], ["suspend", "inst/orders", "-otable"]] {
+            let output = super::run(scene, &args);
+            assert_eq!(output.code, 0, "{output}");
+        }
     });
 }
 
