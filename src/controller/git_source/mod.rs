@@ -337,7 +337,9 @@ impl GitSources {
         }
         if let Some(problem) = waits {
             tracing::warn!(problem, "the record waits");
-            self.events.warning(source, "NotRecorded", "Record", problem).await;
+            // another reason is another event, with a note of its own
+            let action = format!("Record: {}", &problem[..problem.floor_char_boundary(100)]);
+            self.events.warning(source, "NotRecorded", &action, problem).await;
         }
     }
 

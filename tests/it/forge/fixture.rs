@@ -148,11 +148,28 @@ impl Repository {
         }
         self.git(&["add", "-A"]);
         self.git(&["commit", "-q", "-m", "test"]);
+        self.push_from(self.clone.path(), "HEAD");
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// Makes a commit of another repository the newest here.
+    pub fn push_from(&self, folder: &Path, commit: &str) {
         let (user, password) = (forge().get("FORGE_USER"), forge().get("FORGE_PASSWORD"));
         let helper = format!("credential.helper=!f() {{ echo username={user}; echo password={password}; }}; f");
         let ca = format!("http.sslCAInfo={}", forge().get("FORGE_CA"));
-        self.git(&["-c", &helper, "-c", &ca, "push", "-q", &self.https, "HEAD:main"]);
-        self.git(&["rev-parse", "HEAD"])
+        let what = format!("{commit}:refs/heads/main");
+        git(folder, &["-c", &helper, "-c", &ca, "push", "-q", &self.https, &what]);
+    }
+
+    /// Has a script judge every push from now on, as long as the file is there.
+    pub fn hook(&self, script: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let hook = self.on_server(&["rev-parse", "--git-path", "hooks/pre-receive"]);
+        let hook = Path::new(&self.on_server(&["rev-parse", "--absolute-git-dir"])).join(hook);
+        fs::create_dir_all(hook.parent().expect("a folder")).expect("made");
+        fs::write(&hook, script).expect("written");
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).expect("executable");
+        hook
     }
 
     /// A bare clone that `git` itself keeps, to compare with.

@@ -150,15 +150,9 @@ fn who_may_only_read_is_refused_with_the_reason() {
 
 #[test]
 fn a_hook_is_quoted_over_https_and_ssh() {
-    use std::os::unix::fs::PermissionsExt;
     let repository = forge().repository("hooks");
     repository.push(&[file("a.yaml", "a: 1\n")]);
-    let hook = repository.on_server(&["rev-parse", "--git-path", "hooks/pre-receive"]);
-    let folder = repository.on_server(&["rev-parse", "--absolute-git-dir"]);
-    let hook = std::path::Path::new(&folder).join(hook);
-    std::fs::create_dir_all(hook.parent().expect("a folder")).expect("made");
-    std::fs::write(&hook, "#!/bin/sh\necho 'protected branch: ask ops' >&2\nexit 1\n").expect("written");
-    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    repository.hook("#!/bin/sh\necho 'protected branch: ask ops' >&2\nexit 1\n");
     for (way, remote) in repository.remotes() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = AuditLog::new(remote, Cache::new(folder.path().join("cache")), "midship/audit/x");

@@ -1,9 +1,12 @@
 //! What is never deleted, and what waits for somebody to agree.
 
+use kube::api::ListParams;
+use midship::api::conditions::{ConditionStatus, find};
 use serde_json::json;
 
 use super::repository::instance;
-use super::team_test;
+use super::{Team, team_test};
+use crate::harness::Random;
 
 fn names(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("i{number}")).collect()
@@ -81,6 +84,83 @@ fn a_repository_that_is_gone_leaves_everything_and_says_so() {
     });
 }
 
+/// The identities of all instances, in the order of their names.
+async fn identities(team: &Team<'_>) -> Vec<String> {
+    let list = team.instances().list(&ListParams::default()).await.expect("they can be listed");
+    list.items.into_iter().filter_map(|one| one.metadata.uid).collect()
+}
+
+/// Waits until the source gives this reason, and looks at what it says and at what is there; then goes back to a commit
+/// that is well.
+async fn stays(team: &Team<'_>, (reason, said): (&str, &str), before: &[String], well: &str) {
+    let message = team.says(reason).await;
+    assert!(message.contains(said) && message.contains("stays applied"), "{message}");
+    let status = team.source().await.status.unwrap_or_default();
+    let fetched = find(&status.conditions, "Fetched").expect("it is told");
+    assert_eq!((fetched.status, fetched.reason.as_str()), (ConditionStatus::False, reason));
+    assert_eq!(identities(team).await, before, "{reason}");
+    team.repository.git(&["checkout", "-q", "-f", "-B", "main", well]);
+    // nobody has to wait for the next attempt
+    team.patch_source(json!({ "metadata": { "annotations": { "midship.dev/reconcile-at": reason } } })).await;
+    team.becomes("Applied").await;
+}
+
+#[test]
+fn what_is_missing_or_too_much_to_be_read_deletes_nothing_even_where_the_commit_agrees() {
+    const AGREED: &str = "Half of it is gone\n\nMidship-Allow-Deletions: 9";
+    team_test(async |team| {
+        let repository = &team.repository;
+        for name in ["a", "b"] {
+            repository.write(&format!("apps/{name}.yaml"), &instance(name, "1"));
+        }
+        let well = repository.commit("Two caches");
+        team.follow(json!({ "path": "apps", "limits": { "files": 3, "fetchSize": "64Ki" } })).await;
+        team.becomes("Applied").await;
+        team.recorded(1).await;
+        let before = identities(team).await;
+
+        repository.git(&["checkout", "-q", "--detach"]);
+        repository.git(&["branch", "-q", "-D", "main"]);
+        stays(team, ("NoSuchRef", "there is no branch `main`"), &before, &well).await;
+
+        repository.git(&["mv", "apps", "elsewhere"]);
+        repository.commit(AGREED);
+        stays(team, ("NoSuchPath", "there is no folder `apps` in this commit"), &before, &well).await;
+
+        repository.remove("apps/a.yaml");
+        for number in 0..4 {
+            repository.write(&format!("apps/{number}.txt"), "One of many.\n");
+        }
+        repository.commit(AGREED);
+        stays(team, ("TooManyFiles", "the tree has more than 3 files and folders"), &before, &well).await;
+
+        let mut random = Random::new();
+        let noise: Vec<u8> = (0..1 << 17).map(|_| u8::try_from(random.below(256)).expect("a byte")).collect();
+        repository.remove("apps/a.yaml");
+        repository.write_bytes("apps/noise", &noise);
+        repository.commit(AGREED);
+        stays(team, ("TooLarge", "raise spec.limits.fetchSize of the GitSource"), &before, &well).await;
+
+        // another history altogether: what it defines is applied, and what it does not know is held
+        repository.git(&["checkout", "-q", "--orphan", "unrelated"]);
+        repository.git(&["rm", "-r", "-q", "-f", "."]);
+        repository.write("apps/c.yaml", &instance("c", "1"));
+        repository.git(&["add", "-A"]);
+        repository.git(&["commit", "-q", "-m", "Unrelated"]);
+        repository.git(&["checkout", "-q", "-B", "main"]);
+        let message = team.becomes("Held").await;
+        assert!(message.contains("2 of 3 objects would be deleted"), "{message}");
+        let status = team.source().await.status.unwrap_or_default();
+        assert_eq!(status.held.len(), 2, "{status:#?}");
+        let told = find(&status.conditions, "HistoryRewritten").expect("it is told");
+        assert!(told.message.contains(&well[..10]), "{told:?}");
+        assert_eq!(team.running().await, ["a 1", "b 1", "c 1"]);
+        assert_eq!(identities(team).await[..2], before[..]);
+        let audit = team.recorded(2).await;
+        assert!(audit[1].contains(": 1 created, 2 held\n") && audit[1].contains("\nHistory: "), "{}", audit[1]);
+    });
+}
+
 #[test]
 fn a_branch_that_is_not_there_is_named() {
     team_test(async |team| {
@@ -90,7 +170,7 @@ fn a_branch_that_is_not_there_is_named() {
     });
 }
 
-async fn wait_for_message(team: &super::Team<'_>) -> String {
+async fn wait_for_message(team: &Team<'_>) -> String {
     team.says("NoSuchRef").await
 }
 

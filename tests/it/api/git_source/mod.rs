@@ -9,6 +9,7 @@ mod drift;
 mod encrypted;
 mod failed;
 mod faulty;
+mod followed;
 mod guards;
 mod hanging;
 mod hostile;

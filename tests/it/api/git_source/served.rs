@@ -12,10 +12,10 @@ use crate::forge::listener::proxy;
 use crate::harness::wait_for;
 
 /// The entries of a Secret.
-type Login = Vec<(&'static str, String)>;
+pub type Login = Vec<(&'static str, String)>;
 
 /// The address of each way in, and what it asks for.
-fn ways(repository: &Repository) -> [(String, Login); 2] {
+pub fn ways(repository: &Repository) -> [(String, Login); 2] {
     let forge = forge();
     let password = vec![
         ("username", forge.get("FORGE_USER").to_owned()),
@@ -36,7 +36,7 @@ async fn follow(team: &Team<'_>, url: &str) {
 }
 
 /// Waits until the source is ready for this reason with this commit; returns its message.
-async fn becomes(team: &Team<'_>, reason: &str, commit: &str) -> String {
+pub async fn becomes(team: &Team<'_>, reason: &str, commit: &str) -> String {
     wait_for(&format!("the source to be {reason} at {commit}"), SOON, async || {
         let status = serde_json::to_value(team.source().await.status).expect("JSON");
         let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
@@ -142,6 +142,18 @@ async fn records(repository: &Repository, commit: &str) {
     .await;
 }
 
+/// Waits until so many records wait because the server does not take them for this reason.
+async fn waits(team: &Team<'_>, number: u32, because: &str) {
+    wait_for(&format!("{number} records to wait because of {because:?}"), SOON, async || {
+        let told = team.source().await.status.unwrap_or_default().audit.unwrap_or_default();
+        let message = told.message.clone().unwrap_or_default();
+        let refused = message.starts_with("the push was refused: ") && message.contains(because);
+        let helps = message.contains("let these credentials push to midship/audit/test");
+        if told.queued == Some(number) && refused && helps { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+}
+
 #[test]
 fn a_source_behind_a_proxy_reads_records_and_proposes_through_it() {
     team_test(async |team| {
@@ -188,5 +200,62 @@ fn a_source_behind_a_proxy_reads_records_and_proposes_through_it() {
         for request in &requests {
             assert!(request.starts_with("CONNECT ") && request.contains(":1 HTTP/1.1"), "{request}");
         }
+    });
+}
+
+#[test]
+fn a_record_that_the_server_refuses_stops_nothing_and_is_pushed_in_order_once_it_is_allowed() {
+    team_test(async |team| {
+        let repository = forge().repository("refusing");
+        let mut commits = vec![repository.push(&[file("a", "1")])];
+        let (url, login) = ways(&repository)[0].clone();
+        let mut reader = login.clone();
+        reader[0].1 = forge().get("FORGE_READER").to_owned();
+        reader[1].1 = forge().get("FORGE_READER_PASSWORD").to_owned();
+        secret(team, &reader).await;
+        follow(team, &url).await;
+        becomes(team, "Applied", &commits[0]).await;
+        waits(team, 1, "").await;
+
+        // who may push is refused by the branch
+        let hook = repository.hook(
+            "#!/bin/sh\nread -r old new branch\ncase $branch in refs/heads/midship/*) ;; *) exit 0 ;; esac\n\
+             echo 'protected branch: ask ops' >&2\nexit 1\n",
+        );
+        secret(team, &login).await;
+        commits.push(repository.push(&[file("a", "2")]));
+        becomes(team, "Applied", &commits[1]).await;
+        waits(team, 2, "protected branch: ask ops").await;
+        assert_eq!(team.running().await, ["a 2"]);
+        let kept = ["get", "configmaps", "-l", "midship.dev/audit-of", "-o", "name"];
+        assert_eq!(team.scene.kubectl(kept).stdout().lines().count(), 2);
+        wait_for("an event that quotes the server", SOON, async || {
+            let events = ["get", "events", "-o", "jsonpath={range .items[*]}{.reason}: {.message}{\"\\n\"}{end}"];
+            let events = team.scene.kubectl(events).stdout();
+            let told = |line: &str| line.starts_with("NotRecorded: ") && line.contains("protected branch: ask ops");
+            if events.lines().any(told) { Ok(()) } else { Err(events) }
+        })
+        .await;
+
+        std::fs::remove_file(hook).expect("it can be removed");
+        commits.push(repository.push(&[file("b", "1")]));
+        becomes(team, "Applied", &commits[2]).await;
+        wait_for("all of them to be recorded, in their order", SOON, async || {
+            let branch = repository.on_server(&["for-each-ref", "--format=%(refname:short)", "refs/heads/midship"]);
+            if branch.is_empty() {
+                return Err("there is no branch".to_owned());
+            }
+            let log = repository.on_server(&["log", "--reverse", "--format=%B", "midship/audit/test"]);
+            let told: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("Midship-Commit: ")).collect();
+            if told == commits { Ok(()) } else { Err(log) }
+        })
+        .await;
+        wait_for("nothing to be said of it any more", SOON, async || {
+            let told = team.source().await.status.unwrap_or_default().audit.unwrap_or_default();
+            let kept = team.scene.kubectl(kept).stdout();
+            let quiet = told.queued.is_none() && told.message.is_none() && kept.is_empty();
+            if quiet { Ok(()) } else { Err(format!("{told:?} {kept}")) }
+        })
+        .await;
     });
 }

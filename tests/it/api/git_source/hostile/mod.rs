@@ -9,8 +9,10 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::repository::instance;
+use super::repository::{Repository, instance};
+use super::served::{becomes, ways};
 use super::team_test;
+use crate::forge::fixture::forge;
 
 /// A file with one mistake.
 pub struct Case {
@@ -73,25 +75,43 @@ fn objects_that_may_not_be_defined_harm_no_other_file() {
     told(objects::cases());
 }
 
+/// A commit with all of them between two good files, of which the last has this version.
+fn between(repository: &Repository, odd: &[tree::Odd], version: &str, parent: &str) -> String {
+    let good = repository.store("blob", instance("first", "1").as_bytes());
+    let last = repository.store("blob", instance("last", version).as_bytes());
+    let mut entries: Vec<(&str, &[u8], &str)> =
+        vec![("100644", b"a-good.yaml", &good), ("100644", b"zz-good.yaml", &last)];
+    entries.extend(odd.iter().map(|odd| (odd.mode, odd.name.as_slice(), odd.object.as_str())));
+    let tree = repository.tree(&entries);
+    repository.git(&["commit-tree", &tree, "-p", parent, "-m", "Odd"])
+}
+
 #[test]
-fn entries_that_lead_elsewhere_harm_no_other_file() {
+fn entries_that_lead_elsewhere_harm_no_other_file_whichever_way_they_come() {
     team_test(async |team| {
         team.repository.write("a-good.yaml", &instance("first", "1"));
-        team.repository.commit("Good");
+        let begin = team.repository.commit("Good");
         let odd = tree::entries(&team.repository);
-        let good = team.repository.store("blob", instance("first", "1").as_bytes());
-        let last = team.repository.store("blob", instance("last", "1").as_bytes());
-        let mut entries: Vec<(&str, &[u8], &str)> =
-            vec![("100644", b"a-good.yaml", &good), ("100644", b"zz-good.yaml", &last)];
-        entries.extend(odd.iter().map(|odd| (odd.mode, odd.name.as_slice(), odd.object.as_str())));
-        let tree = team.repository.tree(&entries);
-        let commit = team.repository.git(&["commit-tree", &tree, "-p", "main", "-m", "Odd"]);
+        let expected = || odd.iter().map(|odd| odd.says.clone()).filter(|says| !says.is_empty());
+        let mut commit = between(&team.repository, &odd, "1", &begin);
         team.repository.git(&["update-ref", "refs/heads/main", &commit]);
         team.follow(json!({})).await;
         team.becomes("InvalidFiles").await;
-        let expected = odd.into_iter().map(|odd| odd.says).filter(|says| !says.is_empty());
-        compare(&team.errors().await, expected);
+        compare(&team.errors().await, expected());
         team.has(&["first 1", "last 1"]).await;
+        // each server has a commit that no other has
+        for (way, version) in [(0, "2"), (1, "3")] {
+            let server = forge().repository("hostile");
+            commit = between(&team.repository, &odd, version, &commit);
+            server.push_from(team.repository.path(), &commit);
+            let (url, login) = ways(&server)[way].clone();
+            let (name, login) = (format!("login-{way}"), login.iter().map(|(key, value)| (*key, value.as_str())));
+            team.secret(&name, &login.collect::<Vec<_>>()).await;
+            team.patch_source(json!({ "spec": { "url": url, "credentials": { "name": name } } })).await;
+            becomes(team, "InvalidFiles", &commit).await;
+            compare(&team.errors().await, expected());
+            team.has(&["first 1", &format!("last {version}")]).await;
+        }
     });
 }
 
