@@ -70,7 +70,7 @@ impl Planner<'_> {
             self.wait(ordinal, "PodEnds", format!("{name} is tried again at {until}")).until(until);
             return;
         }
-        let template = self.template_for_new();
+        let template = self.template_for_new(ordinal);
         let volumes: Vec<String> = template.pod.volumes.iter().flatten().map(|(volume, _)| volume.clone()).collect();
         let revision = template.revision.clone();
         let mut missing = Vec::new();

@@ -132,9 +132,14 @@ impl Planner<'_> {
         self.seen.pods.values().any(|pod| pod.revision.as_ref() == Some(&self.current.revision))
     }
 
-    /// The template of pods that are missing: while one pod tries the new one, the others stay with the old.
-    pub(super) fn template_for_new(&self) -> Template {
-        if self.tries_one() {
+    /// The template of pods that are missing: while one pod tries the new one, the others stay with the old, and so they do
+    /// where it failed. Whoever failed with it may try again.
+    pub(super) fn template_for_new(&self, ordinal: u16) -> Template {
+        let target = &self.target.revision;
+        let before = self.seen.status.pods.iter().find(|member| member.ordinal.get() == ordinal);
+        let had_it = before.is_some_and(|member| member.revision.as_ref() == Some(target));
+        let failed = self.plan.record.failed.as_ref() == Some(target) && !had_it;
+        if failed || self.tries_one() {
             self.last_good_template().unwrap_or_else(|| self.target.clone())
         } else {
             self.target.clone()

@@ -186,6 +186,13 @@ fn a_change_that_fails_goes_no_further_and_can_be_left_by_another() {
     assert_eq!(world.images(), ["cache:1", "cache:1", "cache:2"]);
     assert_eq!(world.reason(), "UpdateFailed");
     assert!(world.message().contains("shop-cache-2: cache: CrashLoopBackOff"), "{}", world.message());
+    // whoever is lost comes back as it was, also the one that failed
+    for lost in [1, 2] {
+        world.pods.remove(&lost);
+        world.settle();
+        assert_eq!(world.images(), ["cache:1", "cache:1", "cache:2"]);
+    }
+    assert_eq!(world.reason(), "UpdateFailed");
     world.change(json!({ "template": template("3") }));
     world.settle();
     assert_eq!(world.images(), ["cache:3"; 3]);
