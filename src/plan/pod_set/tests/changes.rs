@@ -217,6 +217,25 @@ fn a_change_that_fails_is_taken_back_where_that_is_asked_for() {
 }
 
 #[test]
+fn a_change_whose_pod_is_ready_only_now_and_then_fails_too() {
+    let update = json!({ "timeout": "2m", "minReady": "1m", "rollback": true });
+    let mut world = World::running(spec(json!({ "update": update })));
+    world.change(json!({ "template": template("2") }));
+    world.step();
+    world.tick();
+    let began = world.now;
+    while world.now.duration_since(began) < jiff::SignedDuration::from_mins(4) {
+        world.step();
+        world.later(20);
+        let now = world.now;
+        let pod = world.pods.get_mut(&2).expect("it is there");
+        let ready = pod.ready_since.is_none();
+        (pod.ready_since, pod.unready_since) = (ready.then_some(now), (!ready).then_some(now));
+    }
+    assert_eq!(world.reason(), "RolledBack");
+}
+
+#[test]
 fn pods_that_never_worked_are_mended_together() {
     let mut world = World::new(spec(json!({})));
     world.bad_images.insert("cache:1".into());
