@@ -52,7 +52,7 @@ use crate::plan::instance::versions::between;
 use apply::{Bill, Done, Hand};
 use assumed::Assumptions;
 use certificates::Trust;
-use decide::{Going, Installed};
+use decide::{Going, Installed, SoFar};
 use inputs::Reader;
 use memory::{Memory, Remembered};
 use observe::Observed;
@@ -239,13 +239,14 @@ impl Work<'_> {
         let extension = Key { namespace: None, name: install::name(&spec.type_, &spec.extension_version) };
         let installed = Installed::of(self.shared.caches.extensions.get(&extension).as_deref());
         let settled = status::settled(&name, self.before, &observed, &components);
+        let so_far = SoFar { settled, served: observed.served() };
         let decided = decide::decide(
             self.instance,
             self.before,
             &self.shared.packages,
             installed,
             &surroundings,
-            settled,
+            so_far,
             &self.shared.cue,
         );
         let going = match decided.await {
