@@ -69,8 +69,9 @@ impl Reporter {
             let (state, doing, outcome) = match ended {
                 Ok(outcome) => (JobState::Done, "it is done".to_owned(), outcome),
                 Err(error) => {
-                    let state = match error {
+                    let state = match &error {
                         BackupError::Cancelled => JobState::Cancelled,
+                        BackupError::Untouched(why) if matches!(**why, BackupError::Cancelled) => JobState::Cancelled,
                         _ => JobState::Failed,
                     };
                     (state, error.to_string(), Outcome::Failed(error.into()))

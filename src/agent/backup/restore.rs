@@ -60,7 +60,6 @@ pub async fn restore(
     }
     let Back { id, method, facts } = match restored {
         Ok(restored) => restored,
-        Err(BackupError::Cancelled) => return Err(BackupError::Cancelled),
         Err(error) => return Err(untouched(&dir, error)),
     };
     let time = match order.until {

@@ -13,7 +13,7 @@ use crate::extension::gates::Step;
 use crate::extension::problem::Code;
 use crate::extension::{Asked, Package, Refusal, Refusals, Resolved, Surroundings, cue, install, resolve};
 use crate::names::{InstanceName, NamespaceName};
-use crate::plan::instance::health::{Verdict, served};
+use crate::plan::instance::health::{Verdict, has_served};
 use crate::plan::instance::versions::{self, Course, Stand};
 
 /// What is to be in force.
@@ -47,6 +47,15 @@ impl Installed {
     }
 }
 
+/// How far an instance has got.
+#[derive(Clone, Copy, Debug)]
+pub struct SoFar {
+    /// Every pod is as it was last asked for, and well; or there are to be none.
+    pub settled: bool,
+    /// Pod sets tell of a pod that served.
+    pub served: bool,
+}
+
 /// Decides, or says why nothing is to be done. Nothing at all is said while packages are still being read.
 pub async fn decide(
     instance: &Instance,
@@ -54,7 +63,7 @@ pub async fn decide(
     packages: &Packages,
     installed: Installed,
     surroundings: &Surroundings,
-    settled: bool,
+    so_far: SoFar,
     rules: &Arc<Cue>,
 ) -> Result<Going, Option<Verdict>> {
     let spec = &instance.spec;
@@ -90,13 +99,16 @@ pub async fn decide(
     }
     let all = packages.of_type(spec.type_.as_str());
     let manifests: Vec<&Manifest> = all.iter().map(|package| &package.manifest).collect();
+    let served = has_served(status.phase, so_far.served);
     let course = versions::course(versions::Situation {
         installed: &manifests,
         runs: runs.as_ref(),
         target: target.as_ref(),
         wanted: &wanted,
-        settled,
-        served: served(status.phase),
+        settled: so_far.settled,
+        served,
+        // what a backup put there is of a version
+        blank: !served && !so_far.served && spec.restore.is_none(),
     });
     let (runs, target, begins) = match course.map_err(refuse)? {
         Course::Go { runs, target, begins } => (runs, target, begins),

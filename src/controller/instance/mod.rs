@@ -51,7 +51,7 @@ use crate::plan::instance::versions::between;
 use apply::{Bill, Done, Hand};
 use assumed::Assumptions;
 use certificates::Trust;
-use decide::{Going, Installed, checked};
+use decide::{Going, Installed, SoFar, checked};
 use inputs::Reader;
 use kinds::{Kinds, LeftOut};
 use memory::{Memory, Remembered};
@@ -232,13 +232,14 @@ impl Work<'_> {
         let extension = Key { namespace: None, name: install::name(&spec.type_, &spec.extension_version) };
         let installed = Installed::of(self.shared.caches.extensions.get(&extension).as_deref());
         let settled = status::settled(&name, self.before, &observed, &components);
+        let so_far = SoFar { settled, served: observed.served() };
         let decided = decide::decide(
             self.instance,
             self.before,
             &self.shared.packages,
             installed,
             &surroundings,
-            settled,
+            so_far,
             &self.shared.cue,
         );
         let going = match decided.await {

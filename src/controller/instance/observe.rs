@@ -114,6 +114,14 @@ impl Observed {
         seen.collect()
     }
 
+    /// Whether a pod is known to have served once.
+    pub fn served(&self) -> bool {
+        self.pod_sets.iter().filter_map(|set| set.status.as_ref()).any(|status| {
+            let ready = status.ready_replicas.unwrap_or_default() > 0;
+            ready || status.last_good_revision.is_some() || status.last_holder.is_some()
+        })
+    }
+
     /// The names of pods that are there.
     pub fn pods(&self) -> BTreeSet<String> {
         let pods = self.pod_sets.iter().flat_map(|set| {

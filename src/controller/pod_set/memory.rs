@@ -34,6 +34,8 @@ pub struct Remembered {
     /// The generation of the spec that `troubles` are about: what was refused for another one may be granted now.
     pub generation: Option<i64>,
     pub replaced: BTreeMap<u16, Replaced>,
+    /// Since when pods have not been well, by their UIDs.
+    pub unwell: BTreeMap<String, Timestamp>,
     /// Templates of earlier revisions, as far as they were needed.
     pub kept: BTreeMap<String, PodTemplate>,
     /// The revision that is known to be kept in the cluster.

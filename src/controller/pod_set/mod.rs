@@ -84,6 +84,7 @@ impl<A: Agents> PodSets<A> {
         forgive(&seen, remembered);
         self.tell_of_returns(set, &seen, remembered).await;
         let plan = pod_set::plan(&seen);
+        remembered.unwell.clone_from(&plan.unwell);
         if plan.actions.is_empty() {
             remembered.refused = None;
         }

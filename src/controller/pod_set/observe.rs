@@ -78,6 +78,7 @@ pub fn observe<'a>(
         can_resize: workloads.can_resize,
         troubles: remembered.troubles.iter().map(Failed::seen).collect(),
         replaced: remembered.replaced.clone(),
+        unwell: remembered.unwell.clone(),
         members: remembered.members.clone().or_else(|| members(set)),
         asked_order: remembered.asked_order.as_ref().and_then(|(_, order)| order.clone()),
         now,

@@ -72,8 +72,13 @@ impl Facts<'_> {
 }
 
 /// Whether some pod of it served before it came to this phase.
-pub fn served(before: Option<Phase>) -> bool {
+fn served(before: Option<Phase>) -> bool {
     !matches!(before, None | Some(Phase::Pending | Phase::Creating))
+}
+
+/// The same, where a new one may have failed already. `seen` is what its pod sets tell.
+pub fn has_served(before: Option<Phase>, seen: bool) -> bool {
+    served(before) && (seen || before != Some(Phase::Failed))
 }
 
 /// Decides.
@@ -250,6 +255,12 @@ mod tests {
         let done = health(&facts(&Verdict::InForce, Some(Phase::Creating), &[component(true, true)]));
         assert_eq!(done.phase, Phase::Running);
         assert_eq!(of(&done, READY).map(|ready| ready.message.as_str()), Some("3 of 3 pods are ready"));
+    }
+
+    #[test]
+    fn one_that_failed_before_any_pod_served_has_not_served() {
+        assert!(!has_served(Some(Phase::Failed), false) && has_served(Some(Phase::Failed), true));
+        assert!(has_served(Some(Phase::Updating), false) && !has_served(Some(Phase::Creating), true));
     }
 
     #[test]

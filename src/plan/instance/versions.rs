@@ -25,6 +25,8 @@ pub struct Situation<'a> {
     pub settled: bool,
     /// Some pod of it served once.
     pub served: bool,
+    /// None ever did, and nothing was put on its volumes: it is as good as new.
+    pub blank: bool,
 }
 
 /// What to do about versions.
@@ -44,8 +46,8 @@ pub enum Course {
 
 /// Decides, or says why not.
 pub fn course(situation: Situation<'_>) -> Result<Course, Refusal> {
-    let Situation { installed, runs, target, wanted, settled, served } = situation;
-    let Some(mut runs) = runs else {
+    let Situation { installed, runs, target, wanted, settled, served, blank } = situation;
+    let Some(mut runs) = runs.filter(|_| !blank) else {
         return Ok(Course::Go { runs: wanted.clone(), target: None, begins: None });
     };
     let step = |from: &Stand| gates::step(installed, gate(from), gate(wanted));
@@ -69,7 +71,8 @@ pub fn course(situation: Situation<'_>) -> Result<Course, Refusal> {
     match step(runs)? {
         Step::None => Ok(Course::Go { runs: runs.clone(), target: None, begins: None }),
         Step::Version { .. } if served && !settled => Ok(Course::Wait(format!(
-            "the upgrade {} begins once every pod runs and is well; what is not well can be mended on version {} first",
+            "the upgrade {} begins once every pod runs and is well, or the instance is stopped; what is not well can be \
+             mended on version {} first",
             between(runs, wanted),
             runs.version
         ))),
@@ -108,6 +111,10 @@ mod tests {
 
     /// Package 1.0.0 and 1.1.0; versions 1 to 2, back again, and 2 to 3 for good.
     fn decide(runs: Option<&str>, target: Option<&str>, wanted: &str, settled: bool) -> String {
+        decide_for(runs, target, wanted, settled, false)
+    }
+
+    fn decide_for(runs: Option<&str>, target: Option<&str>, wanted: &str, settled: bool, blank: bool) -> String {
         let manifest = |version: &str, from: &str| -> Manifest {
             let text = format!(
                 "type: t\nversion: {version}\nupgradableFrom: [{from}]\n\
@@ -130,7 +137,8 @@ mod tests {
             target: target.as_ref(),
             wanted: &wanted,
             settled,
-            served: true,
+            served: !blank,
+            blank,
         };
         let short = |stand: &Stand| format!("{}/{}", stand.extension, stand.version);
         match course(situation) {
@@ -147,6 +155,15 @@ mod tests {
     #[test]
     fn a_new_instance_begins_anywhere() {
         assert_eq!(decide(None, None, "3", false), "1.0.0/3");
+    }
+
+    #[test]
+    fn one_that_never_served_begins_anew_with_whatever_is_asked_for() {
+        for wanted in ["2", "3", "1.1.0/3"] {
+            let told = decide_for(Some("1"), None, wanted, false, true);
+            assert!(told.ends_with(&format!("/{}", &wanted[wanted.len() - 1..])), "{told}");
+        }
+        assert_eq!(decide_for(Some("3"), Some("1"), "2", false, true), "1.0.0/2");
     }
 
     #[test]

@@ -388,11 +388,11 @@ impl Machine<'_> {
                 .filter(|(step, _)| step.phase == OperationPhase::Running)
                 .any(|(_, planned)| !calls || !planned.deed.only_waits())
         };
-        if spec.cancel == Some(true) && !back {
+        if spec.cancel == Some(true) && !back && !kinds::goes_to_its_end(spec.type_, &self.status) {
             if running(&self.status, true) {
                 self.status.message = Some("it is cancelled once the step that runs has ended".to_owned());
             } else {
-                self.end(OperationPhase::Cancelled, "cancelled; what was done stays");
+                self.cancel();
             }
             return true;
         }
@@ -428,6 +428,19 @@ impl Machine<'_> {
         false
     }
 
+    /// It ends where it is, once what was only stopped for it runs again.
+    fn cancel(&mut self) {
+        let resume = kinds::resume(self.world.spec().type_, &self.status);
+        if !resume.is_empty() {
+            rollback::resume(&mut self.status, &resume, "cancelled", self.world.now);
+            return self.look_at(self.world.now);
+        }
+        let failed = self.status.steps.iter().find(|step| step.phase == OperationPhase::Failed);
+        let failed = failed.map(|step| format!("{}: {}; ", step.name, step.message.clone().unwrap_or_default()));
+        let message = format!("cancelled; {}what was done stays", failed.unwrap_or_default());
+        self.end(OperationPhase::Cancelled, message);
+    }
+
     /// Nothing more is done, or what was done is taken back. True where it has ended.
     fn fail(&mut self, back: bool, message: String) -> bool {
         if back {
@@ -458,6 +471,9 @@ impl Machine<'_> {
         if back {
             let why = rollback::why(&self.status);
             let (told, _) = rollback::told(&self.status);
+            if self.world.spec().cancel == Some(true) && !rollback::changes(&self.status) {
+                return self.end(OperationPhase::Cancelled, format!("cancelled; {told}"));
+            }
             return self.end(OperationPhase::Failed, format!("{why}; {told}"));
         }
         let all = self.status.steps.len();

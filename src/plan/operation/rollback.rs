@@ -25,9 +25,14 @@ pub fn first(status: &OperationStatus) -> Option<usize> {
     status.steps.iter().position(|step| step.name == BACK || again(&step.name))
 }
 
+/// Whether it takes a change back, and does more than to start again what was stopped.
+pub fn changes(status: &OperationStatus) -> bool {
+    status.steps.iter().any(|step| step.name == BACK)
+}
+
 /// How it is told that it succeeded, and that it did not.
 pub fn told(status: &OperationStatus) -> (&'static str, &'static str) {
-    if status.steps.iter().any(|step| step.name == BACK) {
+    if changes(status) {
         ("the change was taken back", "the change could not be taken back")
     } else {
         (

@@ -27,12 +27,29 @@ impl Planner<'_> {
 
     /// The pod that last had the leading role is the first when nothing runs.
     fn starting_order(&self) -> Vec<u16> {
-        let mut all: Vec<u16> = self.wanted.iter().copied().collect();
+        let returns = self.comes_back();
+        let mut all: Vec<u16> = self.wanted.iter().copied().chain(returns).collect();
         let nothing_runs = !all.iter().any(|ordinal| self.seen.pods.get(ordinal).is_some_and(|pod| pod.started));
-        if let Some(first) = self.plan.record.last_holder.filter(|first| nothing_runs && self.wanted.contains(first)) {
+        if let Some(first) = self.plan.record.last_holder.filter(|first| nothing_runs && all.contains(first)) {
             all.sort_by_key(|ordinal| (*ordinal != first, *ordinal));
         }
         all
+    }
+
+    /// The pod that had the leading role last, where it is to leave and was taken away before another had the role: with
+    /// its volume it may have what nobody else has, and leaves once that is handed over. Whoever means to go on without
+    /// deletes the volume.
+    pub(super) fn comes_back(&self) -> Option<u16> {
+        let (seen, last) = (self.seen, self.plan.record.last_holder?);
+        let vacant = seen.spec.role_order.len() > 1 && seen.holders().is_empty() && self.current.has_agent();
+        let to_leave = !self.wanted.is_empty() && !self.wanted.contains(&last) && !self.held;
+        let volumes = self.claim_names(last);
+        let kept = |name: &String| {
+            let claim = seen.claims.get(name).filter(|claim| claim.ours && !claim.deleting);
+            claim.is_some_and(|claim| claim.to_delete.is_none())
+        };
+        let gone = !seen.pods.contains_key(&last);
+        (vacant && to_leave && gone && !volumes.is_empty() && volumes.iter().all(kept)).then_some(last)
     }
 
     /// In an ordered start: a pod that starts, but not for ever.
@@ -53,7 +70,7 @@ impl Planner<'_> {
             self.wait(ordinal, "PodEnds", format!("{name} is tried again at {until}")).until(until);
             return;
         }
-        let template = self.template_for_new();
+        let template = self.template_for_new(ordinal);
         let volumes: Vec<String> = template.pod.volumes.iter().flatten().map(|(volume, _)| volume.clone()).collect();
         let revision = template.revision.clone();
         let mut missing = Vec::new();
@@ -80,7 +97,11 @@ impl Planner<'_> {
             let reason = format!("{name} needs its volume {volume}");
             self.act(ordinal, What::CreateClaim { name: claim, volume }, reason);
         }
-        let wanted = self.wanted.len();
-        self.act(ordinal, What::CreatePod { revision }, format!("{name} is one of the {wanted} that are to run"));
+        let reason = if self.wanted.contains(&ordinal) {
+            format!("{name} is one of the {} that are to run", self.wanted.len())
+        } else {
+            format!("{name} had the role last, and hands it over before it leaves")
+        };
+        self.act(ordinal, What::CreatePod { revision }, reason);
     }
 }

@@ -14,9 +14,9 @@ impl Planner<'_> {
             return;
         }
         let Some(known) = seen.members.clone() else { return self.begin_membership() };
-        let left: Vec<u16> =
-            known.difference(&self.wanted).copied().filter(|gone| !seen.pods.contains_key(gone)).collect();
-        if let Some(ordinal) = left.first().copied() {
+        let returns = self.comes_back();
+        let has_left = |gone: &u16| !seen.pods.contains_key(gone) && returns != Some(*gone);
+        if let Some(ordinal) = known.difference(&self.wanted).copied().find(has_left) {
             return self.tell_of_departure(ordinal, &known);
         }
         let joined =

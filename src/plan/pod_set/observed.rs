@@ -30,6 +30,8 @@ pub struct Observed<'a> {
     pub troubles: Vec<Trouble>,
     /// Pods that ended by themselves and were replaced lately.
     pub replaced: BTreeMap<u16, Replaced>,
+    /// Since when pods have not been well, as far as an earlier plan found, by their UIDs.
+    pub unwell: BTreeMap<String, Timestamp>,
     /// The order in which the pods themselves want to be disturbed.
     pub asked_order: Option<Vec<u16>>,
     /// The ordinals that belong to the set, as the package was told; nothing until it was whole for the first time.

@@ -1,6 +1,9 @@
 //! Bringing pods to the template: with the smallest disruption each change can do with, in order, never more at a time than
 //! the spec allows, and back to the last good template where that is asked for and the new one fails.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -39,6 +42,7 @@ impl Planner<'_> {
             return;
         }
         let seen = self.seen;
+        self.plan.unwell = self.unwell();
         let mut late = None;
         let mut unwell = false;
         for ordinal in &self.wanted {
@@ -47,8 +51,7 @@ impl Planner<'_> {
                 continue;
             }
             unwell = true;
-            let since = [pod.ready_since, pod.unready_since].into_iter().flatten().max();
-            let since = since.map_or(pod.changed(), |since| since.max(pod.changed()));
+            let since = self.plan.unwell.get(&pod.uid).copied().unwrap_or(pod.changed());
             let ends = self.patience_ends(since).saturating_add(self.min_ready()).unwrap_or(since);
             if ends <= seen.now && !pod.leaving() {
                 late = late.or(Some(*ordinal));
@@ -82,6 +85,17 @@ impl Planner<'_> {
         if all_good {
             self.plan.record.last_good = Some(self.target.revision.clone());
         }
+    }
+
+    /// Since when each pod has not been well. One that gets ready and unready in turns is not well in between.
+    fn unwell(&self) -> BTreeMap<String, Timestamp> {
+        let unwell = self.seen.pods.iter().filter(|(ordinal, _)| !self.available(**ordinal));
+        let since = unwell.map(|(_, pod)| {
+            let turned = [pod.ready_since, pod.unready_since].into_iter().flatten().max();
+            let since = self.seen.unwell.get(&pod.uid).copied().or(turned).unwrap_or(pod.changed());
+            (pod.uid.clone(), since.max(pod.changed()))
+        });
+        since.collect()
     }
 
     fn fail(&mut self, late: Option<u16>) {
@@ -132,9 +146,14 @@ impl Planner<'_> {
         self.seen.pods.values().any(|pod| pod.revision.as_ref() == Some(&self.current.revision))
     }
 
-    /// The template of pods that are missing: while one pod tries the new one, the others stay with the old.
-    pub(super) fn template_for_new(&self) -> Template {
-        if self.tries_one() {
+    /// The template of pods that are missing: while one pod tries the new one, the others stay with the old, and so they do
+    /// where it failed. Whoever failed with it may try again.
+    pub(super) fn template_for_new(&self, ordinal: u16) -> Template {
+        let target = &self.target.revision;
+        let before = self.seen.status.pods.iter().find(|member| member.ordinal.get() == ordinal);
+        let had_it = before.is_some_and(|member| member.revision.as_ref() == Some(target));
+        let failed = self.plan.record.failed.as_ref() == Some(target) && !had_it;
+        if failed || self.tries_one() {
             self.last_good_template().unwrap_or_else(|| self.target.clone())
         } else {
             self.target.clone()
@@ -286,7 +305,7 @@ impl Planner<'_> {
     }
 
     /// When the next pod that is ready will have been so for long enough.
-    fn next_available(&self) -> Option<jiff::Timestamp> {
+    fn next_available(&self) -> Option<Timestamp> {
         let pods = self.wanted.iter().filter_map(|ordinal| self.seen.pods.get(ordinal));
         let times = pods.filter(|pod| pod.ready() && pod.settled()).filter_map(|pod| self.available_from(pod));
         times.filter(|at| *at > self.seen.now).min()

@@ -62,7 +62,15 @@ impl Planner<'_> {
         if !self.may_take_its_role_along(ordinal) {
             return;
         }
-        if pod.has_agent && may_have_data(pod) && !pod.departed {
+        if pod.has_agent && !pod.departed && !ran(pod) && self.may_have_data(ordinal) {
+            let message = format!(
+                "{name} is to leave and cannot hand over its data while it does not run; mend it, scale back, or delete the \
+                 pod by hand: its volumes stay"
+            );
+            self.wait(ordinal, "PreScaleIn", message).stalled();
+            return;
+        }
+        if pod.has_agent && ran(pod) && !pod.departed {
             if let Some(trouble) = seen.trouble(&pod.uid, Attempt::PreScaleIn) {
                 let message = format!(
                     "{name} is to leave and cannot hand over its data: {}; mend it, scale back, or delete the pod by hand",
@@ -109,8 +117,8 @@ impl Planner<'_> {
         // who is about to take it over shows in a moment
         let passes = !self.leads(ordinal) && self.heir(ordinal).is_some();
         let message = format!(
-            "{name} is to leave and cannot hand over its role: {why}; mend that, scale back, or delete the pod by hand to \
-             go on without what only it has"
+            "{name} is to leave and cannot hand over its role: {why}; mend that, scale back, or delete the pod and its \
+             volumes by hand to go on without what only it has"
         );
         self.wait(ordinal, "NoHeir", message).stalled = !passes;
         let asked = self.leads(ordinal) && self.seen.refusal(&uid, Attempt::Switchover).is_none();
@@ -144,12 +152,22 @@ impl Planner<'_> {
         }
     }
 
+    /// Whether a pod that has not run yet may have data all the same: an earlier pod of its ordinal left a volume, and
+    /// nobody is there to have the same. Where all are to leave, nobody is to have it.
+    fn may_have_data(&self, ordinal: u16) -> bool {
+        let seen = self.seen;
+        let member = seen.members.as_ref().is_some_and(|members| members.contains(&ordinal));
+        let bound = |name: &String| seen.claims.get(name).is_some_and(|claim| claim.ours && claim.bound);
+        let copied = seen.holders().iter().any(|holder| *holder != ordinal);
+        !self.wanted.is_empty() && member && !copied && self.claim_names(ordinal).iter().any(bound)
+    }
+
     fn may_delete_volumes(&self) -> bool {
         self.seen.spec.deletion_policy == Some(DeletionPolicy::Delete) && !self.held
     }
 }
 
-/// Whether a pod may have anything to hand over: it ran at some time.
-fn may_have_data(pod: &Pod) -> bool {
+/// Whether a pod ran at some time.
+fn ran(pod: &Pod) -> bool {
     pod.started || pod.phase == Phase::Running || pod.phase == Phase::Unknown
 }

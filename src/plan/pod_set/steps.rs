@@ -16,6 +16,8 @@ pub struct Plan {
     pub record: Record,
     /// Ordinals that are to run.
     pub wanted: BTreeSet<u16>,
+    /// Since when pods have not been well, by their UIDs: for the next plan.
+    pub unwell: BTreeMap<String, Timestamp>,
 }
 
 /// One thing to do, and why.

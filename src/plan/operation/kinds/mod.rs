@@ -57,7 +57,12 @@ pub fn of(type_: OperationType) -> Option<&'static Kind> {
     }
 }
 
-/// What is done after it failed, where what it began can simply be ended: nothing was changed yet.
+/// Whether it goes on although it is cancelled: what it stopped runs again only at its end.
+pub fn goes_to_its_end(type_: OperationType, status: &OperationStatus) -> bool {
+    type_ == OperationType::Restore && restore::filled(status)
+}
+
+/// What is done after it failed or was cancelled, where what it began can simply be ended: nothing was changed yet.
 pub fn resume(type_: OperationType, status: &OperationStatus) -> Vec<Planned> {
     match type_ {
         OperationType::Restore => restore::resume(status),

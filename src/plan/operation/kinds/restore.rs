@@ -2,7 +2,9 @@
 //! stopped, the pod that leads is filled and started, and the others follow it again.
 
 use super::{AGAIN, Kind, backup, process_step};
-use crate::api::operation::{FailurePolicy, InPlaceRestore, OperationPhase, OperationStatus, ProcessAction, UNTOUCHED};
+use crate::api::operation::{
+    FailurePolicy, InPlaceRestore, OperationPhase, OperationStatus, ProcessAction, StepStatus, UNTOUCHED,
+};
 use crate::extension::contract::Topology;
 use crate::extension::methods;
 use crate::names::TopologyName;
@@ -103,12 +105,22 @@ fn examine() -> Planned {
     Planned::new(EXAMINE, Deed::Examine, LOOK)
 }
 
-/// Where it failed before anything was changed: what was stopped for it starts again, the one that leads first.
+fn filling(status: &OperationStatus) -> Option<&StepStatus> {
+    status.steps.iter().find(|step| step.name.starts_with("restore "))
+}
+
+/// Whether the data is there.
+pub fn filled(status: &OperationStatus) -> bool {
+    filling(status).is_some_and(|fill| fill.phase == OperationPhase::Succeeded)
+}
+
+/// Where it ended before anything was changed: what was stopped for it starts again, the one that leads first.
 pub fn resume(status: &OperationStatus) -> Vec<Planned> {
-    let fill = status.steps.iter().find(|step| step.name.starts_with("restore "));
-    let untouched = fill.is_none_or(|fill| {
+    let untouched = filling(status).is_none_or(|fill| {
         let said = fill.message.as_deref().is_some_and(|message| message.contains(UNTOUCHED));
-        fill.attempts == 0 || (fill.phase == OperationPhase::Failed && said)
+        // failed, held for somebody to decide, or about to be tried again
+        let over = !matches!(fill.phase, OperationPhase::Running | OperationPhase::Succeeded);
+        fill.attempts == 0 || (over && said)
     });
     if !untouched {
         return Vec::new();

@@ -106,6 +106,49 @@ fn nobody_goes_on_past_a_failure_and_an_hour_is_not_the_end() {
 }
 
 #[test]
+fn one_that_is_cancelled_leaves_nothing_stopped() {
+    let until = |step: &str| {
+        let mut scene = scene("led", json!({}));
+        while !scene.log.iter().any(|done| done == step) {
+            assert!(scene.look(|| false), "{:?}", scene.log);
+        }
+        scene
+    };
+    let started = |scene: &Scene| scene.log.iter().filter(|step| step.starts_with("start ")).count();
+    for step in ["stop a-1", "stop a-0, the last one", "restore a-0"] {
+        let mut scene = match step {
+            "restore a-0" => {
+                let mut scene = until("stop a-0, the last one");
+                scene.fails.insert(step.to_owned(), 1);
+                scene.failure = format!("it was cancelled; {UNTOUCHED}");
+                scene.look(|| false);
+                scene
+            }
+            _ => until(step),
+        };
+        scene.operation.spec.cancel = Some(true);
+        assert_eq!(scene.run(), OperationPhase::Cancelled);
+        assert_eq!(started(&scene), scene.stops(), "{:?}", scene.log);
+        assert!(scene.message().starts_with("cancelled; nothing was changed, and"), "{}", scene.message());
+    }
+    // before anything was stopped it just ends
+    let mut scene = until("look at the backup");
+    scene.operation.spec.cancel = Some(true);
+    assert_eq!((scene.run(), started(&scene)), (OperationPhase::Cancelled, 0));
+    // and once the data is there, the way out is at the end
+    let mut scene = until("restore a-0");
+    scene.operation.spec.cancel = Some(true);
+    assert_eq!((scene.run(), started(&scene)), (OperationPhase::Succeeded, 3));
+    // half of the data is there: nothing starts on that
+    let mut scene = until("stop a-0, the last one");
+    scene.fails.insert("restore a-0".to_owned(), 1);
+    scene.look(|| false);
+    scene.operation.spec.cancel = Some(true);
+    assert_eq!((scene.run(), started(&scene)), (OperationPhase::Cancelled, 0));
+    assert_eq!(scene.message(), "cancelled; restore a-0: it broke; what was done stays");
+}
+
+#[test]
 fn that_something_does_not_start_again_is_told() {
     let mut scene = scene("led", json!({}));
     scene.failure = format!("it broke; {UNTOUCHED}");

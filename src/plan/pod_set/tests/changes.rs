@@ -186,6 +186,13 @@ fn a_change_that_fails_goes_no_further_and_can_be_left_by_another() {
     assert_eq!(world.images(), ["cache:1", "cache:1", "cache:2"]);
     assert_eq!(world.reason(), "UpdateFailed");
     assert!(world.message().contains("shop-cache-2: cache: CrashLoopBackOff"), "{}", world.message());
+    // whoever is lost comes back as it was, also the one that failed
+    for lost in [1, 2] {
+        world.pods.remove(&lost);
+        world.settle();
+        assert_eq!(world.images(), ["cache:1", "cache:1", "cache:2"]);
+    }
+    assert_eq!(world.reason(), "UpdateFailed");
     world.change(json!({ "template": template("3") }));
     world.settle();
     assert_eq!(world.images(), ["cache:3"; 3]);
@@ -207,6 +214,25 @@ fn a_change_that_fails_is_taken_back_where_that_is_asked_for() {
     world.change(json!({ "template": template("3") }));
     world.settle();
     assert_eq!(world.images(), ["cache:3"; 3]);
+}
+
+#[test]
+fn a_change_whose_pod_is_ready_only_now_and_then_fails_too() {
+    let update = json!({ "timeout": "2m", "minReady": "1m", "rollback": true });
+    let mut world = World::running(spec(json!({ "update": update })));
+    world.change(json!({ "template": template("2") }));
+    world.step();
+    world.tick();
+    let began = world.now;
+    while world.now.duration_since(began) < jiff::SignedDuration::from_mins(4) {
+        world.step();
+        world.later(20);
+        let now = world.now;
+        let pod = world.pods.get_mut(&2).expect("it is there");
+        let ready = pod.ready_since.is_none();
+        (pod.ready_since, pod.unready_since) = (ready.then_some(now), (!ready).then_some(now));
+    }
+    assert_eq!(world.reason(), "RolledBack");
 }
 
 #[test]

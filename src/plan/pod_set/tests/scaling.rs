@@ -243,6 +243,73 @@ fn a_leader_with_nobody_to_take_over_stays_and_so_does_its_volume() {
 }
 
 #[test]
+fn a_leader_that_is_taken_away_while_it_is_to_leave_comes_back_and_hands_over() {
+    let spec = spec(json!({ "deletionPolicy": "Delete", "roleOrder": ["replica", "primary"] }));
+    let mut world = World::running(spec);
+    let lead = |world: &mut World| {
+        world.pods.get_mut(&0).expect("it is there").role = Some("replica".into());
+        world.pods.get_mut(&2).expect("it is there").role = Some("primary".into());
+    };
+    lead(&mut world);
+    world.step();
+    // it goes on serving while the others have stopped already, and the next start is to be without it
+    world.change(json!({ "state": "Stopped" }));
+    world.settle();
+    world.change(json!({ "state": "Running", "replicas": 1 }));
+    world.log.clear();
+    world.step();
+    assert_eq!(world.happened("CreatePod"), [2, 0]);
+    world.tick();
+    lead(&mut world);
+    world.settle();
+    assert_eq!((world.leader(), world.pods.len()), (Some(0), 1));
+    let left = ["Switchover 2", "PrepareToLeave 2", "AgreeToDeleteVolume 2", "DeletePod 2", "DeleteVolume 2"];
+    let about_it = world.log[2..].iter().filter(|line| line.ends_with(" 2") && !line.starts_with("TellOf"));
+    assert_eq!(about_it.collect::<Vec<_>>(), left);
+
+    // so it is where it was taken off its node meanwhile, unless somebody deletes its volume
+    for (deleted, comes) in [(false, vec![1u16]), (true, vec![])] {
+        let mut world = World::running(super::spec(json!({ "replicas": 2, "roleOrder": ["replica", "primary"] })));
+        world.pods.get_mut(&0).expect("it is there").role = Some("replica".into());
+        world.pods.get_mut(&1).expect("it is there").role = Some("primary".into());
+        world.step();
+        world.log.clear();
+        world.pods.remove(&1);
+        world.claim("data-shop-cache-1").deleting = deleted;
+        world.change(json!({ "replicas": 1 }));
+        world.step();
+        assert_eq!(world.happened("CreatePod"), comes);
+    }
+}
+
+#[test]
+fn a_pod_that_does_not_run_and_may_have_data_stays_and_so_does_its_volume() {
+    let mut world = World::running(spec(json!({ "deletionPolicy": "Delete" })));
+    // it is made anew, and its node does not take it
+    world.pods.remove(&2);
+    world.step();
+    world.lost.insert(2);
+    world.log.clear();
+    world.change(json!({ "replicas": 2 }));
+    world.settle();
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert!(world.message().contains("cannot hand over its data while it does not run"), "{}", world.message());
+    // whoever takes it away by hand goes on without, and its volume is kept
+    world.pods.remove(&2);
+    world.settle();
+    assert_eq!(world.log, ["TellOfDeparture 2"]);
+    assert!(world.claims.contains_key("data-shop-cache-2"));
+    // one that has just been asked for has nothing
+    world.lost.insert(3);
+    world.change(json!({ "replicas": 4 }));
+    world.step();
+    world.log.clear();
+    world.change(json!({ "replicas": 3 }));
+    world.settle();
+    assert_eq!(world.happened("DeletePod"), [3]);
+}
+
+#[test]
 fn a_group_of_which_nobody_stays_leaves_with_its_leader() {
     let mut world = World::running(spec(json!({ "roleOrder": ["replica", "primary"] })));
     world.change(json!({ "replicas": 0 }));

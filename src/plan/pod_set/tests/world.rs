@@ -23,6 +23,7 @@ pub struct World {
     pub can_resize: bool,
     pub troubles: Vec<Trouble>,
     pub replaced: BTreeMap<u16, Replaced>,
+    pub unwell: BTreeMap<String, Timestamp>,
     pub asked_order: Option<Vec<u16>>,
     pub members: Option<BTreeSet<u16>>,
     pub now: Timestamp,
@@ -48,6 +49,7 @@ impl World {
             can_resize: true,
             troubles: Vec::new(),
             replaced: BTreeMap::new(),
+            unwell: BTreeMap::new(),
             asked_order: None,
             members: None,
             now: Timestamp::from_second(1_800_000_000).expect("a time"),
@@ -79,6 +81,7 @@ impl World {
             can_resize: self.can_resize,
             troubles: self.troubles.clone(),
             replaced: self.replaced.clone(),
+            unwell: self.unwell.clone(),
             asked_order: self.asked_order.clone(),
             members: self.members.clone(),
             now: self.now,
@@ -98,6 +101,7 @@ impl World {
     /// Plans, writes the status, does what was planned.
     pub fn step(&mut self) -> Plan {
         let plan = self.plan();
+        self.unwell.clone_from(&plan.unwell);
         let status = status::status(&self.seen(), &plan, Some(1), None);
         self.status = status;
         let template = Template::of(&self.spec, &self.spec.template);
