@@ -115,6 +115,14 @@ fn volumes(
     new: &std::collections::BTreeMap<String, crate::api::values::Storage>,
     refusals: &mut Vec<Refusal>,
 ) {
+    // a package may drop, rename or no longer keep one; its pods would begin with nothing
+    for (name, was) in old.iter().filter(|(name, _)| !new.contains_key(*name)) {
+        let reason = format!(
+            "volume {name} of {} would leave the pods with its data; use a package that keeps it, or restore a backup into a new instance",
+            was.size.0
+        );
+        refusals.push(Refusal::new(format!("{field}.storage.{name}"), Code::Immutable, reason));
+    }
     for (name, volume) in new {
         let Some(was) = old.get(name) else { continue };
         let field = format!("{field}.storage.{name}");
@@ -135,6 +143,42 @@ fn volumes(
                 class(volume)
             );
             refusals.push(Refusal::new(format!("{field}.storageClassName"), Code::Immutable, reason));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::extension::tests::sample;
+    use crate::extension::wrong_tests::{MANIFEST_TEXT, load};
+
+    #[test]
+    fn a_package_that_drops_renames_or_no_longer_keeps_a_volume_is_refused() {
+        const VOLUME: &str = "data: {path: /data, size: 1Gi}";
+        let resolved = |manifest: &str| {
+            let package = load(manifest, "count {{ params.count }}\n", None).unwrap_or_else(|wrong| panic!("{wrong}"));
+            let spec = json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0" });
+            let resolved = sample(&package, spec).0;
+            (package, resolved)
+        };
+        let (package, old) = resolved(MANIFEST_TEXT);
+        assert_eq!(between(&package, &old, &old), Ok(Vec::new()));
+        for other in ["store: {path: /data, size: 1Gi}", "data: {path: /data}", "store: {path: /store}"] {
+            let (package, new) = resolved(&MANIFEST_TEXT.replacen(VOLUME, other, 1));
+            // what the status remembers says as much
+            let remembered = new.as_it_was(&old.status()).expect("what it was");
+            for before in [&old, &remembered] {
+                let refusals = between(&package, before, &new).expect_err("its data would be left behind");
+                assert_eq!(
+                    refusals.to_string(),
+                    "spec.components[server].storage.data: volume data of 1Gi would leave the pods with its data; \
+                     use a package that keeps it, or restore a backup into a new instance",
+                    "{other}"
+                );
+            }
         }
     }
 }

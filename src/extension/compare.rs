@@ -12,6 +12,9 @@ use super::parameters::plain;
 /// Longer values are not shown.
 const SHOWN: usize = 60;
 
+/// What a lasting volume that is gone means.
+const LEFT_BEHIND: &str = "instances that have it cannot change to this package, since their data would stay behind";
+
 /// One line per difference: `+` for what is new, `-` for what is gone, `~` for what is otherwise.
 pub fn differences(old: &Package, new: &Package) -> Vec<String> {
     let (before, after) = (facts(old), facts(new));
@@ -23,7 +26,12 @@ pub fn differences(old: &Package, new: &Package) -> Vec<String> {
             Some(_) => {}
         }
     }
-    lines.extend(before.keys().filter(|fact| !after.contains_key(*fact)).map(|fact| format!("- {fact}")));
+    let gone = before.iter().filter(|(fact, _)| !after.contains_key(*fact));
+    lines.extend(gone.map(|(fact, value)| {
+        let kept = value["kind"].is_null() || value["kind"] == "Lasting";
+        let lasting = fact.starts_with("volume ") && !value["size"].is_null() && kept;
+        with(format!("- {fact}"), if lasting { LEFT_BEHIND } else { "" })
+    }));
     for path in new.files.paths().filter(|path| *path != MANIFEST) {
         match old.files.get(path) {
             None => lines.push(format!("+ file {path}")),

@@ -35,9 +35,11 @@ struct Combination<'a> {
     environment: Option<&'a EnvironmentName>,
     version: &'a MiddlewareVersion,
     tls: bool,
+    monitored: bool,
 }
 
-/// Every topology, and every environment with the topology it leads to, in each version, with and without TLS.
+/// Every topology, and every environment with the topology it leads to, in each version, with and without TLS; the topologies
+/// of the last version with all monitoring there is as well.
 fn combinations(manifest: &Manifest) -> Vec<Combination<'_>> {
     let bare = manifest.topologies.keys().map(|topology| (topology, None));
     let default = manifest.default_topology().map(|(name, _)| name);
@@ -51,9 +53,20 @@ fn combinations(manifest: &Manifest) -> Vec<Combination<'_>> {
     // what is left out in the end are versions, which differ least
     for version in &manifest.versions {
         for &(topology, environment) in &places {
-            let each = tls.iter().map(|&tls| Combination { topology, environment, version: &version.version, tls });
+            let each = tls.iter().map(|&tls| {
+                let version = &version.version;
+                Combination { topology, environment, version, tls, monitored: false }
+            });
             all.extend(each);
         }
+    }
+    if let Some(last) = manifest.versions.last().filter(|_| manifest.monitoring.is_some()) {
+        let monitored = manifest.topologies.keys().map(|topology| {
+            let version = &last.version;
+            Combination { topology, environment: None, version, tls: false, monitored: true }
+        });
+        // they come first: nothing else shows what they show
+        all.splice(0..0, monitored);
     }
     all
 }
@@ -98,6 +111,10 @@ pub fn check(package: &Package, rules: &dyn CueCheck) -> Proof {
         if one.tls {
             spec["tls"] = json!({ "issuer": "builtin" });
         }
+        if one.monitored {
+            let exporter = exports(manifest, one.version);
+            spec["monitoring"] = json!({ "exporter": exporter, "podMonitor": true, "alerts": true, "dashboard": true });
+        }
         let Ok(spec) = serde_json::from_value(spec) else { continue };
         let asked = Asked { name: &name, namespace: &namespace, spec: &spec };
         let refusals = match preview(package, asked, &Surroundings::default()) {
@@ -128,6 +145,15 @@ pub fn check(package: &Package, rules: &dyn CueCheck) -> Proof {
     proof.problems.dedup();
     proof.notes.dedup();
     proof
+}
+
+/// Whether there is an exporter and an image of it.
+fn exports(manifest: &Manifest, version: &MiddlewareVersion) -> bool {
+    let exporter = manifest.monitoring.as_ref().and_then(|monitoring| monitoring.exporter.as_ref());
+    let image = exporter.map(|exporter| exporter.image.as_deref().unwrap_or("exporter"));
+    image.is_some_and(|image| {
+        manifest.version(version.as_str()).is_some_and(|version| version.images.contains_key(image))
+    })
 }
 
 /// What has no default is for the instance to give.
@@ -413,6 +439,42 @@ mod tests {
             let said = if expected.is_empty() { found.is_empty() } else { found.contains(&expected) };
             assert!(said, "{pod}\n{found}");
         }
+    }
+
+    #[test]
+    fn what_the_exporter_is_told_is_filled_in_by_kubernetes_or_refused() {
+        let spoilt = |exporter: &str| {
+            let image = "image: \"demo:2.0\", images: {exporter: \"exporter:1\"}";
+            let manifest = MANIFEST_TEXT.replacen("image: \"demo:2.0\"", image, 1);
+            let monitoring = format!("monitoring: {{exporter: {{component: server, port: 9000, {exporter}}}}}");
+            manifest.replacen("monitoring: {thresholds: {memory: 0.9}}", &monitoring, 1)
+        };
+        let found = |exporter: &str| match load(&spoilt(exporter), GOOD, None) {
+            Ok(package) => check(&package, &Nobody).problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+            Err(problems) => problems.to_string(),
+        };
+        let cases = [
+            ("env: {URI: \"demo://a:{{ secret.token }}@localhost/{{ pod.name }}\"}, command: [x, \"{{ pod.ip }}\"]", ""),
+            ("command: [\"--x={{ nonsense.y }}\"]", "\"nonsense\" is not defined; there is instance, namespace"),
+            ("command: [\"{{ secret.token }}\"]", "a secret in the command would be seen by everybody"),
+            ("env: {ZONE: \"{{ pod.zone }}\"}", "pod zone is not known here: nobody fills it in in a container of another"),
+        ];
+        for (exporter, expected) in cases {
+            let found = found(exporter);
+            let said = if expected.is_empty() { found.is_empty() } else { found.contains(expected) };
+            assert!(said, "{exporter}\n{found}");
+        }
+        let package = load(&spoilt(cases[0].0), GOOD, None).unwrap_or_else(|problems| panic!("{problems}"));
+        let spec = json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0", "monitoring": { "exporter": true } });
+        let rendered = crate::extension::tests::sample(&package, spec).1;
+        let container = &rendered.components[0].spec.groups[0].template.spec["containers"][2];
+        assert_eq!(container["command"], json!(["x", "$(MIDSHIP_POD_IP)"]));
+        let names: Vec<&str> =
+            container["env"].as_array().expect("variables").iter().filter_map(|one| one["name"].as_str()).collect();
+        assert_eq!(names, ["MIDSHIP_POD", "MIDSHIP_POD_IP", "MIDSHIP_SECRET_0", "URI"]);
+        assert_eq!(container["env"][3]["value"], "demo://a:$(MIDSHIP_SECRET_0)@localhost/$(MIDSHIP_POD)");
+        let added = says("env: {}", "pod: {containers: [{name: a, image: 'a:1', args: ['{{ secret.token }}']}]}", GOOD);
+        assert!(added.contains("${secret:token} would stay as it is: nobody fills it in here"), "{added}");
     }
 
     /// Rules that allow nothing.

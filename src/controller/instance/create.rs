@@ -9,7 +9,10 @@ use super::Work;
 use super::decide::Going;
 use crate::api::conditions::{CREATED, ConditionStatus, Finding, find};
 use crate::api::labels;
+use crate::extension::context;
 use crate::extension::contract::Action;
+use crate::extension::resolved::ResolvedComponent;
+use crate::extension::template::{self, Engine};
 use crate::lifecycle::problem::Code;
 use crate::lifecycle::values::Task;
 
@@ -32,7 +35,7 @@ impl Work<'_> {
             return (None, None);
         }
         for (component, action) in &declared {
-            if let Err(reason) = self.create_component(component, action).await {
+            if let Err(reason) = self.create_component(going, component, action).await {
                 return (Some(reason), None);
             }
         }
@@ -41,8 +44,17 @@ impl Work<'_> {
         (None, Some(Finding::new(CREATED, ConditionStatus::True, "Done", message)))
     }
 
-    async fn create_component(&mut self, component: &str, action: &Action) -> Result<(), String> {
-        for (pod, host) in self.pods_of(component, action.on.as_deref()) {
+    async fn create_component(&mut self, going: &Going, component: &str, action: &Action) -> Result<(), String> {
+        let Some(resolved) = going.resolved.component(component).filter(|resolved| asks(going, resolved, action)) else {
+            return Ok(());
+        };
+        let wanted: usize = resolved.groups.iter().map(|group| usize::from(group.replicas)).sum();
+        let wanted = if resolved.free_replicas { 1 } else { wanted };
+        let pods = self.pods_of(component, action.on.as_deref());
+        if let Some(reason) = too_few(component, action.on.as_deref(), pods.len(), wanted) {
+            return Err(reason);
+        }
+        for (pod, host) in pods {
             let attempt = self.remembered.attempts.get(&pod).copied().unwrap_or(0);
             let key = format!("create-{}-{attempt}", self.instance.uid().unwrap_or_default());
             let (name, namespace) = (self.instance.name_any(), self.instance.namespace().unwrap_or_default());
@@ -81,5 +93,47 @@ impl Work<'_> {
             pods.truncate(1);
         }
         pods
+    }
+}
+
+/// Whether there is anything to do, as far as that can be told without a pod.
+fn asks(going: &Going, component: &ResolvedComponent, action: &Action) -> bool {
+    let Some(group) = component.groups.first() else { return true };
+    let mut data = context::group(&going.package, &going.resolved, component, group);
+    // of these it has placeholders, which are like no value
+    if let Some(data) = data.as_object_mut() {
+        data.retain(|name, _| !["pod", "secret", "username"].contains(&name.as_str()));
+    }
+    Engine::new().holds(ACTION, action.when.as_deref(), &template::context(&data)).unwrap_or(true)
+}
+
+/// Why fewer pods would do it than it is for: once it is done, nobody does it in their stead.
+fn too_few(component: &str, on: Option<&str>, there: usize, wanted: usize) -> Option<String> {
+    let reason = match on {
+        _ if wanted == 0 => return None,
+        None | Some("pod" | "all") if there < wanted => {
+            format!("only {there} of {wanted} pods of {component} can be asked to create yet")
+        }
+        Some("any") if there == 0 => format!("no pod of {component} can be asked to create yet"),
+        Some(role) if there == 0 => format!("no pod of {component} has the role {role} yet, whose create is due"),
+        _ => return None,
+    };
+    Some(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_once_waits_for_all_who_are_to_do_it() {
+        let said = |on: Option<&str>, there, wanted| too_few("server", on, there, wanted).unwrap_or_default();
+        assert_eq!(said(Some("primary"), 0, 3), "no pod of server has the role primary yet, whose create is due");
+        assert_eq!(said(Some("any"), 0, 3), "no pod of server can be asked to create yet");
+        assert_eq!(said(None, 2, 3), "only 2 of 3 pods of server can be asked to create yet");
+        for (on, there) in [(Some("primary"), 1), (Some("any"), 1), (None, 3), (Some("all"), 4)] {
+            assert_eq!(said(on, there, 3), "");
+        }
+        assert_eq!(said(Some("primary"), 0, 0), "", "a component without pods has nobody to do it");
     }
 }

@@ -11,6 +11,7 @@ use kube::{Api, Client};
 use super::memory::{Remembered, Values};
 use crate::api::labels;
 use crate::api::values::KeyRef;
+use crate::cluster::parts::Part;
 use crate::cluster::problem::Problem;
 use crate::cluster::{Key, Parts};
 use crate::controller::frame::Failure;
@@ -25,6 +26,8 @@ pub struct Reader<'a> {
     client: &'a Client,
     parts: &'a Parts,
     namespace: &'a str,
+    /// The UID of the instance that is read for.
+    owner: String,
     secrets: BTreeMap<String, Option<Values>>,
     maps: BTreeMap<String, Option<BTreeMap<String, String>>>,
     /// Something was read that is not watched and may change.
@@ -32,11 +35,13 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(client: &'a Client, parts: &'a Parts, namespace: &'a str) -> Self {
-        Self { client, parts, namespace, secrets: BTreeMap::new(), maps: BTreeMap::new(), foreign: false }
+    pub fn new(client: &'a Client, parts: &'a Parts, namespace: &'a str, owner: String) -> Self {
+        Self { client, parts, namespace, owner, secrets: BTreeMap::new(), maps: BTreeMap::new(), foreign: false }
     }
 
-    /// A Secret that Midship made for an instance. What was known of it before stands in for one that somebody deleted.
+    /// A Secret that Midship made for an instance. What was known of it before stands in for one that somebody deleted, or
+    /// took its name and labels off. Nothing where there is none, or one that the plan leaves to whom it belongs: what is
+    /// made anew for it is never written over what is there.
     pub async fn own(&mut self, remembered: &mut Remembered, instance: &str, name: &str) -> Result<Values, Failure> {
         let seen = self.parts.get("Secret", &Key::new(self.namespace, name));
         let version = seen.as_ref().map(|part| part.version.clone());
@@ -46,11 +51,21 @@ impl<'a> Reader<'a> {
             return Ok(values.clone());
         }
         let Some(secret) = self.get(name).await? else { return Ok(Values::new()) };
-        let labels = secret.metadata.labels.clone().unwrap_or_default();
-        let ours = labels.get(labels::MANAGED_BY).is_some_and(|by| by == labels::MANAGER)
-            && labels.get(labels::INSTANCE).is_some_and(|of| of == instance);
-        if !ours {
-            return Ok(Values::new());
+        if !is_ours(&Part::of(&secret.metadata), &self.owner, instance) {
+            return match (remembered.secrets.get(name), seen) {
+                (Some((_, values)), _) => Ok(values.clone()),
+                (None, Some(seen)) if !is_ours(&seen, &self.owner, instance) => Ok(Values::new()),
+                (None, _) => {
+                    let reason = format!(
+                        "Secret {name} belongs to somebody else, having neither the owner nor the labels of the instance; \
+                         give it its labels back ({}={} and {}={instance}), or delete or rename it",
+                        labels::MANAGED_BY,
+                        labels::MANAGER,
+                        labels::INSTANCE
+                    );
+                    Err(Failure::new("ForeignSecret", reason))
+                }
+            };
         }
         let version = Some(crate::cluster::parts::version(&secret.metadata));
         let values = values(&secret);
@@ -137,6 +152,13 @@ impl<'a> Reader<'a> {
         }
         Ok(files)
     }
+}
+
+/// Whether an object is of the instance: it owns it, or is named by its labels, as what an instance before it left.
+fn is_ours(part: &Part, owner: &str, instance: &str) -> bool {
+    let labelled = part.labels.get(labels::MANAGED_BY).is_some_and(|by| by == labels::MANAGER)
+        && part.labels.get(labels::INSTANCE).is_some_and(|of| of == instance);
+    labelled || part.owner.as_ref().is_some_and(|by| by.uid == owner)
 }
 
 /// Values that are text. What is none cannot be a password or a file.

@@ -358,7 +358,8 @@ impl Work<'_> {
         let (namespace, name) = (self.instance.namespace().unwrap_or_default(), self.instance.name_any());
         let resolved = &going.resolved;
         let now = Timestamp::now();
-        let mut reader = Reader::new(&self.shared.client, &self.shared.caches.parts, &namespace);
+        let owner = self.instance.uid().unwrap_or_default();
+        let mut reader = Reader::new(&self.shared.client, &self.shared.caches.parts, &namespace, owner);
         let secrets = reader.secrets(self.remembered, &going.package, resolved).await?;
         let user_files = reader.user_files(resolved).await?;
         let trust = certificates::trust(&mut reader, self.remembered, resolved, now).await?;

@@ -115,6 +115,16 @@ pub fn check(lint: &mut Lint<'_>) {
         reader.steps(&format!("{field}.restore.before"), &method.restore.before, &[RESTORE]);
         reader.steps(&format!("{field}.restore.after"), &method.restore.after, &[RESTORE]);
     }
+    if let Some(exporter) = manifest.monitoring.as_ref().and_then(|monitoring| monitoring.exporter.as_ref()) {
+        reader.component = exporter.component.as_ref().map_or(main, |name| manifest.components.get(name));
+        for (place, word) in exporter.command.iter().enumerate() {
+            reader.text(&format!("monitoring.exporter.command[{place}]"), word, &[]);
+        }
+        for (name, text) in &exporter.env {
+            reader.text(&format!("monitoring.exporter.env.{name}"), text, &[]);
+        }
+        reader.component = main;
+    }
     for (name, alert) in manifest.monitoring.iter().flat_map(|monitoring| &monitoring.alerts) {
         for text in [&alert.expr, &alert.summary] {
             reader.text(&format!("monitoring.alerts.{name}"), text, &["selector", "thresholds"]);

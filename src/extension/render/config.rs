@@ -12,11 +12,13 @@ use crate::extension::agent::{AGENT_FILE, AgentConfig, FilePlan, Handing, PROCES
 use crate::extension::context::{self, paths};
 use crate::extension::context::{AGENT_PORT, READY_PORT};
 use crate::extension::contract::component::{ConfigFile, UserFile, VolumeKind};
+use crate::extension::contract::step::{Exec, Step, Tcp};
 use crate::extension::contract::{BackupMethod, Change, Operation, Probe};
 use crate::extension::files::is_template;
 use crate::extension::placeholders;
 use crate::extension::problem::{Code, Refusal};
 use crate::extension::quantity;
+use crate::extension::resolved::ResolvedComponent;
 use crate::extension::secret::{SecretObject, SecretValue};
 use crate::extension::user_file;
 
@@ -386,31 +388,17 @@ impl Renderer<'_> {
         let options = &place.component.process;
         let interval = options.probe_interval.or(probe.every).unwrap_or(Duration::from_secs(2));
         let failures = options.failure_threshold.map_or(probe.failures.unwrap_or(3), |n| u32::try_from(n).unwrap_or(3));
-        let check = match probe.steps.as_slice() {
-            [] => json!("process"),
-            [step] if step.tcp.as_ref().is_some_and(|tcp| tcp.host.is_none() && tcp.send.is_none()) => {
-                let name = step.tcp.as_ref().map_or("", |tcp| tcp.port.as_str());
-                let port = place.component.ports.get(name).map_or(0, |port| port.port);
-                json!({ "tcp": { "port": port } })
-            }
-            [step]
-                if step.expect.is_none()
-                    && step.exec.as_ref().is_some_and(|exec| {
-                        !exec.command.is_empty()
-                            && exec.env.is_empty()
-                            && exec.stdin.is_none()
-                            && !exec.command.iter().any(|word| word.contains("{{"))
-                    }) =>
-            {
-                json!({ "exec": { "command": step.exec.as_ref().map(|exec| exec.command.clone()) } })
-            }
-            _ => {
-                let rounds = u64::from(failures) + 1;
-                let age = interval.0.as_millis().saturating_mul(u128::from(rounds)).max(5_000);
-                let age = Duration(std::time::Duration::from_millis(u64::try_from(age).unwrap_or(60_000)));
-                json!({ "file": { "path": READY_FILE, "maxAge": age } })
-            }
+        let itself = match probe.steps.as_slice() {
+            [] => Some(json!("process")),
+            [step] => by_itself(step, place.component),
+            _ => None,
         };
+        let check = itself.unwrap_or_else(|| {
+            let rounds = u64::from(failures) + 1;
+            let age = interval.0.as_millis().saturating_mul(u128::from(rounds)).max(5_000);
+            let age = Duration(std::time::Duration::from_millis(u64::try_from(age).unwrap_or(60_000)));
+            json!({ "file": { "path": READY_FILE, "maxAge": age } })
+        });
         json!({
             "check": check,
             "interval": interval,
@@ -425,10 +413,7 @@ impl Renderer<'_> {
         declared.or_else(|| {
             let (name, port) = place.component.client_port()?;
             (!port.udp).then(|| Probe {
-                steps: vec![crate::extension::contract::Step {
-                    tcp: Some(crate::extension::contract::step::Tcp { port: name.to_owned(), ..Default::default() }),
-                    ..Default::default()
-                }],
+                steps: vec![Step { tcp: Some(Tcp { port: name.to_owned(), ..Tcp::default() }), ..Step::default() }],
                 ..Probe::default()
             })
         })
@@ -506,6 +491,24 @@ impl Renderer<'_> {
             context: place.data.clone(),
         }
     }
+}
+
+/// What PID 1 can do of a probe without the agent: a bare connection, or a command as it stands. Nothing of the step is lost.
+fn by_itself(step: &Step, component: &ResolvedComponent) -> Option<Value> {
+    let bare = |tcp: &Tcp| Step { tcp: Some(Tcp { port: tcp.port.clone(), ..Tcp::default() }), ..Step::default() };
+    if let Some(tcp) = &step.tcp {
+        let port = component.ports.get(&tcp.port).filter(|port| !port.udp && *step == bare(tcp))?;
+        return Some(json!({ "tcp": { "port": port.port } }));
+    }
+    let command = &step.exec.as_ref()?.command;
+    let exec = Exec { command: command.clone(), ..Exec::default() };
+    let plain = !command.is_empty() && !command.iter().any(|word| is_rendered(word));
+    (plain && *step == Step { exec: Some(exec), ..Step::default() }).then(|| json!({ "exec": { "command": command } }))
+}
+
+/// Whether a text of the manifest is more than itself.
+fn is_rendered(text: &str) -> bool {
+    ["{{", "{%", "{#"].into_iter().any(|begin| text.contains(begin))
 }
 
 fn short_signal(name: &str) -> &str {

@@ -3,6 +3,7 @@
 mod access;
 mod config;
 mod delivery;
+mod exporter;
 mod held;
 mod metadata;
 mod monitoring;

@@ -15,6 +15,7 @@ use crate::extension::context::paths;
 use crate::extension::context::{AGENT_PORT, READY_PORT};
 use crate::extension::contract::Change;
 use crate::extension::contract::component::VolumeKind;
+use crate::extension::placeholders;
 use crate::extension::problem::{Code, Refusal};
 use crate::extension::yaml;
 
@@ -230,61 +231,6 @@ impl Renderer<'_> {
         })
     }
 
-    fn exporter(&mut self, place: &Place<'_>, spec: &mut Value) {
-        if self.resolved.monitoring.exporter != Some(true) {
-            return;
-        }
-        let manifest = &self.package.manifest;
-        let Some(exporter) = manifest.monitoring.as_ref().and_then(|monitoring| monitoring.exporter.clone()) else {
-            let reason = format!("{} has no exporter", manifest.type_);
-            self.refusals.push(Refusal::new("spec.monitoring.exporter", Code::Invalid, reason));
-            return;
-        };
-        if exporter.component.as_ref().or(self.package.main_component()) != Some(&place.component.name) {
-            return;
-        }
-        let image_name = exporter.image.as_deref().unwrap_or("exporter");
-        let version = manifest.version(self.resolved.version.as_str());
-        let Some(image) = version.and_then(|version| version.images.get(image_name)) else {
-            let reason = format!("version {} names no image \"{image_name}\" for the exporter", self.resolved.version);
-            self.refusals.push(Refusal::new("spec.monitoring.exporter", Code::Invalid, reason));
-            return;
-        };
-        let command: Vec<String> = exporter
-            .command
-            .iter()
-            .map(|word| self.text("monitoring.exporter.command", word, &place.context))
-            .collect();
-        let credentials = naming::credentials(self.resolved.name.as_str());
-        let mut env = Vec::new();
-        for (name, source) in &exporter.env {
-            let text = self.text("monitoring.exporter.env", source, &place.context);
-            env.push(match crate::extension::placeholders::only_secret(&text) {
-                Some(key) => {
-                    json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": credentials, "key": key } } })
-                }
-                None => json!({ "name": name, "value": text }),
-            });
-        }
-        let mut container = json!({
-            "name": "exporter",
-            "image": image,
-            "env": env,
-            "ports": [{ "name": "exporter", "containerPort": exporter.port, "protocol": "TCP" }],
-            "resources": exporter.resources.as_ref().map_or_else(small, |resources| json!(resources)),
-            "securityContext": restricted(),
-        });
-        if !command.is_empty() {
-            container["command"] = json!(command);
-        }
-        if self.resolved.tls.is_some() {
-            container["volumeMounts"] = json!([{ "name": "midship-tls", "mountPath": paths::TLS, "readOnly": true }]);
-        }
-        if let Some(containers) = spec["containers"].as_array_mut() {
-            containers.push(container);
-        }
-    }
-
     fn scheduling(&self, place: &Place<'_>, spec: &mut Value) {
         let scheduling = &place.group.scheduling;
         let chosen = json!({ "matchLabels": selector(self.resolved, Some(place.component.name.as_str()), None, None) });
@@ -352,6 +298,14 @@ impl Renderer<'_> {
         for addition in &patches {
             wrong = wrong.or_else(|| patch::refused(addition, spec, name, &lasting));
             wrong = wrong.or_else(|| reach::pod(addition, self.resolved));
+            wrong = wrong.or_else(|| {
+                let placeholder = placeholders::within(addition)?;
+                Some(format!(
+                    "{placeholder} would stay as it is: nobody fills it in here; refer to a Secret with secretKeyRef ({} and its key), to the \
+                     pod with fieldRef",
+                    naming::credentials(self.resolved.name.as_str())
+                ))
+            });
             patch::apply(spec, addition);
         }
         patch::restrict(spec);
@@ -392,7 +346,7 @@ fn made_for(place: &Place<'_>) -> Option<String> {
 }
 
 /// What the agent needs; measured, with room.
-fn small() -> Value {
+pub(super) fn small() -> Value {
     json!({ "requests": { "cpu": "10m", "memory": "24Mi" }, "limits": { "memory": "256Mi" } })
 }
 
@@ -403,7 +357,7 @@ fn farewell(place: &Place<'_>) -> Option<u64> {
 }
 
 /// The "restricted" Pod Security Standard, and a root file system nobody writes to.
-fn restricted() -> Value {
+pub(super) fn restricted() -> Value {
     json!({
         "allowPrivilegeEscalation": false,
         "capabilities": { "drop": ["ALL"] },
@@ -412,7 +366,7 @@ fn restricted() -> Value {
 }
 
 /// What a pod knows of itself. The PodSet labels each pod with its ordinal.
-fn downward() -> Value {
+pub(super) fn downward() -> Value {
     let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
     json!([
         field("MIDSHIP_POD", "metadata.name"),

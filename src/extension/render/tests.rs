@@ -73,3 +73,31 @@ fn a_process_whose_data_can_be_restored_waits_for_the_agent() {
     let method = "{stream: {volume: {name: data}}, restore: {volume: data}}";
     assert!(asks(&manifest("backup: null", &format!("backup: {{methods: {{files: {method}}}}}"))));
 }
+
+#[test]
+fn a_probe_is_asked_by_whoever_can_ask_all_of_it() {
+    let check = |steps: &str| {
+        let manifest = manifest("    env: {}", &format!("    probes: {{ready: {{steps: [{steps}]}}}}"));
+        let rendered = rendered(&manifest, &json!({}));
+        let map = rendered.config_maps.iter().find(|map| map["metadata"]["name"] == "sample-server-config");
+        let text = map.expect("a configuration")["data"][PROCESS_FILE].as_str().expect("what PID 1 is told");
+        let process: Value = serde_json::from_str(text).expect("JSON");
+        process["readiness"]["check"].clone()
+    };
+    assert_eq!(check("{tcp: client}"), json!({ "tcp": { "port": 7000 } }));
+    assert_eq!(check("{exec: [check, --all]}"), json!({ "exec": { "command": ["check", "--all"] } }));
+    let asked_by_the_agent = [
+        "{exec: [check, '{% if tls.enabled %}--tls{% endif %}']}",
+        "{exec: [check], when: 'false'}",
+        "{exec: [check], retries: 2}",
+        "{exec: [check], ignoreFailure: true}",
+        "{exec: {command: [check], env: {A: b}}}",
+        "{tcp: '{{ ports.client }}'}",
+        "{tcp: '7000'}",
+        "{tcp: {port: client, read: 9}}",
+        "{tcp: client, when: 'false'}",
+    ];
+    for steps in asked_by_the_agent {
+        assert_eq!(check(steps)["file"]["path"], "/midship/run/ready", "{steps}");
+    }
+}

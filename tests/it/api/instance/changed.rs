@@ -134,6 +134,20 @@ fn what_somebody_changed_or_deleted_is_repaired() {
         .await;
         let again = kit.there::<Secret>("cache-credentials").await.data.expect("values")["password"].clone();
         assert_eq!(again, password, "the password is the same one");
+        let labels = json!({ "midship.dev/instance": "other", "app.kubernetes.io/managed-by": null });
+        let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
+        secrets.patch("cache-credentials", &PatchParams::default(), &patch).await.expect("it can be changed");
+        wait_for("the labels to be as they were", SOON, async || {
+            let secret: Secret = kit.there("cache-credentials").await;
+            let labels = secret.metadata.labels.clone().unwrap_or_default();
+            match labels.get("midship.dev/instance").map(String::as_str) {
+                Some("cache") => Ok(()),
+                _ => Err(format!("{labels:?}")),
+            }
+        })
+        .await;
+        let again = kit.there::<Secret>("cache-credentials").await.data.expect("values")["password"].clone();
+        assert_eq!(again, password, "whoever changes labels changes no password");
     });
 }
 
