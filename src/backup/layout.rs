@@ -13,7 +13,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::digest::Digest;
@@ -119,6 +119,18 @@ impl Owner {
 /// What people want of one backup lies in this folder of it.
 pub const WISHES: &str = "wishes";
 
+/// The time in the name of a note.
+fn read_time(name: &str) -> Option<Timestamp> {
+    let (day, rest) = name.split_once('T')?;
+    let (time, rest) = rest.split_once('-')?;
+    let micros = rest.split('.').next()?;
+    let (year, day) = day.split_at_checked(4)?;
+    let (month, day) = day.split_at_checked(2)?;
+    let (hour, time) = time.split_at_checked(2)?;
+    let (minute, second) = time.split_at_checked(2)?;
+    format!("{year}-{month}-{day}T{hour}:{minute}:{second}.{micros}Z").parse().ok()
+}
+
 /// Where one backup lies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
@@ -173,6 +185,13 @@ impl Place {
 
     pub fn wish(&self, at: Timestamp) -> Key {
         self.inside(&format!("{WISHES}/{}.json", Self::time(at)))
+    }
+
+    /// For a note that is to count from now on: after those that are there, whatever clock they were named by.
+    pub fn after<'a>(now: Timestamp, names: impl IntoIterator<Item = &'a str>) -> Timestamp {
+        let newest = names.into_iter().filter_map(read_time).max();
+        let next = newest.and_then(|at| at.checked_add(SignedDuration::from_micros(1)).ok());
+        next.map_or(now, |next| next.max(now))
     }
 
     /// Sorts as text in the order of time.
@@ -268,6 +287,11 @@ mod tests {
         assert_eq!(read_chunk_name(&chunk), Some((12, digest)));
         assert!(chunk < place.chunk(100, &digest, ".zst.age"));
         assert_eq!(read_chunk_name(&place.manifest()), None);
+        let at: Timestamp = "2026-03-01T12:00:00.000009Z".parse().expect("a time");
+        let note = place.verification(at, "listed");
+        assert_eq!(read_time(note.name()), Some(at));
+        assert_eq!(Place::after(Timestamp::UNIX_EPOCH, [note.name(), "odd"]).duration_since(at).as_micros(), 1);
+        assert_eq!(Place::after(Timestamp::MAX, [note.name()]), Timestamp::MAX);
         assert!(Uid::parse("a/b").is_err() && Uid::parse("..").is_err() && Uid::parse("").is_err());
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::digest::Digest;
 use super::document::DocumentError;
 use super::keys::{CLEAR, ENCRYPTED, SigningKey};
-use super::layout::read_chunk_name;
+use super::layout::{Place, read_chunk_name};
 use super::log;
 use super::manifest::{Level, Verification, listing_digest};
 use super::read::{Catalog, Found};
@@ -134,18 +134,18 @@ pub async fn record(
 ) -> Result<Verification, DocumentError> {
     let verification = Verification { at, level, part, problems };
     let name = format!("{level:?}").to_lowercase();
-    let place = found.place.verification(at, &name);
-    repository.put_document(&place, &verification, key).await?;
-    // only the newest of a level is ever read; the others would pile up day by day
     let same = format!(".{name}.json");
-    for object in list_all(repository.store(), &found.place.verifications()).await? {
-        if object.key < place && object.key.as_str().ends_with(&same) {
-            match repository.store().delete(&object.key).await {
-                Err(error) if matches!(error.cause, Cause::Locked(_) | Cause::Denied(_) | Cause::Refused(_)) => {
-                    tracing::debug!(%error, "an old verification stays");
-                }
-                done => done?,
+    let mut before = list_all(repository.store(), &found.place.verifications()).await?;
+    before.retain(|object| object.key.as_str().ends_with(&same));
+    let at = Place::after(at, before.iter().map(|object| object.key.name()));
+    repository.put_document(&found.place.verification(at, &name), &verification, key).await?;
+    // only the newest of a level is ever read; the others would pile up day by day
+    for object in before {
+        match repository.store().delete(&object.key).await {
+            Err(error) if matches!(error.cause, Cause::Locked(_) | Cause::Denied(_) | Cause::Refused(_)) => {
+                tracing::debug!(%error, "an old verification stays");
             }
+            done => done?,
         }
     }
     Ok(verification)

@@ -17,19 +17,18 @@ pub async fn newest(repository: &Repository, place: &Place) -> Result<Option<Wis
     }
 }
 
-/// Writes a wish down. Those it replaces go after it is there.
+/// Writes a wish down. Those it replaces go after it is there, also where a clock that was ahead named them.
 pub async fn record(
     repository: &Repository,
     place: &Place,
     wish: &Wish,
     key: &SigningKey,
 ) -> Result<(), DocumentError> {
-    let at = place.wish(wish.at);
-    repository.put_document(&at, wish, key).await?;
-    for object in list_all(repository.store(), &place.wishes()).await? {
-        if object.key < at {
-            repository.store().delete(&object.key).await?;
-        }
+    let before = list_all(repository.store(), &place.wishes()).await?;
+    let at = Place::after(wish.at, before.iter().map(|object| object.key.name()));
+    repository.put_document(&place.wish(at), wish, key).await?;
+    for object in before {
+        repository.store().delete(&object.key).await?;
     }
     Ok(())
 }
@@ -52,6 +51,11 @@ mod tests {
         record(&world.repository, &made.place, &wish(false), &world.key).await.expect("it is written");
         let catalog = world.catalog().await;
         assert_eq!(catalog.found[0].wish, Some(wish(false)));
+        let ahead = Wish { at: world.now() + jiff::SignedDuration::from_hours(9), hold: true, labels: None };
+        record(&world.repository, &made.place, &ahead, &world.key).await.expect("it is written");
+        record(&world.repository, &made.place, &wish(false), &world.key).await.expect("it is written");
+        let catalog = world.catalog().await;
+        assert_eq!(catalog.found[0].wish, Some(wish(false)), "the last one counts, whatever the clock was");
         assert!(Wishes::of(&catalog).hold.is_empty());
         let written = world.memory.keys().into_iter().filter(|key| key.as_str().contains("/wishes/"));
         assert_eq!(written.count(), 1);

@@ -12,6 +12,7 @@ pub mod frame;
 pub mod git_source;
 mod hooks;
 mod instance;
+mod kept;
 mod operation;
 pub mod packages;
 mod pod_set;
@@ -102,6 +103,9 @@ const LOOKS_AT_ONCE: usize = 64;
 
 /// How long one reconcile may take.
 const RECONCILE_DEADLINE: Duration = Duration::from_mins(5);
+
+/// The same of a repository: looking through a store with thousands of backups takes its time.
+const STORE_DEADLINE: Duration = Duration::from_hours(1);
 
 /// How long that may take which was begun before a stop: less than the 30 s after which Kubernetes kills, so that there is
 /// time left to release the lease.
@@ -316,13 +320,14 @@ impl Context {
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };
         let run = Run { queues, bounds, metrics: self.metrics.clone(), stop: self.stop.clone() };
         let looks = Bounds { workers: bounds.workers.max(LOOKS_AT_ONCE), ..bounds };
+        let stores = Bounds { deadline: STORE_DEADLINE, ..looks };
         tokio::join!(
             run.each_within(looks, git_sources, Kind::GitSource),
             run.each(extensions, Kind::Extension),
             run.each(instances, Kind::Instance),
             run.each(components, Kind::Component),
             run.each(Arc::new(pod_sets), Kind::PodSet),
-            run.each(Arc::new(repositories), Kind::BackupRepository),
+            run.each_within(stores, Arc::new(repositories), Kind::BackupRepository),
             run.each(Arc::new(policies), Kind::BackupPolicy),
             run.each(Arc::new(backups), Kind::Backup),
             run.each(operations, Kind::Operation),

@@ -28,12 +28,13 @@ pub struct BackupMetrics {
     failed: Family<OfInstance, Gauge>,
     covered: Family<OfInstance, Gauge>,
     restored: Family<OfInstance, Gauge>,
+    drilled: Family<OfInstance, Gauge>,
 }
 
 impl BackupMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let Self { completed, size, duration, failed, covered, restored } = metrics.clone();
+        let Self { completed, size, duration, failed, covered, restored, drilled } = metrics.clone();
         registry.register("backup_completed_timestamp_seconds", "When the newest backup was complete", completed);
         registry.register("backup_size_bytes", "Stored bytes of the newest backup", size);
         registry.register("backup_duration_seconds", "How long the newest backup took", duration);
@@ -41,6 +42,8 @@ impl BackupMetrics {
         registry.register("backup_covered", "1 for each instance that a policy has backed up", covered);
         let help = "When a backup was last restored as a test";
         registry.register("backup_restored_timestamp_seconds", help, restored);
+        let help = "Since when backups are to be restored as a test";
+        registry.register("backup_drilled_since_timestamp_seconds", help, drilled);
         metrics
     }
 
@@ -51,6 +54,19 @@ impl BackupMetrics {
 
     pub fn restored(&self, namespace: &str, instance: &str, at: Timestamp) {
         self.restored.get_or_create(&OfInstance::new(namespace, instance)).set(at.as_second());
+    }
+
+    /// Since when restores are wanted as tests, whether any went well or not; nothing where none are.
+    pub fn drilled(&self, namespace: &str, instance: &str, since: Option<Timestamp>) {
+        let of = OfInstance::new(namespace, instance);
+        match since {
+            Some(since) => {
+                self.drilled.get_or_create(&of).set(since.as_second());
+            }
+            None => {
+                self.drilled.remove(&of);
+            }
+        }
     }
 
     pub fn newest(&self, namespace: &str, instance: &str, completed: Timestamp, bytes: u64, took: SignedDuration) {
@@ -68,8 +84,8 @@ impl BackupMetrics {
     pub fn forget(&self, instances: &[(String, String)]) {
         for (namespace, instance) in instances {
             let of = OfInstance::new(namespace, instance);
-            let all = [&self.completed, &self.size, &self.duration, &self.failed, &self.covered, &self.restored];
-            for family in all {
+            let Self { completed, size, duration, failed, covered, restored, drilled } = self;
+            for family in [completed, size, duration, failed, covered, restored, drilled] {
                 family.remove(&of);
             }
         }

@@ -182,6 +182,8 @@ struct Worker {
     done: HashSet<String>,
     /// The line of the last segment: histories do not say whose they are.
     line: Option<Line>,
+    /// When that segment was written.
+    line_at: Timestamp,
     since_seal: u32,
     looked: Instant,
     kept: Arc<Mutex<Kept>>,
@@ -211,8 +213,21 @@ impl Worker {
         } else {
             ArchiveStatus { method: order.method.clone(), ..ArchiveStatus::default() }
         };
-        let (done, line, since_seal, looked) = (HashSet::new(), None, SEAL_EVERY, Instant::now());
-        Ok(Self { around, order, repository, sealer, watched, pattern, status, done, line, since_seal, looked, kept })
+        Ok(Self {
+            around,
+            order,
+            repository,
+            sealer,
+            watched,
+            pattern,
+            status,
+            done: HashSet::new(),
+            line: None,
+            line_at: Timestamp::MIN,
+            since_seal: SEAL_EVERY,
+            looked: Instant::now(),
+            kept,
+        })
     }
 
     async fn run(mut self) {
@@ -292,16 +307,21 @@ impl Worker {
             self.line = Some(line);
             self.since_seal = SEAL_EVERY;
         }
+        self.line_at = written_at;
         Ok(())
     }
 
-    /// False where it is not known yet whose it is.
+    /// False where it is not known yet whose it is: a segment that was written after it says so. Those before it may be of data
+    /// that was replaced by another system's.
     async fn history(&self, name: &str) -> Result<bool, BackupError> {
         let Some(line) = &self.line else { return Ok(false) };
         let timeline = name.strip_suffix(HISTORY).and_then(|digits| u32::from_str_radix(digits, 16).ok());
         let wrong = || BackupError::Package(format!("{name} is no history of a timeline"));
         let timeline = timeline.ok_or_else(wrong)?;
         let (bytes, written_at) = self.read(name).await?;
+        if self.line_at < written_at {
+            return Ok(false);
+        }
         let place = history_line(&Line { system: line.system.clone(), timeline });
         let place = place.ok_or_else(|| BackupError::Package(format!("{}: its name is too long", line.system)))?;
         self.push(&place, &history_segment(timeline), bytes, written_at).await?;

@@ -45,9 +45,7 @@ pub async fn restored(shared: &Shared, backups: &Backups) {
         let held = held(shared, backups);
         if held != said {
             if held == Some(Hold::Interrupted) {
-                tracing::warn!(
-                    "a restore in the place of the data was interrupted: the process does not start on what is left; restore anew"
-                );
+                tracing::warn!("a restore was interrupted: the process does not start on what is left; restore anew");
             } else if let Some(hold) = &held {
                 tracing::info!(?hold, "the process does not start yet");
             } else {

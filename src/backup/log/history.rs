@@ -1,5 +1,7 @@
 //! What archived logs make possible: from when to when one can go back, and where segments are missing.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -210,22 +212,32 @@ pub async fn seal(repository: &Repository, line: &Line, key: &SigningKey, all: b
 }
 
 /// What is wrong with a line: seals whose segments are gone or were changed. Segments below `from` may have been removed.
-pub async fn check_seals(repository: &Repository, line: &Line, from: u64, read: bool) -> Result<Vec<String>, LogError> {
-    let history = History::read(repository, line).await?;
+/// Those whose numbers are asked for are read as well. By their numbers.
+pub async fn check_seals(
+    repository: &Repository,
+    history: &History,
+    from: u64,
+    read: &(dyn Fn(u64) -> bool + Sync),
+) -> Result<BTreeMap<u64, String>, LogError> {
+    let line = &history.line;
     let archive = Archive { repository, line: line.clone() };
-    let mut problems = Vec::new();
+    let mut problems = BTreeMap::new();
     for (_, seal) in seals(repository, line).await? {
         for sealed in seal.segments.iter().filter(|sealed| sealed.segment.number >= from) {
-            if history.named(sealed.segment.number) != Some(&sealed.segment) {
-                problems.push(format!("{}{} was sealed and is not there any more", line.folder(), sealed.segment));
-            } else if read {
+            let number = sealed.segment.number;
+            let is = if history.named(number) != Some(&sealed.segment) {
+                "was sealed and is not there any more"
+            } else if read(number) {
                 match archive.stored(&sealed.segment).await {
-                    Ok((claim, stored, _)) if stored == sealed.stored && claim.sha256 == sealed.sha256 => {}
-                    Ok(_) => problems.push(format!("{}{} is not what was sealed", line.folder(), sealed.segment)),
-                    Err(LogError::NotThere(segment)) => problems.push(format!("{}{segment} is gone", line.folder())),
+                    Ok((claim, stored, _)) if stored == sealed.stored && claim.sha256 == sealed.sha256 => continue,
+                    Ok(_) => "is not what was sealed",
+                    Err(LogError::NotThere(_)) => "is gone",
                     Err(error) => return Err(error),
                 }
-            }
+            } else {
+                continue;
+            };
+            problems.insert(number, format!("{}{} {is}", line.folder(), sealed.segment));
         }
     }
     Ok(problems)

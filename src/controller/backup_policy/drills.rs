@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{BackupPolicies, Ground, Memory, newest_of, without_nulls};
 use crate::api::backup_policy::FailedDrill;
 use crate::api::labels::{self, DRILL};
-use crate::api::{API_VERSION, Instance};
+use crate::api::{API_VERSION, BackupPolicy, Instance};
 use crate::backup::manifest::Level;
 use crate::backup::verify;
 use crate::cluster::problem::Problem;
@@ -40,7 +40,24 @@ pub struct Drills {
 }
 
 impl BackupPolicies {
-    pub(super) async fn drill(
+    /// What stands in the way of drills is told like one that failed: backups go on.
+    pub(super) async fn drill(&self, ground: &Ground<'_>, memory: &mut Memory, now: Timestamp) -> Drills {
+        match self.bring_drills_on(ground, memory, now).await {
+            Ok(drills) => drills,
+            Err(failure) => {
+                let note = self.held_up(ground, &failure).await;
+                Drills { said: Some((false, note)), failed: failures(&memory.drills), ..Drills::default() }
+            }
+        }
+    }
+
+    async fn held_up(&self, ground: &Ground<'_>, failure: &Failure) -> String {
+        let note = format!("backups cannot be restored as a test: {}", failure.message);
+        self.events.warning(ground.policy, "DrillsHeldUp", "drill", note.clone()).await;
+        note
+    }
+
+    async fn bring_drills_on(
         &self,
         ground: &Ground<'_>,
         memory: &mut Memory,
@@ -82,6 +99,7 @@ impl BackupPolicies {
             }
         };
         let suspended = ground.policy.spec.suspend.unwrap_or_default();
+        let mut held_up = None;
         for instance in ground.instances.iter().filter(|_| !suspended) {
             let uid = instance.uid().unwrap_or_default();
             let Ok(next) = schedule.next(&uid, handled(ground, look, instance, memory)) else { continue };
@@ -89,13 +107,19 @@ impl BackupPolicies {
                 drills.next = drills.next.into_iter().chain([next]).min();
             } else if scratch.is_empty() && !drills.busy {
                 // one at a time: a drill takes room beside what serves
-                drills.busy = self.begin_drill(ground, look, instance, memory, now).await?;
+                match self.begin_drill(ground, look, instance, memory, now).await {
+                    Ok(begun) => drills.busy = begun,
+                    Err(failure) => held_up = Some(failure),
+                }
             }
         }
         memory.drills.retain(|uid, _| ground.instances.iter().any(|instance| instance.uid().as_ref() == Some(uid)));
         drills.failed = failures(&memory.drills);
         drills.said =
             telling(&memory.drills).map(|ended| (ended.well, format!("{} ({})", ended.note, moment(ended.at))));
+        if let Some(failure) = held_up {
+            drills.said = Some((false, self.held_up(ground, &failure).await));
+        }
         Ok(drills)
     }
 
@@ -233,10 +257,21 @@ impl BackupPolicies {
 fn handled(ground: &Ground<'_>, look: &Look, instance: &Instance, memory: &Memory) -> Timestamp {
     let uid = instance.uid().unwrap_or_default();
     let proven = last(look, &uid);
-    let born = [&ground.policy.metadata.creation_timestamp, &instance.metadata.creation_timestamp];
-    let born = born.into_iter().flatten().map(|time| time.0);
+    let born = born(ground.policy, instance);
     let ended = memory.drills.get(&uid).map(|ended| ended.at);
     proven.into_iter().chain(born).chain(ended).max().unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// When both were there.
+fn born(policy: &BackupPolicy, instance: &Instance) -> Option<Timestamp> {
+    let born = [&policy.metadata.creation_timestamp, &instance.metadata.creation_timestamp];
+    born.into_iter().flatten().map(|time| time.0).max()
+}
+
+/// Since when its backups are to be restored as a test; nothing where nobody wants that.
+pub fn wanted_since(policy: &BackupPolicy, instance: &Instance) -> Option<Timestamp> {
+    policy.spec.verification.as_ref()?.restore.as_ref()?;
+    born(policy, instance)
 }
 
 /// When a backup of the instance was last restored as a test.

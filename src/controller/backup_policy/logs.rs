@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::{BackupPolicies, Ground};
@@ -15,9 +17,13 @@ use crate::controller::repositories::coverage::collector;
 use crate::controller::repositories::known::Look;
 use crate::controller::repositories::orders;
 use crate::extension::{install, methods};
+use crate::lifecycle::ArchiveStatus;
+use crate::lifecycle::backup::ArchiveOrder;
 
 /// How long an agent may take to say that it archives.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Instances that are asked at the same time.
+const AT_ONCE: usize = 16;
 /// The longest time whose changes may be lost, where nobody says.
 const INTERVAL: Duration = Duration::from_mins(5);
 
@@ -28,13 +34,18 @@ impl BackupPolicies {
         let repository = self.around.caches.backup_repositories.get(&ground.repository).filter(|_| wanted);
         let Some(repository) = repository else { return Vec::new() };
         let Some(look) = self.around.known.renewed(&repository).await else { return Vec::new() };
-        let mut problems = Vec::new();
+        let mut asked = Vec::new();
         for instance in &ground.instances {
-            if let Err(problem) = self.archive_of(ground, &look, instance).await {
-                problems.push(format!("the log of {} is not archived: {problem}", instance.name_any()));
-            }
+            asked.push(self.archived(ground, &look, instance));
         }
-        problems
+        // an agent that does not answer keeps no other one waiting
+        let problems: Vec<Option<String>> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
+        problems.into_iter().flatten().collect()
+    }
+
+    async fn archived(&self, ground: &Ground<'_>, look: &Look, instance: &Instance) -> Option<String> {
+        let problem = self.archive_of(ground, look, instance).await.err()?;
+        Some(format!("the log of {} is not archived: {problem}", instance.name_any()))
     }
 
     /// From when to when each instance can go back; what cannot be found out is tried again with the next look.
@@ -98,18 +109,38 @@ impl BackupPolicies {
         let Some(pod) = orders::writes_log(instance, &pods, declared) else {
             return Err("no pod is ready that writes it".to_owned());
         };
-        let host = pod.status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap_or_default();
         let cluster = self.around.known.cluster().await.map_err(|failure| failure.message)?;
         let owner = orders::owner(cluster, instance).map_err(|error| error.to_string())?;
         let interval = ground.policy.spec.logs.as_ref().and_then(|logs| logs.interval).map_or(INTERVAL, |it| it.0);
         let order = orders::archive(method, owner, &look.opened, interval).map_err(|error| error.to_string())?;
-        let client = self.around.agents.client(&name, &namespace, &host).await.map_err(|error| error.to_string())?;
-        let status = client.archive(Some(&order), PATIENCE).await.map_err(|problem| problem.message)?;
+        let status = self.ask(&name, &namespace, &pod, &order).await?;
+        // what they wrote while they led; nothing is finished there
+        let rest = ArchiveOrder { interval: None, ..order };
+        for other in orders::wrote_log(&pods, declared, &pod) {
+            match self.ask(&name, &namespace, other, &rest).await {
+                Ok(ArchiveStatus { error: Some(error), .. }) => return Err(format!("{}: {error}", other.name_any())),
+                Ok(_) => {}
+                // it may have nothing to archive, and is asked again soon
+                Err(error) => tracing::warn!(pod = other.name_any(), error, "its part of the log is not asked for"),
+            }
+        }
         match status.error {
             Some(error) => Err(error),
             None if status.missing > 0 => Err(format!("{} segments are missing between archived ones", status.missing)),
             None => Ok(()),
         }
+    }
+
+    async fn ask(
+        &self,
+        name: &str,
+        namespace: &str,
+        pod: &Pod,
+        order: &ArchiveOrder,
+    ) -> Result<ArchiveStatus, String> {
+        let host = pod.status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap_or_default();
+        let client = self.around.agents.client(name, namespace, &host).await.map_err(|error| error.to_string())?;
+        client.archive(Some(order), PATIENCE).await.map_err(|problem| problem.message)
     }
 }
 

@@ -6,6 +6,7 @@ mod logs;
 mod status;
 mod turns;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -20,10 +21,12 @@ use serde_json::json;
 use super::agents::Agents;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
+use super::kept::Kept;
 use super::packages::Packages;
 use super::repositories::coverage::{Coverage, signed};
 use super::repositories::known::{Known, Look};
 use super::said::Said;
+use crate::api::backup_policy::Schedule;
 use crate::api::operation::{OperationPhase, OperationType};
 use crate::api::pod_report::PodReport;
 use crate::api::{API_VERSION, BackupPolicy, BackupPolicyStatus, Instance, Operation, labels};
@@ -37,7 +40,7 @@ use crate::plan::drill::Results;
 use crate::plan::schedule::{Waiting, admit};
 use crate::serve::metrics::Metrics;
 use status::{Made, Seen, Works};
-use turns::{Asker, Due, Handled, Schedules, Turn};
+use turns::{Asker, Due, Handled, Schedules, Turn, is_as_asked};
 
 /// The schedule it was begun by.
 pub const SCHEDULE: &str = "midship.dev/backup-schedule";
@@ -103,17 +106,16 @@ impl Reconciler for BackupPolicies {
 
     async fn reconcile(&self, key: &Key) -> Result<Next, Failure> {
         let policy = self.around.caches.backup_policies.get(key);
-        let mut memory = self.memory().remove(key).unwrap_or_default();
         let Some(policy) = policy.filter(|policy| policy.metadata.deletion_timestamp.is_none()) else {
             if let Some(reason) = self.around.caches.backup_policies.unreadable(key) {
                 return Err(Failure::new("Unreadable", reason));
             }
+            let memory = self.memory().remove(key).unwrap_or_default();
             self.around.metrics.backups.forget(&memory.measured);
             return Ok(Next::WhenChanged);
         };
-        let outcome = self.bring_on(&policy, &mut memory).await;
-        self.memory().insert(key.clone(), memory);
-        outcome
+        let mut memory = Kept::of(&self.memory, key);
+        self.bring_on(&policy, &mut memory).await
     }
 }
 
@@ -149,7 +151,7 @@ impl BackupPolicies {
         let logs = self.archive(&ground).await;
         let troubled = !logs.is_empty();
         self.windows(&ground).await;
-        let drills = self.drill(&ground, memory, now).await?;
+        let drills = self.drill(&ground, memory, now).await;
         let works = Works {
             instances: ground.instances.len(),
             suspended,
@@ -313,6 +315,7 @@ impl BackupPolicies {
             if let Some(at) = ground.look.as_ref().and_then(|look| drills::last(look, &uid)) {
                 metrics.restored(&namespace, &name, at);
             }
+            metrics.drilled(&namespace, &name, drills::wanted_since(ground.policy, instance));
             let newest = ground.look.as_ref().and_then(|look| newest_of(look, &uid));
             if let Some(manifest) = newest.map(|found| &found.manifest) {
                 let took = manifest.completed_at.duration_since(manifest.started_at);
@@ -379,10 +382,33 @@ fn due(ground: &Ground<'_>, memory: &mut Memory, now: Timestamp) -> Result<Due, 
         }
     }
     memory.handled.retain(|(uid, _), _| askers.iter().any(|asker| asker.uid == *uid));
-    ground
-        .schedules
-        .due(&askers, &memory.handled, &memory.waiting, now)
-        .map_err(|error| Failure::new("InvalidSchedule", error))
+    // of turns whose Operations are gone, the repository tells
+    for asker in &askers {
+        for schedule in &ground.policy.spec.schedules {
+            let key = (asker.uid.clone(), schedule.name.to_string());
+            if let Entry::Vacant(entry) = memory.handled.entry(key)
+                && let Some(begun) = ground.look.as_ref().and_then(|look| begun_for(look, &asker.uid, schedule))
+            {
+                entry.insert(begun);
+            }
+        }
+    }
+    let due = ground.schedules.due(&askers, &memory.handled, &memory.waiting, now);
+    let mut due = due.map_err(|error| Failure::new("InvalidSchedule", error))?;
+    if ground.look.is_none() {
+        // nobody knows yet
+        due.missed.clear();
+        due.passed.clear();
+    }
+    Ok(due)
+}
+
+/// When the newest backup was begun that is what a schedule asks for.
+fn begun_for(look: &Look, uid: &str, schedule: &Schedule) -> Option<Timestamp> {
+    let own = look.catalog.found.iter().filter(|found| found.place.owner.instance.as_str() == uid);
+    let manifests = own.map(|found| &found.manifest);
+    let as_asked = manifests.filter(|manifest| is_as_asked(schedule, manifest.type_, &manifest.labels));
+    as_asked.map(|manifest| manifest.started_at).max()
 }
 
 /// The newest sound backup of each instance.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::api::backup_policy as api;
+use crate::api::operation::BackupType;
 use crate::controller::repositories::coverage::signed;
 use crate::plan::schedule::{Schedule, ScheduleError};
 
@@ -109,6 +110,12 @@ impl Schedules {
     }
 }
 
+/// Whether a backup is what a schedule asks for: then its turn until that was begun was dealt with, whoever made it.
+pub fn is_as_asked(schedule: &api::Schedule, type_: BackupType, labels: &BTreeMap<String, String>) -> bool {
+    let enough = type_ == BackupType::Full || schedule.type_ == Some(BackupType::Incremental);
+    enough && schedule.labels.iter().flatten().all(|(name, value)| labels.get(name) == Some(value))
+}
+
 impl Turn {
     /// The name of its Operation: the same whoever computes it, and however often.
     pub fn operation(&self, policy_uid: &str) -> String {
@@ -184,6 +191,21 @@ mod tests {
         let turn = due.turns.iter().find(|turn| turn.name == "nightly").expect("it is still its turn");
         assert_eq!((turn.at, turn.last), (at("2026-06-01T00:00:00Z"), at("2026-05-31T23:30:00Z")));
         assert!(!due.missed.iter().any(|(_, name, _)| name == "nightly"), "{due:?}");
+    }
+
+    #[test]
+    fn a_backup_counts_for_the_schedules_that_ask_for_one_like_it() {
+        let asks = |more: serde_json::Value| -> api::Schedule {
+            let mut schedule = json!({ "name": "monthly", "cron": "@monthly" });
+            schedule.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+            serde_json::from_value(schedule).expect("a schedule")
+        };
+        let labels = BTreeMap::from([("tier".to_owned(), "monthly".to_owned())]);
+        let (plain, labelled) = (asks(json!({})), asks(json!({ "labels": { "tier": "monthly" } })));
+        assert!(is_as_asked(&plain, BackupType::Full, &labels) && is_as_asked(&labelled, BackupType::Full, &labels));
+        assert!(!is_as_asked(&labelled, BackupType::Full, &BTreeMap::new()));
+        assert!(!is_as_asked(&plain, BackupType::Incremental, &labels));
+        assert!(is_as_asked(&asks(json!({ "type": "Incremental" })), BackupType::Incremental, &labels));
     }
 
     #[test]

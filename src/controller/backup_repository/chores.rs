@@ -10,7 +10,7 @@ use crate::backup::document::DocumentError;
 use crate::backup::id::Id;
 use crate::backup::keys::SigningKey;
 use crate::backup::layout::{Place, Uid};
-use crate::backup::log;
+use crate::backup::log::{self, History};
 use crate::backup::manifest::Level;
 use crate::backup::read::{Catalog, Found};
 use crate::backup::store::StoreError;
@@ -22,6 +22,8 @@ use crate::plan::schedule::Schedule;
 
 /// After so many backups in a row that could not be looked at, it is the store that cannot.
 const GIVES_UP: usize = 3;
+/// Of archived logs one part of so many is read in each hour: all of them within four weeks.
+const LOG_PARTS: u64 = 28 * 24;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ChoreError {
@@ -53,6 +55,8 @@ pub struct Chores {
     pub sweeps: bool,
     /// The backups that were seen before: one that a listing leaves out now is not gone.
     pub before: BTreeSet<Place>,
+    /// Segments of logs that were found damaged: they are read again.
+    pub damaged_logs: BTreeSet<(String, u64)>,
 }
 
 /// What came of it.
@@ -62,6 +66,8 @@ pub struct Report {
     pub read: usize,
     /// Backups that were found damaged.
     pub damaged: Vec<Id>,
+    /// What is wrong with the logs that backups need, by line and segment.
+    pub logs: BTreeMap<(String, u64), String>,
     /// Backups that could not be looked at, and why.
     pub unproven: Vec<String>,
     pub swept: Swept,
@@ -78,11 +84,11 @@ impl ChoreError {
     fn is_about_object(&self) -> bool {
         match self {
             Self::Store(error) | Self::Verify(VerifyError::Store(error)) => error.is_about_object(),
-            Self::Record(error) | Self::Verify(VerifyError::Log(log::LogError::Document(error))) => {
-                error.is_about_object()
-            }
-            Self::Verify(VerifyError::Log(_)) => true,
-            Self::Sweep(_) | Self::Log(_) => false,
+            Self::Record(error)
+            | Self::Verify(VerifyError::Log(log::LogError::Document(error)))
+            | Self::Log(log::LogError::Document(error)) => error.is_about_object(),
+            Self::Verify(VerifyError::Log(_)) | Self::Log(_) => true,
+            Self::Sweep(_) => false,
         }
     }
 
@@ -124,10 +130,12 @@ impl Chores {
                 Err(error) => return Err(error),
             }
         }
+        let histories = log::histories(repository).await?;
+        self.check_logs(&catalog, &histories, &mut report).await?;
         if self.sweeps {
             // what was just found damaged counts
             let catalog = if report.changed() { Catalog::read(repository).await? } else { catalog };
-            self.remove(&catalog, key, &mut report).await?;
+            self.remove(&catalog, &histories, key, &mut report).await?;
         }
         Ok(report)
     }
@@ -160,7 +168,48 @@ impl Chores {
         Ok(())
     }
 
-    async fn remove(&self, catalog: &Catalog, key: &SigningKey, report: &mut Report) -> Result<(), ChoreError> {
+    /// Whether the logs that backups need are what was sealed. Their bytes are read where those of the backups are.
+    async fn check_logs(
+        &self,
+        catalog: &Catalog,
+        histories: &[History],
+        report: &mut Report,
+    ) -> Result<(), ChoreError> {
+        let mut needed: BTreeMap<&str, (u64, bool)> = BTreeMap::new();
+        for found in &catalog.found {
+            let Some(span) = &found.manifest.log else { continue };
+            let read = self.reads.contains_key(found.place.owner.instance.as_str());
+            let (first, reads) = needed.entry(span.line.system.as_str()).or_insert((span.first, read));
+            (*first, *reads) = (span.first.min(*first), read || *reads);
+        }
+        let hours = (Timestamp::now().as_second() / 3600).unsigned_abs();
+        for history in histories {
+            let Some((first, reads)) = needed.get(history.line.system.as_str()) else { continue };
+            let folder = history.line.folder();
+            let its_turn = |number: u64| {
+                *reads
+                    && (number % LOG_PARTS == hours % LOG_PARTS
+                        || self.damaged_logs.contains(&(folder.clone(), number)))
+            };
+            let checked = log::check_seals(&self.opened.repository, history, *first, &its_turn).await;
+            let problems = match checked.map_err(ChoreError::Log) {
+                Ok(problems) => problems,
+                Err(error) if error.is_about_object() => BTreeMap::from([(0, error.to_string())]),
+                Err(error) => return Err(error),
+            };
+            let problems = problems.into_iter().map(|(number, problem)| ((folder.clone(), number), problem));
+            report.logs.extend(problems);
+        }
+        Ok(())
+    }
+
+    async fn remove(
+        &self,
+        catalog: &Catalog,
+        histories: &[History],
+        key: &SigningKey,
+        report: &mut Report,
+    ) -> Result<(), ChoreError> {
         let repository = &self.opened.repository;
         let left_out = sweep::left_out(repository, catalog, &self.before).await?;
         report.seen = catalog.found.iter().map(|found| found.place.clone()).chain(left_out.iter().cloned()).collect();
@@ -181,8 +230,7 @@ impl Chores {
         if !plan.is_idle() {
             report.swept = sweep::sweep(repository, key, catalog, &plan, now, Timestamp::now()).await?;
         }
-        let histories = log::histories(repository).await?;
-        sweep::sweep_logs(repository, &plan, &histories, &mut report.swept).await?;
+        sweep::sweep_logs(repository, &plan, histories, &mut report.swept).await?;
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
+use super::kept::Kept;
 use super::repositories::coverage::{Coverage, add, rules, signed};
 use super::repositories::known::{Known, Look};
 use super::repositories::open::{ADD_SIGNER, Described, OpenError, open};
@@ -113,10 +114,8 @@ impl Reconciler for BackupRepositories {
         if repository.metadata.deletion_timestamp.is_some() {
             return Ok(Next::WhenChanged);
         }
-        let mut memory = self.memory().remove(key).unwrap_or_default();
-        let outcome = self.bring_on(key, &repository, &mut memory).await;
-        self.memory().insert(key.clone(), memory);
-        outcome
+        let mut memory = Kept::of(&self.memory, key);
+        self.bring_on(key, &repository, &mut memory).await
     }
 }
 
@@ -231,6 +230,10 @@ impl BackupRepositories {
             return Ok(());
         }
         memory.chores_begun = Some((Timestamp::now(), rules.clone()));
+        let last = memory.done.lock().expect("no panic while it is held").clone();
+        let last = last.and_then(Result::ok).unwrap_or_default();
+        let (mut seen, damaged) = (last.seen, last.logs.into_keys().collect());
+        seen.extend(look.catalog.found.iter().map(|found| found.place.clone()));
         let chores = Chores {
             opened: look.opened.clone(),
             cluster: self.known.cluster().await?.clone(),
@@ -238,11 +241,8 @@ impl BackupRepositories {
             reads,
             list_every: signed(repository.spec.list_interval.unwrap_or(LIST_INTERVAL)),
             sweeps: self.is_first_of_store(key, look),
-            before: {
-                let done = memory.done.lock().expect("no panic while it is held");
-                let before = done.iter().flatten().flat_map(|report| report.seen.clone());
-                before.chain(look.catalog.found.iter().map(|found| found.place.clone())).collect()
-            },
+            before: seen,
+            damaged_logs: damaged,
         };
         let (done, known, key) = (memory.done.clone(), self.known.clone(), key.clone());
         memory.chores = Some(AbortOnDropHandle::new(tokio::spawn(async move {
@@ -265,6 +265,12 @@ impl BackupRepositories {
                     let ids: Vec<String> = report.damaged.iter().map(ToString::to_string).collect();
                     let note = format!("damaged: {}; restore from others, and look at the store", ids.join(", "));
                     self.events.warning(repository, "Damaged", "verify", note).await;
+                }
+                if let Some(first) = report.logs.values().next() {
+                    let more = report.logs.len() - 1;
+                    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+                    let note = format!("a log is damaged: {first}{more}; make new backups, and look at the store");
+                    self.events.warning(repository, "Damaged", "logs", note).await;
                 }
                 if let [first, rest @ ..] = report.unproven.as_slice() {
                     let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };

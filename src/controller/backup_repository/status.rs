@@ -59,7 +59,7 @@ pub fn next(
                 versioning: tried.versioning,
                 object_lock: tried.object_lock,
             });
-            let mut findings = vec![ready(opened, catalog, stored), intact(opened, catalog)];
+            let mut findings = vec![ready(opened, catalog, stored), intact(opened, catalog, *chores)];
             findings.extend(chores.and_then(retention));
             findings
         }
@@ -83,14 +83,17 @@ fn ready(opened: &Opened, catalog: &Catalog, stored: u64) -> Finding {
     Finding::new(READY, ConditionStatus::True, "Available", message)
 }
 
-fn intact(opened: &Opened, catalog: &Catalog) -> Finding {
+fn intact(opened: &Opened, catalog: &Catalog, chores: Option<&Result<Report, String>>) -> Finding {
     let damaged: Vec<String> = catalog
         .found
         .iter()
         .filter_map(|found| Some(format!("{}: {}", found.place.id, found.damage()?.problems.join("; "))))
         .collect();
     let strange = catalog.told().map(|problem| problem.reason.clone());
-    let all: Vec<String> = damaged.into_iter().chain(strange).chain(opened.strange.iter().cloned()).collect();
+    let report = chores.and_then(|chores| chores.as_ref().ok());
+    let logs = report.into_iter().flat_map(|report| report.logs.values().cloned());
+    let all: Vec<String> =
+        damaged.into_iter().chain(logs).chain(strange).chain(opened.strange.iter().cloned()).collect();
     match all.as_slice() {
         [] => Finding::new(INTACT, ConditionStatus::True, "Verified", "nothing that was looked at is damaged"),
         [first, rest @ ..] => {

@@ -56,6 +56,15 @@ pub fn writes_log(instance: &Instance, pods: &[Arc<Pod>], method: &BackupMethod)
     }
 }
 
+/// The other pods on whose disks a part of the log can lie: what they wrote while they led, and could not archive any more.
+pub fn wrote_log<'a>(pods: &'a [Arc<Pod>], method: &BackupMethod, writes: &Pod) -> Vec<&'a Arc<Pod>> {
+    let of_same = |pod: &Pod| {
+        let same = |label: &str| pod.labels().get(label) == writes.labels().get(label);
+        pod.name_any() != writes.name_any() && same(labels::COMPONENT) && same(labels::GROUP)
+    };
+    pods.iter().filter(|pod| has_data(pod, method) && is_ready(pod) && of_same(pod)).collect()
+}
+
 fn has_data(pod: &Pod, method: &BackupMethod) -> bool {
     let component = pod.labels().get(labels::COMPONENT);
     method.component.as_ref().is_none_or(|wanted| component.is_some_and(|of| of == wanted.as_str()))

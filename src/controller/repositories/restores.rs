@@ -64,7 +64,7 @@ pub enum RestoreError {
     #[error("the backup is about to be removed, and its tombstone cannot be taken away: {0}")]
     Condemned(StoreError),
     #[error(
-        "the backup {0} was condemned at {1} and may be removed before it is restored: let a cluster that may write to the          repository hold it"
+        "the backup {0} was condemned at {1} and may be removed before it is restored: hold it from a cluster that may write"
     )]
     Going(Id, Timestamp),
     #[error(transparent)]
