@@ -284,7 +284,7 @@ impl Source {
         keys.and_then(|keys| keys.signing.clone()).ok_or_else(|| {
             CommandError::new("nothing can be written: the repository's signing key is not at hand")
                 .at(self.address())
-                .remedy("name a BackupRepository of the cluster that writes to it, instead of --from")
+                .remedy("name a BackupRepository of the cluster that writes to it, with --repository")
         })
     }
 

@@ -26,7 +26,7 @@ pub struct Arguments {
     read: bool,
 
     /// Write down in the repository what was found, as the controller does.
-    #[arg(long, conflicts_with = "from")]
+    #[arg(long)]
     record: bool,
 
     #[command(flatten)]

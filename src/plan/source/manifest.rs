@@ -307,8 +307,9 @@ fn metadata_mistakes(metadata: Option<&Value>, kind: ObjectKind) -> Vec<Mistake>
     };
     let mut mistakes = Vec::new();
     // `kubectl create --dry-run=client -o yaml` writes one
-    let empty = |field: &str, value: &Value| field == CREATED && value.is_null();
-    let unknown = |(field, value): &(&String, &Value)| !KNOWN.contains(&field.as_str()) && !empty(field, value);
+    let unknown = |(field, value): &(&String, &Value)| {
+        !KNOWN.contains(&field.as_str()) && !(field.as_str() == CREATED && value.is_null())
+    };
     for (field, _) in metadata.iter().filter(unknown) {
         let pointer = format!("/metadata/{}", field.replace('~', "~0").replace('/', "~1"));
         let message = match closest(field, KNOWN.into_iter()) {

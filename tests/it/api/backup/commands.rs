@@ -108,6 +108,7 @@ fn pruning_by_hand_keeps_what_the_controller_keeps_and_writes_nowhere_that_is_on
         };
         let decided = prune(&["--dry-run", "--from", &from]);
         assert_eq!((decided.code, decided.stdout.matches("of the newest 3").count()), (0, 3), "{decided}");
+        in_cluster(kit, ["backup", "verify", "--record", "--repository", "vault", "--from", &from]);
         let unmounted = prune(&["--dry-run"]);
         assert!(unmounted.stderr.contains("say so: --repository vault --from file:///FOLDER"), "{unmounted}");
 
