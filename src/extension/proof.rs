@@ -450,14 +450,22 @@ mod tests {
             manifest.replacen("monitoring: {thresholds: {memory: 0.9}}", &monitoring, 1)
         };
         let found = |exporter: &str| match load(&spoilt(exporter), GOOD, None) {
-            Ok(package) => check(&package, &Nobody).problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+            Ok(package) => {
+                check(&package, &Nobody).problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+            }
             Err(problems) => problems.to_string(),
         };
         let cases = [
-            ("env: {URI: \"demo://a:{{ secret.token }}@localhost/{{ pod.name }}\"}, command: [x, \"{{ pod.ip }}\"]", ""),
+            (
+                "env: {URI: \"demo://a:{{ secret.token }}@localhost/{{ pod.name }}\"}, command: [x, \"{{ pod.ip }}\"]",
+                "",
+            ),
             ("command: [\"--x={{ nonsense.y }}\"]", "\"nonsense\" is not defined; there is instance, namespace"),
             ("command: [\"{{ secret.token }}\"]", "a secret in the command would be seen by everybody"),
-            ("env: {ZONE: \"{{ pod.zone }}\"}", "pod zone is not known here: nobody fills it in in a container of another"),
+            (
+                "env: {ZONE: \"{{ pod.zone }}\"}",
+                "pod zone is not known here: nobody fills it in in a container of another",
+            ),
         ];
         for (exporter, expected) in cases {
             let found = found(exporter);

@@ -131,13 +131,7 @@ impl BackupPolicies {
         }
     }
 
-    async fn ask(
-        &self,
-        name: &str,
-        namespace: &str,
-        pod: &Pod,
-        order: &ArchiveOrder,
-    ) -> Result<ArchiveStatus, String> {
+    async fn ask(&self, name: &str, namespace: &str, pod: &Pod, order: &ArchiveOrder) -> Result<ArchiveStatus, String> {
         let host = pod.status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap_or_default();
         let client = self.around.agents.client(name, namespace, &host).await.map_err(|error| error.to_string())?;
         client.archive(Some(order), PATIENCE).await.map_err(|problem| problem.message)

@@ -316,9 +316,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_stays_listed_once_it_was_made() {
-        let object = |api_version: &str, kind: &str, name: &str| {
-            json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": name } })
-        };
+        let object = |api_version: &str, kind: &str, name: &str| json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": name } });
         let mut instance = object(API_VERSION, "Instance", "cache");
         instance["spec"] = json!({ "type": "cache", "extensionVersion": "1.0.0", "version": "1.0" });
         let instance: Instance = serde_json::from_value(instance).expect("an instance");
@@ -344,14 +342,7 @@ mod tests {
         let unserved = Served::from([(OptionalKind::PodMonitor, false)]);
         let nothing = ("ConfigMap cache-metadata".to_owned(), 2, String::new());
         assert_eq!(written(&unserved, &BTreeMap::new()), nothing, "what was never made is not listed");
-        let made = Live {
-            uid: String::new(),
-            owner: None,
-            version: None,
-            counter: 0,
-            deleting: false,
-            labelled: true,
-        };
+        let made = Live { uid: String::new(), owner: None, version: None, counter: 0, deleting: false, labelled: true };
         let live: BTreeMap<PartId, Live> = [(PartId::new(group, "PrometheusRule", "cache"), made)].into();
         assert_eq!(written(&unserved, &live).2, lines[1]);
     }

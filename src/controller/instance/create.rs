@@ -45,7 +45,8 @@ impl Work<'_> {
     }
 
     async fn create_component(&mut self, going: &Going, component: &str, action: &Action) -> Result<(), String> {
-        let Some(resolved) = going.resolved.component(component).filter(|resolved| asks(going, resolved, action)) else {
+        let Some(resolved) = going.resolved.component(component).filter(|resolved| asks(going, resolved, action))
+        else {
             return Ok(());
         };
         let wanted: usize = resolved.groups.iter().map(|group| usize::from(group.replicas)).sum();

@@ -216,7 +216,11 @@ fn what_the_doctor_says_of_helm_can_be_done_in_the_order_it_is_said() {
         })
         .await;
         // as it is with `nameOverride`
-        obey(scratch, place.path(), "kubectl -n scratch label deployment midship app.kubernetes.io/name=other --overwrite");
+        obey(
+            scratch,
+            place.path(),
+            "kubectl -n scratch label deployment midship app.kubernetes.io/name=other --overwrite",
+        );
         let config = admin.display().to_string();
         let anywhere = midship().args(["doctor", "--kubeconfig", &config, "-o", "json"]).output();
         assert!(verdict(&anywhere, "permissions").1.contains("scratch/keeper"), "found without being told: {anywhere}");
