@@ -389,7 +389,7 @@ impl Work<'_> {
             let there = served.get(&OptionalKind::Certificate);
             let made = PartId::new(OptionalKind::Certificate.address().0, "Certificate", &naming::tls(&name));
             // one that was made is left as it is while nobody can tell
-            let goes_on = there.map_or_else(|| observed.live.contains_key(&made), |there| *there);
+            let goes_on = there.copied().unwrap_or_else(|| observed.live.contains_key(&made));
             if !goes_on {
                 let absent = "cert-manager is not installed in this cluster; install it, or use issuer: builtin";
                 let unknown = "nobody can tell whether cert-manager is installed; midship doctor says why";
