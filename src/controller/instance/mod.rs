@@ -395,7 +395,10 @@ impl Work<'_> {
         let served = self.shared.kinds.served().await;
         if resolved.tls.as_ref().is_some_and(|tls| tls.cert_manager.is_some()) {
             let there = served.get(&OptionalKind::Certificate);
-            if there != Some(&true) {
+            let made = PartId::new(OptionalKind::Certificate.address().0, "Certificate", &naming::tls(&name));
+            // one that was made is left as it is while nobody can tell
+            let goes_on = there.copied().unwrap_or_else(|| observed.live.contains_key(&made));
+            if !goes_on {
                 let absent = "cert-manager is not installed in this cluster; install it, or use issuer: builtin";
                 let unknown = "nobody can tell whether cert-manager is installed; midship doctor says why";
                 let reason = if there.is_some() { absent } else { unknown };

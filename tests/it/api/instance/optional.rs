@@ -151,10 +151,14 @@ fn optional_kinds_are_noticed_when_they_come_and_kept_while_nobody_can_tell() {
         kit.controller = Controller::start("second", &door.kubeconfig, &args);
         let unknown = "nobody can tell whether the cluster knows the kind: PodMonitor, PrometheusRule";
         says(&kit, "cache", "Warnings", unknown).await;
-        says(&kit, "secured", "Ready", "nobody can tell whether cert-manager is installed").await;
+        says(&kit, "secured", "Warnings", "nobody can tell whether the cluster knows the kind: Certificate").await;
+        kit.instance("newcomer", json!({ "tls": { "certManager": { "name": "issuer" } } })).await;
+        says(&kit, "newcomer", "Ready", "nobody can tell whether cert-manager is installed").await;
         assert_eq!(all_made(&kit).await, made, "nothing is deleted for want of an answer");
         door.let_everything_pass();
-        says(&kit, "cache", "Warnings", NOTHING).await;
+        for name in ["cache", "secured", "newcomer"] {
+            says(&kit, name, "Warnings", NOTHING).await;
+        }
         assert_eq!(all_made(&kit).await, made);
 
         // what was kept all the time is still known as the instance's
