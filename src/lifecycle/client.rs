@@ -38,6 +38,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The agent is told a deadline a little before ours, so that its own words arrive.
 const MARGIN: Duration = Duration::from_millis(200);
 const LONGEST_ANSWER: usize = 4 << 20;
+/// How it is told that an agent is out of reach.
+pub const NOT_REACHED: &str = "cannot be asked";
 
 /// Where an agent is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -252,7 +254,7 @@ impl Client {
         let mut problem = Problem::from(status);
         if let Some(cause) = cause {
             problem.code = if problem.code == Code::Timeout { Code::Timeout } else { Code::Unavailable };
-            problem.message = format!("the agent at {} cannot be asked: {cause}", self.address);
+            problem.message = format!("the agent at {} {NOT_REACHED}: {cause}", self.address);
             problem.hint =
                 Some("see whether its pod runs and the network lets the controller reach its port".to_owned());
         }

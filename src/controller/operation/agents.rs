@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
 use super::carry_out::Hands;
 use super::instance_of;
-use crate::api::operation::ProcessAction;
+use crate::api::operation::{OperationType, ProcessAction};
 use crate::cluster::Key;
 use crate::lifecycle::Client;
+use crate::lifecycle::client::NOT_REACHED;
 use crate::lifecycle::problem::{Code, Problem};
 use crate::lifecycle::values::{Order, Task as Asked, Transfer};
 use crate::plan::operation::{Outcome, Pod, Run, Task, key};
@@ -24,6 +25,10 @@ const HANDED: Duration = Duration::from_secs(3);
 const TOLD: Duration = Duration::from_secs(2);
 /// A process that was started is asked so often whether it serves.
 const LOOK: Duration = Duration::from_millis(100);
+/// So long an agent may be out of reach before a step is given up: its node may be gone.
+const UNREACHABLE: SignedDuration = SignedDuration::from_mins(5);
+/// So long a step may go on of an operation that is cancelled; what it began is not taken back.
+const CANCELLED: SignedDuration = SignedDuration::from_mins(1);
 /// States of a process that does not come up by itself.
 const BROKEN: [&str; 2] = ["CrashLoop", "Failed"];
 
@@ -44,10 +49,30 @@ impl Hands<'_> {
         let address = there.status.as_ref().and_then(|status| status.pod_ip.as_deref());
         let address = address.ok_or_else(|| Outcome::Goes(format!("{pod} has no address yet")))?;
         let client = self.shared.agents.client(&instance.name, &namespace, address).await;
-        let client = client.map_err(|error| Outcome::Goes(format!("its agent cannot be asked: {error}")))?;
+        let client = client.map_err(|error| Outcome::Goes(format!("its agent {NOT_REACHED}: {error}")))?;
         let operation = self.operation.uid().unwrap_or_default();
         let pod = there.uid().unwrap_or_default();
         Ok(Agent { client, key: key(&operation, run.index, run.attempt, &pod) })
+    }
+
+    /// A step of an operation that is cancelled, or whose agent cannot be asked, is not waited for without end. A restore
+    /// has its own ends: what it stopped has to run again.
+    pub(super) fn patience(&self, run: &Run, outcome: Outcome) -> Outcome {
+        let Outcome::Goes(message) = outcome else { return outcome };
+        if self.operation.spec.type_ == OperationType::Restore {
+            return Outcome::Goes(message);
+        }
+        let step = self.world.status.steps.get(run.index).filter(|step| step.attempts == run.attempt);
+        let begun = step.and_then(|step| step.started_at.as_ref()?.parse::<Timestamp>().ok());
+        let goes_on = begun.map_or(SignedDuration::ZERO, |begun| self.world.now.duration_since(begun));
+        if self.operation.spec.cancel == Some(true) && goes_on >= CANCELLED {
+            let message = format!("{message}; it was cancelled, and what was begun may go on");
+            return Outcome::Failed { message, refused: true };
+        }
+        if message.contains(NOT_REACHED) && goes_on >= UNREACHABLE {
+            return Outcome::Failed { message, refused: false };
+        }
+        Outcome::Goes(message)
     }
 
     pub(super) async fn process(&self, run: &Run, pod: &str, action: ProcessAction) -> Outcome {

@@ -45,19 +45,19 @@ impl Operations {
         Seen {
             pods: self.members(&key),
             package: instance.as_ref().and_then(|instance| self.package(instance)),
-            ahead: begins.then(|| self.ahead(operation)).flatten(),
+            ahead: begins.then(|| self.ahead(operation, instance.as_deref().is_some_and(turn::changes))).flatten(),
             instance,
             now: Timestamp::now(),
         }
     }
 
-    /// Who goes first.
-    fn ahead(&self, operation: &Operation) -> Option<String> {
+    /// Who goes first; `changes` where the instance does.
+    fn ahead(&self, operation: &Operation, changes: bool) -> Option<String> {
         let of_it = |other: &Operation| {
             other.spec.instance == operation.spec.instance && other.metadata.namespace == operation.metadata.namespace
         };
         let all = self.caches.operations.select(of_it);
-        turn::ahead(operation, all.iter().map(AsRef::as_ref), |other| self.turns.newest(other))
+        turn::ahead(operation, all.iter().map(AsRef::as_ref), |other| self.turns.newest(other), changes)
     }
 
     /// The package that is in force.

@@ -148,7 +148,9 @@ fn findings(facts: &Facts<'_>, phase: Phase) -> Vec<Finding> {
         Phase::Stopped => {
             vec![Finding::new(READY, ConditionStatus::True, "Stopped", "stopped; volumes, Services and Secrets stay")]
         }
-        Phase::Stopping => both("Stopping", &format!("{} pods are still there", facts.existing), RECONCILING),
+        Phase::Stopping if stalled.is_empty() => {
+            both("Stopping", &format!("{} pods are still there", facts.existing), RECONCILING)
+        }
         Phase::Running if facts.settled() => vec![Finding::new(READY, ConditionStatus::True, "Running", pods)],
         _ if !stalled.is_empty() => both("ComponentStalled", &stalled.join("; "), STALLED),
         _ if facts.restoring.is_some() => {
@@ -291,6 +293,9 @@ mod tests {
         assert!(of(&health(&upgrading), READY).expect("ready").message.starts_with("upgrade from 1 to 2: 2 of 3"));
         let stopping = Facts { stopped: true, wanted: 0, ..updating.clone() };
         assert_eq!(health(&stopping).phase, Phase::Stopping);
+        let held = [ComponentSeen { stalled: Some("its node does not answer".to_owned()), ..component(true, false) }];
+        let held = health(&Facts { components: &held, ..stopping.clone() });
+        assert!(held.phase == Phase::Stopping && of(&held, STALLED).is_some() && of(&held, RECONCILING).is_none());
         let stopped = health(&Facts { existing: 0, ready: 0, ..stopping });
         assert_eq!((stopped.phase, stopped.findings[0].status), (Phase::Stopped, ConditionStatus::True));
         let stuck = [ComponentSeen { stalled: Some("no such image".to_owned()), ..component(false, false) }];

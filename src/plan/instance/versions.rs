@@ -71,8 +71,8 @@ pub fn course(situation: Situation<'_>) -> Result<Course, Refusal> {
     match step(runs)? {
         Step::None => Ok(Course::Go { runs: runs.clone(), target: None, begins: None }),
         Step::Version { .. } if served && !settled => Ok(Course::Wait(format!(
-            "the upgrade {} begins once every pod runs and is well, or the instance is stopped; what is not well can be \
-             mended on version {} first",
+            "the upgrade {} begins once every pod runs and is well, or after the instance was stopped; what is not well can \
+             be mended on version {} first",
             between(runs, wanted),
             runs.version
         ))),

@@ -2,15 +2,25 @@
 
 use jiff::Timestamp;
 
-use super::is_finished;
-use crate::api::Operation;
+use super::{is_finished, kinds};
+use crate::api::conditions::{ConditionStatus, RECONCILING, STALLED, find};
 use crate::api::operation::OperationStatus;
+use crate::api::{Instance, Operation};
 
-/// The operation that goes before this one, where one does. `status` tells the newest status of each.
+/// Whether a change of the instance is under way, for the end of which some operations wait.
+pub fn changes(instance: &Instance) -> bool {
+    let conditions = instance.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let holds = |type_| find(conditions, type_).is_some_and(|found| found.status == ConditionStatus::True);
+    holds(RECONCILING) && !holds(STALLED)
+}
+
+/// The operation that goes before this one, where one does. `status` tells the newest status of each. While the instance
+/// `changes`, those that wait for the end of that are passed by those that do not: they may be what helps where it hangs.
 pub fn ahead<'a>(
     me: &Operation,
     all: impl Iterator<Item = &'a Operation> + Clone,
     status: impl Fn(&Operation) -> OperationStatus,
+    changes: bool,
 ) -> Option<String> {
     if begun(&status(me)) {
         return None;
@@ -22,10 +32,15 @@ pub fn ahead<'a>(
     }
     let waits = |other: &&Operation| {
         let stays = other.spec.suspend == Some(true) || other.spec.cancel == Some(true);
-        !stays && other.metadata.deletion_timestamp.is_none() && !is_finished(&status(other))
+        let passed = changes && after_changes(other) && !after_changes(me);
+        !stays && !passed && other.metadata.deletion_timestamp.is_none() && !is_finished(&status(other))
     };
     let first = others().filter(waits).min_by_key(|other| since(other))?;
     (since(first) < since(me)).then(|| name(first))
+}
+
+fn after_changes(operation: &Operation) -> bool {
+    kinds::of(operation.spec.type_).is_some_and(|kind| kind.after_changes)
 }
 
 /// It began and has not ended.

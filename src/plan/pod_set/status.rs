@@ -78,19 +78,20 @@ fn findings(seen: &Observed<'_>, plan: &Plan, ready: usize, updated: usize, fail
             Finding::new(RECONCILING, ConditionStatus::True, "NotCarriedOut", failure),
         ];
     }
-    if seen.spec.state == Some(DesiredState::Stopped) {
-        if seen.pods.is_empty() {
-            let message = "stopped: no pods run, the volumes are kept";
-            return vec![Finding::new(READY, ConditionStatus::True, "Stopped", message)];
-        }
-        let message = told(seen, plan).unwrap_or_else(|| format!("{} pods have to stop", seen.pods.len()));
-        return working("Stopping", message);
+    let stopped = seen.spec.state == Some(DesiredState::Stopped);
+    if stopped && seen.pods.is_empty() {
+        let message = "stopped: no pods run, the volumes are kept";
+        return vec![Finding::new(READY, ConditionStatus::True, "Stopped", message)];
     }
     if let Some(stalled) = plan.waits.iter().find(|wait| wait.stalled) {
         return vec![
             Finding::new(READY, ConditionStatus::False, stalled.reason, stalled.message.clone()),
             Finding::new(STALLED, ConditionStatus::True, stalled.reason, stalled.message.clone()),
         ];
+    }
+    if stopped {
+        let message = told(seen, plan).unwrap_or_else(|| format!("{} pods have to stop", seen.pods.len()));
+        return working("Stopping", message);
     }
     let missing = plan.wanted.iter().any(|ordinal| !seen.pods.contains_key(ordinal));
     let leaving = seen.pods.keys().any(|ordinal| !plan.wanted.contains(ordinal));

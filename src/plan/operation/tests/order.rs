@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::api::operation::{OperationPhase, OperationStatus};
+use crate::api::operation::{OperationPhase, OperationStatus, OperationType};
 use crate::api::{API_VERSION, Operation};
 use crate::plan::operation::turn::ahead;
 
@@ -17,7 +17,7 @@ fn operation(name: &str, created: &str, status: Option<&OperationStatus>) -> Ope
 }
 
 fn first(me: &Operation, all: &[Operation]) -> Option<String> {
-    ahead(me, all.iter(), |one| one.status.clone().unwrap_or_default())
+    ahead(me, all.iter(), |one| one.status.clone().unwrap_or_default(), false)
 }
 
 #[test]
@@ -47,4 +47,14 @@ fn who_is_suspended_before_it_began_lets_others_pass() {
     let mut all = [operation("a", "01", None), operation("b", "02", None)];
     all[0].spec.suspend = Some(true);
     assert_eq!(first(&all[1], &all), None);
+}
+
+#[test]
+fn who_waits_for_the_end_of_a_change_lets_those_pass_that_do_not() {
+    let mut all = [operation("restart", "01", None), operation("stop", "02", None), operation("reload", "03", None)];
+    all[1].spec.type_ = OperationType::Process;
+    all[2].spec.type_ = OperationType::Reload;
+    let first = |me: usize, changes| ahead(&all[me], all.iter(), |_| OperationStatus::default(), changes);
+    assert_eq!((first(1, false).as_deref(), first(1, true)), (Some("restart"), None));
+    assert_eq!((first(2, true).as_deref(), first(0, true)), (Some("restart"), None));
 }

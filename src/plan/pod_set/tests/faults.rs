@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::spec;
 use super::world::World;
+use crate::api::conditions::{STALLED, find};
 use crate::plan::pod_set::{Node, Phase};
 
 #[test]
@@ -87,4 +88,11 @@ fn a_stuck_pod_does_not_keep_the_leader_from_stopping() {
     world.settle();
     assert_eq!(world.log, ["DeletePod 2", "DeletePod 1", "DeletePod 0"]);
     assert_eq!(world.pods.len(), 1);
+    // and somebody has to look after it: that is no work that ends by itself
+    assert_eq!(world.reason(), "PodStuck");
+    let stalled = find(&world.status.conditions, STALLED).expect("it is told");
+    assert!(stalled.message.starts_with("shop-cache-2 should be gone"), "{}", stalled.message);
+    world.lost.clear();
+    world.settle();
+    assert_eq!(world.reason(), "Stopped");
 }
