@@ -103,7 +103,7 @@ pub async fn compare(
     }
     if unopened > 0 {
         let secrets = counted(unopened, "Secret");
-        let note = format!("whether somebody changed {secrets} of encrypted files is not known: they are not opened here");
+        let note = format!("whether somebody changed {secrets} of encrypted files is not known: they stay closed here");
         guards.notes.push(note);
     }
     let around = Around { session: &session, source: &source, label: &label, wanted: &wanted };
