@@ -79,17 +79,18 @@ impl Connection {
         server: &str,
         question: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, CommandError> {
-        match timeout(self.request_timeout.0, question).await {
-            Ok(answer) => Ok(answer.map_err(|error| Problem::from_kube(&error).at(server))?),
-            Err(_) => Err(CommandError::new(format!(
-                "the API server did not answer within {:?}",
-                self.request_timeout.0
-            ))
-            .at(server)
-            .remedy(
-                "check that the cluster runs and that no firewall is in between, or allow more with --request-timeout",
-            )),
-        }
+        Ok(self.within(server, question).await?.map_err(|error| Problem::from_kube(&error).at(server))?)
+    }
+
+    /// What ends soon where the API server answers.
+    pub async fn within<T>(&self, server: &str, work: impl Future<Output = T>) -> Result<T, CommandError> {
+        timeout(self.request_timeout.0, work).await.map_err(|_| {
+            CommandError::new(format!("the API server did not answer within {:?}", self.request_timeout.0))
+                .at(server)
+                .remedy(
+                    "check that the cluster runs and that no firewall is in between, or allow more with --request-timeout",
+                )
+        })
     }
 }
 

@@ -17,6 +17,7 @@ use super::guards::{Guards, guards};
 use super::repository::Files;
 use super::session::Session;
 use super::snapshot::Snapshot;
+use super::validate::counted;
 use crate::api::git_source::Drift;
 use crate::api::{BackupPolicy, BackupRepository, Extension, GitSource, Instance, Operation, labels};
 use crate::controller::git_source::objects::{self, DIGEST};
@@ -84,6 +85,7 @@ pub async fn compare(
     let found = observe(&session, &label, &wanted, placement.allowed.as_ref()).await?;
     let mut live = BTreeMap::new();
     let mut bodies = BTreeMap::new();
+    let mut unopened = 0;
     for (id, object) in found {
         let body = asked_for(&id, &object)?;
         let manifest = wanted.get(&id);
@@ -94,9 +96,15 @@ pub async fn compare(
         if let Some(manifest) = closed {
             state.digest = Some(manifest.digest.clone());
             state.differences.clear();
+            unopened += 1;
         }
         live.insert(id.clone(), state);
         bodies.insert(id, Arc::new(body));
+    }
+    if unopened > 0 {
+        let secrets = counted(unopened, "Secret");
+        let note = format!("whether somebody changed {secrets} of encrypted files is not known: they stay closed here");
+        guards.notes.push(note);
     }
     let around = Around { session: &session, source: &source, label: &label, wanted: &wanted };
     around.take_over_orphans(&mut live, &mut guards.notes).await;

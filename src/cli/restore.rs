@@ -282,7 +282,7 @@ async fn repository(
     let metadata = json!({ "name": name, "labels": { labels::MANAGED_BY: labels::MANAGER } });
     let object = json!({ "apiVersion": API_VERSION, "kind": "BackupRepository", "metadata": metadata, "spec": spec });
     // whoever restores from it believes the signatures that were believed here, and no others
-    let pinned = keys::pin(&session.client, &session.namespace, &name, &source.repository).await;
+    let pinned = session.within(keys::pin(&session.client, &session.namespace, &name, &source.repository)).await?;
     pinned.map_err(|error| CommandError::new(error.to_string()))?;
     put::<BackupRepository>(session, read(object)?).await?;
     eprintln!("BackupRepository {}/{name} shows the store, and only reads it", session.namespace);

@@ -58,6 +58,11 @@ impl<'a> Session<'a> {
         Ok(question.await.map_err(|error| Problem::from_kube(&error).at(&self.server))?)
     }
 
+    /// What asks the API server in its own way, in time.
+    pub async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, CommandError> {
+        self.connection.within(&self.server, work).await
+    }
+
     /// Whether the source with this label is gone, and nobody reads the files any more of what it applied.
     pub async fn is_gone(&self, label: &str) -> bool {
         // a label that was shortened does not tell which source it was

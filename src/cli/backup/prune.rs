@@ -66,7 +66,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     };
     let source = place.open(connection).await?;
     let session = Session::open(connection).await?;
-    let cluster = cluster(&session.client).await?;
+    let cluster = session.within(cluster(&session.client)).await??;
     let (rules, names) = wanted(&session, &source).await?;
     let catalog = source.catalog().await?;
     tell_problems(&catalog);

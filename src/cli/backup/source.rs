@@ -149,9 +149,10 @@ impl SourceArguments {
             }
         };
         let (namespace, name) = (session.namespace.as_str(), object.name_any());
-        let keys = keys::read(&session.client, namespace, &name).await;
-        let keys = keys
-            .map_err(|error| CommandError::new(error.to_string()).at(format!("BackupRepository {namespace}/{name}")))?;
+        let keys = session.within(keys::read(&session.client, namespace, &name)).await?;
+        let keys = keys.map_err(|error| {
+            CommandError::new(error.to_string()).at(format!("BackupRepository {namespace}/{name}"))
+        })?;
         Ok(Home { object, keys })
     }
 
@@ -201,7 +202,8 @@ impl Home {
                 )));
         }
         let (client, nowhere) = (&session.client, Path::new("/nonexistent"));
-        let place = Place::of(client, (session.namespace.as_str(), &name), &self.object.spec, nowhere).await;
+        let place = Place::of(client, (session.namespace.as_str(), &name), &self.object.spec, nowhere);
+        let place = session.within(place).await?;
         place.map_err(|error| CommandError::new(error.to_string()).at(self.called()))
     }
 

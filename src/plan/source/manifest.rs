@@ -307,10 +307,8 @@ fn metadata_mistakes(metadata: Option<&Value>, kind: ObjectKind) -> Vec<Mistake>
     };
     let mut mistakes = Vec::new();
     // `kubectl create --dry-run=client -o yaml` writes one
-    let unknown = |(field, value): &(&String, &Value)| {
-        !KNOWN.contains(&field.as_str()) && !(field.as_str() == CREATED && value.is_null())
-    };
-    for (field, _) in metadata.iter().filter(unknown) {
+    let fine = |field: &str, value: &Value| KNOWN.contains(&field) || (field == CREATED && value.is_null());
+    for (field, _) in metadata.iter().filter(|(field, value)| !fine(field.as_str(), value)) {
         let pointer = format!("/metadata/{}", field.replace('~', "~0").replace('/', "~1"));
         let message = match closest(field, KNOWN.into_iter()) {
             Some(close) => format!("unknown field \"{}\"; did you mean \"{close}\"?", field.escape_default()),

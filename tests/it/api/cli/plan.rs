@@ -100,6 +100,7 @@ fn values_of_secrets_are_in_no_difference_and_no_plan() {
         // what is in an encrypted file is not known here, and that it is the file that was applied is
         let quiet = plan(team, &["plan"]);
         assert!(quiet.code == 0 && quiet.stdout.ends_with("/main: 0 changes, 4 unchanged\n"), "{quiet}");
+        assert!(quiet.stderr.contains("whether somebody changed 2 Secrets of encrypted files is not known"), "{quiet}");
         assert_eq!(plan(team, &["diff", "--live"]).code, 0);
 
         for name in ["plain", "new"] {
