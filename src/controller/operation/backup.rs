@@ -10,7 +10,7 @@ use super::agents::{Agent, outcome};
 use super::carry_out::Hands;
 use super::instance_of;
 use crate::api::labels::BACKUP_POLICY;
-use crate::api::operation::{BackupRequest, BackupType, OperationType};
+use crate::api::operation::{BackupRequest, BackupType, OperationType, UNTOUCHED};
 use crate::api::{BackupPolicy, Instance};
 use crate::backup::id::Id;
 use crate::backup::layout::{Owner, Place};
@@ -89,11 +89,16 @@ impl Hands<'_> {
     pub(super) async fn agent_unless_cancelled(&self, pod: &str, run: &Run) -> Result<Agent, Outcome> {
         let agent = self.agent(pod, run).await?;
         if self.operation.spec.cancel == Some(true)
-            && let Some(outcome) = cancel(&agent).await
+            && let Some(outcome) = cancel(&agent, self.told_of(run)).await
         {
             return Err(outcome);
         }
         Ok(agent)
+    }
+
+    /// Whether the job of a step has told something of itself, and so had begun.
+    fn told_of(&self, run: &Run) -> bool {
+        self.world.status.steps.get(run.index).is_some_and(|step| step.message.is_some())
     }
 
     async fn ground(&self) -> Result<Ground<'_>, Outcome> {
@@ -170,12 +175,17 @@ impl Hands<'_> {
 }
 
 /// Ends the job. Nothing where it had its end already, which counts then.
-async fn cancel(agent: &Agent) -> Option<Outcome> {
+async fn cancel(agent: &Agent, begun: bool) -> Option<Outcome> {
     match agent.client.cancel_backup(&agent.key, CANCEL).await {
         Ok(progress) if matches!(progress.outcome, Some(Ended::Committed { .. } | Ended::Restored { .. })) => None,
         Ok(progress) => Some(Outcome::Failed { message: progress.doing, refused: true }),
         Err(problem) if problem.code == Code::NotFound => {
-            Some(Outcome::Failed { message: "it was cancelled before it began".to_owned(), refused: true })
+            let message = if begun {
+                "it was cancelled, and its agent no longer knows of it".to_owned()
+            } else {
+                format!("it was cancelled before it began; {UNTOUCHED}")
+            };
+            Some(Outcome::Failed { message, refused: true })
         }
         Err(problem) => Some(Outcome::Goes(format!("it is being cancelled: {problem}"))),
     }

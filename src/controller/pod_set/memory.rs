@@ -213,3 +213,38 @@ impl Memory {
         self.sets.lock().expect("no panic while it is held").remove(key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UID: &str = "u1";
+
+    fn error(refused: bool, goes_on: bool) -> CallError {
+        CallError { message: "no".to_owned(), refused, goes_on }
+    }
+
+    #[test]
+    fn a_call_that_ended_in_vain_is_another_one_next_time() {
+        let (mut remembered, attempt) = (Remembered::default(), Attempt::Switchover);
+        remembered.failed(1, UID, attempt, error(false, true));
+        assert_eq!(remembered.ended(UID, attempt), 0, "the same call asks for its end");
+        remembered.failed(1, UID, attempt, error(false, false));
+        remembered.unseen(1, UID, attempt, "it does not show yet".to_owned());
+        assert_eq!((remembered.ended(UID, attempt), remembered.troubles.len()), (2, 1));
+        assert!(remembered.pauses(UID, attempt));
+        remembered.worked(UID, attempt);
+        assert_eq!(remembered.ended(UID, attempt), 0);
+    }
+
+    #[test]
+    fn what_was_refused_is_asked_for_again_after_a_while() {
+        let mut remembered = Remembered::default();
+        remembered.failed(1, UID, Attempt::Expand, error(true, false));
+        let seen = remembered.troubles[0].seen();
+        assert!(seen.refused && !seen.due && remembered.next_look().is_some());
+        remembered.troubles[0].again_at = Instant::now();
+        assert!(remembered.troubles[0].seen().due && !remembered.pauses(UID, Attempt::Expand));
+        assert_eq!(remembered.next_look(), None, "what nobody attempts any more keeps nobody awake");
+    }
+}

@@ -67,7 +67,14 @@ impl Planner<'_> {
                 "{name} is to leave and cannot hand over its data while it does not run; mend it, scale back, or delete the \
                  pod by hand: its volumes stay"
             );
-            self.wait(ordinal, "PreScaleIn", message).stalled();
+            // one that was just made anew may run in a moment
+            let ends = self.patience_ends(pod.changed());
+            let wait = self.wait(ordinal, "PreScaleIn", message);
+            if ends > seen.now {
+                wait.until(ends);
+            } else {
+                wait.stalled();
+            }
             return;
         }
         if pod.has_agent && ran(pod) && !pod.departed {

@@ -293,6 +293,7 @@ fn a_pod_that_does_not_run_and_may_have_data_stays_and_so_does_its_volume() {
     world.change(json!({ "replicas": 2 }));
     world.settle();
     assert!(world.log.is_empty(), "{:?}", world.log);
+    assert_eq!(world.reason(), "PreScaleIn");
     assert!(world.message().contains("cannot hand over its data while it does not run"), "{}", world.message());
     // whoever takes it away by hand goes on without, and its volume is kept
     world.pods.remove(&2);
