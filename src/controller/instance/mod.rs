@@ -377,7 +377,11 @@ impl Work<'_> {
             controller_namespace: Some(self.shared.home.clone()),
             existing_pods: observed.pods().into_iter().collect(),
         };
-        let rendered = match render(&going.package, resolved, &inputs) {
+        let (package, wanted) = (going.package.clone(), resolved.clone());
+        // a package may take its time, and others are not kept waiting by it
+        let work = tokio::task::spawn_blocking(move || render(&package, &wanted, &inputs));
+        let panicked = |_| Failure::new("Panic", "rendering panicked; this is a defect of Midship, please report it");
+        let rendered = match work.await.map_err(panicked)? {
             Ok(rendered) => rendered,
             Err(refusals) => return Ok(Err(refusals)),
         };

@@ -552,3 +552,15 @@ fn a_wrong_package_says_where_and_why() {
     });
     compare(&found.collect::<Vec<_>>());
 }
+
+#[test]
+fn more_files_than_an_instance_should_wait_for_are_refused() {
+    let files: Vec<String> = (0..200).map(|number| format!("      f{number}: config/demo.conf.j2\n")).collect();
+    let first = "      demo.conf: config/demo.conf.j2\n";
+    let manifest = MANIFEST_TEXT.replacen(first, &format!("{first}{}", files.concat()), 1);
+    let problems = load(&manifest, "count {{ params.count }}\n", None).expect_err("too many");
+    assert_eq!(
+        problems.to_string(),
+        "extension.yaml:18:3: 201 configuration files are too many; all components have at most 200"
+    );
+}
