@@ -521,6 +521,7 @@ mod tests {
             ("env: {}", "pod: {containers: [{name: midship, image: \"evil:1\"}]}"),
             ("env: {}", "pod: {containers: [{name: helper}]}"),
             ("command: [demod, \"{{ files['demo.conf'] }}\"]", "command: [\"{{ environment }}\"]"),
+            ("env: {}", "services: {main: {when: topology != 'sharded'}}"),
         ];
         let told = cases.map(|(from, to)| format!("{to}\n  {}\n", says(from, to, GOOD).replace('\n', "\n  ")));
         insta::assert_snapshot!(told.concat());

@@ -87,3 +87,17 @@ fn a_probe_is_asked_by_whoever_can_ask_all_of_it() {
         assert_eq!(check(steps)["file"]["path"], "/midship/run/ready", "{steps}");
     }
 }
+
+#[test]
+fn clients_are_led_to_a_service_that_is_there() {
+    let host = |server: &str, connection: &str| {
+        let manifest = manifest("    env: {}", &format!("    {server}")).replacen("connection: {}", connection, 1);
+        let rendered = rendered(&manifest, &json!({}));
+        let secret = rendered.secrets.iter().find(|secret| secret.name == "sample-connection").expect("a Secret");
+        secret.data["host"].expose().to_owned()
+    };
+    assert_eq!(host("env: {}", "connection: {}"), "sample.default.svc");
+    assert_eq!(host("services: {web: {}}", "connection: {}"), "sample-web.default.svc");
+    assert_eq!(host("services: {web: {}, more: {}}", "connection: {service: web}"), "sample-web.default.svc");
+    assert_eq!(host("services: {}", "connection: null"), "sample-server-pods.default.svc");
+}
