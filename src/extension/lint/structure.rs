@@ -9,6 +9,9 @@ use crate::extension::problem::unknown;
 use crate::extension::quantity;
 use crate::names::{ComponentName, GroupName, VolumeName};
 
+/// What a ConfigMap keeps, in bytes.
+const MOST_SCRIPTS: usize = 1024 * 1024;
+
 pub fn check(lint: &mut Lint<'_>) {
     versions(lint);
     topologies(lint);
@@ -496,6 +499,12 @@ fn files(lint: &mut Lint<'_>) {
             );
             lint.problems.push(super::Problem::in_file(path, reason));
         }
+    }
+    let all = &lint.package.files;
+    let size: usize = all.below("scripts").filter_map(|path| all.get(path)).map(<[u8]>::len).sum();
+    if size > MOST_SCRIPTS {
+        let reason = format!("have {size} bytes together; they lie in one ConfigMap, which keeps {MOST_SCRIPTS}");
+        lint.problems.push(super::Problem::in_file("scripts", reason));
     }
 }
 

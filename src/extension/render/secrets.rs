@@ -147,7 +147,6 @@ impl Renderer<'_> {
             .copied()
             .or_else(|| component.client_port().map(|(_, port)| port));
         let Some(port) = port else { return };
-        let instance = self.resolved.name.as_str();
         let service = self.leads_to(rendered, component, port.port);
         let host = format!("{service}.{}.svc", self.resolved.namespace);
         let mut texts = BTreeMap::from([
