@@ -148,3 +148,15 @@ fn a_package_may_have_a_volume_of_its_own_for_temporary_files() {
         assert_eq!(named(&pod["volumes"], "name", "tmp"), usize::from(volume == "tmp"), "{declared}");
     }
 }
+
+#[test]
+fn alerts_select_the_pods_of_their_own_instance() {
+    let alert = "{Down: {expr: \"up{ {{ selector }} } == 0\", severity: critical, summary: down}}";
+    let manifest = manifest("{thresholds: {memory: 0.9}}", &format!("{{alerts: {alert}}}"));
+    let package = load(&manifest, PEERS, None).unwrap_or_else(|problems: Problems| panic!("{problems}"));
+    let spec =
+        json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0", "monitoring": { "alerts": true } });
+    let rule = sample(&package, spec).1.monitoring[0]["spec"]["groups"][0]["rules"][0]["expr"].clone();
+    let expected = r#"up{ namespace="default", pod=~"sample-.*", pod=~"(sample-server|sample-watcher)-[0-9]+" } == 0"#;
+    assert_eq!(rule, expected);
+}
