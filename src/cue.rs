@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -26,6 +27,11 @@ const AT_ONCE: usize = 2;
 const MAX_ERRORS: usize = 20;
 /// The field the checked value stands under; taken out of messages again.
 const FIELD: &str = "midship_value";
+
+/// The signal of whoever asks nobody.
+const KILL: i32 = 9;
+/// So much sooner than its processor time could be used up it was not ended for that.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// What one check may use.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +107,8 @@ enum NoAnswer {
     Talk(std::io::Error),
     #[error("it took longer than {0} s; make the rules simpler, or give more processor time where they are checked")]
     Slow(u64),
+    #[error("it was killed before it needed what it may; give more memory where the rules are checked")]
+    Killed,
     #[error("it needs more than {0} MiB of memory or {1} s of processor time")]
     Greedy(u64, u64),
 }
@@ -157,7 +165,8 @@ impl Cue {
         });
         let question = question.to_owned();
         let writer = std::thread::spawn(move || input.write_all(question.as_bytes()));
-        let end = Instant::now() + self.limits.time;
+        let begun = Instant::now();
+        let end = begun + self.limits.time;
         let status = loop {
             match child.try_wait().map_err(NoAnswer::Talk)? {
                 Some(status) => break status,
@@ -169,9 +178,12 @@ impl Cue {
         // a program that ended before it read everything says itself why
         let _ = writer.join();
         let greedy = || NoAnswer::Greedy(self.limits.memory >> 20, self.limits.cpu);
+        let early = begun.elapsed() + MARGIN < Duration::from_secs(self.limits.cpu);
         match status.code() {
             Some(0) => Ok(Ok(())),
             Some(1) => Ok(Err(readable(&answer, lines))),
+            // by a node that is short of memory: its own limits end it with a code, or after its processor time
+            None if early && status.signal() == Some(KILL) => Err(NoAnswer::Killed),
             _ => Err(greedy()),
         }
     }

@@ -13,7 +13,7 @@ use super::contract::Change;
 use super::cue::{self, CueCheck};
 use super::defaults::Defaults;
 use super::package::Package;
-use super::problem::{Code, Refusals};
+use super::problem::{Code, Refusals, TOO_LONG};
 use super::render::{Inputs, Rendered, render, secret_needs};
 use super::resolve::{Asked, Surroundings, resolve};
 use super::resolved::Resolved;
@@ -111,9 +111,17 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// More cases than this are not run.
+const MOST: usize = 500;
+
 /// Runs every case of a package.
 pub fn run(package: &Package, rules: &dyn CueCheck) -> Vec<Outcome> {
-    let mut outcomes = Vec::new();
+    run_while(package, rules, &|| true)
+}
+
+/// The same, as long as there is time for it.
+pub fn run_while(package: &Package, rules: &dyn CueCheck, time_is_left: &dyn Fn() -> bool) -> Vec<Outcome> {
+    let mut outcomes: Vec<Outcome> = Vec::new();
     for path in package.files.below("tests") {
         let text = package.files.text(path).map_err(|problem| vec![problem]);
         match text.and_then(|text| Ok((text, yaml::read::<CaseFile>(path, text)?))) {
@@ -121,8 +129,18 @@ pub fn run(package: &Package, rules: &dyn CueCheck) -> Vec<Outcome> {
                 let positions = Positions::read(text);
                 for (place, case) in file.cases.iter().enumerate() {
                     let (line, _) = positions.of(&format!("cases[{place}]"));
-                    let judged = judge(package, case, rules);
+                    let stop = if outcomes.len() >= MOST {
+                        Some(format!("a package has at most {MOST} tests; say more in one, or leave some out"))
+                    } else {
+                        (!time_is_left()).then(|| TOO_LONG.to_owned())
+                    };
                     let (path, name) = (path.to_owned(), case.name.clone());
+                    if let Some(reason) = stop {
+                        let failures = vec![reason];
+                        outcomes.push(Outcome { path, line, name, failures, unchecked: None, untold: false });
+                        return outcomes;
+                    }
+                    let judged = judge(package, case, rules);
                     let Judged { failures, unchecked, untold } = judged;
                     outcomes.push(Outcome { path, line, name, failures, unchecked, untold });
                 }

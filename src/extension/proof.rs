@@ -8,7 +8,7 @@ use super::contract::Manifest;
 use super::cue::{self, CueCheck};
 use super::files::MANIFEST;
 use super::package::Package;
-use super::problem::{Code, Problem, Refusal};
+use super::problem::{Code, Problem, Refusal, TOO_LONG};
 use super::render::Rendered;
 use super::resolve::{Asked, Surroundings};
 use super::unread::unread;
@@ -87,6 +87,11 @@ impl Combination<'_> {
 
 /// Looks at what becomes of instances that ask for nothing.
 pub fn check(package: &Package, rules: &dyn CueCheck) -> Proof {
+    check_while(package, rules, &|| true)
+}
+
+/// The same, as long as there is time for it.
+pub fn check_while(package: &Package, rules: &dyn CueCheck, time_is_left: &dyn Fn() -> bool) -> Proof {
     let manifest = &package.manifest;
     let (wrong, unchecked) = cue::wrong(package, rules);
     let mut ask = wrong.is_empty() && unchecked.is_none();
@@ -102,6 +107,10 @@ pub fn check(package: &Package, rules: &dyn CueCheck) -> Proof {
         ));
     }
     for one in all.into_iter().take(TRIED) {
+        if !time_is_left() {
+            proof.problems.push(package.at("topologies", TOO_LONG));
+            break;
+        }
         let mut spec = json!({
             "type": manifest.type_, "extensionVersion": manifest.version, "version": one.version, "topology": one.topology,
         });
@@ -216,8 +225,12 @@ mod tests {
     }
 
     #[test]
-    fn a_package_that_is_right_has_nothing_to_mend() {
+    fn a_package_that_is_right_has_nothing_to_mend_unless_there_is_no_time() {
         assert_eq!(says("env: {}", "env: {}", GOOD), "");
+        let package = load(MANIFEST_TEXT, GOOD, None).unwrap_or_else(|problems| panic!("{problems}"));
+        let told: Vec<String> =
+            check_while(&package, &Nobody, &|| false).problems.iter().map(ToString::to_string).collect();
+        assert_eq!(told, [format!("extension.yaml:7:1: {TOO_LONG}")]);
     }
 
     #[test]
@@ -534,6 +547,7 @@ mod tests {
             ("env: {}", "pod: {containers: [{name: midship, image: \"evil:1\"}]}"),
             ("env: {}", "pod: {containers: [{name: helper}]}"),
             ("command: [demod, \"{{ files['demo.conf'] }}\"]", "command: [\"{{ environment }}\"]"),
+            ("env: {}", "services: {main: {when: topology != 'sharded'}}"),
         ];
         let told = cases.map(|(from, to)| format!("{to}\n  {}\n", says(from, to, GOOD).replace('\n', "\n  ")));
         insta::assert_snapshot!(told.concat());

@@ -26,7 +26,7 @@ use crate::cluster::problem::Problem;
 use crate::cluster::{Key, Scope};
 use crate::cue::Cue;
 use crate::extension::{Package, install};
-use read::{Judged, Unusable};
+use read::{Judged, Judging, Unusable};
 use status::Verdict;
 
 /// When files that are missing or wrong are looked at again.
@@ -47,7 +47,12 @@ pub struct Extensions {
     packages: Arc<Packages>,
     rules: Arc<Cue>,
     memory: Mutex<HashMap<Key, Memory>>,
+    /// What is being judged, by the names of packages. It outlives the reconcile that began it.
+    judging: Mutex<HashMap<String, UnderWay>>,
 }
+
+/// A judgement under way, and what it is of.
+type UnderWay = ((String, PartsSeen), Judging);
 
 /// What is kept between reconciles; all of it can be lost.
 #[derive(Clone, Default)]
@@ -75,8 +80,8 @@ impl Extensions {
         rules: Arc<Cue>,
     ) -> Self {
         let (scope, home) = place;
-        let (packages, memory) = (Arc::default(), Mutex::default());
-        Self { client, caches, queues, events, scope, home, packages, rules, memory }
+        let (packages, memory, judging) = (Arc::default(), Mutex::default(), Mutex::default());
+        Self { client, caches, queues, events, scope, home, packages, rules, memory, judging }
     }
 
     /// The packages that can be used, for the controllers of other kinds.
@@ -99,7 +104,8 @@ impl Reconciler for Extensions {
             }
             return Ok(Next::WhenChanged);
         };
-        let mut memory = self.memory().remove(key).unwrap_or_default();
+        // what is given up at its deadline is remembered as it was
+        let mut memory = self.memory().get(key).cloned().unwrap_or_default();
         let outcome = self.look(key, &extension, &mut memory).await;
         self.memory().insert(key.clone(), memory);
         outcome
@@ -178,10 +184,10 @@ impl Extensions {
             return verdict;
         }
         let before = memory.verdict.take();
-        let verdict = match read::read(&self.client, &extension.spec, self.rules.clone()).await {
+        let verdict = match self.read(&name, &now, extension).await {
             Ok(Judged { package, unchecked: Some(why) }) if !self.was_checked(&name, &package) => {
                 let unusable = Unusable::unchecked(&why);
-                if self.packages.put(&name, State::Unchecked(Arc::new(package), unusable.message.clone())) {
+                if self.packages.put(&name, State::Unchecked(package, unusable.message.clone())) {
                     self.tell_instances(&name);
                 }
                 self.warn(extension, before.as_ref(), &unusable).await;
@@ -189,7 +195,7 @@ impl Extensions {
             }
             Ok(Judged { package, .. }) => {
                 tracing::info!(extension = name, digest = package.digest, "the package can be used");
-                if self.packages.put(&name, State::Ready(Arc::new(package))) {
+                if self.packages.put(&name, State::Ready(package)) {
                     self.tell_instances(&name);
                     if self.keeps(extension) {
                         let note = "it can be used".to_owned();
@@ -217,6 +223,29 @@ impl Extensions {
         memory.read = Some(now);
         memory.verdict = Some(verdict.clone());
         verdict
+    }
+
+    /// Reads and judges. What is being judged already is waited for, and never begun beside itself.
+    async fn read(&self, name: &str, now: &(String, PartsSeen), extension: &Extension) -> Result<Judged, Unusable> {
+        loop {
+            let running = self.judging().get(name).cloned();
+            let Some((of, judging)) = running else { break };
+            let verdict = judging.await;
+            self.judging().remove(name);
+            if of == *now {
+                return verdict;
+            }
+        }
+        let parts = read::read(&self.client, &extension.spec).await?;
+        let judging = read::begin(extension.spec.clone(), parts, self.rules.clone());
+        self.judging().insert(name.to_owned(), (now.clone(), judging.clone()));
+        let verdict = judging.await;
+        self.judging().remove(name);
+        verdict
+    }
+
+    fn judging(&self) -> MutexGuard<'_, HashMap<String, UnderWay>> {
+        self.judging.lock().expect("no panic while it is held")
     }
 
     /// Whether the rules of these very files passed before.

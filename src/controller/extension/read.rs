@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};
 
@@ -14,6 +17,8 @@ use crate::cue::Cue;
 use crate::extension::cue::CueCheck;
 use crate::extension::{Package, cases, install, proof};
 
+/// How long a package is judged at most. Nobody waits longer for a reconcile.
+const JUDGED_WITHIN: Duration = Duration::from_mins(2);
 /// How many problems of a package are told.
 const LISTED: usize = 50;
 
@@ -53,28 +58,40 @@ impl Unusable {
 }
 
 /// A package in which nothing wrong was found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Judged {
-    pub package: Package,
+    pub package: Arc<Package>,
     /// Why its rules could not be checked.
     pub unchecked: Option<String>,
 }
 
-/// Reads and judges a package.
-pub async fn read(client: &Client, spec: &ExtensionSpec, rules: Arc<Cue>) -> Result<Judged, Unusable> {
+/// The files of a package, by the objects that hold them.
+type Parts = Vec<(String, BTreeMap<String, Vec<u8>>)>;
+
+/// A judgement under way. It goes on when nobody waits for it, and several can.
+pub type Judging = Shared<BoxFuture<'static, Result<Judged, Unusable>>>;
+
+/// Reads what is to be judged.
+pub async fn read(client: &Client, spec: &ExtensionSpec) -> Result<Parts, Unusable> {
     let mut parts = Vec::with_capacity(spec.parts.len());
     for part in &spec.parts {
         parts.push((name_of(part), keys(client, part).await?));
     }
-    let spec = spec.clone();
-    let judged = tokio::task::spawn_blocking(move || judge(&spec, &parts, rules.as_ref())).await;
-    judged.unwrap_or_else(|_| {
-        Err(Unusable::new(
-            "Panic",
-            "reading the package panicked; this is a defect of Midship, please report it",
-            false,
-        ))
-    })
+    Ok(parts)
+}
+
+/// Begins to judge a package.
+pub fn begin(spec: ExtensionSpec, parts: Parts, rules: Arc<Cue>) -> Judging {
+    let begun = Instant::now();
+    let time_is_left = move || begun.elapsed() < JUDGED_WITHIN;
+    let work = tokio::task::spawn_blocking(move || judge(&spec, &parts, rules.as_ref(), &time_is_left));
+    let judged = work.map(|judged| {
+        judged.unwrap_or_else(|_| {
+            let reason = "reading the package panicked; this is a defect of Midship, please report it";
+            Err(Unusable::new("Panic", reason, false))
+        })
+    });
+    judged.boxed().shared()
 }
 
 fn name_of(part: &PackagePart) -> String {
@@ -123,6 +140,7 @@ fn judge(
     spec: &ExtensionSpec,
     parts: &[(String, BTreeMap<String, Vec<u8>>)],
     rules: &dyn CueCheck,
+    time_is_left: &dyn Fn() -> bool,
 ) -> Result<Judged, Unusable> {
     let lines = |problems: &[crate::extension::Problem]| problems.iter().map(ToString::to_string).collect();
     let files = install::files(parts).map_err(|problems| Unusable::wrong("InvalidPackage", lines(&problems)))?;
@@ -144,18 +162,22 @@ fn judge(
         );
         return Err(Unusable::new("AnotherPackage", message, false));
     }
-    let proof = proof::check(&package, rules);
+    let proof = proof::check_while(&package, rules, time_is_left);
     if !proof.problems.is_empty() {
         return Err(Unusable::wrong("InvalidPackage", lines(&proof.problems)));
     }
-    let mut outcomes = cases::run(&package, rules);
+    let mut outcomes = cases::run_while(&package, rules, time_is_left);
     let unchecked = proof.unchecked.or_else(|| outcomes.iter_mut().find_map(|outcome| outcome.unchecked.take()));
     let failed = outcomes.into_iter().filter(|outcome| !outcome.passed()).map(|outcome| {
         let why = outcome.failures.join("; ");
         format!("{}:{}: {}: {why}", outcome.path, outcome.line, outcome.name)
     });
     let failed: Vec<String> = failed.collect();
-    if failed.is_empty() { Ok(Judged { package, unchecked }) } else { Err(Unusable::wrong("TestsFailed", failed)) }
+    if failed.is_empty() {
+        Ok(Judged { package: Arc::new(package), unchecked })
+    } else {
+        Err(Unusable::wrong("TestsFailed", failed))
+    }
 }
 
 #[cfg(test)]
@@ -164,8 +186,6 @@ mod tests {
     use crate::extension::cue::Nobody;
     use crate::extension::{PackageFiles, describe};
     use crate::names::{ExtensionType, NamespaceName};
-
-    type Parts = Vec<(String, BTreeMap<String, Vec<u8>>)>;
 
     fn installed(change: impl Fn(&str, String) -> String) -> (ExtensionSpec, Parts) {
         let plain = describe::scaffold(&ExtensionType::parse("demo").expect("a type"));
@@ -187,14 +207,14 @@ mod tests {
     #[test]
     fn a_package_that_is_right_is_ready() {
         let (spec, parts) = installed(|_, text| text);
-        let judged = judge(&spec, &parts, &Nobody).expect("right");
-        assert_eq!((judged.package.digest, judged.unchecked), (spec.digest, None));
+        let judged = judge(&spec, &parts, &Nobody, &|| true).expect("right");
+        assert_eq!((judged.package.digest.as_str(), judged.unchecked), (spec.digest.as_str(), None));
     }
 
     #[test]
     fn other_content_under_the_same_version_is_refused_with_both_digests() {
         let (spec, parts) = installed(|_, text| text + "\n");
-        let refused = judge(&spec, &parts, &Nobody).expect_err("changed");
+        let refused = judge(&spec, &parts, &Nobody, &|| true).expect_err("changed");
         assert_eq!(refused.reason, "DigestMismatch");
         assert!(refused.message.contains(&spec.digest) && refused.message.contains(&digest(&parts)));
     }
@@ -203,7 +223,7 @@ mod tests {
     fn what_is_wrong_is_told_with_its_place() {
         let (mut spec, parts) = installed(|_, text| text.replace("connections = {{ params", "connections = {{ parms"));
         spec.digest = digest(&parts);
-        let refused = judge(&spec, &parts, &Nobody).expect_err("a mistake");
+        let refused = judge(&spec, &parts, &Nobody, &|| true).expect_err("a mistake");
         assert_eq!(refused.reason, "InvalidPackage");
         assert!(refused.errors[0].starts_with("config/server.conf.j2:2"), "{:?}", refused.errors);
     }
@@ -215,7 +235,7 @@ mod tests {
             _ => text,
         });
         spec.digest = digest(&parts);
-        let refused = judge(&spec, &parts, &Nobody).expect_err("a test fails");
+        let refused = judge(&spec, &parts, &Nobody, &|| true).expect_err("a test fails");
         assert_eq!(refused.reason, "TestsFailed");
         assert!(refused.message.starts_with("tests/render.yaml:2: connections are in"), "{}", refused.message);
     }
@@ -224,7 +244,7 @@ mod tests {
     fn an_extension_that_names_another_package_is_refused() {
         let (mut spec, parts) = installed(|_, text| text);
         spec.type_ = ExtensionType::parse("other").expect("a type");
-        let refused = judge(&spec, &parts, &Nobody).expect_err("another");
+        let refused = judge(&spec, &parts, &Nobody, &|| true).expect_err("another");
         assert_eq!(
             refused.message,
             "extension.yaml is demo 0.1.0, but the Extension says other 0.1.0; make them agree"

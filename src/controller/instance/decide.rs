@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 
+use crate::api::instance::InstanceSpec;
 use crate::api::{Extension, Instance, InstanceStatus};
 use crate::controller::packages::{Packages, State, UNCHECKED};
 use crate::cue::Cue;
@@ -114,9 +115,8 @@ pub async fn decide(
         Course::Go { runs, target, begins } => (runs, target, begins),
         Course::Wait(message) => return Err(Some(Verdict::Waits { reason: "WaitsForUpgrade", message })),
     };
-    let resolved = resolve(&package, Asked { name: &name, namespace: &namespace, spec }, surroundings)
-        .map_err(|refusals| Some(Verdict::Refused(refusals)))?;
-    let refusals = checked(package.clone(), resolved.clone(), rules.clone()).await;
+    let checked = checked(package.clone(), (name, namespace, spec.clone()), surroundings.clone(), rules.clone()).await;
+    let (resolved, refusals) = checked.map_err(|refusals| Some(Verdict::Refused(refusals)))?;
     if !refusals.is_empty() {
         // what is broken is told even where something else could not be checked
         let (unchecked, broken): (Vec<_>, Vec<_>) =
@@ -134,12 +134,32 @@ pub async fn decide(
     Ok(Going { package, resolved, runs, target, begins, changes })
 }
 
-/// CUE runs in a process of its own, and that takes its time.
-pub(super) async fn checked(package: Arc<Package>, resolved: Resolved, rules: Arc<Cue>) -> Vec<Refusal> {
+/// What the rules refuse of an instance as users' own files make it.
+pub async fn refused(package: Arc<Package>, resolved: Resolved, rules: Arc<Cue>) -> Vec<Refusal> {
     let check = tokio::task::spawn_blocking(move || cue::check(&package, &resolved, rules.as_ref()));
     check.await.unwrap_or_else(|_| {
         let reason = "checking the rules panicked; this is a defect of Midship, please report it";
         vec![Refusal::new("", Code::Package, reason)]
+    })
+}
+
+/// What is asked for with everything decided, and what its rules refuse: templates and CUE take their time, and nobody is kept
+/// waiting by them.
+async fn checked(
+    package: Arc<Package>,
+    (name, namespace, spec): (InstanceName, NamespaceName, InstanceSpec),
+    surroundings: Surroundings,
+    rules: Arc<Cue>,
+) -> Result<(Resolved, Vec<Refusal>), Refusals> {
+    let check = tokio::task::spawn_blocking(move || {
+        let asked = Asked { name: &name, namespace: &namespace, spec: &spec };
+        let resolved = resolve(&package, asked, &surroundings)?;
+        let refusals = cue::check(&package, &resolved, rules.as_ref());
+        Ok::<_, Refusals>((resolved, refusals))
+    });
+    check.await.unwrap_or_else(|_| {
+        let reason = "resolving the instance panicked; this is a defect of Midship, please report it";
+        Err(Refusals(vec![Refusal::new("", Code::Package, reason)]))
     })
 }
 

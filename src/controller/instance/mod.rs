@@ -51,7 +51,7 @@ use crate::plan::instance::versions::between;
 use apply::{Bill, Done, Hand};
 use assumed::Assumptions;
 use certificates::Trust;
-use decide::{Going, Installed, SoFar, checked};
+use decide::{Going, Installed, SoFar, refused};
 use inputs::Reader;
 use kinds::{Kinds, LeftOut};
 use memory::{Memory, Remembered};
@@ -371,12 +371,16 @@ impl Work<'_> {
             controller_namespace: Some(self.shared.home.clone()),
             existing_pods: observed.pods().into_iter().collect(),
         };
-        let rendered = match render(&going.package, resolved, &inputs) {
+        let (package, wanted) = (going.package.clone(), resolved.clone());
+        // a package may take its time, and others are not kept waiting by it
+        let work = tokio::task::spawn_blocking(move || render(&package, &wanted, &inputs));
+        let panicked = |_| Failure::new("Panic", "rendering panicked; this is a defect of Midship, please report it");
+        let rendered = match work.await.map_err(panicked)? {
             Ok(rendered) => rendered,
             Err(refusals) => return Ok(Err(refusals)),
         };
         if let Some(with_files) = rendered.with_files.clone() {
-            let refusals = checked(going.package.clone(), with_files, self.shared.cue.clone()).await;
+            let refusals = refused(going.package.clone(), with_files, self.shared.cue.clone()).await;
             if !refusals.is_empty() {
                 return Ok(Err(Refusals(refusals)));
             }

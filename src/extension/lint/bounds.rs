@@ -11,11 +11,22 @@ const MOST_RETRIES: u64 = 1000;
 /// Longer than this nothing is waited for: a copy of a very large database takes days.
 const LONGEST: Duration = Duration(std::time::Duration::from_hours(7 * 24));
 
+/// More configuration files than this would be rendered for each instance.
+const MOST_FILES: usize = 200;
+
 const TIMES: [&str; 5] = ["timeout", "every", "stopTimeout", "startTimeout", "interval"];
 /// What is a user's or a server's own within these.
 const FOREIGN: [&str; 6] = ["body", "parameters", "values", "headers", "env", "set"];
 
 pub fn check(lint: &mut Lint<'_>) {
+    let components = &lint.package.manifest.components;
+    let files: usize = components.values().map(|component| component.config.len()).sum();
+    if files > MOST_FILES
+        && let Some(name) = components.keys().next()
+    {
+        let field = format!("components.{name}");
+        lint.at(&field, format!("{files} configuration files are too many; all components have at most {MOST_FILES}"));
+    }
     let manifest = serde_json::to_value(&lint.package.manifest).unwrap_or_default();
     let mut parts =
         vec![("operations".to_owned(), &manifest["operations"]), ("backup".to_owned(), &manifest["backup"])];

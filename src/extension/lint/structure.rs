@@ -5,11 +5,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Lint, words};
 use crate::extension::contract::component::{Component, ConfigFile, Volume, VolumeKind};
 use crate::extension::contract::{Change, Count, Stream, Version};
+use crate::extension::install;
 use crate::extension::problem::unknown;
 use crate::extension::quantity;
 use crate::names::{ComponentName, GroupName, VolumeName};
 
+/// What a ConfigMap keeps, in bytes.
+const MOST_SCRIPTS: usize = 1024 * 1024;
+
+/// The largest number of a user or a group that Kubernetes takes.
+const LARGEST_USER: u32 = 2_147_483_647;
+/// What a label keeps, in characters.
+const LONGEST_LABEL: usize = 63;
+
 pub fn check(lint: &mut Lint<'_>) {
+    let name = install::name(&lint.package.manifest.type_, &lint.package.manifest.version);
+    if name.len() > LONGEST_LABEL {
+        let reason = format!("{name} has {} characters; type and version together have at most 62", name.len());
+        lint.at("version", reason);
+    }
     versions(lint);
     topologies(lint);
     let manifest = &lint.package.manifest;
@@ -133,6 +147,10 @@ fn check_count(lint: &mut Lint<'_>, field: &str, count: &Count) {
 
 fn check_component(lint: &mut Lint<'_>, name: &ComponentName, component: &Component) {
     let field = format!("components.{name}");
+    if name.as_str().starts_with("midship") {
+        let reason = format!("a component called {name} would have the name of Midship's containers; call it otherwise");
+        lint.at(&field, reason);
+    }
     if component.command.is_empty() {
         lint.at(&format!("{field}.command"), "a component has a command");
     }
@@ -162,6 +180,9 @@ fn check_component(lint: &mut Lint<'_>, name: &ComponentName, component: &Compon
     }
     if component.user.is_some_and(|user| user.uid == 0 || user.gid == 0) {
         lint.at(&format!("{field}.user"), "pods never run as root; give the user the image has for its program");
+    }
+    if let Some(number) = component.user.map(|user| user.uid.max(user.gid)).filter(|number| *number > LARGEST_USER) {
+        lint.at(&format!("{field}.user"), format!("{number} is no user of a pod; the largest is {LARGEST_USER}"));
     }
     roles_and_services(lint, &field, component);
     for after in &component.after {
@@ -241,6 +262,9 @@ fn ports(lint: &mut Lint<'_>, field: &str, component: &Component) {
             && !name.ends_with('-');
         if !named {
             lint.at(&field, "a port's name has at most 15 lower-case letters, digits and '-'");
+        }
+        if name.starts_with("midship") {
+            lint.at(&field, format!("a port called {name} is Midship's own; call it otherwise"));
         }
         if port.when.is_none()
             && let Some(other) = numbers.insert((port.port, port.protocol), name)
@@ -496,6 +520,12 @@ fn files(lint: &mut Lint<'_>) {
             );
             lint.problems.push(super::Problem::in_file(path, reason));
         }
+    }
+    let all = &lint.package.files;
+    let size: usize = all.below("scripts").filter_map(|path| all.get(path)).map(<[u8]>::len).sum();
+    if size > MOST_SCRIPTS {
+        let reason = format!("have {size} bytes together; they lie in one ConfigMap, which keeps {MOST_SCRIPTS}");
+        lint.problems.push(super::Problem::in_file("scripts", reason));
     }
 }
 

@@ -125,6 +125,7 @@ pub fn render(package: &Package, resolved: &Resolved, inputs: &Inputs) -> Result
         let Some(declared) = package.component(component.name.as_str()) else { continue };
         renderer.component(component, declared, &mut rendered);
     }
+    renderer.connection(&mut rendered);
     renderer.network(&mut rendered);
     renderer.certificate(&mut rendered);
     renderer.monitoring(&mut rendered);

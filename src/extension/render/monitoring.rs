@@ -7,6 +7,8 @@ use serde_json::{Map, Value, json};
 use super::{Known, Rendered, Renderer, config_map, object_metadata, selector};
 use crate::api::labels;
 use crate::extension::context;
+use crate::extension::naming;
+use crate::extension::resolved::Resolved;
 use crate::names::ComponentName;
 
 impl Renderer<'_> {
@@ -61,8 +63,7 @@ impl Renderer<'_> {
             thresholds.insert(name.clone(), value.clone());
         }
         data["thresholds"] = Value::Object(thresholds);
-        data["selector"] =
-            json!(format!("namespace=\"{}\", pod=~\"{}-.*\"", self.resolved.namespace, self.resolved.name));
+        data["selector"] = json!(pods_of(self.resolved));
         let known = Known::new(&data);
         let rules: Vec<Value> = declared
             .alerts
@@ -93,4 +94,14 @@ impl Renderer<'_> {
         }
         metadata
     }
+}
+
+/// Selects the series of an instance's pods, and not of one whose name begins like its own.
+fn pods_of(resolved: &Resolved) -> String {
+    let name = resolved.name.as_str();
+    let groups = resolved.components.iter().flat_map(|component| {
+        component.groups.iter().map(|group| naming::pod_set(name, component.name.as_str(), group.name.as_str()))
+    });
+    let sets: Vec<String> = groups.collect();
+    format!("namespace=\"{}\", pod=~\"{name}-.*\", pod=~\"({})-[0-9]+\"", resolved.namespace, sets.join("|"))
 }

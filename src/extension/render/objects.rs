@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
 use super::{
@@ -10,7 +12,7 @@ use super::{
 use crate::api::instance::IssuerKind;
 use crate::extension::problem::{Code, Refusal, listed};
 use crate::extension::yaml;
-use crate::extension::{context, placeholders};
+use crate::extension::{PackageFiles, context, install, placeholders};
 
 /// Kinds a package may add, with their groups. They live in the instance's namespace and give nobody any rights.
 const KINDS: [(&str, &str); 17] = [
@@ -44,6 +46,14 @@ pub fn grant(group: &str, kind: &str) -> Option<&'static str> {
         ("cert-manager.io", _) => Some("integrations.certManager"),
         _ => None,
     }
+}
+
+/// The scripts below their folder, each with its key: where some lie in folders, keys stand for paths.
+pub(super) fn script_keys(files: &PackageFiles) -> Vec<(String, &str)> {
+    let names: Vec<&str> = files.below("scripts").filter_map(|path| path.strip_prefix("scripts/")).collect();
+    let folders = names.iter().any(|name| name.contains('/'));
+    let key = |name: &str| if folders { install::key(name) } else { name.to_owned() };
+    names.into_iter().map(|name| (key(name), name)).collect()
 }
 
 impl Renderer<'_> {
@@ -169,19 +179,23 @@ impl Renderer<'_> {
     }
 
     pub(super) fn scripts(&mut self, rendered: &mut Rendered) {
-        let data: BTreeMap<String, String> = self
-            .package
-            .files
-            .below("scripts")
-            .filter_map(|path| {
-                let name = path.strip_prefix("scripts/")?;
-                Some((name.to_owned(), self.package.files.text(path).ok()?.to_owned()))
-            })
-            .collect();
-        if !data.is_empty() {
-            let name = naming::scripts(self.resolved.name.as_str());
-            rendered.config_maps.push(config_map(self.resolved, &name, None, &data));
+        let (mut texts, mut binary) = (BTreeMap::new(), BTreeMap::new());
+        for (key, name) in script_keys(&self.package.files) {
+            let Some(bytes) = self.package.files.get(&format!("scripts/{name}")) else { continue };
+            match std::str::from_utf8(bytes) {
+                Ok(text) => texts.insert(key, text.to_owned()),
+                Err(_) => binary.insert(key, BASE64.encode(bytes)),
+            };
         }
+        if texts.is_empty() && binary.is_empty() {
+            return;
+        }
+        let name = naming::scripts(self.resolved.name.as_str());
+        let mut map = config_map(self.resolved, &name, None, &texts);
+        if !binary.is_empty() {
+            map["binaryData"] = serde_json::json!(binary);
+        }
+        rendered.config_maps.push(map);
     }
 
     pub(super) fn certificate(&mut self, rendered: &mut Rendered) {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::config::GroupConfig;
+use super::objects::script_keys;
 use super::{Place, Renderer, naming, object_labels, patch, reach, selector};
 use crate::api::labels;
 use crate::api::pod_set::PodTemplate;
@@ -73,9 +74,15 @@ impl Renderer<'_> {
             let volume = json!({ "name": "midship-tls", "secret": { "secretName": source, "defaultMode": 0o440 } });
             mount("midship-tls", paths::TLS, true, Some(volume));
         }
-        if self.package.files.below("scripts").next().is_some() {
+        let scripts = script_keys(&self.package.files);
+        if !scripts.is_empty() {
             let source = naming::scripts(resolved.name.as_str());
-            let volume = json!({ "name": "midship-scripts", "configMap": { "name": source, "defaultMode": 0o555 } });
+            let mut volume =
+                json!({ "name": "midship-scripts", "configMap": { "name": source, "defaultMode": 0o555 } });
+            if scripts.iter().any(|(key, name)| key != name) {
+                let items = scripts.iter().map(|(key, name)| json!({ "key": key, "path": name }));
+                volume["configMap"]["items"] = items.collect();
+            }
             mount("midship-scripts", paths::SCRIPTS, true, Some(volume));
         }
         if component.logs.files == Some(true) {
@@ -87,7 +94,7 @@ impl Renderer<'_> {
             if !self.holds(&field, declared.when.as_deref(), &place.context) {
                 continue;
             }
-            has_tmp |= declared.path == "/tmp";
+            has_tmp |= declared.path.trim_end_matches('/') == "/tmp";
             let made = match declared.kind() {
                 VolumeKind::Lasting => None,
                 VolumeKind::Scratch => Some(scratch(volume.as_str(), declared.size.as_ref(), None)),
@@ -95,10 +102,11 @@ impl Renderer<'_> {
             };
             mount(volume.as_str(), &declared.path, false, made);
         }
-        if has_tmp {
-            volumes.retain(|volume| volume["name"] != "tmp");
-        } else {
+        if !has_tmp {
             mount("tmp", "/tmp", false, None);
+        } else if let Some(own) = volumes.iter().position(|volume| volume["name"] == "tmp") {
+            // the package's may be called so too, and stands after it
+            volumes.remove(own);
         }
 
         let main = Self::main_container(place, config, &mounts);

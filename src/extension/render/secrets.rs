@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 use super::{Known, Rendered, Renderer, naming, object_labels};
+use crate::api::labels;
 use crate::api::values::KeyRef;
 use crate::extension::context;
 use crate::extension::contract::delivery::{Alphabet, SecretSpec};
 use crate::extension::package::Package;
 use crate::extension::placeholders::{self, Source};
-use crate::extension::problem::{Code, Refusal};
-use crate::extension::resolved::Resolved;
+use crate::extension::problem::{Code, Refusal, listed};
+use crate::extension::resolved::{Resolved, ResolvedComponent};
 use crate::extension::secret::{SecretObject, SecretValue};
 use crate::names::ObjectName;
 
@@ -82,7 +85,6 @@ impl Renderer<'_> {
         if !data.is_empty() {
             rendered.secrets.push(self.secret(naming::credentials(self.resolved.name.as_str()), data));
         }
-        self.connection(rendered);
     }
 
     fn secret(&self, name: String, data: BTreeMap<String, SecretValue>) -> SecretObject {
@@ -95,7 +97,43 @@ impl Renderer<'_> {
         }
     }
 
-    fn connection(&mut self, rendered: &mut Rendered) {
+    /// The Service that clients are led to: the one the package names, `main`, the only other one with that port, or the
+    /// headless one, which there always is.
+    fn leads_to(&mut self, rendered: &Rendered, component: &ResolvedComponent, port: u16) -> String {
+        let instance = self.resolved.name.as_str();
+        let declared = self.package.manifest.connection.as_ref();
+        let named = declared.and_then(|connection| connection.service.as_deref());
+        let wanted = naming::service(instance, named.unwrap_or(naming::MAIN_SERVICE));
+        let fits = |made: &&Value| {
+            let mut ports = made["spec"]["ports"].as_array().into_iter().flatten();
+            let of_all = made["spec"]["clusterIP"] != "None" && made["spec"]["selector"][labels::ORDINAL].is_null();
+            of_all && ports.any(|known| known["port"] == port)
+        };
+        let made: Vec<&Value> = rendered.services.iter().filter(fits).collect();
+        if made.iter().any(|made| made["metadata"]["name"] == wanted.as_str()) {
+            return wanted;
+        }
+        let mine = |made: &&Value| made["spec"]["selector"][labels::COMPONENT] == component.name.as_str();
+        let others: Vec<&str> =
+            made.into_iter().filter(mine).filter_map(|made| made["metadata"]["name"].as_str()).collect();
+        if let (None, [only]) = (named, others.as_slice()) {
+            return (*only).to_owned();
+        }
+        if declared.is_some() {
+            let reason = format!(
+                "leads to Service {wanted} with port {port}, which is not made in topology {}; name one in connection.service that \
+                 always is, here there is {}",
+                self.resolved.topology,
+                listed(others)
+            );
+            let problem = self.package.at("connection", reason);
+            self.refusals.push(Refusal::new("", Code::Package, problem.to_string()));
+        }
+        naming::headless(instance, component.name.as_str())
+    }
+
+    /// How clients connect, once it is known which Services there are.
+    pub(super) fn connection(&mut self, rendered: &mut Rendered) {
         let manifest = &self.package.manifest;
         let Some(component) = self.package.main_component().and_then(|name| self.resolved.component(name.as_str()))
         else {
@@ -109,8 +147,8 @@ impl Renderer<'_> {
             .copied()
             .or_else(|| component.client_port().map(|(_, port)| port));
         let Some(port) = port else { return };
-        let service = connection.service.as_deref().unwrap_or(naming::MAIN_SERVICE);
-        let host = format!("{}.{}.svc", naming::service(self.resolved.name.as_str(), service), self.resolved.namespace);
+        let service = self.leads_to(rendered, component, port.port);
+        let host = format!("{service}.{}.svc", self.resolved.namespace);
         let mut texts = BTreeMap::from([
             ("type".to_owned(), self.resolved.type_.to_string()),
             ("provider".to_owned(), "midship".to_owned()),
@@ -168,7 +206,9 @@ impl Renderer<'_> {
         }
         let mut secret = self.secret(naming::connection(self.resolved.name.as_str()), values);
         secret.type_ = format!("servicebinding.io/{}", self.resolved.type_);
-        rendered.secrets.push(secret);
+        let credentials = naming::credentials(self.resolved.name.as_str());
+        let after = rendered.secrets.iter().take_while(|made| made.name == credentials).count();
+        rendered.secrets.insert(after, secret);
     }
 }
 

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::extension::agent::{AGENT_FILE, AgentConfig, PROCESS_FILE};
 use crate::extension::tests::sample;
-use crate::extension::wrong_tests::{MANIFEST_TEXT, load};
-use crate::extension::{Rendered, problem::Problems};
+use crate::extension::wrong_tests::{MANIFEST_TEXT, RULES, load};
+use crate::extension::{Package, PackageFiles, Rendered, problem::Problems};
 
 /// A file that lists pods beside a parameter with a default and one without.
 const PEERS: &str = "count {{ params.count }}\n{% for pod in components.server.pods %}peer {{ pod.host }}\n{% endfor %}\
@@ -100,4 +100,77 @@ fn a_probe_is_asked_by_whoever_can_ask_all_of_it() {
     for steps in asked_by_the_agent {
         assert_eq!(check(steps)["file"]["path"], "/midship/run/ready", "{steps}");
     }
+}
+
+#[test]
+fn clients_are_led_to_a_service_that_is_there() {
+    let host = |server: &str, connection: &str| {
+        let manifest = manifest("    env: {}", &format!("    {server}")).replacen("connection: {}", connection, 1);
+        let rendered = rendered(&manifest, &json!({}));
+        let secret = rendered.secrets.iter().find(|secret| secret.name == "sample-connection").expect("a Secret");
+        secret.data["host"].expose().to_owned()
+    };
+    assert_eq!(host("env: {}", "connection: {}"), "sample.default.svc");
+    assert_eq!(host("services: {web: {}}", "connection: {}"), "sample-web.default.svc");
+    assert_eq!(host("services: {web: {}, more: {}}", "connection: {service: web}"), "sample-web.default.svc");
+    assert_eq!(host("services: {}", "connection: null"), "sample-server-pods.default.svc");
+}
+
+#[test]
+fn scripts_in_folders_and_programs_come_as_they_are() {
+    let with = |scripts: &[(&str, &[u8])]| {
+        let files = [("extension.yaml", MANIFEST_TEXT), ("config/demo.conf.j2", PEERS), ("params/rules.json", RULES)];
+        let files = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()));
+        let scripts = scripts.iter().map(|(path, bytes)| (format!("scripts/{path}"), bytes.to_vec()));
+        Package::load(PackageFiles::new(files.chain(scripts)).expect("plain files"))
+    };
+    let made = |scripts: &[(&str, &[u8])]| {
+        let package = with(scripts).unwrap_or_else(|problems| panic!("{problems}"));
+        let rendered = sample(&package, json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0" })).1;
+        let map = rendered.config_maps.iter().find(|map| map["metadata"]["name"] == "sample-scripts").cloned();
+        let volumes = rendered.components[0].spec.groups[0].template.spec["volumes"].clone();
+        let volumes = volumes.as_array().cloned().unwrap_or_default();
+        let volume = volumes.into_iter().find(|volume| volume["name"] == "midship-scripts");
+        (map.expect("scripts"), volume.expect("their volume"))
+    };
+    let (map, volume) = made(&[("a_b.sh", b"text"), ("tool", &[0xff, 0])]);
+    assert_eq!((&map["data"], &map["binaryData"]), (&json!({ "a_b.sh": "text" }), &json!({ "tool": "/wA=" })));
+    assert_eq!(volume["configMap"].get("items"), None);
+    let (map, volume) = made(&[("a_b.sh", b"text"), ("lib/x.sh", b"more")]);
+    assert_eq!(map["data"], json!({ "a__b.sh": "text", "lib_.x.sh": "more" }));
+    let items = json!([{ "key": "a__b.sh", "path": "a_b.sh" }, { "key": "lib_.x.sh", "path": "lib/x.sh" }]);
+    assert_eq!(volume["configMap"]["items"], items);
+    let large = vec![b'x'; 512 * 1024];
+    let problems = with(&[("a", &large), ("b", &large), ("c", b"x")]).expect_err("too large").to_string();
+    assert_eq!(problems, "scripts: have 1048577 bytes together; they lie in one ConfigMap, which keeps 1048576");
+}
+
+#[test]
+fn a_package_may_have_a_volume_of_its_own_for_temporary_files() {
+    for (volume, declared) in [
+        ("tmp", "tmp: {path: /tmp, kind: Memory, size: 64Mi}"),
+        ("scratch", "scratch: {path: /tmp}"),
+        ("tmp", "more: {path: /more}"),
+    ] {
+        let manifest = manifest("data: {path: /data, size: 1Gi}", &format!("data: {{path: /data, size: 1Gi}}\n      {declared}"));
+        let pod = rendered(&manifest, &json!({})).components[0].spec.groups[0].template.spec.clone();
+        let named = |list: &Value, key: &str, name: &str| {
+            list.as_array().expect("a list").iter().filter(|item| item[key] == name).count()
+        };
+        assert_eq!(named(&pod["volumes"], "name", volume), 1, "{declared}");
+        assert_eq!(named(&pod["containers"][0]["volumeMounts"], "mountPath", "/tmp"), 1, "{declared}");
+        assert_eq!(named(&pod["volumes"], "name", "tmp"), usize::from(volume == "tmp"), "{declared}");
+    }
+}
+
+#[test]
+fn alerts_select_the_pods_of_their_own_instance() {
+    let alert = "{Down: {expr: \"up{ {{ selector }} } == 0\", severity: critical, summary: down}}";
+    let manifest = manifest("{thresholds: {memory: 0.9}}", &format!("{{alerts: {alert}}}"));
+    let package = load(&manifest, PEERS, None).unwrap_or_else(|problems: Problems| panic!("{problems}"));
+    let spec =
+        json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0", "monitoring": { "alerts": true } });
+    let rule = sample(&package, spec).1.monitoring[0]["spec"]["groups"][0]["rules"][0]["expr"].clone();
+    let expected = r#"up{ namespace="default", pod=~"sample-.*", pod=~"(sample-server|sample-watcher)-[0-9]+" } == 0"#;
+    assert_eq!(rule, expected);
 }

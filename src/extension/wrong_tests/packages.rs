@@ -252,6 +252,30 @@ fn a_wrong_package_says_where_and_why() {
             "extension.yaml:19:5: pods never run as root; give the user the image has for its program",
         ),
         (
+            "a user that Kubernetes does not know",
+            "    user: 1000",
+            "    user: 3000000000",
+            "extension.yaml:19:5: 3000000000 is no user of a pod; the largest is 2147483647",
+        ),
+        (
+            "a component called as Midship's own",
+            "    command: [watchd]\n",
+            "    command: [watchd]\n  midship-x: {command: [x]}\n",
+            "extension.yaml:37:3: a component called midship-x would have the name of Midship's containers; call it otherwise",
+        ),
+        (
+            "a port called as Midship's own",
+            "ports: {client: 7000}",
+            "ports: {client: 7000, midship: 7100}",
+            "extension.yaml:22:27: a port called midship is Midship's own; call it otherwise",
+        ),
+        (
+            "a name that no label keeps",
+            "type: demo\nversion: 1.0.0",
+            "type: demodemodemodemodemodemodemode\nversion: 1.0.0-rc.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "extension.yaml:2:1: demodemodemodemodemodemodemode-1.0.0-rc.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa has 71 characters; type and version together have at most 62",
+        ),
+        (
             "a parameter of an unknown type",
             "count: {type: integer, minimum: 1, maximum: 9, default: 3}",
             "count: {type: int}",
@@ -551,4 +575,16 @@ fn a_wrong_package_says_where_and_why() {
         (*name, found, *expected)
     });
     compare(&found.collect::<Vec<_>>());
+}
+
+#[test]
+fn more_files_than_an_instance_should_wait_for_are_refused() {
+    let files: Vec<String> = (0..200).map(|number| format!("      f{number}: config/demo.conf.j2\n")).collect();
+    let first = "      demo.conf: config/demo.conf.j2\n";
+    let manifest = MANIFEST_TEXT.replacen(first, &format!("{first}{}", files.concat()), 1);
+    let problems = load(&manifest, "count {{ params.count }}\n", None).expect_err("too many");
+    assert_eq!(
+        problems.to_string(),
+        "extension.yaml:18:3: 201 configuration files are too many; all components have at most 200"
+    );
 }
