@@ -99,11 +99,8 @@ fn commits_signed_with_an_openpgp_key_are_applied_where_the_key_is_among_the_sig
         // several keys count, and those of SSH beside them
         let bob = Repository::ssh_key("bob");
         let listed = format!("bob@example.com {}", bob.public());
-        team.secret(
-            "signers",
-            &[("ann.asc", &ann.public()), ("eve.asc", &eve.public()), ("allowed_signers", &listed)],
-        )
-        .await;
+        team.secret("signers", &[("ann.asc", &ann.public()), ("eve.asc", &eve.public()), ("allowed_signers", &listed)])
+            .await;
         team.becomes("Applied").await;
         team.has(&["a 2"]).await;
         team.repository.write("a.yaml", &instance("a", "3"));
