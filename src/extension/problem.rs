@@ -3,8 +3,7 @@
 use std::fmt;
 
 /// What is said of a package that nobody can be done with.
-pub const TOO_LONG: &str =
-    "judging the package takes too long; give its templates less to do, or it fewer of them, of topologies, versions and tests";
+pub const TOO_LONG: &str = "judging the package takes too long; give its templates less to do, or it fewer of them, of topologies, versions and tests";
 
 /// Something wrong in a package's file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -150,9 +150,8 @@ impl SourceArguments {
         };
         let (namespace, name) = (session.namespace.as_str(), object.name_any());
         let keys = session.within(keys::read(&session.client, namespace, &name)).await?;
-        let keys = keys.map_err(|error| {
-            CommandError::new(error.to_string()).at(format!("BackupRepository {namespace}/{name}"))
-        })?;
+        let keys = keys
+            .map_err(|error| CommandError::new(error.to_string()).at(format!("BackupRepository {namespace}/{name}")))?;
         Ok(Home { object, keys })
     }
 

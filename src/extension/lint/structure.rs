@@ -148,7 +148,8 @@ fn check_count(lint: &mut Lint<'_>, field: &str, count: &Count) {
 fn check_component(lint: &mut Lint<'_>, name: &ComponentName, component: &Component) {
     let field = format!("components.{name}");
     if name.as_str().starts_with("midship") {
-        let reason = format!("a component called {name} would have the name of Midship's containers; call it otherwise");
+        let reason =
+            format!("a component called {name} would have the name of Midship's containers; call it otherwise");
         lint.at(&field, reason);
     }
     if component.command.is_empty() {

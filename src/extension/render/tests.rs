@@ -152,7 +152,8 @@ fn a_package_may_have_a_volume_of_its_own_for_temporary_files() {
         ("scratch", "scratch: {path: /tmp}"),
         ("tmp", "more: {path: /more}"),
     ] {
-        let manifest = manifest("data: {path: /data, size: 1Gi}", &format!("data: {{path: /data, size: 1Gi}}\n      {declared}"));
+        let manifest =
+            manifest("data: {path: /data, size: 1Gi}", &format!("data: {{path: /data, size: 1Gi}}\n      {declared}"));
         let pod = rendered(&manifest, &json!({})).components[0].spec.groups[0].template.spec.clone();
         let named = |list: &Value, key: &str, name: &str| {
             list.as_array().expect("a list").iter().filter(|item| item[key] == name).count()

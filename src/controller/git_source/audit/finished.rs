@@ -196,6 +196,25 @@ mod tests {
     }
 
     #[test]
+    fn a_backup_is_told_of_when_it_is_complete_or_failed_and_not_again_when_it_expires() {
+        let told = |phase: &str| {
+            let backup: Backup = serde_json::from_value(json!({
+                "apiVersion": "midship.dev/v1alpha1", "kind": "Backup",
+                "metadata": { "name": "vault-1", "namespace": "shop", "uid": "u" },
+                "spec": { "repository": "vault", "id": "01JD3F7K2M8Q5R9T1V4W6X0Y2Z", "instance": { "name": "cache" } },
+                "status": { "phase": phase, "message": "no room" },
+            }))
+            .expect("a backup");
+            told("f/finished/", "Backup", &backup, ended_backup(&backup)?)
+        };
+        assert_eq!(told("Running"), None);
+        assert_eq!(told("Completed"), told("Expiring"));
+        let title = |phase: &str| told(phase).map(|ended| (ended.title(), ended.failed));
+        assert_eq!(title("Completed"), Some(("Backup shop/vault-1 completed".to_owned(), false)));
+        assert_eq!(title("Failed"), Some(("Backup shop/vault-1 failed: no room".to_owned(), true)));
+    }
+
+    #[test]
     fn the_file_of_what_is_not_there_any_more_goes() {
         let path = "f/finished/shop/operation/restart-1.json".to_owned();
         let told = BTreeMap::from([(path.clone(), blob_id(b"x")), ("f/record.json".to_owned(), blob_id(b"y"))]);

@@ -3,12 +3,16 @@
 use std::path::Path;
 
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use midship::api::Operation;
 use midship::api::conditions::find;
 use midship::api::operation::OperationPhase;
+use midship::api::{Backup, Operation};
 use serde_json::{Value, json};
 
+<<<<<<< HEAD
 use super::repository::{Repository, SshKey, instance};
+=======
+use super::repository::instance;
+>>>>>>> h9e
 use super::{SOON, Team, team_test};
 use crate::harness::{midship, wait_for};
 
@@ -138,8 +142,47 @@ fn records_that_cannot_be_pushed_outlive_the_controller_and_are_pushed_in_order(
     });
 }
 
+/// Waits for so many audit commits.
+async fn audited(team: &Team<'_>, number: usize) -> Vec<String> {
+    wait_for(&format!("{number} audit commits"), SOON, async || {
+        let audit = team.repository.audit();
+        if audit.len() == number { Ok(audit) } else { Err(format!("{audit:#?}")) }
+    })
+    .await
+}
+
+/// Two backups of the instance a begin; one is completed, and then the other fails. Two audit commits are there before.
+async fn two_backups(team: &Team<'_>) {
+    let backups: kube::Api<Backup> = team.scene.objects();
+    let says = async |name: &str, status: Value| {
+        let patch = Patch::Merge(json!({ "status": status }));
+        backups.patch_status(name, &PatchParams::default(), &patch).await.expect("it can be patched");
+    };
+    for (name, id) in [("one", "01JD3F7K2M8Q5R9T1V4W6X0Y2Z"), ("two", "01JD3F7K2M8Q5R9T1V4W6X0Y3Z")] {
+        let backup = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "Backup", "metadata": { "name": name },
+            "spec": { "repository": "nowhere", "id": id, "instance": { "name": "a" } } });
+        let backup: Backup = serde_json::from_value(backup).expect("a backup");
+        backups.create(&PostParams::default(), &backup).await.expect("it can be made");
+        says(name, json!({ "phase": "Running", "startedAt": "2026-01-02T03:04:05Z" })).await;
+    }
+    says("one", json!({ "phase": "Completed", "completedAt": "2026-01-02T03:05:06Z", "storedBytes": 13 })).await;
+    let namespace = &team.scene.namespace;
+    let audit = audited(team, 3).await;
+    assert!(audit[2].starts_with(&format!("Backup {namespace}/one completed\n")), "{}", audit[2]);
+    assert!(audit[2].contains("Midship-Result: done"), "{}", audit[2]);
+    says("two", json!({ "phase": "Failed", "message": "the bucket is full" })).await;
+    let audit = audited(team, 4).await;
+    assert!(audit[3].starts_with(&format!("Backup {namespace}/two failed: the bucket is full\n")), "{}", audit[3]);
+    assert!(audit[3].contains("Midship-Result: failed"), "{}", audit[3]);
+    let file = format!("midship/audit/test:{namespace}/main/finished/{namespace}/backup/one.json");
+    let told: Value = serde_json::from_str(&team.repository.git(&["show", &file])).expect("JSON");
+    assert_eq!((&told["result"], &told["storedBytes"]), (&json!("Completed"), &json!(13)));
+    // that it will be removed is no news of how it ended
+    says("one", json!({ "phase": "Expiring" })).await;
+}
+
 #[test]
-fn operations_that_ended_are_recorded_once() {
+fn operations_and_backups_that_ended_are_recorded_once() {
     team_test(async |team| {
         team.repository.write("a.yaml", &instance("a", "7.0"));
         team.repository.commit("A cache");
@@ -161,30 +204,27 @@ fn operations_that_ended_are_recorded_once() {
             .patch_status("again", &PatchParams::default(), &Patch::Merge(&ended))
             .await
             .expect("it can be patched");
-        let audit = wait_for("the record of the operation", SOON, async || {
-            let audit = team.repository.audit();
-            if audit.len() == 2 { Ok(audit) } else { Err(format!("{audit:#?}")) }
-        })
-        .await;
+        let audit = audited(team, 2).await;
         let namespace = &team.scene.namespace;
         assert!(audit[1].starts_with(&format!("Operation {namespace}/again succeeded")), "{}", audit[1]);
         let file = format!("{namespace}/main/finished/{namespace}/operation/again.json");
         let told = team.repository.git(&["show", &format!("midship/audit/test:{file}")]);
         let told: Value = serde_json::from_str(&told).expect("JSON");
         assert_eq!((&told["result"], &told["instance"]), (&json!("Succeeded"), &json!("a")));
+        two_backups(team).await;
         team.controller.signal(nix::sys::signal::Signal::SIGKILL);
         team.controller.exit(SOON).await;
         team.start_again();
         team.repository.write("a.yaml", &instance("a", "7.2"));
         team.repository.commit("Newer");
-        let audit = team.recorded(3).await;
-        assert!(audit[2].contains("1 updated"), "{}", audit[2]);
+        let audit = team.recorded(5).await;
+        assert!(audit[4].contains("1 updated"), "{}", audit[4]);
         // the end of the source is the last that is told
         team.sources().delete("main", &DeleteParams::default()).await.expect("it can be deleted");
         wait_for("the end of the source to be recorded", SOON, async || {
             let audit = team.repository.audit();
             let expected = format!("GitSource {namespace}/main was deleted: the object it applied stays");
-            if audit.len() == 4 && audit[3].starts_with(&expected) { Ok(()) } else { Err(format!("{audit:#?}")) }
+            if audit.len() == 6 && audit[5].starts_with(&expected) { Ok(()) } else { Err(format!("{audit:#?}")) }
         })
         .await;
         team.repository.git(&["fsck", "--strict"]);

@@ -18,6 +18,7 @@ mod killed;
 mod leaving;
 mod news;
 mod once;
+mod order;
 pub mod repository;
 mod rewritten;
 mod served;

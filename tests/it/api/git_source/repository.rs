@@ -28,9 +28,13 @@ impl Repository {
 
     #[track_caller]
     pub fn git(&self, args: &[&str]) -> String {
+        self.run().args(args).stdout().trim_end().to_owned()
+    }
+
+    /// The real `git`, here and in somebody's name.
+    fn run(&self) -> Run {
         let people = ["-c", "user.name=Ada Lovelace", "-c", "user.email=ada@example.com", "-c", "commit.gpgsign=false"];
-        let run = Run::new("git").env("GIT_CONFIG_NOSYSTEM", "1").arg("-C").arg(self.path());
-        run.args(people).args(args).stdout().trim_end().to_owned()
+        Run::new("git").env("GIT_CONFIG_NOSYSTEM", "1").arg("-C").arg(self.path()).args(people)
     }
 
     fn file(&self, path: &str) -> PathBuf {
@@ -95,6 +99,16 @@ impl Repository {
         self.head()
     }
 
+    /// Commits everything, signed with an OpenPGP key.
+    pub fn commit_signed_by(&self, message: &str, key: &OpenPgpKey) -> String {
+        self.git(&["add", "-A"]);
+        let signing = format!("user.signingKey={}", key.user);
+        let run = self.run().env("GNUPGHOME", key.home.path());
+        run.args(["-c", "gpg.format=openpgp", "-c", &signing, "commit", "-q", "-S", "--allow-empty", "-m", message])
+            .stdout();
+        self.head()
+    }
+
     pub fn head(&self) -> String {
         self.git(&["rev-parse", "main"])
     }
@@ -130,6 +144,37 @@ impl SshKey {
     pub fn public(&self) -> String {
         let text = std::fs::read_to_string(self.path.with_extension("pub")).expect("ssh-keygen wrote it");
         text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A key of `gpg` that signs commits, in a home of its own.
+pub struct OpenPgpKey {
+    user: String,
+    home: TempDir,
+}
+
+impl OpenPgpKey {
+    pub fn new(name: &str) -> Self {
+        let key = Self { user: format!("{name}@example.com"), home: tempfile::tempdir().expect("a folder") };
+        key.gpg(&["--passphrase", "", "--quick-gen-key", &key.user, "ed25519", "sign", "never"]);
+        key
+    }
+
+    /// The public half, as it stands in a file `*.asc`.
+    pub fn public(&self) -> String {
+        self.gpg(&["--armor", "--export"])
+    }
+
+    fn gpg(&self, args: &[&str]) -> String {
+        let run = Run::new("gpg").args(["--batch", "--no-tty", "--quiet", "--pinentry-mode", "loopback", "--homedir"]);
+        run.arg(self.home.path()).args(args).stdout()
+    }
+}
+
+impl Drop for OpenPgpKey {
+    fn drop(&mut self) {
+        // the agent of this home, and no other
+        Run::new("gpgconf").arg("--homedir").arg(self.home.path()).args(["--kill", "all"]).output();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::repository::{Repository, instance};
+use super::repository::{OpenPgpKey, Repository, instance};
 use super::{SOON, team_test};
 use crate::harness::wait_for;
 
@@ -77,6 +77,36 @@ fn only_commits_of_trusted_signers_are_applied() {
         team.scene.kubectl(["delete", "secret", "signers"]).stdout();
         let message = team.says("InvalidCredentials").await;
         assert!(message.starts_with("there is no Secret signers"), "{message}");
+    });
+}
+
+#[test]
+fn commits_signed_with_an_openpgp_key_are_applied_where_the_key_is_among_the_signers() {
+    team_test(async |team| {
+        let (ann, eve) = (OpenPgpKey::new("ann"), OpenPgpKey::new("eve"));
+        team.secret("signers", &[("ann.asc", &ann.public())]).await;
+        team.repository.write("a.yaml", &instance("a", "1"));
+        team.repository.commit_signed_by("Signed", &ann);
+        team.follow(json!({ "verification": { "signers": { "name": "signers" } } })).await;
+        team.becomes("Applied").await;
+        team.has(&["a 1"]).await;
+        team.repository.write("a.yaml", &instance("a", "2"));
+        let stranger = team.repository.commit_signed_by("Signed by a stranger", &eve);
+        let message = team.says("SignerNotTrusted").await;
+        let expected = format!("commit {stranger} is signed by nobody among the trusted signers: ");
+        assert!(message.starts_with(&expected) && message.contains("stays applied"), "{message}");
+        assert_eq!(team.running().await, ["a 1"]);
+        // several keys count, and those of SSH beside them
+        let bob = Repository::ssh_key("bob");
+        let listed = format!("bob@example.com {}", bob.public());
+        team.secret("signers", &[("ann.asc", &ann.public()), ("eve.asc", &eve.public()), ("allowed_signers", &listed)])
+            .await;
+        team.becomes("Applied").await;
+        team.has(&["a 2"]).await;
+        team.repository.write("a.yaml", &instance("a", "3"));
+        team.repository.commit_signed("Signed with SSH", &bob);
+        team.becomes("Applied").await;
+        team.has(&["a 3"]).await;
     });
 }
 
