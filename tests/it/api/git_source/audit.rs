@@ -8,11 +8,7 @@ use midship::api::operation::OperationPhase;
 use midship::api::{Backup, Operation};
 use serde_json::{Value, json};
 
-<<<<<<< HEAD
 use super::repository::{Repository, SshKey, instance};
-=======
-use super::repository::instance;
->>>>>>> h9e
 use super::{SOON, Team, team_test};
 use crate::harness::{midship, wait_for};
 
