@@ -17,7 +17,7 @@ use crate::cue::Cue;
 use crate::extension::cue::CueCheck;
 use crate::extension::{Package, cases, install, proof};
 
-/// How long a package is judged at most. Nobody waits longer for a reconcile.
+/// How long a package is judged at most: well within the deadline of a reconcile, so that its status tells of it.
 const JUDGED_WITHIN: Duration = Duration::from_mins(2);
 /// How many problems of a package are told.
 const LISTED: usize = 50;

@@ -256,7 +256,4 @@ pub struct Process {
     pub restart: Option<ProcessRestart>,
     /// Directory it is started in.
     pub working_directory: Option<Template>,
-    /// Files the program writes its log to, besides its output. They are rotated.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub log_files: Vec<Template>,
 }

@@ -224,10 +224,8 @@ impl Reader<'_, '_> {
                 self.text(&format!("{field}.default"), text, &[]);
             }
         }
-        if let Some(process) = &component.process {
-            for text in process.working_directory.iter().chain(&process.log_files) {
-                self.text(&format!("{field}.process"), text, &[]);
-            }
+        if let Some(text) = component.process.as_ref().and_then(|process| process.working_directory.as_ref()) {
+            self.text(&format!("{field}.process"), text, &[]);
         }
         if let Some(pod) = &component.pod {
             let mut texts = Vec::new();
