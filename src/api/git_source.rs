@@ -306,6 +306,9 @@ pub struct Applying {
     pub commit: String,
     /// The one that was fetched before it.
     pub previous: Option<String>,
+    /// Those that began between the two, and that no record tells of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unrecorded: Vec<String>,
 }
 
 /// What a repository's midship.yaml says of environments.

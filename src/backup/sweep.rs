@@ -294,13 +294,19 @@ pub async fn left_out(
     Ok(left_out)
 }
 
-/// Takes the tombstones of a chain away, before somebody restores it: what is condemned anew waits anew. Which had one.
-pub async fn spare(repository: &Repository, chain: &[&Found]) -> Result<Vec<Place>, StoreError> {
+/// Takes away the tombstones of a chain that are from before then, for somebody restores it: what is condemned anew waits anew.
+/// Which had one.
+pub async fn spare(repository: &Repository, chain: &[&Found], before: Timestamp) -> Result<Vec<Place>, StoreError> {
     let mut spared = Vec::new();
     for found in chain {
-        if found.tombstone.is_some() {
-            repository.store().delete(&found.place.tombstone()).await?;
-            spared.push(found.place.clone());
+        if found.tombstone.as_ref().is_none_or(|tombstone| tombstone.at > before) {
+            continue;
+        }
+        match repository.store().delete(&found.place.tombstone()).await {
+            Ok(()) => spared.push(found.place.clone()),
+            // where it may not be deleted, neither may the backup
+            Err(error) if is_refusal(&error) => tracing::warn!(%error, "a tombstone cannot be taken away"),
+            Err(error) => return Err(error),
         }
     }
     Ok(spared)

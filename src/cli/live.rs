@@ -18,7 +18,7 @@ use super::repository::Files;
 use super::session::Session;
 use super::snapshot::Snapshot;
 use super::validate::counted;
-use crate::api::git_source::Drift;
+use crate::api::git_source::{Drift, GitSourceStatus};
 use crate::api::{BackupPolicy, BackupRepository, Extension, GitSource, Instance, Operation, labels};
 use crate::controller::git_source::objects::{self, DIGEST};
 use crate::controller::git_source::once::kept;
@@ -316,8 +316,10 @@ fn is_as_applied(
         let tree = history.tree(history.resolve(commit).ok()?).ok()?;
         history.file(tree.commit(), &manifest.path).ok()?
     };
-    // a file that was encrypted anew changes no object, so that the object names an older commit
-    let last = source.status.as_ref().and_then(|status| status.applied_commit.as_ref());
+    // a file that was encrypted anew changes no object, so that the object names an older commit; where something was not
+    // done, it may be this one, although the commit counts as applied
+    let whole = |status: &&GitSourceStatus| status.counts.as_ref().is_none_or(|counts| counts.failed == 0);
+    let last = source.status.as_ref().filter(whole).and_then(|status| status.applied_commit.as_ref());
     let commits = [last, object.annotations().get(labels::SOURCE_COMMIT)];
     commits.into_iter().flatten().any(|commit| before(commit).as_ref() == Some(now))
 }

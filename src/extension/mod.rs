@@ -23,6 +23,7 @@ pub mod package;
 pub mod parameters;
 pub mod placeholders;
 pub mod problem;
+mod product;
 pub mod proof;
 pub mod quantity;
 pub mod render;

@@ -474,7 +474,7 @@ mod tests {
                 "",
             ),
             ("command: [\"--x={{ nonsense.y }}\"]", "\"nonsense\" is not defined; there is instance, namespace"),
-            ("command: [\"{{ secret.token }}\"]", "a secret in the command would be seen by everybody"),
+            ("command: [\"{{ secret.token }}\"]", "a secret among the words of a command is seen by everybody"),
             (
                 "env: {ZONE: \"{{ pod.zone }}\"}",
                 "pod zone is not known here: nobody fills it in in a container of another",

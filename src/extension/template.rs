@@ -7,7 +7,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Va
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
-use super::{growth, quantity, versions};
+use super::{growth, product, quantity, versions};
 use crate::api::values::Duration;
 
 /// What one template may use.
@@ -74,6 +74,7 @@ impl Engine {
         // these make much out of little
         environment.remove_filter("format");
         environment.remove_filter("pprint");
+        environment.add_filter("times", product::times);
         environment.add_filter("join", join);
         environment.add_filter("replace", replace);
         environment.add_filter("indent", indent);
@@ -99,7 +100,9 @@ impl Engine {
     /// Compiles a template file.
     pub fn add(&mut self, name: &str, source: &str) -> Result<(), TemplateError> {
         bounded(name, source)?;
-        self.environment.add_template_owned(name.to_owned(), source.to_owned()).map_err(|error| explain(&error, name))
+        self.environment
+            .add_template_owned(name.to_owned(), product::template(source).into_owned())
+            .map_err(|error| explain(&error, name))
     }
 
     /// Renders a template file.
@@ -116,7 +119,9 @@ impl Engine {
             return Ok(source.to_owned());
         }
         bounded(name, source)?;
-        let template = self.environment.template_from_named_str(name, source).map_err(|error| explain(&error, name))?;
+        let source = product::template(source);
+        let template =
+            self.environment.template_from_named_str(name, &source).map_err(|error| explain(&error, name))?;
         let mut output = Capped { bytes: Vec::new(), limit: TEXT.output };
         template.render_captured_to(context.clone(), &mut output).map_err(|error| explain(&error, name))?;
         Ok(String::from_utf8_lossy(&output.bytes).into_owned())
@@ -125,7 +130,8 @@ impl Engine {
     /// The value of an expression.
     pub fn expression(&self, name: &str, source: &str, context: &Value) -> Result<Json, TemplateError> {
         bounded_expression(name, source)?;
-        let expression = self.environment.compile_expression(source).map_err(|error| explain(&error, name))?;
+        let compiled = product::expression(source);
+        let expression = self.environment.compile_expression(&compiled).map_err(|error| explain(&error, name))?;
         let value = expression.eval(context.clone()).map_err(|error| explain(&error, name))?;
         if value.is_undefined() {
             let reason = format!("\"{source}\" is not defined");
@@ -154,14 +160,17 @@ impl Engine {
     /// Variables a text reads, or why it does not compile.
     pub fn text_reads(&self, name: &str, source: &str) -> Result<Vec<String>, TemplateError> {
         bounded(name, source)?;
-        let template = self.environment.template_from_named_str(name, source).map_err(|error| explain(&error, name))?;
+        let source = product::template(source);
+        let template =
+            self.environment.template_from_named_str(name, &source).map_err(|error| explain(&error, name))?;
         Ok(sorted(template.undeclared_variables(true)))
     }
 
     /// Variables an expression reads, or why it does not compile.
     pub fn expression_reads(&self, name: &str, source: &str) -> Result<Vec<String>, TemplateError> {
         bounded_expression(name, source)?;
-        let expression = self.environment.compile_expression(source).map_err(|error| explain(&error, name))?;
+        let compiled = product::expression(source);
+        let expression = self.environment.compile_expression(&compiled).map_err(|error| explain(&error, name))?;
         Ok(sorted(expression.undeclared_variables(true)))
     }
 

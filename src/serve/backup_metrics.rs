@@ -106,6 +106,7 @@ mod tests {
         // what has no value yet may be left out
         metrics.covered("shop", "orders");
         metrics.restored("shop", "orders", now);
+        metrics.drilled("shop", "orders", Some(now));
         metrics.newest("shop", "orders", now, 1, SignedDuration::ZERO);
         metrics.failed("shop", "orders", now);
         let mut text = String::new();

@@ -78,10 +78,15 @@ pub fn call(call: &FileCall, places: &Places) -> Answer {
             written.map_err(|error| failed("write", error))?;
             Ok(json!({ "exists": true, "content": null }))
         }
-        FileDoes::Remove => match places.hold_new(path).and_then(|()| fs::remove_file(path)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", error)),
-            _ => Ok(json!({ "exists": false, "content": Value::Null })),
-        },
+        FileDoes::Remove => {
+            // where there is no folder there is nothing, wherever it would lie
+            let there = path.parent().is_some_and(Path::exists);
+            let removed = if there { places.hold_new(path).and_then(|()| fs::remove_file(path)) } else { Ok(()) };
+            match removed {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", error)),
+                _ => Ok(json!({ "exists": false, "content": Value::Null })),
+            }
+        }
     }
 }
 

@@ -54,14 +54,27 @@ pub async fn restored(shared: &Shared, backups: &Backups) {
         }
         let waits = match &held {
             Some(Hold::Restore(name)) => Some(name.clone()),
-            Some(Hold::Restoring | Hold::Interrupted | Hold::First) | None => None,
+            Some(Hold::Interrupted) => Some("a new one: the last was interrupted".to_owned()),
+            Some(Hold::Restoring | Hold::First) | None => None,
         };
         shared.find(|findings| findings.waits_for_restore = waits);
         if held.is_none() {
+            forget_interrupted(shared);
             return;
         }
         said = held;
         sleep(LOOK).await;
+    }
+}
+
+/// Data of its set that a pod has by now is whole: an earlier restore that broke off is nothing any more.
+fn forget_interrupted(shared: &Shared) {
+    let place = shared.place();
+    let Some(data) = place.config.data.as_deref().map(Path::new) else { return };
+    if matches!(mark::read(data), Ok(Some(_)))
+        && let Err(error) = Begun::remove(data)
+    {
+        tracing::warn!(%error, "the note of a restore that was interrupted stays");
     }
 }
 

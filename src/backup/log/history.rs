@@ -166,8 +166,17 @@ impl Sealed {
 
 /// Every seal of a line, in order. One that cannot be believed is an error.
 pub async fn seals(repository: &Repository, line: &Line) -> Result<Vec<(Digest, Sealed)>, LogError> {
+    seals_from(repository, line, 0).await
+}
+
+/// Those that can hold segments from this one on.
+async fn seals_from(repository: &Repository, line: &Line, from: u64) -> Result<Vec<(Digest, Sealed)>, LogError> {
+    let oldest = line.seal(from.saturating_sub(SEALED_TOGETHER as u64 - 1));
     let mut found = Vec::new();
     for object in list_all(repository.store(), &line.seals()).await? {
+        if object.key < oldest {
+            continue;
+        }
         let bytes = repository.store().get(&object.key, None).await?;
         let seal: Sealed = repository.domain().open(&object.key, &bytes, repository.signers())?;
         let named = seal.range().is_some_and(|range| line.seal(range.first) == object.key);
@@ -222,20 +231,19 @@ pub async fn check_seals(
     let line = &history.line;
     let archive = Archive { repository, line: line.clone() };
     let mut problems = BTreeMap::new();
-    for (_, seal) in seals(repository, line).await? {
+    for (_, seal) in seals_from(repository, line, from).await? {
         for sealed in seal.segments.iter().filter(|sealed| sealed.segment.number >= from) {
             let number = sealed.segment.number;
-            let is = if history.named(number) != Some(&sealed.segment) {
-                "was sealed and is not there any more"
-            } else if read(number) {
-                match archive.stored(&sealed.segment).await {
-                    Ok((claim, stored, _)) if stored == sealed.stored && claim.sha256 == sealed.sha256 => continue,
-                    Ok(_) => "is not what was sealed",
-                    Err(LogError::NotThere(_)) => "is gone",
-                    Err(error) => return Err(error),
-                }
-            } else {
+            let listed = history.named(number) == Some(&sealed.segment);
+            if listed && !read(number) {
                 continue;
+            }
+            // what is not listed may have come since: it is asked for
+            let is = match archive.stored(&sealed.segment).await {
+                Ok((claim, stored, _)) if stored == sealed.stored && claim.sha256 == sealed.sha256 => continue,
+                Ok(_) => "is not what was sealed",
+                Err(LogError::NotThere(_)) => "was sealed and is not there any more",
+                Err(error) => return Err(error),
             };
             problems.insert(number, format!("{}{} {is}", line.folder(), sealed.segment));
         }

@@ -132,7 +132,10 @@ async fn what_a_listing_leaves_out_is_not_taken_for_gone() {
     // whoever restores it takes the tombstone away
     let catalog = world.catalog().await;
     assert!(left_out(&world.repository, &catalog, &known).await.expect("asked").is_empty());
-    assert_eq!(spare(&world.repository, &[&catalog.found[0]]).await.expect("spared"), std::slice::from_ref(&place));
+    assert_eq!(
+        spare(&world.repository, &[&catalog.found[0]], world.now()).await.expect("spared"),
+        std::slice::from_ref(&place)
+    );
     assert_eq!(world.catalog().await.found[0].tombstone, None);
 }
 

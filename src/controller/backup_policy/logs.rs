@@ -13,7 +13,7 @@ use crate::api::{Instance, labels};
 use crate::backup::log::{self, History};
 use crate::cluster::Key;
 use crate::controller::packages::used_by;
-use crate::controller::repositories::coverage::collector;
+use crate::controller::repositories::coverage::{collector, writes};
 use crate::controller::repositories::known::Look;
 use crate::controller::repositories::orders;
 use crate::extension::{install, methods};
@@ -75,7 +75,10 @@ impl BackupPolicies {
     /// Another policy that collects the log of an instance instead, and into which repository.
     fn collected_by_other(&self, ground: &Ground<'_>, instance: &Instance) -> Option<(String, String)> {
         let policies = self.around.caches.backup_policies.list();
-        let collector = collector(policies.iter().map(AsRef::as_ref), instance)?;
+        let collector = collector(
+            policies.iter().map(AsRef::as_ref).filter(|policy| writes(&self.around.caches, policy)),
+            instance,
+        )?;
         let name = collector.name_any();
         (name != ground.policy.name_any()).then(|| (name, collector.spec.repository.to_string()))
     }

@@ -308,6 +308,7 @@ impl BackupPolicies {
         let metrics = &self.around.metrics.backups;
         let namespace = ground.policy.namespace().unwrap_or_default();
         let failures = self.failures(&namespace);
+        let policies = self.around.caches.backup_policies.list();
         let mut measured = Vec::new();
         for instance in &ground.instances {
             let (name, uid) = (instance.name_any(), instance.uid().unwrap_or_default());
@@ -315,7 +316,13 @@ impl BackupPolicies {
             if let Some(at) = ground.look.as_ref().and_then(|look| drills::last(look, &uid)) {
                 metrics.restored(&namespace, &name, at);
             }
-            metrics.drilled(&namespace, &name, drills::wanted_since(ground.policy, instance));
+            let covers = |policy: &&Arc<BackupPolicy>| {
+                policy.metadata.deletion_timestamp.is_none()
+                    && Coverage::of(policy).is_ok_and(|coverage| coverage.covers(instance))
+            };
+            let since =
+                policies.iter().filter(covers).filter_map(|policy| drills::wanted_since(policy, instance)).min();
+            metrics.drilled(&namespace, &name, since);
             let newest = ground.look.as_ref().and_then(|look| newest_of(look, &uid));
             if let Some(manifest) = newest.map(|found| &found.manifest) {
                 let took = manifest.completed_at.duration_since(manifest.started_at);

@@ -10,7 +10,7 @@ use crate::backup::document::DocumentError;
 use crate::backup::id::Id;
 use crate::backup::keys::SigningKey;
 use crate::backup::layout::{Place, Uid};
-use crate::backup::log::{self, History};
+use crate::backup::log::{self, History, LogError};
 use crate::backup::manifest::Level;
 use crate::backup::read::{Catalog, Found};
 use crate::backup::store::StoreError;
@@ -194,6 +194,11 @@ impl Chores {
             let checked = log::check_seals(&self.opened.repository, history, *first, &its_turn).await;
             let problems = match checked.map_err(ChoreError::Log) {
                 Ok(problems) => problems,
+                // what cannot be reached now is no damage
+                Err(ChoreError::Log(LogError::Document(DocumentError::Store(error)))) if error.is_about_object() => {
+                    report.unproven.push(format!("{folder}: {error}"));
+                    continue;
+                }
                 Err(error) if error.is_about_object() => BTreeMap::from([(0, error.to_string())]),
                 Err(error) => return Err(error),
             };

@@ -71,6 +71,8 @@ struct Memory {
     /// When they were begun last, and for which rules.
     chores_begun: Option<(Timestamp, BTreeMap<String, Rules>)>,
     done: Arc<Mutex<Option<Result<Report, String>>>>,
+    /// What the last of them that went well found.
+    found: Report,
 }
 
 /// What people ask for by annotation.
@@ -230,9 +232,11 @@ impl BackupRepositories {
             return Ok(());
         }
         memory.chores_begun = Some((Timestamp::now(), rules.clone()));
-        let last = memory.done.lock().expect("no panic while it is held").clone();
-        let last = last.and_then(Result::ok).unwrap_or_default();
-        let (mut seen, damaged) = (last.seen, last.logs.into_keys().collect());
+        let done = memory.done.lock().expect("no panic while it is held").clone();
+        if let Some(Ok(report)) = done {
+            memory.found = report;
+        }
+        let (mut seen, damaged) = (memory.found.seen.clone(), memory.found.logs.keys().cloned().collect());
         seen.extend(look.catalog.found.iter().map(|found| found.place.clone()));
         let chores = Chores {
             opened: look.opened.clone(),

@@ -62,7 +62,7 @@ struct Memory {
     read: Option<(String, PartsSeen)>,
     /// How that went.
     verdict: Option<Result<(), Unusable>>,
-    /// How often its rules could not be checked, and when they are tried again.
+    /// How often its rules could not be checked, or not all of it in time, and when that is tried again.
     tries: u32,
     next_try: Option<Instant>,
 }
@@ -215,7 +215,7 @@ impl Extensions {
             }
         };
         (memory.tries, memory.next_try) = match &verdict {
-            Err(unusable) if unusable.reason == UNCHECKED => {
+            Err(unusable) if [UNCHECKED, read::TOO_SLOW].contains(&unusable.reason) => {
                 (memory.tries.saturating_add(1), Some(Instant::now() + pause(memory.tries)))
             }
             _ => (0, None),

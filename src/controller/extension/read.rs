@@ -15,12 +15,16 @@ use crate::cluster::problem::Problem;
 use crate::controller::packages::UNCHECKED;
 use crate::cue::Cue;
 use crate::extension::cue::CueCheck;
+use crate::extension::problem::TOO_LONG;
 use crate::extension::{Package, cases, install, proof};
 
 /// How long a package is judged at most: well within the deadline of a reconcile, so that its status tells of it.
 const JUDGED_WITHIN: Duration = Duration::from_mins(2);
 /// How many problems of a package are told.
 const LISTED: usize = 50;
+
+/// The reason of what could not be judged in time: that is the machine's fault as well as the package's.
+pub const TOO_SLOW: &str = "TooSlow";
 
 /// Why a package cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +44,10 @@ impl Unusable {
         let message =
             format!("{why}; nothing begins to use this version until they were, which is tried again by itself");
         Self::new(UNCHECKED, message, true)
+    }
+
+    fn late() -> Self {
+        Self::new(TOO_SLOW, format!("{TOO_LONG}; it is tried again by itself"), true)
     }
 
     fn new(reason: &'static str, message: impl Into<String>, passing: bool) -> Self {
@@ -164,9 +172,17 @@ fn judge(
     }
     let proof = proof::check_while(&package, rules, time_is_left);
     if !proof.problems.is_empty() {
+        if proof.problems.iter().all(|problem| problem.reason == TOO_LONG) {
+            return Err(Unusable::late());
+        }
         return Err(Unusable::wrong("InvalidPackage", lines(&proof.problems)));
     }
     let mut outcomes = cases::run_while(&package, rules, time_is_left);
+    if outcomes.last().is_some_and(|last| last.failures == [TOO_LONG])
+        && outcomes.iter().rev().skip(1).all(cases::Outcome::passed)
+    {
+        return Err(Unusable::late());
+    }
     let unchecked = proof.unchecked.or_else(|| outcomes.iter_mut().find_map(|outcome| outcome.unchecked.take()));
     let failed = outcomes.into_iter().filter(|outcome| !outcome.passed()).map(|outcome| {
         let why = outcome.failures.join("; ");
@@ -238,6 +254,13 @@ mod tests {
         let refused = judge(&spec, &parts, &Nobody, &|| true).expect_err("a test fails");
         assert_eq!(refused.reason, "TestsFailed");
         assert!(refused.message.starts_with("tests/render.yaml:2: connections are in"), "{}", refused.message);
+    }
+
+    #[test]
+    fn what_could_not_be_judged_in_time_is_judged_again() {
+        let (spec, parts) = installed(|_, text| text);
+        let late = judge(&spec, &parts, &Nobody, &|| false).expect_err("no time at all");
+        assert_eq!((late.reason, late.passing, late.errors.len()), (TOO_SLOW, true, 0), "{}", late.message);
     }
 
     #[test]

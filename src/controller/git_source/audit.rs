@@ -8,7 +8,7 @@ pub mod finished;
 mod kept;
 mod record;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,8 +91,8 @@ pub struct Sync<'a> {
     pub took: Duration,
     /// The commit does not follow from the one before it.
     pub rewrite: Option<Rewrite>,
-    /// A commit before it was applied, at least in part, and nobody lived to record that.
-    pub also: Option<String>,
+    /// Commits before it that began to be applied, and nobody lived to record that.
+    pub also: Vec<String>,
 }
 
 impl Ledger {
@@ -112,10 +112,19 @@ impl Ledger {
     }
 
     /// What began to be applied before this commit, where no record tells of it.
-    fn unrecorded(&self, source: &GitSource, commit: &str) -> Option<String> {
-        let applying = source.status.as_ref()?.applying.as_ref()?.commit.clone();
-        let told = [Some(commit), self.noted.as_deref(), self.recorded.as_deref()];
-        Some(applying).filter(|applying| !told.contains(&Some(applying.as_str())))
+    fn unrecorded(&self, source: &GitSource, commit: &str) -> Vec<String> {
+        let Some(applying) = source.status.as_ref().and_then(|status| status.applying.as_ref()) else {
+            return Vec::new();
+        };
+        let of = |waiting: &Waiting| {
+            let Record { marker, draft, .. } = &waiting.record;
+            let edit = draft.edits.iter().find(|edit| edit.path == *marker)?;
+            record::commit_of(edit.content.as_deref()?)
+        };
+        let mut told: BTreeSet<String> = self.queue.iter().filter_map(of).collect();
+        told.extend([Some(commit.to_owned()), self.noted.clone(), self.recorded.clone()].into_iter().flatten());
+        let begun = applying.unrecorded.iter().chain([&applying.commit]);
+        begun.filter(|begun| !told.contains(*begun)).cloned().collect()
     }
 
     /// Adds what was done to what has to be recorded.
@@ -147,7 +156,7 @@ impl Ledger {
         let done = sync.results.iter().any(|result| result.failure.is_none());
         let failed_anew = told.is_some() && told != self.failed;
         self.failed = told;
-        let lost = sync.rewrite.is_some() || sync.also.is_some();
+        let lost = sync.rewrite.is_some() || !sync.also.is_empty();
         if done || failed_anew || lost || (!edits.is_empty() && known.is_ok()) {
             let record = record::record(settings, (destination, self.previous()), &sync, &failed, edits);
             self.add(record)?;

@@ -455,7 +455,7 @@ impl GitSources {
             Some(Descent::Rewritten(rewrite)) => Some(rewrite),
             _ => None,
         };
-        let (also, part) = (None, &part);
+        let (also, part) = (Vec::new(), &part);
         let done = Sync { seen: &seen, plan: &plan, live: &live, part, results: &results, took, rewrite, also };
         let noted = remembered.ledger.note(source, settings, &self.client, &self.cache_dir, done).await;
         if let Err(problem) = noted {

@@ -111,15 +111,19 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
         }
         Report::Applying { seen, changes } => {
             let commit = seen.commit.id.to_string();
-            if before.fetched_commit.as_ref() == Some(&commit) {
-                return status;
+            let begun = before.applying.clone();
+            let is_this_one = begun.as_ref().is_none_or(|begun| begun.commit == commit);
+            if before.fetched_commit.as_ref() == Some(&commit) && is_this_one {
+                return before.clone();
             }
             // what began before and was never recorded goes on from where that began
-            let unrecorded = before.applying.as_ref().and_then(|applying| applying.previous.clone());
-            let previous = unrecorded.or_else(|| before.fetched_commit.clone());
+            let Applying { commit: last, previous, mut unrecorded } = begun.unwrap_or_default();
+            unrecorded.extend((!last.is_empty()).then_some(last));
+            unrecorded.retain(|begun| *begun != commit);
+            let previous = previous.or_else(|| before.fetched_commit.clone());
             let at = format!("{}@{}", seen.branch, short(&seen.commit.id));
             let message = format!("applies {at}: {}", plural(*changes, "change"));
-            status.applying = Some(Applying { commit, previous });
+            status.applying = Some(Applying { commit, previous, unrecorded });
             let finding = Finding::new(RECONCILING, ConditionStatus::True, "Applying", message);
             status.conditions = conditions::merge_into(&before.conditions, &finding, generation, &Time(now));
             return status;

@@ -50,7 +50,6 @@ impl Work<'_> {
             return Ok(());
         };
         let wanted: usize = resolved.groups.iter().map(|group| usize::from(group.replicas)).sum();
-        let wanted = if resolved.free_replicas { 1 } else { wanted };
         let pods = self.pods_of(component, action.on.as_deref());
         if let Some(reason) = too_few(component, action.on.as_deref(), pods.len(), wanted) {
             return Err(reason);

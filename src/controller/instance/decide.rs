@@ -100,16 +100,13 @@ pub async fn decide(
     }
     let all = packages.of_type(spec.type_.as_str());
     let manifests: Vec<&Manifest> = all.iter().map(|package| &package.manifest).collect();
-    let served = has_served(status.phase, so_far.served);
     let course = versions::course(versions::Situation {
         installed: &manifests,
         runs: runs.as_ref(),
         target: target.as_ref(),
         wanted: &wanted,
         settled: so_far.settled,
-        served,
-        // what a backup put there is of a version
-        blank: !served && !so_far.served && spec.restore.is_none(),
+        served: has_served(status.phase, so_far.served),
     });
     let (runs, target, begins) = match course.map_err(refuse)? {
         Course::Go { runs, target, begins } => (runs, target, begins),

@@ -54,8 +54,8 @@ impl<'a> Reader<'a> {
         if !is_ours(&Part::of(&secret.metadata), &self.owner, instance) {
             return match (remembered.secrets.get(name), seen) {
                 (Some((_, values)), _) => Ok(values.clone()),
-                (None, Some(seen)) if !is_ours(&seen, &self.owner, instance) => Ok(Values::new()),
-                (None, _) => {
+                // for the cache it is ours still, so it would be written over
+                (None, Some(seen)) if is_ours(&seen, &self.owner, instance) => {
                     let reason = format!(
                         "Secret {name} belongs to somebody else, having neither the owner nor the labels of the instance; \
                          give it its labels back ({}={} and {}={instance}), or delete or rename it",
@@ -65,6 +65,7 @@ impl<'a> Reader<'a> {
                     );
                     Err(Failure::new("ForeignSecret", reason))
                 }
+                (None, _) => Ok(Values::new()),
             };
         }
         let version = Some(crate::cluster::parts::version(&secret.metadata));

@@ -13,7 +13,7 @@ use crate::cluster::discovery::{Answers, OptionalKind, optional_kinds};
 use crate::controller::frame::Queue;
 
 /// What was told counts for so long.
-const FRESH: Duration = Duration::from_secs(20);
+const FRESH: Duration = Duration::from_secs(10);
 /// While something is left out somewhere, it is asked so often.
 const LEFT_OUT: Duration = Duration::from_secs(10);
 /// How long the answers may take, behind other requests of ours too.

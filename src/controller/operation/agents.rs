@@ -15,7 +15,7 @@ use crate::lifecycle::Client;
 use crate::lifecycle::client::NOT_REACHED;
 use crate::lifecycle::problem::{Code, Problem};
 use crate::lifecycle::values::{Order, Task as Asked, Transfer};
-use crate::plan::operation::{Outcome, Pod, Run, Task, key};
+use crate::plan::operation::{Deed, Outcome, Pod, Run, Task, key};
 
 /// How long one call is waited for. What was begun goes on, and the same key asks for its end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,6 +29,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const UNREACHABLE: SignedDuration = SignedDuration::from_mins(5);
 /// So long a step may go on of an operation that is cancelled; what it began is not taken back.
 const CANCELLED: SignedDuration = SignedDuration::from_mins(1);
+/// How it is told that a pod was asked to take a role over.
+const SHOWS_NOT: &str = " is to take the role over and does not show it yet";
 /// States of a process that does not come up by itself.
 const BROKEN: [&str; 2] = ["CrashLoop", "Failed"];
 
@@ -56,10 +58,14 @@ impl Hands<'_> {
     }
 
     /// A step of an operation that is cancelled, or whose agent cannot be asked, is not waited for without end. A restore
-    /// has its own ends: what it stopped has to run again.
+    /// has its own ends, but for what it stops: that has to run again.
     pub(super) fn patience(&self, run: &Run, outcome: Outcome) -> Outcome {
         let Outcome::Goes(message) = outcome else { return outcome };
-        if self.operation.spec.type_ == OperationType::Restore {
+        let silent = message.contains(NOT_REACHED);
+        let step = (run.index, run.attempt);
+        let unreached = self.shared.turns.unreached(&Key::of(self.operation), step, silent, self.world.now);
+        let restores = self.operation.spec.type_ == OperationType::Restore;
+        if restores && !matches!(run.planned.deed, Deed::Process { action: ProcessAction::Stop, .. }) {
             return Outcome::Goes(message);
         }
         let step = self.world.status.steps.get(run.index).filter(|step| step.attempts == run.attempt);
@@ -69,7 +75,7 @@ impl Hands<'_> {
             let message = format!("{message}; it was cancelled, and what was begun may go on");
             return Outcome::Failed { message, refused: true };
         }
-        if message.contains(NOT_REACHED) && goes_on >= UNREACHABLE {
+        if unreached >= UNREACHABLE {
             return Outcome::Failed { message, refused: false };
         }
         Outcome::Goes(message)
@@ -114,13 +120,13 @@ impl Hands<'_> {
                 let status = agent.client.status(TOLD).await;
                 status.ok().and_then(|status| status.reason).map_or_else(|| outcome(problem), Outcome::Goes)
             }
-            Code::Unsupported => self.have_it_handed_over(agent, from, to).await,
+            Code::Unsupported => self.have_it_handed_over(run, agent, from, to).await,
             _ => outcome(problem),
         }
     }
 
     /// Where the middleware hands the role out by itself, its package asks it to; that it was done shows in the roles.
-    async fn have_it_handed_over(&self, mut agent: Agent, from: &str, to: Option<&str>) -> Outcome {
+    async fn have_it_handed_over(&self, run: &Run, mut agent: Agent, from: &str, to: Option<&str>) -> Outcome {
         if let Some(holder) = self.holder_since(from) {
             return match to {
                 Some(to) if to != holder => {
@@ -130,7 +136,11 @@ impl Hands<'_> {
                 _ => Outcome::Done(Some(format!("{holder} has the role now"))),
             };
         }
-        let Some(to) = to.or_else(|| self.next_best(from)).map(str::to_owned) else {
+        // whoever was chosen stays so while that goes on
+        let step = self.world.status.steps.get(run.index);
+        let told = step.and_then(|step| step.message.as_deref()?.strip_suffix(SHOWS_NOT));
+        let told = told.filter(|name| self.world.pod(name).is_some());
+        let Some(to) = to.or(told).or_else(|| self.next_best(from)).map(str::to_owned) else {
             return Outcome::Goes(format!("no other pod of the group of {from} is ready to take its role over"));
         };
         let mut parameters = Map::new();
@@ -139,7 +149,7 @@ impl Hands<'_> {
         let chosen = self.world.pod(&to).map_or(0, |pod| pod.ordinal);
         agent.key = format!("{}/{chosen}", agent.key);
         match self.ask(&agent, &Asked::Action("switchover".to_owned()), parameters).await {
-            Outcome::Done(_) => Outcome::Goes(format!("{to} is to take the role over and does not show it yet")),
+            Outcome::Done(_) => Outcome::Goes(format!("{to}{SHOWS_NOT}")),
             other => other,
         }
     }

@@ -17,7 +17,7 @@ use crate::backup::layout::{Owner, Place};
 use crate::backup::manifest::Wish;
 use crate::backup::wish;
 use crate::cluster::Key;
-use crate::controller::repositories::coverage::{Coverage, collector};
+use crate::controller::repositories::coverage::{Coverage, collector, writes};
 use crate::controller::repositories::known::Look;
 use crate::controller::repositories::orders::{self, Wanted};
 use crate::controller::repositories::progress::{newest, told};
@@ -153,7 +153,10 @@ impl Hands<'_> {
         let archives = policy.and_then(|policy| policy.logs.as_ref()).is_some_and(|logs| logs.enabled);
         // where its log goes somewhere else, a backup would wait for it in vain
         let policies = self.shared.caches.backup_policies.list();
-        let collector = collector(policies.iter().map(AsRef::as_ref), ground.instance);
+        let collector = collector(
+            policies.iter().map(AsRef::as_ref).filter(|policy| writes(&self.shared.caches, policy)),
+            ground.instance,
+        );
         let comes = collector.is_some_and(|policy| policy.spec.repository.as_str() == ground.repository.name);
         let wanted = Wanted {
             job,

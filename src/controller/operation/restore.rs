@@ -34,6 +34,9 @@ impl Hands<'_> {
     /// Before anything is stopped: a typing mistake is to cost nothing.
     pub(super) async fn examine(&self) -> Outcome {
         let refused = |message: String| Outcome::Failed { message, refused: true };
+        if self.operation.spec.cancel == Some(true) {
+            return refused("it was cancelled".to_owned());
+        }
         let Some(wanted) = &self.operation.spec.restore else { return refused("spec.restore is missing".to_owned()) };
         let namespace = instance_of(self.operation).namespace.unwrap_or_default();
         let around = self.around(&namespace);

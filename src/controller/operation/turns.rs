@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::api::Operation;
 use crate::api::operation::OperationStatus;
 use crate::cluster::Key;
@@ -23,6 +25,8 @@ struct State {
     /// What instances show: operations that work on them.
     shown: BTreeMap<Key, Key>,
     said: HashMap<Key, Said<OperationStatus>>,
+    /// Since when the agent of a step, by its place and attempt, does not answer.
+    unreached: HashMap<Key, BTreeMap<(usize, i32), Timestamp>>,
 }
 
 impl Turns {
@@ -35,6 +39,7 @@ impl Turns {
     /// The operation is over; the instances whose next one may begin.
     pub fn leave(&self, operation: &Key) -> Vec<Key> {
         let mut state = self.state();
+        state.unreached.remove(operation);
         for all in state.unfinished.values_mut() {
             all.remove(operation);
         }
@@ -84,7 +89,20 @@ impl Turns {
     }
 
     pub fn forget(&self, operation: &Key) {
-        self.state().said.remove(operation);
+        let mut state = self.state();
+        state.said.remove(operation);
+        state.unreached.remove(operation);
+    }
+
+    /// For how long the agent of a step has not answered.
+    pub fn unreached(&self, operation: &Key, step: (usize, i32), silent: bool, now: Timestamp) -> SignedDuration {
+        let mut state = self.state();
+        let steps = state.unreached.entry(operation.clone()).or_default();
+        if !silent {
+            steps.remove(&step);
+            return SignedDuration::ZERO;
+        }
+        now.duration_since(*steps.entry(step).or_insert(now))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

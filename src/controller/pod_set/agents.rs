@@ -13,6 +13,7 @@ use crate::controller::hooks::{About, Hooks};
 use crate::lifecycle::Client;
 use crate::lifecycle::problem::{Code, Problem};
 use crate::lifecycle::values::{Order, Task, Transfer};
+use crate::plan::pod_set::EMPTIED;
 
 /// Why an agent did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +83,20 @@ impl Remote {
         let client = self.agents.client(instance, namespace, address).await;
         client.map_err(|error| later(error.to_string()))
     }
+
+    /// Whether the package moves away what a pod has before it leaves.
+    fn empties(&self, pod: &Pod) -> bool {
+        let label = |name: &str| pod.labels().get(name).map(String::as_str).unwrap_or_default();
+        let about = About {
+            namespace: pod.metadata.namespace.as_deref().unwrap_or_default(),
+            instance: label(labels::INSTANCE),
+            component: label(labels::COMPONENT),
+            group: label(labels::GROUP),
+            pod: None,
+            leading: None,
+        };
+        self.hooks.declared(&about, Hook::PreScaleIn.action()).is_ok_and(|declared| declared.is_some())
+    }
 }
 
 impl Agents for Remote {
@@ -104,6 +119,10 @@ impl Agents for Remote {
             Ok(Some(_)) => Ok(()),
             Ok(None) => {
                 let message = "the package has no way to hand its role over in this topology".to_owned();
+                Err(CallError { message, refused: true, goes_on: false })
+            }
+            Err(problem) if problem.code == Code::NotFound && self.empties(pod) => {
+                let message = format!("{problem}; {EMPTIED}");
                 Err(CallError { message, refused: true, goes_on: false })
             }
             // only a package that declares nothing says for good that there is nothing to hand over by

@@ -8,8 +8,11 @@ use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
 
 use crate::api::backup_policy::Retention;
+use crate::api::backup_repository::Access;
 use crate::api::values::Duration;
 use crate::api::{BackupPolicy, Instance, labels};
+use crate::cluster::Key;
+use crate::controller::caches::Caches;
 use crate::extension::Collectors;
 use crate::names::ObjectName;
 use crate::plan::retention::Rules;
@@ -90,6 +93,12 @@ pub fn collector<'a>(
         Some((!coverage.is_asked_by(instance), policy.name_any(), policy))
     });
     own.min_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1))).map(|(_, _, policy)| policy)
+}
+
+/// Whether there is a repository that a policy can collect into.
+pub fn writes(caches: &Caches, policy: &BackupPolicy) -> bool {
+    let key = Key { namespace: policy.namespace(), name: policy.spec.repository.to_string() };
+    caches.backup_repositories.get(&key).is_some_and(|repository| repository.spec.access != Some(Access::ReadOnly))
 }
 
 /// A length of time as plans count it.

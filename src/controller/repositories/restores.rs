@@ -167,7 +167,9 @@ impl Around<'_> {
 
     /// A backup is not removed under whoever restores it: what is condemned anew waits another day.
     async fn spare(&self, repository: &Key, look: &Look, chain: &[&Found]) -> Result<(), RestoreError> {
-        let spared = sweep::spare(&look.opened.repository, chain).await.map_err(RestoreError::Condemned)?;
+        // a younger one leaves time, and whoever restores asks again
+        let before = Timestamp::now().checked_sub(LATE).unwrap_or(Timestamp::MIN);
+        let spared = sweep::spare(&look.opened.repository, chain, before).await.map_err(RestoreError::Condemned)?;
         if !spared.is_empty() {
             self.known.amend(repository, |catalog| {
                 for found in catalog.found.iter_mut().filter(|found| spared.contains(&found.place)) {
@@ -190,7 +192,8 @@ impl Around<'_> {
         let found = replay::choose(repository, &ring, asked, |_| true).await?;
         if look.opened.key.is_none()
             && let Some(tombstone) = &found.tombstone
-            && Timestamp::now().duration_since(tombstone.at) > LATE
+            // long ago nobody removes any more
+            && (LATE..LATE * 4).contains(&Timestamp::now().duration_since(tombstone.at))
         {
             return Err(RestoreError::Going(found.place.id, tombstone.at));
         }

@@ -37,16 +37,6 @@ fn a_wrong_template_is_found_when_the_package_is_loaded() {
             "{{ params.count | \n",
             "config/demo.conf.j2:1: syntax error: unexpected end of input, expected identifier",
         ),
-        (
-            "a huge text",
-            "\n{{ 'x' * 99999999 }}",
-            "config/demo.conf.j2:2: only numbers can be multiplied here; to repeat something, use a loop over range()",
-        ),
-        (
-            "a huge list",
-            "{{ (1,) * 99999999 }}",
-            "config/demo.conf.j2:1: only numbers can be multiplied here; to repeat something, use a loop over range()",
-        ),
     ];
     let found = cases.iter().map(|(name, config, expected)| {
         let found = load(MANIFEST_TEXT, config, None)
@@ -73,6 +63,21 @@ fn a_template_that_fails_or_runs_wild_is_stopped_when_it_renders() {
             "huge output",
             "{% for a in range(60000) %}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}",
             "config/demo.conf.j2:1: its output is larger than 1048576 bytes",
+        ),
+        (
+            "a huge text",
+            "\n{{ 'x' * 99999999 }}",
+            "config/demo.conf.j2:2: invalid operation: only numbers can be multiplied; to repeat something, use a loop over range()",
+        ),
+        (
+            "a huge list",
+            "{{ (1,) * 99999999 }}",
+            "config/demo.conf.j2:1: invalid operation: only numbers can be multiplied; to repeat something, use a loop over range()",
+        ),
+        (
+            "a huge text by way of names",
+            "{% set s = 'x' %}{% set t = s * 99999999 %}",
+            "config/demo.conf.j2:1: invalid operation: only numbers can be multiplied; to repeat something, use a loop over range()",
         ),
         (
             "an item that is not there",

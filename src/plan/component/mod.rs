@@ -302,6 +302,12 @@ fn remove_groups(situation: &Situation<'_>, plan: &mut Plan) {
         }
         if spec.state == Some(DesiredState::Stopped) {
             wait("GroupLeaves", format!("{name} goes once the component runs: its data has to be moved first"), false);
+            if set.spec.replicas > 0 && set.spec.state != Some(DesiredState::Stopped) {
+                let mut stops = set.spec.clone();
+                stops.state = Some(DesiredState::Stopped);
+                let reason = "the component is to be stopped".to_owned();
+                plan.actions.push(Action { set: name.clone(), what: What::Apply(Box::new(stops)), reason });
+            }
             continue;
         }
         let empty = set.spec.replicas == 0;
@@ -325,7 +331,7 @@ fn remove_groups(situation: &Situation<'_>, plan: &mut Plan) {
                      group again"
                 );
                 // one that just starts is no reason for somebody to look
-                let starts = set.status.replicas.unwrap_or_default() == 0 && set.works();
+                let starts = set.works();
                 wait("GroupLeaves", message, !starts);
                 continue;
             }
@@ -390,10 +396,13 @@ fn findings(situation: &Situation<'_>, plan: &Plan, ready: i32, failure: Option<
     if let Some(failure) = failure {
         return not_ready("NotCarriedOut", failure.to_owned(), RECONCILING);
     }
-    if let Some(wait) = plan.waits.iter().find(|wait| wait.stalled) {
+    let stops = situation.spec.state == Some(DesiredState::Stopped);
+    if let Some(wait) = plan.waits.iter().find(|wait| wait.stalled && !stops) {
         return not_ready(wait.reason, wait.message.clone(), STALLED);
     }
-    for (name, set) in &situation.sets {
+    // what it said of an earlier spec is no longer so
+    let up_to_date = |name: &str, set: &Set| set.current && !plan.actions.iter().any(|action| action.set == name);
+    for (name, set) in situation.sets.iter().filter(|(name, set)| up_to_date(name, set)) {
         if let Some(stalled) = conditions::find(&set.status.conditions, STALLED) {
             return not_ready(&stalled.reason, format!("{name}: {}", stalled.message), STALLED);
         }

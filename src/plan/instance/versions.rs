@@ -25,8 +25,6 @@ pub struct Situation<'a> {
     pub settled: bool,
     /// Some pod of it served once.
     pub served: bool,
-    /// None ever did, and nothing was put on its volumes: it is as good as new.
-    pub blank: bool,
 }
 
 /// What to do about versions.
@@ -46,8 +44,8 @@ pub enum Course {
 
 /// Decides, or says why not.
 pub fn course(situation: Situation<'_>) -> Result<Course, Refusal> {
-    let Situation { installed, runs, target, wanted, settled, served, blank } = situation;
-    let Some(mut runs) = runs.filter(|_| !blank) else {
+    let Situation { installed, runs, target, wanted, settled, served } = situation;
+    let Some(mut runs) = runs else {
         return Ok(Course::Go { runs: wanted.clone(), target: None, begins: None });
     };
     let step = |from: &Stand| gates::step(installed, gate(from), gate(wanted));
@@ -111,10 +109,6 @@ mod tests {
 
     /// Package 1.0.0 and 1.1.0; versions 1 to 2, back again, and 2 to 3 for good.
     fn decide(runs: Option<&str>, target: Option<&str>, wanted: &str, settled: bool) -> String {
-        decide_for(runs, target, wanted, settled, false)
-    }
-
-    fn decide_for(runs: Option<&str>, target: Option<&str>, wanted: &str, settled: bool, blank: bool) -> String {
         let manifest = |version: &str, from: &str| -> Manifest {
             let text = format!(
                 "type: t\nversion: {version}\nupgradableFrom: [{from}]\n\
@@ -137,8 +131,7 @@ mod tests {
             target: target.as_ref(),
             wanted: &wanted,
             settled,
-            served: !blank,
-            blank,
+            served: true,
         };
         let short = |stand: &Stand| format!("{}/{}", stand.extension, stand.version);
         match course(situation) {
@@ -155,15 +148,6 @@ mod tests {
     #[test]
     fn a_new_instance_begins_anywhere() {
         assert_eq!(decide(None, None, "3", false), "1.0.0/3");
-    }
-
-    #[test]
-    fn one_that_never_served_begins_anew_with_whatever_is_asked_for() {
-        for wanted in ["2", "3", "1.1.0/3"] {
-            let told = decide_for(Some("1"), None, wanted, false, true);
-            assert!(told.ends_with(&format!("/{}", &wanted[wanted.len() - 1..])), "{told}");
-        }
-        assert_eq!(decide_for(Some("3"), Some("1"), "2", false, true), "1.0.0/2");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod tests;
 pub mod view;
 
 pub use observed::{Attempt, Claim, Container, Node, Observed, Phase, Pod, Replaced, Resizing, Trouble};
+pub use order::EMPTIED;
 pub use steps::{Action, Plan, Proof, Record, Wait, What};
 pub use template::{AGENT, Parts, Template};
 

@@ -6,6 +6,9 @@ use super::Planner;
 use super::observed::{Attempt, Pod};
 use super::steps::What;
 
+/// How it is told that nothing hands a role over, and that preScaleIn moves what a pod has.
+pub const EMPTIED: &str = "preScaleIn moves what it has";
+
 /// How it is with the role of a pod that is to be disturbed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum HandOver {
@@ -69,7 +72,8 @@ impl Planner<'_> {
     /// Why a pod that leads is not asked to hand over: nobody knows how that is done.
     pub(super) fn never_hands_over(&self, ordinal: u16) -> Option<String> {
         let (seen, pod) = (self.seen, &self.seen.pods[&ordinal]);
-        let trouble = seen.trouble(&pod.uid, Attempt::Switchover).filter(|trouble| trouble.refused)?;
+        let trouble = seen.trouble(&pod.uid, Attempt::Switchover);
+        let trouble = trouble.filter(|trouble| trouble.refused && !trouble.message.contains(EMPTIED))?;
         (self.leads(ordinal) && seen.holder() == Some(ordinal)).then(|| trouble.message.clone())
     }
 

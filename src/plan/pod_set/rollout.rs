@@ -349,7 +349,7 @@ impl Planner<'_> {
         let seen = self.seen;
         let Some(trouble) = seen.trouble(uid, Attempt::Allowed) else { return true };
         let message = format!(
-            "{} keeps its CPU and memory: {}; ask for less, raise what is allowed, or delete the pod to have it made anew",
+            "{} keeps its CPU and memory: {}; ask for less, or raise what is allowed: a new pod would be denied them too",
             seen.pod_name(ordinal),
             trouble.message
         );

@@ -262,11 +262,12 @@ fn message(sync: &Sync<'_>, failed: &[Failed]) -> String {
     if let Some(rewrite) = &sync.rewrite {
         text.push_str(&format!("\nHistory: {}\n", rewrite.told()));
     }
-    if let Some(also) = &sync.also {
+    if !sync.also.is_empty() {
+        let also: Vec<&str> = sync.also.iter().map(|also| also.get(..7).unwrap_or(also)).collect();
         text.push_str(&format!(
-            "\nBefore it {} was applied, at least in part, and the controller ended before it could record that: what it \
-             changed is told here.\n",
-            also.get(..7).unwrap_or(also)
+            "\nBefore it {} began to be applied, and the controller ended before it could record that: what was changed by it \
+             is told here.\n",
+            also.join(", ")
         ));
     }
     let done = sync.results.iter().filter(|result| result.failure.is_none());

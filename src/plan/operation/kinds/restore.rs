@@ -5,6 +5,7 @@ use super::{AGAIN, Kind, backup, process_step};
 use crate::api::operation::{
     FailurePolicy, InPlaceRestore, OperationPhase, OperationStatus, ProcessAction, StepStatus, UNTOUCHED,
 };
+use crate::api::values::Duration;
 use crate::extension::contract::Topology;
 use crate::extension::methods;
 use crate::names::TopologyName;
@@ -24,6 +25,9 @@ const PROVE: usize = 6;
 const START_OTHERS: usize = 7;
 /// After a failure that changed nothing.
 const RESUME: usize = 8;
+
+/// What was stopped has to run again within this time, or somebody has to look.
+const RESUMES: Duration = Duration(std::time::Duration::from_hours(1));
 
 const LAST: &str = ", the last one";
 const FIRST: &str = ", the first one";
@@ -94,7 +98,8 @@ fn process(pod: &str, action: ProcessAction, stage: usize) -> Planned {
         RESUME => format!("{}{AGAIN}", step.name),
         _ => step.name.clone(),
     };
-    Planned { name, stage, ..step }
+    let timeout = (stage == RESUME).then_some(RESUMES);
+    Planned { name, stage, timeout, ..step }
 }
 
 fn safety(pod: &str) -> Planned {
@@ -114,7 +119,8 @@ pub fn filled(status: &OperationStatus) -> bool {
     filling(status).is_some_and(|fill| fill.phase == OperationPhase::Succeeded)
 }
 
-/// Where it ended before anything was changed: what was stopped for it starts again, the one that leads first.
+/// Where it ended before anything was changed: what was stopped for it starts again, the one that leads first, whoever could
+/// not be stopped last.
 pub fn resume(status: &OperationStatus) -> Vec<Planned> {
     let untouched = filling(status).is_none_or(|fill| {
         let said = fill.message.as_deref().is_some_and(|message| message.contains(UNTOUCHED));
@@ -125,8 +131,10 @@ pub fn resume(status: &OperationStatus) -> Vec<Planned> {
     if !untouched {
         return Vec::new();
     }
-    let stopped = status.steps.iter().rev().filter(|step| step.attempts > 0);
-    let pods = stopped.filter_map(|step| step.name.strip_prefix("stop "));
+    let begun = status.steps.iter().rev().filter(|step| step.attempts > 0);
+    let (missed, stopped): (Vec<&StepStatus>, Vec<&StepStatus>) =
+        begun.partition(|step| step.phase == OperationPhase::Failed);
+    let pods = stopped.into_iter().chain(missed).filter_map(|step| step.name.strip_prefix("stop "));
     pods.map(|pod| process(pod.strip_suffix(LAST).unwrap_or(pod), ProcessAction::Start, RESUME)).collect()
 }
 

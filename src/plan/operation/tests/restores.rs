@@ -81,7 +81,7 @@ fn what_was_stopped_starts_again_where_nothing_was_changed() {
         let started: Vec<&String> = scene.log.iter().filter(|step| step.starts_with("start ")).collect();
         if untouched {
             let last = step.starts_with("restore ").then_some("start a-0, again");
-            assert_eq!(started.first().map(|step| step.as_str()), last.or(Some("start a-1, again")), "{:?}", scene.log);
+            assert_eq!(started.first().map(|step| step.as_str()), last.or(Some("start a-2, again")), "{:?}", scene.log);
             assert_eq!(started.len(), if last.is_some() { 3 } else { scene.stops() });
             assert!(scene.message().ends_with("what was stopped was started again"), "{}", scene.message());
             assert!(scene.message().starts_with(&format!("{step}: it broke")), "{}", scene.message());
