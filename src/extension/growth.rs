@@ -4,6 +4,7 @@
 //! bounded by the template's own length times the largest value it was given.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// Operators in one tag; each can add the largest value once more.
 const MAX_OPERATORS: usize = 64;
@@ -115,40 +116,72 @@ impl<'a> Tag<'a> {
 }
 
 fn tags(source: &str) -> Vec<Tag<'_>> {
+    let one = |(statement, inner): (bool, Range<usize>)| {
+        let line = source[..inner.start].matches('\n').count() + 1;
+        read(&source[inner], line, statement)
+    };
+    spans(source).into_iter().map(one).collect()
+}
+
+/// Where the insides of tags are, and whether each is a statement's. Comments and raw text are left out. It has to see exactly
+/// what the language sees: what it takes for text nobody looks at.
+pub(super) fn spans(source: &str) -> Vec<(bool, Range<usize>)> {
     let bytes = source.as_bytes();
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(offset) = source[at..].find('{') {
-        let start = at + offset;
-        let kind = bytes.get(start + 1).copied();
-        match kind {
+        let start = at + offset + 2;
+        match bytes.get(start - 1) {
             Some(b'#') => at = source[start..].find("#}").map_or(source.len(), |end| start + end + 2),
             Some(kind @ (b'{' | b'%')) => {
-                let end = end_of(bytes, start + 2, if kind == b'{' { b"}}" } else { b"%}" });
-                let line = source[..start].matches('\n').count() + 1;
-                let tag = read(&source[start + 2..end], line, kind == b'%');
-                let raw = tag.statement && tag.words.first() == Some(&"raw");
-                found.push(tag);
+                let statement = *kind == b'%';
+                let end = end_of(bytes, start, if statement { b"%}" } else { b"}}" });
+                found.push((statement, start..end));
                 at = (end + 2).min(source.len());
-                if raw {
-                    at = source[at..].find("endraw").map_or(source.len(), |end| at + end);
+                if statement && is_tag(&source[start..], "raw") {
+                    at = end_of_raw(source, at);
                 }
             }
-            _ => at = start + 1,
+            _ => at = start - 1,
         }
     }
     found
 }
 
-/// Where a tag ends; quotes may hold what looks like an end.
-pub(super) fn end_of(bytes: &[u8], start: usize, end: &[u8]) -> usize {
-    let mut at = start;
+/// Where the tag is that ends raw text; nothing else does.
+fn end_of_raw(source: &str, mut at: usize) -> usize {
+    while let Some(offset) = source[at..].find("{%") {
+        at += offset;
+        if is_tag(&source[at + 2..], "endraw") {
+            return at;
+        }
+        at += 2;
+    }
+    source.len()
+}
+
+/// Whether a statement begins here that is this word and nothing else.
+fn is_tag(text: &str, name: &str) -> bool {
+    let text = text.strip_prefix(['-', '+']).unwrap_or(text).trim_ascii_start();
+    let rest = text.strip_prefix(name).map(str::trim_ascii_start);
+    rest.is_some_and(|rest| rest.strip_prefix(['-', '+']).unwrap_or(rest).starts_with("%}"))
+}
+
+/// Where a tag ends; quotes and brackets may hold what looks like an end.
+fn end_of(bytes: &[u8], start: usize, end: &[u8]) -> usize {
+    let (mut at, mut depth) = (start, 0_isize);
     while at < bytes.len() {
         match bytes[at] {
-            quote @ (b'"' | b'\'') => at = after_quote(bytes, at + 1, quote),
-            _ if bytes[at..].starts_with(end) => return at,
-            _ => at += 1,
+            quote @ (b'"' | b'\'') => {
+                at = after_quote(bytes, at + 1, quote);
+                continue;
+            }
+            _ if depth == 0 && bytes[at..].starts_with(end) => return at,
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth -= 1,
+            _ => {}
         }
+        at += 1;
     }
     bytes.len()
 }
@@ -218,6 +251,17 @@ mod tests {
         }
         let many = format!("{{{{ a{} }}}}", " ~ a".repeat(65));
         assert!(check(&many).is_err());
+    }
+
+    #[test]
+    fn nothing_hides_from_it_that_the_language_sees() {
+        for (source, seen) in [
+            ("{{ {'a': {'b': 1}} ~ c }} d }}", " {'a': {'b': 1}} ~ c "),
+            ("{#} {{ ' #}{{ a }}{# ' #}", " a "),
+            ("{%\n raw -%} endraw {{ ' {% endraw x %}{%+endraw %}{{ a }}{# ' #}", " a "),
+        ] {
+            assert_eq!(spans(source).pop().map(|(_, inner)| &source[inner]), Some(seen), "{source}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use minijinja::{Error, ErrorKind, Value};
 
-use super::growth::{after_quote, end_of};
+use super::growth::{after_quote, spans};
 
 /// Words that end what could be multiplied.
 const WORDS: [&str; 14] =
@@ -14,6 +14,9 @@ const WORDS: [&str; 14] =
 /// `a * b`, for numbers.
 pub fn times(a: &Value, b: &Value) -> Result<Value, Error> {
     let wrong = |reason: &str| Error::new(ErrorKind::InvalidOperation, reason.to_owned());
+    if a.is_undefined() || b.is_undefined() {
+        return Err(Error::new(ErrorKind::UndefinedError, "in a product"));
+    }
     if !a.is_number() || !b.is_number() {
         return Err(wrong("only numbers can be multiplied; to repeat something, use a loop over range()"));
     }
@@ -30,24 +33,11 @@ pub fn template(source: &str) -> Cow<'_, str> {
     if !source.contains('*') {
         return Cow::Borrowed(source);
     }
-    let bytes = source.as_bytes();
     let (mut out, mut at) = (String::with_capacity(source.len() + 64), 0);
-    while let Some(offset) = source[at..].find('{') {
-        let start = at + offset;
-        let end = match bytes.get(start + 1) {
-            Some(b'#') => source[start..].find("#}").map_or(source.len(), |end| start + end + 2),
-            Some(kind @ (b'{' | b'%')) => {
-                let end = end_of(bytes, start + 2, if *kind == b'{' { b"}}" } else { b"%}" });
-                out.push_str(&source[at..start + 2]);
-                out.push_str(&expression(&source[start + 2..end]));
-                at = end;
-                let is_raw = *kind == b'%' && source[start + 2..end].trim_matches(['-', '+', ' ']) == "raw";
-                if is_raw { source[end..].find("endraw").map_or(source.len(), |raw| end + raw) } else { end }
-            }
-            _ => start + 1,
-        };
-        out.push_str(&source[at..end]);
-        at = end;
+    for (_, inner) in spans(source) {
+        out.push_str(&source[at..inner.start]);
+        at = inner.end;
+        out.push_str(&expression(&source[inner]));
     }
     out.push_str(&source[at..]);
     Cow::Owned(out)
@@ -109,7 +99,9 @@ pub fn expression(source: &str) -> Cow<'_, str> {
             }
             // a power belongs to what is multiplied
             b'*' if bytes.get(at + 1) == Some(&b'*') => at + 2,
-            b'*' if term.some => {
+            // a list that is spread out as arguments; all else is multiplied, also what is called as a word of the language
+            b'*' if matches!(out.trim_end().bytes().next_back(), None | Some(b'(' | b',')) => at + 1,
+            b'*' => {
                 term.close(&mut out);
                 out.insert(term.start, '(');
                 out.push_str(")|times(");
@@ -169,6 +161,7 @@ mod tests {
             ("params['x*y'] * f(a * 2, '*')", "(params['x*y'] )|times( f((a )|times( 2), '*'))"),
             ("2 * a if b * 2 > c else [d * 2]", "(2 )|times( a )if( b )|times( 2 )> c else [(d )|times( 2)]"),
             ("f(*all)", "f(*all)"),
+            ("do * 2", "do( )|times( 2)"),
             ("a.if * 2", "(a.if )|times( 2)"),
         ] {
             assert_eq!(expression(source), expected, "{source}");

@@ -494,7 +494,11 @@ mod tests {
             container["env"].as_array().expect("variables").iter().filter_map(|one| one["name"].as_str()).collect();
         assert_eq!(names, ["MIDSHIP_POD", "MIDSHIP_POD_IP", "MIDSHIP_SECRET_0", "URI"]);
         assert_eq!(container["env"][3]["value"], "demo://a:$(MIDSHIP_SECRET_0)@localhost/$(MIDSHIP_POD)");
-        let added = says("env: {}", "pod: {containers: [{name: a, image: 'a:1', args: ['{{ secret.token }}']}]}", GOOD);
+        let added = says(
+            "env: {}",
+            "pod: {containers: [{name: a, image: 'a:1', env: [{name: A, value: '{{ secret.token }}'}]}]}",
+            GOOD,
+        );
         assert!(added.contains("${secret:token} would stay as it is: nobody fills it in here"), "{added}");
     }
 

@@ -99,6 +99,7 @@ impl Reconciler for Extensions {
                 return Err(Failure::new("Unreadable", reason));
             }
             self.memory().remove(key);
+            self.judging().remove(&key.name);
             if self.packages.remove(&key.name) {
                 self.tell_instances(&key.name);
             }
