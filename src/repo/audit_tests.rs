@@ -268,7 +268,9 @@ fn damage_below_the_tip_is_mended_as_well() {
     let first = append("1", "old/x.yaml");
     let before = files("a");
     append("2", "new/y.yaml");
-    before.iter().for_each(|file| fs::remove_file(file).unwrap());
+    for file in &before {
+        fs::remove_file(file).unwrap();
+    }
     let third = append("3", "old/x.yaml");
     assert_eq!(scene.subjects(), ["Apply 1", "Apply 2", "Apply 3"]);
 
@@ -278,7 +280,9 @@ fn damage_below_the_tip_is_mended_as_well() {
     let before = files("b-history");
     let fourth = append("4", "old/x.yaml");
     assert!(follows(fourth, first));
-    before.iter().for_each(|file| fs::remove_file(file).unwrap());
+    for file in &before {
+        fs::remove_file(file).unwrap();
+    }
     assert!(follows(fourth, first));
     let stranger = scene.fixture.commit(&[("other", "1")]);
     assert!(!follows(fourth, stranger), "damage is told apart from a branch that others cut");

@@ -136,6 +136,8 @@ fn many_fetches_do_not_pile_up() {
 }
 
 type Harm = fn(&Scene);
+/// The same, told which packs hold what came before.
+type HarmToOld = fn(&Scene, &[PathBuf]);
 
 /// Every way to break a cache.
 const HARMS: &[(&str, Harm)] = &[
@@ -236,7 +238,7 @@ fn damage_met_by_a_fetch_is_mended_as_well() {
 /// The same where it counts what came before: the newest commit alone may be whole.
 #[test]
 fn damaged_history_is_mended_by_fetching_anew() {
-    let ancestors: &[(&str, fn(&Scene, &[PathBuf]))] = &[
+    let ancestors: &[(&str, HarmToOld)] = &[
         ("ancestors that are gone", |_, old| {
             for pack in old {
                 fs::remove_file(pack.with_extension("idx")).unwrap();

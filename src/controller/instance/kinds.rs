@@ -104,7 +104,9 @@ impl Kinds {
             drop(turn);
             let served = self.last().served.clone();
             let due = self.waiting().take(&served);
-            due.iter().for_each(|instance| queue.add(instance));
+            for instance in &due {
+                queue.add(instance);
+            }
         }
     }
 }
@@ -191,7 +193,7 @@ mod tests {
         waiting.set(&b, LeftOut::from([(CERTIFICATE, None)]));
         assert!(waiting.take(&without).is_empty(), "nothing new");
         assert_eq!(waiting.take(&Served::from([(RULE, false), (CERTIFICATE, false)])), [b]);
-        assert_eq!(waiting.take(&with), [a.clone()]);
+        assert_eq!(waiting.take(&with), std::slice::from_ref(&a));
         assert!(waiting.take(&with).is_empty(), "it is looked at once");
         waiting.set(&a, lacks_rules());
         waiting.set(&a, LeftOut::new());

@@ -64,13 +64,13 @@ fn member(seen: &Observed<'_>, plan: &Plan, ordinal: u16) -> Option<PodSetMember
         ready,
         role: pod.and_then(|pod| pod.role.clone()),
         // what is away comes back as it was
-        revision: match pod {
-            Some(pod) => pod.revision.clone(),
-            None => {
+        revision: pod.map_or_else(
+            || {
                 let before = seen.status.pods.iter().find(|member| member.ordinal.get() == ordinal);
                 before.and_then(|member| member.revision.clone())
-            }
-        },
+            },
+            |pod| pod.revision.clone(),
+        ),
         node: pod.and_then(|pod| pod.node.clone()),
         lag: pod.and_then(|pod| pod.report.as_ref()?.lag),
         reason: waits.or_else(|| pod.filter(|_| !ready).and_then(reason_of)).or_else(planned),
