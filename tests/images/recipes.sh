@@ -1,7 +1,7 @@
 # What each image holds; sourced by build, whose helpers (open, packages, user, script, close ...) it uses.
 # close and finish take, on standard input, the "config" object of the image.
 
-IMAGES="midship busybox redis-6.0 redis-7.0 redis-8.0 valkey-8.0 memcached-1.6 postgres-15 postgres-17"
+IMAGES="midship busybox redis-7.0 redis-8.0 valkey-8.0 memcached-1.6 postgres-15 postgres-17"
 
 tag_of() {
   case $1 in
@@ -69,7 +69,6 @@ redis_like() { # release suite server
   close <<<'{"Env":["PATH='$P'"],"Entrypoint":["docker-entrypoint.sh"],"Cmd":["'"$3"'-server"],
     "WorkingDir":"/data","Volumes":{"/data":{}},"ExposedPorts":{"6379/tcp":{}}}'
 }
-image_redis-6.0() { redis_like bullseye bullseye redis; }
 image_redis-7.0() { redis_like bookworm bookworm redis; }
 image_redis-8.0() { redis_like trixie trixie redis; }
 image_valkey-8.0() { redis_like bookworm bookworm-backports valkey; }

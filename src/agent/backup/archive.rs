@@ -368,8 +368,11 @@ impl Worker {
             self.done.insert(name.clone());
         }
         self.status.pending = self.status.pending.saturating_sub(1);
-        self.status.last = Some(name);
-        self.status.last_at = Some(Timestamp::now());
+        // a history comes after the segments it is of, and says nothing of how far they reach
+        if !name.ends_with(HISTORY) || self.status.last.is_none() {
+            self.status.last = Some(name);
+            self.status.last_at = Some(Timestamp::now());
+        }
         self.since_seal = self.since_seal.saturating_add(1);
         self.tell();
         Ok(())

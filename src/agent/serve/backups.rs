@@ -45,7 +45,9 @@ pub async fn restored(shared: &Shared, backups: &Backups) {
         let held = held(shared, backups);
         if held != said {
             if held == Some(Hold::Interrupted) {
-                tracing::warn!("a restore was interrupted: the process does not start on what is left; restore anew");
+                tracing::warn!(
+                    "a restore was interrupted: the process does not start on what is left; restore anew, or where others have the data, delete this pod and its volume"
+                );
             } else if let Some(hold) = &held {
                 tracing::info!(?hold, "the process does not start yet");
             } else {
@@ -54,7 +56,10 @@ pub async fn restored(shared: &Shared, backups: &Backups) {
         }
         let waits = match &held {
             Some(Hold::Restore(name)) => Some(name.clone()),
-            Some(Hold::Interrupted) => Some("a new one: the last was interrupted".to_owned()),
+            Some(Hold::Interrupted) => Some(
+                "a new one: the last was interrupted; where others have the data, delete this pod and its volume instead"
+                    .to_owned(),
+            ),
             Some(Hold::Restoring | Hold::First) | None => None,
         };
         shared.find(|findings| findings.waits_for_restore = waits);

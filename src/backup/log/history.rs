@@ -164,12 +164,8 @@ impl Sealed {
     }
 }
 
-/// Every seal of a line, in order. One that cannot be believed is an error.
-pub async fn seals(repository: &Repository, line: &Line) -> Result<Vec<(Digest, Sealed)>, LogError> {
-    seals_from(repository, line, 0).await
-}
-
-/// Those that can hold segments from this one on.
+/// The seals of a line that can hold segments from this one on, in order, with the digests of their documents. One that cannot
+/// be believed is an error.
 async fn seals_from(repository: &Repository, line: &Line, from: u64) -> Result<Vec<(Digest, Sealed)>, LogError> {
     let oldest = line.seal(from.saturating_sub(SEALED_TOGETHER as u64 - 1));
     let mut found = Vec::new();
@@ -191,7 +187,7 @@ async fn seals_from(repository: &Repository, line: &Line, from: u64) -> Result<V
 /// Seals what came since the last seal and has no gap. `all`: also a run that may still grow. Reads back every segment.
 pub async fn seal(repository: &Repository, line: &Line, key: &SigningKey, all: bool) -> Result<Vec<Range>, LogError> {
     let history = History::read(repository, line).await?;
-    let mut before = seals(repository, line).await?;
+    let mut before = seals_from(repository, line, 0).await?;
     let is_sealed = |number| before.iter().any(|(_, seal)| seal.range().is_some_and(|range| range.contains(number)));
     let open: Vec<&Segment> = history.segments.iter().filter(|segment| !is_sealed(segment.number)).collect();
     let archive = Archive { repository, line: line.clone() };

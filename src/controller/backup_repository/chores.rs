@@ -197,6 +197,10 @@ impl Chores {
                 // what cannot be reached now is no damage
                 Err(ChoreError::Log(LogError::Document(DocumentError::Store(error)))) if error.is_about_object() => {
                     report.unproven.push(format!("{folder}: {error}"));
+                    let known = self.damaged_logs.iter().filter(|(of, _)| *of == folder);
+                    report.logs.extend(known.map(|(of, number)| {
+                        ((of.clone(), *number), format!("{of}{number} was damaged when it was last read"))
+                    }));
                     continue;
                 }
                 Err(error) if error.is_about_object() => BTreeMap::from([(0, error.to_string())]),

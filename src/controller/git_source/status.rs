@@ -24,6 +24,9 @@ use crate::repo::short;
 /// How many errors, held deletions and drifted objects are listed.
 const LISTED: usize = 50;
 
+/// How many commits are remembered that began to be applied and are not recorded.
+const MOST_UNRECORDED: usize = 100;
+
 /// The newest commit was read.
 const FETCHED: &str = "Fetched";
 
@@ -120,6 +123,7 @@ fn next(before: &GitSourceStatus, generation: Option<i64>, report: &Report<'_>, 
             let Applying { commit: last, previous, mut unrecorded } = begun.unwrap_or_default();
             unrecorded.extend((!last.is_empty()).then_some(last));
             unrecorded.retain(|begun| *begun != commit);
+            unrecorded.drain(..unrecorded.len().saturating_sub(MOST_UNRECORDED));
             let previous = previous.or_else(|| before.fetched_commit.clone());
             let at = format!("{}@{}", seen.branch, short(&seen.commit.id));
             let message = format!("applies {at}: {}", plural(*changes, "change"));

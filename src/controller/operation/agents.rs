@@ -59,7 +59,7 @@ impl Hands<'_> {
 
     /// A step of an operation that is cancelled, or whose agent cannot be asked, is not waited for without end. A restore
     /// has its own ends, but for what it stops: that has to run again.
-    pub(super) fn patience(&self, run: &Run, outcome: Outcome) -> Outcome {
+    pub(super) fn unless_given_up(&self, run: &Run, outcome: Outcome) -> Outcome {
         let Outcome::Goes(message) = outcome else { return outcome };
         let silent = message.contains(NOT_REACHED);
         let step = (run.index, run.attempt);

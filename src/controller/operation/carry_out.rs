@@ -14,11 +14,13 @@ pub struct Hands<'a> {
 impl Hands<'_> {
     pub async fn carry_out(&self, run: &Run) -> Outcome {
         match &run.planned.deed {
-            Deed::Process { pod, action } => self.patience(run, self.process(run, pod, *action).await),
+            Deed::Process { pod, action } => self.unless_given_up(run, self.process(run, pod, *action).await),
             Deed::HandOver { from, to, force } => {
-                self.patience(run, self.hand_over(run, from, to.as_deref(), *force).await)
+                self.unless_given_up(run, self.hand_over(run, from, to.as_deref(), *force).await)
             }
-            Deed::Call { pod, task, parameters } => self.patience(run, self.call(run, pod, task, parameters).await),
+            Deed::Call { pod, task, parameters } => {
+                self.unless_given_up(run, self.call(run, pod, task, parameters).await)
+            }
             Deed::BackUp { pod } => self.back_up(run, pod).await,
             Deed::Examine => self.examine().await,
             Deed::Fill { pod } => self.fill(run, pod).await,

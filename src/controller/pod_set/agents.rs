@@ -95,7 +95,9 @@ impl Remote {
             pod: None,
             leading: None,
         };
-        self.hooks.declared(&about, Hook::PreScaleIn.action()).is_ok_and(|declared| declared.is_some())
+        let declared = self.hooks.declared(&about, Hook::PreScaleIn.action());
+        // one with a condition may do nothing here
+        declared.is_ok_and(|declared| declared.is_some_and(|action| action.when.is_none()))
     }
 }
 
@@ -118,7 +120,10 @@ impl Agents for Remote {
         match client.run(&Task::Action("switchover".to_owned()), parameters, Some(key), PATIENCE).await {
             Ok(Some(_)) => Ok(()),
             Ok(None) => {
-                let message = "the package has no way to hand its role over in this topology".to_owned();
+                let mut message = "the package has no way to hand its role over in this topology".to_owned();
+                if self.empties(pod) {
+                    message = format!("{message}; {EMPTIED}");
+                }
                 Err(CallError { message, refused: true, goes_on: false })
             }
             Err(problem) if problem.code == Code::NotFound && self.empties(pod) => {

@@ -401,7 +401,9 @@ fn findings(situation: &Situation<'_>, plan: &Plan, ready: i32, failure: Option<
         return not_ready(wait.reason, wait.message.clone(), STALLED);
     }
     // what it said of an earlier spec is no longer so
-    let up_to_date = |name: &str, set: &Set| set.current && !plan.actions.iter().any(|action| action.set == name);
+    let told = |set: &Set| !stops || set.spec.state == Some(DesiredState::Stopped);
+    let up_to_date =
+        |name: &str, set: &Set| set.current && told(set) && !plan.actions.iter().any(|action| action.set == name);
     for (name, set) in situation.sets.iter().filter(|(name, set)| up_to_date(name, set)) {
         if let Some(stalled) = conditions::find(&set.status.conditions, STALLED) {
             return not_ready(&stalled.reason, format!("{name}: {}", stalled.message), STALLED);

@@ -101,12 +101,17 @@ impl<'a> Planner<'a> {
         let (seen, status) = (self.seen, self.seen.status);
         let highest = seen.pods.keys().max().copied();
         let before = status.highest_ordinal.map(crate::names::Ordinal::get);
+        let leaves = |holder: &u16| seen.pods[holder].departed && seen.pods[holder].leaving();
+        let holder = seen.holder().filter(|holder| !leaves(holder));
         Record {
             revision: self.current.revision.clone(),
             target: self.target.revision.clone(),
             last_good: status.last_good_revision.clone(),
-            failed: status.failed_revision.clone().filter(|failed| *failed == self.current.revision),
-            last_holder: seen.holder().or(status.last_holder.map(crate::names::Ordinal::get)),
+            // a start after a stop is a new attempt, unless the change was taken back
+            failed: status.failed_revision.clone().filter(|failed| {
+                *failed == self.current.revision && (!self.stopped() || self.update.rollback == Some(true))
+            }),
+            last_holder: holder.or(status.last_holder.map(crate::names::Ordinal::get)),
             highest: highest.max(before),
         }
     }

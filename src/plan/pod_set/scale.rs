@@ -104,6 +104,10 @@ impl Planner<'_> {
                 }
             }
         }
+        // it leaves in order, and has nothing any more that it would have to come back for
+        if self.plan.record.last_holder == Some(ordinal) && !self.wanted.is_empty() {
+            self.plan.record.last_holder = None;
+        }
         self.plan.actions.push(super::Action { ordinal, what: What::DeletePod { uid: pod.uid.clone() }, reason: why });
         self.busy.insert(ordinal);
     }

@@ -276,3 +276,18 @@ fn a_leader_that_cannot_hand_over_is_disturbed_after_a_time() {
     world.step();
     assert!(world.log.contains(&"ChangeImages 0".to_owned()), "{:?}", world.log);
 }
+
+#[test]
+fn what_failed_is_tried_again_with_the_next_start() {
+    let mut world = World::running(spec(json!({ "update": { "timeout": "2m" } })));
+    world.bad_images.insert("cache:2".into());
+    world.change(json!({ "template": template("2") }));
+    world.settle();
+    world.change(json!({ "state": "Stopped" }));
+    world.settle();
+    world.bad_images.clear();
+    world.change(json!({ "state": "Running" }));
+    world.settle();
+    assert_eq!(world.images(), ["cache:2"; 3]);
+    assert_eq!((world.reason().as_str(), &world.status.failed_revision), ("Ready", &None));
+}

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::spec;
 use super::world::World;
-use crate::plan::pod_set::{Attempt, Trouble};
+use crate::plan::pod_set::{Attempt, EMPTIED, Trouble};
 
 #[test]
 fn pods_and_volumes_come_into_being_and_then_nothing_happens() {
@@ -195,6 +195,20 @@ fn a_leader_with_nobody_to_take_over_stays_and_so_does_its_volume() {
         world.log.clear();
         world
     };
+    // what moves away with preScaleIn need not be handed over, and does not come back
+    let mut world = World::running(spec(json!({ "replicas": 2, "roleOrder": ["replica", "primary"] })));
+    world.pods.get_mut(&0).expect("it is there").role = Some("replica".into());
+    world.pods.get_mut(&1).expect("it is there").role = Some("primary".into());
+    world.step();
+    world.fails(1, Attempt::Switchover, EMPTIED, true);
+    world.change(json!({ "replicas": 1 }));
+    world.step();
+    world.step();
+    assert_eq!(world.log[world.log.len() - 2..], ["PrepareToLeave 1", "DeletePod 1"]);
+    world.step();
+    world.pods.remove(&1);
+    world.step();
+    assert_eq!(world.pods.len(), 1, "{:?}", world.log);
     // the one that stays is not well
     let mut world = led_by_the_highest();
     let (ready, hold) = (world.pods[&0].ready_since, world.now);
