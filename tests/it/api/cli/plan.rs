@@ -177,7 +177,7 @@ fn what_would_be_refused_left_out_or_was_done_is_told() {
 fn a_commit_that_would_be_held_as_a_whole_says_why() {
     team_test(async |team| {
         let ann = Repository::ssh_key("ann");
-        team.secret("signers", &[("allowed_signers", &format!("ann@example.com {}", ann.public()))]).await;
+        team.trusts("ann", &ann).await;
         team.repository.write("a.yaml", &instance("a", "1"));
         let first = team.repository.commit_signed("Signed", &ann);
         team.follow(json!({ "requireFastForward": true, "verification": { "signers": { "name": "signers" } } })).await;

@@ -78,7 +78,7 @@ async fn identities(team: &Team<'_>) -> BTreeMap<String, Option<String>> {
 fn damaged_copies_are_fetched_anew_and_nothing_is_deleted_or_taken_for_untrusted() {
     team_test(async |team| {
         let ann = Repository::ssh_key("ann");
-        team.secret("signers", &[("allowed_signers", &format!("ann@example.com {}", ann.public()))]).await;
+        team.trusts("ann", &ann).await;
         team.repository.write("prod/a.yaml", &instance("a", "1"));
         team.repository.write("test/b.yaml", &instance("b", "1"));
         team.repository.commit_signed("Signed", &ann);

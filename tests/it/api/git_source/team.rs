@@ -11,7 +11,7 @@ use midship::api::git_source::FileError;
 use midship::api::{GitSource, Instance};
 use serde_json::{Value, json};
 
-use super::repository::Repository;
+use super::repository::{Repository, SshKey};
 use crate::api::controller::process::Controller;
 use crate::harness::{Scene, api_test, wait_for};
 
@@ -91,6 +91,12 @@ impl Team<'_> {
         let secrets: Api<Secret> = self.scene.objects();
         let parameters = PatchParams::apply("test").force();
         secrets.patch(name, &parameters, &Patch::Apply(&secret)).await.expect("a Secret can be made");
+    }
+
+    /// Makes or replaces the Secret `signers`, with one person in it.
+    pub async fn trusts(&self, name: &str, key: &SshKey) {
+        let line = format!("{name}@example.com {}", key.public());
+        self.secret("signers", &[("allowed_signers", &line)]).await;
     }
 
     /// The errors in the status, each as `path:line:column code: message`.

@@ -50,7 +50,7 @@ fn a_rewritten_history_is_held_until_somebody_agrees() {
 fn only_commits_of_trusted_signers_are_applied() {
     team_test(async |team| {
         let (ann, eve) = (Repository::ssh_key("ann"), Repository::ssh_key("eve"));
-        team.secret("signers", &[("allowed_signers", &format!("ann@example.com {}", ann.public()))]).await;
+        team.trusts("ann", &ann).await;
         team.repository.write("a.yaml", &instance("a", "1"));
         team.repository.commit_signed("Signed", &ann);
         team.follow(json!({ "verification": { "signers": { "name": "signers" } } })).await;
@@ -114,7 +114,7 @@ fn commits_signed_with_an_openpgp_key_are_applied_where_the_key_is_among_the_sig
 fn trust_asked_for_some_folders_leaves_the_others_free() {
     team_test(async |team| {
         let ann = Repository::ssh_key("ann");
-        team.secret("signers", &[("allowed_signers", &format!("ann@example.com {}", ann.public()))]).await;
+        team.trusts("ann", &ann).await;
         team.repository.write("prod/a.yaml", &instance("a", "1"));
         team.repository.write("test/b.yaml", &instance("b", "1"));
         team.repository.commit_signed("Signed", &ann);
@@ -167,7 +167,7 @@ fn trust_asked_for_some_folders_leaves_the_others_free() {
 fn an_unsigned_merge_brings_back_nothing_that_a_signed_commit_replaced() {
     team_test(async |team| {
         let ann = Repository::ssh_key("ann");
-        team.secret("signers", &[("allowed_signers", &format!("ann@example.com {}", ann.public()))]).await;
+        team.trusts("ann", &ann).await;
         team.repository.write("prod/a.yaml", &instance("a", "1"));
         let old = team.repository.commit_signed("Old", &ann);
         team.repository.write("prod/a.yaml", &instance("a", "2"));
@@ -202,7 +202,7 @@ fn an_unsigned_merge_brings_back_nothing_that_a_signed_commit_replaced() {
 fn what_was_moved_into_a_folder_that_asks_for_trust_is_kept_by_it() {
     team_test(async |team| {
         let ann = Repository::ssh_key("ann");
-        team.secret("signers", &[("allowed_signers", &format!("ann@example.com {}", ann.public()))]).await;
+        team.trusts("ann", &ann).await;
         team.repository.write("a.yaml", &instance("a", "1"));
         team.repository.write("b.yaml", &instance("b", "1"));
         team.repository.commit_signed("Signed", &ann);
