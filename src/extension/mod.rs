@@ -2,6 +2,7 @@
 //! objects and reasons out.
 
 pub mod agent;
+pub mod budget;
 pub mod cases;
 pub mod changes;
 pub mod check;

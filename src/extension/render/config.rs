@@ -247,8 +247,8 @@ impl Renderer<'_> {
         }
         let plain = [bare, data]
             .iter()
-            .filter(|_| is_template(template))
-            .find_map(|data| self.package.engine.file(template, &Known::new(data).context).ok());
+            .filter(|_| is_template(template) && !self.budget.is_spent())
+            .find_map(|data| self.package.engine.file(template, &Known::new(data).context, self.budget).ok());
         short_digest(plain.as_deref().unwrap_or(text))
     }
 

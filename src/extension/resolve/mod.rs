@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
+use super::budget::Budget;
 use super::contract::Topology;
 use super::defaults::Defaults;
 use super::naming;
@@ -60,6 +61,7 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
         layers: Vec::new(),
         refusals: Vec::new(),
         warnings: Vec::new(),
+        budget: Budget::default(),
     };
     resolver.versions();
     resolver.layers(surroundings);
@@ -136,6 +138,8 @@ struct Resolver<'a> {
     layers: Vec<Defaults>,
     refusals: Vec<Refusal>,
     warnings: Vec<String>,
+    /// What is left for the templates of defaults.
+    budget: Budget,
 }
 
 impl<'a> Resolver<'a> {
