@@ -34,8 +34,17 @@ fn other_files_than_were_published_are_refused_with_both_digests() {
         let extension = kit.extension("1.0.0", "False", "DigestMismatch").await;
         let conditions = extension.status.expect("a status").conditions;
         let stalled = find(&conditions, "Stalled").expect("somebody has to act");
-        assert!(stalled.message.contains(&published), "{}", stalled.message);
-        assert!(stalled.message.contains("publish other content under a new version"), "{}", stalled.message);
+        let found = kit.files("1.0.0", "", |path, text| match path {
+            "config/server.conf.j2" => text + "# more\n",
+            _ => text,
+        });
+        let wanted = format!(
+            "the files have the digest {}, but {} 1.0.0 was installed as {published}; a version never changes: publish other \
+             content under a new version, or put the files back",
+            found.digest(),
+            kit.type_
+        );
+        assert_eq!(stalled.message, wanted);
     });
 }
 
@@ -44,10 +53,13 @@ fn an_installed_version_never_changes() {
     kit_test(async |kit| {
         kit.install("1.0.0", "").await;
         let digest = format!("sha256:{}", "0".repeat(64));
+        let installed = kit.objects("1.0.0", "").extension.spec.digest;
         let patch = Patch::Merge(json!({ "spec": { "digest": digest } }));
         let refused = kit.extensions().patch(&kit.name("1.0.0"), &PatchParams::default(), &patch).await;
         let message = refused.expect_err("it never changes").to_string();
-        assert!(message.contains("an installed version never changes"), "{message}");
+        let told =
+            format!("an installed version never changes: it was installed as {installed}, and this is {digest}; ");
+        assert!(message.contains(&told), "{message}");
     });
 }
 
