@@ -12,6 +12,7 @@ pub mod contract;
 pub mod cue;
 pub mod defaults;
 pub mod describe;
+mod elsewhere;
 pub mod files;
 pub mod gates;
 mod growth;
