@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, Patch, PatchParams};
+use midship::api::Component;
 use midship::api::conditions::find;
 use midship::extension::install;
 use serde_json::json;
@@ -109,6 +110,36 @@ fn a_version_stays_while_an_instance_uses_it() {
             other => Err(format!("{other:?}")),
         })
         .await;
+    });
+}
+
+#[test]
+fn a_version_that_is_deleted_anyway_leaves_what_runs_on_it_as_it_is_until_it_comes_back() {
+    kit_test(async |kit| {
+        let parts = kit.install("1.0.0", "").await.spec.parts;
+        kit.instance("cache", json!({})).await;
+        kit.becomes("cache", "Creating").await;
+        let before = kit.there::<Component>("cache-server").await.metadata;
+        let name = kit.name("1.0.0");
+        kit.extensions().delete(&name, &DeleteParams::default()).await.expect("it can be asked for");
+        kit.extension("1.0.0", "False", "DeletionHeld").await;
+        let anyway = Patch::Merge(json!({ "metadata": { "annotations": { "midship.dev/delete-anyway": "true" } } }));
+        kit.extensions().patch(&name, &PatchParams::default(), &anyway).await.expect("it can be patched");
+        wait_for("the Extension to be gone", SOON, async || match kit.extensions().get_opt(&name).await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        for part in &parts {
+            kit.gone::<ConfigMap>(part.name.as_str()).await;
+        }
+        kit.patch("cache", json!({ "spec": { "components": [{ "name": "server", "replicas": 3 }] } })).await;
+        kit.becomes("cache", "ExtensionMissing").await;
+        let after = kit.there::<Component>("cache-server").await.metadata;
+        assert_eq!((&after.uid, after.generation), (&before.uid, before.generation), "what runs stays as it is");
+        kit.install("1.0.0", "").await;
+        kit.becomes("cache", "Creating").await;
+        assert_eq!(kit.there::<Component>("cache-server").await.spec.groups[0].replicas, Some(3));
     });
 }
 
