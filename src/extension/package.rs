@@ -131,11 +131,12 @@ fn in_template(error: &TemplateError) -> Problem {
 fn read_more_parameters(component: &mut Component, files: &PackageFiles, problems: &mut Vec<Problem>) {
     let Some(path) = component.parameters_file.as_deref() else { return };
     let text = files.text(path).map_err(|problem| vec![problem]);
-    match text.and_then(|text| yaml::read::<BTreeMap<ParameterName, Parameter>>(path, text)) {
-        Ok(more) => {
+    match text.and_then(|text| Ok((text, yaml::read::<BTreeMap<ParameterName, Parameter>>(path, text)?))) {
+        Ok((text, more)) => {
             for (name, parameter) in more {
                 if component.parameters.contains_key(&name) {
-                    problems.push(Problem::in_file(path, format!("parameter {name} is also in {MANIFEST}")));
+                    let (line, column) = Positions::read(text).of(name.as_str());
+                    problems.push(Problem::new(path, line, column, format!("parameter {name} is also in {MANIFEST}")));
                 }
                 component.parameters.insert(name, parameter);
             }
@@ -144,14 +145,21 @@ fn read_more_parameters(component: &mut Component, files: &PackageFiles, problem
     }
 }
 
-/// Why a JSON Schema cannot be used.
-fn no_schema(error: &str) -> String {
-    match error.strip_prefix("Resource '").and_then(|rest| rest.split_once('\'')) {
-        Some((address, _)) => {
-            format!("refers to {address}, but nothing is fetched: write it into this file under $defs")
-        }
-        None => format!("is no JSON Schema: {error}"),
+/// Why a JSON Schema cannot be used, and which place in it is to blame.
+fn no_schema(path: &str, text: &str, error: &jsonschema::ValidationError<'_>) -> Problem {
+    let told = error.to_string();
+    if let Some((address, _)) = told.strip_prefix("Resource '").and_then(|rest| rest.split_once('\'')) {
+        let line = text.lines().position(|line| line.contains(address)).map_or(1, |before| before + 1);
+        let reason = format!("refers to {address}, but nothing is fetched: write it into this file under $defs");
+        return Problem::new(path, line, 0, reason);
     }
+    let pointer = error.instance_path().to_string();
+    let field = pointer.split('/').skip(1).fold(String::new(), |field, part| match part.parse::<usize>() {
+        Ok(number) => format!("{field}[{number}]"),
+        Err(_) => yaml::join(&field, &part.replace("~1", "/").replace("~0", "~")),
+    });
+    let (line, column) = Positions::read(text).of(&field);
+    Problem::new(path, line, column, format!("is no JSON Schema: {told}"))
 }
 
 fn compile_schemas(
@@ -164,7 +172,7 @@ fn compile_schemas(
     for path in paths {
         let compiled = files.text(&path).and_then(|text| {
             let schema = yaml::value(&path, text)?;
-            jsonschema::options().build(&schema).map_err(|error| Problem::in_file(&path, no_schema(&error.to_string())))
+            jsonschema::options().build(&schema).map_err(|error| no_schema(&path, text, &error))
         });
         match compiled {
             Ok(validator) => {

@@ -125,6 +125,7 @@ pub fn render(package: &Package, resolved: &Resolved, inputs: &Inputs) -> Result
         inputs,
         refusals: Vec::new(),
         from_files: BTreeMap::new(),
+        own_objects: BTreeMap::new(),
         budget: &budget,
         spent_at: None,
     };
@@ -160,6 +161,8 @@ struct Renderer<'a> {
     refusals: Vec<Refusal>,
     /// Parameters that users' own files set in place of defaults; without the value where the file is secret.
     from_files: BTreeMap<(ComponentName, GroupName), BTreeMap<String, Option<Value>>>,
+    /// The package's own objects, by kind and name: the place in its list that made each.
+    own_objects: BTreeMap<(String, String), usize>,
     /// What is left for templates.
     budget: &'a Budget,
     /// How many refusals there were when nothing was left.
@@ -281,8 +284,11 @@ impl<'a> Renderer<'a> {
             let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
             let (kind, name) = (kind.as_str().unwrap_or_default(), name.as_str().unwrap_or_default());
             if !seen.insert((kind, name)) {
+                let own = self.own_objects.get(&(kind.to_owned(), name.to_owned()));
+                let place = own.map_or_else(|| "objects".to_owned(), |place| format!("objects[{place}]"));
                 let reason = format!("{kind} {name} is made twice; give the package's own another name");
-                self.refusals.push(Refusal::new("", Code::Package, reason));
+                let problem = self.package.at(&place, reason);
+                self.refusals.push(Refusal::new("", Code::Package, problem.to_string()));
             }
         }
     }

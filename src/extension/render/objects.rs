@@ -75,7 +75,12 @@ impl Renderer<'_> {
                 Ok(made) => {
                     for value in made.into_iter().filter(|value| !value.is_null()) {
                         match self.one(value) {
-                            Ok(value) => rendered.objects.push(value),
+                            Ok(value) => {
+                                let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                                self.own_objects
+                                    .insert((word(&value["kind"]), word(&value["metadata"]["name"])), place);
+                                rendered.objects.push(value);
+                            }
                             Err(reason) => {
                                 let reason = format!("{}: {reason}", object.template);
                                 self.refusals.push(Refusal::new("", Code::Package, reason));
