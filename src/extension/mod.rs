@@ -31,6 +31,7 @@ pub mod quantity;
 pub mod render;
 pub mod resolve;
 pub mod resolved;
+mod rules;
 pub mod schema;
 pub mod secret;
 pub mod template;

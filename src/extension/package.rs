@@ -8,9 +8,13 @@ use super::contract::{Component, Manifest, Parameter, Topology, TopologyComponen
 use super::files::{MANIFEST, PackageFiles, is_template};
 use super::parameters::ParameterSet;
 use super::problem::Problem;
+use super::rules;
 use super::template::{Engine, FIELD, TemplateError};
 use super::yaml::{self, Positions};
 use crate::names::{ComponentName, ParameterName, TopologyName};
+
+/// Errors shown of all parameters of a component together.
+const MOST_ERRORS: usize = 20;
 
 /// One version of one kind of middleware: everything needed to render its instances.
 #[derive(Debug)]
@@ -98,6 +102,7 @@ impl Package {
         let Some(validator) = path.and_then(|path| self.schemas.get(path)) else { return Vec::new() };
         validator
             .iter_errors(parameters)
+            .take(MOST_ERRORS)
             .map(|error| {
                 let place = error.instance_path().to_string();
                 let name = place.trim_start_matches('/');
@@ -146,20 +151,10 @@ fn read_more_parameters(component: &mut Component, files: &PackageFiles, problem
 }
 
 /// Why a JSON Schema cannot be used, and which place in it is to blame.
-fn no_schema(path: &str, text: &str, error: &jsonschema::ValidationError<'_>) -> Problem {
-    let told = error.to_string();
-    if let Some((address, _)) = told.strip_prefix("Resource '").and_then(|rest| rest.split_once('\'')) {
-        let line = text.lines().position(|line| line.contains(address)).map_or(1, |before| before + 1);
-        let reason = format!("refers to {address}, but nothing is fetched: write it into this file under $defs");
-        return Problem::new(path, line, 0, reason);
-    }
-    let pointer = error.instance_path().to_string();
-    let field = pointer.split('/').skip(1).fold(String::new(), |field, part| match part.parse::<usize>() {
-        Ok(number) => format!("{field}[{number}]"),
-        Err(_) => yaml::join(&field, &part.replace("~1", "/").replace("~0", "~")),
-    });
-    let (line, column) = Positions::read(text).of(&field);
-    Problem::new(path, line, column, format!("is no JSON Schema: {told}"))
+fn no_schema(path: &str, text: &str, wrong: &rules::Wrong) -> Problem {
+    let (line, column) = Positions::read(text).of(&wrong.field);
+    let what = if wrong.refused { "" } else { "is no JSON Schema: " };
+    Problem::new(path, line, column, format!("{what}{}", wrong.reason))
 }
 
 fn compile_schemas(
@@ -172,7 +167,7 @@ fn compile_schemas(
     for path in paths {
         let compiled = files.text(&path).and_then(|text| {
             let schema = yaml::value(&path, text)?;
-            jsonschema::options().build(&schema).map_err(|error| no_schema(&path, text, &error))
+            rules::compile(&schema).map_err(|wrong| no_schema(&path, text, &wrong))
         });
         match compiled {
             Ok(validator) => {
