@@ -9,6 +9,8 @@ use super::yaml::join;
 
 /// Parts that may be looked at for one value, where each reference counts as what it refers to.
 const MOST: u64 = 5_000;
+/// Bytes of a pattern once it is compiled.
+const LARGEST_PATTERN: usize = 1024 * 1024;
 /// References within references.
 const DEEPEST: usize = 64;
 
@@ -27,7 +29,8 @@ pub fn compile(schema: &Value) -> Result<Validator, Wrong> {
     let mut measure = Measure { root: schema, known: BTreeMap::new(), within: vec!["#".to_owned()] };
     measure.schema(schema, "")?;
     // the other engine goes back and forth
-    let built = jsonschema::options().with_pattern_options(PatternOptions::regex()).build(schema);
+    let built =
+        jsonschema::options().with_pattern_options(PatternOptions::regex().size_limit(LARGEST_PATTERN)).build(schema);
     built.map_err(|error| {
         let pointer = error.instance_path().to_string();
         let field = pointer.split('/').skip(1).fold(String::new(), |field, part| match part.parse::<usize>() {
