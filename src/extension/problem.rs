@@ -146,6 +146,14 @@ pub fn unknown<'a>(what: &str, written: &str, known: impl IntoIterator<Item = &'
     }
 }
 
+/// A way as people read it: of a long one the beginning and the end.
+pub fn way(steps: &[&str], joint: &str) -> String {
+    match steps {
+        [first @ .., last] if first.len() > 12 => format!("{}{joint}…{joint}{last}", first[..10].join(joint)),
+        _ => steps.join(joint),
+    }
+}
+
 /// Names as people list them: `a, b and c`.
 pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
