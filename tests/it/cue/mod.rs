@@ -131,8 +131,9 @@ fn rules_that_are_no_cue_say_so() {
 #[test]
 fn the_packages_pass_their_own_tests_with_their_rules_checked() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = ["extensions", "tests/packages/pooled", "tests/packages/sharded"].map(|folder| root.join(folder));
-    let tested = midship().args(["extension", "test"]).args(&folders).env("MIDSHIP_CUE", program()).output();
+    let others = ["tests/packages/brokers", "tests/packages/pooled", "tests/packages/sharded"];
+    let folders = ["extensions"].into_iter().chain(others).map(|folder| root.join(folder));
+    let tested = midship().args(["extension", "test"]).args(folders).env("MIDSHIP_CUE", program()).output();
     assert_eq!((tested.code, tested.stderr.as_str()), (0, ""), "{tested}");
     let verdicts: Vec<&str> = tested.stdout.lines().skip(1).collect();
     assert!(verdicts.len() > 50, "{tested}");
