@@ -3,8 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use super::template::{FILE, TemplateError};
-
 /// Steps that all files and texts of an instance may take together.
 const ALL: u64 = 10_000_000;
 /// So many bytes of output count as a step.
@@ -31,17 +29,12 @@ impl Budget {
         *self.used.borrow_mut().entry(name.to_owned()).or_default() += steps;
     }
 
-    /// Counts a template that failed: nobody knows where it was by then.
-    pub fn failed(&self, name: &str) {
-        self.took(name, FILE.fuel, 0);
-    }
-
     pub fn is_spent(&self) -> bool {
         self.left.get() == 0
     }
 
-    /// What is said once it is spent: of whoever used most of it.
-    pub fn error(&self) -> TemplateError {
+    /// Who used most of it, and what is said of that once it is spent.
+    pub fn greediest(&self) -> (String, String) {
         let used = self.used.borrow();
         let most = used.iter().max_by_key(|(_, steps)| **steps);
         let (name, steps) = most.map_or((String::new(), 0), |(name, steps)| (name.clone(), *steps));
@@ -49,6 +42,6 @@ impl Budget {
             "all templates of an instance may take {ALL} steps together, and more were needed, {steps} of them here; \
              make its loops shorter, or have fewer groups"
         );
-        TemplateError { name, line: 1, reason }
+        (name, reason)
     }
 }

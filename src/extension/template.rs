@@ -36,6 +36,14 @@ pub struct TemplateError {
     pub reason: String,
 }
 
+impl TemplateError {
+    /// What is said once nothing is left of what all templates may use together.
+    pub fn spent(budget: &Budget) -> Self {
+        let (name, reason) = budget.greediest();
+        Self { name, line: 1, reason }
+    }
+}
+
 /// What the names of templates that stand in the manifest start with.
 pub(super) const FIELD: &str = "field:";
 
@@ -193,7 +201,8 @@ fn run(
     let fuel = match template.render_captured_to(context.clone(), &mut output) {
         Ok(done) => done.state().fuel_levels().map_or(0, |(used, _)| used),
         Err(error) => {
-            budget.failed(name);
+            // nobody knows where it was by then
+            budget.took(name, FILE.fuel, 0);
             return Err(explain(&error, name));
         }
     };

@@ -298,7 +298,7 @@ impl<'a> Renderer<'a> {
         let Some(before) = self.spent_at else { return };
         self.refusals.truncate(before);
         if self.refusals.is_empty() {
-            self.failed(&self.budget.error());
+            self.failed(&TemplateError::spent(self.budget));
         }
     }
 

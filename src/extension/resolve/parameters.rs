@@ -106,7 +106,7 @@ impl Resolver<'_> {
         let mut failed = Vec::new();
         for (parameter, declared) in set.iter() {
             if self.budget.is_spent() {
-                failed.push(self.budget.error());
+                failed.push(TemplateError::spent(&self.budget));
                 break;
             }
             let field = format!("{}components.{name}.parameters.{parameter}.default", template::FIELD);
