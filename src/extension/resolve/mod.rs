@@ -20,6 +20,9 @@ use crate::api::instance::{ClientCertificates, DesiredState, InstanceSpec, Resto
 use crate::api::values::DeletionPolicy;
 use crate::names::{ComponentName, EnvironmentName, InstanceName, NamespaceName, ObjectName, TopologyName};
 
+/// Pods of one instance: what is told of them grows with the square of their number.
+const MOST_PODS: usize = 2000;
+
 /// What else decides, besides the instance and its package.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
@@ -107,6 +110,7 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
         image_pull_secrets: spec.image_pull_secrets.clone(),
         warnings: Vec::new(),
     };
+    resolver.number_of_pods(&resolved);
     resolver.name_lengths(&resolved);
     if resolver.refusals.is_empty() {
         resolver.parameters(&mut resolved);
@@ -254,6 +258,16 @@ impl<'a> Resolver<'a> {
         if self.asked.spec.credentials.is_some() && manifest.credentials.is_none() {
             let reason = format!("{} knows no administrator", manifest.type_);
             self.refuse("spec.credentials", Code::Invalid, reason);
+        }
+    }
+
+    /// Each group is told of every pod there is.
+    fn number_of_pods(&mut self, resolved: &Resolved) {
+        let groups = resolved.components.iter().flat_map(|component| &component.groups);
+        let pods: usize = groups.map(|group| usize::from(group.replicas)).sum();
+        if pods > MOST_PODS {
+            let reason = format!("{pods} pods are asked for; an instance has at most {MOST_PODS}");
+            self.refuse("spec.components", Code::Invalid, reason);
         }
     }
 

@@ -103,6 +103,19 @@ fn a_template_that_fails_or_runs_wild_is_stopped_when_it_renders() {
 }
 
 #[test]
+fn an_instance_of_more_pods_than_could_be_told_of_each_other_is_refused() {
+    let package =
+        load(MANIFEST_TEXT, "count {{ params.count }}\n", None).unwrap_or_else(|problems| panic!("{problems}"));
+    let told = |replicas: i32| {
+        let groups = ["shard-0", "shard-1", "shard-2"].map(|name| json!({ "name": name, "replicas": replicas }));
+        let server = json!({ "name": "server", "groups": groups });
+        refusals(&package, &json!({ "topology": "sharded", "components": [server] }))
+    };
+    assert_eq!(told(1000), "spec.components: 3000 pods are asked for; an instance has at most 2000");
+    assert_eq!(told(600), "nothing wrong");
+}
+
+#[test]
 fn templates_that_are_fine_one_by_one_share_what_an_instance_may_take() {
     let told = |manifest: &str, config: &str, groups: usize| {
         let package = load(manifest, config, None).unwrap_or_else(|problems| panic!("{problems}"));
