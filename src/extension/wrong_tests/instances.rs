@@ -131,12 +131,12 @@ fn templates_that_are_fine_one_by_one_share_what_an_instance_may_take() {
     };
     let long = "{% for a in range(90000) %}{% endfor %}\ncount {{ params.count }}\n";
     assert_eq!(told(MANIFEST_TEXT, long, 3), "nothing wrong");
-    says_where(&told(MANIFEST_TEXT, long, 50), "config/demo.conf.j2:1: ");
+    says_where(&told(MANIFEST_TEXT, long, 80), "config/demo.conf.j2:1: ");
     // defaults are worked out before anything is rendered
     let default = "low: {type: integer, default: \"{% for a in range(90000) %}{% endfor %}1\"}";
     let manifest = MANIFEST_TEXT.replacen("low: {type: integer, default: 1}", default, 1);
     let place = "extension.yaml:33:28: components.server.parameters.low.default: ";
-    says_where(&told(&manifest, "count {{ params.count }}\n", 50), place);
+    says_where(&told(&manifest, "count {{ params.count }}\n", 80), place);
 }
 
 #[test]
