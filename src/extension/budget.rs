@@ -29,8 +29,12 @@ impl Budget {
         *self.used.borrow_mut().entry(name.to_owned()).or_default() += steps;
     }
 
+    pub fn left(&self) -> u64 {
+        self.left.get()
+    }
+
     pub fn is_spent(&self) -> bool {
-        self.left.get() == 0
+        self.left() == 0
     }
 
     /// Who used most of it, and what is said of that once it is spent.

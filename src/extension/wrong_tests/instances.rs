@@ -132,6 +132,11 @@ fn templates_that_are_fine_one_by_one_share_what_an_instance_may_take() {
     let long = "{% for a in range(90000) %}{% endfor %}\ncount {{ params.count }}\n";
     assert_eq!(told(MANIFEST_TEXT, long, 3), "nothing wrong");
     says_where(&told(MANIFEST_TEXT, long, 80), "config/demo.conf.j2:1: ");
+    // what makes it restart is found by trying it with defaults alone, which fails where there is none as such
+    let restarts = MANIFEST_TEXT
+        .replacen("demo.conf: config/demo.conf.j2", "demo.conf: {template: config/demo.conf.j2, onChange: restart}", 1)
+        .replacen("low: {type: integer, default: 1}", "low: {type: integer, default: \"{{ 1 + 1 }}\"}", 1);
+    assert_eq!(told(&restarts, "low {{ params.low }}\n", 80), "nothing wrong");
     // defaults are worked out before anything is rendered
     let default = "low: {type: integer, default: \"{% for a in range(90000) %}{% endfor %}1\"}";
     let manifest = MANIFEST_TEXT.replacen("low: {type: integer, default: 1}", default, 1);
