@@ -18,7 +18,7 @@ pub fn between(before: &Seen, now: &Seen) -> Option<BTreeSet<ObjectId>> {
     if !same {
         return None;
     }
-    changed(&before.desired, &now.desired).filter(|ids| ids.iter().all(|id| id.kind.ours().is_some()))
+    changed(&before.desired, &now.desired).filter(|ids| ids.iter().all(|id| id.kind.is_watched()))
 }
 
 /// Both are in the order of their ids.
