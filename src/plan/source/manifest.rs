@@ -70,6 +70,20 @@ impl Reading {
         self.unclear |= more.unclear;
     }
 
+    /// The same, found in another file: what it says is shared.
+    #[must_use]
+    pub fn found_at(&self, path: &str) -> Self {
+        let mut moved = self.clone();
+        let shared: Arc<str> = path.into();
+        for object in &mut moved.objects {
+            object.path = shared.clone();
+        }
+        for error in &mut moved.errors {
+            path.clone_into(&mut error.path);
+        }
+        moved
+    }
+
     /// Notes which object a document with mistakes is about.
     fn note(&mut self, path: &str, value: &Value, placement: &Placement) {
         match meant(path, value, placement) {
@@ -386,8 +400,8 @@ fn place(path: &str, kind: ObjectKind, given: Option<&str>, placement: &Placemen
     }
 }
 
-/// The namespace that a file's folder names.
-fn folder_of<'a>(path: &'a str, placement: &Placement) -> Option<&'a str> {
+/// The namespace that a file's folder names: beside what is in the file, all that decides what it is read as.
+pub fn folder_of<'a>(path: &'a str, placement: &Placement) -> Option<&'a str> {
     let inside = path.strip_prefix(placement.folder.as_str()).unwrap_or(path);
     inside.strip_prefix("instances/").and_then(|rest| rest.split_once('/')).map(|(folder, _)| folder)
 }
