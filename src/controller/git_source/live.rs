@@ -15,6 +15,7 @@ use super::look::Seen;
 use super::objects::{self, DIGEST};
 use super::settings::Settings;
 use crate::api::{GitSource, labels};
+use crate::cluster::parts::version;
 use crate::cluster::problem::Problem;
 use crate::cluster::{Cache, Key};
 use crate::controller::caches::Caches;
@@ -27,7 +28,7 @@ use crate::plan::source::{Desired, Live, ObjectId, ObjectKind, source_label};
 const SHOWN: usize = 5;
 /// Questions to the API server at a time.
 const AT_ONCE: usize = 16;
-/// Objects that were found to be as the repository says: in which version of theirs, and what it said.
+/// Objects that were found to be as the repository says: in which version of what they ask for, and what it said.
 pub type Settled = HashMap<ObjectId, (String, Arc<Value>)>;
 
 /// Live objects by name, and the identity each has.
@@ -287,19 +288,16 @@ impl Eye<'_> {
         body: &Arc<Value>,
         comparable: impl FnOnce(&Value) -> Option<(Value, Value)>,
     ) -> Vec<String> {
-        let version = metadata.resource_version.as_ref();
+        let version = version_of(metadata);
         let settled = self.settled.get(id);
-        if settled.is_some_and(|(settled, then)| Some(settled) == version && Arc::ptr_eq(then, body)) {
+        if settled.is_some_and(|(settled, then)| *settled == version && Arc::ptr_eq(then, body)) {
             return Vec::new();
         }
         let found = comparable(body).map(|(wanted, found)| differences(&wanted, &found, SHOWN)).unwrap_or_default();
-        match version {
-            Some(version) if found.is_empty() => {
-                self.settled.insert(id.clone(), (version.clone(), body.clone()));
-            }
-            _ => {
-                self.settled.remove(id);
-            }
+        if found.is_empty() {
+            self.settled.insert(id.clone(), (version, body.clone()));
+        } else {
+            self.settled.remove(id);
         }
         found
     }
@@ -332,6 +330,12 @@ fn id_of(kind: ObjectKind, metadata: &ObjectMeta) -> ObjectId {
     ObjectId { kind, namespace: metadata.namespace.clone(), name: metadata.name.clone().unwrap_or_default() }
 }
 
+/// Changes with all that an object asks for. What is said in its status is no part of that, and one that was made anew is
+/// another one.
+fn version_of(metadata: &ObjectMeta) -> String {
+    format!("{} {}", metadata.uid.as_deref().unwrap_or_default(), version(metadata))
+}
+
 /// Kinds that are asked for.
 fn unwatched() -> impl Iterator<Item = ObjectKind> {
     ObjectKind::ALL.into_iter().filter(|kind| !kind.is_watched())
@@ -348,6 +352,22 @@ fn parts(kind: ObjectKind, allowed: Option<&BTreeSet<String>>) -> Vec<Option<&st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_is_compared_again_once_it_asks_for_something_else() {
+        let meta = |uid: &str, generation: i64, resource_version: &str| ObjectMeta {
+            uid: Some(uid.to_owned()),
+            generation: Some(generation),
+            resource_version: Some(resource_version.to_owned()),
+            ..ObjectMeta::default()
+        };
+        let settled = version_of(&meta("a", 1, "7"));
+        assert_eq!(version_of(&meta("a", 1, "8")), settled, "its status was written");
+        assert_ne!(version_of(&meta("a", 2, "8")), settled, "its spec was");
+        assert_ne!(version_of(&meta("b", 1, "8")), settled, "it was deleted, and made anew with who knows what");
+        let labels = Some([("team".to_owned(), "shop".to_owned())].into());
+        assert_ne!(version_of(&ObjectMeta { labels, ..meta("a", 1, "8") }), settled);
+    }
 
     #[test]
     fn what_nobody_tells_of_is_found_among_many_without_looking_at_them() {
