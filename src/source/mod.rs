@@ -15,7 +15,7 @@ use crate::api::git_source::FileError;
 use crate::plan::source::manifest::{
     self, FOREIGN, Manifest, Placement, Reading, defined_twice, folder_of, holds_objects,
 };
-use crate::plan::source::{ObjectId, RepositorySettings, Unknown};
+use crate::plan::source::{RepositorySettings, Unknown};
 use crate::repo::{
     Code, Document, File, FileTree, Limits, Listing, ObjectId as BlobId, ParseLimits, Problem, Refusal, TreeError,
     parse,
@@ -264,10 +264,9 @@ impl Contents {
         let mut objects: Vec<Manifest> = readings().flat_map(|reading| reading.objects.iter().cloned()).collect();
         let mut errors: Vec<FileError> = readings().flat_map(|reading| reading.errors.iter().cloned()).collect();
         let mut unknown = self.unknown();
-        let before: BTreeSet<ObjectId> = objects.iter().map(|manifest| manifest.id.clone()).collect();
-        errors.extend(defined_twice(&mut objects));
-        let after: BTreeSet<&ObjectId> = objects.iter().map(|manifest| &manifest.id).collect();
-        unknown.objects.extend(before.iter().filter(|id| !after.contains(id)).cloned());
+        let (several, ids) = defined_twice(&mut objects);
+        errors.extend(several);
+        unknown.objects.extend(ids);
         errors.extend(self.own.settings.as_ref().err().into_iter().flatten().cloned());
         for refusal in self.refused() {
             errors.push(refused(refusal.path.clone(), refusal.code.as_str(), refusal.reason.clone()));

@@ -232,6 +232,21 @@ fn one_content_is_read_once_wherever_it_lies() {
 }
 
 #[test]
+fn of_an_object_that_very_many_files_define_each_names_a_few_others() {
+    let files: Vec<(String, String)> = (0..2000).map(|n| (format!("{n:04}.yaml"), named("same"))).collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let defined = defined(&files);
+    assert!(defined.objects.is_empty());
+    assert_eq!(defined.errors.len(), 2000);
+    assert_eq!(
+        defined.errors[0].message,
+        "Instance team/same is also defined in 0001.yaml:1, 0002.yaml:1, 0003.yaml:1, 0004.yaml:1, 0005.yaml:1 and 1994 \
+         more; keep one"
+    );
+    assert_eq!(defined.unknown.objects.len(), 1);
+}
+
+#[test]
 fn only_a_file_that_would_be_read_may_be_too_large() {
     let large = "# nothing\n".repeat(110_000);
     let errors = said(&[("a.yaml", &named("a")), ("docs/map.svg", &large), ("b.yaml", &large)]);
