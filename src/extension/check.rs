@@ -37,6 +37,11 @@ pub fn spec(kind: Kind, spec: &Value) -> Vec<Mistake> {
     mistakes
 }
 
+/// Makes ready what specs of a kind are checked with: it takes a while, once.
+pub fn make_ready(kind: Kind) {
+    Checker::of(kind);
+}
+
 /// A schema in the forms that values are checked with.
 pub struct Checker {
     schema: Value,

@@ -11,7 +11,9 @@ mod sealed;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use crate::api::Kind;
 use crate::api::git_source::FileError;
+use crate::extension::check;
 use crate::plan::source::manifest::{
     self, FOREIGN, Manifest, Placement, Reading, defined_twice, folder_of, holds_objects,
 };
@@ -65,6 +67,11 @@ pub struct Defined {
     pub ignored: BTreeMap<String, String>,
     /// Whether any file may be one that is left out, because nobody can read what the repository says of that.
     pub may_be_ignored: bool,
+}
+
+/// Makes ready what nearly every repository is read with; it can be done while one is fetched.
+pub fn make_ready() {
+    check::make_ready(Kind::Instance);
 }
 
 /// Reads a tree, leaving encrypted files closed. Files that are as they were in `previous` are not read again.

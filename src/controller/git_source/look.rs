@@ -188,6 +188,10 @@ impl Look {
 
     fn see(&self, before: Option<&Seen>) -> Result<Seen, Problem> {
         let bounds = Bounds::new(self.timeout).pack_bytes(self.fetch_bytes).object_bytes(self.object_bytes);
+        if before.is_none() {
+            // mostly waiting follows
+            std::thread::spawn(source::make_ready);
+        }
         let mut session = self.remote.open(&bounds)?;
         let resolved = session.resolve(&self.follow)?;
         if let Some(branch) = &self.record_branch
