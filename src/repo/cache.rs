@@ -14,7 +14,6 @@ use super::error::RemoteError;
 use super::fetch::{Depth, FetchFailure, fetch, store_pack};
 use super::history::History;
 use super::listing::TreeError;
-use super::push::pack;
 use super::remote::Remote;
 use super::session::Session;
 use super::tree::CommitTree;
@@ -189,15 +188,18 @@ impl Cache {
         self.prepare().map_err(|e| self.storage(&e))
     }
 
-    /// Adds objects whose newest commit is `tip`, as if they had been fetched.
-    pub(super) fn store(&self, objects: &[(Kind, Vec<u8>)], tip: ObjectId, bounds: &Bounds) -> Result<(), CacheError> {
+    /// Adds a pack whose newest commit is `tip`, as if it had been fetched.
+    pub(super) fn store(&self, pack: &[u8], tip: ObjectId, bounds: &Bounds) -> Result<(), CacheError> {
         let _lock = self.lock(bounds)?;
         if self.packs() > MAX_PACKS {
             return Err(CacheError::StaysDamaged("too many packs".into()));
         }
         let packs = self.dir.join("objects/pack");
         bounds
-            .watching(|stop| store_pack(&mut pack(objects).as_slice(), &packs, stop))
+            .watching(|stop| {
+                let mut rest = pack;
+                store_pack(&mut rest, &packs, stop)
+            })
             .map_err(|reason| CacheError::Storage { dir: self.dir.display().to_string(), reason })?;
         self.write_tip(tip).map_err(|e| self.storage(&e))
     }

@@ -97,16 +97,12 @@ pub fn files(
 }
 
 /// Only what differs from what is there.
-pub fn edits(before: &BTreeMap<String, GitId>, after: &BTreeMap<String, Option<Vec<u8>>>) -> Vec<Edit> {
-    let differs = |path: &String, content: &Option<Vec<u8>>| match content {
-        Some(content) => before.get(path) != Some(&blob_id(content)),
-        None => before.contains_key(path),
+pub fn edits(before: &BTreeMap<String, GitId>, after: BTreeMap<String, Option<Vec<u8>>>) -> Vec<Edit> {
+    let differs = |edit: &Edit| match &edit.content {
+        Some(content) => before.get(&edit.path) != Some(&blob_id(content)),
+        None => before.contains_key(&edit.path),
     };
-    after
-        .iter()
-        .filter(|(path, content)| differs(path, content))
-        .map(|(path, content)| Edit { path: path.clone(), content: content.clone() })
-        .collect()
+    after.into_iter().map(|(path, content)| Edit { path, content }).filter(differs).collect()
 }
 
 /// The commit.
