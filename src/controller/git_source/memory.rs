@@ -105,6 +105,18 @@ impl Remembered {
         }
     }
 
+    /// The settings that the source was last worked with, where it is the same and nothing asks for others: what becomes of
+    /// an object is no reason to ask for the Secrets that they are made of.
+    pub fn known_settings(&self, source: &GitSource) -> Option<Settings> {
+        // other credentials may be taken where these were refused
+        if self.ledger.retry_at().is_some_and(|at| at <= Instant::now()) {
+            return None;
+        }
+        let identity = |source: &GitSource| (source.metadata.uid.clone(), source.metadata.generation);
+        let (_, settings) = self.settings.as_ref().filter(|(known, _)| identity(known) == identity(source))?;
+        Some(settings.clone())
+    }
+
     pub fn take_ended(&self) -> bool {
         self.ended.swap(false, Ordering::Relaxed)
     }

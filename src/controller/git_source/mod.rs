@@ -137,7 +137,13 @@ impl Reconciler for GitSources {
             self.say(&source, &mut remembered, Report::Suspended).await?;
             return Ok(Next::WhenChanged);
         }
-        let settings = match self.settings(&source).await {
+        let asked = source.metadata.generation.zip(Some(source.metadata.annotations.clone()));
+        let due = remembered.poll_at.is_none_or(|at| at <= Instant::now()) || remembered.asked != asked;
+        let settings = match remembered.known_settings(&source).filter(|_| !due) {
+            Some(settings) => Ok(settings),
+            None => self.settings(&source).await,
+        };
+        let settings = match settings {
             Ok(settings) => settings,
             Err(problem) => {
                 let retry = problem.retry_in();
@@ -145,8 +151,6 @@ impl Reconciler for GitSources {
                 return Ok(Next::After(retry));
             }
         };
-        let asked = source.metadata.generation.zip(Some(source.metadata.annotations.clone()));
-        let due = remembered.poll_at.is_none_or(|at| at <= Instant::now()) || remembered.asked != asked;
         if due {
             let Ok(_place) = self.place(&source, &remembered) else {
                 // what it said when it was last seen is kept up meanwhile
@@ -191,16 +195,6 @@ impl Reconciler for GitSources {
         let wait = until_unwatched.map_or(wait, |unwatched| unwatched.min(wait));
         Ok(Next::After(wait.max(Duration::from_millis(100))))
     }
-}
-
-/// What has to be looked at for a commit: what it changed, and what somebody touched, where the one before it left nothing
-/// open. Everything otherwise.
-fn changed_part(remembered: &Remembered, settings: &Settings, seen: &Seen, touched: Part) -> Part {
-    let follows = remembered.plain && !remembered.unsettled && !remembered.is_asked_anew();
-    let follows = follows && (settings.audit.is_none() || remembered.ledger.knows_branch());
-    let before = remembered.planned.as_ref().filter(|before| follows && !before.is(seen));
-    let changed = before.and_then(|before| news::between(before, seen));
-    changed.map_or(Part::Everything, |changed| touched.and(changed))
 }
 
 /// The source with the status that was written last: the watch may not show it yet, and what was applied last decides what
@@ -385,7 +379,7 @@ impl GitSources {
         let client = settings.acting_client(&self.client, &self.config)?;
         remembered.operations.load(source, &seen, &self.client).await?;
         let part = match touched {
-            part if news || remembered.unsettled => changed_part(remembered, settings, &seen, part),
+            part if news || remembered.unsettled => news::part(remembered, settings, &seen, part),
             Part::Everything => Part::Everything,
             part => {
                 let known = (&mut remembered.settled, &remembered.operations);
