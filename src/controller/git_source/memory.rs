@@ -56,7 +56,7 @@ pub struct Remembered {
     pub operations: Operations,
     /// Others cut the audit branch, and it does not say yet what is applied.
     pub cut: bool,
-    /// What the source was last worked with, for the day it is gone.
+    /// What the source was last worked with: until the next look, and for the day it is gone.
     pub settings: Option<(Arc<GitSource>, Settings)>,
     /// Objects that changed since the last plan.
     touched: Arc<Mutex<BTreeSet<ObjectId>>>,
