@@ -193,22 +193,7 @@ impl Eye<'_> {
     }
 
     async fn ask(&mut self, client: &Client, settings: &Settings) -> Result<(), kube::Error> {
-        let mut single = Vec::new();
         let seen = self.seen;
-        for desired in seen.unwatched() {
-            single.push(get(client, &desired.id));
-        }
-        let answers: Vec<_> = stream::iter(single).buffered(AT_ONCE).collect().await;
-        let mut found: Vec<(ObjectKind, DynamicObject)> = Vec::new();
-        for (id, answer) in answers {
-            match answer {
-                Ok(object) => found.extend(object.map(|object| (id.kind, object))),
-                Err(kube::Error::Api(status)) if status.code == 403 => {
-                    self.observed.unseen.insert(id.clone(), not_permitted(settings, &status.message));
-                }
-                Err(error) => return Err(error),
-            }
-        }
         let ours = ListParams::default().labels(&format!("{}={}", labels::SOURCE, self.label));
         let mut lists = Vec::new();
         for kind in unwatched() {
@@ -217,18 +202,33 @@ impl Eye<'_> {
             }
         }
         let lists: Vec<_> = stream::iter(lists).buffered(AT_ONCE).collect().await;
+        let mut found: BTreeMap<ObjectId, DynamicObject> = BTreeMap::new();
         for (kind, answer) in lists {
             match answer {
-                Ok(list) => found.extend(list.items.into_iter().map(|object| (kind, object))),
+                Ok(list) => found.extend(list.items.into_iter().map(|object| (id_of(kind, &object.metadata), object))),
                 // what may not be listed may not have been applied either
                 Err(kube::Error::Api(status)) if status.code == 403 => {}
                 Err(error) => return Err(error),
             }
         }
-        for (kind, object) in found {
-            let id = id_of(kind, &object.metadata);
+        // what is not there, or nobody's, or somebody else's
+        let mut single = Vec::new();
+        for desired in seen.unwatched().iter().filter(|desired| !found.contains_key(&desired.id)) {
+            single.push(get(client, &desired.id));
+        }
+        let answers: Vec<_> = stream::iter(single).buffered(AT_ONCE).collect().await;
+        for (id, answer) in answers {
+            match answer {
+                Ok(object) => found.extend(object.map(|object| (id.clone(), object))),
+                Err(kube::Error::Api(status)) if status.code == 403 => {
+                    self.observed.unseen.insert(id.clone(), not_permitted(settings, &status.message));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for (id, object) in found {
             // what comes from a list does not say what it is
-            let types = Some(TypeMeta { api_version: kind.api_version().into(), kind: kind.as_str().into() });
+            let types = Some(TypeMeta { api_version: id.kind.api_version().into(), kind: id.kind.as_str().into() });
             let object = DynamicObject { types, ..object };
             self.note(id, &object.metadata, |body| Some((body.clone(), serde_json::to_value(&object).ok()?)));
         }
