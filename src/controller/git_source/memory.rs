@@ -192,7 +192,32 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use kube::{Client, Config};
+    use serde_json::json;
+
     use super::*;
+    use crate::repo::Remotes;
+
+    fn source(uid: &str, generation: i64) -> GitSource {
+        let source = json!({ "metadata": { "name": "main", "namespace": "shop", "uid": uid, "generation": generation },
+            "spec": { "url": "https://git.example.com/a.git" } });
+        serde_json::from_value(source).expect("a source")
+    }
+
+    #[tokio::test]
+    async fn what_a_source_was_worked_with_is_known_until_it_says_something_else() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let nowhere = Config::new("http://127.0.0.1:1".parse().expect("an address"));
+        let client = Client::try_from(nowhere).expect("a client");
+        let first = source("a", 1);
+        let settings = Settings::read(&first, &client, &Remotes::default(), false, "test").await;
+        let mut remembered = Remembered::default();
+        assert!(remembered.known_settings(&first).is_none());
+        remembered.settings = Some((Arc::new(first.clone()), settings.expect("it names no Secret")));
+        assert!(remembered.known_settings(&first).is_some());
+        assert!(remembered.known_settings(&source("a", 2)).is_none(), "its spec is another");
+        assert!(remembered.known_settings(&source("b", 1)).is_none(), "it is another source");
+    }
 
     #[test]
     fn without_a_reason_only_that_is_looked_at_which_nobody_tells_of() {
