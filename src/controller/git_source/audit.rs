@@ -106,6 +106,17 @@ impl Ledger {
         self.retry_at
     }
 
+    /// What stood in a push's way may be gone: it is not waited with any longer.
+    pub fn push_now(&mut self) {
+        (self.retry_at, self.failures) = (None, 0);
+    }
+
+    /// The same with a time to wait for.
+    #[cfg(test)]
+    pub fn push_at(&mut self, at: Option<Instant>) {
+        self.retry_at = at;
+    }
+
     /// The commit that was looked at for the last record, once nothing of that can get lost.
     pub fn noted(&self) -> Option<String> {
         self.noted.clone().filter(|_| self.queue.iter().all(|waiting| waiting.kept.is_some()))

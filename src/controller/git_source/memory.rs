@@ -12,6 +12,7 @@ use super::drift::Proposed;
 use super::live::Settled;
 use super::look::Seen;
 use super::once::Operations;
+use super::secrets::Versions;
 use super::settings::Settings;
 use crate::api::{GitSource, GitSourceStatus, labels};
 use crate::cluster::Key;
@@ -28,6 +29,8 @@ pub struct Remembered {
     /// When the repository is asked again.
     pub poll_at: Option<Instant>,
     pub failed_looks: u32,
+    /// The Secrets that the source was last worked with.
+    pub secrets: Option<Versions>,
     /// What was last seen in the repository.
     pub seen: Option<Seen>,
     /// What a plan was last carried out for, and what had been asked then.
@@ -75,6 +78,16 @@ impl Remembered {
             Some((generation, annotations))
         };
         demanded(&self.asked) != demanded(&self.asked_at_plan)
+    }
+
+    /// Whether other Secrets are there than the last time: what was refused with those may be granted now, and the other way
+    /// round. Then nothing waits that waited for its time.
+    pub fn renew(&mut self, secrets: &Versions) {
+        let before = self.secrets.replace(secrets.clone());
+        if before.is_some_and(|before| before != *secrets) {
+            self.poll_at = None;
+            self.ledger.push_now();
+        }
     }
 
     pub fn take_ended(&self) -> bool {
@@ -148,4 +161,28 @@ impl Memory {
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no panic while it is held")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_secret_ends_every_wait_and_the_same_one_none() {
+        let version = |version: &str| BTreeMap::from([("login".to_owned(), version.to_owned())]);
+        let mut remembered = Remembered::default();
+        let later = Some(Instant::now() + std::time::Duration::from_mins(10));
+        for (secrets, waits) in
+            [(version("1"), true), (version("1"), true), (version("2"), false), (version("2"), true)]
+        {
+            remembered.poll_at = later;
+            remembered.ledger.push_at(later);
+            remembered.renew(&secrets);
+            assert_eq!(remembered.poll_at.is_some(), waits, "{secrets:?}");
+            assert_eq!(remembered.ledger.retry_at().is_some(), waits, "{secrets:?}");
+        }
+        remembered.poll_at = later;
+        remembered.renew(&Versions::new());
+        assert_eq!(remembered.poll_at, None, "one that is named no more is a change too");
+    }
 }

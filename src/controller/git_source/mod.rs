@@ -14,9 +14,11 @@ pub mod objects;
 pub mod once;
 mod pace;
 pub mod problem;
+pub mod secrets;
 pub mod settings;
 mod status;
 pub mod trust;
+mod unusable;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -145,6 +147,7 @@ impl Reconciler for GitSources {
                 return Ok(Next::After(retry));
             }
         };
+        remembered.renew(&settings.secrets);
         let asked = source.metadata.generation.zip(Some(source.metadata.annotations.clone()));
         let due = remembered.poll_at.is_none_or(|at| at <= Instant::now()) || remembered.asked != asked;
         if due {
