@@ -188,7 +188,9 @@ fn explain(error: &kube::Error, settings: &Settings) -> String {
                 fields.join(", ")
             )
         }
-        kube::Error::Api(status) if status.code == 403 => not_permitted(settings, &status.message),
+        kube::Error::Api(status) if status.code == 403 && Problem::lacks_permission(&status.message) => {
+            not_permitted(settings, &status.message)
+        }
         kube::Error::Api(status)
             if status.code == 404 && status.details.as_ref().is_some_and(|details| details.kind == "namespaces") =>
         {
