@@ -9,6 +9,7 @@ mod leave;
 mod live;
 mod look;
 mod memory;
+pub mod needed;
 mod news;
 pub mod objects;
 pub mod once;
@@ -31,13 +32,12 @@ use tokio::time::Instant;
 use super::Options;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
-use super::packages::used_by;
 use super::pushes::Pushes;
 use super::queues::Queues;
 use crate::api::{GitSource, Kind, labels};
 use crate::cluster::Key;
 use crate::cluster::events::Events;
-use crate::plan::source::{ObjectId, ObjectKind, Plan, Situation, What, plan};
+use crate::plan::source::{ObjectId, Plan, Situation, What, plan};
 use crate::repo::{Remotes, short};
 use audit::{Sync, finished};
 use descent::Descent;
@@ -553,16 +553,6 @@ impl GitSources {
         });
         operations.hold_back(&mut plan, seen);
         Ok((plan, live))
-    }
-
-    /// An Extension that is deleted while instances run on it would be lost to them, and could not be taken back.
-    fn needed_by(&self, id: &ObjectId) -> Option<String> {
-        if id.kind != ObjectKind::Extension {
-            return None;
-        }
-        let users = self.caches.instances.select(|instance| used_by(instance).contains(&id.name));
-        let user = users.iter().map(|instance| Key::of(instance.as_ref()).to_string()).min()?;
-        Some(format!("{user} uses it"))
     }
 
     /// Events for what was done.
