@@ -26,7 +26,7 @@ pub use cut::{finding, told_of};
 use finished::News;
 use kept::Kept;
 pub use record::committer;
-use waiting::{Waiting, files_of, may_wait};
+use waiting::{Waiting, commits_of, files_of, may_wait};
 
 use super::apply::Outcome;
 use super::descent::Rewrite;
@@ -318,7 +318,7 @@ impl Ledger {
             return Ok(());
         }
         // what they would have told is in the difference to the branch, and what comes next names their commits
-        self.folded = self.queue.iter().filter_map(Waiting::commit).collect();
+        self.folded = commits_of(&self.queue);
         self.pushed.extend(self.queue.drain(..).filter_map(|waiting| waiting.kept));
         (self.files, self.noted) = (None, None);
         Err("too many records waited; they are told as one".to_owned())

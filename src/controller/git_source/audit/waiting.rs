@@ -50,6 +50,18 @@ pub fn files_of(queue: &[Waiting]) -> BTreeMap<String, GitId> {
     files
 }
 
+/// The commits that they tell of, the newest of them where there are very many.
+pub fn commits_of(queue: &[Waiting]) -> Vec<String> {
+    let mut commits = Vec::new();
+    for waiting in queue {
+        let trailers = waiting.record.draft.trailers.iter();
+        commits.extend(trailers.filter(|(name, _)| name == record::ALSO).map(|(_, commit)| commit.clone()));
+        commits.extend(waiting.commit());
+    }
+    commits.drain(..commits.len().saturating_sub(MOST));
+    commits
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,8 +88,15 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_known_by_its_commit() {
-        assert_eq!(waiting("c0ffee", &[]).commit().as_deref(), Some("c0ffee"));
+    fn the_commits_of_records_are_known_also_where_one_tells_of_several() {
+        let mut second = waiting("2", &[]);
+        second.record.draft.trailers.push((record::ALSO.to_owned(), "folded".to_owned()));
+        second.record.draft.trailers.push(("Midship-Result".to_owned(), "applied".to_owned()));
+        assert_eq!(second.commit().as_deref(), Some("2"));
+        assert_eq!(commits_of(&[waiting("1", &[]), second]), ["1", "folded", "2"]);
+        let many: Vec<Waiting> = (0..=MOST).map(|number| waiting(&number.to_string(), &[])).collect();
+        let commits = commits_of(&many);
+        assert_eq!((commits.len(), commits[0].as_str()), (MOST, "1"), "the newest are named");
     }
 
     #[test]
