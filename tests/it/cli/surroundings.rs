@@ -99,3 +99,21 @@ fn a_repository_within_another_is_refused_on_disk_as_it_is_in_a_commit() {
     assert!(folder.stdout.contains("is a submodule; submodules are not followed"), "{folder}");
     assert_eq!(folder.stdout, commit.stdout);
 }
+
+#[test]
+fn what_other_programs_keep_in_hidden_folders_is_never_read_nor_told_of() {
+    let repository = begun();
+    let hidden = |name: &str| {
+        let folder = repository.path().join(name);
+        std::fs::create_dir_all(&folder).expect("folders can be made");
+        folder
+    };
+    std::os::unix::fs::symlink("/usr/bin/python3", hidden(".venv/bin").join("python")).expect("a link");
+    repository.commit("Tools");
+    std::fs::write(hidden(".tools/clone").join(".git"), "gitdir: elsewhere\n").expect("it can be written");
+    let place = repository.path().display().to_string();
+    for args in [&["validate", &place][..], &["validate", "--revision", "HEAD", &place]] {
+        let output = run(args);
+        assert!(output.code == 0 && output.stdout == "all is well: 1 file, 1 object\n", "{output}");
+    }
+}
