@@ -1,6 +1,6 @@
 //! What several sources could take for theirs, and a source that looks elsewhere: nothing is deleted for that.
 
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 
 use super::repository::{Repository, instance};
@@ -9,6 +9,30 @@ use crate::harness::wait_for;
 
 async fn identity(team: &Team<'_>, name: &str) -> Option<String> {
     team.instances().get(name).await.expect("it is there").metadata.uid
+}
+
+/// Another source, whose repository defines a of version 2, and c; waits until it tells whose a is.
+async fn second(team: &Team<'_>) -> Repository {
+    let namespace = &team.scene.namespace;
+    let other = Repository::new();
+    other.write("a.yaml", &instance("a", "2"));
+    other.write("c.yaml", &instance("c", "1"));
+    other.commit("One of theirs, and another");
+    let mut second = team.source_object(json!({ "url": other.url(), "audit": { "enabled": false } }));
+    second.metadata.name = Some("second".into());
+    team.sources().create(&PostParams::default(), &second).await.expect("it can be made");
+    let told = format!(
+        "Instance {namespace}/a is applied by the GitSource {namespace}.main; define it in one repository only"
+    );
+    wait_for("the second to tell whose it is", SOON, async || {
+        let status = team.sources().get("second").await.expect("it is there").status.unwrap_or_default();
+        match status.errors.as_slice() {
+            [one] if one.message == told && one.path == "a.yaml" => Ok(()),
+            _ => Err(format!("{status:#?}")),
+        }
+    })
+    .await;
+    other
 }
 
 #[test]
@@ -22,24 +46,7 @@ fn what_another_source_defines_too_is_neither_taken_nor_deleted_and_can_be_hande
         team.becomes("Applied").await;
         let before = identity(team, "a").await;
 
-        let other = Repository::new();
-        other.write("a.yaml", &instance("a", "2"));
-        other.write("c.yaml", &instance("c", "1"));
-        other.commit("One of them, and another");
-        let mut second = team.source_object(json!({ "url": other.url(), "audit": { "enabled": false } }));
-        second.metadata.name = Some("second".into());
-        team.sources().create(&PostParams::default(), &second).await.expect("it can be made");
-        let told = format!(
-            "Instance {namespace}/a is applied by the GitSource {namespace}.main; define it in one repository only"
-        );
-        wait_for("the second to tell whose it is", SOON, async || {
-            let status = team.sources().get("second").await.expect("it is there").status.unwrap_or_default();
-            match status.errors.as_slice() {
-                [one] if one.message == told && one.path == "a.yaml" => Ok(()),
-                _ => Err(format!("{status:#?}")),
-            }
-        })
-        .await;
+        let _other = second(team).await;
         assert_eq!(team.running().await, ["a 1", "b 1", "c 1"]);
 
         team.repository.remove("a.yaml");
@@ -56,6 +63,22 @@ fn what_another_source_defines_too_is_neither_taken_nor_deleted_and_can_be_hande
         team.has(&["a 2", "b 1", "c 1"]).await;
         assert_eq!(identity(team, "a").await, before, "it is the same, not one like it");
         team.becomes("Applied").await;
+    });
+}
+
+#[test]
+fn a_source_that_takes_along_what_it_applied_leaves_to_another_what_that_defines_too() {
+    team_test(async |team| {
+        team.repository.write("a.yaml", &instance("a", "1"));
+        team.repository.write("b.yaml", &instance("b", "1"));
+        team.repository.commit("Two caches");
+        team.follow(json!({ "deletionPolicy": "Delete" })).await;
+        team.becomes("Applied").await;
+        let before = identity(team, "a").await;
+        let _other = second(team).await;
+        team.sources().delete("main", &DeleteParams::background()).await.expect("it can be deleted");
+        team.has(&["a 2", "c 1"]).await;
+        assert_eq!(identity(team, "a").await, before, "it is the same, not one like it");
     });
 }
 
