@@ -62,11 +62,8 @@ impl GitSources {
             .map_err(|error| Problem::from_kube(&error))?;
         let assumes = source.status.as_ref().is_some_and(|status| status.settings.is_some());
         for (id, uid, _) in found.into_iter().filter(|(id, ..)| !(assumes && self.needs_source(id))) {
-            match free(client, &id, &uid).await {
-                Ok(()) => {}
-                Err(error) => {
-                    tracing::warn!(object = %id, problem = %Problem::from_kube(&error), "it keeps the name of its source");
-                }
+            if let Err(error) = free(client, &id, &uid).await {
+                tracing::warn!(object = %id, problem = %Problem::from_kube(&error), "it keeps the name of its source");
             }
         }
         Ok(())
