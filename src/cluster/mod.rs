@@ -11,6 +11,7 @@ pub mod problem;
 mod proxy;
 pub mod rate_limit;
 pub mod scope;
+pub mod secrets;
 
 pub use cache::{Cache, Key};
 pub use parts::Parts;

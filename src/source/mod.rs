@@ -262,7 +262,11 @@ impl Contents {
 
     /// What cannot be read of what is not left out.
     fn refused(&self) -> impl Iterator<Item = &Refusal> {
-        self.listing.refused().into_iter().filter(|refusal| self.ignore.of_anything(&refusal.path).is_none())
+        let concerns = |refusal: &&Refusal| {
+            let never_read = leads_elsewhere(refusal) && is_hidden(&refusal.path, &self.placement);
+            !never_read && self.ignore.of_anything(&refusal.path).is_none()
+        };
+        self.listing.refused().into_iter().filter(concerns)
     }
 
     /// All objects that one file alone defines, and all errors.
@@ -310,7 +314,18 @@ impl Contents {
 /// Whether objects may have gone where they are not read any more. A link or a submodule holds none of ours, unless it is
 /// named as if it did.
 fn may_hide_objects(refusal: &Refusal) -> bool {
-    !matches!(refusal.code, Code::Symlink | Code::Submodule | Code::SpecialFile) || holds_objects(&refusal.path)
+    !leads_elsewhere(refusal) || holds_objects(&refusal.path)
+}
+
+/// Whether it was refused because it is no file or folder of this tree.
+fn leads_elsewhere(refusal: &Refusal) -> bool {
+    matches!(refusal.code, Code::Symlink | Code::Submodule | Code::SpecialFile)
+}
+
+/// Whether it lies where nothing is ever read.
+fn is_hidden(path: &str, placement: &Placement) -> bool {
+    let inside = path.strip_prefix(placement.folder.as_str()).unwrap_or(path);
+    inside.split('/').any(|part| part.starts_with('.'))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::live::{Observed, not_permitted};
@@ -172,11 +172,20 @@ fn still_different(wanted: &Value, found: &Value) -> Result<(), String> {
 }
 
 async fn delete(action: &Action, live: &Observed, settings: &Settings, client: &Client) -> Result<(), String> {
+    let api = objects::api(client, &action.id);
+    // what was seen may be old news: another source may have taken it over since
+    match api.get_metadata_opt(&action.id.name).await {
+        Ok(Some(there)) if there.labels().get(labels::SOURCE) == Some(&settings.label) => {}
+        Ok(_) => return Ok(()),
+        // whoever may delete and not look goes by what was seen
+        Err(kube::Error::Api(status)) if status.code == 403 => {}
+        Err(error) => return Err(explain(&error, settings)),
+    }
     // exactly the object that was looked at, not a namesake made since
     let preconditions =
         live.uids.get(&action.id).map(|uid| Preconditions { uid: Some(uid.clone()), resource_version: None });
     let parameters = DeleteParams { preconditions, ..DeleteParams::background() };
-    match objects::api(client, &action.id).delete(&action.id.name, &parameters).await {
+    match api.delete(&action.id.name, &parameters).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(explain(&error, settings)),
@@ -200,7 +209,9 @@ fn explain(error: &kube::Error, settings: &Settings) -> String {
                 fields.join(", ")
             )
         }
-        kube::Error::Api(status) if status.code == 403 => not_permitted(settings, &status.message),
+        kube::Error::Api(status) if status.code == 403 && Problem::lacks_permission(&status.message) => {
+            not_permitted(settings, &status.message)
+        }
         kube::Error::Api(status)
             if status.code == 404 && status.details.as_ref().is_some_and(|details| details.kind == "namespaces") =>
         {

@@ -13,6 +13,7 @@ use super::drift::Proposed;
 use super::live::{Part, Settled};
 use super::look::Seen;
 use super::once::Operations;
+use super::secrets::Versions;
 use super::settings::{Settings, WHOLE_LOOK};
 use crate::api::{GitSource, GitSourceStatus, labels};
 use crate::cluster::Key;
@@ -29,6 +30,8 @@ pub struct Remembered {
     /// When the repository is asked again.
     pub poll_at: Option<Instant>,
     pub failed_looks: u32,
+    /// The Secrets that the source was last worked with.
+    pub secrets: Option<Versions>,
     /// What was last seen in the repository.
     pub seen: Option<Seen>,
     /// What a plan was last carried out for, and what had been asked then.
@@ -62,6 +65,8 @@ pub struct Remembered {
     touched: Arc<Mutex<BTreeSet<ObjectId>>>,
     /// Whether something ended that is told of on the audit branch, as far as it is known.
     ended: Arc<AtomicBool>,
+    /// Whether a Secret that the source names changed since its settings were read.
+    stale: Arc<AtomicBool>,
 }
 
 impl Remembered {
@@ -108,6 +113,9 @@ impl Remembered {
     /// The settings that the source was last worked with, where it is the same and nothing asks for others: what becomes of
     /// an object is no reason to ask for the Secrets that they are made of.
     pub fn known_settings(&self, source: &GitSource) -> Option<Settings> {
+        if self.stale.swap(false, Ordering::Relaxed) {
+            return None;
+        }
         // other credentials may be taken where these were refused
         if self.ledger.retry_at().is_some_and(|at| at <= Instant::now()) {
             return None;
@@ -115,6 +123,21 @@ impl Remembered {
         let identity = |source: &GitSource| (source.metadata.uid.clone(), source.metadata.generation);
         let (_, settings) = self.settings.as_ref().filter(|(known, _)| identity(known) == identity(source))?;
         Some(settings.clone())
+    }
+
+    /// The settings have to be read anew.
+    pub fn leave_stale(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether other Secrets are there than the last time: what was refused with those may be granted now, and the other way
+    /// round. Then nothing waits that waited for its time.
+    pub fn renew(&mut self, secrets: &Versions) {
+        let before = self.secrets.replace(secrets.clone());
+        if before.is_some_and(|before| before != *secrets) {
+            self.poll_at = None;
+            self.ledger.push_now();
+        }
     }
 
     pub fn take_ended(&self) -> bool {
@@ -138,6 +161,7 @@ struct Entry {
     remembered: Arc<AsyncMutex<Remembered>>,
     touched: Arc<Mutex<BTreeSet<ObjectId>>>,
     ended: Arc<AtomicBool>,
+    stale: Arc<AtomicBool>,
 }
 
 impl Memory {
@@ -147,8 +171,9 @@ impl Memory {
             let remembered = Remembered::default();
             // nobody told of what ended before
             remembered.leave_ended();
-            let (touched, ended) = (remembered.touched.clone(), remembered.ended.clone());
-            Entry { touched, ended, remembered: Arc::new(AsyncMutex::new(remembered)) }
+            let (touched, ended, stale) =
+                (remembered.touched.clone(), remembered.ended.clone(), remembered.stale.clone());
+            Entry { touched, ended, stale, remembered: Arc::new(AsyncMutex::new(remembered)) }
         });
         entry.remembered.clone()
     }
@@ -174,6 +199,13 @@ impl Memory {
     pub fn ended(&self, source: &Key) {
         if let Some(entry) = held(&self.sources).get(source) {
             entry.ended.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Remembers that a Secret changed that this source names.
+    pub fn secret_changed(&self, source: &Key) {
+        if let Some(entry) = held(&self.sources).get(source) {
+            entry.stale.store(true, Ordering::Relaxed);
         }
     }
 
@@ -205,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_source_was_worked_with_is_known_until_it_says_something_else() {
+    async fn what_a_source_was_worked_with_is_known_until_it_or_a_secret_says_something_else() {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let nowhere = Config::new("http://127.0.0.1:1".parse().expect("an address"));
         let client = Client::try_from(nowhere).expect("a client");
@@ -217,6 +249,8 @@ mod tests {
         assert!(remembered.known_settings(&first).is_some());
         assert!(remembered.known_settings(&source("a", 2)).is_none(), "its spec is another");
         assert!(remembered.known_settings(&source("b", 1)).is_none(), "it is another source");
+        remembered.leave_stale();
+        assert!(remembered.known_settings(&first).is_none(), "a Secret of it is another");
     }
 
     #[test]
@@ -231,5 +265,24 @@ mod tests {
         remembered.plain = false;
         assert!(due(&remembered, never).is_empty());
         assert!(due(&remembered, at_once).is_everything(), "what was left as it is is looked at with it");
+    }
+
+    #[test]
+    fn another_secret_ends_every_wait_and_the_same_one_none() {
+        let version = |version: &str| BTreeMap::from([("login".to_owned(), version.to_owned())]);
+        let mut remembered = Remembered::default();
+        let later = Some(Instant::now() + std::time::Duration::from_mins(10));
+        for (secrets, waits) in
+            [(version("1"), true), (version("1"), true), (version("2"), false), (version("2"), true)]
+        {
+            remembered.poll_at = later;
+            remembered.ledger.push_at(later);
+            remembered.renew(&secrets);
+            assert_eq!(remembered.poll_at.is_some(), waits, "{secrets:?}");
+            assert_eq!(remembered.ledger.retry_at().is_some(), waits, "{secrets:?}");
+        }
+        remembered.poll_at = later;
+        remembered.renew(&Versions::new());
+        assert_eq!(remembered.poll_at, None, "one that is named no more is a change too");
     }
 }

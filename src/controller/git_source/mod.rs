@@ -9,14 +9,17 @@ mod leave;
 mod live;
 mod look;
 mod memory;
+pub mod needed;
 mod news;
 pub mod objects;
 pub mod once;
 mod pace;
 pub mod problem;
+pub mod secrets;
 pub mod settings;
 mod status;
 pub mod trust;
+mod unusable;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,13 +32,12 @@ use tokio::time::Instant;
 use super::Options;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
-use super::packages::used_by;
 use super::pushes::Pushes;
 use super::queues::Queues;
 use crate::api::{GitSource, Kind, labels};
 use crate::cluster::Key;
 use crate::cluster::events::Events;
-use crate::plan::source::{ObjectId, ObjectKind, Plan, Situation, What, plan};
+use crate::plan::source::{ObjectId, Plan, Situation, What, plan};
 use crate::repo::{Remotes, short};
 use audit::{Sync, finished};
 use descent::Descent;
@@ -138,20 +140,24 @@ impl Reconciler for GitSources {
             return Ok(Next::WhenChanged);
         }
         let asked = source.metadata.generation.zip(Some(source.metadata.annotations.clone()));
-        let due = remembered.poll_at.is_none_or(|at| at <= Instant::now()) || remembered.asked != asked;
-        let settings = match remembered.known_settings(&source).filter(|_| !due) {
+        let due = |remembered: &Remembered| {
+            remembered.poll_at.is_none_or(|at| at <= Instant::now()) || remembered.asked != asked
+        };
+        let settings = match remembered.known_settings(&source).filter(|_| !due(&remembered)) {
             Some(settings) => Ok(settings),
             None => self.settings(&source).await,
         };
         let settings = match settings {
             Ok(settings) => settings,
             Err(problem) => {
+                remembered.leave_stale();
                 let retry = problem.retry_in();
                 self.say(&source, &mut remembered, Report::Unusable(problem)).await?;
                 return Ok(Next::After(retry));
             }
         };
-        if due {
+        remembered.renew(&settings.secrets);
+        if due(&remembered) {
             let Ok(_place) = self.place(&source, &remembered) else {
                 // what it said when it was last seen is kept up meanwhile
                 self.sync(&source, &settings, &mut remembered).await?;
@@ -544,16 +550,6 @@ impl GitSources {
         });
         operations.hold_back(&mut plan, seen);
         Ok((plan, live))
-    }
-
-    /// An Extension that is deleted while instances run on it would be lost to them, and could not be taken back.
-    fn needed_by(&self, id: &ObjectId) -> Option<String> {
-        if id.kind != ObjectKind::Extension {
-            return None;
-        }
-        let users = self.caches.instances.select(|instance| used_by(instance).contains(&id.name));
-        let user = users.iter().map(|instance| Key::of(instance.as_ref()).to_string()).min()?;
-        Some(format!("{user} uses it"))
     }
 
     /// Events for what was done.

@@ -16,6 +16,8 @@ use crate::diff::Redaction;
 use crate::plan::source::{ObjectId, ObjectKind, What};
 use crate::repo::{Draft, Edit, ObjectId as GitId, Person, Record, blob_id, short};
 
+/// The trailer with a commit that was applied before, and that no record of its own tells of.
+pub const ALSO: &str = "Midship-Also-Applied";
 /// How many objects a message names.
 const NAMED: usize = 100;
 
@@ -138,7 +140,7 @@ pub fn record(settings: &Settings, to: To<'_>, sync: &Sync<'_>, failed: &[Failed
     });
     let mut trailers = vec![("Midship-Commit".into(), commit.id.to_string())];
     trailers.extend(sync.rewrite.map(|rewrite| ("Midship-Rewritten-From".into(), rewrite.previous.to_string())));
-    trailers.extend(sync.also.iter().map(|also| ("Midship-Also-Applied".into(), also.clone())));
+    trailers.extend(sync.also.iter().map(|also| (ALSO.into(), also.clone())));
     let entry = Entry {
         author: commit.author.clone(),
         message: message(sync, failed),

@@ -147,6 +147,19 @@ fn what_the_api_server_keeps_refusing_is_named_and_keeps_nothing_else_waiting() 
         door.let_everything_pass();
         team.becomes("Applied").await;
         assert_eq!(applied(team).await, Some(team.repository.head()));
+
+        // a server that does not know the kind any more takes nothing along
+        door.judge(|method, path| written(method, path).map(|_| Fault::Status(404)));
+        team.repository.write("a.yaml", &instance("a", "4"));
+        team.repository.write("c.yaml", &instance("c", "1"));
+        team.repository.commit("One grows, and one comes");
+        let message = team.becomes("NotAllApplied").await;
+        let remedy = "if a whole kind is unknown, `midship doctor` says how to install Midship's definitions";
+        assert!(message.contains(": not found: ") && message.contains(remedy), "{message}");
+        assert_eq!(team.running().await, ["a 3", "b 3"]);
+        door.let_everything_pass();
+        team.becomes("Applied").await;
+        team.has(&["a 4", "b 3", "c 1"]).await;
     });
 }
 
