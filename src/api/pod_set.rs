@@ -120,6 +120,11 @@ pub struct PodSetStatus {
     pub last_holder: Option<Ordinal>,
     /// The highest ordinal there ever was.
     pub highest_ordinal: Option<Ordinal>,
+    /// Ordinals that have given away what they had, and whose departure the package was not told of yet. Any other that is
+    /// to leave and is taken away before comes back to do so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::ordinals")]
+    pub departed: Vec<Ordinal>,
     /// Each pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<PodSetMember>,

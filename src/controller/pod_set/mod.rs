@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
+use super::hooks::About;
 use super::said::whole;
 use super::workloads::Workloads;
 use crate::api::{PodSet, PodSetStatus};
@@ -24,7 +25,7 @@ use crate::cluster::Key;
 use crate::cluster::events::Events;
 use crate::cluster::problem::Problem;
 use crate::plan::pod_set::{self, Observed, Plan, Template, status};
-use agents::Agents;
+use agents::{Agents, Hook};
 use carry_out::Hands;
 use memory::{Memory, Remembered};
 
@@ -80,7 +81,9 @@ impl<A: Agents> PodSets<A> {
         let current = Template::of(&set.spec, &set.spec.template);
         revisions::keep(&self.client, set, remembered, &current).await?;
         self.ask_order(set, remembered, &current).await;
-        let (seen, live) = observe::observe(&name, set, &before, &self.workloads, remembered);
+        let namespace = set.namespace().unwrap_or_default();
+        let gives_away = self.agents.asks(&about(set, &namespace, None), Hook::PreScaleIn);
+        let (seen, live) = observe::observe(&name, set, &before, &self.workloads, gives_away, remembered);
         forgive(&seen, remembered);
         self.tell_of_returns(set, &seen, remembered).await;
         let plan = pod_set::plan(&seen);
@@ -103,7 +106,6 @@ impl<A: Agents> PodSets<A> {
         }
         let mut templates = vec![current];
         templates.extend(seen.kept.values().map(|kept| Template::of(&set.spec, kept)));
-        let namespace = set.namespace().unwrap_or_default();
         let hands = Hands {
             client: &self.client,
             events: &self.events,
@@ -194,6 +196,19 @@ impl<A: Agents> PodSets<A> {
             Err(kube::Error::Api(error)) if error.code == 404 => Ok(()),
             Err(error) => Err(Failure::new("StatusNotWritten", Problem::from_kube(&error))),
         }
+    }
+}
+
+/// The package is asked about a set, or about one of its pods.
+fn about<'a>(set: &'a PodSet, namespace: &'a str, pod: Option<&'a str>) -> About<'a> {
+    let spec = &set.spec;
+    About {
+        namespace,
+        instance: spec.instance.as_str(),
+        component: spec.component.as_str(),
+        group: spec.group.as_str(),
+        pod,
+        leading: spec.role_order.last().map(crate::names::RoleName::as_str),
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Observed<'a> {
     pub asked_order: Option<Vec<u16>>,
     /// The ordinals that belong to the set, as the package was told; nothing until it was whole for the first time.
     pub members: Option<BTreeSet<u16>>,
+    /// Whether pods give something away before they leave for good; nothing where their package is not known yet.
+    pub gives_away: Option<bool>,
     pub now: Timestamp,
 }
 

@@ -30,6 +30,7 @@ pub fn status(seen: &Observed<'_>, plan: &Plan, generation: Option<i64>, failure
         failed_revision: plan.record.failed.clone(),
         last_holder: plan.record.last_holder.and_then(|ordinal| Ordinal::new(ordinal).ok()),
         highest_ordinal: plan.record.highest.and_then(|ordinal| Ordinal::new(ordinal).ok()),
+        departed: plan.record.departed.iter().filter_map(|ordinal| Ordinal::new(*ordinal).ok()).collect(),
         pods: ordinals.into_iter().filter_map(|ordinal| member(seen, plan, ordinal)).collect(),
         conditions: conditions::merge(&seen.status.conditions, &findings, generation, &Time(seen.now)),
     }
