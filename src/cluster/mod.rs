@@ -10,6 +10,7 @@ pub mod problem;
 mod proxy;
 pub mod rate_limit;
 pub mod scope;
+pub mod slim;
 
 pub use cache::{Cache, Key};
 pub use parts::Parts;

@@ -14,6 +14,7 @@ use super::agents::CallError;
 use crate::api::PodSetStatus;
 use crate::api::pod_set::PodTemplate;
 use crate::cluster::Key;
+use crate::cluster::slim::Slim;
 use crate::plan::pod_set::{Attempt, Replaced, Trouble};
 
 /// How long a watch may take to show what was written.
@@ -140,13 +141,14 @@ impl<K> Default for Written<K> {
     }
 }
 
-impl<K: ResourceExt + Clone> Written<K> {
+impl<K: ResourceExt + Slim + Clone> Written<K> {
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
     }
 
     /// The API server answered with this.
-    pub fn wrote(&mut self, object: K) {
+    pub fn wrote(&mut self, mut object: K) {
+        object.slim();
         let uid = object.uid().unwrap_or_default();
         self.objects.insert(object.name_any(), (Some(object), uid, Instant::now()));
     }

@@ -62,6 +62,8 @@ impl Controller {
             .env_clear()
             .env("HOME", folder.path())
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            // as the image has it
+            .env("MALLOC_ARENA_MAX", "2")
             .arg("controller")
             .arg("--kubeconfig")
             .arg(kubeconfig)
