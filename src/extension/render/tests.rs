@@ -175,3 +175,40 @@ fn alerts_select_the_pods_of_their_own_instance() {
     let expected = r#"up{ namespace="default", pod=~"sample-.*", pod=~"(sample-server|sample-watcher)-[0-9]+" } == 0"#;
     assert_eq!(rule, expected);
 }
+
+#[test]
+fn where_pods_may_run_reaches_them_as_it_was_asked_for() {
+    let pod = |server: Value| rendered(MANIFEST_TEXT, &server).components[0].spec.groups[0].template.spec.open();
+    let plain = pod(json!({}));
+    let spread = &plain["topologySpreadConstraints"];
+    assert_eq!(spread.as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (&spread[0]["topologyKey"], &spread[0]["whenUnsatisfiable"]),
+        (&json!("kubernetes.io/hostname"), &json!("ScheduleAnyway"))
+    );
+    assert_eq!(plain["securityContext"]["seccompProfile"], json!({ "type": "RuntimeDefault" }));
+
+    let affinity = json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "disk", "operator": "In", "values": ["ssd"] }] }] } } });
+    let tolerations = json!([{ "key": "dedicated", "operator": "Exists" }]);
+    let asked = pod(json!({
+        "serviceAccountName": "keeper",
+        "scheduling": { "spread": "zone", "strict": true, "affinity": affinity, "tolerations": tolerations,
+            "nodeSelector": { "tier": "data" }, "priorityClassName": "high" },
+    }));
+    let spread = asked["topologySpreadConstraints"].as_array().expect("constraints");
+    let keys: Vec<&Value> = spread.iter().map(|one| &one["topologyKey"]).collect();
+    assert_eq!(keys, [&json!("topology.kubernetes.io/zone"), &json!("kubernetes.io/hostname")]);
+    assert!(spread.iter().all(|one| one["whenUnsatisfiable"] == "DoNotSchedule"), "{spread:?}");
+    assert_eq!(asked["affinity"], affinity);
+    assert_eq!(asked["tolerations"], tolerations);
+    assert_eq!(asked["nodeSelector"], json!({ "tier": "data" }));
+    assert_eq!(asked["priorityClassName"], "high");
+    assert_eq!(asked["serviceAccountName"], "keeper");
+
+    let package = load(MANIFEST_TEXT, PEERS, None).unwrap_or_else(|problems: Problems| panic!("{problems}"));
+    let secrets = json!([{ "name": "registry" }]);
+    let spec = json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0", "imagePullSecrets": secrets });
+    let pulled = sample(&package, spec).1.components[0].spec.groups[0].template.spec.open();
+    assert_eq!(pulled["imagePullSecrets"], secrets);
+}
