@@ -52,8 +52,12 @@ impl Planner<'_> {
         with_shares.chain(led).filter(away).collect()
     }
 
-    /// Whether a pod belongs to the set and has what its package wants given away before it leaves.
+    /// Whether a pod belongs to the set and has what its package wants given away before it leaves. Where all are to leave,
+    /// nobody is to have it.
     pub(super) fn has_share(&self, ordinal: u16) -> bool {
+        if self.wanted.is_empty() {
+            return false;
+        }
         let member = self.seen.members.as_ref().is_some_and(|members| members.contains(&ordinal));
         let gives = self.seen.gives_away == Some(true) && !self.plan.record.departed.contains(&ordinal);
         member && gives && self.keeps_volumes(ordinal)

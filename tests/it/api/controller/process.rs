@@ -64,6 +64,7 @@ impl Controller {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             // as the image has it
             .env("MALLOC_ARENA_MAX", "2")
+            .env("MALLOC_TRIM_THRESHOLD_", "131072")
             .arg("controller")
             .arg("--kubeconfig")
             .arg(kubeconfig)
