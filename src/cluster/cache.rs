@@ -6,7 +6,6 @@ use std::sync::{Arc, RwLock};
 
 use futures::StreamExt;
 use kube::api::ObjectMeta;
-use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, store};
@@ -16,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::guard::{Guarded, Unreadable};
 use super::problem::Problem;
 use super::scope::{Scope, Watched};
 use super::slim::Slim;
@@ -83,7 +83,7 @@ where
 
     /// Only those that have these labels.
     pub fn selected(client: &Client, scope: &Scope, labels: Option<&str>, on_change: &OnChange) -> Self {
-        let parts = K::apis::<DeserializeGuard<K>>(client, scope)
+        let parts = K::apis::<Guarded<K>>(client, scope)
             .into_iter()
             .map(|(namespace, api)| Part::start(namespace, api, labels, on_change.clone()))
             .collect();
@@ -147,12 +147,7 @@ impl<K> Part<K>
 where
     K: Resource<DynamicType = ()> + Slim + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
 {
-    fn start(
-        namespace: Option<String>,
-        api: Api<DeserializeGuard<K>>,
-        labels: Option<&str>,
-        on_change: OnChange,
-    ) -> Self {
+    fn start(namespace: Option<String>, api: Api<Guarded<K>>, labels: Option<&str>, on_change: OnChange) -> Self {
         let (store, mut writer) = store::<K>();
         let health = Arc::new(Health::default());
         let (synced_sender, synced) = watch::channel(false);
@@ -196,12 +191,12 @@ where
 
 /// The event without objects that cannot be read; those are remembered with the reason, and still told of.
 fn readable<K: Resource<DynamicType = ()> + Slim>(
-    event: Event<DeserializeGuard<K>>,
+    event: Event<Guarded<K>>,
     health: &Health,
     on_change: &OnChange,
 ) -> Option<Event<K>> {
     let mut unreadable = health.unreadable.write().expect("no panic while it is held");
-    let mut sort = |guard: DeserializeGuard<K>| {
+    let mut sort = |guard: Guarded<K>| {
         let key = Key::of(&guard);
         match guard.0 {
             Ok(mut object) => {
@@ -210,9 +205,9 @@ fn readable<K: Resource<DynamicType = ()> + Slim>(
                 object.slim();
                 Some(object)
             }
-            Err(invalid) => {
-                tracing::warn!(kind = %K::kind(&()), object = %key, error = %invalid.error, "the object cannot be read");
-                unreadable.insert(key.clone(), invalid.error);
+            Err(Unreadable { reason, .. }) => {
+                tracing::warn!(kind = %K::kind(&()), object = %key, error = reason, "the object cannot be read");
+                unreadable.insert(key.clone(), reason);
                 on_change(&key, None);
                 None
             }

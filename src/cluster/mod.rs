@@ -5,6 +5,7 @@ pub mod cache;
 pub mod client;
 pub mod discovery;
 pub mod events;
+pub mod guard;
 pub mod parts;
 pub mod problem;
 mod proxy;
