@@ -62,14 +62,13 @@ impl Planner<'_> {
         if !self.may_take_its_role_along(ordinal) {
             return;
         }
-        let departed = pod.departed || self.plan.record.departed.contains(&ordinal);
         // whoever would come back for what it has goes only without its volume
         let way_out = if self.has_share(ordinal) {
             format!("delete {} by hand to go on without what it has", self.claim_names(ordinal).join(" and "))
         } else {
             "delete the pod by hand".to_owned()
         };
-        if pod.has_agent && !departed && !ran(pod) && (self.may_have_data(ordinal) || self.has_share(ordinal)) {
+        if pod.has_agent && !pod.departed && !ran(pod) && (self.may_have_data(ordinal) || self.has_share(ordinal)) {
             let way_out = if self.has_share(ordinal) { way_out } else { format!("{way_out}: its volumes stay") };
             let message = format!(
                 "{name} is to leave and cannot hand over its data while it does not run; mend it, scale back, or {way_out}"
@@ -84,7 +83,7 @@ impl Planner<'_> {
             }
             return;
         }
-        if pod.has_agent && ran(pod) && !departed && !self.volume_given_up(ordinal) {
+        if pod.has_agent && ran(pod) && !pod.departed && !self.volume_given_up(ordinal) {
             if let Some(trouble) = seen.trouble(&pod.uid, Attempt::PreScaleIn) {
                 let message = format!(
                     "{name} is to leave and cannot hand over its data: {}; mend it, scale back, or {way_out}",

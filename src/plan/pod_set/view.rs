@@ -141,7 +141,7 @@ fn problem(status: &core::PodStatus) -> Option<String> {
         let prepared = all.find(|condition| condition.type_ == "PodReadyToStartContainers")?;
         let waits = prepared.status == "False" && status.phase.as_deref() == Some("Pending");
         waits.then(|| {
-            "its volumes, its Secrets or its network are not there yet; `kubectl describe pod` tells what it waits for".to_owned()
+            "its volumes, its Secrets or its network are not there yet; where that lasts, `kubectl describe pod` tells why".to_owned()
         })
     })
 }

@@ -151,7 +151,7 @@ fn what_stands_in_a_pod_s_way_is_told_with_a_way_out() {
     assert_eq!(
         prepared("False").as_deref(),
         Some(
-            "its volumes, its Secrets or its network are not there yet; `kubectl describe pod` tells what it waits for"
+            "its volumes, its Secrets or its network are not there yet; where that lasts, `kubectl describe pod` tells why"
         )
     );
     assert_eq!(prepared("True"), None);
