@@ -78,6 +78,8 @@ pub struct Pod {
     pub report: Option<PodReport>,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
+    /// What others have to take away before it can be gone.
+    pub finalizers: Vec<String>,
     /// What stands in its way, as Kubernetes tells it.
     pub problem: Option<String>,
 }

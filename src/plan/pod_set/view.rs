@@ -78,6 +78,7 @@ pub fn pod(pod: &core::Pod) -> Pod {
         role: labels.get(labels::ROLE).cloned(),
         report: PodReport::of(meta.annotations.as_ref()),
         problem: problem(&status),
+        finalizers: meta.finalizers.clone().unwrap_or_default(),
         uid,
         labels,
         annotations,

@@ -81,6 +81,21 @@ fn where_nodes_may_not_be_looked_at_nothing_is_taken_for_proof() {
 }
 
 #[test]
+fn a_pod_that_somebody_else_holds_says_by_what() {
+    let mut world = World::running(spec(json!({})));
+    world.lost.insert(2);
+    let leaves_by = world.now;
+    let pod = world.pods.get_mut(&2).expect("it is there");
+    (pod.leaves_by, pod.finalizers) = (Some(leaves_by), vec!["example.com/keeper".to_owned()]);
+    world.later(3600);
+    world.settle();
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert_eq!(world.reason(), "PodStuck");
+    let told = "the finalizer example.com/keeper holds it, which whoever set it has to take away";
+    assert!(world.message().contains(told), "{}", world.message());
+}
+
+#[test]
 fn a_stuck_pod_does_not_keep_the_leader_from_stopping() {
     let mut world = World::running(spec(json!({ "roleOrder": ["replica", "primary"] })));
     world.lost.insert(2);
