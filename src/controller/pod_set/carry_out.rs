@@ -224,20 +224,23 @@ impl<A: Agents> Hands<'_, A> {
             }
             What::PreScaleIn { uid } => {
                 let key = format!("{uid}/leave/{}", self.set.metadata.generation.unwrap_or_default());
-                let asked = self.agents.hook(about(self.set, self.namespace, Some(&name)), Hook::PreScaleIn, &key);
+                let asked =
+                    self.agents.hook(about(self.set, self.namespace, Some(name.as_str())), Hook::PreScaleIn, &key);
                 self.call(action.ordinal, uid, Attempt::PreScaleIn, asked, shared).await?;
                 let patch = manifest::annotate(&[(labels::DEPARTED, uid)]);
                 self.patch_pod(&name, uid, patch, shared).await?;
             }
             What::PostScaleOut { uid, members } => {
                 let key = format!("{uid}/joined/{}", self.set.metadata.generation.unwrap_or_default());
-                let asked = self.agents.hook(about(self.set, self.namespace, Some(&name)), Hook::PostScaleOut, &key);
+                let asked =
+                    self.agents.hook(about(self.set, self.namespace, Some(name.as_str())), Hook::PostScaleOut, &key);
                 self.call(action.ordinal, uid, Attempt::PostScaleOut, asked, shared).await?;
                 self.record_members(members, shared).await?;
             }
             What::PostScaleIn { uid, members } => {
                 let key = format!("{name}/left/{}", self.set.metadata.generation.unwrap_or_default());
-                let asked = self.agents.hook(about(self.set, self.namespace, Some(&name)), Hook::PostScaleIn, &key);
+                let asked =
+                    self.agents.hook(about(self.set, self.namespace, Some(name.as_str())), Hook::PostScaleIn, &key);
                 self.call(action.ordinal, uid, Attempt::PostScaleIn, asked, shared).await?;
                 self.record_members(members, shared).await?;
             }
