@@ -27,7 +27,7 @@ use crate::cluster::problem::Problem;
 use crate::plan::pod_set::{self, Observed, Plan, Template, status};
 use agents::{Agents, Hook};
 use carry_out::Hands;
-use memory::{Memory, Remembered};
+use memory::{Memory, Refused, Remembered};
 
 /// When to look again while something is waited for that gives no sign.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
@@ -92,10 +92,10 @@ impl<A: Agents> PodSets<A> {
             remembered.refused = None;
         }
         let generation = set.metadata.generation;
-        let refused = remembered.refused.as_ref().filter(|(of, _)| *of == generation).map(|(_, why)| why.clone());
+        let refused = remembered.refused.clone().filter(|refused| refused.generation == generation);
         // what has to be remembered is written before it is acted upon
-        let report = |failure: Option<&str>| status::status(&seen, &plan, generation, failure);
-        self.publish(set, remembered, report(refused.as_deref())).await?;
+        let report = |refused: Option<&Refused>| status::status(&seen, &plan, generation, refused.map(Refused::told));
+        self.publish(set, remembered, report(refused.as_ref())).await?;
         if plan.actions.is_empty() {
             if plan.record.last_good != before.last_good_revision {
                 let good = plan.record.last_good.as_deref();
@@ -117,8 +117,10 @@ impl<A: Agents> PodSets<A> {
         };
         let done = carry_out::carry_out(&hands, &seen, &plan, remembered).await;
         if let Err(failure) = done {
-            self.publish(set, remembered, report(Some(&failure))).await?;
-            remembered.refused = Some((generation, failure.clone()));
+            let since = refused.map_or(seen.now, |refused| refused.since);
+            let refused = Refused { generation, why: failure.clone(), since };
+            self.publish(set, remembered, report(Some(&refused))).await?;
+            remembered.refused = Some(refused);
             return Err(Failure::new("NotCarriedOut", failure));
         }
         if remembered.refused.take().is_some() {

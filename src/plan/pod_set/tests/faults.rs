@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::spec;
 use super::world::World;
-use crate::api::conditions::{STALLED, find};
-use crate::plan::pod_set::{Node, Phase, view};
+use crate::api::conditions::{READY, RECONCILING, STALLED, find};
+use crate::plan::pod_set::{Node, Phase, status, view};
 
 #[test]
 fn a_pod_that_ended_is_replaced_and_ever_more_slowly() {
@@ -170,4 +170,19 @@ fn what_stands_in_a_pod_s_way_is_told_with_a_way_out() {
         )
     );
     assert_eq!(prepared("True"), None);
+}
+
+#[test]
+fn what_is_refused_for_long_is_somebody_s_to_mend() {
+    let world = World::running(spec(json!({})));
+    let plan = world.plan();
+    let said = |minutes: i64| {
+        let since = world.now - jiff::SignedDuration::from_mins(minutes);
+        let undone = status::Undone { why: "exceeded quota: none", since };
+        let conditions = status::status(&world.seen(), &plan, Some(1), Some(undone)).conditions;
+        [READY, RECONCILING, STALLED].map(|type_| find(&conditions, type_).map(|found| found.message.clone()))
+    };
+    let why = Some("exceeded quota: none".to_owned());
+    assert_eq!(said(9), [why.clone(), why.clone(), None]);
+    assert_eq!(said(10), [why.clone(), None, why]);
 }
