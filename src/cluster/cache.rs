@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::guard::Guard;
 use super::problem::Problem;
 use super::scope::{Scope, Watched};
+use super::slim::Slim;
 
 /// Names an object within its kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,7 +75,7 @@ struct Health {
 
 impl<K> Cache<K>
 where
-    K: Resource<DynamicType = ()> + Watched + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Watched + Slim + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
 {
     pub fn start(client: &Client, scope: &Scope, on_change: &OnChange) -> Self {
         Self::selected(client, scope, None, on_change)
@@ -144,7 +145,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
 
 impl<K> Part<K>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Slim + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
 {
     fn start(namespace: Option<String>, api: Api<Guard<K>>, labels: Option<&str>, on_change: OnChange) -> Self {
         let (store, mut writer) = store::<K>();
@@ -201,6 +202,7 @@ fn readable<K: Resource<DynamicType = ()>>(
             Ok(mut object) => {
                 unreadable.remove(&key);
                 object.meta_mut().managed_fields = None;
+                object.slim();
                 Some(object)
             }
             Err(invalid) => {

@@ -12,6 +12,7 @@ mod proxy;
 pub mod rate_limit;
 pub mod scope;
 pub mod secrets;
+pub mod slim;
 
 pub use cache::{Cache, Key};
 pub use parts::Parts;

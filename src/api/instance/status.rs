@@ -2,10 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_with::skip_serializing_none;
 
 use crate::api::conditions::Condition;
+use crate::api::packed::Packed;
 use crate::api::schema;
 use crate::names::ObjectName;
 
@@ -78,7 +78,7 @@ pub struct Resolved {
     /// Replicas, resources, storage and parameters of each component.
     #[serde(default)]
     #[schemars(schema_with = "schema::any_object")]
-    pub components: Option<Value>,
+    pub components: Option<Packed>,
 }
 
 /// The versions an upgrade leads to.

@@ -59,6 +59,10 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     proptest::collection::vec(event, 1..14)
 }
 
+fn belongs(members: Option<&BTreeSet<u16>>, ordinal: u16) -> bool {
+    members.is_some_and(|members| members.contains(&ordinal))
+}
+
 /// A step, held to what must never happen.
 fn watched_step(world: &mut World) {
     let before = world.seen().pods.clone();
@@ -99,7 +103,7 @@ fn watched_step(world: &mut World) {
             }
             What::MarkClaim { name, .. } => {
                 let pod = &before[&action.ordinal];
-                let member = members.as_ref().is_some_and(|members| members.contains(&action.ordinal));
+                let member = belongs(members.as_ref(), action.ordinal);
                 let alone = member && claims[name].bound && leader.is_none_or(|leader| leader == action.ordinal);
                 let alone = alone && !stopped;
                 assert!(pod.departed || !(pod.started || alone), "{name}: its pod has not handed over");
@@ -107,7 +111,16 @@ fn watched_step(world: &mut World) {
             What::CreatePod { .. } => {
                 assert!(!before.contains_key(&action.ordinal), "a second pod");
                 let led_last = leader.is_none() && plan.record.last_holder == Some(action.ordinal);
-                assert!(plan.wanted.contains(&action.ordinal) || (led_last && !stopped), "nobody asked for it");
+                let shares = world.gives_away == Some(true) && belongs(members.as_ref(), action.ordinal);
+                let returns = (led_last || shares) && !stopped;
+                assert!(plan.wanted.contains(&action.ordinal) || returns, "nobody asked for it");
+            }
+            What::PostScaleIn { members: left, .. } if world.gives_away == Some(true) && !stopped => {
+                assert!(belongs(members.as_ref(), action.ordinal) && !left.contains(&action.ordinal));
+                let claim = claims.get(&format!("data-shop-cache-{}", action.ordinal));
+                let kept = claim.is_some_and(|claim| !claim.deleting && claim.to_delete.is_none());
+                let gave = plan.record.departed.contains(&action.ordinal);
+                assert!(gave || !kept, "{} left with its share: {plan:#?}", action.ordinal);
             }
             _ => {}
         }
@@ -118,9 +131,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_plans_keep_their_promises_and_come_to_rest(events in events(), roles in any::<bool>()) {
+    fn whatever_happens_plans_keep_their_promises_and_come_to_rest(
+        events in events(),
+        roles in any::<bool>(),
+        shares in any::<bool>(),
+    ) {
         let roles = if roles { json!(["replica", "primary"]) } else { json!([]) };
         let mut world = World::new(spec(json!({ "roleOrder": roles })));
+        world.gives_away = Some(shares);
         for event in events {
             match event {
                 Event::Spec(change) => world.change(change),

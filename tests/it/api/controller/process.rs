@@ -62,8 +62,9 @@ impl Controller {
             .env_clear()
             .env("HOME", folder.path())
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            // as in the image
+            // as the image has it
             .env("MALLOC_ARENA_MAX", "2")
+            .env("MALLOC_TRIM_THRESHOLD_", "131072")
             .arg("controller")
             .arg("--kubeconfig")
             .arg(kubeconfig)
