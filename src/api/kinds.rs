@@ -163,6 +163,24 @@ mod tests {
     }
 
     #[test]
+    fn a_choice_is_explained_by_the_field_that_has_it() {
+        let spec = |kind: Kind| {
+            let crd = serde_json::to_value(kind.crd()).expect("plain data");
+            crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"].clone()
+        };
+        let (instance, source) = (spec(Kind::Instance), spec(Kind::GitSource));
+        let spread = &instance["components"]["items"]["properties"]["scheduling"]["properties"]["spread"];
+        for (field, said) in [
+            (spread, "not at all (none), by node, by zone"),
+            (&instance["deletionPolicy"], "Retain (assumed) or Delete"),
+            (&source["drift"], "Revert (assumed) changes it back"),
+        ] {
+            let description = field["description"].as_str().unwrap_or_default();
+            assert!(description.contains(said), "{field}");
+        }
+    }
+
+    #[test]
     fn a_kind_is_found_by_every_name_people_use() {
         for word in ["inst", "Instance", "instances", "instances.midship.dev"] {
             assert_eq!(Kind::find(word), Some(Kind::Instance), "{word}");
