@@ -56,7 +56,8 @@ debs() {
     lock_unpack
     if [[ ! -d $to ]]; then
       rm -rf "$new"; mkdir -p "$new/.get"
-      (cd "$new/.get" && { apt_get download "$@" || { apt_get update && apt_get download "$@"; }; }) || die "could not fetch $*"
+      (cd "$new/.get" && { apt_get download "$@" || { ((EUID == 0)) && apt_get update && apt_get download "$@"; }; }) ||
+        die "could not fetch $*$( ((EUID == 0)) || echo ': apt may not know them yet (sudo apt-get update)')"
       for one in "$new"/.get/*.deb; do dpkg -x "$one" "$new"; done
       rm -r "$new/.get"; mv -T "$new" "$to"
     fi
@@ -69,6 +70,8 @@ venv() { # NAME PACKAGE...: prints the folder of a Python environment
   if [[ ! -e $to/.done ]]; then
     lock_unpack
     if [[ ! -e $to/.done ]]; then
+      need python3:python3
+      $PYTHON -c 'import ensurepip' 2>/dev/null || add python3-venv # Debian's python3 comes without
       rm -rf "$to"; { $PYTHON -m venv "$to" && "$to/bin/pip" install -q "$@"; } >&2 || die "could not install $*"
       touch "$to/.done"
     fi
