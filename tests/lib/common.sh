@@ -181,9 +181,9 @@ cert() { # name subject [subjectAltName]
 
 # --- packages
 
-need() { # COMMAND:PACKAGE...: installs what is missing
-  local pair missing=()
-  for pair; do command -v "${pair%:*}" >/dev/null || missing+=("${pair#*:}"); done
+need() { # COMMAND:PACKAGE[,PACKAGE]...: installs what is missing
+  local pair missing=() packages
+  for pair; do command -v "${pair%:*}" >/dev/null || { IFS=, read -ra packages <<<"${pair#*:}"; missing+=("${packages[@]}"); }; done
   ((${#missing[@]} == 0)) || add "${missing[@]}"
 }
 add() { # PACKAGE...
