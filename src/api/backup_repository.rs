@@ -131,7 +131,7 @@ pub struct Nfs {
     { "rule": "(has(self.recipients) && size(self.recipients) > 0) != (has(self.disabled) && self.disabled)",
       "message": "name the recipients (age public keys), or say disabled: true" }]))]
 pub struct Encryption {
-    /// age public keys. Their private keys need not be in the cluster.
+    /// Public keys of age. Their private keys need not be in the cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"), extend("items" = schema::texts(62, &form(
         r"^age1[02-9ac-hj-np-z]{58}$", "an age public key: age1 and 58 characters, as age-keygen prints it (never the private key)"))))]

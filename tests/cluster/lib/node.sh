@@ -157,12 +157,20 @@ load() {
   ((${#pids[@]})) || die "no node is running"
   for pid in "${pids[@]}"; do wait "$pid"; done
 }
-load_into() { # number file...: skips what was the last to be loaded under its name
-  local n=$1 file what said loaded=$STATE/node-$1/loaded; shift
+crashed() { # number: whether it was stopped meanwhile, which takes a moment to show
+  local i; for ((i = 0; i < 20; i++)); do alive "node-$1" || return 0; sleep 0.05; done
+  return 1
+}
+load_into() { # number file...: skips what was the last to be loaded under its name; waits for a node that boots
+  local n=$1 file what said tries loaded=$STATE/node-$1/loaded; shift
   for file; do
     file=$(realpath "$file"); what="${file##*/} $(stat -c '%i %y %s' "$file")"
     ! grep -qxF "$what" "$loaded" 2>/dev/null || continue
-    said=$(node_enter "$n" ctr -n k8s.io images import --snapshotter overlayfs "$file" 2>&1) || die "node-$n: $file: $said"
+    tries=0
+    until said=$(node_enter "$n" ctr -n k8s.io images import --snapshotter overlayfs "$file" 2>&1); do
+      ! crashed "$n" || return 0
+      ((++tries < 10)) || die "node-$n: $file: $said"
+    done
     { grep -vF "${file##*/} " "$loaded" 2>/dev/null; echo "$what"; } >"$loaded.new" || true; mv "$loaded.new" "$loaded"
   done
 }

@@ -38,6 +38,7 @@ fn a_redis_with_tls_is_operated_from_its_creation_to_its_end() {
         batch(stage).await;
         controller_dies(stage).await;
         parameters(stage).await;
+        grow(stage).await;
         scale(stage).await;
         stop_and_start(stage).await;
         assert_eq!(redis(stage, &["get", "greeting"]).await, "hello");
@@ -207,6 +208,35 @@ async fn parameters(stage: &Stage<'_>) {
     let refused = stage.refused("wrong", wrong).await;
     assert!(refused.contains("databases") && refused.ends_with("the change was taken back"), "{refused}");
     assert_eq!(stage.instance().await.spec.components[0].parameters.as_ref().expect("parameters")["databases"], 32);
+}
+
+/// Volumes grow under running processes, whose pods stay.
+async fn grow(stage: &Stage<'_>) {
+    let primary = stage.primary().await;
+    let (pods, restarts) = (stage.identities(SERVER).await, stage.restarts().await);
+    let before = kibibytes(stage, &primary).await;
+    let larger = json!({ "component": "redis", "sizes": { "data": "96Mi" } });
+    stage.done("grow", json!({ "type": "VolumeExpand", "volumeExpand": larger })).await;
+    wait_for("every claim to say that it has grown", IN_TIME, async || {
+        let said = stage.scene.kubectl(["get", "pvc", "-o", "jsonpath={.items[*].status.capacity.storage}"]).stdout();
+        if said.split_whitespace().all(|size| size == "96Mi") { Ok(()) } else { Err(said) }
+    })
+    .await;
+    wait_for("the process to have the room", IN_TIME, async || {
+        let now = kibibytes(stage, &primary).await;
+        if now >= before + 48 * 1024 { Ok(()) } else { Err(format!("{now} KiB, and before {before}")) }
+    })
+    .await;
+    assert_eq!(stage.identities(SERVER).await, pods, "pods and containers are the same");
+    assert_eq!(stage.restarts().await, restarts, "nothing was restarted for it");
+    stage.runs().await;
+}
+
+/// The size of the file system that the process keeps its data on.
+async fn kibibytes(stage: &Stage<'_>, pod: &str) -> u64 {
+    let ask = ["df", "-k", "--output=size", "/data"];
+    let said = stage.answer(&stage.scene.namespace, pod, SERVER, &ask).await;
+    said.split_whitespace().last().and_then(|size| size.parse().ok()).unwrap_or_else(|| panic!("{said:?}"))
 }
 
 /// One more pod, then a chosen one leaves; one that is not there is refused.
