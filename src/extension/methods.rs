@@ -1,7 +1,8 @@
 //! The ways of making backups that a package declares, and the one that is meant.
 
 use super::contract::BackupMethod;
-use super::{Package, install};
+use super::problem::{Code, Refusal};
+use super::{Package, Resolved, install};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MethodError {
@@ -31,4 +32,23 @@ pub fn choose<'a>(package: &'a Package, wanted: Option<&str>) -> Result<(&'a str
         },
     };
     Ok((found.0, found.1))
+}
+
+/// Why an instance cannot be filled from a backup: each of its groups has a part of the data, and a backup holds one part.
+pub fn in_parts(package: &Package, resolved: &Resolved) -> Option<Refusal> {
+    resolved.restore.as_ref()?;
+    let methods = &package.manifest.backup.as_ref()?.methods;
+    let split = resolved.components.iter().filter(|component| component.groups.len() > 1).find(|component| {
+        let of_it = |method: &&BackupMethod| method.component.as_ref().is_none_or(|name| *name == component.name);
+        let mut of_it = methods.values().filter(of_it).peekable();
+        of_it.peek().is_some() && of_it.all(|method| method.each_group)
+    })?;
+    let reason = format!(
+        "{} has {} groups, each with a part of the data, and a backup is of one of them: parts are not put together. Restore \
+         each part into an instance of its own that has one group (spec.restore.id names the backup), and bring the data over \
+         with the middleware's own tools",
+        split.name,
+        split.groups.len()
+    );
+    Some(Refusal::new("spec.restore", Code::Invalid, reason))
 }

@@ -179,8 +179,11 @@ async fn all_of_a_backup_is_read_part_after_part_however_rarely() {
     let world = World::new(false).await;
     world.back_up(&world.repository, None, &rows(400, 1)).await.expect("made");
     let mut parts = std::collections::BTreeSet::new();
-    for _ in 0..verify::PARTS {
+    let shares = world.catalog().await.found[0].manifest.chunks.shares();
+    assert_eq!(shares, 2, "no turn is spent on a share in which there is nothing");
+    for _ in 0..shares {
         let found = world.catalog().await.found.remove(0);
+        assert_eq!(found.proof().0, Level::Committed, "a share is not all of it");
         let part = verify::turn(&found);
         verify::record(&world.repository, &found, (Level::Read, part), Vec::new(), &world.key, world.now())
             .await
@@ -188,7 +191,15 @@ async fn all_of_a_backup_is_read_part_after_part_however_rarely() {
         parts.extend(part);
         world.memory.pass(jiff::SignedDuration::from_hours(168));
     }
-    assert_eq!(parts.into_iter().collect::<Vec<_>>(), (0..verify::PARTS).collect::<Vec<_>>());
+    assert_eq!(parts.into_iter().collect::<Vec<_>>(), (0..shares).collect::<Vec<_>>());
+    let found = world.catalog().await.found.remove(0);
+    assert_eq!(found.proof().0, Level::Read);
+    // damage that one share shows is gone only when all of it is read again
+    let again = (Level::Read, verify::turn(&found));
+    let problems = vec!["chunk 1 is damaged".to_owned()];
+    verify::record(&world.repository, &found, again, problems, &world.key, world.now()).await.expect("recorded");
+    let found = world.catalog().await.found.remove(0);
+    assert_eq!((found.proof().0, verify::turn(&found)), (Level::Committed, None));
 }
 
 /// Gives bytes that do not compress, and counts how far it was read.
