@@ -12,7 +12,7 @@ use super::log;
 use super::manifest::{Level, SHARES, Verification, listing_digest};
 use super::read::{Catalog, Found};
 use super::repository::Repository;
-use super::store::{Cause, Key, StoreError, list_all};
+use super::store::{Key, StoreError, list_all};
 use crate::backup::words::in_bytes;
 
 const AT_ONCE: usize = 4;
@@ -145,7 +145,7 @@ pub async fn record(
     // only the newest of a level is ever read; the others would pile up day by day
     for object in before {
         match repository.store().delete(&object.key).await {
-            Err(error) if matches!(error.cause, Cause::Locked(_) | Cause::Denied(_) | Cause::Refused(_)) => {
+            Err(error) if error.is_refusal() => {
                 tracing::debug!(%error, "an old verification stays");
             }
             done => done?,

@@ -52,3 +52,35 @@ pub fn in_parts(package: &Package, resolved: &Resolved) -> Option<Refusal> {
     );
     Some(Refusal::new("spec.restore", Code::Invalid, reason))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::extension::tests::{sample, shipped};
+
+    #[test]
+    fn shards_are_not_filled_from_a_backup_of_one_of_them() {
+        let mut refused = Vec::new();
+        for (name, package) in shipped() {
+            let version = package.manifest.versions.first().expect("a version").version.clone();
+            let methods = package.manifest.backup.iter().flat_map(|backup| backup.methods.values());
+            let split = methods.clone().count() > 0 && methods.clone().all(|method| method.each_group);
+            for topology in package.manifest.topologies.keys() {
+                let mut spec = json!({ "type": package.manifest.type_, "extensionVersion": package.manifest.version,
+                    "version": version, "topology": topology });
+                let (whole, _) = sample(&package, spec.clone());
+                assert_eq!(in_parts(&package, &whole), None, "{name}: it is not to be restored");
+                spec["restore"] = json!({ "repository": "vault", "instance": { "name": "orders" } });
+                let (wanted, _) = sample(&package, spec);
+                let several = wanted.components.iter().any(|component| component.groups.len() > 1);
+                let refusal = in_parts(&package, &wanted);
+                assert_eq!(refusal.is_some(), several && split, "{name} {topology}");
+                refused.extend(refusal);
+            }
+        }
+        let first = refused.first().expect("a package with shards").to_string();
+        assert!(first.starts_with("spec.restore: ") && first.contains(" has 3 groups, each with a part"), "{first}");
+    }
+}

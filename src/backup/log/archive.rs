@@ -110,12 +110,16 @@ impl Archive<'_> {
         if sealed.len() as u64 > LARGEST_OBJECT {
             return Err(LogError::TooLarge(segment.clone(), sealed.len()));
         }
-        match self.repository.store().put_new(&self.line.segment(segment, suffix), Body::new(sealed)).await {
-            Ok(()) => Ok(Arrival::New),
-            // each sealing gives other bytes; the claim says that what is in it is the same
-            Err(error) if error.already_exists() => Ok(Arrival::Again),
-            Err(error) => Err(error.into()),
-        }
+        let arrival =
+            match self.repository.store().put_new(&self.line.segment(segment, suffix), Body::new(sealed)).await {
+                Ok(()) => Arrival::New,
+                // each sealing gives other bytes; the claim says that what is in it is the same
+                Err(error) if error.already_exists() => Arrival::Again,
+                Err(error) => return Err(error.into()),
+            };
+        // nothing gives way to it any more
+        self.repository.store().lock(&place).await?;
+        Ok(arrival)
     }
 
     /// It was claimed under another epoch: when it is stored, all is well; else the claim goes, so that the next try makes

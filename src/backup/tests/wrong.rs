@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::faults::{Fault, Faulty};
 use super::world::{END, World, owner, rows, source, uid};
+use crate::api::labels::GROUP;
 use crate::backup::layout::{Line, Owner};
 use crate::backup::manifest::{Level, LogSpan};
 use crate::backup::read::{Content, Keyring, Target};
@@ -172,6 +173,26 @@ async fn verification_is_written_down_and_read_again() {
     world.memory.pass(jiff::SignedDuration::from_secs(1));
     record(Level::Restored, Vec::new()).await.expect("recorded");
     assert_eq!(world.catalog().await.found[0].damage(), None);
+}
+
+#[tokio::test]
+async fn of_shards_each_has_a_newest_backup_of_its_own() {
+    let world = World::new(false).await;
+    let mut made = Vec::new();
+    for group in ["shard-0", "shard-1", "shard-0"] {
+        let mut request = world.request(None);
+        request.labels.insert(GROUP.to_owned(), group.to_owned());
+        let mut writing = Writing::begin(&world.repository, &world.key, world.clock(), request, world.settings.clone())
+            .await
+            .expect("begun");
+        writing.stream(source("data", rows(10, 0))).await.expect("written");
+        made.push(writing.commit(None).await.expect("committed").place.id);
+        world.memory.pass(jiff::SignedDuration::from_secs(1));
+    }
+    let catalog = world.catalog().await;
+    let parts = catalog.parts(&catalog.found[0]);
+    let parts: Vec<_> = parts.iter().map(|(group, found)| (*group, found.place.id)).collect();
+    assert_eq!(parts, [("shard-0", made[2]), ("shard-1", made[1])]);
 }
 
 #[tokio::test]

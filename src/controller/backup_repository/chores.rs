@@ -108,7 +108,7 @@ impl ChoreError {
 impl Report {
     /// Whether the store is another one than before.
     pub fn changed(&self) -> bool {
-        let Swept { condemned, revived, removed, voided, cleared, segments, problems: _ } = &self.swept;
+        let Swept { condemned, revived, removed, voided, cleared, segments, locked: _, problems: _ } = &self.swept;
         self.listed + self.read + condemned + revived + removed + voided + cleared + segments > 0
     }
 }
