@@ -40,7 +40,7 @@ use crate::plan::drill::Results;
 use crate::plan::schedule::{Waiting, admit};
 use crate::serve::metrics::Metrics;
 use status::{Made, Seen, Works};
-use turns::{Asker, Due, Handled, Schedules, Turn, is_as_asked};
+use turns::{Asker, Due, Handled, Schedules, Turn, is_as_asked, recalled, told};
 
 /// The schedule it was begun by.
 pub const SCHEDULE: &str = "midship.dev/backup-schedule";
@@ -82,6 +82,8 @@ struct Memory {
     handled: Handled,
     /// Turns that came in time and wait for a place.
     waiting: Handled,
+    /// Whether those that the status tells of were taken up.
+    recalls: bool,
     problem: Option<String>,
     /// How drills ended, by the UID of the instance that was backed up.
     drills: Results,
@@ -145,6 +147,12 @@ impl BackupPolicies {
         };
         memory.problem = None;
         let now = Timestamp::now();
+        let kept = policy.status.as_ref().map_or(&[][..], |status| status.waiting.as_slice());
+        // what was begun of it, and whose Operation is gone, the repository tells
+        if !memory.recalls && ground.look.is_some() {
+            memory.waiting = recalled(kept);
+            memory.recalls = true;
+        }
         let due = due(&ground, memory, now)?;
         let suspended = policy.spec.suspend.unwrap_or_default();
         let waiting = if suspended { 0 } else { self.begin(&ground, &due, memory).await? };
@@ -164,6 +172,7 @@ impl BackupPolicies {
             drilled: policy.spec.verification.as_ref().is_some_and(|wanted| wanted.restore.is_some()),
             restorable: drills.said,
             failed_drills: drills.failed,
+            waiting: if memory.recalls { told(&memory.waiting, &memory.handled) } else { kept.to_vec() },
         };
         self.measure(&ground, memory);
         self.say(policy, memory, &Seen::Works(Box::new(works))).await?;
