@@ -74,6 +74,40 @@ async fn killed_at_any_step_leaves_a_whole_backup_or_none() {
 }
 
 #[tokio::test]
+async fn retention_killed_at_any_step_leaves_whole_backups_and_the_next_ends_it() {
+    let bytes = [rows(2000, 1), rows(2000, 2)];
+    let rules = || Rules { count: Some(1), ..Rules::default() };
+    for step in 0..STEPS {
+        let world = World::new(false).await;
+        let old = world.back_up(&world.repository, None, &bytes[0]).await.expect("made");
+        world.memory.pass(SignedDuration::from_secs(1));
+        world.back_up(&world.repository, None, &bytes[1]).await.expect("made");
+        retain(&world, &world.repository, rules(), &Wishes::default()).await.expect("condemned");
+        world.memory.pass(SignedDuration::from_hours(25));
+        let faulty = Faulty::new(Arc::new(world.memory.clone()), step + 2, Fault::Kill);
+        let through = world.through(Arc::new(faulty.clone())).await;
+        let result = retain(&world, &through, rules(), &Wishes::default()).await;
+        assert_eq!(world.restore(Target::Newest).await.expect("it stays"), std::slice::from_ref(&bytes[1]));
+        if world.catalog().await.get(&old.place).is_some() {
+            let restored = world.restore(Target::Backup(old.place.id)).await.expect("what is shown is whole");
+            assert_eq!(restored, std::slice::from_ref(&bytes[0]), "killed at step {step}");
+        }
+        for _ in 0..3 {
+            world.memory.pass(SignedDuration::from_hours(25));
+            retain(&world, &world.repository, rules(), &Wishes::default()).await.expect("gone on with");
+        }
+        let folder = old.place.folder();
+        let left: Vec<_> = world.memory.keys().into_iter().filter(|key| key.as_str().starts_with(&folder)).collect();
+        assert_eq!(left, [], "killed at step {step}");
+        if !faulty.happened() {
+            assert!(step > 10 && result.is_ok(), "there are more steps than {step}");
+            return;
+        }
+    }
+    panic!("retention has fewer than {STEPS} steps");
+}
+
+#[tokio::test]
 async fn what_passes_is_overcome_at_any_step() {
     let bytes = rows(3000, 2);
     for fault in [
