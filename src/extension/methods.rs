@@ -37,9 +37,9 @@ pub fn choose<'a>(package: &'a Package, wanted: Option<&str>) -> Result<(&'a str
 /// Why an instance cannot be filled from a backup: each of its groups has a part of the data, and a backup holds one part.
 pub fn in_parts(package: &Package, resolved: &Resolved) -> Option<Refusal> {
     resolved.restore.as_ref()?;
-    let methods = &package.manifest.backup.as_ref()?.methods;
+    let (methods, main) = (&package.manifest.backup.as_ref()?.methods, package.main_component());
     let split = resolved.components.iter().filter(|component| component.groups.len() > 1).find(|component| {
-        let of_it = |method: &&BackupMethod| method.component.as_ref().is_none_or(|name| *name == component.name);
+        let of_it = |method: &&BackupMethod| method.component.as_ref().or(main) == Some(&component.name);
         let mut of_it = methods.values().filter(of_it).peekable();
         of_it.peek().is_some() && of_it.all(|method| method.each_group)
     })?;

@@ -8,10 +8,12 @@ use jiff::SignedDuration;
 
 use super::faults::{Fault, Faulty};
 use super::world::{World, owner, rows};
+use crate::backup::clock::Clock;
 use crate::backup::read::Target;
 use crate::backup::repository::Repository;
 use crate::backup::store::{Cause, Patience, Resilient, Store};
 use crate::backup::sweep::{Swept, Wishes, facts, sweep};
+use crate::backup::write::Writing;
 use crate::plan::retention::{Guards, Rules, plan};
 
 const STEPS: usize = 200;
@@ -164,18 +166,36 @@ async fn what_does_not_pass_fails_with_its_reason_and_lies_are_found() {
 }
 
 #[tokio::test]
+async fn a_writer_whose_clock_is_far_off_makes_no_backup_that_would_count_as_old_or_new() {
+    for (hours, fits) in [(-11, true), (11, true), (-400 * 24, false), (13, false)] {
+        let world = World::new(false).await;
+        let memory = world.memory.clone();
+        let clock = Clock::new(move || memory.now() + SignedDuration::from_hours(hours));
+        let begun =
+            Writing::begin(&world.repository, &world.key, clock, world.request(None), world.settings.clone()).await;
+        assert_eq!(begun.is_ok(), fits, "{hours} hours off");
+        let Err(error) = begun else { continue };
+        let said = error.to_string();
+        assert!(
+            said.starts_with("the clock here and that of the store are ") && said.ends_with("; set it right"),
+            "{said}"
+        );
+        let catalog = world.catalog().await;
+        assert_eq!((catalog.begun.len(), catalog.failed[0].void.reason.as_str()), (0, said.as_str()));
+    }
+}
+
+#[tokio::test]
 async fn who_was_declared_gone_cannot_commit() {
     let world = World::new(false).await;
     let request = world.request(None);
     let settings = world.settings.clone();
-    let clock = crate::backup::clock::Clock::new({
+    let clock = Clock::new({
         let at = world.now();
         // a clock that stands still: the writer does not see its lease end
         move || at
     });
-    let mut writing = crate::backup::write::Writing::begin(&world.repository, &world.key, clock, request, settings)
-        .await
-        .expect("begun");
+    let mut writing = Writing::begin(&world.repository, &world.key, clock, request, settings).await.expect("begun");
     writing.stream(super::world::source("data", rows(3000, 1))).await.expect("written");
     world.memory.pass(SignedDuration::from_hours(26));
     let swept = retain(&world, &world.repository, Rules::default(), &Wishes::default()).await.expect("voided");

@@ -27,6 +27,9 @@ use crate::backup::repository::{FORMAT, Repository};
 use crate::backup::store::{Body, LARGEST_OBJECT, list_all};
 use crate::backup::words::in_bytes;
 
+/// How far our clock and the store's may be apart: half of what a condemned backup waits.
+const MOST_APART: SignedDuration = SignedDuration::from_hours(12);
+
 /// What is to be backed up, and how.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -95,6 +98,14 @@ impl<'a> Writing<'a> {
             holder: request.holder.clone(),
         };
         repository.put_document(&place.attempt(), &attempt, key).await?;
+        // ages decide what is removed, and the time of a backup what is replayed after it
+        let stored_at = repository.store().head(&place.attempt()).await?.modified;
+        let apart = started_at.duration_since(stored_at).abs();
+        if apart > MOST_APART {
+            let error = WriteError::Clock(apart);
+            void(repository, key, &place, &error.to_string(), stored_at).await?;
+            return Err(error);
+        }
         // after the attempt is there: from now on retention keeps the parent, unless it had condemned it before
         if let Some(parent) = &request.parent {
             check_parent(repository, parent).await?;
