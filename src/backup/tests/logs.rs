@@ -75,6 +75,29 @@ async fn push_under(world: &World, repository: &Repository, epoch: &Epoch) -> Re
     archive.push(&segment(5), b"changes".to_vec(), world.now(), &sealer, Some(&epoch.name), &world.key).await
 }
 
+async fn brought(world: &World) -> Vec<u8> {
+    let archive = Archive { repository: &world.repository, line: line(1) };
+    let claim = archive.claim(&segment(5)).await.expect("claimed");
+    let ring = Keyring::unlock(&world.repository, &world.identity, None).await.expect("unlocked");
+    let opener = ring.opener(claim.epoch.as_ref()).expect("open");
+    archive.fetch(&segment(5), &opener).await.expect("whole")
+}
+
+#[tokio::test]
+async fn a_store_that_lies_about_a_segment_is_found_out_before_the_engine_gives_it_away() {
+    for (step, wrong) in [(0, "the store does not hold its claim"), (1, "the store does not hold it")] {
+        let world = World::new(true).await;
+        let epoch = world.epoch.clone().expect("encrypted");
+        let faulty = Faulty::new(Arc::new(world.memory.clone()), step + 2, Fault::Lies);
+        let through = world.through(Arc::new(faulty)).await;
+        let error = push_under(&world, &through, &epoch).await.expect_err("it is not there");
+        let said = format!("segment 0000000000000005-segment5 is not what was archived: {wrong}");
+        assert_eq!(error.to_string(), said);
+        push_under(&world, &world.repository, &epoch).await.expect("archived");
+        assert_eq!(brought(&world).await, b"changes");
+    }
+}
+
 #[tokio::test]
 async fn a_segment_whose_archiving_was_killed_at_any_step_is_archived_by_the_next_try() {
     for rotated in [false, true] {
@@ -96,11 +119,7 @@ async fn a_segment_whose_archiving_was_killed_at_any_step_is_archived_by_the_nex
                 arrived = push_under(&world, &world.repository, &epoch).await;
             }
             arrived.unwrap_or_else(|error| panic!("killed at step {step}: {error}"));
-            let archive = Archive { repository: &world.repository, line: line(1) };
-            let claim = archive.claim(&segment(5)).await.expect("claimed");
-            let ring = Keyring::unlock(&world.repository, &world.identity, None).await.expect("unlocked");
-            let opener = ring.opener(claim.epoch.as_ref()).expect("open");
-            assert_eq!(archive.fetch(&segment(5), &opener).await.expect("whole"), b"changes");
+            assert_eq!(brought(&world).await, b"changes");
             if !faulty.happened() {
                 assert!(killed.is_ok() && step >= 2, "there are more steps than {step}");
                 break;
