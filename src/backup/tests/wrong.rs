@@ -128,6 +128,7 @@ async fn nothing_readable_about_tenants_is_in_the_repository() {
         let stored = crate::backup::store::Store::get(&world.memory, &key, None).await.expect("there");
         for word in ["Alice", "orders"] {
             assert!(!stored.windows(word.len()).any(|part| part == word.as_bytes()), "{key} says {word}");
+            assert!(!key.as_str().contains(word), "{key} is called {word}");
         }
     }
     let catalog = world.catalog().await;
