@@ -22,7 +22,7 @@ use super::agents::Agents;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
 use super::kept::Kept;
-use super::packages::Packages;
+use super::packages::{Packages, used_by};
 use super::repositories::coverage::{Coverage, signed};
 use super::repositories::known::{Known, Look};
 use super::said::Said;
@@ -332,7 +332,8 @@ impl BackupPolicies {
             let since =
                 policies.iter().filter(covers).filter_map(|policy| drills::wanted_since(policy, instance)).min();
             metrics.drilled(&namespace, &name, since);
-            let newest = ground.look.as_ref().and_then(|look| newest_of(look, &uid));
+            let newest =
+                ground.look.as_ref().and_then(|look| Some(self.of_all(look, instance, newest_of(look, &uid)?)));
             if let Some(manifest) = newest.map(|found| &found.manifest) {
                 let took = manifest.completed_at.duration_since(manifest.started_at);
                 metrics.newest(&namespace, &name, manifest.completed_at, manifest.chunks.stored_bytes, took);
@@ -346,6 +347,28 @@ impl BackupPolicies {
             memory.measured.iter().filter(|one| !measured.contains(one)).cloned().collect();
         metrics.forget(&gone);
         memory.measured = measured;
+    }
+
+    /// Where each group of pods has a part of the data, the newest backup of the group whose newest is the oldest: that is how
+    /// old the data would be.
+    fn of_all<'a>(&self, look: &'a Look, instance: &Instance, newest: &'a Found) -> &'a Found {
+        let packages = used_by(instance);
+        let package = packages.iter().find_map(|used| self.around.packages.ready(used));
+        let each = package.is_some_and(|package| {
+            let methods = package.manifest.backup.as_ref().map(|backup| &backup.methods);
+            methods.and_then(|methods| methods.get(&newest.manifest.method)).is_some_and(|method| method.each_group)
+        });
+        if !each {
+            return newest;
+        }
+        let (name, namespace) = (instance.name_any(), instance.namespace());
+        let there = self.around.pods.select(|pod| {
+            pod.namespace() == namespace && pod.labels().get(labels::INSTANCE).is_some_and(|of| *of == name)
+        });
+        // groups that are gone count no more
+        let lives = |group: &str| there.iter().any(|pod| pod.labels().get(labels::GROUP).is_some_and(|of| of == group));
+        let parts = look.catalog.parts(newest).into_iter().filter(|(group, _)| lives(group));
+        parts.map(|(_, found)| found).min_by_key(|found| found.manifest.completed_at).unwrap_or(newest)
     }
 
     /// When a backup of each instance last failed, whoever asked for it.
