@@ -132,7 +132,8 @@ pub fn told(waiting: &Handled, handled: &Handled) -> Vec<api::WaitingTurn> {
 
 /// Reads them back. One whose time cannot be read waits no more.
 pub fn recalled(told: &[api::WaitingTurn]) -> Handled {
-    let read = |turn: &api::WaitingTurn| Some(((turn.uid.clone(), turn.schedule.clone()), turn.at.parse().ok()?));
+    let read =
+        |turn: &api::WaitingTurn| Some(((turn.uid.clone(), turn.schedule.clone()), turn.at.parse::<Timestamp>().ok()?));
     told.iter().filter_map(read).collect()
 }
 
