@@ -34,6 +34,17 @@ pub fn choose<'a>(package: &'a Package, wanted: Option<&str>) -> Result<(&'a str
     Ok((found.0, found.1))
 }
 
+/// Whether a pod with this role is to get its data from another one and gets it from none: what it has may be old.
+pub fn is_detached(package: &Package, component: &str, role: Option<&str>, follows: bool) -> bool {
+    let declared = package.manifest.components.iter().find(|(name, _)| name.as_str() == component);
+    declared.is_some_and(|(_, declared)| {
+        let tells = declared.role.as_ref().is_some_and(|probe| probe.follows.is_some());
+        let first = declared.roles.iter().find(|role| role.exclusive);
+        let second = first.is_some_and(|first| role.is_some_and(|role| role != first.name.as_str()));
+        tells && second && !follows
+    })
+}
+
 /// Why an instance cannot be filled from a backup: each of its groups has a part of the data, and a backup holds one part.
 pub fn in_parts(package: &Package, resolved: &Resolved) -> Option<Refusal> {
     resolved.restore.as_ref()?;

@@ -35,6 +35,7 @@ use crate::backup::read::Found;
 use crate::cluster::events::Events;
 use crate::cluster::problem::Problem;
 use crate::cluster::{Cache, Key};
+use crate::extension::methods::is_detached;
 use crate::names::RoleName;
 use crate::plan::drill::Results;
 use crate::plan::schedule::{Waiting, admit};
@@ -265,6 +266,8 @@ impl BackupPolicies {
         let schedule = &policy.spec.schedules[turn.schedule];
         let uid = policy.uid().unwrap_or_default();
         let name = turn.operation(&uid);
+        let instance = ground.instances.iter().find(|instance| instance.uid().as_ref() == Some(&turn.uid));
+        let role = instance.and_then(|instance| self.preferred(policy, instance));
         let object = json!({
             "apiVersion": API_VERSION,
             "kind": "Operation",
@@ -282,7 +285,7 @@ impl BackupPolicies {
                 "backup": { "repository": policy.spec.repository, "method": policy.spec.method,
                     "type": schedule.type_, "labels": schedule.labels },
                 "timeout": policy.spec.timeout,
-                "target": self.preferred(policy, &turn.instance).map(|role| json!({ "role": role })),
+                "target": role.map(|role| json!({ "role": role })),
             },
         });
         let operation: Operation =
@@ -301,14 +304,22 @@ impl BackupPolicies {
         }
     }
 
-    /// The role backups are to be taken from, where a pod that is ready has it.
-    fn preferred<'a>(&self, policy: &'a BackupPolicy, instance: &str) -> Option<&'a RoleName> {
+    /// The role backups are to be taken from, where a pod has it that is ready and has the newest data.
+    fn preferred<'a>(&self, policy: &'a BackupPolicy, instance: &Instance) -> Option<&'a RoleName> {
         let role = policy.spec.prefer.as_ref()?;
+        let (name, packages) = (instance.name_any(), used_by(instance));
+        let package = packages.iter().find_map(|used| self.around.packages.ready(used));
+        let detached = |pod: &Pod, report: &PodReport| {
+            let component = pod.labels().get(labels::COMPONENT).map_or("", String::as_str);
+            let follows = report.follows.is_some();
+            package.as_ref().is_some_and(|it| is_detached(it, component, Some(role.as_str()), follows))
+        };
         let has_it = self.around.pods.select(|pod| {
             pod.namespace() == policy.namespace()
-                && pod.labels().get(labels::INSTANCE).is_some_and(|of| of == instance)
+                && pod.labels().get(labels::INSTANCE).is_some_and(|of| *of == name)
                 && pod.labels().get(labels::ROLE).is_some_and(|found| found == role.as_str())
-                && PodReport::of(pod.metadata.annotations.as_ref()).is_some_and(|report| report.ready)
+                && PodReport::of(pod.metadata.annotations.as_ref())
+                    .is_some_and(|report| report.ready && !detached(pod, &report))
         });
         (!has_it.is_empty()).then_some(role)
     }
