@@ -52,7 +52,7 @@ fn backed_up(detached: &[&str], down: &[&str], more: Value) -> Result<String, St
 
 #[test]
 fn a_replica_that_lost_its_primary_is_not_backed_up_while_there_is_newer_data() {
-    let from = |pod: &str| Ok(format!("back up {pod}"));
+    let from = |pod: &str| Ok::<_, String>(format!("back up {pod}"));
     assert_eq!(backed_up(&[], &[], json!({})), from("a-1"));
     assert_eq!(backed_up(&["a-1"], &[], json!({})), from("a-2"));
     assert_eq!(backed_up(&["a-1", "a-2"], &[], json!({})), from("a-0"));
