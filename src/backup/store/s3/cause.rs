@@ -51,8 +51,9 @@ fn of_answer(status: u16, code: &str, said: String) -> Cause {
 /// Servers have no code of their own for it.
 fn locked(said: &str) -> bool {
     let said = said.to_lowercase();
-    ["worm protected", "object lock", "objectlocked", "object is locked"].iter().any(|sign| said.contains(sign))
-        && !said.contains("configuration")
+    let signs = ["worm protected", "object lock", "objectlocked", "object is locked", "legal hold", "retention policy"];
+    // a bucket that cannot lock says so in like words
+    signs.iter().any(|sign| said.contains(sign)) && !said.contains("configuration")
 }
 
 /// An error and all that is behind it, on one line.
@@ -92,6 +93,8 @@ mod tests {
         assert!(matches!(said(403, "AccessDenied", protected), Cause::Locked(_)));
         let protected = "Object is WORM protected and cannot be overwritten.";
         assert!(matches!(said(400, "InvalidRequest", protected), Cause::Locked(_)));
+        let protected = "Object 'b/o' is subject to bucket's retention policy and cannot be deleted until 2027-01-01";
+        assert!(matches!(said(403, "RetentionPolicyNotMet", protected), Cause::Locked(_)));
         let cannot = "Bucket is missing Object Lock Configuration";
         assert!(matches!(said(400, "InvalidRequest", cannot), Cause::Refused(_)));
         assert!(matches!(said(403, "AccessDenied", "User: blockchain is not authorized"), Cause::Denied(_)));
