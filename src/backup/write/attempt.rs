@@ -99,10 +99,12 @@ impl<'a> Writing<'a> {
         };
         repository.put_document(&place.attempt(), &attempt, key).await?;
         // ages decide what is removed, and the time of a backup what is replayed after it
-        let stored_at = repository.store().head(&place.attempt()).await?.modified;
-        let apart = started_at.duration_since(stored_at).abs();
-        if apart > MOST_APART {
-            let error = WriteError::Clock(apart);
+        let shown = list_all(repository.store(), &place.folder()).await?;
+        let stored_at = shown.iter().find(|object| object.key == place.attempt()).map(|object| object.modified);
+        if let Some(stored_at) = stored_at
+            && started_at.duration_since(stored_at).abs() > MOST_APART
+        {
+            let error = WriteError::Clock(started_at.duration_since(stored_at).abs());
             void(repository, key, &place, &error.to_string(), stored_at).await?;
             return Err(error);
         }
