@@ -88,6 +88,26 @@ pub struct S3Store {
     pub ca: Option<LocalRef>,
     /// Send checksums as newer stores want it (`WhenSupported`), or only where the protocol demands it; then all is read again.
     pub checksums: Option<Checksums>,
+    /// Lock what is written against deletion, in a bucket that was made with object lock; not locked where left out, unless
+    /// the bucket has a rule of its own.
+    pub lock: Option<ObjectLock>,
+}
+
+/// How what is written is locked: nobody deletes it before, neither retention nor somebody with stolen credentials.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectLock {
+    /// For how long from when it is written, such as 35d; at least as long as backups are kept.
+    pub period: Duration,
+    /// Governance (assumed): those with s3:BypassGovernanceRetention may delete; Compliance: nobody may, whatever happens.
+    pub mode: Option<LockMode>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LockMode {
+    Governance,
+    Compliance,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
