@@ -74,7 +74,8 @@ impl State {
             return Err("nobody has the role, and failover is manual: ask for a switchover".to_owned());
         }
         let process = match self.process {
-            Process::Up => true,
+            // one that was killed and does not end takes nothing over
+            Process::Up => self.killed.is_none(),
             // a preparation under way may be throwing the data away
             Process::Asking => self.granted.is_none(),
             Process::Down => self.is_to_start(),

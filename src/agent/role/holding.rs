@@ -93,8 +93,15 @@ impl State {
             Process::Asking => self.granted.is_none(),
             // PID 1 has killed it, or is gone together with it
             Process::Unknown => self.fuse.is_none() && now.saturating_sub(self.process_since) > self.settings.duration,
-            Process::Starting | Process::Up => false,
+            Process::Up => self.undead(now),
+            Process::Starting => false,
         }
+    }
+
+    /// PID 1 killed it again and again, and the kernel does not let it end: most likely it waits for a disk. It writes
+    /// nothing any more, for nothing of it runs on but its end.
+    fn undead(&self, now: Millis) -> bool {
+        self.process == Process::Up && self.killed.is_some_and(|at| now.saturating_sub(at) >= ABSENCE)
     }
 
     /// Whether the role is to be released now, and for whom.
@@ -115,7 +122,11 @@ impl State {
                 let absent = !self.parked && now.saturating_sub(self.process_since) >= ABSENCE;
                 absent && self.settings.automatic && !self.settings.alone() && self.fresh_peers(now, out)
             }
-            Process::Starting | Process::Up => false,
+            Process::Up => {
+                let given = self.undead(now) && self.settings.automatic && !self.settings.alone();
+                given && self.fresh_peers(now, out)
+            }
+            Process::Starting => false,
         };
         if gone && self.replaceable() { self.given_up() } else { Fate::Kept }
     }

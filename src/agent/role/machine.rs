@@ -40,6 +40,7 @@ impl State {
             vain: 0,
             adrift: None,
             anew: 0,
+            killed: None,
             deliberate: false,
             parked: false,
             starting: false,
@@ -260,7 +261,7 @@ impl State {
     /// The process ended: what was known of it is void.
     fn forget_process(&mut self) {
         (self.fuse, self.fuse_void) = (None, self.fuse_told);
-        (self.role, self.adrift) = (None, None);
+        (self.role, self.adrift, self.killed) = (None, None, None);
         (self.following, self.granted, self.demoted, self.undo) = (None, None, false, false);
         if !self.settings.lasting {
             self.data = None;
@@ -299,7 +300,7 @@ impl State {
             return;
         }
         if let Some(observed) = &observed {
-            self.answered = true;
+            (self.answered, self.killed) = (true, None);
             self.silent(now);
             // one that has only just started may still read what it had, and say less
             let settled = now.saturating_sub(self.process_since) >= LIVED;
@@ -347,6 +348,7 @@ impl State {
                 self.retry_at = now.saturating_add(START_AGAIN);
             }
             Deed::Stop => self.parked = true,
+            Deed::Kill if !failed => self.killed = self.killed.or(Some(now)),
             Deed::Follow { .. } | Deed::Kill => {}
         }
         if let Err(reason) = result {

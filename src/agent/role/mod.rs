@@ -473,6 +473,8 @@ pub struct State {
     anew: u32,
     /// Starts in a row that ended before the process said who it is.
     vain: u32,
+    /// When PID 1 said that it killed the process, of which no end was seen since.
+    killed: Option<Millis>,
     /// The next start of the process was asked for.
     deliberate: bool,
     /// The process was stopped for the role's sake, and is started again for it.

@@ -116,6 +116,9 @@ impl State {
             }
             Process::Down if self.is_to_start() && now >= self.retry_at => self.order(Deed::Start, out),
             Process::Up => {
+                if self.killed.is_some() {
+                    self.because(UNDEAD);
+                }
                 let Some(observed) = &self.role else { return };
                 let elsewhere = observed.follows.as_deref().is_some_and(|follows| !follows.is_empty() && follows != by);
                 let due = observed.exclusive || (serving && (!self.followed(epoch) || elsewhere));
@@ -162,6 +165,9 @@ impl State {
     }
 }
 
+/// What became of a holder whose process could not be ended.
+const UNDEAD: &str = "the process was killed and does not end, most likely because a volume does not answer; the role \
+                      went to another pod";
 /// For whoever could not follow because the other one did not run.
 const GRACE: Millis = 30_000;
 /// So often the time until the next start that prepares the data anew is doubled.

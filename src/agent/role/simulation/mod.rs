@@ -30,6 +30,8 @@ enum Run {
         follows: Option<String>,
         up_at: u64,
     },
+    /// Killed, and still there: it waits for a disk. It writes nothing any more.
+    Undead,
 }
 
 /// What is on its way.
@@ -62,6 +64,10 @@ struct Pod {
     deaf_until: u64,
     run: Run,
     run_id: u64,
+    /// Until then the process neither answers nor writes: somebody stopped it, or its disk does not answer.
+    hung_until: u64,
+    /// It does not end before that, though it is killed.
+    resists: bool,
     fuse: Option<Millis>,
     mark: Option<u64>,
     /// What is written down for the next agent: the process was stopped for the role's sake.
@@ -121,6 +127,8 @@ impl World {
             deaf_until: 0,
             run: Run::Off { asks_at: random.below(4_000) },
             run_id: 0,
+            hung_until: 0,
+            resists: false,
             fuse: None,
             mark: None,
             parked: false,
@@ -325,6 +333,7 @@ impl World {
                         continue;
                     };
                     let up = matches!(pod.run, Run::Running { up_at, .. } if self.now >= up_at);
+                    let hasty = hasty || self.hangs(other);
                     let data = state.summary().data;
                     let position = if hasty { pod.told.min(pod.position) } else { pod.position };
                     let position = (up && self.now >= pod.knows_at).then_some(position);
@@ -383,8 +392,15 @@ impl World {
         let fails = !self.calm && self.random.chance(10);
         // a deed works on whatever runs by then
         let same = self.pods[index].run_id == run;
-        let running = matches!(self.pods[index].run, Run::Running { .. });
-        let mut result = if fails || (!running && deed != Deed::Start) { Err("no".to_owned()) } else { Ok(()) };
+        let running = matches!(self.pods[index].run, Run::Running { .. } | Run::Undead);
+        // whoever does not answer does nothing that is asked of it, but most can be killed
+        let deaf = self.hangs(index)
+            && match deed {
+                Deed::Kill | Deed::Start => false,
+                Deed::Stop => self.pods[index].resists,
+                _ => true,
+            };
+        let mut result = if fails || deaf || (!running && deed != Deed::Start) { Err("no".to_owned()) } else { Ok(()) };
         if result.is_ok() {
             match &deed {
                 Deed::Promote => {
@@ -441,7 +457,12 @@ impl World {
 
     fn end(&mut self, index: usize, stopped: bool) {
         let asks_at = self.now + 50 + self.random.below(500);
+        let lingers = self.hangs(index) && self.pods[index].resists;
         let pod = &mut self.pods[index];
+        if lingers && matches!(pod.run, Run::Running { .. } | Run::Undead) {
+            (pod.run, pod.fuse) = (Run::Undead, None);
+            return;
+        }
         (pod.run_id, pod.fuse) = (pod.run_id + 1, None);
         pod.run = if stopped { Run::Stopped } else { Run::Off { asks_at } };
         if !self.lasting {
@@ -449,11 +470,18 @@ impl World {
         }
     }
 
+    /// Whether the process neither answers nor writes.
+    fn hangs(&self, index: usize) -> bool {
+        self.now < self.pods[index].hung_until
+    }
+
     fn look_at_process(&mut self, index: usize) {
         let now = self.now;
         let process = match &self.pods[index].run {
             Run::Stopped | Run::Off { .. } => Process::Down,
             Run::Asking => Process::Asking,
+            // PID 1 still sees it
+            Run::Undead => Process::Up,
             Run::Running { up_at, .. } if now >= *up_at => Process::Up,
             Run::Running { .. } => return,
         };
@@ -461,8 +489,11 @@ impl World {
     }
 
     fn probe(&mut self, index: usize) {
+        if self.pods[index].run == Run::Undead {
+            return self.feed(index, Event::Role(None));
+        }
         let Run::Running { primary, up_at, .. } = self.pods[index].run else { return };
-        if self.now < up_at || (!self.calm && self.random.chance(5)) {
+        if self.now < up_at || self.hangs(index) || (!self.calm && self.random.chance(5)) {
             return self.feed(index, Event::Role(None));
         }
         let name = if primary { "primary" } else { "replica" };
@@ -495,6 +526,9 @@ impl World {
         for index in 0..self.pods.len() {
             let clock = self.clock(index);
             if self.pods[index].fuse.is_some_and(|at| clock >= at) {
+                self.end(index, false);
+            }
+            if self.pods[index].run == Run::Undead && !self.hangs(index) {
                 self.end(index, false);
             }
             if matches!(self.pods[index].run, Run::Off { asks_at } if self.now >= asks_at) {
@@ -551,14 +585,14 @@ impl World {
 
     /// The primary writes, replicas copy; what enough of them have is confirmed.
     fn replicate(&mut self) {
-        let Some(index) = self.writers().first().copied() else { return };
+        let Some(index) = self.writers().into_iter().find(|index| !self.hangs(*index)) else { return };
         let name = self.pods[index].name.clone();
         self.pods[index].position += 1;
         let position = self.pods[index].position;
         let mut confirmed = 0;
         for other in (0..self.pods.len()).filter(|other| *other != index) {
             let lucky = self.random.chance(70);
-            let reached = self.meet(index, other);
+            let reached = self.meet(index, other) && !self.hangs(other);
             let pod = &mut self.pods[other];
             if let Run::Running { follows: Some(follows), .. } = &pod.run
                 && *follows == name

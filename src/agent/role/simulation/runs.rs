@@ -46,14 +46,22 @@ impl World {
                 if matches!(self.pods[index].run, Run::Running { .. }) {
                     self.end(index, true);
                     // somebody starts it again some day
-                    self.pods[index].run = Run::Off { asks_at: self.now + span };
+                    if self.pods[index].run == Run::Stopped {
+                        self.pods[index].run = Run::Off { asks_at: self.now + span };
+                    }
                 }
             }
         }
     }
 
+    /// The process hangs, and perhaps does not even end when it is killed.
+    fn hang(&mut self, index: usize, until: u64, resists: bool) {
+        (self.pods[index].hung_until, self.pods[index].resists) = (until, resists);
+    }
+
     /// The pod ends, and comes again as another one.
     fn take_down(&mut self, index: usize, again: u64) {
+        self.hang(index, 0, false);
         self.end(index, false);
         let pod = &mut self.pods[index];
         (pod.state, pod.life, pod.uid, pod.label, pod.parked) = (None, pod.life + 1, pod.uid + 1, None, false);
@@ -88,19 +96,34 @@ impl World {
 }
 
 fn survives(seed: u64, pods: usize, synchronous: usize, lasting: bool) {
+    survives_also(seed, pods, (synchronous, lasting), |_| ());
+}
+
+/// As much harm as ever, and more of another kind.
+fn survives_also(seed: u64, pods: usize, (synchronous, lasting): (usize, bool), more: impl Fn(&mut World)) {
     let mut world = World::new(seed, pods, synchronous, lasting);
     world.demotes_by_stopping = world.random.chance(30);
     world.go(70);
     for _ in 0..12 {
         world.harm();
+        more(&mut world);
         let pause = world.random.below(18);
         world.go(pause);
     }
     world.calm = true;
     (world.outage_until, world.apart_until) = (0, 0);
-    world.pods.iter_mut().for_each(|pod| pod.deaf_until = 0);
+    world.pods.iter_mut().for_each(|pod| (pod.deaf_until, pod.hung_until) = (0, 0));
     world.go(200);
     world.assert_settled();
+}
+
+/// A process that hangs, now and then one that cannot even be killed.
+fn hangs_somewhere(world: &mut World) {
+    if world.random.chance(40) {
+        let index = usize::try_from(world.random.below(world.pods.len() as u64)).unwrap();
+        let (span, resists) = (world.random.below(60_000), world.random.chance(50));
+        world.hang(index, world.now + span, resists);
+    }
 }
 
 proptest! {
@@ -119,6 +142,11 @@ proptest! {
     #[test]
     fn pods_without_lasting_data_agree_as_well(seed in any::<u64>()) {
         survives(seed, 3, 0, false);
+    }
+
+    #[test]
+    fn processes_that_hang_or_cannot_be_killed_make_no_second_writer(seed in any::<u64>(), pods in 2usize..5) {
+        survives_also(seed, pods, (usize::from(pods > 2), true), hangs_somewhere);
     }
 }
 
@@ -282,6 +310,28 @@ fn a_crashed_holder_is_replaced_at_once_and_follows_afterwards() {
     assert_eq!(world.writers().len(), 1, "{}", world.describe());
     world.go(5);
     world.assert_settled();
+}
+
+#[test]
+fn a_holder_whose_process_cannot_be_killed_makes_room_and_follows_once_it_is_gone() {
+    for resists in [false, true] {
+        let mut world = World::new(61, 3, 0, true);
+        world.calm = true;
+        world.go(20);
+        world.hang(0, world.now + 120_000, resists);
+        world.go(30);
+        assert_ne!(world.writers(), [0], "{resists}: {}", world.describe());
+        assert_eq!(world.writers().len(), 1, "{resists}: {}", world.describe());
+        assert_eq!(world.pods[0].run == Run::Undead, resists, "{}", world.describe());
+        if resists {
+            let reason = &world.pods[0].state.as_ref().unwrap().reason;
+            assert!(reason.starts_with("the process was killed and does not end"), "{reason}");
+        }
+        world.pods[0].hung_until = 0;
+        world.go(30);
+        world.assert_settled();
+        assert_ne!(world.writers(), [0], "{resists}: {}", world.describe());
+    }
 }
 
 #[test]
