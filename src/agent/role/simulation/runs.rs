@@ -119,6 +119,7 @@ fn survives_also(seed: u64, pods: usize, (synchronous, lasting): (usize, bool), 
 
 /// A process that hangs, now and then one that cannot even be killed.
 fn hangs_somewhere(world: &mut World) {
+    world.flaky = world.random.chance(50);
     if world.random.chance(40) {
         let index = usize::try_from(world.random.below(world.pods.len() as u64)).unwrap();
         let (span, resists) = (world.random.below(60_000), world.random.chance(50));
