@@ -85,6 +85,7 @@ impl State {
             return Err("nobody has the role; the process of this pod does not run".to_owned());
         }
         let Some(served) = record.served else { return Ok(()) };
+        self.near_enough(record)?;
         let another = record.last.as_deref().filter(|last| *last != self.settings.me.pod);
         // whoever is alone and lost what it had itself begins anew; what another one had may still be somewhere
         if self.data >= Some(served) || (self.settings.alone() && another.is_none()) {
@@ -103,6 +104,28 @@ impl State {
                 "nobody has the role; the data of this pod is of term {data}, and was overtaken in term {served}{way_out}"
             )),
         }
+    }
+
+    /// Nobody who is further behind than the instance allows takes over by itself; whom it was given to by force does.
+    fn near_enough(&self, record: &Record) -> Result<(), String> {
+        let me = Some(self.settings.me.pod.as_str());
+        let (Some(last), Some(most)) = (record.last.as_deref(), self.settings.max_lag) else { return Ok(()) };
+        if record.last.as_deref() == me || record.candidate.as_deref() == me || self.process != Process::Up {
+            return Ok(());
+        }
+        let own = self.role.as_ref().and_then(|observed| observed.position);
+        let Some(reached) = record.position else { return Ok(()) };
+        let Some(own) = own else {
+            return Err("nobody has the role; this pod has not said yet how far its data reaches".to_owned());
+        };
+        let lag = reached.saturating_sub(own);
+        if lag <= most {
+            return Ok(());
+        }
+        Err(format!(
+            "nobody has the role; this pod is {lag} bytes behind what {last} had, and failover.maxLag allows {most}: bring \
+             {last} back, allow more, or delete the lease to begin with what this pod has"
+        ))
     }
 
     /// Where nothing runs, whoever served last may have writes that nobody else has: it is waited for while its pod is there.

@@ -59,6 +59,7 @@ impl State {
         if serves {
             record.served = Some(tenure.epoch);
             record.last = Some(self.settings.me.pod.clone());
+            record.position = self.position;
         }
         self.write(Purpose::Renew, record, out);
     }
@@ -69,6 +70,7 @@ impl State {
             epoch,
             served: old.served,
             last: old.last.clone(),
+            position: old.position,
             candidate: None,
             members: self.settings.pods.iter().map(|pod| pod.name.clone()).collect(),
             duration: self.settings.duration,

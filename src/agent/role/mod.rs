@@ -136,6 +136,8 @@ pub struct Record {
     pub served: Option<u64>,
     /// Who held it last.
     pub last: Option<String>,
+    /// How far the data of whoever served last reached when it last said so.
+    pub position: Option<i64>,
     /// For whom it was released.
     pub candidate: Option<String>,
     /// The pods that may take it without its being released, the holder's own name among them; all where none is named.
