@@ -1,5 +1,6 @@
 //! What the holder of the role does: renew, serve, and give it up in good order.
 
+use super::machine::LIVED;
 use super::{
     ABSENCE, ASK_AGAIN, Deed, Grant, LINGER_AT_MOST, Leaving, Millis, Order, Peer, Process, Purpose, Record, State,
 };
@@ -235,7 +236,9 @@ impl State {
     /// A process that answered, and then does not for as long as a holder may be silent, is as good as gone.
     fn watch_silence(&mut self, now: Millis, out: &mut Vec<Order>) {
         let silent = self.tenure.as_ref().map_or(0, |tenure| now.saturating_sub(tenure.silent));
-        if !self.answered || !self.settings.automatic || silent < self.settings.duration {
+        // one that was found running had time enough to come up
+        let came_up = self.answered || (self.found && now.saturating_sub(self.process_since) >= LIVED);
+        if !came_up || !self.settings.automatic || silent < self.settings.duration {
             return;
         }
         if self.settings.alone() || !self.fresh_peers(now, out) || !self.replaceable() {

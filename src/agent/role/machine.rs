@@ -40,6 +40,7 @@ impl State {
             vain: 0,
             adrift: None,
             anew: 0,
+            found: false,
             killed: None,
             deliberate: false,
             parked: false,
@@ -253,6 +254,7 @@ impl State {
         if process == Process::Up {
             self.silent(now);
             self.role = None;
+            self.found = self.process == Process::Unknown;
             (self.deliberate, self.offered, self.answered) = (false, false, false);
         }
         (self.process, self.process_since) = (process, now);
@@ -554,7 +556,7 @@ impl State {
 }
 
 /// A process that lived for so long had come up.
-const LIVED: Millis = 180_000;
+pub(super) const LIVED: Millis = 180_000;
 /// When a start is asked for again of which nothing was seen.
 const START_AGAIN: Millis = 5_000;
 /// Between two tries of a deed that failed.

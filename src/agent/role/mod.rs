@@ -475,6 +475,8 @@ pub struct State {
     anew: u32,
     /// Starts in a row that ended before the process said who it is.
     vain: u32,
+    /// The process ran already when it was first heard of: an agent before this one knew whether it had come up.
+    found: bool,
     /// When PID 1 said that it killed the process, of which no end was seen since.
     killed: Option<Millis>,
     /// The next start of the process was asked for.

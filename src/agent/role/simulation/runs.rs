@@ -336,6 +336,23 @@ fn a_holder_whose_process_cannot_be_killed_makes_room_and_follows_once_it_is_gon
 }
 
 #[test]
+fn a_holder_whose_process_hung_before_its_agent_was_started_anew_makes_room() {
+    let mut world = World::new(67, 3, 0, true);
+    world.calm = true;
+    world.go(20);
+    world.hang(0, world.now + 600_000, false);
+    let pod = &mut world.pods[0];
+    (pod.state, pod.life, pod.agent_at) = (None, pod.life + 1, world.now + 1_000);
+    world.go(120);
+    assert_eq!(world.writers(), [0], "it may still come up: {}", world.describe());
+    world.go(120);
+    assert_ne!(world.writers(), [0], "{}", world.describe());
+    world.pods[0].hung_until = 0;
+    world.go(30);
+    world.assert_settled();
+}
+
+#[test]
 fn a_holder_that_gave_the_role_away_before_is_replaced_when_it_crashes() {
     let mut world = World::new(31, 3, 0, false);
     world.calm = true;
