@@ -65,6 +65,7 @@ impl State {
             doubt: None,
             contact: None,
             vanished: false,
+            back_since: None,
             gone: BTreeMap::new(),
             gone_at: None,
             reason: "waits for a look at the lease".to_owned(),
@@ -121,10 +122,19 @@ impl State {
             return;
         };
         self.vanished = false;
-        match &self.view {
-            View::Seen { seen: known, .. } if known.version == seen.version || seen.is_before(known) => {}
-            known => self.view = View::Seen { alive: *known != View::Unseen, seen, since: now },
+        let known = self.seen();
+        if known.is_some_and(|known| seen.is_before(known)) {
+            // no answer is under way for so long: the server was put back to a backup of its own, and goes on from there
+            let since = *self.back_since.get_or_insert(now);
+            if now.saturating_sub(since) < self.settings.duration {
+                return;
+            }
+        } else if known == Some(&seen) {
+            self.back_since = None;
+            return;
         }
+        self.back_since = None;
+        self.view = View::Seen { alive: self.view != View::Unseen, seen, since: now };
     }
 
     fn written(&mut self, purpose: Purpose, sent: Millis, result: Written, now: Millis, out: &mut Vec<Order>) {
@@ -136,6 +146,7 @@ impl State {
                 let (epoch, duration) = (seen.record.epoch, seen.record.duration);
                 self.named.clone_from(&seen.record.members);
                 if !self.seen().is_some_and(|known| seen.is_before(known)) {
+                    self.back_since = None;
                     self.view = View::Seen { seen, since: now, alive: true };
                 }
                 match purpose {

@@ -521,6 +521,8 @@ pub struct State {
     contact: Option<Millis>,
     /// The last look found no lease where there had been one.
     vanished: bool,
+    /// Since when every look has shown a lease of before: the server itself went back.
+    back_since: Option<Millis>,
     /// Pods of the lease that are gone, each since when that is known, and when it was last asked.
     gone: BTreeMap<String, Millis>,
     gone_at: Option<Millis>,

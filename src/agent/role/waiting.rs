@@ -77,6 +77,8 @@ impl State {
             None if self.bound(now) => Reading::Bound,
             None => Reading::Vacant,
             Some(holder) if *holder == self.settings.me && self.bound(now) => Reading::Bound,
+            // a lease from before what this pod has since served or followed, which a backup brought back, is nobody's
+            Some(holder) if *holder == self.settings.me && self.data > Some(record.epoch) => Reading::Vacant,
             Some(holder) if *holder == self.settings.me => Reading::Ours,
             Some(holder) => {
                 let valid = record.duration.max(self.settings.duration).saturating_add(self.settings.margin());

@@ -283,6 +283,27 @@ fn terms_count_on_where_the_lease_is_lost_and_old_data_stays_old() {
 }
 
 #[test]
+fn a_server_that_went_back_to_a_backup_of_its_own_leaves_nobody_without_a_primary() {
+    for switchovers in 1..4 {
+        let mut world = World::new(71, 3, 0, true);
+        world.calm = true;
+        world.go(20);
+        let (backup, version) = (world.lease.clone(), world.version);
+        for _ in 0..switchovers {
+            let holder = world.writers()[0];
+            world.feed(holder, Event::Switchover { ticket: 1, target: None, force: false });
+            world.go(10);
+        }
+        let newest = world.pods.iter().map(|pod| pod.mark).max();
+        (world.lease, world.version) = (backup, version);
+        world.go(90);
+        world.assert_settled();
+        let terms = world.lease.as_ref().map(|(record, _)| Some(record.epoch));
+        assert!(terms > newest, "terms count on: {terms:?} after {newest:?}");
+    }
+}
+
+#[test]
 fn an_empty_pod_takes_over_from_nobody() {
     let mut world = World::new(13, 2, 0, true);
     world.calm = true;
