@@ -22,7 +22,8 @@ impl State {
             return self.because("gave the role up, and waits for somebody to take it");
         }
         if let Err(reason) = self.able(&record).and_then(|()| self.entitled(&record, now, out)) {
-            return self.because(&reason);
+            self.because(&reason);
+            return self.open(record, now, out);
         }
         if chosen {
             return self.seize(&record, out);
@@ -46,12 +47,29 @@ impl State {
                     self.ask_anew(now);
                 }
                 self.because(&reason);
+                self.open(record, now, out);
             }
             Ok(delay) if now.saturating_sub(since) < delay => {
                 self.reason = format!("nobody has the role; others go first for {} s", delay / 1_000);
             }
             Ok(_) => self.seize(&record, out),
         }
+    }
+
+    /// Whoever is named in a lease that ran out and may not begin itself makes room for one that is not named and has the
+    /// data: each would wait for the other otherwise.
+    fn open(&mut self, record: Record, now: Millis, out: &mut Vec<Order>) {
+        let named = |name: &str| record.members.contains(name);
+        if record.holder.is_none() || record.served.is_none() || !named(&self.settings.me.pod) {
+            return;
+        }
+        if self.settings.alone() || !self.fresh_peers(now, out) {
+            return;
+        }
+        let barred = self.peers.iter().find(|(name, peer)| !named(name) && peer.data >= record.served);
+        let Some((name, _)) = barred else { return };
+        self.reason = format!("opens the lease to all, since {name} has the data and is not named in it");
+        self.write(Purpose::Release, Record { holder: None, candidate: None, ..record }, out);
     }
 
     fn seize(&mut self, old: &Record, out: &mut Vec<Order>) {
@@ -91,8 +109,9 @@ impl State {
         if self.data >= Some(served) || (self.settings.alone() && another.is_none()) {
             return Ok(());
         }
+        let of_set = |last: &str| self.settings.pods.iter().any(|pod| pod.name == last);
         let way_out = match another {
-            Some(last) if self.settings.alone() => {
+            Some(last) if self.settings.alone() || !of_set(last) => {
                 format!("; {last} had the role last: bring it back, or delete the lease to begin without what it had")
             }
             _ => String::new(),

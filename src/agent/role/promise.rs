@@ -140,7 +140,8 @@ impl State {
     /// A write of the lease begins.
     pub(super) fn note_write(&mut self, purpose: Purpose, record: &Record, version: Option<&String>) {
         self.named.extend(record.members.iter().cloned());
-        if purpose == Purpose::Take {
+        // also a release by whoever does not hold it lets others take it
+        if purpose == Purpose::Take || (purpose == Purpose::Release && self.tenure.is_none()) {
             self.doubt = Some(Doubt { replaces: version.cloned() });
         }
     }

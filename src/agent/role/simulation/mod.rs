@@ -75,6 +75,8 @@ struct Pod {
     parked: bool,
     /// Until then there is no pod of this name.
     gone_until: u64,
+    /// When a pod that is to be removed has had time enough to end in good order.
+    leaves_at: u64,
     position: i64,
     /// What it said when it was probed last.
     told: i64,
@@ -90,6 +92,9 @@ struct World {
     random: Random,
     now: u64,
     pods: Vec<Pod>,
+    /// How many of them there are to be; the others are removed, or were never made.
+    size: usize,
+    resized: bool,
     lease: Option<(Record, u64)>,
     version: u64,
     mail: Vec<(u64, usize, u64, Mail)>,
@@ -136,17 +141,21 @@ impl World {
             mark: None,
             parked: false,
             gone_until: 0,
+            leaves_at: 0,
             position: 0,
             told: 0,
             knows_at: 0,
             label: None,
             stopping: false,
         };
+        let size = pods;
         let pods = (0..pods).map(|index| make(index, &mut random)).collect();
         Self {
             random,
             now: 0,
             pods,
+            size,
+            resized: false,
             lease: None,
             version: 0,
             mail: Vec::new(),
@@ -168,7 +177,9 @@ impl World {
     fn settings(&self, index: usize) -> Settings {
         Settings {
             me: Holder { pod: self.pods[index].name.clone(), uid: self.pods[index].uid.to_string() },
+            // whoever is to go still knows itself
             pods: (0..self.pods.len())
+                .filter(|n| *n < self.size || *n == index)
                 .map(|n| Member { name: format!("p-{n}"), ordinal: u16::try_from(n).unwrap() })
                 .collect(),
             duration: 10_000,
@@ -247,7 +258,8 @@ impl World {
             Order::LookFor(names) => {
                 // everybody is named in the lease: only whoever had it last is waited for
                 let last = self.lease.as_ref().and_then(|(record, _)| record.last.clone());
-                assert!(last.is_some_and(|last| names.contains(&last)), "{names:?} are looked for: {:?}", self.lease);
+                let expected = self.resized || last.is_some_and(|last| names.contains(&last));
+                assert!(expected, "{names:?} are looked for: {:?}", self.lease);
                 let gone = |pod: &&Pod| self.now < pod.gone_until && names.contains(&pod.name);
                 let gone = self.pods.iter().filter(gone).map(|pod| pod.name.clone()).collect();
                 self.post(index, delay, Mail::Tell(Event::Gone(gone)));
@@ -334,8 +346,14 @@ impl World {
                 let mut peers = BTreeMap::new();
                 // not everybody can ask the process in time
                 let hasty = !self.calm && self.random.chance(20);
+                let asker = self.pods[index].state.as_ref();
+                let known: Vec<String> =
+                    asker.iter().flat_map(|state| &state.settings.pods).map(|pod| pod.name.clone()).collect();
                 for other in (0..self.pods.len()).filter(|other| *other != index) {
                     let pod = &self.pods[other];
+                    if !known.contains(&pod.name) {
+                        continue;
+                    }
                     let cut = !self.meet(index, other);
                     let Some(state) = pod.state.as_ref().filter(|_| !cut && self.now >= pod.paused_until) else {
                         continue;
@@ -369,6 +387,12 @@ impl World {
             }
             if matches!(self.pods[index].run, Run::Off { asks_at } if self.now >= asks_at) {
                 self.pods[index].run = Run::Asking;
+            }
+            // whoever takes pods away waits until another one has served since
+            let last = self.lease.as_ref().and_then(|(record, _)| record.last.as_ref());
+            let needed = last.is_none_or(|last| *last == self.pods[index].name);
+            if index >= self.size && !needed && self.now >= self.pods[index].leaves_at {
+                self.remove(index);
             }
             if self.pods[index].state.is_none() && self.now >= self.pods[index].agent_at {
                 self.pods[index].life += 1;

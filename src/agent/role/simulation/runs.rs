@@ -59,6 +59,33 @@ impl World {
         (self.pods[index].hung_until, self.pods[index].resists) = (until, resists);
     }
 
+    /// Another number of pods is wanted; each agent hears of it in its own time, and who is to go is told to end.
+    fn resize(&mut self, size: usize) {
+        (self.size, self.resized) = (size, true);
+        for index in 0..self.pods.len() {
+            let (settings, after) = (self.settings(index), self.random.below(10_000));
+            let pod = &mut self.pods[index];
+            if index < size && pod.gone_until > self.now {
+                (pod.gone_until, pod.agent_at) = (0, self.now + after);
+                pod.run = Run::Off { asks_at: self.now + after };
+                continue;
+            }
+            pod.leaves_at = self.now + 15_000 + after;
+            self.post(index, after, Mail::Tell(Event::Configured(settings)));
+            if index >= size {
+                self.post(index, after, Mail::Tell(Event::Stop));
+            }
+        }
+    }
+
+    /// The pod is gone; what is on its volume stays.
+    pub(super) fn remove(&mut self, index: usize) {
+        if self.pods[index].gone_until <= self.now {
+            self.take_down(index, u64::MAX);
+            self.pods[index].gone_until = u64::MAX;
+        }
+    }
+
     /// The pod ends, and comes again as another one.
     fn take_down(&mut self, index: usize, again: u64) {
         self.hang(index, 0, false);
@@ -88,7 +115,7 @@ impl World {
     fn assert_settled(&self) {
         let writers = self.writers();
         assert_eq!(writers.len(), 1, "at {}: {}", self.now, self.describe());
-        for (index, pod) in self.pods.iter().enumerate() {
+        for (index, pod) in self.pods.iter().take(self.size).enumerate() {
             let wanted = if writers.contains(&index) { "primary" } else { "replica" };
             assert_eq!(pod.label.as_deref(), Some(wanted), "{}: {}", pod.name, self.describe());
         }
@@ -117,6 +144,14 @@ fn survives_also(seed: u64, pods: usize, (synchronous, lasting): (usize, bool), 
     world.assert_settled();
 }
 
+/// Pods are added and taken away.
+fn grows_and_shrinks(world: &mut World) {
+    if world.random.chance(40) {
+        let size = 1 + usize::try_from(world.random.below(world.pods.len() as u64)).unwrap();
+        world.resize(size);
+    }
+}
+
 /// A process that hangs, now and then one that cannot even be killed.
 fn hangs_somewhere(world: &mut World) {
     world.flaky = world.random.chance(50);
@@ -143,6 +178,11 @@ proptest! {
     #[test]
     fn pods_without_lasting_data_agree_as_well(seed in any::<u64>()) {
         survives(seed, 3, 0, false);
+    }
+
+    #[test]
+    fn pods_that_come_and_go_make_no_second_writer(seed in any::<u64>()) {
+        survives_also(seed, 4, (0, true), grows_and_shrinks);
     }
 
     #[test]
