@@ -344,6 +344,31 @@ fn a_server_that_went_back_to_a_backup_of_its_own_leaves_nobody_without_a_primar
 }
 
 #[test]
+fn a_pod_with_the_data_begins_though_the_lease_names_another_one_alone() {
+    for overtaken in [false, true] {
+        let mut world = World::new(73, 2, 0, true);
+        world.calm = true;
+        world.go(20);
+        world.feed(0, Event::Switchover { ticket: 1, target: Some("p-1".to_owned()), force: false });
+        world.go(10);
+        assert_eq!(world.writers(), [1]);
+        // all end while the other one, which was alone for a while, has the lease and does not serve yet
+        let again = world.now + 5_000;
+        (0..2).for_each(|index| world.take_down(index, again));
+        let (mut record, version) = world.lease.clone().unwrap();
+        record.holder = Some(Holder { pod: "p-0".to_owned(), uid: "before".to_owned() });
+        (record.epoch, record.members) = (record.epoch + 1, BTreeSet::from(["p-0".to_owned()]));
+        (world.lease, world.version) = (Some((record, version + 1)), version + 1);
+        if overtaken {
+            world.pods[0].mark = Some(0);
+        }
+        world.go(60);
+        world.assert_settled();
+        assert_eq!(world.writers(), [1], "{overtaken}: {}", world.describe());
+    }
+}
+
+#[test]
 fn an_empty_pod_takes_over_from_nobody() {
     let mut world = World::new(13, 2, 0, true);
     world.calm = true;
