@@ -63,11 +63,13 @@ impl State {
         if record.holder.is_none() || record.served.is_none() || !named(&self.settings.me.pod) {
             return;
         }
-        if self.settings.alone() || !self.fresh_peers(now, out) {
+        // it need not be of the set any more, and so is not asked
+        let last = record.last.clone().filter(|last| !named(last));
+        if last.is_none() && (self.settings.alone() || !self.fresh_peers(now, out)) {
             return;
         }
         let barred = self.peers.iter().find(|(name, peer)| !named(name) && peer.data >= record.served);
-        let Some((name, _)) = barred else { return };
+        let Some(name) = last.or_else(|| barred.map(|(name, _)| name.clone())) else { return };
         self.reason = format!("opens the lease to all, since {name} has the data and is not named in it");
         self.write(Purpose::Release, Record { holder: None, candidate: None, ..record }, out);
     }

@@ -181,8 +181,11 @@ proptest! {
     }
 
     #[test]
-    fn pods_that_come_and_go_make_no_second_writer(seed in any::<u64>()) {
-        survives_also(seed, 4, (0, true), grows_and_shrinks);
+    fn pods_that_come_go_and_hang_make_no_second_writer(seed in any::<u64>()) {
+        survives_also(seed, 4, (0, true), |world| {
+            grows_and_shrinks(world);
+            hangs_somewhere(world);
+        });
     }
 
     #[test]
