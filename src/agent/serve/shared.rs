@@ -128,7 +128,7 @@ impl Shared {
             options,
             place: RwLock::new((place, actor)),
             client,
-            disk: Disk::default(),
+            disk: Disk::new().map_err(ServeError::Start)?,
             inbox,
             findings: watch::channel(Findings::default()).0,
             status: watch::channel(Arc::new(status)).0,
