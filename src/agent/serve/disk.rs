@@ -65,12 +65,15 @@ mod tests {
         let disk = Disk { patience: Duration::from_millis(50), ..Disk::new().unwrap() };
         let (answers, stuck) = channel::<()>();
         let (done, order) = channel();
+        let (begun, begins) = channel();
         let first = done.clone();
         let asked = disk.ask(move || {
+            let _ = begun.send(());
             let _ = stuck.recv();
             let _ = first.send("the first");
         });
         assert!(matches!(asked.await, Err(DiskError::Silent(_))));
+        begins.recv().unwrap();
         for _ in 0..WAITING {
             let told = disk.ask(|| ()).await.unwrap_err().to_string();
             assert_eq!(told, "the data volume did not answer within 0 s");
