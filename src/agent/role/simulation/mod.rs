@@ -113,6 +113,8 @@ struct World {
     promised: Result<(), String>,
     /// PID 1 does not always answer.
     flaky: bool,
+    /// How long a follower may be without connection.
+    attach_within: Option<Millis>,
     calm: bool,
 }
 
@@ -170,6 +172,7 @@ impl World {
             answers: Vec::new(),
             promised: Ok(()),
             flaky: false,
+            attach_within: None,
             calm: false,
         }
     }
@@ -187,7 +190,7 @@ impl World {
             lasting: self.lasting,
             synchronous: self.synchronous,
             max_lag: None,
-            attach_within: None,
+            attach_within: self.attach_within,
         }
     }
 
