@@ -86,12 +86,19 @@ struct Pod {
     stopping: bool,
 }
 
+/// The process of a pod that Kubernetes was told to forget while its node is lost: it writes until its fuse ends it.
+struct Ghost {
+    drift: u64,
+    fuse: Millis,
+}
+
 // facts that hold or not, each on its own
 #[allow(clippy::struct_excessive_bools)]
 struct World {
     random: Random,
     now: u64,
     pods: Vec<Pod>,
+    ghosts: Vec<Ghost>,
     /// How many of them there are to be; the others are removed, or were never made.
     size: usize,
     resized: bool,
@@ -116,6 +123,11 @@ struct World {
     /// How long a follower may be without connection.
     attach_within: Option<Millis>,
     calm: bool,
+}
+
+/// What a clock with this drift says.
+fn clock(now: u64, drift: u64) -> Millis {
+    1_000_000 + now * drift / 1_000
 }
 
 impl World {
@@ -156,6 +168,7 @@ impl World {
             random,
             now: 0,
             pods,
+            ghosts: Vec::new(),
             size,
             resized: false,
             lease: None,
@@ -196,7 +209,7 @@ impl World {
 
     /// The pod's own clock.
     fn clock(&self, index: usize) -> Millis {
-        1_000_000 + self.now * self.pods[index].drift / 1_000
+        clock(self.now, self.pods[index].drift)
     }
 
     fn delay(&mut self) -> u64 {
@@ -481,6 +494,9 @@ impl World {
     fn check(&self) {
         let clock_over = |index: &usize| self.pods[*index].fuse.is_some_and(|at| self.clock(*index) >= at);
         let writers: Vec<usize> = self.writers().into_iter().filter(|index| !clock_over(index)).collect();
-        assert!(writers.len() <= 1, "{}: {writers:?} write at once; lease {:?}", self.now, self.lease);
+        let lives = |ghost: &&Ghost| clock(self.now, ghost.drift) < ghost.fuse;
+        let ghosts = self.ghosts.iter().filter(lives).count();
+        let all = writers.len() + ghosts;
+        assert!(all <= 1, "{}: {writers:?} and {ghosts} lost ones write at once; lease {:?}", self.now, self.lease);
     }
 }

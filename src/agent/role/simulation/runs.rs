@@ -145,6 +145,21 @@ fn survives_also(seed: u64, pods: usize, (synchronous, lasting): (usize, bool), 
     world.assert_settled();
 }
 
+/// A node is lost, and somebody makes Kubernetes forget its pod: another one of that name begins at once elsewhere.
+fn is_forgotten(world: &mut World) {
+    if world.random.chance(40) {
+        let index = usize::try_from(world.random.below(world.pods.len() as u64)).unwrap();
+        let again = world.now + world.random.below(2_000);
+        let pod = &world.pods[index];
+        if matches!(pod.run, Run::Running { writable: true, .. })
+            && let Some(fuse) = pod.fuse
+        {
+            world.ghosts.push(Ghost { drift: pod.drift, fuse });
+        }
+        world.take_down(index, again);
+    }
+}
+
 /// Pods are added and taken away.
 fn grows_and_shrinks(world: &mut World) {
     if world.random.chance(40) {
@@ -179,6 +194,11 @@ proptest! {
     #[test]
     fn pods_without_lasting_data_agree_as_well(seed in any::<u64>()) {
         survives(seed, 3, 0, false);
+    }
+
+    #[test]
+    fn pods_forgotten_while_their_node_is_lost_make_no_second_writer(seed in any::<u64>(), pods in 1usize..4) {
+        survives_also(seed, pods, (0, true), is_forgotten);
     }
 
     #[test]
