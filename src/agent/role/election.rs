@@ -26,7 +26,7 @@ impl State {
             return self.open(record, now, out);
         }
         if chosen {
-            return self.seize(&record, out);
+            return self.seize(&record, now, out);
         }
         if !self.settings.alone() {
             // all say exactly how far they are once they notice; those who asked before that ask again
@@ -52,7 +52,7 @@ impl State {
             Ok(delay) if now.saturating_sub(since) < delay => {
                 self.reason = format!("nobody has the role; others go first for {} s", delay / 1_000);
             }
-            Ok(_) => self.seize(&record, out),
+            Ok(_) => self.seize(&record, now, out),
         }
     }
 
@@ -74,13 +74,15 @@ impl State {
         self.write(Purpose::Release, Record { holder: None, candidate: None, ..record }, out);
     }
 
-    fn seize(&mut self, old: &Record, out: &mut Vec<Order>) {
+    fn seize(&mut self, old: &Record, now: Millis, out: &mut Vec<Order>) {
         let known = (self.view != View::Absent).then_some(old.epoch);
         // where the lease was lost, terms count on from the marks: one from before would outrank what is written now
         let marks = self.peers.values().map(|peer| peer.data).chain([self.data]).max().flatten();
         let epoch = known.max(marks).map_or(0, |latest| latest.saturating_add(1));
         self.given = old.holder.is_none() && old.candidate.as_deref() == Some(self.settings.me.pod.as_str());
         self.clear_at = None;
+        self.dismissed = None;
+        self.leave_out(old.members.iter().cloned().collect(), now);
         let record = self.own_record(epoch, old);
         self.because("takes the role");
         self.write(Purpose::Take, record, out);
@@ -244,7 +246,7 @@ impl State {
             Some(name.as_str()) != last && peer.up && peer.data >= record.served && peer.knows()
         });
         let known = others.count() + usize::from(up && position.is_some());
-        let enough = self.settings.pods.len().saturating_sub(synchronous);
+        let enough = self.confirming(record).saturating_sub(synchronous);
         if known >= enough || (known == 0 && !up) {
             return Ok(());
         }

@@ -1,5 +1,7 @@
 //! What the holder of the role does: renew, serve, and give it up in good order.
 
+use std::collections::BTreeSet;
+
 use super::machine::LIVED;
 use super::{
     ABSENCE, ASK_AGAIN, Deed, Grant, LINGER_AT_MOST, Leaving, Millis, Order, Peer, Process, Purpose, Record, State,
@@ -23,6 +25,7 @@ impl State {
             self.renew(now, out);
         }
         self.plead(now, out);
+        self.dismiss(now, out);
         if self.clear_at.take_if(|at| now >= *at).is_some() {
             out.push(Order::ClearLabels);
         }
@@ -73,9 +76,14 @@ impl State {
             last: old.last.clone(),
             position: old.position,
             candidate: None,
-            members: self.settings.pods.iter().map(|pod| pod.name.clone()).collect(),
+            members: self.members(),
             duration: self.settings.duration,
         }
+    }
+
+    fn members(&self) -> BTreeSet<String> {
+        let of_set = self.settings.pods.iter().map(|pod| pod.name.clone());
+        of_set.chain(self.dismissed.iter().flat_map(|all| all.pods.iter().cloned())).collect()
     }
 
     fn release(&mut self, candidate: Option<String>, out: &mut Vec<Order>) {
@@ -191,7 +199,8 @@ impl State {
             .peers
             .iter()
             .filter(|(name, peer)| Some(name.as_str()) != last && peer.up && peer.data >= served && peer.knows());
-        let enough = self.settings.pods.len().saturating_sub(self.settings.synchronous);
+        let all = self.seen().map_or(0, |seen| self.confirming(&seen.record));
+        let enough = all.saturating_sub(self.settings.synchronous);
         self.settings.synchronous == 0 || known.count() >= enough
     }
 

@@ -59,6 +59,7 @@ impl State {
             labelled_holding: false,
             born: now,
             named: BTreeSet::new(),
+            dismissed: None,
             pleading: None,
             plead_at: 0,
             promise: None,
@@ -101,7 +102,7 @@ impl State {
             Event::NotSpared => self.deliberate = false,
             Event::Switchover { ticket, target, force } => self.switchover(ticket, (target, force), now, out),
             Event::Stop => self.stopping = true,
-            Event::Configured(settings) => self.settings = settings,
+            Event::Configured(settings) => self.configured(settings, now),
             Event::Tick => {}
         }
     }

@@ -122,6 +122,8 @@ const LINGER: Millis = 500;
 const LINGER_AT_MOST: Millis = 10_000;
 /// When the labels of others are cleared by whoever was given the role: they do so themselves, unless something is wrong.
 const CLEAR_LATER: Millis = 3_000;
+/// After so long the process has been told that fewer pods confirm its writes.
+const TOLD: Millis = 10_000;
 /// How long a switchover may take in all.
 const SWITCHOVER: Millis = 60_000;
 
@@ -384,6 +386,15 @@ struct Tenure {
     silent: Millis,
 }
 
+/// Pods that are no longer of the set, and may be the only ones to have confirmed writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Dismissed {
+    pods: BTreeSet<String>,
+    since: Millis,
+    /// How far the data reached when none of them was asked to confirm any more.
+    until: Option<i64>,
+}
+
 /// Not to take the lease, and not to write as its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Promise {
@@ -509,6 +520,8 @@ pub struct State {
     born: Millis,
     /// All who may be named in the lease: those it named last, and those in writes nobody knows the end of.
     named: BTreeSet<String>,
+    /// Those that left the set under this holder, until the others have what they confirmed.
+    dismissed: Option<Dismissed>,
     /// Since when the others are asked to promise, and who.
     pleading: Option<(Millis, BTreeSet<String>)>,
     /// Until when they are not asked again.

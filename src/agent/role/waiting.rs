@@ -43,8 +43,11 @@ impl State {
                 self.vacant = None;
                 if self.writing.is_none()
                     && now >= self.retry_at
-                    && let Some(seen) = self.seen()
+                    && let Some(seen) = self.seen().cloned()
                 {
+                    // whoever had it before knew who left, and the lease still does
+                    let known: Vec<String> = seen.record.members.iter().cloned().collect();
+                    self.leave_out(known, now);
                     let record = self.own_record(seen.record.epoch, &seen.record);
                     self.write(Purpose::Renew, record, out);
                 }

@@ -466,6 +466,8 @@ impl World {
         self.pods[index].position += 1;
         let position = self.pods[index].position;
         let mut confirmed = 0;
+        // whose word counts is what its agent has last been told
+        let asked = self.pods[index].state.as_ref().map(|state| state.settings.pods.clone());
         for other in (0..self.pods.len()).filter(|other| *other != index) {
             let lucky = self.random.chance(70);
             let reached = self.meet(index, other) && !self.hangs(other);
@@ -477,7 +479,11 @@ impl World {
             {
                 pod.position = position;
                 // only a member of this term's data counts as one
-                confirmed += usize::from(self.lease.as_ref().is_some_and(|(record, _)| pod.mark >= record.served));
+                let told = asked.as_ref().is_none_or(|asked| asked.iter().any(|one| one.name == pod.name));
+                // it takes longer to copy the data than to name a pod in the lease
+                let counts = told && self.lease.as_ref().is_some_and(|(record, _)| record.members.contains(&pod.name));
+                confirmed +=
+                    usize::from(counts && self.lease.as_ref().is_some_and(|(record, _)| pod.mark >= record.served));
             }
         }
         let served = self.lease.as_ref().is_some_and(|(record, _)| record.served == Some(record.epoch));

@@ -202,6 +202,11 @@ proptest! {
     }
 
     #[test]
+    fn no_confirmed_write_is_lost_while_pods_come_and_go(seed in any::<u64>()) {
+        survives_also(seed, 4, (1, true), grows_and_shrinks);
+    }
+
+    #[test]
     fn pods_that_come_go_and_hang_make_no_second_writer(seed in any::<u64>()) {
         survives_also(seed, 4, (0, true), |world| {
             grows_and_shrinks(world);
