@@ -130,7 +130,7 @@ fn survives(seed: u64, pods: usize, synchronous: usize, lasting: bool) {
 fn survives_also(seed: u64, pods: usize, (synchronous, lasting): (usize, bool), more: impl Fn(&mut World)) {
     let mut world = World::new(seed, pods, synchronous, lasting);
     world.demotes_by_stopping = world.random.chance(30);
-    world.attach_within = (seed % 2 == 0).then_some(20_000);
+    world.attach_within = seed.is_multiple_of(2).then_some(20_000);
     world.go(70);
     for _ in 0..12 {
         world.harm();
