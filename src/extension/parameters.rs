@@ -9,6 +9,7 @@ use serde_json::{Number, Value};
 use super::contract::parameter::{Change, OtherParameters, Parameter, ParameterType};
 use super::problem::{closest, listed, unknown};
 use super::quantity;
+use super::rules;
 use super::versions;
 use crate::api::values::Duration;
 use crate::names::ParameterName;
@@ -134,7 +135,7 @@ impl Rule {
                 .ok_or_else(|| format!("{what} {value} is no {}", kind_name(parameter.type_))),
         };
         let compile = |schema: &Value| {
-            jsonschema::options().build(schema).map(Arc::new).map_err(|error| format!("its schema is wrong: {error}"))
+            rules::compile(schema).map(Arc::new).map_err(|wrong| format!("its schema is wrong: {}", wrong.reason))
         };
         let rule = Self {
             minimum: bound("minimum", &parameter.minimum)?,

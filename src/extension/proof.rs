@@ -310,6 +310,11 @@ mod tests {
                 "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: sample-server-config}\n".to_owned(),
                 "ConfigMap sample-server-config is made twice",
             ),
+            (
+                "{% for n in range(1001) %}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: 'sample-{{ n }}'}\n{% endfor %}\n"
+                    .to_owned(),
+                "makes too many objects; all templates of an instance make at most 1000",
+            ),
         ];
         for (text, expected) in cases {
             let found = with_object(&text);

@@ -1,6 +1,8 @@
 //! The planner of components: from the groups a component consists of to its pod sets.
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -17,7 +17,7 @@ mod steps;
 mod stop;
 mod template;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 pub mod view;
 
 pub use observed::{Attempt, Claim, Container, Node, Observed, Phase, Pod, Replaced, Resizing, Trouble};

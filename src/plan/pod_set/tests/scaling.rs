@@ -185,6 +185,20 @@ fn the_leader_hands_over_before_it_leaves() {
 }
 
 #[test]
+fn whoever_is_to_take_over_is_not_changed_by_the_same_plan() {
+    let mut world = World::running(spec(json!({ "replicas": 2, "roleOrder": ["replica", "primary"] })));
+    world.pods.get_mut(&0).expect("it is there").role = Some("replica".into());
+    world.pods.get_mut(&1).expect("it is there").role = Some("primary".into());
+    world.change(json!({ "replicas": 1, "template": super::template("2") }));
+    let plan = world.step();
+    assert_eq!(world.log, ["Switchover 1"]);
+    let told = plan.waits.iter().map(|wait| wait.message.as_str()).collect::<Vec<_>>();
+    assert_eq!(told, ["shop-cache-0 changes once it has taken over from the pod that leaves"]);
+    world.settle();
+    assert_eq!((world.images(), world.leader()), (vec!["cache:2".to_owned()], Some(0)));
+}
+
+#[test]
 fn a_leader_with_nobody_to_take_over_stays_and_so_does_its_volume() {
     let led_by_the_highest = || {
         let spec = spec(json!({ "replicas": 2, "deletionPolicy": "Delete", "roleOrder": ["replica", "primary"] }));

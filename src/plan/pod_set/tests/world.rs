@@ -13,6 +13,7 @@ use crate::api::pod_set::{PodSetSpec, PodTemplate};
 use crate::api::{PodSetStatus, labels};
 
 pub struct World {
+    name: String,
     pub spec: PodSetSpec,
     pub status: PodSetStatus,
     pub pods: BTreeMap<u16, Pod>,
@@ -39,7 +40,9 @@ pub struct World {
 
 impl World {
     pub fn new(spec: PodSetSpec) -> Self {
+        let name = naming::pod_set(spec.instance.as_str(), spec.component.as_str(), spec.group.as_str());
         Self {
+            name,
             spec,
             status: PodSetStatus::default(),
             pods: BTreeMap::new(),
@@ -72,7 +75,7 @@ impl World {
 
     pub fn seen(&self) -> Observed<'_> {
         Observed {
-            name: "shop-cache",
+            name: &self.name,
             spec: &self.spec,
             status: &self.status,
             pods: self.pods.clone(),
@@ -149,6 +152,7 @@ impl World {
         let now = self.now;
         let mut changed = false;
         let (lost, bad) = (self.lost.clone(), self.bad_images.clone());
+        let main = self.spec.component.to_string();
         let ordinals: Vec<u16> = self.pods.keys().copied().collect();
         for ordinal in ordinals {
             if lost.contains(&ordinal) {
@@ -185,7 +189,7 @@ impl World {
                 pod.ready_since = None;
                 changed = true;
             }
-            let runs = !bad.contains(&pod.containers["cache"].image);
+            let runs = !bad.contains(&pod.containers[&main].image);
             match (runs, pod.ready_since) {
                 (true, None) => {
                     pod.ready_since = Some(now);
@@ -198,7 +202,7 @@ impl World {
                     changed = true;
                 }
                 (false, None) if pod.problem.is_none() => {
-                    pod.problem = Some("cache: CrashLoopBackOff".to_owned());
+                    pod.problem = Some(format!("{main}: CrashLoopBackOff"));
                     changed = true;
                 }
                 _ => {}
@@ -278,7 +282,7 @@ impl World {
                 } else {
                     Template::of(&self.spec, &self.kept[revision])
                 };
-                let owner = manifest::Owner { name: "shop-cache", namespace: "here", uid: "set" };
+                let owner = manifest::Owner { name: &self.name, namespace: "here", uid: "set" };
                 let body = manifest::pod(owner, &self.spec, &template, ordinal);
                 let mut pod: core::Pod = serde_json::from_value(body).expect("a pod");
                 pod.metadata.uid = Some(self.uid());
