@@ -9,16 +9,37 @@ export PGCONNECT_TIMEOUT=5
 slot=$(printf '%s' "$NAME" | tr - _)_slot
 # a server whose node is gone says nothing any more: without asking after it, a copy would wait for hours
 tls="sslmode=$SSLMODE sslrootcert=$CA keepalives_idle=10 keepalives_interval=5 keepalives_count=3 tcp_user_timeout=30000"
+[ -z "$CERT" ] || tls="$tls sslcert=$CERT sslkey=$KEY"
 link="host=$primary port=$PORT user=replication dbname=postgres application_name=$NAME $tls"
 
 # the password is the last field of the file's line
 password() { head -n 1 "$FILES/$1" | cut -d: -f5-; }
-ask() { PGPASSFILE=$FILES/admin.pass "$BIN/psql" -XAtq -d "host=$primary port=$PORT user=postgres dbname=postgres $tls" -c "$1"; }
+ask() { PGPASSWORD=$(password admin.pass) "$BIN/psql" -XAtq -d "host=$primary port=$PORT user=postgres dbname=postgres $tls" -c "$1"; }
+control() { LC_ALL=C "$BIN/pg_controldata" -D $data | sed -n "s/^$1: *//p"; }
+
+# A standby that has less of these than its primary had when that wrote what is replayed does not start. What is configured
+# holds again when it starts as primary.
+raise() { # REACHABLE: whether the primary can be asked
+  : > /data/standby.conf
+  for one in max_connections:connections max_worker_processes:worker_processes max_locks_per_transaction:locks_per_xact max_prepared_transactions:prepared_xacts; do
+    name=${one%:*} least=$(control "max_${one#*:} setting")
+    if [ "$1" = yes ]; then
+      now=$(ask "SHOW $name")
+      [ "$now" -le "$least" ] || least=$now
+    fi
+    own=$("$BIN/postgres" -D $data -c "config_file=$FILES/postgresql.conf" -C $name)
+    [ "$own" -ge "$least" ] || echo "$name = $least" >> /data/standby.conf
+  done
+}
 
 if [ "$role" = primary ]; then
   [ ! -f /data/copying ] && [ ! -f /data/rewinding ] || { echo "a copy or rewind of the data was interrupted; it can only follow" >&2; exit 1; }
   # one that followed begins as it ended: the promotion takes it into a timeline of its own
-  [ -s $data/PG_VERSION ] && exit 0
+  if [ -s $data/PG_VERSION ]; then
+    : > /data/standby.conf
+    [ ! -f $data/standby.signal ] || raise no
+    exit 0
+  fi
   rm -rf $data /data/initdb.pass
   password admin.pass > /data/initdb.pass
   "$BIN/initdb" -D $data.new --username=postgres --pwfile=/data/initdb.pass --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 --data-checksums
@@ -29,8 +50,6 @@ if [ "$role" = primary ]; then
   mv $data.new $data
   exit 0
 fi
-
-control() { LC_ALL=C "$BIN/pg_controldata" -D $data | sed -n "s/^$1: *//p"; }
 
 # Whether it followed this primary until it was killed, or was only just copied from one: it goes on from there, and could not
 # be rewound without a clean stop.
@@ -97,6 +116,7 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
   echo "rejoined: ${how:-its data was copied}"
   # slots of its own time as primary would keep the log for ever
   rm -rf $data/pg_replslot/*
+  raise yes
 fi
 sed -i '/^primary_conninfo/d; /^primary_slot_name/d' $data/postgresql.auto.conf 2>/dev/null || true
 printf "primary_conninfo = '%s passfile=%s'\nprimary_slot_name = '%s'\n" "$link" "$PGPASSFILE" "$slot" >> $data/postgresql.auto.conf
