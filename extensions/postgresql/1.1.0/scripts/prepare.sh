@@ -9,7 +9,7 @@ export PGCONNECT_TIMEOUT=5
 slot=$(printf '%s' "$NAME" | tr - _)_slot
 # a server whose node is gone says nothing any more: without asking after it, a copy would wait for hours
 tls="sslmode=$SSLMODE sslrootcert=$CA keepalives_idle=10 keepalives_interval=5 keepalives_count=3 tcp_user_timeout=30000"
-[ -z "$CERT" ] || tls="$tls sslcert=$CERT sslkey=$KEY"
+[ -z "${CERT:-}" ] || tls="$tls sslcert=$CERT sslkey=$KEY"
 link="host=$primary port=$PORT user=replication dbname=postgres application_name=$NAME $tls"
 
 # the password is the last field of the file's line
