@@ -50,7 +50,7 @@ fn a_redis_with_tls_is_operated_from_its_creation_to_its_end() {
         scale(stage).await;
         stop_and_start(stage).await;
         assert_eq!(redis(stage, &["get", "greeting"]).await, "hello");
-        assert_eq!(reads(stage, "second").await.as_deref(), Ok("hello"), "accounts outlive restarts and new pods");
+        wait_for("accounts to outlive restarts and new pods", IN_TIME, async || reads(stage, "second").await).await;
 
         stage.delete().await;
         assert_eq!(stage.claims().await, Vec::<String>::new(), "its volumes went with it");
@@ -92,7 +92,7 @@ async fn accounts(stage: &Stage<'_>) {
     for (name, value) in [("slowlog-max-len", "77"), ("list-compress-depth", "1")] {
         assert!(redis(stage, &["config", "get", name]).await.ends_with(value), "{name}");
     }
-    assert_eq!(reads(stage, "first").await.as_deref(), Ok("hello"));
+    wait_for("an account to read", IN_TIME, async || reads(stage, "first").await).await;
     let restarts = stage.restarts().await;
     let changed = Patch::Merge(json!({ "stringData": { "acl": reader("second") } }));
     let secrets = stage.scene.objects::<Secret>();
