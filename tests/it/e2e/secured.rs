@@ -59,6 +59,14 @@ fn a_postgresql_15_keeps_to_its_users_own_password_certificates_rules_and_settin
         client.takes("postgres", ANOTHER, SHOWN).await;
         assert_eq!(stage.restarts().await, restarts, "nothing was restarted for it");
         assert_eq!(sql(stage, &replica, "SELECT what FROM sold").await, "a lamp");
+
+        // a server that does not run cannot be told, and lets nobody in who could tell it later
+        stage.done("stop", json!({ "type": "Stop" })).await;
+        change(stage, "mine", json!({ "password": PASSWORD })).await;
+        stage.done("start", json!({ "type": "Start" })).await;
+        let primary = stage.primary().await;
+        assert_eq!(stage.password().await, PASSWORD);
+        assert_eq!(sql(stage, &primary, "SELECT what FROM sold").await, "a lamp");
         stage.delete().await;
     });
 }

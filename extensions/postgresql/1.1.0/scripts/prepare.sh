@@ -32,12 +32,43 @@ raise() { # REACHABLE: whether the primary can be asked
   done
 }
 
+# Passwords that were changed while the server did not run: with those that it has nobody could log in to tell it others.
+known() { cat "$FILES/admin.pass" "$FILES/replication.pass" | sha256sum; }
+remember() { (umask 077; known > /data/.passwords); }
+passwords() {
+  [ "$(cat /data/.passwords 2>/dev/null)" != "$(known)" ] || return 0
+  quoted() { password "$1" | sed "s/'/''/g"; }
+  change="ALTER ROLE postgres PASSWORD '$(quoted admin.pass)'; ALTER ROLE replication PASSWORD '$(quoted replication.pass)';"
+  if [ ! -f $data/standby.signal ]; then
+    printf '%s\n' "$change" | "$BIN/postgres" --single -D $data -c "config_file=$FILES/postgresql.conf" postgres >/dev/null
+  else
+    # one that followed is promoted first, which it is to be anyway: nobody else can reach it meanwhile
+    echo "local all all trust" > /data/.trust
+    "$BIN/postgres" -D $data -c "config_file=$FILES/postgresql.conf" -c hba_file=/data/.trust -c port="$PORT" -c listen_addresses= \
+      -c unix_socket_directories=/tmp -c primary_conninfo= -c synchronous_standby_names= >/data/passwords.log 2>&1 &
+    server=$!
+    trap 'kill -QUIT $server 2>/dev/null || true' EXIT
+    tries=0
+    until "$BIN/pg_isready" -q -h /tmp -p "$PORT" -t 2; do
+      kill -0 $server 2>/dev/null && [ $((tries += 1)) -lt 300 ] || { tail -n 3 /data/passwords.log >&2; exit 1; }
+      sleep 0.2
+    done
+    printf '%s\n' "SELECT pg_promote();" "$change" | "$BIN/psql" -Xq -h /tmp -p "$PORT" -U postgres -d postgres -v ON_ERROR_STOP=1 >/dev/null
+    trap - EXIT
+    kill -INT $server
+    wait $server
+    rm -f /data/.trust /data/passwords.log
+  fi
+  remember
+}
+
 if [ "$role" = primary ]; then
   [ ! -f /data/copying ] && [ ! -f /data/rewinding ] || { echo "a copy or rewind of the data was interrupted; it can only follow" >&2; exit 1; }
   # one that followed begins as it ended: the promotion takes it into a timeline of its own
   if [ -s $data/PG_VERSION ]; then
     : > /data/standby.conf
     [ ! -f $data/standby.signal ] || raise no
+    passwords
     exit 0
   fi
   rm -rf $data /data/initdb.pass
@@ -48,6 +79,7 @@ if [ "$role" = primary ]; then
   printf "CREATE ROLE replication LOGIN REPLICATION PASSWORD '%s';\nGRANT pg_read_all_settings TO replication;\nGRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean), pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) TO replication;\n" "$(password replication.pass)" |
     "$BIN/postgres" --single -D $data.new postgres >/dev/null
   mv $data.new $data
+  remember
   exit 0
 fi
 
@@ -121,3 +153,4 @@ fi
 sed -i '/^primary_conninfo/d; /^primary_slot_name/d' $data/postgresql.auto.conf 2>/dev/null || true
 printf "primary_conninfo = '%s passfile=%s'\nprimary_slot_name = '%s'\n" "$link" "$PGPASSFILE" "$slot" >> $data/postgresql.auto.conf
 touch $data/standby.signal
+remember
