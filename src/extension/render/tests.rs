@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::{Inputs, render};
 use crate::extension::agent::{AGENT_FILE, AgentConfig, PROCESS_FILE};
+use crate::extension::secret::SecretValue;
 use crate::extension::tests::sample;
 use crate::extension::wrong_tests::{MANIFEST_TEXT, RULES, load};
 use crate::extension::{Package, PackageFiles, Rendered, problem::Problems};
@@ -211,4 +213,22 @@ fn where_pods_may_run_reaches_them_as_it_was_asked_for() {
     let spec = json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0", "imagePullSecrets": secrets });
     let pulled = sample(&package, spec).1.components[0].spec.groups[0].template.spec.open();
     assert_eq!(pulled["imagePullSecrets"], secrets);
+}
+
+#[test]
+fn a_password_that_ends_with_its_line_is_refused() {
+    let text = manifest("secrets: {token: 32}\n", "secrets: {token: 32}\ncredentials: {username: admin}\n");
+    let package = load(&text, PEERS, None).unwrap_or_else(|problems: Problems| panic!("{problems}"));
+    let spec = json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0",
+        "credentials": { "secretName": "mine" } });
+    let (resolved, _) = sample(&package, spec);
+    let secrets = [("username", "admin"), ("password", "hunter2\n"), ("token", "made\nup")];
+    let secrets = secrets.into_iter().map(|(name, value)| (name.to_owned(), SecretValue::new(value)));
+    let inputs = Inputs { agent_image: "agent:1".to_owned(), secrets: secrets.collect(), ..Inputs::default() };
+    let refusals = render(&package, &resolved, &inputs).expect_err("nobody could log in");
+    assert_eq!(
+        refusals.to_string(),
+        "spec.credentials.secretName: key password of Secret mine has a line break or another control character, which \
+         nobody could log in with; write it without, as with echo -n"
+    );
 }
