@@ -136,11 +136,11 @@ fn narrower(was: &Facts, is: &Facts) -> Vec<String> {
     let mut found = Vec::new();
     let had =
         |name: &str| was.get(name).map_or_else(|| format!("had no {name}"), |value| format!("had {name} {value}"));
-    if let (Some(Value::String(was)), Some(Value::String(is))) = (was.get("type"), is.get("type"))
-        && was != is
-        && !matches!((was.as_str(), is.as_str()), ("integer" | "string", "int-or-string") | ("integer", "number"))
-    {
-        found.push(format!("was of type {was}, and is of type {is}"));
+    match (was.get("type").and_then(Value::as_str), is.get("type").and_then(Value::as_str)) {
+        (Some("integer" | "string"), Some("int-or-string")) | (Some("integer"), Some("number")) => {}
+        (Some(was), Some(is)) if was != is => found.push(format!("was of type {was}, and is of type {is}")),
+        (None, Some(is)) => found.push(format!("was of any type, and is of type {is}")),
+        _ => {}
     }
     if is.contains_key("required") && !was.contains_key("required") {
         found.push("could be left out, and has to be there".to_owned());
