@@ -54,6 +54,7 @@ fn what_takes_less_than_before_is_told_with_its_place() {
             json!({ "type": "string" }),
             "was of type int-or-string, and is of type string",
         ),
+        (json!({}), json!({ "type": "string" }), "was of any type, and is of type string"),
         (json!({}), json!({ "required": true }), "could be left out, and has to be there"),
         (json!({ "enum": ["a", "b"] }), json!({ "enum": ["a"] }), "could be \"b\", and may not be any more"),
         (json!({}), json!({ "enum": ["a"] }), "could be anything, and may only be one of [\"a\"]"),

@@ -132,15 +132,21 @@ fn is_inside(place: &str, outer: &str) -> bool {
     place.strip_prefix(outer).is_some_and(|rest| rest.starts_with(['.', '[', '{']))
 }
 
+/// Whether the second type takes all of the first.
+fn is_wider(was: &str, is: &str) -> bool {
+    matches!((was, is), ("integer" | "string", "int-or-string") | ("integer", "number"))
+}
+
 fn narrower(was: &Facts, is: &Facts) -> Vec<String> {
     let mut found = Vec::new();
     let had =
         |name: &str| was.get(name).map_or_else(|| format!("had no {name}"), |value| format!("had {name} {value}"));
-    if let (Some(Value::String(was)), Some(Value::String(is))) = (was.get("type"), is.get("type"))
-        && was != is
-        && !matches!((was.as_str(), is.as_str()), ("integer" | "string", "int-or-string") | ("integer", "number"))
-    {
-        found.push(format!("was of type {was}, and is of type {is}"));
+    match (was.get("type").and_then(Value::as_str), is.get("type").and_then(Value::as_str)) {
+        (Some(was), Some(is)) if was != is && !is_wider(was, is) => {
+            found.push(format!("was of type {was}, and is of type {is}"));
+        }
+        (None, Some(is)) => found.push(format!("was of any type, and is of type {is}")),
+        _ => {}
     }
     if is.contains_key("required") && !was.contains_key("required") {
         found.push("could be left out, and has to be there".to_owned());
