@@ -74,7 +74,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let verdict = verify(&opened, trusted.as_ref(), contains.as_deref(), &arguments.origin)
         .map_err(|error| damaged(&opened.place, &error))?;
     let Verdict { branch, tip, commits, signed, problems } = &verdict;
-    if problems.is_empty() && format == Format::Table {
+    if problems.is_empty() && !format.is_for_programs() {
         println!(
             "all is well: {} on {branch}, {signed} of them signed, tip {}",
             counted(*commits, "commit"),

@@ -8,6 +8,7 @@ use super::repository::{Files, history_problem};
 use super::session::Session;
 use crate::api::GitSource;
 use crate::controller::git_source::problem::Problem;
+use crate::controller::git_source::secrets::Secrets;
 use crate::controller::git_source::settings;
 use crate::controller::git_source::trust::within;
 use crate::repo::{Bounds, History, ObjectId};
@@ -73,7 +74,7 @@ async fn signed(session: &Session<'_>, source: &GitSource, commit: Option<&(Hist
         return;
     };
     let unchecked = |why: &str| format!("whether somebody trusted signed the commit was not checked: {why}");
-    match settings::verification(source, &session.client).await {
+    match settings::verification(source, &mut Secrets::of(source, &session.client)).await {
         Ok(None) => {}
         Ok(Some(verification)) => {
             match verification.check(history, *commit, &Bounds::new(PATIENCE)).map_err(Problem::from) {

@@ -20,6 +20,7 @@ use super::snapshot::Snapshot;
 use super::validate::counted;
 use crate::api::git_source::{Drift, GitSourceStatus};
 use crate::api::{BackupPolicy, BackupRepository, Extension, GitSource, Instance, Operation, labels};
+use crate::controller::git_source::needed::claimed_by;
 use crate::controller::git_source::objects::{self, DIGEST};
 use crate::controller::git_source::once::kept;
 use crate::controller::git_source::settings;
@@ -109,6 +110,7 @@ pub async fn compare(
     let around = Around { session: &session, source: &source, label: &label, wanted: &wanted };
     around.take_over_orphans(&mut live, &mut guards.notes).await;
     let users = around.users(&live, &mut guards.notes).await;
+    let others = around.others(&live, &mut guards.notes).await;
     let prune = Prune { agreed: guards.agreed, ..settings::prune(&source.spec) };
     let left_out = |path: &str| snapshot.defined.ignored.get(path).cloned();
     let mut plan = plan(&Situation {
@@ -119,7 +121,10 @@ pub async fn compare(
         untrusted: &|path| guards.is_untrusted(path),
         ignored: &left_out,
         may_be_ignored: snapshot.defined.may_be_ignored,
-        needed: &|id| users.get(&id.name).filter(|_| id.kind == ObjectKind::Extension).cloned(),
+        needed: &|id| {
+            let user = || users.get(&id.name).filter(|_| id.kind == ObjectKind::Extension).cloned();
+            claimed_by(others.iter(), id).or_else(user)
+        },
         whole_tree_read: snapshot.own.is_some(),
         prune: snapshot.own.as_ref().map_or(prune, |own| own.limit(prune)),
         drift: source.spec.drift.unwrap_or(Drift::Revert),
@@ -196,6 +201,27 @@ impl Around<'_> {
             }
         }
         users
+    }
+
+    /// All sources, where something would be deleted that another one may define.
+    async fn others(&self, live: &BTreeMap<ObjectId, Live>, notes: &mut Vec<String>) -> Vec<GitSource> {
+        let goes = |(id, live): (&ObjectId, &Live)| {
+            live.source.as_deref() == Some(self.label) && !self.wanted.contains_key(id)
+        };
+        if !live.iter().any(goes) {
+            return Vec::new();
+        }
+        let everywhere: Api<GitSource> = Api::all(self.session.client.clone());
+        match self.session.ask(everywhere.list(&ListParams::default())).await {
+            Ok(sources) => sources.items,
+            Err(error) => {
+                notes.push(format!(
+                    "whether another GitSource defines what would be deleted is not known: {}",
+                    error.what
+                ));
+                Vec::new()
+            }
+        }
     }
 
     /// Operations that were begun before.

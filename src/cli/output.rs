@@ -145,7 +145,7 @@ impl Table {
         let mut text = row(self.headings.clone());
         text.push_str(&row(self.headings.iter().map(|_| "---".to_owned()).collect()));
         for cells in &self.rows {
-            text.push_str(&row(cells.iter().map(|cell| cell.text.replace('|', "\\|").replace('\n', "<br>")).collect()));
+            text.push_str(&row(cells.iter().map(|cell| in_markdown(&cell.text).replace('|', "\\|")).collect()));
         }
         text
     }
@@ -176,6 +176,11 @@ pub fn told(format: Format, object: &impl Serialize, sentence: &str) -> Result<(
 /// Text from elsewhere without what a terminal would obey.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+/// Text from elsewhere in a line of Markdown: what would be markup of HTML is shown as it stands.
+pub fn in_markdown(text: &str) -> String {
+    printable(text).replace('\\', "\\\\").replace('<', "&lt;").replace('\n', "<br>")
 }
 
 /// What every command prints goes through here. A reader that has seen enough is no mistake; a disk that is full ends the
@@ -226,6 +231,13 @@ mod tests {
     #[test]
     fn markdown_keeps_its_columns() {
         assert_eq!(table().markdown(), "| NAME | STATE |\n| --- | --- |\n| orders-cache | well |\n| a\\|b | - |\n");
+    }
+
+    #[test]
+    fn nothing_in_a_cell_is_markup_or_ends_its_row() {
+        let mut table = Table::new(&["WHAT"]);
+        table.row(vec!["a\\| <!-- b\n<details>".into()]);
+        assert_eq!(table.markdown(), "| WHAT |\n| --- |\n| a\\\\\\| &lt;!-- b<br>&lt;details> |\n");
     }
 
     #[test]

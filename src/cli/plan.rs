@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::diff::effects;
 use super::error::CommandError;
 use super::live::{Against, Compared, compare};
-use super::output::{self, Cell, Format, Table, Tone, printable};
+use super::output::{self, Cell, Format, Table, Tone, in_markdown, printable};
 use super::repository::Files;
 use super::validate::{counted, wrong_files};
 use crate::plan::source::{ObjectId, What};
@@ -197,7 +197,8 @@ fn text(shown: &Shown, format: Format) -> String {
     }
     // in Markdown each is a paragraph of its own
     let end = if format == Format::Markdown { "\n\n" } else { "\n" };
-    let line = |word: &str, text: &String| printable(&format!("{word}: {text}{end}"));
+    let shown_as = if format == Format::Markdown { in_markdown } else { printable };
+    let line = |word: &str, text: &String| format!("{word}: {}{end}", shown_as(text));
     let blocked: String = shown.blocked.iter().map(|reason| line("not applied", reason)).collect();
     let because: String = shown.held_because.iter().map(|because| line("held", because)).collect();
     let changes = counted(shown.actions.len(), "change");

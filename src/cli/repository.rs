@@ -10,6 +10,10 @@ use super::snapshot::{self, Snapshot};
 use crate::plan::source::Placement;
 use crate::repo::{CommitTree, FolderTree, History, HistoryError, TreeError};
 
+/// What helps a clone that lacks something.
+const DAMAGED: &str =
+    "repair the clone: git fsck; one that was made with --filter lacks files, and has to be made without";
+
 #[derive(Args, Clone, Debug)]
 pub struct Files {
     /// Folder with the files; some commands take single files as well.
@@ -140,16 +144,22 @@ impl Files {
 pub fn history_problem(error: &HistoryError, path: &Path) -> CommandError {
     let remedy = match error {
         HistoryError::NoRepository { .. } => "run this inside a clone",
+        HistoryError::NoCommit => "commit something first; `midship validate` and `midship render` need no commit",
         HistoryError::NoSuchRevision(_) => {
             "check the name with `git log --all`; a shallow clone may have to be deepened: git fetch --unshallow"
         }
-        HistoryError::Tree(_) => "repair the clone: git fsck",
+        HistoryError::Tree(_) => DAMAGED,
     };
     CommandError::new(error.to_string()).at(path.display().to_string()).remedy(remedy)
 }
 
 pub fn unreadable(error: &TreeError, path: &Path) -> CommandError {
-    CommandError::new(error.to_string())
-        .at(path.display().to_string())
-        .remedy("name a folder that exists and can be read")
+    let remedy = match error {
+        TreeError::TooMany(_) => "name the folder that the GitSource reconciles, or one with less in it",
+        TreeError::Damaged(_) => DAMAGED,
+        TreeError::NoFolder(_) | TreeError::Refused(_) | TreeError::Io { .. } => {
+            "name a folder that exists and can be read"
+        }
+    };
+    CommandError::new(error.to_string()).at(path.display().to_string()).remedy(remedy)
 }

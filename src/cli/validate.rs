@@ -83,7 +83,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
         unchecked: &unchecked,
         ignored: &ignored,
     };
-    if errors.is_empty() && format == Format::Table {
+    if errors.is_empty() && !format.is_for_programs() {
         let (files, number) = (counted(files, "file"), counted(objects.len(), "object"));
         let but = if unchecked.is_empty() { "" } else { ", as far as it could be checked" };
         println!("all is well: {files}, {number}{but}");

@@ -112,7 +112,13 @@ impl Problem {
         }
     }
 
-    /// One status for three things: a missing permission, a quota, and a rule of the cluster.
+    /// Whether what is forbidden in these words would be allowed to somebody else.
+    pub fn lacks_permission(message: &str) -> bool {
+        let words = [" cannot ", "attempting to grant", "not permitted"];
+        words.iter().any(|words| message.contains(words)) || message.is_empty() || message == "Forbidden"
+    }
+
+    /// One status for four things: a missing permission, a quota, a namespace that goes, and a rule of the cluster.
     fn forbidden(message: &str) -> Self {
         if message.contains("exceeded quota") {
             return Self::new(
@@ -120,8 +126,13 @@ impl Problem {
                 "free some of it or have it raised: kubectl describe resourcequota",
             );
         }
-        let missing = [" cannot ", "attempting to grant", "not permitted"].iter().any(|words| message.contains(words));
-        if missing || message.is_empty() || message == "Forbidden" {
+        if message.contains("because it is being terminated") {
+            return Self::new(
+                format!("the namespace is being deleted: {message}"),
+                "wait until it is gone and make it anew, or take what belongs there out of it",
+            );
+        }
+        if Self::lacks_permission(message) {
             return Self::new(
                 format!("not permitted: {message}"),
                 "ask for the permission named above; the Helm chart's roles hold what Midship needs",
@@ -299,6 +310,11 @@ mod tests {
         let quota =
             api(403, "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1");
         assert!(quota.remedy.contains("kubectl describe resourcequota"), "{quota}");
+        let going = api(
+            403,
+            "pods \"x\" is forbidden: unable to create new content in namespace y because it is being terminated",
+        );
+        assert!(going.what.starts_with("the namespace is being deleted: pods"), "{going}");
         let policy = api(403, "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\"");
         assert!(!policy.remedy.contains("permission"), "{policy}");
     }

@@ -39,6 +39,7 @@ use crate::cluster::client::Target;
 use crate::cluster::events::Events;
 use crate::cluster::parts::OnChange as OnPart;
 use crate::cluster::rate_limit::Limits;
+use crate::cluster::secrets::Secrets;
 use crate::cluster::{Key, Scope};
 use crate::cue::Cue;
 use crate::names::{ClusterName, NamespaceName, ObjectName};
@@ -314,6 +315,15 @@ impl Context {
         };
         let pod_sets =
             PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents, hooks));
+        let _secrets = {
+            let (queues, sources) = (queues.clone(), sources.clone());
+            let told = move |secret: &Key| {
+                for source in sources.get().and_then(Weak::upgrade).iter().flat_map(|all| all.secret_changed(secret)) {
+                    queues.of(Kind::GitSource).add(&source);
+                }
+            };
+            Secrets::start(&client, &self.options.scope, &(Arc::new(told) as _))
+        };
         let git_sources =
             Arc::new(GitSources::new((client, config), caches, events, (queues.clone(), pushes), &self.options));
         let _ = sources.set(Arc::downgrade(&git_sources));

@@ -14,6 +14,11 @@ use similar::{ChangeTag, TextDiff};
 use crate::plan::source::{ObjectId, ObjectKind};
 pub use redact::Redaction;
 
+/// How long a comment may become. GitHub takes 65,536 characters, and those who post it put something around it.
+const COMMENT_BYTES: usize = 55_000;
+/// How many changes are named beyond that.
+const NAMED: usize = 50;
+
 /// What happens to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -114,6 +119,29 @@ impl ObjectChange {
             .collect()
     }
 
+    /// A section of a comment.
+    fn markdown(&self) -> String {
+        let body: String = self
+            .lines()
+            .iter()
+            .map(|group| group.iter().map(|line| format!("{}{}", sign(line.tag), line.text)).collect::<Vec<_>>())
+            .map(|lines| lines.join("\n") + "\n")
+            .collect::<Vec<_>>()
+            .join("@@\n");
+        // a fence longer than any in the text, so that nothing in it can end it
+        let longest = body.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+        let fence = "`".repeat(longest.max(2) + 1);
+        let title = in_line(&self.title());
+        let mut text = format!("\n<details><summary>{title}</summary>\n\n{fence}diff\n{body}{fence}\n\n</details>\n");
+        if !self.effects.is_empty() {
+            text.push('\n');
+        }
+        for effect in &self.effects {
+            let _ = writeln!(text, "- {}", in_line(effect));
+        }
+        text
+    }
+
     fn title(&self) -> String {
         let verb = match self.fate {
             Fate::Create => "create",
@@ -163,31 +191,34 @@ impl Changes {
         text
     }
 
-    /// For a comment on a pull request.
+    /// For a comment on a pull request. Forges take no comment of any length: of what comes last only the names are told.
     pub fn markdown(&self) -> String {
         let mut text = format!("**{}**\n", self.summary());
+        let mut left = Vec::new();
         for change in &self.changes {
-            let body: String = change
-                .lines()
-                .iter()
-                .map(|group| group.iter().map(|line| format!("{}{}", sign(line.tag), line.text)).collect::<Vec<_>>())
-                .map(|lines| lines.join("\n") + "\n")
-                .collect::<Vec<_>>()
-                .join("@@\n");
-            // a fence longer than any in the text, so that nothing in it can end it
-            let longest = body.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-            let fence = "`".repeat(longest.max(2) + 1);
-            let title = change.title().replace('<', "&lt;");
-            let _ = write!(text, "\n<details><summary>{title}</summary>\n\n{fence}diff\n{body}{fence}\n\n</details>\n");
-            if !change.effects.is_empty() {
-                text.push('\n');
+            let section = change.markdown();
+            if left.is_empty() && text.len() + section.len() <= COMMENT_BYTES {
+                text.push_str(&section);
+            } else {
+                left.push(change);
             }
-            for effect in &change.effects {
-                let _ = writeln!(text, "- {}", effect.replace('<', "&lt;").replace('`', "'"));
+        }
+        if !left.is_empty() {
+            let _ = writeln!(text, "\nToo long for a comment are {} more; `midship diff` shows them:\n", left.len());
+            for change in left.iter().take(NAMED) {
+                let _ = writeln!(text, "- {}", in_line(&change.title()));
+            }
+            if left.len() > NAMED {
+                let _ = writeln!(text, "- and {} others", left.len() - NAMED);
             }
         }
         text
     }
+}
+
+/// Text from files within a line of Markdown.
+fn in_line(text: &str) -> String {
+    text.replace('<', "&lt;").replace('`', "'").replace('\n', " ")
 }
 
 fn sign(tag: ChangeTag) -> char {
@@ -242,5 +273,25 @@ mod tests {
         let after = objects(ObjectKind::ConfigMap, &[("c", json!({ "data": { "x": "```\n<script>" } }))]);
         let text = compare(&Objects::new(), &after, &Redaction::new(b"key")).markdown();
         assert!(text.contains("````diff"), "{text}");
+    }
+
+    #[test]
+    fn a_comment_stays_short_enough_to_be_posted_and_names_what_is_left_out() {
+        let names: Vec<String> = (100..300).map(|number| format!("c{number}")).collect();
+        let all: Vec<(&str, Value)> =
+            names.iter().map(|name| (name.as_str(), json!({ "data": { "x": "x".repeat(1000) } }))).collect();
+        let changes = compare(&Objects::new(), &objects(ObjectKind::ConfigMap, &all), &Redaction::new(b"key"));
+        let text = changes.markdown();
+        let shown = text.matches("</details>").count();
+        assert!(text.len() < 60_000 && (40..60).contains(&shown), "{shown} in {} bytes", text.len());
+        assert!(text.starts_with("**200 to create, 0 to change, 0 to delete, 0 unchanged**\n"), "{text}");
+        let left = 200 - shown;
+        assert!(
+            text.contains(&format!(
+                "\nToo long for a comment are {left} more; `midship diff` shows them:\n\n- create ConfigMap shop/c"
+            )),
+            "{text}"
+        );
+        assert!(text.ends_with(&format!("\n- and {} others\n", left - 50)), "{text}");
     }
 }

@@ -21,6 +21,8 @@ pub struct History {
 pub enum HistoryError {
     #[error("{path} is not inside a Git repository: {reason}")]
     NoRepository { path: String, reason: String },
+    #[error("there is no commit in this repository yet")]
+    NoCommit,
     #[error("`{0}` names no commit of this repository")]
     NoSuchRevision(String),
     #[error(transparent)]
@@ -65,6 +67,9 @@ impl History {
 
     /// The commit a revision like `HEAD~3`, `main`, `v1.2` or a commit id names.
     pub fn resolve(&self, revision: &str) -> Result<ObjectId, HistoryError> {
+        if revision == "HEAD" && self.repository.head().is_ok_and(|head| head.is_unborn()) {
+            return Err(HistoryError::NoCommit);
+        }
         let missing = || HistoryError::NoSuchRevision(clean(revision, 100));
         let id = self.repository.rev_parse_single(revision).map_err(|_| missing())?;
         let commit = id.object().map_err(|_| missing())?.peel_to_kind(gix::object::Kind::Commit);

@@ -214,6 +214,11 @@ impl FolderTree {
     }
 }
 
+/// Whether a folder is the work tree of a repository of its own.
+fn is_repository(folder: &Path) -> bool {
+    fs::symlink_metadata(folder.join(".git")).is_ok()
+}
+
 impl Source for FolderTree {
     type Handle = PathBuf;
 
@@ -232,6 +237,8 @@ impl Source for FolderTree {
             let data = fs::symlink_metadata(entry.path()).map_err(failed)?;
             let node = match data.file_type() {
                 kind if kind.is_symlink() => Node::Symlink,
+                // as Git sees it, whether it knows the repository or not
+                kind if kind.is_dir() && is_repository(&entry.path()) => Node::Submodule,
                 kind if kind.is_dir() => Node::Folder(None),
                 kind if kind.is_file() => Node::File { executable: data.mode() & 0o100 != 0 },
                 _ => Node::Special,

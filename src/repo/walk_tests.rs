@@ -208,9 +208,13 @@ fn a_folder_of_a_commit_is_listed_with_whole_paths() {
 fn a_plain_folder_has_the_same_rules() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    std::fs::create_dir_all(at("dir/.git")).unwrap();
+    for folder in [".git", "dir", "other"] {
+        std::fs::create_dir(at(folder)).unwrap();
+    }
     std::fs::write(at("dir/a.yaml"), "a: 1\n").unwrap();
-    std::fs::write(at("dir/.git/config"), "secret").unwrap();
+    std::fs::write(at(".git/config"), "secret").unwrap();
+    std::fs::write(at("other/.git"), "gitdir: elsewhere\n").unwrap();
+    std::fs::write(at("other/a.yaml"), "a: 1\n").unwrap();
     std::fs::write(at("big.yaml"), vec![b'x'; 2000]).unwrap();
     std::fs::write(folder.path().join(std::ffi::OsStr::from_bytes(b"latin\xe9.yaml")), "a").unwrap();
     std::os::unix::fs::symlink("/etc/passwd", at("link.yaml")).unwrap();
@@ -226,7 +230,13 @@ fn a_plain_folder_has_the_same_rules() {
     all.sort();
     assert_eq!(
         all,
-        ["dir/etc symlink", "latin\\xe9.yaml name-not-utf8", "link.yaml symlink", "pipe.yaml special-file",]
+        [
+            "dir/etc symlink",
+            "latin\\xe9.yaml name-not-utf8",
+            "link.yaml symlink",
+            "other submodule",
+            "pipe.yaml special-file",
+        ]
     );
     let file = listing.get("dir/a.yaml").unwrap();
     assert_eq!(file.id, blob_id(b"a: 1\n"));

@@ -109,7 +109,7 @@ pub async fn make(
             Ok(Outcome::Committed { id: place.id, manifest: digest, completed_at: manifest.completed_at })
         }
         Err(error) => {
-            let gave_up = tokio::time::timeout(GIVING_UP, writing.give_up(&error.to_string())).await;
+            let gave_up = tokio::time::timeout(GIVING_UP, writing.give_up(&error.for_the_store())).await;
             if !matches!(gave_up, Ok(Ok(()))) {
                 tracing::warn!(
                     "that the attempt has failed could not be noted in the repository; retention will find it"
@@ -305,7 +305,7 @@ async fn commit(
         Ok(Err(error)) => BackupError::from(error),
         Err(_) => BackupError::TimedOut(FINISH),
     };
-    let (reason, now) = (error.to_string(), Clock::system().now());
+    let (reason, now) = (error.for_the_store(), Clock::system().now());
     let noted = void(repository, &order.writer.key, &place, &reason, now);
     if !matches!(tokio::time::timeout(GIVING_UP, noted).await, Ok(Ok(()))) {
         tracing::warn!(id = %place.id, "that the attempt has failed could not be noted in the repository");

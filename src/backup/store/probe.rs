@@ -39,22 +39,48 @@ pub async fn probe(store: &dyn Store, now: impl Fn() -> Timestamp) -> Result<Pro
         let outcome = one_race(store, &key).await;
         let after = now();
         if let Ok((_, modified)) = outcome {
-            // between the two it was written; only what lies outside of them is skew
-            clock_ahead = if modified < before {
-                modified.duration_since(before)
-            } else if modified > after {
-                modified.duration_since(after)
-            } else {
-                SignedDuration::ZERO
-            };
+            clock_ahead = ahead(modified, before, after);
         }
-        store.delete(&key).await?;
+        forget(store, &key).await?;
         conditional_create &= outcome?.0;
         if !conditional_create {
             break;
         }
     }
     Ok(Probe { capabilities: Capabilities { conditional_create, versioning, object_lock }, clock_ahead })
+}
+
+/// How far the clock of the store is ahead of ours by now: ours may have been set since the store was tried.
+pub async fn clock_ahead(store: &dyn Store, now: impl Fn() -> Timestamp) -> Result<SignedDuration, StoreError> {
+    let before = now();
+    let key = Key::parse(&format!("probe/{}", Id::new(before))).expect("made of letters and digits");
+    store.put_new(&key, Body::new("what time is it")).await?;
+    let looked = store.head(&key).await;
+    let after = now();
+    forget(store, &key).await?;
+    Ok(ahead(looked?.modified, before, after))
+}
+
+/// Between the two it was written; only what lies outside of them is skew.
+fn ahead(modified: Timestamp, before: Timestamp, after: Timestamp) -> SignedDuration {
+    if modified < before {
+        modified.duration_since(before)
+    } else if modified > after {
+        modified.duration_since(after)
+    } else {
+        SignedDuration::ZERO
+    }
+}
+
+async fn forget(store: &dyn Store, key: &Key) -> Result<(), StoreError> {
+    match store.delete(key).await {
+        // a bucket may lock whatever is written into it: then a few bytes stay
+        Err(error) if error.is_refusal() => {
+            tracing::debug!(%error, "what was tried stays");
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// Whether one writer won and its object is the one that is kept.

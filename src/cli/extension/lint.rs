@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
     }
     let verdict = Verdict { packages: folders.len(), errors, unchecked };
     let well = verdict.errors.is_empty();
-    if well && format == Format::Table {
+    if well && !format.is_for_programs() {
         let but = if verdict.unchecked.is_empty() { "" } else { ", as far as it could be checked" };
         println!("all is well: {}{but}", times(folders.len(), "package"));
     } else {

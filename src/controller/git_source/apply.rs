@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use futures::{StreamExt, stream};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::live::{Observed, not_permitted};
@@ -51,12 +52,23 @@ pub async fn carry_out(
     let waves =
         plan.actions.chunk_by(|a, b| (a.id.kind, a.what == What::Delete) == (b.id.kind, b.what == What::Delete));
     for wave in waves {
-        let mut all = Vec::with_capacity(wave.len());
-        for action in wave {
-            let desired = seen.find(&action.id);
-            all.push(one(action, desired, seen, live, settings, client));
+        let mut waiting = wave.iter().enumerate();
+        let mut under_way = FuturesUnordered::new();
+        let mut ended = Vec::with_capacity(wave.len());
+        loop {
+            // each is begun when its turn has come: thousands of requests that only wait would fill the memory
+            while under_way.len() < AT_ONCE
+                && let Some((place, action)) = waiting.next()
+            {
+                let outcome = one(action, seen.find(&action.id), seen, live, settings, client);
+                under_way.push(outcome.map(move |outcome| (place, outcome)));
+            }
+            let Some(outcome) = under_way.next().await else { break };
+            ended.push(outcome);
         }
-        outcomes.extend(stream::iter(all).buffered(AT_ONCE).collect::<Vec<_>>().await);
+        // one that takes long keeps no other waiting, and is told where it belongs all the same
+        ended.sort_by_key(|(place, _)| *place);
+        outcomes.extend(ended.into_iter().map(|(_, outcome)| outcome));
     }
     (outcomes, began.elapsed())
 }
@@ -76,7 +88,7 @@ async fn one(
         (_, Some(desired)) => apply(action, desired, seen, settings, client).await,
         (_, None) => Ok(()),
     };
-    let failure = failure.err().map(|reason| match seen.bodies.get(&action.id) {
+    let failure = failure.err().map(|reason| match seen.body(&action.id) {
         Some(body) if action.id.kind == ObjectKind::Secret => without_values(reason, body),
         _ => reason,
     });
@@ -103,7 +115,7 @@ async fn apply(
     settings: &Settings,
     client: &Client,
 ) -> Result<(), String> {
-    let Some(body) = seen.bodies.get(&action.id) else { return Ok(()) };
+    let Some(body) = seen.body(&action.id) else { return Ok(()) };
     let mut body = Value::clone(body);
     let metadata = &mut body["metadata"];
     metadata["labels"][labels::SOURCE] = json!(settings.label);
@@ -160,11 +172,20 @@ fn still_different(wanted: &Value, found: &Value) -> Result<(), String> {
 }
 
 async fn delete(action: &Action, live: &Observed, settings: &Settings, client: &Client) -> Result<(), String> {
+    let api = objects::api(client, &action.id);
+    // what was seen may be old news: another source may have taken it over since
+    match api.get_metadata_opt(&action.id.name).await {
+        Ok(Some(there)) if there.labels().get(labels::SOURCE) == Some(&settings.label) => {}
+        Ok(_) => return Ok(()),
+        // whoever may delete and not look goes by what was seen
+        Err(kube::Error::Api(status)) if status.code == 403 => {}
+        Err(error) => return Err(explain(&error, settings)),
+    }
     // exactly the object that was looked at, not a namesake made since
     let preconditions =
         live.uids.get(&action.id).map(|uid| Preconditions { uid: Some(uid.clone()), resource_version: None });
     let parameters = DeleteParams { preconditions, ..DeleteParams::background() };
-    match objects::api(client, &action.id).delete(&action.id.name, &parameters).await {
+    match api.delete(&action.id.name, &parameters).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(explain(&error, settings)),
@@ -188,7 +209,9 @@ fn explain(error: &kube::Error, settings: &Settings) -> String {
                 fields.join(", ")
             )
         }
-        kube::Error::Api(status) if status.code == 403 => not_permitted(settings, &status.message),
+        kube::Error::Api(status) if status.code == 403 && Problem::lacks_permission(&status.message) => {
+            not_permitted(settings, &status.message)
+        }
         kube::Error::Api(status)
             if status.code == 404 && status.details.as_ref().is_some_and(|details| details.kind == "namespaces") =>
         {

@@ -7,6 +7,7 @@ mod cut;
 pub mod finished;
 mod kept;
 mod record;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,6 +26,7 @@ pub use cut::{finding, told_of};
 use finished::News;
 use kept::Kept;
 pub use record::committer;
+use waiting::{Waiting, commits_of, files_of, may_wait};
 
 use super::apply::Outcome;
 use super::descent::Rewrite;
@@ -40,11 +42,9 @@ use crate::controller::caches::Caches;
 use crate::diff::Redaction;
 use crate::plan::source::{AUDIT_KEY, Plan, What};
 use crate::repo::{
-    Appended, AuditLog, Bounds, Cache, CommitTree, FileTree, Limits, ObjectId as GitId, Record, TreeError, blob_id,
+    Appended, AuditLog, Bounds, Cache, CommitTree, Edit, FileTree, Limits, ObjectId as GitId, Record, TreeError,
+    blob_id,
 };
-
-/// Records that wait while the remote is away; older ones are folded into what comes after.
-const QUEUE: usize = 1000;
 
 /// What is known of one source's record.
 #[derive(Default)]
@@ -66,17 +66,13 @@ pub struct Ledger {
     failed: Option<Vec<u8>>,
     /// The commit that was looked at for the last record.
     noted: Option<String>,
+    /// The commits of records that were too many to wait, until another record names them.
+    folded: Vec<String>,
     /// The commit of the newest record on the branch, as it was when the branch was read.
     recorded: Option<String>,
     /// What was found of a branch that others cut, until it was told.
     cut: Option<AuditRewrite>,
     pub status: AuditStatus,
-}
-
-/// A record that is not pushed yet, and the number it is kept under in the cluster, where it is.
-struct Waiting {
-    record: Record,
-    kept: Option<u64>,
 }
 
 /// What was just done.
@@ -106,6 +102,17 @@ impl Ledger {
         self.retry_at
     }
 
+    /// What stood in a push's way may be gone: it is not waited with any longer.
+    pub fn push_now(&mut self) {
+        (self.retry_at, self.failures) = (None, 0);
+    }
+
+    /// The same with a time to wait for.
+    #[cfg(test)]
+    pub fn push_at(&mut self, at: Option<Instant>) {
+        self.retry_at = at;
+    }
+
     /// The commit that was looked at for the last record, once nothing of that can get lost.
     pub fn noted(&self) -> Option<String> {
         self.noted.clone().filter(|_| self.queue.iter().all(|waiting| waiting.kept.is_some()))
@@ -113,18 +120,11 @@ impl Ledger {
 
     /// What began to be applied before this commit, where no record tells of it.
     fn unrecorded(&self, source: &GitSource, commit: &str) -> Vec<String> {
-        let Some(applying) = source.status.as_ref().and_then(|status| status.applying.as_ref()) else {
-            return Vec::new();
-        };
-        let of = |waiting: &Waiting| {
-            let Record { marker, draft, .. } = &waiting.record;
-            let edit = draft.edits.iter().find(|edit| edit.path == *marker)?;
-            record::commit_of(edit.content.as_deref()?)
-        };
-        let mut told: BTreeSet<String> = self.queue.iter().filter_map(of).collect();
+        let mut told: BTreeSet<String> = self.queue.iter().filter_map(Waiting::commit).collect();
         told.extend([Some(commit.to_owned()), self.noted.clone(), self.recorded.clone()].into_iter().flatten());
-        let begun = applying.unrecorded.iter().chain([&applying.commit]);
-        begun.filter(|begun| !told.contains(*begun)).cloned().collect()
+        let applying = source.status.iter().filter_map(|status| status.applying.as_ref());
+        let begun = applying.flat_map(|applying| applying.unrecorded.iter().chain([&applying.commit]));
+        self.folded.iter().chain(begun).filter(|begun| told.insert((*begun).clone())).cloned().collect()
     }
 
     /// Adds what was done to what has to be recorded.
@@ -144,26 +144,28 @@ impl Ledger {
         let redaction = self.prepare(source, destination, client).await?;
         let known = self.know(settings, cache_dir).await;
         sync.also = self.unrecorded(source, &commit);
-        // while nobody knows what is on the branch, what was done is told with all there is, and nothing else is
-        let before = self.files.take().unwrap_or_default();
+        // while nobody knows what is on the branch, what was done is told with all there is that does not wait already, and
+        // nothing else is
+        let before = self.files.take().unwrap_or_else(|| files_of(&self.queue));
         let failed = failed::with_held(failed::all(sync.seen, sync.plan, sync.results), sync.plan);
         let told = failed::file(&failed, self.failed.as_deref());
         let mut after = record::files(settings, &sync, &before, &redaction);
         if told.is_some() || before.contains_key(&record::failures(&settings.folder())) {
             after.insert(record::failures(&settings.folder()), told.clone());
         }
-        let edits = record::edits(&before, &after);
+        let edits = record::edits(&before, after);
         let done = sync.results.iter().any(|result| result.failure.is_none());
         let failed_anew = told.is_some() && told != self.failed;
         self.failed = told;
         let lost = sync.rewrite.is_some() || !sync.also.is_empty();
+        let mut files = before;
+        apply(&mut files, &edits);
         if done || failed_anew || lost || (!edits.is_empty() && known.is_ok()) {
             let record = record::record(settings, (destination, self.previous()), &sync, &failed, edits);
+            self.folded.clear();
             self.add(record)?;
         }
         if known.is_ok() {
-            let mut files = before;
-            apply(&mut files, after);
             self.files = Some(files);
         }
         self.noted = Some(commit);
@@ -188,7 +190,7 @@ impl Ledger {
         }
         let previous = self.status.record.clone();
         let record = record::of_ended(settings, (destination, previous), &ended, &gone);
-        apply(files, record.draft.edits.iter().map(|edit| (edit.path.clone(), edit.content.clone())));
+        apply(files, &record.draft.edits);
         self.add(record)
     }
 
@@ -243,9 +245,9 @@ impl Ledger {
         (self.failed, self.recorded) = (failed, recorded);
         let failures = record::failures(&settings.folder());
         for waiting in &self.queue {
-            let edits = waiting.record.draft.edits.iter();
-            apply(&mut files, edits.clone().map(|edit| (edit.path.clone(), edit.content.clone())));
-            if let Some(edit) = edits.clone().find(|edit| edit.path == failures) {
+            let edits = &waiting.record.draft.edits;
+            apply(&mut files, edits);
+            if let Some(edit) = edits.iter().find(|edit| edit.path == failures) {
                 self.failed.clone_from(&edit.content);
             }
             self.status.record = Some(waiting.record.id.clone());
@@ -313,12 +315,13 @@ impl Ledger {
         self.status.record = Some(record.id.clone());
         self.queue.push(Waiting { record, kept: None });
         self.retry_at = None;
-        if self.queue.len() <= QUEUE {
+        if may_wait(&self.queue) {
             return Ok(());
         }
-        // what they would have told is in the difference to the branch
+        // what they would have told is in the difference to the branch, and what comes next names their commits
+        self.folded = commits_of(&self.queue);
         self.pushed.extend(self.queue.drain(..).filter_map(|waiting| waiting.kept));
-        self.files = None;
+        (self.files, self.noted) = (None, None);
         Err("too many records waited; they are told as one".to_owned())
     }
 
@@ -503,11 +506,11 @@ enum Pushed {
 }
 
 /// What a branch holds after edits.
-fn apply(files: &mut BTreeMap<String, GitId>, edits: impl IntoIterator<Item = (String, Option<Vec<u8>>)>) {
-    for (path, content) in edits {
+fn apply(files: &mut BTreeMap<String, GitId>, edits: &[Edit]) {
+    for Edit { path, content } in edits {
         match content {
-            Some(content) => files.insert(path, blob_id(&content)),
-            None => files.remove(&path),
+            Some(content) => files.insert(path.clone(), blob_id(content)),
+            None => files.remove(path),
         };
     }
 }

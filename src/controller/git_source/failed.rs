@@ -11,6 +11,8 @@ use crate::plan::source::{ObjectId, Plan};
 const NOT_APPLIED: &str = "not-applied";
 /// The code of a deletion that waits; only the record counts it among what was not done.
 const HELD: &str = "held";
+/// The code of an object that another source applied.
+const CLAIMED: &str = "other-source";
 /// How many the record lists.
 const LISTED: usize = 1000;
 
@@ -51,11 +53,20 @@ impl Failed {
     }
 }
 
+fn applied_by(id: &ObjectId) -> String {
+    format!("{id} is applied by the GitSource")
+}
+
+/// Whether a source says here that it defines this object, which another one applied.
+pub fn is_claim(error: &FileError, id: &ObjectId) -> bool {
+    error.code == CLAIMED && error.message.starts_with(&format!("{} ", applied_by(id)))
+}
+
 /// Everything that the repository asks for and that is not so, files first.
 pub fn all(seen: &Seen, plan: &Plan, results: &[Outcome]) -> Vec<Failed> {
     let of = |id: &ObjectId, code: &str, message: String| {
         let path = seen.find(id).map(|desired| desired.path.clone());
-        let line = seen.lines.get(id).copied();
+        let line = seen.line(id);
         let path = path.unwrap_or_default();
         let error = FileError { path, line, column: line.map(|_| 1), code: code.to_owned(), message };
         Failed { object: Some(id.clone()), error }
@@ -66,9 +77,10 @@ pub fn all(seen: &Seen, plan: &Plan, results: &[Outcome]) -> Vec<Failed> {
         Some(of(&result.id, NOT_APPLIED, format!("{}: {failure}", result.id)))
     });
     let refused = plan.refused.iter().map(|(id, refusal)| of(id, refusal.code, refusal.message.clone()));
-    let foreign = plan.foreign.iter().map(|(id, other)| {
-        of(id, "other-source", format!("{id} is applied by the GitSource {other}; define it in one repository only"))
-    });
+    let foreign = plan
+        .foreign
+        .iter()
+        .map(|(id, other)| of(id, CLAIMED, format!("{} {other}; define it in one repository only", applied_by(id))));
     let kept = plan.kept.iter().map(|(id, path)| {
         let message =
             format!("{id} was applied from {path}, which no trusted commit vouches for now; it stays as it is");

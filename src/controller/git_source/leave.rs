@@ -4,6 +4,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
+use super::needed::claimed_by;
 use super::objects;
 use super::{GitSources, live};
 use crate::api::git_source::SourceDeletionPolicy;
@@ -59,21 +60,10 @@ impl GitSources {
         let found = live::applied(&self.caches, client, &label, namespaces.as_ref())
             .await
             .map_err(|error| Problem::from_kube(&error))?;
-        let parameters = PatchParams { field_manager: Some(labels::MANAGER.into()), ..PatchParams::default() };
         let assumes = source.status.as_ref().is_some_and(|status| status.settings.is_some());
         for (id, uid, _) in found.into_iter().filter(|(id, ..)| !(assumes && self.needs_source(id))) {
-            // exactly the object that was looked at
-            let patch = json!({ "metadata": {
-                "uid": uid,
-                "labels": { (labels::SOURCE): null },
-                "annotations": { (labels::SOURCE_PATH): null, (labels::SOURCE_COMMIT): null, (objects::DIGEST): null },
-            } });
-            match objects::api(client, &id).patch(&id.name, &parameters, &Patch::Merge(&patch)).await {
-                Ok(_) => {}
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(error) => {
-                    tracing::warn!(object = %id, problem = %Problem::from_kube(&error), "it keeps the name of its source");
-                }
+            if let Err(error) = free(client, &id, &uid).await {
+                tracing::warn!(object = %id, problem = %Problem::from_kube(&error), "it keeps the name of its source");
             }
         }
         Ok(())
@@ -88,7 +78,8 @@ impl GitSources {
         resolved.is_some_and(|resolved| resolved.environment.is_some())
     }
 
-    /// Deletes what the source applied, the newest kinds first. Namespaces stay: whatever else is in them is not ours.
+    /// Deletes what the source applied, the newest kinds first. Namespaces stay: whatever else is in them is not ours. What
+    /// another source defines too is left to that one.
     pub(super) async fn leave(&self, source: &GitSource, client: &Client) -> Result<Leaving, Failure> {
         let own = source.namespace().unwrap_or_default();
         let label = source_label(&own, &source.name_any());
@@ -96,20 +87,17 @@ impl GitSources {
         let found = live::applied(&self.caches, client, &label, namespaces.as_ref())
             .await
             .map_err(|error| Failure::new("NotObserved", Problem::from_kube(&error)))?;
+        let sources = self.caches.git_sources.list();
         let mut left: Vec<String> = Vec::new();
         let objects = found.into_iter().filter(|(id, ..)| id.kind != ObjectKind::Namespace).rev();
-        for (id, uid, deleting) in objects {
-            let mut reason = String::new();
-            if !deleting {
-                let preconditions = Some(Preconditions { uid: Some(uid), resource_version: None });
-                let parameters = DeleteParams { preconditions, ..DeleteParams::background() };
-                match objects::api(client, &id).delete(&id.name, &parameters).await {
-                    Ok(_) => {}
-                    Err(kube::Error::Api(status)) if status.code == 404 => continue,
-                    Err(error) => reason = format!(" ({})", Problem::from_kube(&error)),
-                }
+        for (id, _, deleting) in objects {
+            let claimed = || claimed_by(sources.iter().map(AsRef::as_ref), &id).is_some();
+            let ended = if deleting { Ok(false) } else { end(client, &id, &label, claimed).await };
+            match ended {
+                Ok(true) => {}
+                Ok(false) => left.push(id.to_string()),
+                Err(error) => left.push(format!("{id} ({})", Problem::from_kube(&error))),
             }
-            left.push(format!("{id}{reason}"));
         }
         if left.is_empty() {
             return Ok(Leaving::Gone);
@@ -121,5 +109,44 @@ impl GitSources {
             "deleted with what it applied; {} still there{more}. To leave them where they are, set spec.deletionPolicy to Orphan",
             left.join(", ")
         )))
+    }
+}
+
+/// Deletes an object, or frees it where somebody else claims it, as long as it has the name of this source: others may have
+/// taken it over since it was looked at. Whether it need not be waited for.
+async fn end(client: &Client, id: &ObjectId, label: &str, claimed: impl Fn() -> bool) -> Result<bool, kube::Error> {
+    let api = objects::api(client, id);
+    let Some(there) = api.get_metadata_opt(&id.name).await? else { return Ok(true) };
+    if there.labels().get(labels::SOURCE).is_none_or(|found| found != label) {
+        return Ok(true);
+    }
+    let (uid, resource_version) = (there.metadata.uid, there.metadata.resource_version);
+    if claimed() {
+        free(client, id, &uid.unwrap_or_default()).await?;
+        return Ok(true);
+    }
+    let preconditions = Some(Preconditions { uid, resource_version });
+    let parameters = DeleteParams { preconditions, ..DeleteParams::background() };
+    match api.delete(&id.name, &parameters).await {
+        Ok(_) => Ok(false),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(true),
+        // it changed in between, and is looked at again
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the name of its source off exactly the object that was looked at. Where that is not there any more, nothing is to do.
+async fn free(client: &Client, id: &ObjectId, uid: &str) -> Result<(), kube::Error> {
+    let parameters = PatchParams { field_manager: Some(labels::MANAGER.into()), ..PatchParams::default() };
+    let patch = json!({ "metadata": {
+        "uid": uid,
+        "labels": { (labels::SOURCE): null },
+        "annotations": { (labels::SOURCE_PATH): null, (labels::SOURCE_COMMIT): null, (objects::DIGEST): null },
+    } });
+    match objects::api(client, id).patch(&id.name, &parameters, &Patch::Merge(&patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(error),
     }
 }

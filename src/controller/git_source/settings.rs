@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 
+use super::secrets::{Secrets, Versions};
 use super::trust::{ACCEPT_REWRITE, FastForward, Verification};
+pub use super::unusable::Problem;
 use crate::api::git_source::{Conflicts, Drift, GitRef, Limits as SpecLimits};
 use crate::api::{GitSource, GitSourceSpec};
 use crate::cluster::client::connect;
-use crate::cluster::problem::Problem as ClusterProblem;
 use crate::controller::frame::Failure;
-use crate::plan::source::{AUDIT_KEY, Placement, Prune, source_label};
+use crate::plan::source::{Placement, Prune, source_label};
 use crate::repo::{
     Access, Commit, Follow, Limits, ObjectId, Proxy, Remote, RemoteUrl, Remotes, Signer, TrustedSigners,
 };
@@ -23,10 +23,11 @@ use crate::source::Opening;
 /// The trailer with which a commit agrees to deletions.
 const AGREEMENT: &str = "Midship-Allow-Deletions";
 
-/// After how many polls everything is looked at, and the least and the most that may lie in between.
-const POLLS_PER_WHOLE_LOOK: u32 = 5;
-const LEAST_WHOLE_LOOK: Duration = Duration::from_secs(10);
-const WHOLE_LOOK: Duration = Duration::from_mins(5);
+/// After how many polls that is looked at which is not watched, and the least that may lie in between.
+const POLLS_PER_UNWATCHED_LOOK: u32 = 5;
+const LEAST_UNWATCHED_LOOK: Duration = Duration::from_secs(10);
+/// How long everything else may go without being looked at: we hear of each change of it.
+pub const WHOLE_LOOK: Duration = Duration::from_mins(5);
 
 /// Everything that a sync needs to know.
 #[derive(Clone)]
@@ -66,29 +67,8 @@ pub struct Settings {
     pub committer: (String, String),
     /// Where the record goes; none where none is wanted.
     pub audit: Option<Destination>,
-}
-
-/// Why a source cannot be worked with as it is.
-#[derive(Clone, Debug)]
-pub struct Problem {
-    pub reason: &'static str,
-    pub message: String,
-    /// Whether it may pass without a change of the spec.
-    pub passing: bool,
-}
-
-impl Problem {
-    fn of_spec(message: impl ToString) -> Self {
-        Self { reason: "InvalidSpec", message: message.to_string(), passing: false }
-    }
-
-    fn of_secret(message: String) -> Self {
-        Self { reason: "InvalidCredentials", message, passing: true }
-    }
-
-    pub fn retry_in(&self) -> Duration {
-        Duration::from_secs(if self.passing { 10 } else { 300 })
-    }
+    /// The Secrets that this was read from.
+    pub secrets: Versions,
 }
 
 impl Settings {
@@ -106,12 +86,13 @@ impl Settings {
     ) -> Result<Self, Problem> {
         let spec = &source.spec;
         let namespace = source.namespace().unwrap_or_default();
+        let mut secrets = Secrets::of(source, client);
         let url = RemoteUrl::parse(&spec.url, allow_insecure).map_err(Problem::of_spec)?;
         let follow = follow(spec.ref_.as_ref())?;
         let mut access = match &spec.credentials {
             None => Access::default(),
             Some(secret) => {
-                let keys = secret_keys(client, &namespace, secret.name.as_str()).await?;
+                let keys = secrets.entries(secret.name.as_str()).await?;
                 Access::from_keys(&keys)
                     .map_err(|error| Problem::of_secret(format!("Secret {}: {error}", secret.name)))?
             }
@@ -122,7 +103,7 @@ impl Settings {
                 let login = match &proxy.credentials {
                     None => None,
                     Some(secret) => {
-                        let keys = secret_keys(client, &namespace, secret.name.as_str()).await?;
+                        let keys = secrets.entries(secret.name.as_str()).await?;
                         Some(login(&keys).ok_or_else(|| {
                             let reason = "a proxy asks for `username` and `password`, both as text";
                             Problem::of_secret(format!("Secret {}: {reason}", secret.name))
@@ -133,7 +114,7 @@ impl Settings {
             }
         };
         let remote = remotes.get(url.clone(), access);
-        let audit = audit(source, client, (&remote, remotes), allow_insecure, cluster).await?;
+        let audit = audit(source, &mut secrets, (&remote, remotes), allow_insecure, cluster).await?;
         // credentials of the record are those of this repository unless it goes elsewhere
         let pushing = match (&audit, spec.audit.as_ref().and_then(|audit| audit.url.as_ref())) {
             (Some(audit), None) => audit.remote.clone(),
@@ -148,8 +129,8 @@ impl Settings {
         let (limits, fetch_bytes, object_bytes) = limits(spec.limits.as_ref());
         let here = audit.as_ref().filter(|audit| audit.remote.url().to_string() == url.to_string());
         let record_branch = here.map(|audit| audit.branch.clone());
-        let opening = opening(source, client).await?;
-        let verification = verification(source, client).await?;
+        let opening = opening(source, &mut secrets).await?;
+        let verification = verification(source, &mut secrets).await?;
         Ok(Self {
             label: source_label(&namespace, &source.name_any()),
             name: source.name_any(),
@@ -177,6 +158,7 @@ impl Settings {
             verification,
             fast_forward: fast_forward(source),
             service_account: spec.service_account_name.as_ref().map(ToString::to_string),
+            secrets: secrets.versions(),
         })
     }
 
@@ -185,9 +167,9 @@ impl Settings {
         self.service_account.as_ref().map(|account| format!("{}/{account}", self.namespace))
     }
 
-    /// How often everything is looked at that is not watched: now and then, but within [`WHOLE_LOOK`].
-    pub fn whole_look(&self) -> Duration {
-        self.interval.saturating_mul(POLLS_PER_WHOLE_LOOK).clamp(LEAST_WHOLE_LOOK, WHOLE_LOOK)
+    /// How often that is looked at which is not watched: now and then, but within [`WHOLE_LOOK`].
+    pub fn unwatched_look(&self) -> Duration {
+        self.interval.saturating_mul(POLLS_PER_UNWATCHED_LOOK).clamp(LEAST_UNWATCHED_LOOK, WHOLE_LOOK)
     }
 
     /// How many deletions this commit may cause.
@@ -258,19 +240,19 @@ pub fn follow(given: Option<&GitRef>) -> Result<Follow, Problem> {
 }
 
 /// The keys that open encrypted files.
-async fn opening(source: &GitSource, client: &Client) -> Result<Opening, Problem> {
+async fn opening(source: &GitSource, secrets: &mut Secrets<'_>) -> Result<Opening, Problem> {
     let Some(secret) = &source.spec.decryption else { return Ok(Opening::Refused) };
-    let entries = secret_keys(client, &source.namespace().unwrap_or_default(), secret.name.as_str()).await?;
+    let entries = secrets.entries(secret.name.as_str()).await?;
     let keys = Keys::parse(entries.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
     let keys = keys.map_err(|error| Problem::of_secret(format!("Secret {}: {error}", secret.name)))?;
     Ok(Opening::With(Arc::new(keys)))
 }
 
 /// Which commits a source trusts, with the signers that its Secret names.
-pub async fn verification(source: &GitSource, client: &Client) -> Result<Option<Verification>, Problem> {
+pub async fn verification(source: &GitSource, secrets: &mut Secrets<'_>) -> Result<Option<Verification>, Problem> {
     let Some(given) = &source.spec.verification else { return Ok(None) };
     let name = &given.signers.name;
-    let entries = secret_keys(client, &source.namespace().unwrap_or_default(), name.as_str()).await?;
+    let entries = secrets.entries(name.as_str()).await?;
     let mut signers = TrustedSigners::default();
     for (key, bytes) in entries {
         let openpgp = std::path::Path::new(&key).extension().is_some_and(|ending| ending == "asc");
@@ -308,7 +290,7 @@ pub fn fast_forward(source: &GitSource) -> Option<FastForward> {
 /// Where the record goes.
 async fn audit(
     source: &GitSource,
-    client: &Client,
+    secrets: &mut Secrets<'_>,
     (remote, remotes): (&Remote, &Remotes),
     allow_insecure: bool,
     cluster: &str,
@@ -317,7 +299,6 @@ async fn audit(
     if spec.enabled == Some(false) {
         return Ok(None);
     }
-    let namespace = source.namespace().unwrap_or_default();
     let url = match &spec.url {
         Some(url) => RemoteUrl::parse(url, allow_insecure).map_err(Problem::of_spec)?,
         None => remote.url().clone(),
@@ -328,7 +309,7 @@ async fn audit(
         (None, None) => remote.clone(),
         (None, Some(_)) => remotes.get(url, Access { proxy, ..Access::default() }),
         (Some(secret), _) => {
-            let keys = secret_keys(client, &namespace, secret.name.as_str()).await?;
+            let keys = secrets.entries(secret.name.as_str()).await?;
             let access = Access::from_keys(&keys)
                 .map_err(|error| Problem::of_secret(format!("Secret {}: {error}", secret.name)))?;
             remotes.get(url, Access { proxy, ..access })
@@ -337,7 +318,7 @@ async fn audit(
     let signer = match &spec.signing_key {
         None => None,
         Some(secret) => {
-            let keys = secret_keys(client, &namespace, secret.name.as_str()).await?;
+            let keys = secrets.entries(secret.name.as_str()).await?;
             let key = keys.get("identity").and_then(|bytes| String::from_utf8(bytes.clone()).ok());
             let key = key.ok_or_else(|| {
                 Problem::of_secret(format!("Secret {} has no text under the key identity", secret.name))
@@ -380,25 +361,6 @@ pub fn allowed(given: &[String], own: &str) -> Option<BTreeSet<String>> {
         [] => Some(BTreeSet::from([own.to_owned()])),
         given if given.iter().any(|one| one == "*") => None,
         given => Some(given.iter().cloned().collect()),
-    }
-}
-
-async fn secret_keys(client: &Client, namespace: &str, name: &str) -> Result<BTreeMap<String, Vec<u8>>, Problem> {
-    if name.ends_with(AUDIT_KEY) {
-        return Err(Problem::of_spec(format!(
-            "Secret {name}: names that end with {AUDIT_KEY} are those of Midship's own keys; keep yours in a Secret of \
-             another name, and name that one in the spec"
-        )));
-    }
-    let secret = Api::<Secret>::namespaced(client.clone(), namespace).get_opt(name).await;
-    match secret {
-        Ok(Some(secret)) => {
-            Ok(secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect())
-        }
-        Ok(None) => {
-            Err(Problem::of_secret(format!("there is no Secret {name} in the namespace {namespace}; create it")))
-        }
-        Err(error) => Err(Problem::of_secret(format!("Secret {name}: {}", ClusterProblem::from_kube(&error)))),
     }
 }
 

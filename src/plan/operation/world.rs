@@ -43,6 +43,8 @@ pub struct Pod {
     /// Whether it has the role that is disturbed last, where roles differ.
     pub leads: bool,
     pub ready: bool,
+    /// Whether it gets its data from another pod, where its package tells.
+    pub follows: bool,
     /// Revision of the configuration that is in effect, where its agent tells.
     pub config: Option<String>,
     /// Something of it takes effect only with the next start of the process.

@@ -262,9 +262,28 @@ mod tests {
     }
 
     #[test]
+    fn tags_and_branches_of_one_name_are_told_apart_and_a_branch_that_goes_matters() {
+        let main = GitRef { branch: Some("main".into()), ..GitRef::default() };
+        let release = GitRef { tag: Some("main".into()), ..GitRef::default() };
+        let pushes: [(&str, bool, bool); 4] = [
+            (r#"{"ref": "refs/heads/main", "before": "0123", "after": "0000", "deleted": true}"#, true, false),
+            (r#"{"ref": "refs/tags/main", "object_kind": "tag_push", "checkout_sha": null}"#, false, true),
+            (r#"{"ref": "refs/heads/main2"}"#, false, false),
+            (r#"{"ref": "refs/pull/1/head"}"#, false, false),
+        ];
+        for (body, branch, tag) in pushes {
+            assert_eq!(concerns(Some(&main), body.as_bytes()), branch, "{body}");
+            assert_eq!(concerns(Some(&release), body.as_bytes()), tag, "{body}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_told_is_looked_at() {
         let main = GitRef { branch: Some("main".into()), ..GitRef::default() };
-        for body in ["", "{}", "not JSON", "payload=%7B%7D", r#"{"ref": 3}"#] {
+        // the greeting of a new webhook, and a branch that was deleted as some forges tell it, have no reference either
+        let others =
+            [r#"{"zen": "Keep it logically awesome.", "hook_id": 1}"#, r#"{"ref": "main", "ref_type": "branch"}"#];
+        for body in ["", "{}", "not JSON", "payload=%7B%7D", r#"{"ref": 3}"#].into_iter().chain(others) {
             assert!(concerns(Some(&main), body.as_bytes()), "{body}");
         }
     }

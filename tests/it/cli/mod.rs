@@ -12,6 +12,7 @@ mod mistakes;
 mod proxy;
 mod render;
 mod shells;
+mod surroundings;
 
 use std::path::Path;
 

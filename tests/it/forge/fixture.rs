@@ -179,11 +179,16 @@ impl Repository {
         Reference { repository: self, folder }
     }
 
-    /// Runs git on the server's side of the repository.
-    pub fn on_server(&self, args: &[&str]) -> String {
+    /// Where the server keeps the repository.
+    pub fn folder(&self) -> PathBuf {
         let state = Path::new(forge().get("FORGE_SSH_KEY")).ancestors().nth(2).expect("a folder");
         let name = self.https.rsplit('/').next().expect("a name");
-        git(&state.join("repos").join(name), args)
+        state.join("repos").join(name)
+    }
+
+    /// Runs git on the server's side of the repository.
+    pub fn on_server(&self, args: &[&str]) -> String {
+        git(&self.folder(), args)
     }
 
     fn git(&self, args: &[&str]) -> String {

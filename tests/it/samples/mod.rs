@@ -162,6 +162,36 @@ fn instances_in_samples_are_what_the_shipped_packages_take() {
     assert!(resolved >= 3, "only {resolved}");
 }
 
+/// The newest version of a package that is shipped.
+fn newest(type_: &str) -> Option<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("extensions").join(type_);
+    let versions = std::fs::read_dir(folder).ok()?;
+    let versions = versions.filter_map(|entry| semver::Version::parse(entry.ok()?.file_name().to_str()?).ok());
+    versions.max().map(|version| version.to_string())
+}
+
+#[test]
+fn whoever_begins_with_a_sample_or_the_template_begins_on_the_newest_packages() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let begin = |sample: &Sample| ["README.md", "docs/samples/"].iter().any(|start| sample.place.starts_with(start));
+    let mut found: Vec<Sample> = samples().into_iter().filter(begin).collect();
+    let mut files = Vec::new();
+    files_below(&root.join("repo-template/instances"), &mut files);
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("text");
+        objects(&file.display().to_string(), 1, &text, &mut found);
+    }
+    let mut compared = 0;
+    for Sample { place, object, .. } in found.into_iter().filter(|sample| sample.kind == Kind::Instance) {
+        let (type_, version) = (&object["spec"]["type"], &object["spec"]["extensionVersion"]);
+        if let Some(newest) = type_.as_str().and_then(newest) {
+            assert_eq!(version.as_str(), Some(newest.as_str()), "{place}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 8, "only {compared}");
+}
+
 #[test]
 fn no_sample_names_a_secret_that_midship_keeps_for_itself() {
     for Sample { place, object, .. } in samples() {

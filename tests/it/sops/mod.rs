@@ -2,12 +2,16 @@
 
 mod program;
 
-use midship::repo::{Document, ParseLimits, parse};
+use std::sync::Arc;
+
+use midship::plan::source::Placement;
+use midship::repo::{Document, Limits, MemoryTree, ParseLimits, parse};
 use midship::sops::{self, Problem, Tree};
-use midship::source::in_order;
+use midship::source::{self, Opening, in_order};
 use serde_json::Value;
 
 pub use program::Person;
+use program::encrypt_by;
 
 fn documents(text: &str) -> Vec<Document> {
     parse("file", text.as_bytes(), &ParseLimits::default()).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"))
@@ -131,6 +135,64 @@ fn the_right_one_of_several_identities_is_found() {
     let trees: Vec<Tree> = documents.iter().map(|document| in_order(&document.value, &document.places)).collect();
     assert!(sops::open(&trees, &keys).is_ok());
     assert!(!format!("{keys:?}").contains("SECRET"));
+}
+
+#[test]
+fn each_of_several_recipients_opens_a_file_and_its_mac_covers_what_its_rules_say() {
+    let (person, other, stranger) = (Person::new(), Person::new(), Person::new());
+    let both = format!("{},{}", person.recipient, other.recipient);
+    let rules =
+        |more: &str| format!("creation_rules:\n  - age: \"{both}\"\n    encrypted_regex: ^(data|stringData)$\n{more}");
+    let plain: Vec<Value> = documents(YAML).into_iter().map(|document| document.value).collect();
+    let sealed = encrypt_by(&rules(""), YAML);
+    let encrypted_alone = encrypt_by(&rules("    mac_only_encrypted: true\n"), YAML);
+    assert!(encrypted_alone.contains("mac_only_encrypted: true"), "{encrypted_alone}");
+    for text in [&sealed, &encrypted_alone] {
+        assert_eq!(open(text, &person).as_ref(), Ok(&plain));
+        assert_eq!(open(text, &other).as_ref(), Ok(&plain));
+        assert_eq!(open(text, &stranger).map_err(|problem| problem.code), Err("sops-key"));
+        let line = text.lines().find(|line| line.trim_start().starts_with("number:")).expect("the line");
+        let shorter = text.replace(&format!("{line}\n"), "");
+        assert_eq!(open(&shorter, &person).map_err(|problem| problem.code), Err("sops-mac"));
+    }
+    let renamed = |text: &str| open(&text.replace("name: everything", "name: something"), &person).is_ok();
+    assert!(!renamed(&sealed) && renamed(&encrypted_alone), "whoever wrote the rules chose what the MAC covers");
+    // one cannot be taken for the other
+    let claimed = encrypted_alone.replace("    mac_only_encrypted: true\n", "");
+    assert_eq!(open(&claimed, &person).map_err(|problem| problem.code), Err("sops-mac"));
+}
+
+#[test]
+fn a_key_that_is_split_over_groups_is_refused_with_what_to_do() {
+    let (person, other) = (Person::new(), Person::new());
+    let groups = format!("      - age: [{}]\n      - age: [{}]\n", person.recipient, other.recipient);
+    let rules = format!("creation_rules:\n  - shamir_threshold: 2\n    key_groups:\n{groups}");
+    let problem = open(&encrypt_by(&rules, YAML), &person).expect_err("it takes two");
+    assert_eq!((problem.pointer.as_str(), problem.code), ("/sops/key_groups", "sops-key"));
+    assert_eq!(
+        problem.message,
+        "the data key is split over key groups, which is not supported; encrypt it for one group of age recipients"
+    );
+}
+
+#[test]
+fn what_sops_makes_of_other_formats_is_refused_by_itself_and_nothing_of_it_is_told() {
+    let person = Person::new();
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: good}\nstringData: {password: hunter2}\n";
+    let tree = MemoryTree::default()
+        .with("good.yaml", person.encrypt(secret, "yaml", &["--encrypted-regex", "^(data|stringData)$"]))
+        .with("binary.json", person.encrypt("hunter2\n", "binary", &[]))
+        .with("dotenv.yaml", person.encrypt("password=hunter2\n", "dotenv", &[]));
+    let placement = Placement { default_namespace: "shop".into(), allowed: None, folder: String::new(), sources: true };
+    let opening = Opening::With(Arc::new(person.keys()));
+    let contents = source::read_opening(&tree, &Limits::default(), &placement, &opening, None).expect("a tree");
+    let defined = contents.defined();
+    let names: Vec<&str> = defined.objects.iter().map(|object| object.id.name.as_str()).collect();
+    assert_eq!(names, ["good"], "{:#?}", defined.errors);
+    let told: Vec<(&str, &str)> =
+        defined.errors.iter().map(|error| (error.path.as_str(), error.code.as_str())).collect();
+    assert_eq!(told, [("binary.json", "encrypted"), ("dotenv.yaml", "not-an-object")], "{:#?}", defined.errors);
+    assert!(defined.errors.iter().all(|error| !error.message.contains("hunter2")), "{:#?}", defined.errors);
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl Person {
         Keys::parse([("age.agekey", self.key_file().as_bytes())].into_iter()).expect("an identity")
     }
 
-    /// What `sops` makes of a text; `kind` is yaml or json.
+    /// What `sops` makes of a text; `kind` is yaml, json or another format of it.
     pub fn encrypt(&self, text: &str, kind: &str, options: &[&str]) -> String {
         let run = Run::new(program()).env("SOPS_AGE_RECIPIENTS", &self.recipient);
         let run = run.args(["encrypt", "--input-type", kind, "--output-type", kind]);
@@ -38,6 +38,15 @@ impl Person {
         std::fs::write(&file, text).expect("the file can be written");
         run.args(options).arg(file).stdout()
     }
+}
+
+/// What `sops` makes of a YAML text by the rules of this `.sops.yaml`.
+pub fn encrypt_by(rules: &str, text: &str) -> String {
+    let run = Run::new(program()).args(["encrypt", "--input-type", "yaml", "--output-type", "yaml"]);
+    let file = run.home().join("plain.yaml");
+    std::fs::write(run.home().join(".sops.yaml"), rules).expect("the rules can be written");
+    std::fs::write(&file, text).expect("the file can be written");
+    run.arg(file).stdout()
 }
 
 fn program() -> &'static PathBuf {

@@ -36,14 +36,25 @@ pub(super) fn pods<'w>(
     groups.dedup();
     let choose = |group: &Option<(&str, &str)>| {
         let of_it = |pod: &&&Pod| group.is_none_or(|group| group == (pod.component.as_str(), pod.group.as_str()));
-        let able: Vec<&&Pod> = all.iter().filter(of_it).filter(|pod| pod.ready).collect();
+        // what no longer follows is served as well, and is not what there is now
+        let detached = |pod: &Pod| methods::is_detached(package, &pod.component, pod.role.as_deref(), pod.follows);
+        let ready: Vec<&&Pod> = all.iter().filter(of_it).filter(|pod| pod.ready).collect();
+        let able: Vec<&&Pod> = ready.iter().copied().filter(|pod| !detached(pod)).collect();
+        // where nobody has newer data, what there is is worth keeping
+        let led = world.pods.iter().any(|pod| pod.leads && pod.ready && of_it(&&pod));
+        let able = if able.is_empty() && !led { ready.clone() } else { able };
         let preferred = method.prefer.as_ref();
         let preferred =
             able.iter().find(|pod| preferred.is_some_and(|role| pod.role.as_deref() == Some(role.as_str())));
         let chosen = preferred.or(able.iter().find(|pod| pod.leads)).or(able.first());
         let of = group.map_or(String::new(), |(_, group)| format!(" of the group {group}"));
         chosen.map(|pod| **pod).ok_or_else(|| {
-            format!("no pod of {instance}{of} is ready to be backed up; see `midship describe inst/{instance}`")
+            let why = if ready.is_empty() {
+                "is ready to be backed up"
+            } else {
+                "that may be backed up gets the newest data: none is connected to the one that has it"
+            };
+            format!("no pod of {instance}{of} {why}; see `midship describe inst/{instance}`")
         })
     };
     if groups.is_empty() {

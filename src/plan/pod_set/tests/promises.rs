@@ -5,6 +5,10 @@ use std::collections::BTreeSet;
 use super::super::{Plan, What};
 use super::world::World;
 
+fn belongs(members: Option<&BTreeSet<u16>>, ordinal: u16) -> bool {
+    members.is_some_and(|members| members.contains(&ordinal))
+}
+
 /// A step, held to what must never happen.
 pub fn watched_step(world: &mut World) -> Plan {
     let before = world.seen().pods.clone();
@@ -49,7 +53,7 @@ pub fn watched_step(world: &mut World) -> Plan {
             }
             What::MarkClaim { name, .. } => {
                 let pod = &before[&action.ordinal];
-                let member = members.as_ref().is_some_and(|members| members.contains(&action.ordinal));
+                let member = belongs(members.as_ref(), action.ordinal);
                 let alone = member && claims[name].bound && leader.is_none_or(|leader| leader == action.ordinal);
                 let alone = alone && !stopped;
                 assert!(pod.departed || !(pod.started || alone), "{name}: its pod has not handed over");
@@ -67,7 +71,16 @@ pub fn watched_step(world: &mut World) -> Plan {
             What::CreatePod { .. } => {
                 assert!(!before.contains_key(&action.ordinal), "a second pod");
                 let led_last = leader.is_none() && plan.record.last_holder == Some(action.ordinal);
-                assert!(plan.wanted.contains(&action.ordinal) || (led_last && !stopped), "nobody asked for it");
+                let shares = world.gives_away == Some(true) && belongs(members.as_ref(), action.ordinal);
+                let returns = (led_last || shares) && !stopped;
+                assert!(plan.wanted.contains(&action.ordinal) || returns, "nobody asked for it");
+            }
+            What::PostScaleIn { members: left, .. } if world.gives_away == Some(true) && !stopped => {
+                assert!(belongs(members.as_ref(), action.ordinal) && !left.contains(&action.ordinal));
+                let claim = claims.get(&format!("data-shop-cache-{}", action.ordinal));
+                let kept = claim.is_some_and(|claim| !claim.deleting && claim.to_delete.is_none());
+                let gave = plan.record.departed.contains(&action.ordinal);
+                assert!(gave || !kept, "{} left with its share: {plan:#?}", action.ordinal);
             }
             _ => {}
         }

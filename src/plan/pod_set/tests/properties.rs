@@ -61,9 +61,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_plans_keep_their_promises_and_come_to_rest(events in events(), roles in any::<bool>()) {
+    fn whatever_happens_plans_keep_their_promises_and_come_to_rest(
+        events in events(),
+        roles in any::<bool>(),
+        shares in any::<bool>(),
+    ) {
         let roles = if roles { json!(["replica", "primary"]) } else { json!([]) };
         let mut world = World::new(spec(json!({ "roleOrder": roles })));
+        world.gives_away = Some(shares);
         for event in events {
             match event {
                 Event::Spec(change) => world.change(change),

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::spec;
 use super::world::World;
-use crate::plan::pod_set::{Attempt, EMPTIED, Trouble};
+use crate::plan::pod_set::{Attempt, EMPTIED, Trouble, status};
 
 #[test]
 fn pods_and_volumes_come_into_being_and_then_nothing_happens() {
@@ -336,6 +336,118 @@ fn a_pod_that_does_not_run_and_may_have_data_stays_and_so_does_its_volume() {
     world.change(json!({ "replicas": 3 }));
     world.settle();
     assert_eq!(world.happened("DeletePod"), [3]);
+}
+
+#[test]
+fn a_pod_that_is_drained_away_comes_back_to_give_its_share_away_before_it_leaves() {
+    let sharing = || {
+        let mut world = World::running(spec(json!({ "deletionPolicy": "Delete" })));
+        world.gives_away = Some(true);
+        world
+    };
+    let in_order = ["CreatePod 2", "PrepareToLeave 2", "AgreeToDeleteVolume 2", "DeletePod 2", "DeleteVolume 2"];
+    // its node is drained while it is to leave
+    let mut world = sharing();
+    world.change(json!({ "replicas": 2 }));
+    world.pods.remove(&2);
+    let plan = world.plan();
+    let reason = "shop-cache-2 was taken away before it gave away what it has, and does so before it leaves";
+    assert_eq!(plan.actions[0].reason, reason);
+    world.settle();
+    assert_eq!(world.log[..5], in_order);
+    assert_eq!(world.log[5..], ["TellOfDeparture 2"]);
+    assert_eq!(world.reason(), "Ready");
+
+    // so it is where it was scaled in while nobody ran
+    let mut world = sharing();
+    world.change(json!({ "state": "Stopped" }));
+    world.settle();
+    world.change(json!({ "state": "Running", "replicas": 2 }));
+    world.log.clear();
+    world.settle();
+    let about_it: Vec<&String> = world.log.iter().filter(|line| line.ends_with(" 2")).collect();
+    assert_eq!(about_it[..5], in_order);
+
+    // one that has given it away already does not: that is known without the pod
+    let mut world = sharing();
+    world.change(json!({ "replicas": 2 }));
+    world.step();
+    assert_eq!(world.log, ["PrepareToLeave 2"]);
+    let plan = world.plan();
+    let told = status::status(&world.seen(), &plan, Some(1), None);
+    world.status = told;
+    assert_eq!(world.status.departed.iter().map(ToString::to_string).collect::<Vec<_>>(), ["2"]);
+    world.pods.remove(&2);
+    world.settle();
+    assert_eq!(world.log, ["PrepareToLeave 2", "TellOfDeparture 2"]);
+    assert!(world.status.departed.is_empty(), "{:?}", world.status.departed);
+
+    // one that is wanted merely moves, and keeps its volume
+    let mut world = sharing();
+    world.pods.remove(&2);
+    world.settle();
+    assert_eq!(world.log, ["CreatePod 2"]);
+}
+
+#[test]
+fn whoever_deletes_the_volume_goes_on_without_a_share_that_nobody_can_give_away() {
+    let mut world = World::running(spec(json!({})));
+    world.gives_away = Some(true);
+    world.lost.insert(2);
+    world.pods.remove(&2);
+    world.change(json!({ "replicas": 2 }));
+    world.settle();
+    assert_eq!((world.log.as_slice(), world.reason().as_str()), (["CreatePod 2".to_owned()].as_slice(), "PreScaleIn"));
+    assert_eq!(
+        world.message(),
+        "shop-cache-2 is to leave and cannot hand over its data while it does not run; mend it, scale back, or delete \
+         data-shop-cache-2 by hand to go on without what it has"
+    );
+    world.claim("data-shop-cache-2").deleting = true;
+    let plan = world.step();
+    assert_eq!(plan.actions.iter().map(|action| action.what.word()).collect::<Vec<_>>(), ["DeletePod"], "{plan:#?}");
+    world.lost.clear();
+    world.settle();
+    assert_eq!(world.log, ["CreatePod 2", "DeletePod 2", "TellOfDeparture 2"]);
+
+    // also where it runs and its agent cannot do it
+    let mut world = World::running(spec(json!({})));
+    world.gives_away = Some(true);
+    world.change(json!({ "replicas": 2 }));
+    world.fails(2, Attempt::PreScaleIn, "slots cannot be moved", true);
+    world.settle();
+    assert!(world.message().ends_with("or delete data-shop-cache-2 by hand to go on without what it has"));
+    world.claim("data-shop-cache-2").deleting = true;
+    world.step();
+    assert_eq!(world.log, ["DeletePod 2"]);
+}
+
+#[test]
+fn a_pod_that_gave_its_share_away_and_is_wanted_again_joins_anew_and_gives_away_again_before_it_leaves() {
+    let mut world = World::running(spec(json!({})));
+    world.change(json!({ "replicas": 2 }));
+    world.step();
+    world.change(json!({ "replicas": 3 }));
+    world.settle();
+    assert_eq!(world.log, ["PrepareToLeave 2", "RecordMembers 2", "ChangePod 2", "Welcome 2"]);
+    world.log.clear();
+    world.change(json!({ "replicas": 2 }));
+    world.settle();
+    assert_eq!(world.log, ["PrepareToLeave 2", "DeletePod 2", "TellOfDeparture 2"]);
+}
+
+#[test]
+fn nobody_is_told_of_a_departure_while_the_package_may_want_the_pod_back() {
+    let mut world = World::running(spec(json!({})));
+    world.gives_away = None;
+    world.pods.remove(&2);
+    world.change(json!({ "replicas": 2 }));
+    world.step();
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert_eq!(world.reason(), "PackageUnknown");
+    world.gives_away = Some(true);
+    world.step();
+    assert_eq!(world.log, ["CreatePod 2"]);
 }
 
 #[test]

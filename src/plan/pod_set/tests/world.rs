@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::super::*;
 use super::merge;
-use crate::api::PodSetStatus;
 use crate::api::pod_report::PodReport;
 use crate::api::pod_set::{PodSetSpec, PodTemplate};
+use crate::api::{PodSetStatus, labels};
 
 pub struct World {
     name: String,
@@ -27,6 +27,7 @@ pub struct World {
     pub unwell: BTreeMap<String, Timestamp>,
     pub asked_order: Option<Vec<u16>>,
     pub members: Option<BTreeSet<u16>>,
+    pub gives_away: Option<bool>,
     pub now: Timestamp,
     /// Images whose pods never get ready.
     pub bad_images: BTreeSet<String>,
@@ -55,6 +56,7 @@ impl World {
             unwell: BTreeMap::new(),
             asked_order: None,
             members: None,
+            gives_away: Some(false),
             now: Timestamp::from_second(1_800_000_000).expect("a time"),
             bad_images: BTreeSet::new(),
             lost: BTreeSet::new(),
@@ -87,6 +89,7 @@ impl World {
             unwell: self.unwell.clone(),
             asked_order: self.asked_order.clone(),
             members: self.members.clone(),
+            gives_away: self.gives_away,
             now: self.now,
         }
     }
@@ -326,7 +329,7 @@ impl World {
             | What::RecordMembers { members } => {
                 self.members = Some(members.clone());
             }
-            What::PreScaleIn { .. } => self.pods.get_mut(&ordinal).expect("it is there").departed = true,
+            What::PreScaleIn { uid } => self.patch(ordinal, &manifest::annotate(&[(labels::DEPARTED, uid)])),
         }
     }
 
@@ -355,6 +358,7 @@ impl World {
         pod.config_revision = read.config_revision;
         pod.changed_at = read.changed_at;
         pod.replaces = read.replaces;
+        pod.departed = read.departed;
         for container in patch["spec"]["containers"].as_array().into_iter().flatten() {
             let name = container["name"].as_str().expect("a name");
             let image = container["image"].as_str().expect("an image").to_owned();

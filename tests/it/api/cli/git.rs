@@ -36,6 +36,25 @@ fn the_record_tells_what_happened_and_holds_against_tampering() {
 
         let verified = run(team.scene, &["audit", "verify"]);
         assert!(verified.stdout.starts_with("all is well: 2 commits on midship/audit/test"), "{verified}");
+        let as_json = |args: &[&str]| -> serde_json::Value {
+            let output = run(team.scene, &[args, &["-o", "json"]].concat());
+            serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output}"))
+        };
+        let told = as_json(&["audit", "verify"]);
+        assert_eq!((&told["commits"], &told["problems"]), (&json!(2), &json!([])), "{told}");
+        let told = as_json(&["blame", "inst/a"]);
+        let version = told.as_array().and_then(|all| all.iter().find(|one| one["field"] == "spec.version"));
+        let version = version.unwrap_or_else(|| panic!("{told}"));
+        assert_eq!((&version["path"], &version["line"]), (&json!("instances/a.yaml"), &json!(4)), "{told}");
+        assert_eq!(version["commit"], second.as_str(), "{told}");
+        let markdown = |args: &[&str]| run(team.scene, &[args, &["-o", "markdown"]].concat()).stdout;
+        let text = markdown(&["audit", "verify"]);
+        assert!(text.starts_with("all is well: 2 commits on "), "no empty table: {text}");
+        let text = markdown(&["history", "inst/a"]);
+        assert!(text.starts_with("| WHEN | WHAT | COMMIT | BY | CHANGE |\n| --- |"), "{text}");
+        assert!(text.contains("| Ada Lovelace | spec.version: 7.0 → 7.2 |\n"), "{text}");
+        let text = markdown(&["blame", "inst/a"]);
+        assert!(text.contains(&format!("| spec.version | 7.2 | instances/a.yaml:4 | {} |", &second[..10])), "{text}");
         // somebody rewrites what was recorded
         team.repository.git(&["checkout", "-q", "midship/audit/test"]);
         let record = format!("{}/main/record.json", team.scene.namespace);
@@ -47,6 +66,8 @@ fn the_record_tells_what_happened_and_holds_against_tampering() {
         assert_eq!(tampered.code, 1, "{tampered}");
         assert!(tampered.stdout.contains("record.json is not what was recorded"), "{tampered}");
         assert!(tampered.stdout.contains("history was rewritten or cut off"), "{tampered}");
+        let problems = as_json(&["audit", "verify"])["problems"].as_array().map_or(0, Vec::len);
+        assert!(problems >= 2, "{tampered}");
     });
 }
 

@@ -129,6 +129,9 @@ fn records_that_cannot_be_pushed_outlive_the_controller_and_are_pushed_in_order(
             if audit.len() == 4 && commits.iter().enumerate().all(told) { Ok(()) } else { Err(format!("{audit:#?}")) }
         })
         .await;
+        // the last was made while nobody knew the branch, and yet tells of what changed alone
+        let touched = elsewhere.git(&["show", "--format=", "--name-only", "midship/audit/test"]);
+        assert!(touched.contains("/instance/b.yaml") && !touched.contains("/instance/a.yaml"), "{touched}");
         wait_for("nothing to be kept any more", SOON, async || {
             let kept = team.scene.kubectl(["get", "configmaps", "-l", "midship.dev/audit-of", "-o", "name"]).stdout();
             if kept.is_empty() { Ok(()) } else { Err(kept) }

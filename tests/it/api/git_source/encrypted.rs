@@ -139,7 +139,7 @@ fn a_key_that_is_added_is_used_without_a_new_commit() {
         team.secret("keys", &[("main.agekey", &person.key_file())]).await;
         team.repository.write("login.yaml", &stranger.encrypt(SECRET, "yaml", &REGEX));
         team.repository.commit("A secret of somebody else");
-        team.follow(json!({ "decryption": { "name": "keys" } })).await;
+        team.follow(json!({ "decryption": { "name": "keys" }, "interval": "1h" })).await;
         team.becomes("InvalidFiles").await;
         team.secret("keys", &[("main.agekey", &person.key_file()), ("other.agekey", &stranger.key_file())]).await;
         stored(team, "login", "correct-horse-battery").await;

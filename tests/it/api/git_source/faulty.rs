@@ -11,7 +11,8 @@ use serde_json::json;
 use super::repository::instance;
 use super::{SOON, Team, team_test};
 use crate::api::controller::door::{Door, Fault};
-use crate::harness::wait_for;
+use crate::api::controller::process::disks_can_be_made;
+use crate::harness::{skip, wait_for};
 
 /// What an API server says on a bad day.
 const BAD_DAY: [Fault; 5] =
@@ -147,6 +148,19 @@ fn what_the_api_server_keeps_refusing_is_named_and_keeps_nothing_else_waiting() 
         door.let_everything_pass();
         team.becomes("Applied").await;
         assert_eq!(applied(team).await, Some(team.repository.head()));
+
+        // a server that does not know the kind any more takes nothing along
+        door.judge(|method, path| written(method, path).map(|_| Fault::Status(404)));
+        team.repository.write("a.yaml", &instance("a", "4"));
+        team.repository.write("c.yaml", &instance("c", "1"));
+        team.repository.commit("One grows, and one comes");
+        let message = team.becomes("NotAllApplied").await;
+        let remedy = "if a whole kind is unknown, `midship doctor` says how to install Midship's definitions";
+        assert!(message.contains(": not found: ") && message.contains(remedy), "{message}");
+        assert_eq!(team.running().await, ["a 3", "b 3"]);
+        door.let_everything_pass();
+        team.becomes("Applied").await;
+        team.has(&["a 4", "b 3", "c 1"]).await;
     });
 }
 
@@ -170,6 +184,11 @@ fn nothing_is_deleted_while_the_cluster_cannot_be_seen_in_full() {
 
 #[test]
 fn a_full_disk_is_named_changes_nothing_and_is_overcome_when_there_is_room_again() {
+    if !disks_can_be_made() {
+        let name = "a_full_disk_is_named_changes_nothing_and_is_overcome_when_there_is_room_again";
+        skip(name, "this machine lets us mount nothing");
+        return;
+    }
     team_test(async |team| {
         team.repository.write("a.yaml", &instance("a", "1"));
         team.repository.commit("A cache");

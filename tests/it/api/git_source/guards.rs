@@ -5,8 +5,8 @@ use midship::api::conditions::{ConditionStatus, find};
 use serde_json::json;
 
 use super::repository::instance;
-use super::{Team, team_test};
-use crate::harness::Random;
+use super::{SOON, Team, team_test};
+use crate::harness::{Random, wait_for};
 
 fn names(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("i{number}")).collect()
@@ -254,5 +254,64 @@ fn an_instance_in_a_namespace_that_is_not_there_says_what_to_do() {
         team.follow(json!({ "namespaces": [missing] })).await;
         let message = team.becomes("NotAllApplied").await;
         assert!(message.contains("define the Namespace in the repository, or create it"), "{message}");
+    });
+}
+
+#[test]
+fn what_a_quota_or_a_namespace_that_goes_keeps_out_is_told_as_that_and_all_else_is_applied() {
+    team_test(async |team| {
+        let namespace = team.scene.namespace.clone();
+        let going = format!("{namespace}-going");
+        let kubectl = |args: &[&str]| team.scene.kubectl(args.iter().copied());
+        kubectl(&["create", "namespace", &going]).stdout();
+        // something in it keeps it from being gone at once
+        kubectl(&["-n", &going, "create", "configmap", "held"]).stdout();
+        let finalizers = |all: &str| format!(r#"{{"metadata":{{"finalizers":[{all}]}}}}"#);
+        let hold = finalizers(r#""example.com/held""#);
+        kubectl(&["-n", &going, "patch", "configmap", "held", "--type=merge", "-p", &hold]).stdout();
+        kubectl(&["delete", "namespace", &going, "--wait=false"]).stdout();
+        kubectl(&["create", "quota", "none", "--hard=count/configmaps=0"]).stdout();
+        let used = r#"{"status":{"hard":{"count/configmaps":"0"},"used":{"count/configmaps":"0"}}}"#;
+        kubectl(&["patch", "quota", "none", "--subresource=status", "--type=merge", "-p", used]).stdout();
+        wait_for("the quota to be held", SOON, async || {
+            let tried = kubectl(&["create", "configmap", "probe"]).output();
+            if tried.stderr.contains("exceeded quota: none") {
+                return Ok(());
+            }
+            kubectl(&["delete", "configmap", "probe", "--ignore-not-found"]).stdout();
+            Err(tried)
+        })
+        .await;
+
+        team.repository.write("a.yaml", &instance("a", "1"));
+        team.repository.write("map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\ndata: {a: x}\n");
+        team.repository.write(&format!("instances/{going}/b.yaml"), &instance("b", "1"));
+        team.repository.commit("One has room");
+        team.follow(json!({ "namespaces": [namespace, going] })).await;
+        team.becomes("NotAllApplied").await;
+        let errors = team.errors().await;
+        let expected = [
+            (
+                format!(
+                    "instances/{going}/b.yaml:1:1 not-applied: Instance {going}/b: the namespace is being deleted: "
+                ),
+                "because it is being terminated; wait until it is gone and make it anew, or take what belongs there out of it",
+            ),
+            (
+                format!("map.yaml:1:1 not-applied: ConfigMap {namespace}/map: the namespace's quota is used up: "),
+                "; free some of it or have it raised: kubectl describe resourcequota",
+            ),
+        ];
+        assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+        for (begins, ends) in expected {
+            let told = |error: &String| error.starts_with(&begins) && error.ends_with(ends);
+            assert!(errors.iter().any(told), "{begins} … {ends}: {errors:#?}");
+        }
+        assert_eq!(team.running().await, ["a 1"]);
+        kubectl(&["delete", "quota", "none"]).stdout();
+        team.repository.remove(&format!("instances/{going}/b.yaml"));
+        team.repository.commit("Not there");
+        team.becomes("Applied").await;
+        kubectl(&["-n", &going, "patch", "configmap", "held", "--type=merge", "-p", &finalizers("")]).stdout();
     });
 }

@@ -1,4 +1,5 @@
-//! The controller is killed at any moment: afterwards cluster, repository and audit branch agree.
+//! The controller is killed at any moment while it follows a repository on a real server, over HTTPS with a password:
+//! afterwards cluster, repository and audit branch agree.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +10,9 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::repository::instance;
+use super::served::ways;
 use super::{SOON, Team, team_test};
+use crate::forge::fixture::{Repository, forge};
 use crate::harness::{Random, Run, wait_for};
 
 /// How long a start may take on a busy machine.
@@ -46,9 +49,15 @@ fn many(round: u64) -> usize {
 
 async fn kill_often(team: &mut Team<'_>, rounds: u64) {
     let mut random = Random::new();
+    let server = forge().repository("killed");
     team.repository.write("keep.yaml", &instance("keep", "7.0"));
     team.repository.commit("A cache that stays");
-    team.follow(json!({ "prune": { "maxCount": 100, "maxPercent": 100 } })).await;
+    server.push_from(team.repository.path(), "HEAD");
+    let (url, login) = ways(&server)[0].clone();
+    let login: Vec<(&str, &str)> = login.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    team.secret("login", &login).await;
+    let budget = json!({ "maxCount": 100, "maxPercent": 100 });
+    team.follow(json!({ "url": url, "credentials": { "name": "login" }, "prune": budget })).await;
     let (mut commits, mut applied) = (Vec::new(), BTreeSet::new());
     for round in 0..rounds {
         for number in 0..10 {
@@ -60,6 +69,7 @@ async fn kill_often(team: &mut Team<'_>, rounds: u64) {
             }
         }
         commits.push(team.repository.commit(&format!("Round {round}")));
+        server.push_from(team.repository.path(), "HEAD");
         // while it starts, or while it works
         let moment = if random.below(4) == 0 {
             random.below(START)
@@ -74,11 +84,11 @@ async fn kill_often(team: &mut Team<'_>, rounds: u64) {
         team.start_again();
     }
     team.becomes("Applied").await;
-    agree(team, rounds - 1).await;
+    agree(team, &server, rounds - 1).await;
     let recorded = records_are_right(team, &commits);
     let missing: Vec<_> = applied.difference(&recorded).collect();
     assert_eq!(missing, Vec::<&String>::new(), "applied, and no record names it");
-    team.repository.git(&["fsck", "--strict"]);
+    server.on_server(&["fsck", "--strict"]);
     println!("{rounds} kills, {} commits applied, {} audit commits", applied.len(), team.repository.audit().len());
 }
 
@@ -88,13 +98,20 @@ async fn applied_from(team: &Team<'_>) -> Vec<String> {
     list.items.iter().filter_map(|one| one.annotations().get("midship.dev/source-commit").cloned()).collect()
 }
 
+/// Takes what was recorded on the server into the repository here.
+fn fetch(team: &Team<'_>, server: &Repository) {
+    let place = server.folder().display().to_string();
+    team.repository.git(&["fetch", "-q", "--force", &place, "refs/heads/midship/*:refs/heads/midship/*"]);
+}
+
 /// Waits until cluster and audit branch hold what the repository says after this round.
-async fn agree(team: &Team<'_>, round: u64) {
+async fn agree(team: &Team<'_>, server: &Repository, round: u64) {
     let mut expected: Vec<String> =
         (0..many(round)).map(|number| format!("i{number} {}", version(round, number))).collect();
     expected.push("keep 7.0".to_owned());
     wait_for("cluster, repository and audit branch to agree", SOON, async || {
         let running = team.running().await;
+        fetch(team, server);
         let told = if team.repository.audit().is_empty() { Vec::new() } else { told(team, BRANCH) };
         let files = told.len() + 1;
         if running == expected && told == versions(round) && files == expected.len() {

@@ -4,6 +4,7 @@ mod accounts;
 mod applied;
 mod audit;
 mod bench;
+mod claimed;
 mod damaged;
 mod drift;
 mod encrypted;

@@ -27,8 +27,20 @@ pub fn ways(repository: &Repository) -> [(String, Login); 2] {
 }
 
 async fn secret(team: &Team<'_>, entries: &[(&str, String)]) {
+    named(team, "login", entries).await;
+}
+
+async fn named(team: &Team<'_>, name: &str, entries: &[(&str, String)]) {
     let entries: Vec<(&str, &str)> = entries.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    team.secret("login", &entries).await;
+    team.secret(name, &entries).await;
+}
+
+/// The name and password of somebody who may read and not push, beside everything else of this login.
+fn reader(login: &Login) -> Login {
+    let mut reader = login.clone();
+    reader[0].1 = forge().get("FORGE_READER").to_owned();
+    reader[1].1 = forge().get("FORGE_READER_PASSWORD").to_owned();
+    reader
 }
 
 async fn follow(team: &Team<'_>, url: &str) {
@@ -133,6 +145,33 @@ fn a_password_that_expires_leaves_everything_and_says_since_when_and_a_new_one_i
     });
 }
 
+#[test]
+fn a_secret_that_changes_is_worked_with_at_once_and_not_when_the_interval_is_over() {
+    team_test(async |team| {
+        let repository = forge().repository("renewed");
+        let first = repository.push(&[file("a", "1")]);
+        let (url, login) = ways(&repository)[0].clone();
+        secret(team, &login).await;
+        named(team, "pusher", &reader(&login)).await;
+        let audit = json!({ "credentials": { "name": "pusher" } });
+        team.follow(json!({ "url": url, "credentials": { "name": "login" }, "audit": audit, "interval": "1h" })).await;
+        becomes(team, "Applied", &first).await;
+        waits(team, 1, "").await;
+        named(team, "pusher", &login).await;
+        records(&repository, &first).await;
+
+        // without anybody's word the next look would be in an hour
+        let mut expired = login.clone();
+        expired[1].1 = "no longer the password".to_owned();
+        secret(team, &expired).await;
+        becomes(team, "CredentialsRefused", &first).await;
+        let second = repository.push(&[file("a", "2")]);
+        secret(team, &login).await;
+        becomes(team, "Applied", &second).await;
+        assert_eq!(team.running().await, ["a 2"]);
+    });
+}
+
 /// Waits until the record on the server tells of this commit.
 async fn records(repository: &Repository, commit: &str) {
     wait_for(&format!("the record of {commit}"), SOON, async || {
@@ -209,10 +248,7 @@ fn a_record_that_the_server_refuses_stops_nothing_and_is_pushed_in_order_once_it
         let repository = forge().repository("refusing");
         let mut commits = vec![repository.push(&[file("a", "1")])];
         let (url, login) = ways(&repository)[0].clone();
-        let mut reader = login.clone();
-        reader[0].1 = forge().get("FORGE_READER").to_owned();
-        reader[1].1 = forge().get("FORGE_READER_PASSWORD").to_owned();
-        secret(team, &reader).await;
+        secret(team, &reader(&login)).await;
         follow(team, &url).await;
         becomes(team, "Applied", &commits[0]).await;
         waits(team, 1, "").await;

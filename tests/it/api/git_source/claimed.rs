@@ -1,0 +1,117 @@
+//! What several sources could take for theirs, and a source that looks elsewhere: nothing is deleted for that.
+
+use kube::api::{DeleteParams, PostParams};
+use serde_json::json;
+
+use super::repository::{Repository, instance};
+use super::{SOON, Team, team_test};
+use crate::harness::wait_for;
+
+async fn identity(team: &Team<'_>, name: &str) -> Option<String> {
+    team.instances().get(name).await.expect("it is there").metadata.uid
+}
+
+/// Another source, whose repository defines a of version 2, and c; waits until it tells whose a is.
+async fn second(team: &Team<'_>) -> Repository {
+    let namespace = &team.scene.namespace;
+    let other = Repository::new();
+    other.write("a.yaml", &instance("a", "2"));
+    other.write("c.yaml", &instance("c", "1"));
+    other.commit("One of theirs, and another");
+    let mut second = team.source_object(json!({ "url": other.url(), "audit": { "enabled": false } }));
+    second.metadata.name = Some("second".into());
+    team.sources().create(&PostParams::default(), &second).await.expect("it can be made");
+    let told = format!(
+        "Instance {namespace}/a is applied by the GitSource {namespace}.main; define it in one repository only"
+    );
+    wait_for("the second to tell whose it is", SOON, async || {
+        let status = team.sources().get("second").await.expect("it is there").status.unwrap_or_default();
+        match status.errors.as_slice() {
+            [one] if one.message == told && one.path == "a.yaml" => Ok(()),
+            _ => Err(format!("{status:#?}")),
+        }
+    })
+    .await;
+    other
+}
+
+#[test]
+fn what_another_source_defines_too_is_neither_taken_nor_deleted_and_can_be_handed_over() {
+    team_test(async |team| {
+        let namespace = team.scene.namespace.clone();
+        team.repository.write("a.yaml", &instance("a", "1"));
+        team.repository.write("b.yaml", &instance("b", "1"));
+        team.repository.commit("Two caches");
+        team.follow(json!({})).await;
+        team.becomes("Applied").await;
+        let before = identity(team, "a").await;
+
+        let _other = second(team).await;
+        assert_eq!(team.running().await, ["a 1", "b 1", "c 1"]);
+
+        team.repository.remove("a.yaml");
+        team.repository.commit("It is the other's now\n\nMidship-Allow-Deletions: 1");
+        assert_eq!(
+            team.becomes("Held").await,
+            format!(
+                "Instance {namespace}/a is not defined any more, and the GitSource {namespace}/second defines it, too: take its \
+                 label midship.dev/source off, and that one takes it over; it is deleted once nobody needs it"
+            )
+        );
+        assert_eq!(team.running().await, ["a 1", "b 1", "c 1"]);
+        team.scene.kubectl(["label", "instances.midship.dev", "a", "midship.dev/source-"]).stdout();
+        team.has(&["a 2", "b 1", "c 1"]).await;
+        assert_eq!(identity(team, "a").await, before, "it is the same, not one like it");
+        team.becomes("Applied").await;
+    });
+}
+
+#[test]
+fn a_source_that_takes_along_what_it_applied_leaves_to_another_what_that_defines_too() {
+    team_test(async |team| {
+        team.repository.write("a.yaml", &instance("a", "1"));
+        team.repository.write("b.yaml", &instance("b", "1"));
+        team.repository.commit("Two caches");
+        team.follow(json!({ "deletionPolicy": "Delete" })).await;
+        team.becomes("Applied").await;
+        let before = identity(team, "a").await;
+        let _other = second(team).await;
+        team.sources().delete("main", &DeleteParams::background()).await.expect("it can be deleted");
+        team.has(&["a 2", "c 1"]).await;
+        assert_eq!(identity(team, "a").await, before, "it is the same, not one like it");
+    });
+}
+
+/// Waits until the source holds deletions and begins to say so with these words.
+async fn holds(team: &Team<'_>, said: &str) {
+    wait_for(&format!("the source to say {said}"), SOON, async || {
+        let message = team.says("Held").await;
+        if message.starts_with(said) { Ok(()) } else { Err(message) }
+    })
+    .await;
+}
+
+#[test]
+fn a_source_that_is_pointed_elsewhere_holds_what_is_not_defined_there() {
+    team_test(async |team| {
+        for (folder, name) in [("apps", "a"), ("apps", "b"), ("other", "c")] {
+            team.repository.write(&format!("{folder}/{name}.yaml"), &instance(name, "1"));
+        }
+        team.repository.commit("Two folders");
+        team.follow(json!({ "path": "apps" })).await;
+        team.becomes("Applied").await;
+        team.has(&["a 1", "b 1"]).await;
+
+        team.patch_source(json!({ "spec": { "path": "other" } })).await;
+        holds(team, "2 of 3 objects would be deleted, more than the 1 that the budget allows").await;
+        team.has(&["a 1", "b 1", "c 1"]).await;
+
+        // a repository that was made anew, in which one file was forgotten and one is new
+        let anew = Repository::new();
+        anew.write("other/d.yaml", &instance("d", "1"));
+        anew.commit("Begin again");
+        team.patch_source(json!({ "spec": { "url": anew.url() } })).await;
+        holds(team, "3 of 4 objects would be deleted, more than the 1 that the budget allows").await;
+        team.has(&["a 1", "b 1", "c 1", "d 1"]).await;
+    });
+}
