@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 /// Steps that all files and texts of an instance may take together.
-const ALL: u64 = 10_000_000;
+const ALL: u64 = 20_000_000;
 /// So many bytes of output count as a step.
 const BYTES: u64 = 16;
 
