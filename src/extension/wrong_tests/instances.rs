@@ -119,7 +119,8 @@ fn an_instance_of_more_pods_than_could_be_told_of_each_other_is_refused() {
 fn templates_that_are_fine_one_by_one_share_what_an_instance_may_take() {
     let told = |manifest: &str, config: &str, groups: usize| {
         let package = load(manifest, config, None).unwrap_or_else(|problems| panic!("{problems}"));
-        let groups: Vec<_> = (0..groups).map(|number| json!({ "name": format!("shard-{number}") })).collect();
+        let groups: Vec<_> =
+            (0..groups).map(|number| json!({ "name": format!("shard-{number}"), "replicas": 1 })).collect();
         let server = json!({ "name": "server", "groups": groups });
         refusals(&package, &json!({ "topology": "sharded", "components": [server] }))
     };
