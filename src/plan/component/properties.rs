@@ -25,7 +25,7 @@ fn set(name: &str, asked: Asked, told: Told, known: Known) -> Set {
     component.state = stopped.then_some(DesiredState::Stopped);
     let mut made = pod_set(&component, &component.groups[0]);
     if !agents {
-        made.template.spec = json!({ "containers": [] });
+        made.template.spec = json!({ "containers": [] }).into();
     }
     let is_well = if well { ConditionStatus::True } else { ConditionStatus::False };
     let finding = Finding::new(READY, is_well, "Told", "told");
