@@ -24,7 +24,7 @@ impl Planner<'_> {
         let returns = self.come_back();
         let has_left = |gone: &u16| !seen.pods.contains_key(gone) && !returns.contains(gone);
         if let Some(ordinal) = known.difference(&self.wanted).copied().find(has_left) {
-            if seen.gives_away.is_none() && self.current.has_agent() && !self.plan.record.departed.contains(&ordinal) {
+            if seen.gives_away.is_none() && self.current.has_agent() && self.may_have_share(ordinal) {
                 let name = seen.pod_name(ordinal);
                 let message = format!("{name} has left; its package is not known yet, which may want it back first");
                 self.wait(ordinal, "PackageUnknown", message)
