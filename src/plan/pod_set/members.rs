@@ -21,6 +21,10 @@ impl Planner<'_> {
             return;
         }
         let Some(known) = seen.members.clone() else { return self.begin_membership() };
+        // whatever comes of telling others: what it is given from now on is not given away yet
+        if self.stays_after_all(&known) {
+            return;
+        }
         let returns = self.come_back();
         let has_left = |gone: &u16| !seen.pods.contains_key(gone) && !returns.contains(gone);
         if let Some(ordinal) = known.difference(&self.wanted).copied().find(has_left) {
@@ -32,9 +36,6 @@ impl Planner<'_> {
                 return;
             }
             return self.tell_of_departure(ordinal, &known);
-        }
-        if self.stays_after_all(&known) {
-            return;
         }
         let joined =
             self.wanted.difference(&known).copied().find(|new| self.available(*new) && !self.busy.contains(new));
