@@ -196,7 +196,7 @@ pub struct Verification {
 impl Verification {
     /// Whether it is of all of the backup.
     pub fn is_whole(&self, shares: u64) -> bool {
-        self.part.is_none() || self.in_a_row.unwrap_or(1) >= shares
+        self.part.is_none() || self.in_a_row.unwrap_or(0) >= shares
     }
 }
 

@@ -132,8 +132,8 @@ pub async fn record(
     at: Timestamp,
 ) -> Result<Verification, DocumentError> {
     let last = found.verified.get(&level).filter(|last| last.problems.is_empty());
-    // who read all of it has read every share
-    let before = last.map_or(0, |last| last.part.map_or(SHARES, |_| last.in_a_row.unwrap_or(1)));
+    // who read all of it has read every share; who did not count may have read of other ones
+    let before = last.map_or(0, |last| last.part.map_or(SHARES, |_| last.in_a_row.unwrap_or(0)));
     let in_a_row = part.map(|_| if problems.is_empty() { before.saturating_add(1).min(SHARES) } else { 0 });
     let verification = Verification { at, level, part, in_a_row, problems };
     let name = format!("{level:?}").to_lowercase();

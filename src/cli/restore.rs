@@ -178,7 +178,7 @@ async fn chosen<'a>(arguments: &Arguments, source: &Source, catalog: &'a Catalog
     let found = chain.last().copied().ok_or_else(nothing)?;
     // a part that nobody asked for would pass for the whole
     let parts = catalog.parts(found);
-    if parts.len() < 2 {
+    if parts.len() < 2 || !found.is_part() {
         return Ok(found);
     }
     let parts: Vec<String> = parts.iter().map(|(group, found)| format!("{} ({group})", found.place.id)).collect();

@@ -190,7 +190,7 @@ where
 }
 
 /// The event without objects that cannot be read; those are remembered with the reason, and still told of.
-fn readable<K: Resource<DynamicType = ()>>(
+fn readable<K: Resource<DynamicType = ()> + Slim>(
     event: Event<Guard<K>>,
     health: &Health,
     on_change: &OnChange,

@@ -13,6 +13,7 @@ use super::segments::line;
 use super::source::{STREAM, source};
 use super::{BackupError, Surroundings, bounded, method, open, with};
 use crate::agent::actions::{Actor, Saved, Steps};
+use crate::api::labels::PART;
 use crate::api::operation::BackupType;
 use crate::backup::clock::Clock;
 use crate::backup::keys::Epoch;
@@ -138,6 +139,9 @@ fn check(method: &BackupMethod, order: &BackupOrder) -> Result<(), BackupError> 
 fn request(order: &BackupOrder, config: &AgentConfig, epoch: Option<Epoch>) -> Request {
     let mut labels = order.labels.clone();
     labels.insert(GROUP.to_owned(), config.group.to_string());
+    if config.backup.get(&order.method).is_some_and(|method| method.each_group) {
+        labels.insert(PART.to_owned(), "true".to_owned());
+    }
     let mut description: std::collections::BTreeMap<String, Value> = order.description.clone().into_iter().collect();
     for (name, value) in [("component", config.component.as_str()), ("group", config.group.as_str())] {
         description.entry(name.to_owned()).or_insert_with(|| json!(value));

@@ -155,7 +155,11 @@ impl Archive<'_> {
     /// its own. Nothing is lost with it: a claim without a segment is a promise that nobody kept.
     async fn finish_other(&self, segment: &Segment, claim: &Claim) -> Result<Arrival, LogError> {
         match self.repository.store().head(&self.line.segment(segment, suffix(claim))).await {
-            Ok(_) => Ok(Arrival::Again),
+            Ok(_) => {
+                // whoever stored it may have been killed before this
+                self.repository.store().lock(&self.line.claim(segment)).await?;
+                Ok(Arrival::Again)
+            }
             Err(error) if error.is_not_found() => {
                 self.repository.store().delete(&self.line.claim(segment)).await?;
                 Err(LogError::NotThere(segment.clone()))

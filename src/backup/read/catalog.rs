@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::api::labels::GROUP;
+use crate::api::labels::{GROUP, PART};
 use crate::backup::digest::Digest;
 use crate::backup::document::DocumentError;
 use crate::backup::id::Id;
@@ -44,6 +44,11 @@ impl Found {
         let stands =
             |one: &&Verification| !one.problems.is_empty() && restored.is_none_or(|restored| restored.at <= one.at);
         self.verified.values().filter(stands).max_by_key(|one| one.at)
+    }
+
+    /// Whether there is more of the data in backups of other groups of pods. Groups alone do not say so: each may have all.
+    pub fn is_part(&self) -> bool {
+        self.manifest.labels.contains_key(PART)
     }
 
     /// How well it is proven, and since when.

@@ -51,6 +51,9 @@ async fn a_store_that_locks_whatever_is_written_can_be_used() {
     world.memory.lock_for(LOCK, |_| true);
     let tried = probe(&world.memory, || world.now()).await.expect("it can be tried");
     assert!(tried.capabilities.conditional_create);
+    let tries = || world.memory.keys().into_iter().filter(|key| key.as_str().starts_with("probe/")).count();
+    let left = tries();
+    assert!(left > 0, "they are locked");
     let first = world.back_up(&world.repository, None, &rows(3000, 1)).await.expect("it is made");
     for hold in [true, false] {
         let wanted = Wish { at: world.now(), hold, labels: Some(BTreeMap::new()) };
@@ -72,4 +75,7 @@ async fn a_store_that_locks_whatever_is_written_can_be_used() {
     let revived = sweep(Rules { count: Some(2), ..Rules::default() }).await;
     assert_eq!((revived.revived, revived.locked, revived.problems.len()), (0, 1, 0), "{revived:?}");
     assert_eq!(world.catalog().await.found.len(), 2);
+    world.memory.pass(LOCK);
+    probe(&world.memory, || world.now()).await.expect("it can be tried");
+    assert_eq!(tries(), left, "what may go by now is gone");
 }

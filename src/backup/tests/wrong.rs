@@ -10,10 +10,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::faults::{Fault, Faulty};
 use super::world::{END, World, owner, rows, source, uid};
-use crate::api::labels::GROUP;
+use crate::api::labels::{GROUP, PART};
 use crate::backup::layout::{Line, Owner};
 use crate::backup::manifest::{Level, LogSpan};
-use crate::backup::read::{Content, Keyring, Target};
+use crate::backup::read::{Content, Found, Keyring, Target};
 use crate::backup::verify;
 use crate::backup::write::{Gate, Settings, Source, SourceEnd, WriteError, Writing};
 
@@ -183,6 +183,7 @@ async fn of_shards_each_has_a_newest_backup_of_its_own() {
     for group in ["shard-0", "shard-1", "shard-0"] {
         let mut request = world.request(None);
         request.labels.insert(GROUP.to_owned(), group.to_owned());
+        request.labels.insert(PART.to_owned(), "true".to_owned());
         let mut writing = Writing::begin(&world.repository, &world.key, world.clock(), request, world.settings.clone())
             .await
             .expect("begun");
@@ -191,6 +192,7 @@ async fn of_shards_each_has_a_newest_backup_of_its_own() {
         world.memory.pass(jiff::SignedDuration::from_secs(1));
     }
     let catalog = world.catalog().await;
+    assert!(catalog.found.iter().all(Found::is_part));
     let parts = catalog.parts(&catalog.found[0]);
     let parts: Vec<_> = parts.iter().map(|(group, found)| (*group, found.place.id)).collect();
     assert_eq!(parts, [("shard-0", made[2]), ("shard-1", made[1])]);

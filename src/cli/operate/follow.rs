@@ -33,15 +33,18 @@ pub async fn to_its_end(
 ) -> Result<Outcome, CommandError> {
     let name = made.name_any();
     let place = format!("Operation {}/{name}", session.namespace);
-    let begun = Instant::now();
+    let mut begun = Instant::now();
     let api = session.operations();
     // the controller ends it in time itself; what is added is for its last word
     let seen = watch(Duration::from_secs(timeout) + TAKEN_UP, async || {
         let operation = match session.glance(api.get_opt(&name)).await? {
             Ok(Some(operation)) => operation,
             Ok(None) => return Ok(Look::Ended(End::Deleted)),
-            // it goes on without anybody who watches
-            Err(away) => return Ok(Look::Waiting(away)),
+            // it goes on without anybody who watches, and controllers did not see it meanwhile either
+            Err(away) => {
+                begun = Instant::now();
+                return Ok(Look::Waiting(away));
+            }
         };
         let status = operation.status.clone().unwrap_or_default();
         Ok(match status.phase {

@@ -152,7 +152,7 @@ impl Around<'_> {
         let last = chain.last().ok_or(RestoreError::Nothing)?;
         let from = instance.name.map_or_else(|| owner.instance.to_string(), |name| name.to_string());
         // a part that nobody asked for would pass for the whole
-        let parts = if id.is_none() { look.catalog.parts(last) } else { BTreeMap::new() };
+        let parts = if id.is_none() && last.is_part() { look.catalog.parts(last) } else { BTreeMap::new() };
         if parts.len() > 1 {
             let join = |texts: Vec<String>| texts.join(", ");
             let newest = parts.values().map(|found| found.place.id.to_string()).collect();

@@ -31,6 +31,7 @@ pub struct World<'a> {
 
 /// A pod as far as it matters here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // facts about one pod, each by itself
 pub struct Pod {
     pub name: String,
     pub component: String,

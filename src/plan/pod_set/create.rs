@@ -55,12 +55,14 @@ impl Planner<'_> {
     /// Whether a pod belongs to the set and has what its package wants given away before it leaves. Where all are to leave,
     /// nobody is to have it.
     pub(super) fn has_share(&self, ordinal: u16) -> bool {
-        if self.wanted.is_empty() {
-            return false;
-        }
+        self.seen.gives_away == Some(true) && self.may_have_share(ordinal)
+    }
+
+    /// The same where the package is not known yet: nothing may be lost by then.
+    pub(super) fn may_have_share(&self, ordinal: u16) -> bool {
         let member = self.seen.members.as_ref().is_some_and(|members| members.contains(&ordinal));
-        let gives = self.seen.gives_away == Some(true) && !self.plan.record.departed.contains(&ordinal);
-        member && gives && self.keeps_volumes(ordinal)
+        let may = self.seen.gives_away != Some(false) && !self.plan.record.departed.contains(&ordinal);
+        !self.wanted.is_empty() && member && may && self.keeps_volumes(ordinal)
     }
 
     /// Whether all volumes of an ordinal are there, and nobody means to delete them.

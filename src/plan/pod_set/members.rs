@@ -21,10 +21,14 @@ impl Planner<'_> {
             return;
         }
         let Some(known) = seen.members.clone() else { return self.begin_membership() };
+        // whatever comes of telling others: what it is given from now on is not given away yet
+        if self.stays_after_all(&known) {
+            return;
+        }
         let returns = self.come_back();
         let has_left = |gone: &u16| !seen.pods.contains_key(gone) && !returns.contains(gone);
         if let Some(ordinal) = known.difference(&self.wanted).copied().find(has_left) {
-            if seen.gives_away.is_none() && self.current.has_agent() && !self.plan.record.departed.contains(&ordinal) {
+            if seen.gives_away.is_none() && self.current.has_agent() && self.may_have_share(ordinal) {
                 let name = seen.pod_name(ordinal);
                 let message = format!("{name} has left; its package is not known yet, which may want it back first");
                 self.wait(ordinal, "PackageUnknown", message)
@@ -32,9 +36,6 @@ impl Planner<'_> {
                 return;
             }
             return self.tell_of_departure(ordinal, &known);
-        }
-        if self.stays_after_all(&known) {
-            return;
         }
         let joined =
             self.wanted.difference(&known).copied().find(|new| self.available(*new) && !self.busy.contains(new));

@@ -63,13 +63,14 @@ impl Planner<'_> {
             return;
         }
         // whoever would come back for what it has goes only without its volume
-        let way_out = if self.has_share(ordinal) {
+        let way_out = if self.may_have_share(ordinal) {
             format!("delete {} by hand to go on without what it has", self.claim_names(ordinal).join(" and "))
         } else {
             "delete the pod by hand".to_owned()
         };
-        if pod.has_agent && !pod.departed && !ran(pod) && (self.may_have_data(ordinal) || self.has_share(ordinal)) {
-            let way_out = if self.has_share(ordinal) { way_out } else { format!("{way_out}: its volumes stay") };
+        if pod.has_agent && !pod.departed && !ran(pod) && (self.may_have_data(ordinal) || self.may_have_share(ordinal))
+        {
+            let way_out = if self.may_have_share(ordinal) { way_out } else { format!("{way_out}: its volumes stay") };
             let message = format!(
                 "{name} is to leave and cannot hand over its data while it does not run; mend it, scale back, or {way_out}"
             );

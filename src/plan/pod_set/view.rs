@@ -118,8 +118,8 @@ fn problem(status: &core::PodStatus) -> Option<String> {
         let mut told = told(condition.reason.as_ref(), condition.message.as_ref());
         if BOUND_ELSEWHERE.iter().any(|words| told.contains(words)) {
             told.push_str(
-                "; its volume lies on a node that takes no pods: bring that node back, or delete the claim to begin with an \
-                 empty volume",
+                "; its volume can be used on other nodes only, none of which takes it now: bring them back, or make room there. \
+                 Where that cannot be, delete the claim: what the volume has is lost then, and the pod begins with an empty one",
             );
         }
         return Some(told);

@@ -82,8 +82,11 @@ impl S3 {
             };
             request = request.object_lock_mode(mode).object_lock_retain_until_date(lock.until());
         }
-        let sent = request.send().await;
-        sent.map(drop).map_err(|error| self.failed(Doing::Write, key.as_str(), cause(&error)))
+        let sent = request.send().await.map(drop).map_err(|error| cause(&error));
+        let Err(cause) = sent else { return Ok(()) };
+        // some servers look at the locks of what is there before they look at conditions
+        let is_there = matches!(cause, Cause::Locked(_)) && self.look(key).await.is_ok();
+        Err(self.failed(Doing::Write, key.as_str(), if is_there { Cause::AlreadyExists } else { cause }))
     }
 
     async fn read(&self, key: &Key, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
@@ -182,8 +185,18 @@ impl S3 {
         };
         let retention = ObjectLockRetention::builder().mode(mode).retain_until_date(lock.until()).build();
         let request = self.client.put_object_retention().bucket(&self.bucket).key(self.full(key.as_str()));
-        let asked = request.retention(retention).send().await;
-        asked.map(drop).map_err(|error| self.failed(Doing::Lock, key.as_str(), cause(&error)))
+        let asked = request.retention(retention).send().await.map(drop);
+        let asked = asked.map_err(|error| self.failed(Doing::Lock, key.as_str(), cause(&error)));
+        let Err(refused) = asked else { return Ok(()) };
+        // a lock is made neither shorter nor weaker: one that is stricter, by a rule of the bucket or from earlier, stands
+        if refused.is_refusal() && self.is_locked(key).await { Ok(()) } else { Err(refused) }
+    }
+
+    /// Whether nobody may delete it now, as far as we may know.
+    async fn is_locked(&self, key: &Key) -> bool {
+        let asked = self.client.head_object().bucket(&self.bucket).key(self.full(key.as_str())).send().await;
+        let until = asked.ok().and_then(|answer| timestamp(answer.object_lock_retain_until_date()?));
+        until.is_some_and(|until| until > Timestamp::now())
     }
 
     /// A store that does not know the question does not have the feature; nor has one that does not let us ask.
@@ -203,7 +216,7 @@ impl S3 {
 
     fn unknown(&self, cause: Cause) -> Result<bool, StoreError> {
         match cause {
-            Cause::NotFound | Cause::Denied(_) | Cause::Refused(_) => Ok(false),
+            Cause::NotFound | Cause::Denied(_) | Cause::Locked(_) | Cause::Refused(_) => Ok(false),
             cause => Err(self.failed(Doing::LookAt, "what it can do", cause)),
         }
     }

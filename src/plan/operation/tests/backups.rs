@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::world::Scene;
+use crate::api::labels::BACKUP_POLICY;
 use crate::api::operation::OperationPhase;
 use crate::extension::{Package, PackageFiles};
 
@@ -32,8 +33,8 @@ backup:
       restore: {volume: data}
 "#;
 
-/// The steps of a backup where these pods follow nobody and those are not ready, or why there is none.
-fn backed_up(detached: &[&str], down: &[&str], more: Value) -> Result<String, String> {
+/// A backup where these pods follow nobody and those are not ready.
+fn scene(detached: &[&str], down: &[&str], more: Value) -> Scene {
     let mut spec = json!({ "type": "Backup", "backup": {} });
     spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     let mut scene = Scene::new(spec);
@@ -44,10 +45,19 @@ fn backed_up(detached: &[&str], down: &[&str], more: Value) -> Result<String, St
         pod.follows &= !detached.contains(&pod.name.as_str());
         pod.ready &= !down.contains(&pod.name.as_str());
     }
+    scene
+}
+
+/// Its steps, or why there is none.
+fn ended(mut scene: Scene) -> Result<String, String> {
     match scene.run() {
         OperationPhase::Succeeded => Ok(scene.log.join(", ")),
         _ => Err(scene.message().to_owned()),
     }
+}
+
+fn backed_up(detached: &[&str], down: &[&str], more: Value) -> Result<String, String> {
+    ended(scene(detached, down, more))
 }
 
 #[test]
@@ -62,4 +72,11 @@ fn a_replica_that_lost_its_primary_is_not_backed_up_while_there_is_newer_data() 
     // while nobody else has any, what there is is kept
     assert_eq!(backed_up(&["a-1", "a-2"], &["a-0"], json!({})), from("a-1"));
     assert_eq!(backed_up(&["a-1", "a-2"], &["a-0", "a-1"], replicas), from("a-2"));
+}
+
+#[test]
+fn what_a_policy_prefers_is_no_reason_to_make_no_backup() {
+    let mut scene = scene(&["a-1", "a-2"], &[], json!({ "target": { "role": "replica" } }));
+    scene.operation.metadata.labels = Some([(BACKUP_POLICY.to_owned(), "uid".to_owned())].into());
+    assert_eq!(ended(scene), Ok("back up a-0".to_owned()));
 }

@@ -147,8 +147,9 @@ fn what_stands_in_a_pod_s_way_is_told_with_a_way_out() {
     assert_eq!(
         unscheduled("0/1 nodes are available: 1 node(s) had volume node affinity conflict.").as_deref(),
         Some(
-            "Unschedulable: 0/1 nodes are available: 1 node(s) had volume node affinity conflict.; its volume lies on a node \
-             that takes no pods: bring that node back, or delete the claim to begin with an empty volume"
+            "Unschedulable: 0/1 nodes are available: 1 node(s) had volume node affinity conflict.; its volume can be used on \
+             other nodes only, none of which takes it now: bring them back, or make room there. Where that cannot be, delete \
+             the claim: what the volume has is lost then, and the pod begins with an empty one"
         )
     );
     let waiting = |reason: &str| {

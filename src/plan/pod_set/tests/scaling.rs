@@ -448,6 +448,21 @@ fn nobody_is_told_of_a_departure_while_the_package_may_want_the_pod_back() {
     world.gives_away = Some(true);
     world.step();
     assert_eq!(world.log, ["CreatePod 2"]);
+
+    // nor does one that came back leave before it could run, and its volume with it
+    let mut world = World::running(spec(json!({ "deletionPolicy": "Delete", "roleOrder": ["replica", "primary"] })));
+    world.pods.remove(&2);
+    world.step();
+    world.lost.insert(2);
+    world.log.clear();
+    world.change(json!({ "replicas": 2 }));
+    world.gives_away = None;
+    world.settle();
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert_eq!(world.reason(), "PreScaleIn");
+    world.gives_away = Some(false);
+    world.step();
+    assert_eq!(world.log, ["AgreeToDeleteVolume 2", "DeletePod 2"]);
 }
 
 #[test]
