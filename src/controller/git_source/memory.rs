@@ -52,8 +52,8 @@ pub struct Remembered {
     looked_at_all: Option<Instant>,
     /// When that was last looked at which is not watched.
     pub looked_at_unwatched: Option<Instant>,
-    /// A look was begun and did not come to its end: what was touched before it is forgotten.
-    pub interrupted: bool,
+    /// When a look was begun that did not come to its end: what was touched before it is forgotten.
+    pub begun: Option<Instant>,
     /// Operations that were begun.
     pub operations: Operations,
     /// Others cut the audit branch, and it does not say yet what is applied.
@@ -88,7 +88,7 @@ impl Remembered {
     pub fn with_due(&self, part: Part, pause: Duration) -> Part {
         let is_due = |last: Option<Instant>, pause: Duration| last.is_none_or(|last| last.elapsed() >= pause);
         let unwatched = is_due(self.looked_at_unwatched, pause);
-        if self.interrupted || is_due(self.looked_at_all, WHOLE_LOOK) || (unwatched && !self.plain) {
+        if self.begun.is_some() || is_due(self.looked_at_all, WHOLE_LOOK) || (unwatched && !self.plain) {
             Part::Everything
         } else if unwatched {
             part.and_unwatched()
@@ -234,7 +234,7 @@ mod tests {
         remembered.plain = false;
         assert!(due(&remembered, never).is_empty());
         assert!(due(&remembered, at_once).is_everything(), "what was left as it is is looked at with it");
-        remembered.interrupted = true;
+        remembered.begun = Some(Instant::now());
         assert!(due(&remembered, never).is_everything(), "nobody knows any more what was touched");
     }
 }
