@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::guard::Guarded;
+use super::guard::Guard;
 use super::problem::Problem;
 use super::scope::{Scope, Watched};
 
@@ -82,7 +82,7 @@ where
 
     /// Only those that have these labels.
     pub fn selected(client: &Client, scope: &Scope, labels: Option<&str>, on_change: &OnChange) -> Self {
-        let parts = K::apis::<Guarded<K>>(client, scope)
+        let parts = K::apis::<Guard<K>>(client, scope)
             .into_iter()
             .map(|(namespace, api)| Part::start(namespace, api, labels, on_change.clone()))
             .collect();
@@ -146,7 +146,7 @@ impl<K> Part<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
 {
-    fn start(namespace: Option<String>, api: Api<Guarded<K>>, labels: Option<&str>, on_change: OnChange) -> Self {
+    fn start(namespace: Option<String>, api: Api<Guard<K>>, labels: Option<&str>, on_change: OnChange) -> Self {
         let (store, mut writer) = store::<K>();
         let health = Arc::new(Health::default());
         let (synced_sender, synced) = watch::channel(false);
@@ -190,12 +190,12 @@ where
 
 /// The event without objects that cannot be read; those are remembered with the reason, and still told of.
 fn readable<K: Resource<DynamicType = ()>>(
-    event: Event<Guarded<K>>,
+    event: Event<Guard<K>>,
     health: &Health,
     on_change: &OnChange,
 ) -> Option<Event<K>> {
     let mut unreadable = health.unreadable.write().expect("no panic while it is held");
-    let mut sort = |guard: Guarded<K>| {
+    let mut sort = |guard: Guard<K>| {
         let key = Key::of(&guard);
         match guard.0 {
             Ok(mut object) => {

@@ -16,7 +16,7 @@ const TEXT: &str = "$serde_json::private::RawValue";
 
 /// What a list or a watch brings.
 #[derive(Clone, Debug)]
-pub struct Guarded<K>(pub Result<K, Unreadable>);
+pub struct Guard<K>(pub Result<K, Unreadable>);
 
 /// An object of which only its name is known.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ struct Named {
     metadata: ObjectMeta,
 }
 
-impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
+impl<'de, K: DeserializeOwned> Deserialize<'de> for Guard<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = deserializer.deserialize_newtype_struct(TEXT, Text)?;
         let error = match serde_json::from_str(&text) {
@@ -66,7 +66,7 @@ impl<'de> Visitor<'de> for Text {
     }
 }
 
-impl<K: Resource> Resource for Guarded<K> {
+impl<K: Resource> Resource for Guard<K> {
     type DynamicType = K::DynamicType;
     type Scope = K::Scope;
 
@@ -106,17 +106,17 @@ mod tests {
     const GOOD: &str = r#"{"metadata":{"name":"good"},"data":{"a":"b"}}"#;
     const BAD: &str = r#"{"metadata":{"name":"bad","resourceVersion":"7"},"data":{"a":7}}"#;
 
-    fn read(event: &str) -> WatchEvent<Guarded<ConfigMap>> {
+    fn read(event: &str) -> WatchEvent<Guard<ConfigMap>> {
         serde_json::from_str(event).expect("an event")
     }
 
     #[test]
     fn one_of_a_list_that_cannot_be_read_takes_no_other_along() {
         let text = format!(r#"{{"apiVersion":"v1","kind":"ConfigMapList","metadata":{{}},"items":[{BAD},{GOOD}]}}"#);
-        let list: ObjectList<Guarded<ConfigMap>> = serde_json::from_str(&text).expect("a list");
+        let list: ObjectList<Guard<ConfigMap>> = serde_json::from_str(&text).expect("a list");
         let names: Vec<String> = list.items.iter().map(ResourceExt::name_any).collect();
         assert_eq!(names, ["bad", "good"]);
-        let read: Vec<Option<ConfigMap>> = list.items.into_iter().map(|guarded| guarded.0.ok()).collect();
+        let read: Vec<Option<ConfigMap>> = list.items.into_iter().map(|guard| guard.0.ok()).collect();
         let good: ConfigMap = serde_json::from_str(GOOD).expect("a map");
         assert_eq!(read, [None, Some(good)]);
     }
@@ -129,7 +129,7 @@ mod tests {
             |kind, object| format!(r#"{{"object":{object},"type":"{kind}"}}"#),
         ];
         for event in orders {
-            let WatchEvent::Added(Guarded(Ok(good))) = read(&event("ADDED", GOOD)) else { panic!("it can be read") };
+            let WatchEvent::Added(Guard(Ok(good))) = read(&event("ADDED", GOOD)) else { panic!("it can be read") };
             assert_eq!(good.data.expect("it has data")["a"], "b");
             let WatchEvent::Modified(bad) = read(&event("MODIFIED", BAD)) else { panic!("it was changed") };
             assert_eq!((bad.name_any(), bad.resource_version()), ("bad".to_owned(), Some("7".to_owned())));
