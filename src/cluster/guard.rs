@@ -3,12 +3,16 @@
 //! all the rest.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use kube::Resource;
 use kube::api::ObjectMeta;
-use serde::de::{DeserializeOwned, Error};
+use serde::de::{DeserializeOwned, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde_json::Value;
+
+/// By this name serde_json gives the text of a value instead of what it says. Whatever does not know it gives that.
+const TEXT: &str = "$serde_json::private::RawValue";
 
 /// What a list or a watch brings.
 #[derive(Clone, Debug)]
@@ -30,15 +34,35 @@ struct Named {
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Guard<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Box::<RawValue>::deserialize(deserializer)?;
-        let error = match serde_json::from_str(text.get()) {
+        let text = deserializer.deserialize_newtype_struct(TEXT, Text)?;
+        let error = match serde_json::from_str(&text) {
             Ok(object) => return Ok(Self(Ok(object))),
             Err(error) => error.to_string(),
         };
-        let Named { metadata } = serde_json::from_str(text.get()).map_err(D::Error::custom)?;
+        let Named { metadata } = serde_json::from_str(&text).map_err(D::Error::custom)?;
         // the text has one line, which nobody sees
         let reason = error.rsplit_once(" at line ").map_or(error.as_str(), |(reason, _)| reason).to_owned();
         Ok(Self(Err(Unreadable { reason, metadata })))
+    }
+}
+
+/// The text of a value. What was read already, as where an event names its object before its type, is written anew.
+struct Text;
+
+impl<'de> Visitor<'de> for Text {
+    type Value = String;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<String, A::Error> {
+        map.next_key::<IgnoredAny>()?;
+        map.next_value()
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        Ok(Value::deserialize(deserializer)?.to_string())
     }
 }
 
@@ -82,6 +106,10 @@ mod tests {
     const GOOD: &str = r#"{"metadata":{"name":"good"},"data":{"a":"b"}}"#;
     const BAD: &str = r#"{"metadata":{"name":"bad","resourceVersion":"7"},"data":{"a":7}}"#;
 
+    fn read(event: &str) -> WatchEvent<Guard<ConfigMap>> {
+        serde_json::from_str(event).expect("an event")
+    }
+
     #[test]
     fn one_of_a_list_that_cannot_be_read_takes_no_other_along() {
         let text = format!(r#"{{"apiVersion":"v1","kind":"ConfigMapList","metadata":{{}},"items":[{BAD},{GOOD}]}}"#);
@@ -95,14 +123,30 @@ mod tests {
 
     #[test]
     fn what_a_watch_brings_and_nobody_can_read_is_named_with_the_reason() {
-        let event = |kind: &str, object: &str| {
-            let text = format!(r#"{{"type":"{kind}","object":{object}}}"#);
-            serde_json::from_str::<WatchEvent<Guard<ConfigMap>>>(&text).expect("an event")
-        };
-        assert!(matches!(event("ADDED", GOOD), WatchEvent::Added(Guard(Ok(_)))));
-        let WatchEvent::Modified(bad) = event("MODIFIED", BAD) else { panic!("it was changed") };
-        assert_eq!((bad.name_any(), bad.resource_version()), ("bad".to_owned(), Some("7".to_owned())));
-        let reason = bad.0.expect_err("it cannot be read").reason;
-        assert_eq!(reason, "invalid type: integer `7`, expected a string");
+        // the API server tells the type first; whatever stands in between may write it in another order
+        let orders: [fn(&str, &str) -> String; 2] = [
+            |kind, object| format!(r#"{{"type":"{kind}","object":{object}}}"#),
+            |kind, object| format!(r#"{{"object":{object},"type":"{kind}"}}"#),
+        ];
+        for event in orders {
+            let WatchEvent::Added(Guard(Ok(good))) = read(&event("ADDED", GOOD)) else { panic!("it can be read") };
+            assert_eq!(good.data.expect("it has data")["a"], "b");
+            let WatchEvent::Modified(bad) = read(&event("MODIFIED", BAD)) else { panic!("it was changed") };
+            assert_eq!((bad.name_any(), bad.resource_version()), ("bad".to_owned(), Some("7".to_owned())));
+            let reason = bad.0.expect_err("it cannot be read").reason;
+            assert_eq!(reason, "invalid type: integer `7`, expected a string");
+        }
+    }
+
+    #[test]
+    fn what_a_watch_says_besides_objects_is_understood() {
+        let bookmark = r#"{"type":"BOOKMARK","object":{"apiVersion":"v1","kind":"ConfigMap",
+            "metadata":{"resourceVersion":"9","creationTimestamp":null}}}"#;
+        let WatchEvent::Bookmark(bookmark) = read(bookmark) else { panic!("it is a bookmark") };
+        assert_eq!(bookmark.metadata.resource_version, "9");
+        let error = r#"{"type":"ERROR","object":{"apiVersion":"v1","kind":"Status","metadata":{},"status":"Failure",
+            "message":"too old resource version","reason":"Expired","code":410}}"#;
+        let WatchEvent::Error(status) = read(error) else { panic!("it is an error") };
+        assert_eq!((status.code, status.reason.as_str()), (410, "Expired"));
     }
 }

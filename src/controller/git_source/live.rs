@@ -367,6 +367,8 @@ mod tests {
         assert_ne!(version_of(&meta("b", 1, "8")), settled, "it was deleted, and made anew with who knows what");
         let labels = Some([("team".to_owned(), "shop".to_owned())].into());
         assert_ne!(version_of(&ObjectMeta { labels, ..meta("a", 1, "8") }), settled);
+        let secret = |resource_version: &str| ObjectMeta { generation: None, ..meta("a", 1, resource_version) };
+        assert_ne!(version_of(&secret("8")), version_of(&secret("7")), "what has no generation has only this");
     }
 
     #[test]

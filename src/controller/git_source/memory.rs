@@ -55,6 +55,8 @@ pub struct Remembered {
     looked_at_all: Option<Instant>,
     /// When that was last looked at which is not watched.
     pub looked_at_unwatched: Option<Instant>,
+    /// When a look was begun that did not come to its end: what was touched before it is forgotten.
+    pub begun: Option<Instant>,
     /// Operations that were begun.
     pub operations: Operations,
     /// Others cut the audit branch, and it does not say yet what is applied.
@@ -86,11 +88,12 @@ impl Remembered {
     }
 
     /// A part, with what is due although nobody tells of a change: what is not watched; or everything, where that was not
-    /// looked at for long, or where something was left as it is, for which the reason may have become another.
+    /// looked at for long, where the last look was interrupted, or where something was left as it is, for which the reason
+    /// may have become another.
     pub fn with_due(&self, part: Part, pause: Duration) -> Part {
         let is_due = |last: Option<Instant>, pause: Duration| last.is_none_or(|last| last.elapsed() >= pause);
         let unwatched = is_due(self.looked_at_unwatched, pause);
-        if is_due(self.looked_at_all, WHOLE_LOOK) || (unwatched && !self.plain) {
+        if self.begun.is_some() || is_due(self.looked_at_all, WHOLE_LOOK) || (unwatched && !self.plain) {
             Part::Everything
         } else if unwatched {
             part.and_unwatched()
@@ -265,6 +268,8 @@ mod tests {
         remembered.plain = false;
         assert!(due(&remembered, never).is_empty());
         assert!(due(&remembered, at_once).is_everything(), "what was left as it is is looked at with it");
+        remembered.begun = Some(Instant::now());
+        assert!(due(&remembered, never).is_everything(), "nobody knows any more what was touched");
     }
 
     #[test]

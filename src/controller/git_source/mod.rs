@@ -381,6 +381,7 @@ impl GitSources {
         if !news && !remembered.unsettled && touched.is_empty() {
             return Ok(());
         }
+        remembered.begun = Some(Instant::now());
         let _turn = self.turns.acquire().await.expect("it is never closed");
         let client = settings.acting_client(&self.client, &self.config)?;
         remembered.operations.load(source, &seen, &self.client).await?;
@@ -393,6 +394,7 @@ impl GitSources {
                 remembered.plain &= plan.is_plain();
                 if plan.is_quiet() {
                     remembered.looked_at(&part);
+                    remembered.begun = None;
                     return Ok(());
                 }
                 // there is something to do, or to tell
@@ -404,6 +406,7 @@ impl GitSources {
         remembered.looked_at(&part);
         remembered.plain &= plan.is_plain();
         if !news && !remembered.unsettled && plan.is_quiet() {
+            remembered.begun = None;
             return Ok(());
         }
         remembered.reverts.calm(&mut plan, self.started.elapsed());
@@ -440,6 +443,7 @@ impl GitSources {
         let mut drift = Drift::look(&plan, &seen, &client).await;
         drift.propose(&seen, settings, &self.cluster_name, &self.cache_dir, &mut remembered.proposed).await;
         let failed = results.iter().any(|result| result.failure.is_some());
+        remembered.begun = None;
         remembered.unsettled = failed || plan.leaves_open();
         remembered.plain = !failed && plan.is_plain();
         remembered.planned = Some(seen.clone());

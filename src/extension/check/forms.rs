@@ -176,7 +176,7 @@ mod tests {
         let forms = Forms::taken_from(&mut schema);
         assert!(!schema.to_string().contains("matches"), "{schema}");
         let good = json!({ "name": "a", "address": "b", "list": ["c"], "map": { "D": "d" }, "other": "E" });
-        assert_eq!(forms.broken(&good), []);
+        assert!(forms.broken(&good).is_empty(), "{:?}", forms.broken(&good));
         let bad = json!({ "name": 7, "address": "a@b", "list": ["c", "C"], "map": { "x/y": "D" } });
         let mut places: Vec<String> = forms.broken(&bad).into_iter().map(|(place, _)| place).collect();
         places.sort();
