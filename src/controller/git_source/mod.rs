@@ -406,7 +406,9 @@ impl GitSources {
             remembered.looked_at_all = Some(Instant::now());
         }
         remembered.plain &= plan.is_plain();
-        if !news && !remembered.unsettled && plan.is_quiet() {
+        // deletions that waited and do not any more are told of, too
+        let waited = remembered.said.as_ref().is_some_and(|said| !said.held.is_empty());
+        if !news && !remembered.unsettled && plan.is_quiet() && !waited {
             return Ok(());
         }
         remembered.reverts.calm(&mut plan, self.started.elapsed());
