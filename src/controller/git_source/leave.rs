@@ -88,11 +88,13 @@ impl GitSources {
             .await
             .map_err(|error| Failure::new("NotObserved", Problem::from_kube(&error)))?;
         let sources = self.caches.git_sources.list();
+        let assumes = source.status.as_ref().is_some_and(|status| status.settings.is_some());
         let mut left: Vec<String> = Vec::new();
         let objects = found.into_iter().filter(|(id, ..)| id.kind != ObjectKind::Namespace).rev();
         for (id, uid, deleting) in objects {
             let claimed = || claimed_by(sources.iter().map(AsRef::as_ref), &id).is_some();
-            let ended = if deleting { Ok(false) } else { end(client, (&id, uid), &label, claimed).await };
+            let keeps = assumes && self.needs_source(&id);
+            let ended = if deleting { Ok(false) } else { end(client, (&id, uid), (&label, keeps), claimed).await };
             match ended {
                 Ok(true) => {}
                 Ok(false) => left.push(id.to_string()),
@@ -117,7 +119,7 @@ impl GitSources {
 async fn end(
     client: &Client,
     (id, seen): (&ObjectId, String),
-    label: &str,
+    (label, keeps): (&str, bool),
     claimed: impl Fn() -> bool,
 ) -> Result<bool, kube::Error> {
     let api = objects::api(client, id);
@@ -131,7 +133,10 @@ async fn end(
         Err(error) => return Err(error),
     };
     if claimed() {
-        free(client, id, &uid).await?;
+        // one that keeps its name waits as it is, and is anybody's once this source is gone
+        if !keeps {
+            free(client, id, &uid).await?;
+        }
         return Ok(true);
     }
     let preconditions = Some(Preconditions { uid: Some(uid), resource_version });
