@@ -30,8 +30,9 @@ FROM scratch
 COPY --from=cue /cue /bin/cue
 COPY --from=git /image/ /
 COPY --from=build /image/ /
-# one heap per processor would be kept for threads that hardly need one
-ENV PATH=/bin MALLOC_ARENA_MAX=2
+# one heap per processor would be kept for threads that hardly need one; and long lists, which are read and dropped, go back at
+# once: without a threshold of one's own they grow into the heap, and leave holes in it
+ENV PATH=/bin MALLOC_ARENA_MAX=2 MALLOC_TRIM_THRESHOLD_=131072
 WORKDIR /
 USER 65532:65532
 ENTRYPOINT ["/bin/midship"]

@@ -170,6 +170,10 @@ pub struct BackupPolicyStatus {
     pub next: Option<String>,
     /// Share of the last hundred backups that were completed, in percent.
     pub success_rate: Option<i32>,
+    /// Backups whose turn came and that wait for a place: so many are made at the same time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["uid", "schedule"]))]
+    pub waiting: Vec<WaitingTurn>,
     /// Test restores that failed, the last of each instance; one that succeeds takes it away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["uid"]))]
@@ -178,6 +182,19 @@ pub struct BackupPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// A backup whose turn came and that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingTurn {
+    /// UID of the instance.
+    pub uid: String,
+    /// Name of the schedule.
+    pub schedule: String,
+    /// When its turn was.
+    #[schemars(extend("format" = "date-time"))]
+    pub at: String,
 }
 
 /// A test restore that failed.

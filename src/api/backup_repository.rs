@@ -88,6 +88,26 @@ pub struct S3Store {
     pub ca: Option<LocalRef>,
     /// Send checksums as newer stores want it (`WhenSupported`), or only where the protocol demands it; then all is read again.
     pub checksums: Option<Checksums>,
+    /// Lock what is written against deletion, in a bucket that was made with object lock; not locked where left out, unless
+    /// the bucket has a rule of its own.
+    pub lock: Option<ObjectLock>,
+}
+
+/// How what is written is locked: nobody deletes it before, neither retention nor somebody with stolen credentials.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectLock {
+    /// For how long from when it is written, such as 35d; at least as long as backups are kept.
+    pub period: Duration,
+    /// Governance (assumed): those with s3:BypassGovernanceRetention may delete; Compliance: nobody may, whatever happens.
+    pub mode: Option<LockMode>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LockMode {
+    Governance,
+    Compliance,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -131,7 +151,7 @@ pub struct Nfs {
     { "rule": "(has(self.recipients) && size(self.recipients) > 0) != (has(self.disabled) && self.disabled)",
       "message": "name the recipients (age public keys), or say disabled: true" }]))]
 pub struct Encryption {
-    /// age public keys. Their private keys need not be in the cluster.
+    /// Public keys of age. Their private keys need not be in the cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"), extend("items" = schema::texts(62, &form(
         r"^age1[02-9ac-hj-np-z]{58}$", "an age public key: age1 and 58 characters, as age-keygen prints it (never the private key)"))))]

@@ -60,6 +60,16 @@ impl Finding {
     }
 }
 
+/// Letters of a message: it is for people, and what specs and packages make of it may be longer than an object can be.
+const LONGEST: usize = 8 * 1024;
+
+fn cut(message: &str) -> String {
+    match message.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
+    }
+}
+
 /// The conditions that follow from `old` and what was found now. Findings replace conditions of their type; a time moves
 /// only where the status does. `Reconciling` and `Stalled` that were not found again are dropped: kstatus reads their
 /// absence as False.
@@ -77,7 +87,7 @@ pub fn merge(old: &[Condition], findings: &[Finding], generation: Option<i64>, n
             type_: finding.type_.to_owned(),
             status: finding.status,
             reason: finding.reason.clone(),
-            message: finding.message.clone(),
+            message: cut(&finding.message),
             last_transition_time: since,
             observed_generation: generation,
         }
@@ -120,6 +130,13 @@ mod tests {
 
     fn ready(status: ConditionStatus, message: &str) -> Finding {
         Finding::new(READY, status, "Tested", message)
+    }
+
+    #[test]
+    fn a_message_without_end_is_cut() {
+        let told = merge(&[], &[ready(ConditionStatus::False, &"wrong ".repeat(100_000))], Some(1), &at(10));
+        assert_eq!(told[0].message.chars().count(), LONGEST + 1);
+        assert!(told[0].message.ends_with('…'));
     }
 
     #[test]

@@ -38,8 +38,11 @@ use crate::names::{ExtensionType, ExtensionVersion, NamespaceName, ObjectName};
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "self.type == oldSelf.type && self.version == oldSelf.version && self.digest == oldSelf.digest",
-      "message": "an installed version never changes: publish the change under a new version" }]))]
+    { "rule": "self.type == oldSelf.type && self.version == oldSelf.version",
+      "message": "an installed version never changes: publish the change under a new version" },
+    { "rule": "self.digest == oldSelf.digest",
+      "message": "an installed version never changes: publish the change under a new version",
+      "messageExpression": "'an installed version never changes: it was installed as ' + oldSelf.digest + ', and this is ' + self.digest + '; publish the change under a new version'" }]))]
 pub struct ExtensionSpec {
     /// Kind of middleware.
     #[serde(rename = "type")]

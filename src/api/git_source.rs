@@ -160,14 +160,11 @@ pub struct Prune {
     pub max_percent: Option<i32>,
 }
 
-/// What happens when somebody changes an applied object.
+// No doc comment: it would be shown in place of what the field of this type says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Drift {
-    /// It is changed back (assumed).
     Revert,
-    /// It is reported and left.
     Report,
-    /// The change is committed to a branch, for a pull request.
     Adopt,
 }
 

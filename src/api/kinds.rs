@@ -138,8 +138,15 @@ mod tests {
         }
     }
 
+    /// In whole sentences, of which nobody sees in which language they were written.
     #[test]
     fn every_field_a_person_sees_is_explained() {
+        fn explains(text: &str) -> bool {
+            let begins = text.starts_with(|first: char| first.is_uppercase() || first == '`');
+            begins
+                && text.ends_with('.')
+                && !["::", "Vec<", "Option<", "[`", "#["].iter().any(|code| text.contains(code))
+        }
         fn walk(path: &str, schema: &serde_json::Value, missing: &mut Vec<String>) {
             for inner in ["items", "additionalProperties"] {
                 if schema[inner].is_object() {
@@ -149,8 +156,9 @@ mod tests {
             for (name, property) in schema["properties"].as_object().into_iter().flatten() {
                 let here = format!("{path}.{name}");
                 walk(&here, property, missing);
-                if property["description"].is_null() {
-                    missing.push(here);
+                let text = property["description"].as_str().unwrap_or_default();
+                if !explains(text) {
+                    missing.push(format!("{here}: {text:?}"));
                 }
             }
         }
@@ -160,6 +168,24 @@ mod tests {
             walk(kind.as_str(), &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], &mut missing);
         }
         assert!(missing.is_empty(), "{missing:#?}");
+    }
+
+    #[test]
+    fn a_choice_is_explained_by_the_field_that_has_it() {
+        let spec = |kind: Kind| {
+            let crd = serde_json::to_value(kind.crd()).expect("plain data");
+            crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"].clone()
+        };
+        let (instance, source) = (spec(Kind::Instance), spec(Kind::GitSource));
+        let spread = &instance["components"]["items"]["properties"]["scheduling"]["properties"]["spread"];
+        for (field, said) in [
+            (spread, "not at all (none), by node, by zone"),
+            (&instance["deletionPolicy"], "Retain (assumed) or Delete"),
+            (&source["drift"], "Revert (assumed) changes it back"),
+        ] {
+            let description = field["description"].as_str().unwrap_or_default();
+            assert!(description.contains(said), "{field}");
+        }
     }
 
     #[test]

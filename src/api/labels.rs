@@ -6,6 +6,8 @@ pub const INSTANCE: &str = "midship.dev/instance";
 pub const COMPONENT: &str = "midship.dev/component";
 /// The group of pods within a component.
 pub const GROUP: &str = "midship.dev/group";
+/// A backup is of one group of pods and has a part of the data.
+pub const PART: &str = "midship.dev/part";
 /// The place of a pod in its group.
 pub const ORDINAL: &str = "midship.dev/ordinal";
 /// The confirmed role of a pod; Services select it.

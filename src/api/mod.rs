@@ -11,6 +11,7 @@ pub mod instance;
 pub mod kinds;
 pub mod labels;
 pub mod operation;
+pub mod packed;
 pub mod pod_report;
 pub mod pod_set;
 pub mod schema;

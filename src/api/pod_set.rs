@@ -10,6 +10,7 @@ use serde_with::skip_serializing_none;
 
 use super::conditions::Condition;
 use super::instance::{DesiredState, UpdateOptions};
+use super::packed::Packed;
 use super::schema;
 use super::values::{DeletionPolicy, Storage};
 use crate::names::{ComponentName, GroupName, InstanceName, ObjectName, Ordinal, RoleName};
@@ -91,7 +92,7 @@ pub struct PodTemplate {
     pub metadata: Option<Value>,
     /// The pod, as Kubernetes writes it.
     #[schemars(schema_with = "schema::any_object")]
-    pub spec: Value,
+    pub spec: Packed,
     /// The claims of each pod, by volume name.
     #[schemars(extend("maxProperties" = 8))]
     pub volumes: Option<BTreeMap<String, Storage>>,
@@ -120,6 +121,11 @@ pub struct PodSetStatus {
     pub last_holder: Option<Ordinal>,
     /// The highest ordinal there ever was.
     pub highest_ordinal: Option<Ordinal>,
+    /// Ordinals that have given away what they had, and whose departure the package was not told of yet. Any other that is
+    /// to leave and is taken away before comes back to do so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::ordinals")]
+    pub departed: Vec<Ordinal>,
     /// Each pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<PodSetMember>,

@@ -152,7 +152,7 @@ fn object_rules(kind: &str) -> Option<Value> {
 }
 
 /// Makes a generated definition what we promise: no defaults (the user's spec is never written), no null in place of a
-/// value, no formats that say nothing, descriptions in one line.
+/// value, no formats that say nothing, descriptions in one line and once.
 pub fn tidy(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) else {
@@ -203,10 +203,17 @@ fn tidy_value(schema: &mut Value) {
     if let Some(Value::String(text)) = map.get_mut("description") {
         *text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     }
+    let explained = map.contains_key("description");
     for key in ["properties", "additionalProperties", "items"] {
         match map.get_mut(key) {
             Some(Value::Object(children)) if key == "properties" => children.values_mut().for_each(tidy_value),
-            Some(child) => tidy_value(child),
+            Some(child) => {
+                // what a list or map is of is said by the field that has it
+                if explained && let Some(child) = child.as_object_mut() {
+                    child.remove("description");
+                }
+                tidy_value(child);
+            }
             None => {}
         }
     }

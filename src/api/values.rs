@@ -187,7 +187,7 @@ pub struct LocalRef {
 /// One key of a Secret or ConfigMap in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyRef {
-    /// The name of the Secret or ConfigMap.
+    /// The object's name.
     pub name: ObjectName,
     /// The key in it.
     #[schemars(length(min = 1, max = 253))]
@@ -209,15 +209,15 @@ pub struct Resources {
     pub limits: Option<BTreeMap<String, Quantity>>,
 }
 
-/// How far the pods of a component are kept apart.
+// No doc comment: it would be shown in place of what the fields of this type say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Spread {
-    /// Wherever the scheduler likes.
+    // wherever the scheduler likes
     None,
-    /// On different nodes where possible.
+    // on different nodes where possible
     Node,
-    /// In different zones, and on different nodes, where possible.
+    // in different zones, and on different nodes, where possible
     Zone,
 }
 
@@ -226,9 +226,9 @@ pub enum Spread {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scheduling {
-    /// How far pods are kept apart where possible: none, on different nodes (node), in different zones (zone).
+    /// How far pods are kept apart where possible: not at all (none), by node, by zone and node.
     pub spread: Option<Spread>,
-    /// Whether a pod waits rather than run where `spread` does not allow it.
+    /// Wait rather than run where `spread` does not allow it.
     pub strict: Option<bool>,
     /// Labels a node must have.
     #[serde(default)]
@@ -242,7 +242,7 @@ pub struct Scheduling {
     #[serde(default)]
     #[schemars(schema_with = "schema::any_object")]
     pub affinity: Option<Value>,
-    /// Topology spread constraints, as in a pod; the label selector is filled in where it is left out.
+    /// As in a pod; a label selector that is left out is filled in.
     #[serde(default)]
     #[schemars(schema_with = "schema::any_objects")]
     pub topology_spread_constraints: Option<Vec<Value>>,
@@ -265,24 +265,24 @@ pub struct Scheduling {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
-    /// Size of each pod's volume. It can grow where the storage class allows it, never shrink.
+    /// Size of each volume; it grows where the storage class allows it, and never shrinks.
     pub size: Quantity,
-    /// Storage class; the cluster's default one where left out. Cannot be changed for volumes that exist.
+    /// Storage class, or else the cluster's default; volumes that exist keep theirs.
     #[serde(default)]
     #[schemars(schema_with = "schema::class_name")]
     pub storage_class_name: Option<ObjectName>,
-    /// Labels put on the claims.
+    /// Labels of the claims.
     #[serde(default)]
     #[schemars(schema_with = "schema::labels")]
     pub labels: Option<BTreeMap<String, String>>,
 }
 
-/// What happens to volumes when the instance is deleted.
+// No doc comment: it would be shown in place of what the fields of this type say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// Volumes stay and are taken over by an instance of the same name and type.
+    // volumes stay and are taken over by an instance of the same name and type
     Retain,
-    /// Volumes are deleted with the instance, once the safeguards agree.
+    // volumes are deleted with the instance, once the safeguards agree
     Delete,
 }
 
@@ -293,7 +293,7 @@ pub enum DeletionPolicy {
 #[schemars(extend("x-kubernetes-validations" = [
     { "rule": "!(has(self.tag) && has(self.digest))", "message": "give a tag or a digest, not both" }]))]
 pub struct ImageOverride {
-    /// Registry and repository, such as `registry.example.com/cache/server`.
+    /// Registry and repository, such as registry.example.com/cache.
     #[schemars(length(max = 255), extend("x-kubernetes-validations" = [form(
         r"^([a-z0-9.-]+(:[0-9]+)?/)?[a-z0-9._/-]+$", "registry and repository without tag or digest, such as registry.example.com/cache/server")]))]
     pub repository: Option<String>,

@@ -116,6 +116,20 @@ impl Owner {
     }
 }
 
+/// Whether nothing can be restored, or believed, without this object: such are locked where a store locks. Notes come and go.
+/// A claim is locked only once its segment is there, for until then it may have to give way.
+pub fn is_needed(key: &Key) -> bool {
+    let text = key.as_str();
+    if text.starts_with(CLUSTERS) {
+        let of_a_backup = key.name() == "manifest.json" || key.name().starts_with("index.jsonl.");
+        return of_a_backup || text.contains("/chunks/");
+    }
+    if text.starts_with(LOGS) {
+        return !text.contains("/seals/") && !Segment::is_claim(key);
+    }
+    *key == repository() || text.starts_with(SIGNERS) || text.starts_with(EPOCHS)
+}
+
 /// What people want of one backup lies in this folder of it.
 pub const WISHES: &str = "wishes";
 
@@ -276,6 +290,39 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_restore_needs_is_told_from_notes() {
+        let uid = |text| Uid::parse(text).expect("an identity");
+        let owner = Owner { cluster: uid("3f1a-9"), instance: uid("77-b") };
+        let place = Place { owner, id: Id::new(Timestamp::UNIX_EPOCH) };
+        let line = Line { system: uid("s"), timeline: 1 };
+        let segment = Segment { number: 7, name: uid("000000010000000000000007") };
+        let epoch_name = uid("0001-ab");
+        let needed = [
+            repository(),
+            signer("a"),
+            epoch(&epoch_name),
+            canary(&epoch_name),
+            slot(&epoch_name, "b"),
+            place.manifest(),
+            place.index(".zst.age"),
+            place.chunk(0, &Digest::of(b"x"), ".zst.age"),
+            line.segment(&segment, ".zst.age"),
+        ];
+        assert!(needed.iter().all(is_needed), "{needed:?}");
+        let at = Timestamp::UNIX_EPOCH;
+        let notes = [
+            place.attempt(),
+            place.tombstone(),
+            place.verification(at, "listed"),
+            place.wish(at),
+            line.claim(&segment),
+            line.seal(7),
+            Key::parse("probe/1").expect("a key"),
+        ];
+        assert!(!notes.iter().any(is_needed), "{notes:?}");
+    }
 
     #[test]
     fn names_of_chunks_sort_by_number_and_read_back() {

@@ -112,6 +112,16 @@ pub struct Chunks {
     pub listing: Digest,
 }
 
+/// What is read in one turn is one share of so many at most.
+pub const SHARES: u64 = 28;
+
+impl Chunks {
+    /// How many turns it takes until all of it was read.
+    pub fn shares(&self) -> u64 {
+        SHARES.min(self.count.max(1))
+    }
+}
+
 /// An object: its size and what its bytes come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
@@ -175,9 +185,19 @@ pub struct Verification {
     /// Which share of the bytes was read, where it was not all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<u64>,
+    /// How many shares were found right one after the other, this one included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_a_row: Option<u64>,
     /// Empty when all was well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
+}
+
+impl Verification {
+    /// Whether it is of all of the backup.
+    pub fn is_whole(&self, shares: u64) -> bool {
+        self.part.is_none() || self.in_a_row.unwrap_or(0) >= shares
+    }
 }
 
 /// How well a backup is proven.
@@ -187,7 +207,7 @@ pub enum Level {
     Committed,
     /// Everything is still there, and nothing else.
     Listed,
-    /// A share of its bytes was read and is right.
+    /// Its bytes were read and are right; of what was read share by share, that holds once it was all of them.
     Read,
     /// It was restored, and its engine found the data whole.
     Restored,

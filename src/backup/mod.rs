@@ -29,5 +29,5 @@ pub mod sweep;
 pub(crate) mod tests;
 pub mod verify;
 pub mod wish;
-mod words;
+pub mod words;
 pub mod write;

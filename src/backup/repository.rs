@@ -155,6 +155,18 @@ impl Repository {
         Ok(())
     }
 
+    /// Locks anew what every backup needs to be believed and opened, where the store locks.
+    pub async fn lock(&self) -> Result<(), StoreError> {
+        let mut keys = vec![layout::repository()];
+        for prefix in [layout::SIGNERS, layout::EPOCHS] {
+            keys.extend(list_all(&*self.store, prefix).await?.into_iter().map(|object| object.key));
+        }
+        for key in keys {
+            self.store.lock(&key).await?;
+        }
+        Ok(())
+    }
+
     pub fn store(&self) -> &dyn Store {
         &*self.store
     }

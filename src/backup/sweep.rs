@@ -15,7 +15,7 @@ use super::log::History;
 use super::manifest::{Level, Tombstone};
 use super::read::{Catalog, Found};
 use super::repository::Repository;
-use super::store::{Cause, Key, StoreError, list_all};
+use super::store::{Key, StoreError, list_all};
 use super::write::{WriteError, void};
 use crate::api::labels::GROUP;
 use crate::plan::retention::{
@@ -77,8 +77,22 @@ pub struct Swept {
     pub voided: usize,
     pub cleared: usize,
     pub segments: usize,
-    /// What could not be removed, such as locked objects; the next sweep tries again.
+    /// Objects that the store keeps locked; a sweep after that removes them.
+    pub locked: usize,
+    /// What could not be removed for another reason; the next sweep tries again.
     pub problems: Vec<String>,
+}
+
+impl Swept {
+    /// Whether the store does not let this one go now; others may.
+    fn stays(&mut self, error: &StoreError) -> bool {
+        if error.is_locked() {
+            self.locked += 1;
+        } else if error.is_refusal() {
+            self.problems.push(error.to_string());
+        }
+        error.is_refusal()
+    }
 }
 
 /// The name of a backup among the facts.
@@ -177,12 +191,15 @@ pub async fn sweep(
                 repository.put_document(&place.tombstone(), &tombstone, key).await?;
                 swept.condemned += 1;
             }
-            Verdict::Revive(_) => {
-                repository.store().delete(&place.tombstone()).await?;
-                swept.revived += 1;
-            }
+            Verdict::Revive(_) => match repository.store().delete(&place.tombstone()).await {
+                Err(error) if swept.stays(&error) => {}
+                done => {
+                    done?;
+                    swept.revived += 1;
+                }
+            },
             Verdict::Remove => {
-                if remove(repository, place, &mut swept.problems).await? {
+                if remove(repository, place, &mut swept).await? {
                     swept.removed += 1;
                 }
             }
@@ -219,12 +236,12 @@ async fn attempts(
                 if left && is_there(repository, &place.manifest()).await? {
                     let manifest = place.manifest();
                     swept.problems.push(format!("{manifest} is there, and a listing left it out: all of it stays"));
-                } else if clear(repository, place, &mut swept.problems).await? {
+                } else if clear(repository, place, swept).await? {
                     swept.cleared += 1;
                 }
             }
             AttemptVerdict::Forget => {
-                delete(repository, vec![place.manifest()], &mut swept.problems).await?;
+                delete(repository, vec![place.manifest()], swept).await?;
             }
         }
     }
@@ -232,7 +249,7 @@ async fn attempts(
 }
 
 /// Removes a backup, if it is still condemned.
-async fn remove(repository: &Repository, place: &Place, problems: &mut Vec<String>) -> Result<bool, SweepError> {
+async fn remove(repository: &Repository, place: &Place, swept: &mut Swept) -> Result<bool, SweepError> {
     match repository.document::<Tombstone>(&place.tombstone()).await {
         Ok(_) => {}
         Err(DocumentError::Store(error)) if error.is_not_found() => return Ok(false),
@@ -241,27 +258,24 @@ async fn remove(repository: &Repository, place: &Place, problems: &mut Vec<Strin
     // while its manifest cannot be removed, neither may anything else
     match repository.store().delete(&place.manifest()).await {
         Ok(()) => {}
-        Err(error) if is_refusal(&error) => {
-            problems.push(error.to_string());
-            return Ok(false);
-        }
+        Err(error) if swept.stays(&error) => return Ok(false),
         Err(error) => return Err(error.into()),
     }
-    clear(repository, place, problems).await?;
+    clear(repository, place, swept).await?;
     Ok(true)
 }
 
 /// Removes all that lies around a manifest; what says why it goes, last. Whether all of it is gone.
-async fn clear(repository: &Repository, place: &Place, problems: &mut Vec<String>) -> Result<bool, SweepError> {
+async fn clear(repository: &Repository, place: &Place, swept: &mut Swept) -> Result<bool, SweepError> {
     let last = [place.attempt(), place.tombstone()];
     let objects = list_all(repository.store(), &place.folder()).await?;
     let keys = objects.into_iter().map(|object| object.key);
     let keys = keys.filter(|key| *key != place.manifest() && !last.contains(key)).collect();
-    if !delete(repository, keys, problems).await? {
+    if !delete(repository, keys, swept).await? {
         return Ok(false);
     }
     for key in last {
-        if !delete(repository, vec![key], problems).await? {
+        if !delete(repository, vec![key], swept).await? {
             return Ok(false);
         }
     }
@@ -305,7 +319,7 @@ pub async fn spare(repository: &Repository, chain: &[&Found], before: Timestamp)
         match repository.store().delete(&found.place.tombstone()).await {
             Ok(()) => spared.push(found.place.clone()),
             // where it may not be deleted, neither may the backup
-            Err(error) if is_refusal(&error) => tracing::warn!(%error, "a tombstone cannot be taken away"),
+            Err(error) if error.is_refusal() => tracing::warn!(%error, "a tombstone cannot be taken away"),
             Err(error) => return Err(error),
         }
     }
@@ -313,24 +327,19 @@ pub async fn spare(repository: &Repository, chain: &[&Found], before: Timestamp)
 }
 
 /// Whether all of them are gone.
-async fn delete(repository: &Repository, keys: Vec<Key>, problems: &mut Vec<String>) -> Result<bool, StoreError> {
-    let before = problems.len();
+async fn delete(repository: &Repository, keys: Vec<Key>, swept: &mut Swept) -> Result<bool, StoreError> {
+    let mut all = true;
     let mut deletions = futures::stream::iter(keys)
         .map(|key| async move { repository.store().delete(&key).await })
         .buffer_unordered(AT_ONCE);
     while let Some(done) = deletions.next().await {
         match done {
             Ok(()) => {}
-            Err(error) if is_refusal(&error) => problems.push(error.to_string()),
+            Err(error) if swept.stays(&error) => all = false,
             Err(error) => return Err(error),
         }
     }
-    Ok(problems.len() == before)
-}
-
-/// The store does not let this one go now; others may.
-fn is_refusal(error: &StoreError) -> bool {
-    matches!(error.cause, Cause::Locked(_) | Cause::Denied(_) | Cause::Refused(_))
+    Ok(all)
 }
 
 /// Removes the segments of logs that no backup needs any more. A system that the plan does not name keeps all.
@@ -356,9 +365,9 @@ pub async fn sweep_logs(
         let (claims, segments): (Vec<Key>, Vec<Key>) =
             objects.into_iter().map(|object| object.key).filter(is_old).partition(super::layout::Segment::is_claim);
         let going = segments.len();
-        if delete(repository, segments, &mut swept.problems).await? {
+        if delete(repository, segments, swept).await? {
             swept.segments += going;
-            delete(repository, claims, &mut swept.problems).await?;
+            delete(repository, claims, swept).await?;
         }
     }
     Ok(())

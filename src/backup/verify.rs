@@ -9,14 +9,12 @@ use super::document::DocumentError;
 use super::keys::{CLEAR, ENCRYPTED, SigningKey};
 use super::layout::{Place, read_chunk_name};
 use super::log;
-use super::manifest::{Level, Verification, listing_digest};
+use super::manifest::{Level, SHARES, Verification, listing_digest};
 use super::read::{Catalog, Found};
 use super::repository::Repository;
-use super::store::{Cause, Key, StoreError, list_all};
+use super::store::{Key, StoreError, list_all};
 use crate::backup::words::in_bytes;
 
-/// What is read in one turn: one part of so many, so that all was read after as many turns.
-pub const PARTS: u64 = 28;
 const AT_ONCE: usize = 4;
 
 #[derive(Debug, thiserror::Error)]
@@ -85,10 +83,11 @@ fn describe(found: &Found, chunks: &[(u64, Digest, u64)]) -> String {
 
 /// Reads the index and those chunks whose turn it is, or all of them, and compares what their bytes come to.
 pub async fn read(repository: &Repository, found: &Found, part: Option<u64>) -> Result<Vec<String>, VerifyError> {
+    let shares = found.manifest.chunks.shares();
     let mut objects: Vec<(Key, Digest)> = vec![(found.place.index(suffix(found)), found.manifest.index.sha256)];
     for object in list_all(repository.store(), &found.place.chunks()).await? {
         if let Some((number, digest)) = read_chunk_name(&object.key)
-            && part.is_none_or(|part| number % PARTS == part % PARTS)
+            && part.is_none_or(|part| number % shares == part % shares)
         {
             objects.push((object.key, digest));
         }
@@ -120,7 +119,7 @@ pub fn turn(found: &Found) -> Option<u64> {
     if last.is_some_and(|last| !last.problems.is_empty()) {
         return None;
     }
-    Some(last.and_then(|last| last.part).map_or(0, |part| (part + 1) % PARTS))
+    Some(last.and_then(|last| last.part).map_or(0, |part| (part + 1) % found.manifest.chunks.shares()))
 }
 
 /// Writes down what was looked at and what was found.
@@ -132,7 +131,11 @@ pub async fn record(
     key: &SigningKey,
     at: Timestamp,
 ) -> Result<Verification, DocumentError> {
-    let verification = Verification { at, level, part, problems };
+    let last = found.verified.get(&level).filter(|last| last.problems.is_empty());
+    // who read all of it has read every share; who did not count may have read of other ones
+    let before = last.map_or(0, |last| last.part.map_or(SHARES, |_| last.in_a_row.unwrap_or(0)));
+    let in_a_row = part.map(|_| if problems.is_empty() { before.saturating_add(1).min(SHARES) } else { 0 });
+    let verification = Verification { at, level, part, in_a_row, problems };
     let name = format!("{level:?}").to_lowercase();
     let same = format!(".{name}.json");
     let mut before = list_all(repository.store(), &found.place.verifications()).await?;
@@ -142,7 +145,7 @@ pub async fn record(
     // only the newest of a level is ever read; the others would pile up day by day
     for object in before {
         match repository.store().delete(&object.key).await {
-            Err(error) if matches!(error.cause, Cause::Locked(_) | Cause::Denied(_) | Cause::Refused(_)) => {
+            Err(error) if error.is_refusal() => {
                 tracing::debug!(%error, "an old verification stays");
             }
             done => done?,

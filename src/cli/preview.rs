@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::api::instance::InstanceSpec;
+use crate::api::values::KeyRef;
 use crate::cue::Cue;
 use crate::extension::problem::Code;
 use crate::extension::{Asked, Package, Refusal, Rendered, Resolved, cases, cue};
@@ -17,7 +18,7 @@ pub struct Preview {
     pub package: Rc<Package>,
     pub resolved: Resolved,
     pub rendered: Rendered,
-    /// Rules that could not be checked, and why.
+    /// Rules that could not be checked, or files of the user's own that are not here, and why.
     pub unchecked: Option<String>,
 }
 
@@ -62,8 +63,9 @@ fn instance(snapshot: &Snapshot, manifest: &Manifest, rules: &Cue) -> Result<Pre
         snapshot.surroundings(spec.environment.as_ref(), &namespace).map_err(|error| wrong("midship.yaml", error))?;
     surroundings.collectors = snapshot.collectors(manifest);
     let asked = Asked { name: &name, namespace: &namespace, spec: &spec };
-    let (resolved, rendered) =
-        cases::preview(&package, asked, &surroundings).map_err(|refusals| NoPreview::Refused(refusals.0))?;
+    let known = |place: &KeyRef| snapshot.key(&namespace, place);
+    let (resolved, rendered, unseen) = cases::preview_with(&package, asked, &surroundings, &known)
+        .map_err(|refusals| NoPreview::Refused(refusals.0))?;
     let (unchecked, broken): (Vec<_>, Vec<_>) =
         cue::check(&package, rendered.with_files.as_ref().unwrap_or(&resolved), rules)
             .into_iter()
@@ -71,6 +73,6 @@ fn instance(snapshot: &Snapshot, manifest: &Manifest, rules: &Cue) -> Result<Pre
     if !broken.is_empty() {
         return Err(NoPreview::Refused(broken));
     }
-    let unchecked = unchecked.into_iter().next().map(|refusal| refusal.reason);
+    let unchecked = unchecked.into_iter().next().map(|refusal| refusal.reason).or_else(|| unseen.into_iter().next());
     Ok(Preview { package, resolved, rendered, unchecked })
 }

@@ -174,7 +174,20 @@ async fn chosen<'a>(arguments: &Arguments, source: &Source, catalog: &'a Catalog
     };
     let target = arguments.at.map_or(Target::Newest, Target::By);
     let chain = catalog.chain(owner, target)?;
-    chain.last().copied().ok_or_else(|| CommandError::new("there is nothing to restore").at(source.address()))
+    let nothing = || CommandError::new("there is nothing to restore").at(source.address());
+    let found = chain.last().copied().ok_or_else(nothing)?;
+    // a part that nobody asked for would pass for the whole
+    let parts = catalog.parts(found);
+    if parts.len() < 2 || !found.is_part() {
+        return Ok(found);
+    }
+    let parts: Vec<String> = parts.iter().map(|(group, found)| format!("{} ({group})", found.place.id)).collect();
+    Err(CommandError::new("each backup of it is of one group of its pods and has a part of the data")
+        .at(source.address())
+        .remedy(format!(
+            "parts are not put together: restore each into an instance of its own that has one group: one of {}",
+            parts.join(", ")
+        )))
 }
 
 /// What the new instance is to be: as a file says, or as the old one was.

@@ -50,6 +50,19 @@ impl<'a> Session<'a> {
         self.connection.in_time(&self.server, question).await
     }
 
+    /// The answer to one of many looks: where the API server is away for a while, why that is, which ends nothing.
+    pub async fn glance<T>(
+        &self,
+        question: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<Result<T, String>, CommandError> {
+        match self.within(question).await {
+            Ok(Ok(answer)) => Ok(Ok(answer)),
+            Ok(Err(error)) if passes(&error) => Ok(Err(Problem::from_kube(&error).what)),
+            Ok(Err(error)) => Err(Problem::from_kube(&error).at(&self.server).into()),
+            Err(late) => Ok(Err(late.what)),
+        }
+    }
+
     /// The answer of the API server whenever it comes: what is watched may be quiet for long.
     pub async fn await_answer<T>(
         &self,
@@ -133,6 +146,15 @@ impl<'a> Session<'a> {
         } else {
             error.at(self.server.clone()).remedy(format!("`midship get {plural}` lists all"))
         }
+    }
+}
+
+/// Whether another answer can be hoped for: nobody answered, or the server was not able to.
+fn passes(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+        kube::Error::HyperError(_) | kube::Error::Service(_) => true,
+        _ => false,
     }
 }
 
@@ -235,6 +257,17 @@ mod tests {
         assert!(instance_name("op/x").is_err());
         let two = target(&words("inst/a inst/b"), None).expect_err("two objects");
         assert_eq!(two.what, "\"inst/a\" and \"inst/b\" are more than one object");
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_waited_for_and_a_refusal_is_not() {
+        let answered = |code| {
+            let status = kube::core::Status { code, ..kube::core::Status::default() };
+            passes(&kube::Error::Api(Box::new(status)))
+        };
+        assert!([429, 500, 503, 504].into_iter().all(answered));
+        assert!(![400, 401, 403, 404, 409].into_iter().any(answered));
+        assert!(passes(&kube::Error::Service("connection refused".into())));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::api::git_source::{AppliedSettings, FileError};
+use crate::api::values::KeyRef;
 use crate::api::{BackupPolicy, Instance};
 use crate::controller::repositories::coverage::collectors;
 use crate::extension::problem::{listed, unknown};
@@ -109,6 +110,15 @@ impl Snapshot {
         namespace: &NamespaceName,
     ) -> Result<Surroundings, String> {
         settings::surroundings(self.settings.as_ref(), namespace.as_str(), own, self.environment.as_ref())
+    }
+
+    /// A key of a ConfigMap of the repository.
+    pub fn key(&self, namespace: &NamespaceName, place: &KeyRef) -> Option<String> {
+        let mut maps = self.defined.objects.iter().filter(|object| object.id.kind == ObjectKind::ConfigMap);
+        let map = maps.find(|map| {
+            map.id.name == place.name.as_str() && map.id.namespace.as_deref() == Some(namespace.as_str())
+        })?;
+        map.body["data"][place.key.as_str()].as_str().map(str::to_owned)
     }
 
     /// The policies of the repository that collect logs, as far as they can be read.

@@ -6,7 +6,6 @@ use std::sync::{Arc, RwLock};
 
 use futures::StreamExt;
 use kube::api::ObjectMeta;
-use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, store};
@@ -16,8 +15,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::guard::Guard;
 use super::problem::Problem;
 use super::scope::{Scope, Watched};
+use super::slim::Slim;
 
 /// Names an object within its kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,7 +75,7 @@ struct Health {
 
 impl<K> Cache<K>
 where
-    K: Resource<DynamicType = ()> + Watched + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Watched + Slim + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
 {
     pub fn start(client: &Client, scope: &Scope, on_change: &OnChange) -> Self {
         Self::selected(client, scope, None, on_change)
@@ -82,7 +83,7 @@ where
 
     /// Only those that have these labels.
     pub fn selected(client: &Client, scope: &Scope, labels: Option<&str>, on_change: &OnChange) -> Self {
-        let parts = K::apis::<DeserializeGuard<K>>(client, scope)
+        let parts = K::apis::<Guard<K>>(client, scope)
             .into_iter()
             .map(|(namespace, api)| Part::start(namespace, api, labels, on_change.clone()))
             .collect();
@@ -144,14 +145,9 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
 
 impl<K> Part<K>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Slim + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
 {
-    fn start(
-        namespace: Option<String>,
-        api: Api<DeserializeGuard<K>>,
-        labels: Option<&str>,
-        on_change: OnChange,
-    ) -> Self {
+    fn start(namespace: Option<String>, api: Api<Guard<K>>, labels: Option<&str>, on_change: OnChange) -> Self {
         let (store, mut writer) = store::<K>();
         let health = Arc::new(Health::default());
         let (synced_sender, synced) = watch::channel(false);
@@ -194,23 +190,24 @@ where
 }
 
 /// The event without objects that cannot be read; those are remembered with the reason, and still told of.
-fn readable<K: Resource<DynamicType = ()>>(
-    event: Event<DeserializeGuard<K>>,
+fn readable<K: Resource<DynamicType = ()> + Slim>(
+    event: Event<Guard<K>>,
     health: &Health,
     on_change: &OnChange,
 ) -> Option<Event<K>> {
     let mut unreadable = health.unreadable.write().expect("no panic while it is held");
-    let mut sort = |guard: DeserializeGuard<K>| {
+    let mut sort = |guard: Guard<K>| {
         let key = Key::of(&guard);
         match guard.0 {
             Ok(mut object) => {
                 unreadable.remove(&key);
                 object.meta_mut().managed_fields = None;
+                object.slim();
                 Some(object)
             }
             Err(invalid) => {
-                tracing::warn!(kind = %K::kind(&()), object = %key, error = %invalid.error, "the object cannot be read");
-                unreadable.insert(key.clone(), invalid.error);
+                tracing::warn!(kind = %K::kind(&()), object = %key, error = invalid.reason, "the object cannot be read");
+                unreadable.insert(key.clone(), invalid.reason);
                 on_change(&key, None);
                 None
             }

@@ -31,6 +31,9 @@ pub const KINDS: [(&str, &str, &str, &str); 8] = [
     ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
 ];
 
+/// Labels that are kept of each.
+const WHOSE: [&str; 3] = [labels::MANAGED_BY, labels::INSTANCE, labels::EXTENSION];
+
 /// What is known of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
@@ -42,6 +45,7 @@ pub struct Part {
     /// Its version within the API server, which tells old news from new.
     pub resource_version: u64,
     pub deleting: bool,
+    /// Those that tell whose it is.
     pub labels: BTreeMap<String, String>,
     /// The value of [`labels::INVENTORY`].
     pub inventory: Option<String>,
@@ -50,13 +54,17 @@ pub struct Part {
 impl Part {
     pub fn of(meta: &ObjectMeta) -> Self {
         let annotations = meta.annotations.as_ref();
+        let labels = meta.labels.iter().flatten();
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
             owner: meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)).cloned(),
             version: version(meta),
             resource_version: resource_version(meta),
             deleting: meta.deletion_timestamp.is_some(),
-            labels: meta.labels.clone().unwrap_or_default(),
+            labels: labels
+                .filter(|(key, _)| WHOSE.contains(&key.as_str()))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
             inventory: annotations.and_then(|all| all.get(labels::INVENTORY)).cloned(),
         }
     }

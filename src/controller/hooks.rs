@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::agents::Agents;
 use super::caches::Caches;
@@ -15,6 +15,7 @@ use super::packages::Packages;
 use crate::api::labels;
 use crate::cluster::{Cache, Key};
 use crate::extension::contract::Action;
+use crate::extension::template::{self, Engine};
 use crate::lifecycle::problem::{Code, Problem};
 use crate::lifecycle::values::Task;
 
@@ -58,6 +59,20 @@ impl Hooks {
         let Some(component) = package.component(about.component) else { return Ok(None) };
         let declared = component.actions.declared().into_iter().find(|(name, _)| *name == action);
         Ok(declared.map(|(_, declared)| declared.clone()))
+    }
+
+    /// Whether the package has something to do at this moment, as far as that can be told without a pod; nothing where the
+    /// package is not known.
+    pub fn asks(&self, about: &About<'_>, action: &str) -> Option<bool> {
+        let Some(declared) = self.declared(about, action).ok()? else { return Some(false) };
+        if declared.when.is_none() {
+            return Some(true);
+        }
+        let instance = self.caches.instances.get(&Key::new(about.namespace, about.instance))?;
+        let resolved = instance.status.as_ref().and_then(|status| status.resolved.as_ref());
+        let known = json!({ "topology": resolved.and_then(|resolved| resolved.topology.as_ref()) });
+        // what depends on more than the topology is asked where it is known
+        Some(Engine::new().holds(action, declared.when.as_deref(), &template::context(&known)).unwrap_or(false))
     }
 
     /// Has it done, where the package declares it; the same key does it once, unless it failed.
@@ -163,8 +178,6 @@ fn is_ready(pod: &Pod) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

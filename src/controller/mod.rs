@@ -319,7 +319,7 @@ impl Context {
             let (queues, sources) = (queues.clone(), sources.clone());
             let on_secret: OnSecret = Arc::new(move |secret| {
                 let sources = sources.get().and_then(Weak::upgrade);
-                let readers = sources.map(|sources| sources.readers(secret)).unwrap_or_default();
+                let readers = sources.map(|sources| sources.secret_changed(secret)).unwrap_or_default();
                 readers.iter().for_each(|source| queues.of(Kind::GitSource).add(source));
             });
             Secrets::start(&client, &self.options.scope, &on_secret)

@@ -161,7 +161,11 @@ fn is_refused(error: &kube::Error) -> bool {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use serde_json::json;
+
     use super::*;
+    use crate::cluster::slim::Slim;
+    use crate::plan::pod_set::view;
 
     fn error(code: u16) -> kube::Error {
         let status = kube::core::Status { code, message: "by the test".into(), ..kube::core::Status::default() };
@@ -181,5 +185,53 @@ mod tests {
             assert!(!told("it is so", async || Err::<bool, _>(error(code))).await, "{code} is one");
         }
         assert!([401, 429, 500, 503].into_iter().all(|code| !is_refused(&error(code))));
+    }
+
+    #[test]
+    fn a_pod_that_is_kept_slim_is_the_same_to_plans() {
+        let whole: Pod = serde_json::from_value(json!({
+            "metadata": { "name": "shop-cache-0", "uid": "u1", "labels": { "midship.dev/ordinal": "0" },
+                "annotations": { "midship.dev/replaces": "a,b", "midship.dev/departed": "u1" } },
+            "spec": {
+                "nodeName": "n1",
+                "containers": [
+                    { "name": "cache", "image": "cache:1", "env": [{ "name": "A", "value": "B" }],
+                      "resources": { "requests": { "cpu": "100m" }, "limits": { "memory": "1Gi" } },
+                      "volumeMounts": [{ "name": "data", "mountPath": "/data" }] },
+                    { "name": "midship", "image": "agent:1" },
+                ],
+                "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": "data-shop-cache-0" } }],
+            },
+            "status": {
+                "phase": "Running", "qosClass": "Burstable", "podIP": "10.0.0.1", "reason": "R", "message": "M",
+                "conditions": [{ "type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" }],
+                "initContainerStatuses": [{ "name": "i", "image": "i", "imageID": "i", "ready": false, "restartCount": 0,
+                    "state": { "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } } }],
+                "containerStatuses": [{ "name": "cache", "image": "cache:1", "imageID": "x", "ready": true, "restartCount": 2,
+                    "containerID": "c1", "state": { "running": { "startedAt": "2026-01-01T00:00:00Z" } } }],
+            },
+        }))
+        .expect("a pod");
+        let mut slim = whole.clone();
+        slim.slim();
+        assert_eq!(view::pod(&slim), view::pod(&whole));
+        assert_eq!(slim.status.as_ref().and_then(|status| status.pod_ip.as_deref()), Some("10.0.0.1"));
+        let spec = slim.spec.expect("a spec");
+        assert!(spec.volumes.is_none() && spec.containers.iter().all(|one| one.env.is_none()), "{spec:?}");
+    }
+
+    #[test]
+    fn a_node_that_is_kept_slim_is_the_same_to_plans() {
+        let whole: Node = serde_json::from_value(json!({
+            "metadata": { "name": "n1", "labels": { "a": "b" } },
+            "spec": { "taints": [{ "key": "node.kubernetes.io/out-of-service", "effect": "NoExecute" }] },
+            "status": { "conditions": [{ "type": "Ready", "status": "Unknown" }], "images": [{ "names": ["a"] }] },
+        }))
+        .expect("a node");
+        let mut slim = whole.clone();
+        slim.slim();
+        assert_eq!(view::node(&slim), view::node(&whole));
+        assert!(view::node(&slim).out_of_service && !view::node(&slim).ready);
+        assert_eq!(slim.status.and_then(|status| status.images), None);
     }
 }

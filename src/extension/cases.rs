@@ -12,6 +12,7 @@ use super::check::{self, Mistake};
 use super::contract::Change;
 use super::cue::{self, CueCheck};
 use super::defaults::Defaults;
+use super::elsewhere::{self, Elsewhere};
 use super::package::Package;
 use super::problem::{Code, Refusals, TOO_LONG};
 use super::render::{Inputs, Rendered, render, secret_needs};
@@ -21,6 +22,7 @@ use super::secret::SecretValue;
 use super::yaml::{self, Positions};
 use crate::api::Kind;
 use crate::api::instance::InstanceSpec;
+use crate::api::values::KeyRef;
 use crate::names::{InstanceName, NamespaceName};
 
 /// A file in `tests/`.
@@ -164,7 +166,18 @@ pub fn preview(
     asked: Asked<'_>,
     surroundings: &Surroundings,
 ) -> Result<(Resolved, Rendered), Refusals> {
+    preview_with(package, asked, surroundings, &|_| None).map(|(resolved, rendered, _)| (resolved, rendered))
+}
+
+/// The same where keys of ConfigMaps may be known. Besides, it says which of the user's own files were not looked at.
+pub fn preview_with(
+    package: &Package,
+    asked: Asked<'_>,
+    surroundings: &Surroundings,
+    known: &dyn Fn(&KeyRef) -> Option<String>,
+) -> Result<(Resolved, Rendered, Vec<String>), Refusals> {
     let resolved = resolve(package, asked, surroundings)?;
+    let Elsewhere { files: user_files, unseen } = elsewhere::files(package, &resolved, known);
     let secrets = secret_needs(package, &resolved)
         .into_iter()
         .map(|need| {
@@ -175,9 +188,10 @@ pub fn preview(
             (need.name, SecretValue::new(value))
         })
         .collect();
-    let inputs = Inputs { agent_image: "midship-agent:preview".to_owned(), secrets, ..Inputs::default() };
+    let agent_image = "midship-agent:preview".to_owned();
+    let inputs = Inputs { agent_image, secrets, user_files, ..Inputs::default() };
     let rendered = render(package, &resolved, &inputs)?;
-    Ok((resolved, rendered))
+    Ok((resolved, rendered, unseen))
 }
 
 /// A spec with what a case leaves out.

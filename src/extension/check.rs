@@ -1,11 +1,13 @@
 //! Whether a value has the form that it is read in: one of our kinds as the API server accepts it, by the same schemas and
 //! the same rules, or a file of a package. Every mistake is told, each with its place and a suggestion.
 
+mod forms;
+
 use std::sync::OnceLock;
 
 use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
-use kube_cel::{CompiledSchema, Validator, compile_schema};
+use kube_cel::{CompiledSchema, compile_schema, validate_compiled};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 use super::problem::closest;
 use crate::api::{Kind, schema};
 use crate::names::ObjectName;
+use forms::Forms;
 
 /// Something wrong with a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +37,18 @@ pub fn spec(kind: Kind, spec: &Value) -> Vec<Mistake> {
     mistakes
 }
 
+/// Makes ready what specs of a kind are checked with: it takes a while, once.
+pub fn make_ready(kind: Kind) {
+    Checker::of(kind);
+}
+
 /// A schema in the forms that values are checked with.
 pub struct Checker {
     schema: Value,
     shape: jsonschema::Validator,
+    /// What texts have to look like.
+    forms: Forms,
+    /// All other rules.
     rules: CompiledSchema,
     /// Whether what YAML takes for a number or a truth value may stand where a text is read.
     lenient: bool,
@@ -70,11 +81,12 @@ impl Checker {
     }
 
     pub fn of_schema(schema: Value) -> Self {
-        let rules = compile_schema(&schema);
         let mut strict = schema.clone();
         make_strict(&mut strict);
         let shape = jsonschema::options().build(&strict).expect("our own schemas are valid; a test looks at each");
-        Self { schema, shape, rules, lenient: false }
+        let mut rest = schema.clone();
+        let forms = Forms::taken_from(&mut rest);
+        Self { shape, forms, rules: compile_schema(&rest), schema, lenient: false }
     }
 
     /// Of what is read as `T`.
@@ -237,21 +249,21 @@ fn without_empty_fields(schema: &Value, value: &Value) -> Value {
 }
 
 fn broken_rules(checker: &Checker, spec: &Value) -> Vec<Mistake> {
-    let Err(errors) = Validator::new().validate_compiled(&checker.rules, spec, None) else { return Vec::new() };
-    errors
-        .into_vec()
-        .into_iter()
-        .map(|error| {
-            let pointer = pointer_of_field_path(&error.field_path);
-            let message = match spec.pointer(&pointer) {
-                Some(value @ (Value::String(_) | Value::Number(_))) if !may_hold_a_login(value) => {
-                    format!("{}: {}", text_of(value), error.message)
-                }
-                _ => error.message,
-            };
-            Mistake { pointer, code: "rule", message }
-        })
-        .collect()
+    let mut broken = checker.forms.broken(spec);
+    if let Err(errors) = validate_compiled(&checker.rules, spec, None) {
+        let errors = errors.into_vec().into_iter();
+        broken.extend(errors.map(|error| (pointer_of_field_path(&error.field_path), error.message)));
+    }
+    let mistake = |(pointer, message): (String, String)| {
+        let message = match spec.pointer(&pointer) {
+            Some(value @ (Value::String(_) | Value::Number(_))) if !may_hold_a_login(value) => {
+                format!("{}: {message}", text_of(value))
+            }
+            _ => message,
+        };
+        Mistake { pointer, code: "rule", message }
+    };
+    broken.into_iter().map(mistake).collect()
 }
 
 /// Whether a value is an address with a user name, and so perhaps a password, in it: it is not repeated in a message.

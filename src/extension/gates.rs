@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::contract::{Manifest, VersionUpgrade};
-use super::problem::{Code, Refusal, listed};
+use super::problem::{Code, Refusal, listed, way};
 
 /// Where an instance stands, or is to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ fn no_single_step(edges: &BTreeMap<&str, Vec<&str>>, from: &str, to: &str, sourc
         return format!(
             "{from} to {to} is {} steps; take one at a time: {}; next is {}",
             path.len() - 1,
-            path.join(" to "),
+            way(&path, " to "),
             path.get(1).copied().unwrap_or(to)
         );
     }

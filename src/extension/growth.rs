@@ -2,12 +2,19 @@
 //!
 //! A text can only grow by being put together. What was put together must not be put together again: then its size is
 //! bounded by the template's own length times the largest value it was given.
+//!
+//! And keeps them from being read deeper than the stack goes: what is put within each other in one expression is counted.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Operators in one tag; each can add the largest value once more.
 const MAX_OPERATORS: usize = 64;
+/// What may lie within each other in one tag: each is read within the one before.
+const MAX_PARTS: usize = 256;
+/// Conditions of a file that go on from one another, for the same reason.
+const MAX_ELIF: usize = 128;
+const PART_WORDS: [&str; 6] = ["not", "and", "or", "is", "in", "if"];
 
 /// Tags that capture output, which could be captured again and again.
 const CAPTURES: [&str; 6] = ["macro", "call", "filter", "import", "from", "extends"];
@@ -47,8 +54,16 @@ pub const ALWAYS: &[&str] = &[
 pub fn check(source: &str) -> Result<(), (usize, String)> {
     let tags = tags(source);
     let made: BTreeSet<&str> = tags.iter().filter(|tag| tag.puts_together()).flat_map(Tag::sets).collect();
+    let mut elif = 0;
     for tag in &tags {
         let first = tag.words.first().copied().unwrap_or_default();
+        elif += usize::from(tag.statement && first == "elif");
+        if elif > MAX_ELIF {
+            return Err((
+                tag.line,
+                format!("a file has at most {MAX_ELIF} \"elif\"; look values up in a mapping instead"),
+            ));
+        }
         if tag.statement && CAPTURES.contains(&first) {
             return Err((
                 tag.line,
@@ -81,6 +96,13 @@ fn amounts(tag: &Tag<'_>) -> Result<(), String> {
         let operators = tag.operators;
         return Err(format!("has {operators} operators in one expression, at most {MAX_OPERATORS} are allowed"));
     }
+    if tag.parts > MAX_PARTS {
+        let parts = tag.parts;
+        return Err(format!(
+            "has {parts} operators, brackets and attributes in one expression, at most {MAX_PARTS} are allowed; give parts \
+             of it names with `set`"
+        ));
+    }
     Ok(())
 }
 
@@ -92,6 +114,8 @@ struct Tag<'a> {
     words: Vec<&'a str>,
     /// `+`, `~`, `*` and filters.
     operators: usize,
+    /// All that something else can lie within.
+    parts: usize,
     assigns: bool,
     /// Words before `=` or `in`.
     before: usize,
@@ -116,8 +140,10 @@ impl<'a> Tag<'a> {
 }
 
 fn tags(source: &str) -> Vec<Tag<'_>> {
+    let (mut at, mut line) = (0, 1);
     let one = |(statement, inner): (bool, Range<usize>)| {
-        let line = source[..inner.start].matches('\n').count() + 1;
+        line += source[at..inner.start].matches('\n').count();
+        at = inner.start;
         read(&source[inner], line, statement)
     };
     spans(source).into_iter().map(one).collect()
@@ -195,7 +221,8 @@ pub(super) fn after_quote(bytes: &[u8], mut at: usize, quote: u8) -> usize {
 
 fn read(text: &str, line: usize, statement: bool) -> Tag<'_> {
     let bytes = text.as_bytes();
-    let mut tag = Tag { line, statement, words: Vec::new(), operators: 0, assigns: false, before: usize::MAX };
+    let mut tag =
+        Tag { line, statement, words: Vec::new(), operators: 0, parts: 0, assigns: false, before: usize::MAX };
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
@@ -211,6 +238,7 @@ fn read(text: &str, line: usize, statement: bool) -> Tag<'_> {
                 let attribute = text[..at].trim_end().ends_with('.');
                 if !attribute {
                     tag.words.push(word);
+                    tag.parts += usize::from(PART_WORDS.contains(&word));
                 }
                 at = end;
             }
@@ -218,6 +246,7 @@ fn read(text: &str, line: usize, statement: bool) -> Tag<'_> {
                 if b"+~*|".contains(&byte) {
                     tag.operators += 1;
                 }
+                tag.parts += usize::from(b"+-*/%~|.<>=!([{".contains(&byte));
                 let comparison = at > 0 && b"=!<>".contains(&bytes[at - 1]) || bytes.get(at + 1) == Some(&b'=');
                 if byte == b'=' && !comparison {
                     tag.assigns = true;
@@ -251,6 +280,30 @@ mod tests {
         }
         let many = format!("{{{{ a{} }}}}", " ~ a".repeat(65));
         assert!(check(&many).is_err());
+    }
+
+    #[test]
+    fn what_would_be_read_deeper_than_the_stack_goes_is_refused_unread() {
+        let deep = |begin: &str, part: &str, end: &str| format!("{begin}{}{end}", part.repeat(20_000));
+        for source in [
+            deep("{{ ", "not ", "1 }}"),
+            deep("{{ ", "-", "1 }}"),
+            deep("{{ ", "(", "1 }}"),
+            deep("{{ a", ".b", " }}"),
+            deep("{{ a", "[0]", " }}"),
+            deep("{{ a", "()", " }}"),
+            deep("{{ 1", " if 1 else 1", " }}"),
+            deep("{{ 1", " == 1", " }}"),
+            deep("{{ 1", " and 1", " }}"),
+            deep("{{ 1", " is odd", " }}"),
+        ] {
+            let said = check(&source).expect_err("it is too deep").1;
+            assert!(said.contains("at most 256 are allowed; give parts of it names with `set`"), "{said}");
+            let inner = source.trim_start_matches("{{").trim_end_matches("}}");
+            assert!(check_expression(inner).is_err());
+        }
+        let elif = check(&deep("\n{% if 1 %}", "{% elif 1 %}", "{% endif %}"));
+        assert_eq!(elif, Err((2, "a file has at most 128 \"elif\"; look values up in a mapping instead".to_owned())));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The ways of making backups that a package declares, and the one that is meant.
 
 use super::contract::BackupMethod;
-use super::{Package, install};
+use super::problem::{Code, Refusal};
+use super::{Package, Resolved, install};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MethodError {
@@ -31,4 +32,66 @@ pub fn choose<'a>(package: &'a Package, wanted: Option<&str>) -> Result<(&'a str
         },
     };
     Ok((found.0, found.1))
+}
+
+/// Whether a pod with this role is to get its data from another one and gets it from none: what it has may be old.
+pub fn is_detached(package: &Package, component: &str, role: Option<&str>, follows: bool) -> bool {
+    let declared = package.manifest.components.iter().find(|(name, _)| name.as_str() == component);
+    declared.is_some_and(|(_, declared)| {
+        let tells = declared.role.as_ref().is_some_and(|probe| probe.follows.is_some());
+        let first = declared.roles.iter().find(|role| role.exclusive);
+        let second = first.is_some_and(|first| role.is_some_and(|role| role != first.name.as_str()));
+        tells && second && !follows
+    })
+}
+
+/// Why an instance cannot be filled from a backup: each of its groups has a part of the data, and a backup holds one part.
+pub fn in_parts(package: &Package, resolved: &Resolved) -> Option<Refusal> {
+    resolved.restore.as_ref()?;
+    let (methods, main) = (&package.manifest.backup.as_ref()?.methods, package.main_component());
+    let split = resolved.components.iter().filter(|component| component.groups.len() > 1).find(|component| {
+        let of_it = |method: &&BackupMethod| method.component.as_ref().or(main) == Some(&component.name);
+        let mut of_it = methods.values().filter(of_it).peekable();
+        of_it.peek().is_some() && of_it.all(|method| method.each_group)
+    })?;
+    let reason = format!(
+        "{} has {} groups, each with a part of the data, and a backup is of one of them: parts are not put together. Restore \
+         each part into an instance of its own that has one group (spec.restore.id names the backup), and bring the data over \
+         with the middleware's own tools",
+        split.name,
+        split.groups.len()
+    );
+    Some(Refusal::new("spec.restore", Code::Invalid, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::extension::tests::{sample, shipped};
+
+    #[test]
+    fn shards_are_not_filled_from_a_backup_of_one_of_them() {
+        let mut refused = Vec::new();
+        for (name, package) in shipped() {
+            let version = package.manifest.versions.first().expect("a version").version.clone();
+            let methods = package.manifest.backup.iter().flat_map(|backup| backup.methods.values());
+            let split = methods.clone().count() > 0 && methods.clone().all(|method| method.each_group);
+            for topology in package.manifest.topologies.keys() {
+                let mut spec = json!({ "type": package.manifest.type_, "extensionVersion": package.manifest.version,
+                    "version": version, "topology": topology });
+                let (whole, _) = sample(&package, spec.clone());
+                assert_eq!(in_parts(&package, &whole), None, "{name}: it is not to be restored");
+                spec["restore"] = json!({ "repository": "vault", "instance": { "name": "orders" } });
+                let (wanted, _) = sample(&package, spec);
+                let several = wanted.components.iter().any(|component| component.groups.len() > 1);
+                let refusal = in_parts(&package, &wanted);
+                assert_eq!(refusal.is_some(), several && split, "{name} {topology}");
+                refused.extend(refusal);
+            }
+        }
+        let first = refused.first().expect("a package with shards").to_string();
+        assert!(first.starts_with("spec.restore: ") && first.contains(" has 3 groups, each with a part"), "{first}");
+    }
 }

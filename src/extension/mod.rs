@@ -2,6 +2,7 @@
 //! objects and reasons out.
 
 pub mod agent;
+pub mod budget;
 pub mod cases;
 pub mod changes;
 pub mod check;
@@ -11,6 +12,7 @@ pub mod contract;
 pub mod cue;
 pub mod defaults;
 pub mod describe;
+mod elsewhere;
 pub mod files;
 pub mod gates;
 mod growth;
@@ -29,6 +31,7 @@ pub mod quantity;
 pub mod render;
 pub mod resolve;
 pub mod resolved;
+mod rules;
 pub mod schema;
 pub mod secret;
 pub mod template;

@@ -8,9 +8,13 @@ use super::contract::{Component, Manifest, Parameter, Topology, TopologyComponen
 use super::files::{MANIFEST, PackageFiles, is_template};
 use super::parameters::ParameterSet;
 use super::problem::Problem;
+use super::rules;
 use super::template::{Engine, FIELD, TemplateError};
 use super::yaml::{self, Positions};
 use crate::names::{ComponentName, ParameterName, TopologyName};
+
+/// Errors shown of all parameters of a component together.
+const MOST_ERRORS: usize = 20;
 
 /// One version of one kind of middleware: everything needed to render its instances.
 #[derive(Debug)]
@@ -98,6 +102,7 @@ impl Package {
         let Some(validator) = path.and_then(|path| self.schemas.get(path)) else { return Vec::new() };
         validator
             .iter_errors(parameters)
+            .take(MOST_ERRORS)
             .map(|error| {
                 let place = error.instance_path().to_string();
                 let name = place.trim_start_matches('/');
@@ -131,11 +136,12 @@ fn in_template(error: &TemplateError) -> Problem {
 fn read_more_parameters(component: &mut Component, files: &PackageFiles, problems: &mut Vec<Problem>) {
     let Some(path) = component.parameters_file.as_deref() else { return };
     let text = files.text(path).map_err(|problem| vec![problem]);
-    match text.and_then(|text| yaml::read::<BTreeMap<ParameterName, Parameter>>(path, text)) {
-        Ok(more) => {
+    match text.and_then(|text| Ok((text, yaml::read::<BTreeMap<ParameterName, Parameter>>(path, text)?))) {
+        Ok((text, more)) => {
             for (name, parameter) in more {
                 if component.parameters.contains_key(&name) {
-                    problems.push(Problem::in_file(path, format!("parameter {name} is also in {MANIFEST}")));
+                    let (line, column) = Positions::read(text).of(name.as_str());
+                    problems.push(Problem::new(path, line, column, format!("parameter {name} is also in {MANIFEST}")));
                 }
                 component.parameters.insert(name, parameter);
             }
@@ -144,14 +150,11 @@ fn read_more_parameters(component: &mut Component, files: &PackageFiles, problem
     }
 }
 
-/// Why a JSON Schema cannot be used.
-fn no_schema(error: &str) -> String {
-    match error.strip_prefix("Resource '").and_then(|rest| rest.split_once('\'')) {
-        Some((address, _)) => {
-            format!("refers to {address}, but nothing is fetched: write it into this file under $defs")
-        }
-        None => format!("is no JSON Schema: {error}"),
-    }
+/// Why a JSON Schema cannot be used, and which place in it is to blame.
+fn no_schema(path: &str, text: &str, wrong: &rules::Wrong) -> Problem {
+    let (line, column) = Positions::read(text).of(&wrong.field);
+    let what = if wrong.refused { "" } else { "is no JSON Schema: " };
+    Problem::new(path, line, column, format!("{what}{}", wrong.reason))
 }
 
 fn compile_schemas(
@@ -164,7 +167,7 @@ fn compile_schemas(
     for path in paths {
         let compiled = files.text(&path).and_then(|text| {
             let schema = yaml::value(&path, text)?;
-            jsonschema::options().build(&schema).map_err(|error| Problem::in_file(&path, no_schema(&error.to_string())))
+            rules::compile(&schema).map_err(|wrong| no_schema(&path, text, &wrong))
         });
         match compiled {
             Ok(validator) => {

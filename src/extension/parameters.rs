@@ -9,6 +9,7 @@ use serde_json::{Number, Value};
 use super::contract::parameter::{Change, OtherParameters, Parameter, ParameterType};
 use super::problem::{closest, listed, unknown};
 use super::quantity;
+use super::rules;
 use super::versions;
 use crate::api::values::Duration;
 use crate::names::ParameterName;
@@ -134,7 +135,7 @@ impl Rule {
                 .ok_or_else(|| format!("{what} {value} is no {}", kind_name(parameter.type_))),
         };
         let compile = |schema: &Value| {
-            jsonschema::options().build(schema).map(Arc::new).map_err(|error| format!("its schema is wrong: {error}"))
+            rules::compile(schema).map(Arc::new).map_err(|wrong| format!("its schema is wrong: {}", wrong.reason))
         };
         let rule = Self {
             minimum: bound("minimum", &parameter.minimum)?,
@@ -176,8 +177,21 @@ impl Rule {
         Ok(rule)
     }
 
+    /// The word that somebody wrote without quotes: `off` and `no` are read as boolean by some, kubectl among them.
+    fn word<'a>(&'a self, value: &'a Value) -> &'a Value {
+        let (ParameterType::String, Value::Bool(said)) = (self.parameter.type_, value) else { return value };
+        let words = if *said { ["on", "yes", "true"] } else { ["off", "no", "false"] };
+        let fits = |allowed: &&Value| allowed.as_str().is_some_and(|word| words.contains(&word));
+        let mut fitting = self.parameter.values.iter().filter(fits);
+        match (fitting.next(), fitting.next()) {
+            (Some(only), None) => only,
+            _ => value,
+        }
+    }
+
     fn check(&self, value: &Value) -> Result<Value, String> {
         let parameter = &self.parameter;
+        let value = self.word(value);
         let converted = convert(parameter.type_, value)?;
         let allowed = |c: char| !c.is_control() || (parameter.multiline && matches!(c, '\n' | '\r' | '\t'));
         if converted.as_str().is_some_and(|text| !text.chars().all(allowed)) {
@@ -360,6 +374,20 @@ mod tests {
         assert_eq!(set.check("flag", &json!("yes"), "1"), Ok(json!(true)));
         assert_eq!(set.check("wait", &json!("90s"), "1"), Ok(json!("1m30s")));
         assert_eq!(set.check("text", &json!(7), "1"), Ok(json!("7")));
+    }
+
+    #[test]
+    fn a_word_that_was_read_as_boolean_is_the_one_that_is_allowed() {
+        let set =
+            set("commit: {type: string, enum: ['off', local, 'on']}\nsync: {type: string, enum: [always, 'no']}\n\
+             either: {type: string, enum: ['no', 'off']}\ntext: {type: string}");
+        assert_eq!(set.check("commit", &json!(false), "1"), Ok(json!("off")));
+        assert_eq!(set.check("commit", &json!(true), "1"), Ok(json!("on")));
+        assert_eq!(set.check("sync", &json!(false), "1"), Ok(json!("no")));
+        for (name, value) in [("sync", json!(true)), ("either", json!(false)), ("text", json!(true))] {
+            let reason = set.check(name, &value, "1").expect_err("nobody can tell which").reason();
+            assert_eq!(reason, format!("parameter {name}: \"{value}\" is no text"));
+        }
     }
 
     #[test]

@@ -122,10 +122,14 @@ fn lines<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T]) -> fmt::Resul
     Ok(())
 }
 
+/// Longer than this no name is, and nothing is close to it.
+const LONGEST_NAME: usize = 100;
+
 /// The known name closest to what was written, where one is close.
 pub fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
+        .filter(|name| name.len().max(written.len()) <= LONGEST_NAME)
         .map(|name| (strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase()), name))
         .filter(|(distance, name)| {
             let length = name.len().max(written.len());
@@ -138,11 +142,23 @@ pub fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> O
 /// `no such thing "x"`, with the closest name or, failing that, all names.
 pub fn unknown<'a>(what: &str, written: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let written = written.escape_default();
-    match closest(&written.to_string(), known.iter().copied()) {
+    let mut shown: String = written.escape_default().take(LONGEST_NAME).collect();
+    if shown.len() == LONGEST_NAME {
+        shown.push('…');
+    }
+    let written = shown;
+    match closest(&written, known.iter().copied()) {
         Some(name) => format!("there is no {what} \"{written}\"; did you mean \"{name}\"?"),
         None if known.is_empty() => format!("there is no {what} \"{written}\"; there are none at all"),
         None => format!("there is no {what} \"{written}\"; there is {}", listed(known)),
+    }
+}
+
+/// A way as people read it: of a long one the beginning and the end.
+pub fn way(steps: &[&str], joint: &str) -> String {
+    match steps {
+        [first @ .., last] if first.len() > 12 => format!("{}{joint}…{joint}{last}", first[..10].join(joint)),
+        _ => steps.join(joint),
     }
 }
 
@@ -177,5 +193,11 @@ mod tests {
             unknown("component", "queue", ["broker", "controller"]),
             "there is no component \"queue\"; there is broker and controller"
         );
+    }
+
+    #[test]
+    fn a_name_without_end_is_cut_and_compared_with_nothing() {
+        let told = unknown("component", &"broker".repeat(100_000), ["broker"]);
+        assert_eq!(told, format!("there is no component \"{}brok…\"; there is broker", "broker".repeat(16)));
     }
 }

@@ -191,7 +191,7 @@ fn pods(package: &Package, rendered: &Rendered) -> Vec<Problem> {
         let name = component.spec.component.as_str();
         let added = package.component(name).is_some_and(|known| known.pod.is_some() || known.pod_template.is_some());
         for group in component.spec.groups.iter().filter(|_| added) {
-            let spec = &group.template.spec;
+            let spec = &group.template.spec.open();
             let reasons = match serde_json::from_value::<PodSpec>(spec.clone()) {
                 Ok(read) => unread(spec, &json!(read))
                     .iter()
@@ -309,6 +309,11 @@ mod tests {
             (
                 "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: sample-server-config}\n".to_owned(),
                 "ConfigMap sample-server-config is made twice",
+            ),
+            (
+                "{% for n in range(1001) %}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: 'sample-{{ n }}'}\n{% endfor %}\n"
+                    .to_owned(),
+                "makes too many objects; all templates of an instance make at most 1000",
             ),
         ];
         for (text, expected) in cases {
@@ -488,7 +493,8 @@ mod tests {
         let package = load(&spoilt(cases[0].0), GOOD, None).unwrap_or_else(|problems| panic!("{problems}"));
         let spec = json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0", "monitoring": { "exporter": true } });
         let rendered = crate::extension::tests::sample(&package, spec).1;
-        let container = &rendered.components[0].spec.groups[0].template.spec["containers"][2];
+        let pod = rendered.components[0].spec.groups[0].template.spec.open();
+        let container = &pod["containers"][2];
         assert_eq!(container["command"], json!(["x", "$(MIDSHIP_POD_IP)"]));
         let names: Vec<&str> =
             container["env"].as_array().expect("variables").iter().filter_map(|one| one["name"].as_str()).collect();

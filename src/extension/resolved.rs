@@ -122,7 +122,7 @@ impl Resolved {
     /// tells them. Nothing where it tells nothing.
     pub fn as_it_was(&self, status: &instance::Resolved) -> Option<Self> {
         let topology = TopologyName::parse(status.topology.as_deref()?).ok()?;
-        let told = status.components.as_ref()?;
+        let told = status.components.as_ref()?.open();
         let mut before = Self { topology, ..self.clone() };
         before.components.retain_mut(|component| {
             let Some(groups) = told[component.name.as_str()]["groups"].as_array() else { return false };
@@ -169,7 +169,7 @@ impl Resolved {
             extension_version: Some(self.extension_version.to_string()),
             target: None,
             backup_policy: self.backup_policy.clone(),
-            components: Some(Value::Object(components)),
+            components: Some(Value::Object(components).into()),
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::io;
 
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Template, UndefinedBehavior, Value, syntax::SyntaxConfig};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
+use super::budget::Budget;
 use super::{growth, product, quantity, versions};
 use crate::api::values::Duration;
 
@@ -33,6 +34,14 @@ pub struct TemplateError {
     pub name: String,
     pub line: usize,
     pub reason: String,
+}
+
+impl TemplateError {
+    /// What is said once nothing is left of what all templates may use together.
+    pub fn spent(budget: &Budget) -> Self {
+        let (name, reason) = budget.greediest();
+        Self { name, line: 1, reason }
+    }
 }
 
 /// What the names of templates that stand in the manifest start with.
@@ -106,15 +115,13 @@ impl Engine {
     }
 
     /// Renders a template file.
-    pub fn file(&self, name: &str, context: &Value) -> Result<String, TemplateError> {
+    pub fn file(&self, name: &str, context: &Value, budget: &Budget) -> Result<String, TemplateError> {
         let template = self.environment.get_template(name).map_err(|error| explain(&error, name))?;
-        let mut output = Capped { bytes: Vec::new(), limit: FILE.output };
-        template.render_captured_to(context.clone(), &mut output).map_err(|error| explain(&error, name))?;
-        Ok(String::from_utf8_lossy(&output.bytes).into_owned())
+        run(&template, name, context, FILE.output, budget)
     }
 
     /// Renders a text of the manifest. Most have nothing in them to render.
-    pub fn text(&self, name: &str, source: &str, context: &Value) -> Result<String, TemplateError> {
+    pub fn text(&self, name: &str, source: &str, context: &Value, budget: &Budget) -> Result<String, TemplateError> {
         if !source.contains("{{") && !source.contains("{%") && !source.contains("{#") {
             return Ok(source.to_owned());
         }
@@ -122,9 +129,7 @@ impl Engine {
         let source = product::template(source);
         let template =
             self.environment.template_from_named_str(name, &source).map_err(|error| explain(&error, name))?;
-        let mut output = Capped { bytes: Vec::new(), limit: TEXT.output };
-        template.render_captured_to(context.clone(), &mut output).map_err(|error| explain(&error, name))?;
-        Ok(String::from_utf8_lossy(&output.bytes).into_owned())
+        run(&template, name, context, TEXT.output, budget)
     }
 
     /// The value of an expression.
@@ -183,6 +188,26 @@ impl Engine {
 /// A context made of plain data.
 pub fn context(data: &Json) -> Value {
     Value::from(Serde(data))
+}
+
+fn run(
+    template: &Template<'_, '_>,
+    name: &str,
+    context: &Value,
+    limit: usize,
+    budget: &Budget,
+) -> Result<String, TemplateError> {
+    let mut output = Capped { bytes: Vec::new(), limit };
+    let fuel = match template.render_captured_to(context.clone(), &mut output) {
+        Ok(done) => done.state().fuel_levels().map_or(0, |(used, _)| used),
+        Err(error) => {
+            // nobody knows where it was by then
+            budget.took(name, FILE.fuel, 0);
+            return Err(explain(&error, name));
+        }
+    };
+    budget.took(name, fuel, output.bytes.len());
+    Ok(String::from_utf8_lossy(&output.bytes).into_owned())
 }
 
 fn sorted(names: impl IntoIterator<Item = String>) -> Vec<String> {
@@ -315,7 +340,8 @@ mod tests {
     use super::*;
 
     fn text(source: &str) -> Result<String, String> {
-        Engine::new().text("t", source, &context(&json!({ "a": 1, "map": { "k": true } }))).map_err(|e| e.to_string())
+        let known = context(&json!({ "a": 1, "map": { "k": true } }));
+        Engine::new().text("t", source, &known, &Budget::default()).map_err(|error| error.to_string())
     }
 
     #[test]

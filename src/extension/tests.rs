@@ -116,7 +116,7 @@ fn only_the_agent_sees_its_certificate() {
         let components = serde_json::to_value(&rendered.components).expect("plain data").to_string();
         assert!(components.contains("\"secretName\":\"sample-agent\""), "{name}");
         for component in &rendered.components {
-            let pods = component.spec.groups.iter().map(|group| &group.template.spec);
+            let pods = component.spec.groups.iter().map(|group| group.template.spec.open());
             for pod in pods {
                 let containers = ["containers", "initContainers"].iter().filter_map(|list| pod[*list].as_array());
                 for container in containers.flatten() {

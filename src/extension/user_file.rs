@@ -10,28 +10,56 @@ use super::parameters::{ParameterSet, Refused};
 /// What a user's own file says of parameters.
 #[derive(Debug, Default, PartialEq)]
 pub struct Found {
-    /// Everything wrong with it, as `line N: reason`. Settings that are not parameters are the user's own business.
-    pub wrong: Vec<String>,
+    /// Everything wrong with it. Settings that are not parameters are the user's own business.
+    pub wrong: Vec<Wrong>,
     /// Parameters it sets, as templates see them; the last of several counts.
     pub set: BTreeMap<String, Value>,
 }
 
+/// Something wrong in a user's own file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// From 1; 0 where it is not known.
+    line: usize,
+    /// The parameter, where one is to blame.
+    parameter: Option<String>,
+    /// Why, with the value that is not allowed.
+    reason: String,
+}
+
+impl Wrong {
+    /// As people may read it. Of a file that is secret no value is shown.
+    pub fn told(&self, secret: bool) -> String {
+        let place = if self.line > 0 { format!("line {}: ", self.line) } else { String::new() };
+        match &self.parameter {
+            Some(parameter) if secret => {
+                let why = "its value is not allowed, and not shown: the file lies in a Secret";
+                format!("{place}parameter {parameter}: {why}; `midship extension show` tells what is")
+            }
+            _ => format!("{place}{}", self.reason),
+        }
+    }
+}
+
 /// Reads a user's own file.
 pub fn read(format: FileFormat, text: &str, set: &ParameterSet, version: &str) -> Found {
-    let wrong = |reason: String| Found { wrong: vec![reason], ..Found::default() };
+    let unreadable = |line: usize, reason: &str| {
+        let wrong = Wrong { line, parameter: None, reason: reason.to_owned() };
+        Found { wrong: vec![wrong], ..Found::default() }
+    };
     let settings = match format {
         FileFormat::Words => lines(text, |line| line.split_once(char::is_whitespace).unwrap_or((line, ""))),
         FileFormat::Properties => lines(text, |line| line.split_once('=').unwrap_or((line, ""))),
         FileFormat::Yaml => match serde_saphyr::from_str::<Value>(text) {
             Ok(value) => flatten(&value),
             Err(error) => {
-                let place = error.location().map(|place| format!("line {}: ", place.line())).unwrap_or_default();
-                return wrong(format!("{place}is no YAML"));
+                let line = error.location().map(|place| usize::try_from(place.line()).unwrap_or(0));
+                return unreadable(line.unwrap_or(0), "is no YAML");
             }
         },
         FileFormat::Json => match serde_json::from_str::<Value>(text) {
             Ok(value) => flatten(&value),
-            Err(error) => return wrong(format!("line {}: is no JSON", error.line())),
+            Err(error) => return unreadable(error.line(), "is no JSON"),
         },
     };
     let mut found = Found::default();
@@ -44,8 +72,7 @@ pub fn read(format: FileFormat, text: &str, set: &ParameterSet, version: &str) -
             Ok(value) => {
                 found.set.insert(name, value);
             }
-            Err(Refused::Invalid(reason)) if line > 0 => found.wrong.push(format!("line {line}: {reason}")),
-            Err(Refused::Invalid(reason)) => found.wrong.push(reason),
+            Err(Refused::Invalid(reason)) => found.wrong.push(Wrong { line, parameter: Some(name), reason }),
             Err(Refused::Unknown(_)) => {}
         }
     }
@@ -103,7 +130,20 @@ mod tests {
             "count: {type: integer, maximum: 16}\nsize: {type: bytes, maximum: 1Gi}\nlog.level: {type: string, enum: [a, b]}",
         );
         let set = ParameterSet::new(&parameters.expect("parameters"), None).expect("rules");
-        read(format, text, &set, "1.0").wrong
+        read(format, text, &set, "1.0").wrong.iter().map(|wrong| wrong.told(false)).collect()
+    }
+
+    #[test]
+    fn of_a_secret_file_the_line_and_the_parameter_are_told_and_no_value() {
+        let parameters = serde_saphyr::from_str("level: {type: string, enum: [a, b]}").expect("parameters");
+        let set = ParameterSet::new(&parameters, None).expect("rules");
+        let found = read(FileFormat::Words, "other x\nlevel hunter2\n", &set, "1.0");
+        let told: Vec<String> = found.wrong.iter().map(|wrong| wrong.told(true)).collect();
+        let wanted = "line 2: parameter level: its value is not allowed, and not shown: the file lies in a Secret; `midship \
+                      extension show` tells what is";
+        assert_eq!(told, [wanted]);
+        let broken = read(FileFormat::Json, "{\"level\": hunter2}", &set, "1.0");
+        assert_eq!(broken.wrong[0].told(true), "line 1: is no JSON");
     }
 
     #[test]

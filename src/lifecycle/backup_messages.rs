@@ -17,7 +17,7 @@ use super::proto;
 use crate::api::operation::BackupType;
 use crate::backup::keys::{Identity, Kit, SigningKey};
 use crate::backup::layout::{Owner, Uid};
-use crate::backup::store::s3::{Checksums, Credentials, Settings};
+use crate::backup::store::s3::{Checksums, Credentials, Lock, LockMode, Settings};
 use crate::secret::Secret;
 
 fn wrong(field: &str, reason: impl std::fmt::Display) -> Problem {
@@ -61,6 +61,8 @@ impl From<&StorePlace> for proto::Store {
                     keys,
                     ca: settings.ca.clone(),
                     checksums_when_required: settings.checksums == Checksums::WhenRequired,
+                    lock_millis: settings.lock.map(|lock| millis(lock.time)),
+                    lock_for_all: settings.lock.is_some_and(|lock| lock.mode == LockMode::Compliance),
                 })
             }
         };
@@ -78,7 +80,18 @@ impl TryFrom<proto::Store> for StorePlace {
                 Err(wrong("repository.store.filesystem", format!("{path:?} is no absolute path")))
             }
             proto::store::Kind::S3(s3) => {
-                let proto::S3 { bucket, prefix, region, endpoint, path_style, keys, ca, checksums_when_required } = s3;
+                let proto::S3 {
+                    bucket,
+                    prefix,
+                    region,
+                    endpoint,
+                    path_style,
+                    keys,
+                    ca,
+                    checksums_when_required,
+                    lock_millis,
+                    lock_for_all,
+                } = s3;
                 if bucket.is_empty() {
                     return Err(missing("repository.store.s3.bucket"));
                 }
@@ -89,7 +102,19 @@ impl TryFrom<proto::Store> for StorePlace {
                 });
                 let checksums =
                     if checksums_when_required { Checksums::WhenRequired } else { Checksums::WhenSupported };
-                Ok(Self::S3(Settings { bucket, prefix, region, endpoint, path_style, credentials, ca, checksums }))
+                let mode = if lock_for_all { LockMode::Compliance } else { LockMode::Governance };
+                let lock = lock_millis.map(|millis| Lock { mode, time: Duration::from_millis(millis) });
+                Ok(Self::S3(Settings {
+                    bucket,
+                    prefix,
+                    region,
+                    endpoint,
+                    path_style,
+                    credentials,
+                    ca,
+                    checksums,
+                    lock,
+                }))
             }
         }
     }
@@ -393,6 +418,7 @@ mod tests {
             },
             ca: None,
             checksums: Checksums::WhenRequired,
+            lock: Some(Lock { mode: LockMode::Compliance, time: Duration::from_hours(24) }),
         };
         BackupOrder {
             job: "op-1".into(),

@@ -9,7 +9,7 @@ use super::draft::{Draft, DraftError, Workbench};
 use super::error::RemoteError;
 use super::history::History;
 use super::listing::TreeError;
-use super::push::{PushOutcome, push};
+use super::push::{PushOutcome, packed, push};
 use super::remote::Remote;
 use super::sign::Signer;
 use super::tree::{CommitTree, blob_id};
@@ -207,11 +207,11 @@ impl AuditLog {
             tip = Some(id);
         }
         let Some(new) = tip else { return Ok(Appended::Pushed { commits, tip }) };
-        let objects = bench.into_objects();
-        Ok(match push(&self.remote, &self.reference, old, new, &objects, bounds) {
+        let pack = packed(&bench.into_objects());
+        Ok(match push(&self.remote, &self.reference, old, new, &pack, bounds) {
             PushOutcome::Pushed => {
                 // the next commit builds upon this one; without it, it is fetched
-                if self.cache.store(&objects, new, bounds).is_err() {
+                if self.cache.store(&pack, new, bounds).is_err() {
                     let _ = self.cache.remove();
                 }
                 Appended::Pushed { commits, tip }
@@ -264,7 +264,7 @@ pub fn propose(
 ) -> Result<(ObjectId, PushOutcome), DraftError> {
     let bench = Workbench::new(cache)?;
     let new = bench.commit(Some(base), draft, signer, bounds)?;
-    let outcome = push(remote, &format!("refs/heads/{branch}"), None, new, &bench.into_objects(), bounds);
+    let outcome = push(remote, &format!("refs/heads/{branch}"), None, new, &packed(&bench.into_objects()), bounds);
     Ok(match outcome {
         PushOutcome::LostRace { now } if now == Some(new) => (new, PushOutcome::Pushed),
         outcome => (new, outcome),

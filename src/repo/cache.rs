@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gix::ObjectId;
 use gix::objs::Kind;
+use gix::odb::pack::cache::lru::MemoryCappedHashmap;
 
 use super::bounds::Bounds;
 use super::commit::Commit;
@@ -14,13 +15,15 @@ use super::error::RemoteError;
 use super::fetch::{Depth, FetchFailure, fetch, store_pack};
 use super::history::History;
 use super::listing::TreeError;
-use super::push::pack;
 use super::remote::Remote;
 use super::session::Session;
 use super::tree::CommitTree;
 
 /// Each fetch adds a pack; past this many it is cheaper to begin anew than to search them all.
 const MAX_PACKS: usize = 40;
+/// What is kept of objects that were just read: files that are alike are packed as differences to one another, and each would
+/// be put together from the first on.
+const UNPACKED_BYTES: usize = 4 << 20;
 /// Points to the commit fetched last, which the next fetch builds upon.
 const TIP: &str = "refs/midship/tip";
 
@@ -189,15 +192,18 @@ impl Cache {
         self.prepare().map_err(|e| self.storage(&e))
     }
 
-    /// Adds objects whose newest commit is `tip`, as if they had been fetched.
-    pub(super) fn store(&self, objects: &[(Kind, Vec<u8>)], tip: ObjectId, bounds: &Bounds) -> Result<(), CacheError> {
+    /// Adds a pack whose newest commit is `tip`, as if it had been fetched.
+    pub(super) fn store(&self, pack: &[u8], tip: ObjectId, bounds: &Bounds) -> Result<(), CacheError> {
         let _lock = self.lock(bounds)?;
         if self.packs() > MAX_PACKS {
             return Err(CacheError::StaysDamaged("too many packs".into()));
         }
         let packs = self.dir.join("objects/pack");
         bounds
-            .watching(|stop| store_pack(&mut pack(objects).as_slice(), &packs, stop))
+            .watching(|stop| {
+                let mut rest = pack;
+                store_pack(&mut rest, &packs, stop)
+            })
             .map_err(|reason| CacheError::Storage { dir: self.dir.display().to_string(), reason })?;
         self.write_tip(tip).map_err(|e| self.storage(&e))
     }
@@ -359,5 +365,7 @@ pub fn follows(history: &History, tip: ObjectId, ancestor: ObjectId, bounds: &Bo
 /// Opens a bare repository without regard to anybody's configuration or environment.
 pub(super) fn open_bare(dir: &Path) -> Result<gix::Repository, String> {
     let options = gix::open::Options::isolated().with(gix::sec::Trust::Full).open_path_as_is(true).strict_config(true);
-    gix::open_opts(dir, options).map_err(|error| super::error::chain(&error))
+    let mut repository = gix::open_opts(dir, options).map_err(|error| super::error::chain(&error))?;
+    repository.objects.set_pack_cache(|| Box::new(MemoryCappedHashmap::new(UNPACKED_BYTES)));
+    Ok(repository)
 }

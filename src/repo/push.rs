@@ -28,16 +28,16 @@ pub enum PushOutcome {
     Unreachable(RemoteError),
 }
 
-/// Moves `reference` from `old` (none creates it) to `new`, sending `objects`.
+/// Moves `reference` from `old` (none creates it) to `new`, sending the pack with what is new.
 pub(super) fn push(
     remote: &Remote,
     reference: &str,
     old: Option<ObjectId>,
     new: ObjectId,
-    objects: &[(Kind, Vec<u8>)],
+    pack: &[u8],
     bounds: &Bounds,
 ) -> PushOutcome {
-    match try_push(remote, reference, old, new, objects, bounds) {
+    match try_push(remote, reference, old, new, pack, bounds) {
         Ok(outcome) => outcome,
         Err(error) => match error {
             RemoteError::Forbidden { .. }
@@ -54,7 +54,7 @@ fn try_push(
     reference: &str,
     old: Option<ObjectId>,
     new: ObjectId,
-    objects: &[(Kind, Vec<u8>)],
+    pack: &[u8],
     bounds: &Bounds,
 ) -> Result<PushOutcome, RemoteError> {
     let mut session = Session::open(remote.clone(), Service::ReceivePack, bounds)?;
@@ -62,7 +62,7 @@ fn try_push(
     if now != old {
         return Ok(PushOutcome::LostRace { now });
     }
-    let report = send(&mut session, reference, old, new, objects)?;
+    let report = send(&mut session, reference, old, new, pack)?;
     let Err(reason) = report.verdict(reference) else { return Ok(PushOutcome::Pushed) };
     // a reference that moved while we were sending is refused like any other
     drop(session);
@@ -110,7 +110,7 @@ fn send(
     reference: &str,
     old: Option<ObjectId>,
     new: ObjectId,
-    objects: &[(Kind, Vec<u8>)],
+    pack: &[u8],
 ) -> Result<Report, RemoteError> {
     let can = |name: &str| session.handshake.capabilities.contains(name);
     if !can("report-status") {
@@ -130,7 +130,7 @@ fn send(
     wishes.push_str(concat!(" agent=git/midship-", env!("CARGO_PKG_VERSION")));
     let old = old.unwrap_or_else(|| ObjectId::null(new.kind()));
     let command = format!("{old} {new} {reference}\0{wishes}");
-    let result = exchange(session, command.as_bytes(), &pack(objects), side_band);
+    let result = exchange(session, command.as_bytes(), pack, side_band);
     match session.wire.take_failure() {
         Some(failure) => Err(failure),
         None => result.map_err(|reason| RemoteError::Protocol { host: session.remote.host(), reason }),
@@ -188,7 +188,7 @@ fn packet_lines(mut bytes: &[u8]) -> Vec<String> {
 }
 
 /// A pack of whole objects.
-pub(super) fn pack(objects: &[(Kind, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn packed(objects: &[(Kind, Vec<u8>)]) -> Vec<u8> {
     use gix::zlib::{Compression, stream::deflate};
     let mut out = b"PACK\0\0\0\x02".to_vec();
     out.extend_from_slice(&u32::try_from(objects.len()).unwrap_or(u32::MAX).to_be_bytes());

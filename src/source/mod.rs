@@ -8,13 +8,20 @@ mod packages;
 mod places;
 mod sealed;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use crate::api::Kind;
 use crate::api::git_source::FileError;
-use crate::plan::source::manifest::{self, FOREIGN, Manifest, Placement, Reading, defined_twice, holds_objects};
-use crate::plan::source::{ObjectId, RepositorySettings, Unknown};
-use crate::repo::{Code, Document, File, FileTree, Limits, Listing, ParseLimits, Problem, Refusal, TreeError, parse};
+use crate::extension::check;
+use crate::plan::source::manifest::{
+    self, FOREIGN, Manifest, Placement, Reading, defined_twice, folder_of, holds_objects,
+};
+use crate::plan::source::{RepositorySettings, Unknown};
+use crate::repo::{
+    Code, Document, File, FileTree, Limits, Listing, ObjectId as BlobId, ParseLimits, Problem, Refusal, TreeError,
+    parse,
+};
 
 use ignore::Ignore;
 use own::Own;
@@ -32,8 +39,20 @@ pub struct Contents {
     own: Own,
     /// What is left out as if it were not there.
     ignore: Arc<Ignore>,
-    files: BTreeMap<String, Arc<Reading>>,
+    /// What was read, by the path of a file, or of the folder of a package.
+    places: BTreeMap<String, Place>,
 }
+
+/// A file, or the folder of a package, and what it turned out to be.
+#[derive(Clone)]
+struct Place {
+    /// The content it was read from, and its size; none of a package, which is many files.
+    blob: Option<(BlobId, u64)>,
+    reading: Arc<Reading>,
+}
+
+/// All that decides what a file is read as: its content, and the namespace that its folder names.
+type Content<'a> = ((BlobId, u64), Option<&'a str>);
 
 /// The objects of a tree, and all errors in it.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +67,11 @@ pub struct Defined {
     pub ignored: BTreeMap<String, String>,
     /// Whether any file may be one that is left out, because nobody can read what the repository says of that.
     pub may_be_ignored: bool,
+}
+
+/// Makes ready what nearly every repository is read with; it can be done while one is fetched.
+pub fn make_ready() {
+    check::make_ready(Kind::Instance);
 }
 
 /// Reads a tree, leaving encrypted files closed. Files that are as they were in `previous` are not read again.
@@ -80,7 +104,7 @@ pub fn read_opening(
         previous.placement == placement && previous.opening == *opening && previous.ignore == ignore
     };
     let previous = previous.filter(is_as_before);
-    let mut files = previous.map(|previous| previous.files.clone()).unwrap_or_default();
+    let mut places = previous.map(|previous| previous.places.clone()).unwrap_or_default();
     let changed: Vec<(String, Option<File>)> = match previous {
         Some(previous) => previous.listing.diff(&listing).into_iter().map(|change| (change.path, change.new)).collect(),
         None => listing.files().into_iter().map(|(path, file)| (path, Some(file.clone()))).collect(),
@@ -94,20 +118,52 @@ pub fn read_opening(
         .chain(refused)
         .filter_map(|path| packages::folder(path, &placement))
         .collect();
-    packages::read((tree, &listing), limits, &placement, &ignore, &touched, &mut files)?;
+    packages::read((tree, &listing), limits, &placement, &ignore, &touched, &mut places)?;
     let within = |path: &str| is_below(path, &placement) && ignore.of(path).is_none();
-    for (path, file) in changed.into_iter().filter(|(path, _)| within(path)) {
+    let mut known = Known::of(previous, &placement);
+    for (path, file) in changed.iter().filter(|(path, _)| within(path)) {
         match file {
             None => {
-                files.remove(&path);
+                places.remove(path);
             }
             Some(file) => {
-                let reading = read_file(tree, &path, &file, limits, &placement, opening)?;
-                files.insert(path, Arc::new(reading));
+                let read = || read_file(tree, path, file, limits, &placement, opening);
+                let reading = known.or_read((file.id, file.size), path, &placement, read)?;
+                places.insert(path.clone(), Place { blob: Some((file.id, file.size)), reading });
             }
         }
     }
-    Ok(Contents { listing, placement, opening: opening.clone(), own, ignore, files })
+    Ok(Contents { listing, placement, opening: opening.clone(), own, ignore, places })
+}
+
+/// What contents were read as, wherever they lay: a file that was moved or copied is not read again.
+struct Known<'a>(HashMap<Content<'a>, (&'a str, Arc<Reading>)>);
+
+impl<'a> Known<'a> {
+    fn of(previous: Option<&'a Contents>, placement: &Placement) -> Self {
+        let places = previous.into_iter().flat_map(|previous| &previous.places);
+        let known = places.filter_map(|(path, place)| {
+            Some(((place.blob?, folder_of(path, placement)), (path.as_str(), place.reading.clone())))
+        });
+        Self(known.collect())
+    }
+
+    /// What a file is read as, told of where it lies now.
+    fn or_read(
+        &mut self,
+        blob: (BlobId, u64),
+        path: &'a str,
+        placement: &Placement,
+        read: impl FnOnce() -> Result<Reading, TreeError>,
+    ) -> Result<Arc<Reading>, TreeError> {
+        let content = (blob, folder_of(path, placement));
+        if let Some((place, reading)) = self.0.get(&content) {
+            return Ok(if *place == path { reading.clone() } else { Arc::new(reading.found_at(path)) });
+        }
+        let reading = Arc::new(read()?);
+        self.0.insert(content, (path, reading.clone()));
+        Ok(reading)
+    }
 }
 
 /// Whether a file holds objects that this places.
@@ -215,15 +271,13 @@ impl Contents {
 
     /// All objects that one file alone defines, and all errors.
     pub fn defined(&self) -> Defined {
-        let mut objects: Vec<Manifest> =
-            self.files.values().flat_map(|reading| reading.objects.iter().cloned()).collect();
-        let mut errors: Vec<FileError> =
-            self.files.values().flat_map(|reading| reading.errors.iter().cloned()).collect();
+        let readings = || self.places.values().map(|place| &place.reading);
+        let mut objects: Vec<Manifest> = readings().flat_map(|reading| reading.objects.iter().cloned()).collect();
+        let mut errors: Vec<FileError> = readings().flat_map(|reading| reading.errors.iter().cloned()).collect();
         let mut unknown = self.unknown();
-        let before: BTreeSet<ObjectId> = objects.iter().map(|manifest| manifest.id.clone()).collect();
-        errors.extend(defined_twice(&mut objects));
-        let after: BTreeSet<&ObjectId> = objects.iter().map(|manifest| &manifest.id).collect();
-        unknown.objects.extend(before.iter().filter(|id| !after.contains(id)).cloned());
+        let (several, ids) = defined_twice(&mut objects);
+        errors.extend(several);
+        unknown.objects.extend(ids);
         errors.extend(self.own.settings.as_ref().err().into_iter().flatten().cloned());
         for refusal in self.refused() {
             errors.push(refused(refusal.path.clone(), refusal.code.as_str(), refusal.reason.clone()));
@@ -233,13 +287,14 @@ impl Contents {
         errors.dedup();
         unknown.places.extend(errors.iter().map(|error| error.path.clone()));
         let (ignored, may_be_ignored) = (self.ignored(), self.own.ignore.is_none());
-        Defined { objects, errors, unknown, files: self.files.len(), ignored, may_be_ignored }
+        Defined { objects, errors, unknown, files: self.places.len(), ignored, may_be_ignored }
     }
 
     /// What cannot be read: files, packages as a whole, and what stands where files or folders were.
     fn unknown(&self) -> Unknown {
         let mut unknown = Unknown::default();
-        for (place, reading) in self.files.iter().filter(|(_, reading)| !reading.errors.is_empty()) {
+        let wrong = self.places.iter().filter(|(_, place)| !place.reading.errors.is_empty());
+        for (place, Place { reading, .. }) in wrong {
             unknown.places.insert(place.clone());
             unknown.objects.extend(reading.meant.iter().cloned());
             if reading.unclear {

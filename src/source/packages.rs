@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::Place;
 use super::ignore::Ignore;
 use crate::api::git_source::FileError;
 use crate::extension::files::MANIFEST;
@@ -30,7 +31,7 @@ pub fn read(
     placement: &Placement,
     ignore: &Ignore,
     folders: &BTreeSet<String>,
-    files: &mut BTreeMap<String, Arc<Reading>>,
+    places: &mut BTreeMap<String, Place>,
 ) -> Result<(), TreeError> {
     if folders.is_empty() {
         return Ok(());
@@ -63,11 +64,11 @@ pub fn read(
         let errors = refused.remove(folder).unwrap_or_default();
         match found.remove(folder) {
             None if errors.is_empty() => {
-                files.remove(folder);
+                places.remove(folder);
             }
             inside => {
                 let reading = package(folder, inside.unwrap_or_default(), errors, placement);
-                files.insert(folder.clone(), Arc::new(reading));
+                places.insert(folder.clone(), Place { blob: None, reading: Arc::new(reading) });
             }
         }
     }

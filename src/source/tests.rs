@@ -25,8 +25,12 @@ fn tree(files: &[(&str, &str)]) -> MemoryTree {
     files.iter().map(|(path, text)| (*path, *text)).collect()
 }
 
+fn contents(files: &[(&str, &str)], previous: Option<&Contents>) -> Contents {
+    read(&tree(files), &Limits::default(), &placement(), previous).expect("the tree can be read")
+}
+
 fn defined(files: &[(&str, &str)]) -> Defined {
-    read(&tree(files), &Limits::default(), &placement(), None).expect("the tree can be read").defined()
+    contents(files, None).defined()
 }
 
 fn said(files: &[(&str, &str)]) -> Vec<String> {
@@ -182,9 +186,64 @@ fn a_later_tree_is_read_only_where_it_changed() {
             .expect("the tree can be read");
     let later = tree(&[("a.yaml", &named("a")), ("c.yaml", &named("c"))]);
     let second = read(&later, &Limits::default(), &placement(), Some(&first)).expect("the tree can be read");
-    assert!(Arc::ptr_eq(&first.files["a.yaml"], &second.files["a.yaml"]));
+    assert!(Arc::ptr_eq(&first.places["a.yaml"].reading, &second.places["a.yaml"].reading));
     let ids: Vec<String> = second.defined().objects.iter().map(|manifest| manifest.id.to_string()).collect();
     assert_eq!(ids, ["Instance team/a", "Instance team/c"]);
+}
+
+#[test]
+fn one_content_is_read_once_wherever_it_lies() {
+    let wrong = named("b").replace("version:", "versoin:");
+    let body = |contents: &Contents, path: &str| contents.places[path].reading.objects[0].body.clone();
+    let first = contents(&[("a.yaml", &named("a")), ("b.yaml", &wrong)], None);
+    let files = [
+        ("instances/shop/a.yaml", named("a")),
+        ("moved.yaml", named("a")),
+        ("of/b.yaml", wrong),
+        ("a.yaml", named("c")),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let second = contents(&files, Some(&first));
+    assert!(Arc::ptr_eq(&body(&first, "a.yaml"), &body(&second, "moved.yaml")), "it was not read again");
+    let defined = second.defined();
+    let found: Vec<String> = defined.objects.iter().map(|one| format!("{} in {}", one.id, one.path)).collect();
+    // elsewhere the same text means another object
+    assert_eq!(
+        found,
+        ["Instance team/c in a.yaml", "Instance shop/a in instances/shop/a.yaml", "Instance team/a in moved.yaml"]
+    );
+    assert!(!defined.errors.is_empty());
+    assert!(
+        defined.errors.iter().all(|error| error.path == "of/b.yaml" && error.line == Some(4)),
+        "{:?}",
+        defined.errors
+    );
+    // two that are the same are told of where each lies, also in one tree
+    let both = contents(&[("x.yaml", &named("x")), ("y.yaml", &named("x"))], None);
+    assert!(Arc::ptr_eq(&body(&both, "x.yaml"), &body(&both, "y.yaml")));
+    let told: Vec<String> = both.defined().errors.into_iter().map(|error| error.message).collect();
+    assert_eq!(
+        told,
+        [
+            "Instance team/x is also defined in y.yaml:1; keep one",
+            "Instance team/x is also defined in x.yaml:1; keep one"
+        ]
+    );
+}
+
+#[test]
+fn of_an_object_that_very_many_files_define_each_names_a_few_others() {
+    let files: Vec<(String, String)> = (0..2000).map(|n| (format!("{n:04}.yaml"), named("same"))).collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let defined = defined(&files);
+    assert!(defined.objects.is_empty());
+    assert_eq!(defined.errors.len(), 2000);
+    assert_eq!(
+        defined.errors[0].message,
+        "Instance team/same is also defined in 0001.yaml:1, 0002.yaml:1, 0003.yaml:1, 0004.yaml:1, 0005.yaml:1 and 1994 \
+         more; keep one"
+    );
+    assert_eq!(defined.unknown.objects.len(), 1);
 }
 
 #[test]

@@ -37,7 +37,7 @@ image_midship() {
   echo 'midship:x:65532:65532::/:/sbin/nologin' >"$root/etc/passwd"
   echo 'midship:x:65532:' >"$root/etc/group"
   level=0 keep=1440
-  SOURCE_DATE_EPOCH=0 finish "$cue" "$git" "$root" <<<'{"Env":["PATH=/bin","MALLOC_ARENA_MAX=2"],"User":"65532:65532","WorkingDir":"/","Entrypoint":["/bin/midship"]}'
+  SOURCE_DATE_EPOCH=0 finish "$cue" "$git" "$root" <<<'{"Env":["PATH=/bin","MALLOC_ARENA_MAX=2","MALLOC_TRIM_THRESHOLD_=131072"],"User":"65532:65532","WorkingDir":"/","Entrypoint":["/bin/midship"]}'
   rm -rf "$root"
 }
 

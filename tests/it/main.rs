@@ -6,6 +6,7 @@ mod backup;
 mod chart;
 mod cli;
 mod cue;
+mod definitions;
 mod e2e;
 mod extension;
 mod forge;

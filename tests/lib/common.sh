@@ -181,16 +181,20 @@ cert() { # name subject [subjectAltName]
 
 # --- packages
 
-need() { # COMMAND:PACKAGE...: installs what is missing
-  local pair missing=()
-  for pair; do command -v "${pair%:*}" >/dev/null || missing+=("${pair#*:}"); done
-  ((${#missing[@]})) || return 0
-  ((EUID == 0)) || die "needed: ${missing[*]} (sudo apt-get install ${missing[*]})"
-  command -v apt-get >/dev/null || die "needed: ${missing[*]}, and there is no apt-get to install them with"
-  say "installing ${missing[*]} ..."
-  apt_get install -y --no-install-recommends "${missing[@]}" || { apt_get update && apt_get install -y --no-install-recommends "${missing[@]}"; } ||
-    die "could not install ${missing[*]}"
+need() { # COMMAND:PACKAGE[,PACKAGE]...: installs what is missing
+  local pair missing=() packages
+  for pair; do command -v "${pair%:*}" >/dev/null || { IFS=, read -ra packages <<<"${pair#*:}"; missing+=("${packages[@]}"); }; done
+  ((${#missing[@]} == 0)) || add "${missing[@]}"
 }
+add() { # PACKAGE...
+  ((EUID == 0)) || die "needed: $* (sudo apt-get install $*)"
+  command -v apt-get >/dev/null || die "needed: $*, and there is no apt-get to install them with"
+  say "installing $* ..."
+  apt_get install -y --no-install-recommends "$@" || { apt_get update && apt_get install -y --no-install-recommends "$@"; } ||
+    die "could not install $*"
+}
+# what tests and their servers call, wherever they run
+need_programs() { need curl:curl openssl:openssl python3:python3 zstd:zstd git:git gpg:gnupg ssh-keygen:openssh-client; }
 apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o APT::Sandbox::User=root "$@" >/dev/null 2> >(grep -v apt-utils >&2); }
 
 # view FILE...: a directory with links to these programs, named by what they are

@@ -15,7 +15,7 @@ go_build() {
   local minutes=$1 position=$2 folder=$3 after=${4:-true} to new
   to=$(go_dir "$folder") new=${to%/*}/.new-${to##*/}
   if [[ -d $to ]]; then touch "$to"; return; fi
-  need_go; need cc:gcc
+  need_go; need cc:gcc,libc6-dev
   (
     lock "$BIN/.lock-${to##*/}" 3600 "another process builds ${folder##*/}"
     [[ ! -d $to ]] || exit 0
@@ -53,11 +53,11 @@ need_toolchain() {
   local missing=()
   command -v cargo >/dev/null || missing+=(" Rust (https://rustup.rs)")
   command -v go >/dev/null || missing+=(" Go 1.26 or newer (https://go.dev/dl: Debian's own is too old)")
-  command -v cc >/dev/null || ((EUID == 0)) || missing+=(" a C compiler (sudo apt-get install gcc)")
+  command -v cc >/dev/null || ((EUID == 0)) || missing+=(" a C compiler (sudo apt-get install gcc libc6-dev)")
   if ((${#missing[@]})); then
     local IFS=';'; die "needed, and not on PATH:${missing[*]}"
   fi
-  need cc:gcc
+  need cc:gcc,libc6-dev
 }
 need_go() { command -v go >/dev/null || die "the Go toolchain is needed, 1.26 or newer (Debian's own is too old)"; }
 duration() { if (($1 < 60)); then echo "$1 s"; else echo "$(($1 / 60)) min $(($1 % 60)) s"; fi; }

@@ -56,12 +56,22 @@ debs() {
     lock_unpack
     if [[ ! -d $to ]]; then
       rm -rf "$new"; mkdir -p "$new/.get"
-      (cd "$new/.get" && { apt_get download "$@" || { apt_get update && apt_get download "$@"; }; }) || die "could not fetch $*"
+      (cd "$new/.get" && { apt_get download "$@" || { ((EUID == 0)) && apt_get update && apt_get download "$@"; }; }) ||
+        die "could not fetch $*$( ((EUID == 0)) || echo ': apt may not know them yet (sudo apt-get update)')"
       for one in "$new"/.get/*.deb; do dpkg -x "$one" "$new"; done
+      libraries "$new"
       rm -r "$new/.get"; mv -T "$new" "$to"
     fi
   fi
   echo "$to"
+}
+# libraries FOLDER: installs what the programs in it link to, and neither they bring nor this machine has
+libraries() {
+  local lacks deb
+  lacks=$(LD_LIBRARY_PATH=$(echo "$1"/usr/lib/*-linux-gnu) ldd "$1"/usr/bin/* "$1"/usr/sbin/* 2>/dev/null | awk '/not found/ {print $1}' | sort -u | xargs) || true
+  [[ -n $lacks ]] || return 0
+  say "this machine lacks $lacks"
+  add $(for deb in "$1"/.get/*.deb; do dpkg-deb -f "$deb" Depends; done | tr ',' '\n' | sed 's/^ *//; s/[ (|:].*//' | grep ^lib | sort -u)
 }
 lock_unpack() { mkdir -p "$CACHE/debs"; exec 8>>"$CACHE/debs/.lock"; flock 8; }
 venv() { # NAME PACKAGE...: prints the folder of a Python environment
@@ -69,6 +79,8 @@ venv() { # NAME PACKAGE...: prints the folder of a Python environment
   if [[ ! -e $to/.done ]]; then
     lock_unpack
     if [[ ! -e $to/.done ]]; then
+      need python3:python3
+      $PYTHON -c 'import ensurepip' 2>/dev/null || add python3-venv # Debian's python3 comes without
       rm -rf "$to"; { $PYTHON -m venv "$to" && "$to/bin/pip" install -q "$@"; } >&2 || die "could not install $*"
       touch "$to/.done"
     fi

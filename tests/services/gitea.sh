@@ -5,7 +5,7 @@ GITEA=1.26.0
 gitea_home() { # prints the folder with gitea and its files
   local to=$BIN/gitea-$GITEA new=$BIN/.new-gitea module
   if [[ ! -d $to ]]; then
-    need_go; need cc:gcc
+    need_go; need cc:gcc,libc6-dev
     (
       lock "$BIN/.lock-gitea" 7200 "another process builds gitea"
       [[ ! -d $to ]] || exit 0

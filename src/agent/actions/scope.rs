@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Extras;
 use crate::agent::facts::PodFacts;
 use crate::agent::secrets::Secrets;
+use crate::extension::budget::Budget;
 use crate::extension::template::{self, Engine, TemplateError};
 
 /// Variables of one run. Copies share what they have in common.
@@ -52,7 +53,7 @@ impl Scope {
     }
 
     pub fn text(&self, name: &str, source: &str) -> Result<String, TemplateError> {
-        self.engine.text(name, source, &self.all())
+        self.engine.text(name, source, &self.all(), &Budget::default())
     }
 
     pub fn value(&self, name: &str, source: &str) -> Result<Value, TemplateError> {

@@ -13,7 +13,9 @@ use crate::backup::read::{ChainError, ReadError};
 use crate::backup::replay::ReplayError;
 use crate::backup::repository::RepositoryError;
 use crate::backup::store::StoreError;
+use crate::backup::words::in_bytes;
 use crate::backup::write::WriteError;
+use crate::backup::write::gate::GateRefusal;
 use crate::lifecycle::{Code, Problem};
 
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,34 @@ pub enum BackupError {
 impl BackupError {
     pub fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::File { path: path.into(), source }
+    }
+
+    /// The same for the repository, which others may read: without what programs and steps said, in which there can be names
+    /// and data of tenants.
+    pub fn for_the_store(&self) -> String {
+        let write = match self {
+            Self::Write(error) => error,
+            Self::Repository(_)
+            | Self::Store(_)
+            | Self::Document(_)
+            | Self::Epoch(_)
+            | Self::Span(_)
+            | Self::Cancelled
+            | Self::TimedOut(_) => return self.to_string(),
+            _ => return "its steps failed; the Operation and the log of the agent say how".to_owned(),
+        };
+        match write {
+            WriteError::Gate { stream, refusal: GateRefusal::Failed { code, .. } } => {
+                format!("stream {stream:?}: the source ended with code {code}")
+            }
+            WriteError::Gate { stream, refusal: GateRefusal::Killed(_) } => {
+                format!("stream {stream:?}: the source was killed")
+            }
+            WriteError::Source { stream, bytes, .. } => {
+                format!("stream {stream:?} broke off after {}", in_bytes(*bytes))
+            }
+            error => error.to_string(),
+        }
     }
 
     fn code(&self) -> Code {

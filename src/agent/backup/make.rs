@@ -13,6 +13,7 @@ use super::segments::line;
 use super::source::{STREAM, source};
 use super::{BackupError, Surroundings, bounded, method, open, with};
 use crate::agent::actions::{Actor, Saved, Steps};
+use crate::api::labels::PART;
 use crate::api::operation::BackupType;
 use crate::backup::clock::Clock;
 use crate::backup::keys::Epoch;
@@ -109,7 +110,7 @@ pub async fn make(
             Ok(Outcome::Committed { id: place.id, manifest: digest, completed_at: manifest.completed_at })
         }
         Err(error) => {
-            let gave_up = tokio::time::timeout(GIVING_UP, writing.give_up(&error.to_string())).await;
+            let gave_up = tokio::time::timeout(GIVING_UP, writing.give_up(&error.for_the_store())).await;
             if !matches!(gave_up, Ok(Ok(()))) {
                 tracing::warn!(
                     "that the attempt has failed could not be noted in the repository; retention will find it"
@@ -138,6 +139,9 @@ fn check(method: &BackupMethod, order: &BackupOrder) -> Result<(), BackupError> 
 fn request(order: &BackupOrder, config: &AgentConfig, epoch: Option<Epoch>) -> Request {
     let mut labels = order.labels.clone();
     labels.insert(GROUP.to_owned(), config.group.to_string());
+    if config.backup.get(&order.method).is_some_and(|method| method.each_group) {
+        labels.insert(PART.to_owned(), "true".to_owned());
+    }
     let mut description: std::collections::BTreeMap<String, Value> = order.description.clone().into_iter().collect();
     for (name, value) in [("component", config.component.as_str()), ("group", config.group.as_str())] {
         description.entry(name.to_owned()).or_insert_with(|| json!(value));
@@ -305,7 +309,7 @@ async fn commit(
         Ok(Err(error)) => BackupError::from(error),
         Err(_) => BackupError::TimedOut(FINISH),
     };
-    let (reason, now) = (error.to_string(), Clock::system().now());
+    let (reason, now) = (error.for_the_store(), Clock::system().now());
     let noted = void(repository, &order.writer.key, &place, &reason, now);
     if !matches!(tokio::time::timeout(GIVING_UP, noted).await, Ok(Ok(()))) {
         tracing::warn!(id = %place.id, "that the attempt has failed could not be noted in the repository");

@@ -76,6 +76,7 @@ impl Init {
         let oom_kills = self.oom.read();
         match sys::spawn(&prepare(command, config, streams)) {
             Ok(spawned) => {
+                self.fence.guard(Some(spawned.pid));
                 let started_at = wall();
                 if hook.is_none() {
                     self.record.running = Some(Running { pid: spawned.pid, started_at: started_at.clone() });

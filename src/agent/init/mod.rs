@@ -2,13 +2,14 @@
 //! it on request, starts it again after a crash, reaps orphans, and tells over a local socket how things stand.
 //!
 //! `state` decides; everything else is the edge around it: one loop over `poll`, no threads but the one that writes
-//! output files, and little memory.
+//! output files and the one that watches the fuse, and little memory.
 
 mod carry_out;
 mod checks;
 pub mod config;
 mod control;
 mod exec;
+mod fence;
 mod helper;
 mod log;
 mod log_file;

@@ -83,6 +83,8 @@ impl Init {
                 Ok(None)
             }
             Op::Fuse => {
+                // one that is over is over, however late it is moved on
+                self.look_at_fuse();
                 self.step(Event::Fuse { at: request.deadline });
                 // one that is over already takes effect before anybody is told
                 self.look_at_fuse();

@@ -12,6 +12,7 @@ use nix::libc;
 use super::config::{Config, ConfigError, Loaded, Start};
 use super::control::{ControlError, Key, Server};
 use super::exec::Execution;
+use super::fence::Fence;
 use super::helper::{Helper, Job};
 use super::log::say;
 use super::memory::OomCounter;
@@ -22,7 +23,7 @@ use super::readiness::Judge;
 use super::record::Record;
 use super::signals;
 use super::state::{self, Event, Exit, Millis, Phase, Shown, State, Ticket, Wish};
-use super::sys::{self, FuseTimer, Outcome, PollFd, READABLE, SignalFd, WRITABLE, watch};
+use super::sys::{self, Outcome, PollFd, READABLE, SignalFd, WRITABLE, watch};
 use super::watch::Watcher;
 
 /// How often to look whether the control socket is still in its place.
@@ -42,7 +43,7 @@ pub struct Options {
 pub enum InitError {
     #[error("cannot take over signals: {0}")]
     Signals(std::io::Error),
-    #[error("cannot make a timer: {0}")]
+    #[error("cannot watch over the permission to run: {0}")]
     Timer(std::io::Error),
     #[error("cannot wait for events: {0}")]
     Poll(std::io::Error),
@@ -103,7 +104,7 @@ pub(super) struct Init {
     pub(super) judged: Option<i32>,
     pub(super) probe: Option<TcpProbe>,
     pub(super) server: Server,
-    fuse: FuseTimer,
+    pub(super) fence: Fence,
     maintain_at: Millis,
     socket_error: Option<String>,
     pub(super) waiters: Vec<Waiter>,
@@ -165,7 +166,7 @@ impl Init {
             judged: None,
             probe: None,
             server: Server::new(&options.socket),
-            fuse: FuseTimer::new().map_err(InitError::Timer)?,
+            fence: Fence::start().map_err(InitError::Timer)?,
             maintain_at: MAINTAIN_EVERY,
             socket_error: None,
             waiters: Vec::new(),
@@ -225,7 +226,7 @@ impl Init {
     fn watched(&self, fds: &mut Vec<PollFd>) {
         fds.clear();
         fds.push(watch(self.signals.as_raw_fd(), READABLE));
-        fds.push(watch(self.fuse.as_raw_fd(), READABLE));
+        fds.push(watch(self.fence.as_raw_fd(), READABLE));
         let failure = self.child.as_ref().and_then(|child| child.failure.as_ref());
         fds.push(watch(failure.map_or(-1, AsRawFd::as_raw_fd), READABLE));
         fds.push(watch(self.probe.as_ref().map_or(-1, TcpProbe::fd), WRITABLE));
@@ -384,9 +385,12 @@ impl Init {
     }
 
     fn child_ended(&mut self, pid: i32, exit: Exit) {
+        // perhaps it was killed for that
+        self.look_at_fuse();
         // until it is collected, its group cannot become another one
         let _ = sys::send_signal(-pid, libc::SIGKILL);
         self.hear_child();
+        self.fence.guard(None);
         sys::reap(pid);
         let Some(mut child) = self.child.take() else { return };
         let stopping = matches!(self.state.phase, Phase::Stopping { .. });
@@ -505,7 +509,7 @@ impl Init {
             }
             self.follow_process();
         }
-        self.fuse.set(self.state.fuse);
+        self.fence.set(self.state.fuse);
         self.tell();
         self.keep_record();
     }

@@ -21,6 +21,15 @@ struct Entry {
 /// Children that have ended are collected on the way, except those that are `awaited`: whoever looks whether the pid of
 /// a stray is still taken finds that it is not.
 pub fn kill_all(own_group: Option<i32>, awaited: &[i32]) -> usize {
+    strike(own_group, |ended| !awaited.contains(&ended))
+}
+
+/// The same, but whoever has ended is left to be collected by others.
+pub fn kill_only(own_group: Option<i32>) {
+    strike(own_group, |_| false);
+}
+
+fn strike(own_group: Option<i32>, collects: impl Fn(i32) -> bool) -> usize {
     // the group of the process dies at one stroke, before any of it can fork again
     if let Some(group) = own_group {
         let _ = sys::send_signal(-group, nix::libc::SIGKILL);
@@ -32,7 +41,7 @@ pub fn kill_all(own_group: Option<i32>, awaited: &[i32]) -> usize {
     let mut living = 0;
     for entry in below(own, &entries()) {
         if entry.zombie {
-            if entry.parent == own && !awaited.contains(&entry.pid) {
+            if entry.parent == own && collects(entry.pid) {
                 sys::reap(entry.pid);
             }
             continue;

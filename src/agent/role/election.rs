@@ -22,10 +22,11 @@ impl State {
             return self.because("gave the role up, and waits for somebody to take it");
         }
         if let Err(reason) = self.able(&record).and_then(|()| self.entitled(&record, now, out)) {
-            return self.because(&reason);
+            self.because(&reason);
+            return self.open(record, now, out);
         }
         if chosen {
-            return self.seize(&record, out);
+            return self.seize(&record, now, out);
         }
         if !self.settings.alone() {
             // all say exactly how far they are once they notice; those who asked before that ask again
@@ -46,21 +47,42 @@ impl State {
                     self.ask_anew(now);
                 }
                 self.because(&reason);
+                self.open(record, now, out);
             }
             Ok(delay) if now.saturating_sub(since) < delay => {
                 self.reason = format!("nobody has the role; others go first for {} s", delay / 1_000);
             }
-            Ok(_) => self.seize(&record, out),
+            Ok(_) => self.seize(&record, now, out),
         }
     }
 
-    fn seize(&mut self, old: &Record, out: &mut Vec<Order>) {
+    /// Whoever is named in a lease that ran out and may not begin itself makes room for one that is not named and has the
+    /// data: each would wait for the other otherwise.
+    fn open(&mut self, record: Record, now: Millis, out: &mut Vec<Order>) {
+        let named = |name: &str| record.members.contains(name);
+        if record.holder.is_none() || record.served.is_none() || !named(&self.settings.me.pod) {
+            return;
+        }
+        // it need not be of the set any more, and so is not asked
+        let last = record.last.clone().filter(|last| !named(last));
+        if last.is_none() && (self.settings.alone() || !self.fresh_peers(now, out)) {
+            return;
+        }
+        let barred = self.peers.iter().find(|(name, peer)| !named(name) && peer.data >= record.served);
+        let Some(name) = last.or_else(|| barred.map(|(name, _)| name.clone())) else { return };
+        self.reason = format!("opens the lease to all, since {name} has the data and is not named in it");
+        self.write(Purpose::Release, Record { holder: None, candidate: None, ..record }, out);
+    }
+
+    fn seize(&mut self, old: &Record, now: Millis, out: &mut Vec<Order>) {
         let known = (self.view != View::Absent).then_some(old.epoch);
         // where the lease was lost, terms count on from the marks: one from before would outrank what is written now
         let marks = self.peers.values().map(|peer| peer.data).chain([self.data]).max().flatten();
         let epoch = known.max(marks).map_or(0, |latest| latest.saturating_add(1));
         self.given = old.holder.is_none() && old.candidate.as_deref() == Some(self.settings.me.pod.as_str());
         self.clear_at = None;
+        self.dismissed = None;
+        self.leave_out(old.members.iter().cloned().collect(), now);
         let record = self.own_record(epoch, old);
         self.because("takes the role");
         self.write(Purpose::Take, record, out);
@@ -74,7 +96,8 @@ impl State {
             return Err("nobody has the role, and failover is manual: ask for a switchover".to_owned());
         }
         let process = match self.process {
-            Process::Up => true,
+            // one that was killed and does not end takes nothing over
+            Process::Up => self.killed.is_none(),
             // a preparation under way may be throwing the data away
             Process::Asking => self.granted.is_none(),
             Process::Down => self.is_to_start(),
@@ -84,13 +107,15 @@ impl State {
             return Err("nobody has the role; the process of this pod does not run".to_owned());
         }
         let Some(served) = record.served else { return Ok(()) };
+        self.near_enough(record)?;
         let another = record.last.as_deref().filter(|last| *last != self.settings.me.pod);
         // whoever is alone and lost what it had itself begins anew; what another one had may still be somewhere
         if self.data >= Some(served) || (self.settings.alone() && another.is_none()) {
             return Ok(());
         }
+        let of_set = |last: &str| self.settings.pods.iter().any(|pod| pod.name == last);
         let way_out = match another {
-            Some(last) if self.settings.alone() => {
+            Some(last) if self.settings.alone() || !of_set(last) => {
                 format!("; {last} had the role last: bring it back, or delete the lease to begin without what it had")
             }
             _ => String::new(),
@@ -102,6 +127,28 @@ impl State {
                 "nobody has the role; the data of this pod is of term {data}, and was overtaken in term {served}{way_out}"
             )),
         }
+    }
+
+    /// Nobody who is further behind than the instance allows takes over by itself; whom it was given to by force does.
+    fn near_enough(&self, record: &Record) -> Result<(), String> {
+        let me = Some(self.settings.me.pod.as_str());
+        let (Some(last), Some(most)) = (record.last.as_deref(), self.settings.max_lag) else { return Ok(()) };
+        if record.last.as_deref() == me || record.candidate.as_deref() == me || self.process != Process::Up {
+            return Ok(());
+        }
+        let own = self.role.as_ref().and_then(|observed| observed.position);
+        let Some(reached) = record.position else { return Ok(()) };
+        let Some(own) = own else {
+            return Err("nobody has the role; this pod has not said yet how far its data reaches".to_owned());
+        };
+        let lag = reached.saturating_sub(own);
+        if lag <= most {
+            return Ok(());
+        }
+        Err(format!(
+            "nobody has the role; this pod is {lag} bytes behind what {last} had, and failover.maxLag allows {most}: bring \
+             {last} back, allow more, or delete the lease to begin with what this pod has"
+        ))
     }
 
     /// Where nothing runs, whoever served last may have writes that nobody else has: it is waited for while its pod is there.
@@ -199,7 +246,7 @@ impl State {
             Some(name.as_str()) != last && peer.up && peer.data >= record.served && peer.knows()
         });
         let known = others.count() + usize::from(up && position.is_some());
-        let enough = self.settings.pods.len().saturating_sub(synchronous);
+        let enough = self.confirming(record).saturating_sub(synchronous);
         if known >= enough || (known == 0 && !up) {
             return Ok(());
         }

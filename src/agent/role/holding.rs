@@ -1,5 +1,8 @@
 //! What the holder of the role does: renew, serve, and give it up in good order.
 
+use std::collections::BTreeSet;
+
+use super::machine::LIVED;
 use super::{
     ABSENCE, ASK_AGAIN, Deed, Grant, LINGER_AT_MOST, Leaving, Millis, Order, Peer, Process, Purpose, Record, State,
 };
@@ -22,6 +25,7 @@ impl State {
             self.renew(now, out);
         }
         self.plead(now, out);
+        self.dismiss(now, out);
         if self.clear_at.take_if(|at| now >= *at).is_some() {
             out.push(Order::ClearLabels);
         }
@@ -59,6 +63,7 @@ impl State {
         if serves {
             record.served = Some(tenure.epoch);
             record.last = Some(self.settings.me.pod.clone());
+            record.position = self.position;
         }
         self.write(Purpose::Renew, record, out);
     }
@@ -69,10 +74,16 @@ impl State {
             epoch,
             served: old.served,
             last: old.last.clone(),
+            position: old.position,
             candidate: None,
-            members: self.settings.pods.iter().map(|pod| pod.name.clone()).collect(),
+            members: self.members(),
             duration: self.settings.duration,
         }
+    }
+
+    fn members(&self) -> BTreeSet<String> {
+        let of_set = self.settings.pods.iter().map(|pod| pod.name.clone());
+        of_set.chain(self.dismissed.iter().flat_map(|all| all.pods.iter().cloned())).collect()
     }
 
     fn release(&mut self, candidate: Option<String>, out: &mut Vec<Order>) {
@@ -93,8 +104,15 @@ impl State {
             Process::Asking => self.granted.is_none(),
             // PID 1 has killed it, or is gone together with it
             Process::Unknown => self.fuse.is_none() && now.saturating_sub(self.process_since) > self.settings.duration,
-            Process::Starting | Process::Up => false,
+            Process::Up => self.undead(now),
+            Process::Starting => false,
         }
+    }
+
+    /// PID 1 killed it again and again, and the kernel does not let it end: most likely it waits for a disk. It writes
+    /// nothing any more, for nothing of it runs on but its end.
+    fn undead(&self, now: Millis) -> bool {
+        self.process == Process::Up && self.killed.is_some_and(|at| now.saturating_sub(at) >= ABSENCE)
     }
 
     /// Whether the role is to be released now, and for whom.
@@ -115,7 +133,11 @@ impl State {
                 let absent = !self.parked && now.saturating_sub(self.process_since) >= ABSENCE;
                 absent && self.settings.automatic && !self.settings.alone() && self.fresh_peers(now, out)
             }
-            Process::Starting | Process::Up => false,
+            Process::Up => {
+                let given = self.undead(now) && self.settings.automatic && !self.settings.alone();
+                given && self.fresh_peers(now, out)
+            }
+            Process::Starting => false,
         };
         if gone && self.replaceable() { self.given_up() } else { Fate::Kept }
     }
@@ -177,7 +199,8 @@ impl State {
             .peers
             .iter()
             .filter(|(name, peer)| Some(name.as_str()) != last && peer.up && peer.data >= served && peer.knows());
-        let enough = self.settings.pods.len().saturating_sub(self.settings.synchronous);
+        let all = self.seen().map_or(0, |seen| self.confirming(&seen.record));
+        let enough = all.saturating_sub(self.settings.synchronous);
         self.settings.synchronous == 0 || known.count() >= enough
     }
 
@@ -222,7 +245,9 @@ impl State {
     /// A process that answered, and then does not for as long as a holder may be silent, is as good as gone.
     fn watch_silence(&mut self, now: Millis, out: &mut Vec<Order>) {
         let silent = self.tenure.as_ref().map_or(0, |tenure| now.saturating_sub(tenure.silent));
-        if !self.answered || !self.settings.automatic || silent < self.settings.duration {
+        // one that was found running had time enough to come up
+        let came_up = self.answered || (self.found && now.saturating_sub(self.process_since) >= LIVED);
+        if !came_up || !self.settings.automatic || silent < self.settings.duration {
             return;
         }
         if self.settings.alone() || !self.fresh_peers(now, out) || !self.replaceable() {

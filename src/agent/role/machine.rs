@@ -40,6 +40,8 @@ impl State {
             vain: 0,
             adrift: None,
             anew: 0,
+            found: false,
+            killed: None,
             deliberate: false,
             parked: false,
             starting: false,
@@ -57,12 +59,14 @@ impl State {
             labelled_holding: false,
             born: now,
             named: BTreeSet::new(),
+            dismissed: None,
             pleading: None,
             plead_at: 0,
             promise: None,
             doubt: None,
             contact: None,
             vanished: false,
+            back_since: None,
             gone: BTreeMap::new(),
             gone_at: None,
             reason: "waits for a look at the lease".to_owned(),
@@ -98,7 +102,7 @@ impl State {
             Event::NotSpared => self.deliberate = false,
             Event::Switchover { ticket, target, force } => self.switchover(ticket, (target, force), now, out),
             Event::Stop => self.stopping = true,
-            Event::Configured(settings) => self.settings = settings,
+            Event::Configured(settings) => self.configured(settings, now),
             Event::Tick => {}
         }
     }
@@ -119,10 +123,19 @@ impl State {
             return;
         };
         self.vanished = false;
-        match &self.view {
-            View::Seen { seen: known, .. } if known.version == seen.version || seen.is_before(known) => {}
-            known => self.view = View::Seen { alive: *known != View::Unseen, seen, since: now },
+        let known = self.seen();
+        if known.is_some_and(|known| seen.is_before(known)) {
+            // no answer is under way for so long: the server was put back to a backup of its own, and goes on from there
+            let since = *self.back_since.get_or_insert(now);
+            if now.saturating_sub(since) < self.settings.duration {
+                return;
+            }
+        } else if known == Some(&seen) {
+            self.back_since = None;
+            return;
         }
+        self.back_since = None;
+        self.view = View::Seen { alive: self.view != View::Unseen, seen, since: now };
     }
 
     fn written(&mut self, purpose: Purpose, sent: Millis, result: Written, now: Millis, out: &mut Vec<Order>) {
@@ -134,6 +147,7 @@ impl State {
                 let (epoch, duration) = (seen.record.epoch, seen.record.duration);
                 self.named.clone_from(&seen.record.members);
                 if !self.seen().is_some_and(|known| seen.is_before(known)) {
+                    self.back_since = None;
                     self.view = View::Seen { seen, since: now, alive: true };
                 }
                 match purpose {
@@ -252,6 +266,7 @@ impl State {
         if process == Process::Up {
             self.silent(now);
             self.role = None;
+            self.found = self.process == Process::Unknown;
             (self.deliberate, self.offered, self.answered) = (false, false, false);
         }
         (self.process, self.process_since) = (process, now);
@@ -260,7 +275,7 @@ impl State {
     /// The process ended: what was known of it is void.
     fn forget_process(&mut self) {
         (self.fuse, self.fuse_void) = (None, self.fuse_told);
-        (self.role, self.adrift) = (None, None);
+        (self.role, self.adrift, self.killed) = (None, None, None);
         (self.following, self.granted, self.demoted, self.undo) = (None, None, false, false);
         if !self.settings.lasting {
             self.data = None;
@@ -299,7 +314,7 @@ impl State {
             return;
         }
         if let Some(observed) = &observed {
-            self.answered = true;
+            (self.answered, self.killed) = (true, None);
             self.silent(now);
             // one that has only just started may still read what it had, and say less
             let settled = now.saturating_sub(self.process_since) >= LIVED;
@@ -347,6 +362,7 @@ impl State {
                 self.retry_at = now.saturating_add(START_AGAIN);
             }
             Deed::Stop => self.parked = true,
+            Deed::Kill if !failed => self.killed = self.killed.or(Some(now)),
             Deed::Follow { .. } | Deed::Kill => {}
         }
         if let Err(reason) = result {
@@ -552,7 +568,7 @@ impl State {
 }
 
 /// A process that lived for so long had come up.
-const LIVED: Millis = 180_000;
+pub(super) const LIVED: Millis = 180_000;
 /// When a start is asked for again of which nothing was seen.
 const START_AGAIN: Millis = 5_000;
 /// Between two tries of a deed that failed.

@@ -122,6 +122,8 @@ const LINGER: Millis = 500;
 const LINGER_AT_MOST: Millis = 10_000;
 /// When the labels of others are cleared by whoever was given the role: they do so themselves, unless something is wrong.
 const CLEAR_LATER: Millis = 3_000;
+/// After so long the process has been told that fewer pods confirm its writes.
+const TOLD: Millis = 10_000;
 /// How long a switchover may take in all.
 const SWITCHOVER: Millis = 60_000;
 
@@ -136,6 +138,8 @@ pub struct Record {
     pub served: Option<u64>,
     /// Who held it last.
     pub last: Option<String>,
+    /// How far the data of whoever served last reached when it last said so.
+    pub position: Option<i64>,
     /// For whom it was released.
     pub candidate: Option<String>,
     /// The pods that may take it without its being released, the holder's own name among them; all where none is named.
@@ -382,6 +386,15 @@ struct Tenure {
     silent: Millis,
 }
 
+/// Pods that are no longer of the set, and may be the only ones to have confirmed writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Dismissed {
+    pods: BTreeSet<String>,
+    since: Millis,
+    /// How far the data reached when none of them was asked to confirm any more.
+    until: Option<i64>,
+}
+
 /// Not to take the lease, and not to write as its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Promise {
@@ -473,6 +486,10 @@ pub struct State {
     anew: u32,
     /// Starts in a row that ended before the process said who it is.
     vain: u32,
+    /// The process ran already when it was first heard of: an agent before this one knew whether it had come up.
+    found: bool,
+    /// When PID 1 said that it killed the process, of which no end was seen since.
+    killed: Option<Millis>,
     /// The next start of the process was asked for.
     deliberate: bool,
     /// The process was stopped for the role's sake, and is started again for it.
@@ -503,6 +520,8 @@ pub struct State {
     born: Millis,
     /// All who may be named in the lease: those it named last, and those in writes nobody knows the end of.
     named: BTreeSet<String>,
+    /// Those that left the set under this holder, until the others have what they confirmed.
+    dismissed: Option<Dismissed>,
     /// Since when the others are asked to promise, and who.
     pleading: Option<(Millis, BTreeSet<String>)>,
     /// Until when they are not asked again.
@@ -515,6 +534,8 @@ pub struct State {
     contact: Option<Millis>,
     /// The last look found no lease where there had been one.
     vanished: bool,
+    /// Since when every look has shown a lease of before: the server itself went back.
+    back_since: Option<Millis>,
     /// Pods of the lease that are gone, each since when that is known, and when it was last asked.
     gone: BTreeMap<String, Millis>,
     gone_at: Option<Millis>,

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Doubt, Holder, LATE, LONGEST_PROMISE, LOOK_FOR, Millis, Order, Promise, Purpose, Record, State, Tenure, Ticket,
-    View,
+    Dismissed, Doubt, Holder, LATE, LONGEST_PROMISE, LOOK_FOR, Millis, Order, Peer, Promise, Purpose, Record, Settings,
+    State, TOLD, Tenure, Ticket, View,
 };
 
 /// From before a renewal or a promise until the process is killed.
@@ -137,10 +137,55 @@ impl State {
         !self.seen().is_some_and(|seen| given_up(&seen.record))
     }
 
+    pub(super) fn configured(&mut self, settings: Settings, now: Millis) {
+        let before = self.settings.pods.iter().map(|pod| pod.name.clone()).collect();
+        self.settings = settings;
+        if self.tenure.is_some() {
+            self.leave_out(before, now);
+        }
+        // who is new is named before it has anything to confirm
+        if let Some(tenure) = &mut self.tenure {
+            tenure.renew_at = tenure.renew_at.min(now);
+        }
+    }
+
+    /// Remembers those of these pods that are not of the set any more.
+    pub(super) fn leave_out(&mut self, pods: Vec<String>, now: Millis) {
+        let known = self.dismissed.take().into_iter().flat_map(|all| all.pods);
+        let mut pods: BTreeSet<String> = pods.into_iter().chain(known).collect();
+        pods.retain(|name| !self.settings.pods.iter().any(|pod| pod.name == *name));
+        if self.settings.synchronous > 0 && !pods.is_empty() {
+            self.dismissed = Some(Dismissed { pods, since: now, until: None });
+        }
+    }
+
+    /// Those that left are forgotten once enough of those that stay have what was written while they confirmed.
+    pub(super) fn dismiss(&mut self, now: Millis, out: &mut Vec<Order>) {
+        let told = self.dismissed.as_ref().is_some_and(|all| now.saturating_sub(all.since) >= TOLD);
+        if !told || !self.fresh_peers(now, out) {
+            return;
+        }
+        let epoch = self.tenure.as_ref().map(|tenure| tenure.epoch);
+        let (Some(reached), Some(all)) = (self.position, &mut self.dismissed) else { return };
+        let until = *all.until.get_or_insert(reached);
+        let have = |peer: &&Peer| peer.up && peer.data >= epoch && peer.position >= Some(until);
+        let enough = self.settings.synchronous.min(self.settings.pods.len().saturating_sub(1));
+        if self.peers.values().filter(have).count() >= enough {
+            self.dismissed = None;
+        }
+    }
+
+    /// How many pods may have confirmed writes.
+    pub(super) fn confirming(&self, record: &Record) -> usize {
+        let of_set = self.settings.pods.iter().map(|pod| &pod.name);
+        of_set.chain(&record.members).collect::<BTreeSet<_>>().len()
+    }
+
     /// A write of the lease begins.
     pub(super) fn note_write(&mut self, purpose: Purpose, record: &Record, version: Option<&String>) {
         self.named.extend(record.members.iter().cloned());
-        if purpose == Purpose::Take {
+        // also a release by whoever does not hold it lets others take it
+        if purpose == Purpose::Take || (purpose == Purpose::Release && self.tenure.is_none()) {
             self.doubt = Some(Doubt { replaces: version.cloned() });
         }
     }

@@ -327,6 +327,33 @@ fn a_process_that_can_start_again_yields_to_nobody_who_lacks_much_of_its_data() 
 }
 
 #[test]
+fn whoever_is_further_behind_than_allowed_takes_over_only_when_it_was_given_the_role() {
+    let stands = |max_lag, position, change: &dyn Fn(&mut Record)| {
+        let mut record = Record { epoch: 3, served: Some(3), last: Some("p-1".into()), ..Record::default() };
+        record.position = Some(1_000);
+        change(&mut record);
+        let state = State::new(Settings { max_lag, ..settings(2) }, Some(3), 0);
+        let (state, _) = feed(state, Event::Process(Process::Up), 0);
+        let replica = Observed { role: "replica".into(), exclusive: false, position, lag: None, follows: None };
+        let (state, _) = feed(state, Event::Role(Some(replica)), 5);
+        let (state, first) = feed(state, Event::Lease(Some(Seen { record, version: "1".into() })), 10);
+        let (state, _) = feed(state, Event::Tick, 400);
+        let (state, then) = feed(state, Event::Peers(BTreeMap::new()), 410);
+        let orders = [first, then].concat();
+        (orders.iter().any(|order| matches!(order, Order::Write { purpose: Purpose::Take, .. })), state.reason)
+    };
+    let (takes, reason) = stands(Some(100), Some(800), &|_| ());
+    let told = "nobody has the role; this pod is 200 bytes behind what p-1 had, and failover.maxLag allows 100: bring p-1 \
+                back, allow more, or delete the lease to begin with what this pod has";
+    assert_eq!((takes, reason.as_str()), (false, told));
+    assert!(stands(Some(200), Some(800), &|_| ()).0, "it is near enough");
+    assert!(!stands(Some(200), None, &|_| ()).0, "it does not know how far it is");
+    assert!(stands(None, Some(1), &|_| ()).0, "nobody said how near it has to be");
+    assert!(stands(Some(100), Some(800), &|record| record.candidate = Some("p-0".into())).0, "it was given to it");
+    assert!(stands(Some(100), Some(800), &|record| record.last = Some("p-0".into())).0, "it was the last itself");
+}
+
+#[test]
 fn a_process_that_never_comes_up_again_yields_to_whoever_runs() {
     let mut state = crashed(None, 1 << 30);
     for attempt in 1..=2 {

@@ -43,8 +43,11 @@ impl State {
                 self.vacant = None;
                 if self.writing.is_none()
                     && now >= self.retry_at
-                    && let Some(seen) = self.seen()
+                    && let Some(seen) = self.seen().cloned()
                 {
+                    // whoever had it before knew who left, and the lease still does
+                    let known: Vec<String> = seen.record.members.iter().cloned().collect();
+                    self.leave_out(known, now);
                     let record = self.own_record(seen.record.epoch, &seen.record);
                     self.write(Purpose::Renew, record, out);
                 }
@@ -77,6 +80,8 @@ impl State {
             None if self.bound(now) => Reading::Bound,
             None => Reading::Vacant,
             Some(holder) if *holder == self.settings.me && self.bound(now) => Reading::Bound,
+            // a lease from before what this pod has since served or followed, which a backup brought back, is nobody's
+            Some(holder) if *holder == self.settings.me && self.data > Some(record.epoch) => Reading::Vacant,
             Some(holder) if *holder == self.settings.me => Reading::Ours,
             Some(holder) => {
                 let valid = record.duration.max(self.settings.duration).saturating_add(self.settings.margin());
@@ -116,6 +121,9 @@ impl State {
             }
             Process::Down if self.is_to_start() && now >= self.retry_at => self.order(Deed::Start, out),
             Process::Up => {
+                if self.killed.is_some() {
+                    self.because(UNDEAD);
+                }
                 let Some(observed) = &self.role else { return };
                 let elsewhere = observed.follows.as_deref().is_some_and(|follows| !follows.is_empty() && follows != by);
                 let due = observed.exclusive || (serving && (!self.followed(epoch) || elsewhere));
@@ -162,6 +170,9 @@ impl State {
     }
 }
 
+/// What became of a holder whose process could not be ended.
+const UNDEAD: &str = "the process was killed and does not end, most likely because a volume does not answer; the role \
+                      went to another pod";
 /// For whoever could not follow because the other one did not run.
 const GRACE: Millis = 30_000;
 /// So often the time until the next start that prepares the data anew is doubled.

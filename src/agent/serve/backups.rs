@@ -39,10 +39,21 @@ impl Surroundings for Shared {
 }
 
 /// Comes back when no restore stands in the way of a start.
-pub async fn restored(shared: &Shared, backups: &Backups) {
-    let mut said = None;
+pub async fn restored(shared: &Arc<Shared>, backups: &Arc<Backups>) {
+    let (mut said, mut silent) = (None, false);
     loop {
-        let held = held(shared, backups);
+        let (of, looks) = (Arc::clone(shared), Arc::clone(backups));
+        let held = match shared.disk.ask(move || held(&of, &looks)).await {
+            Ok(held) => held,
+            Err(error) => {
+                if !std::mem::replace(&mut silent, true) {
+                    tracing::warn!(%error, "the process does not start yet");
+                }
+                sleep(LOOK).await;
+                continue;
+            }
+        };
+        silent = false;
         if held != said {
             if held == Some(Hold::Interrupted) {
                 tracing::warn!(
@@ -64,7 +75,10 @@ pub async fn restored(shared: &Shared, backups: &Backups) {
         };
         shared.find(|findings| findings.waits_for_restore = waits);
         if held.is_none() {
-            forget_interrupted(shared);
+            let of = Arc::clone(shared);
+            if let Err(error) = shared.disk.ask(move || forget_interrupted(&of)).await {
+                tracing::warn!(%error, "it cannot be seen whether a restore was interrupted before");
+            }
             return;
         }
         said = held;

@@ -1,7 +1,7 @@
 //! The role's machine at work: feeds it with what happens, one thing after another, and has its orders carried out.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +42,10 @@ struct Permit {
 
 pub async fn run(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Input>) {
     let place = shared.place();
-    let data = place.config.data.as_deref().and_then(marked);
+    let data = match &place.config.data {
+        Some(dir) => marked(&shared, dir).await,
+        None => None,
+    };
     let parked = parked::read(&shared.options.socket);
     let (fuse, orders) = mpsc::unbounded_channel();
     tokio::spawn(move_fuse(Arc::clone(&shared), orders));
@@ -62,24 +65,25 @@ pub async fn run(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Input>)
         let wait = Duration::from_millis(engine.state.wake_at(now).saturating_sub(now));
         tokio::select! {
             input = inbox.recv() => match input {
-                Some(input) => engine.hear(input),
+                Some(input) => engine.hear(input).await,
                 None => return,
             },
-            () = sleep(wait), if engine.handed_out() => engine.feed(Event::Tick),
+            () = sleep(wait), if engine.handed_out() => engine.feed(Event::Tick).await,
         }
     }
 }
 
 /// The term the data is from.
-fn marked(dir: &str) -> Option<u64> {
-    match mark::read(Path::new(dir)) {
-        Ok(epoch) => epoch,
-        Err(error) => {
-            // better one pod too few that can take over than one with the wrong data
-            tracing::error!(%error, "the mark cannot be read; this pod counts as empty");
-            None
-        }
-    }
+async fn marked(shared: &Shared, dir: &str) -> Option<u64> {
+    let path = PathBuf::from(dir);
+    let error = match shared.disk.ask(move || mark::read(&path)).await {
+        Ok(Ok(epoch)) => return epoch,
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    // better one pod too few that can take over than one with the wrong data
+    tracing::error!(error, "the mark cannot be read; this pod counts as empty");
+    None
 }
 
 /// Tells PID 1 about the fuse, in the order in which it was decided.
@@ -98,27 +102,27 @@ impl Engine {
         self.shared.place().handed_out()
     }
 
-    fn hear(&mut self, input: Input) {
+    async fn hear(&mut self, input: Input) {
         match input {
             Input::Role(Event::Stop) if !self.handed_out() => self.exited = true,
-            Input::Role(event) => self.feed(event),
-            Input::Permit { id, answer } => self.asked(id, answer),
+            Input::Role(event) => self.feed(event).await,
+            Input::Permit { id, answer } => self.asked(id, answer).await,
             Input::PermitGone { id } => {
                 if self.permit.as_ref().is_some_and(|permit| permit.id == id) {
                     self.drop_permit();
-                    self.feed(Event::Process(Process::Down));
+                    self.feed(Event::Process(Process::Down)).await;
                 }
             }
-            Input::Prepared { id, result } => self.prepared(id, result),
-            Input::Pid1 { status, permits } => self.process(&status, permits),
+            Input::Prepared { id, result } => self.prepared(id, result).await,
+            Input::Pid1 { status, permits } => self.process(&status, permits).await,
             Input::Pid1Gone { nobody } => {
                 self.drop_permit();
                 let gone = nobody && self.shared.is_stopping();
-                self.feed(Event::Process(if gone { Process::Down } else { Process::Unknown }));
+                self.feed(Event::Process(if gone { Process::Down } else { Process::Unknown })).await;
             }
             Input::Switchover { transfer: Transfer { target, force }, answer } => {
                 let ticket = self.ticket(answer);
-                self.feed(Event::Switchover { ticket, target, force });
+                self.feed(Event::Switchover { ticket, target, force }).await;
             }
             Input::Plea { plea, answer } => {
                 if !self.handed_out() {
@@ -129,9 +133,9 @@ impl Engine {
                 let ticket = self.ticket(answer);
                 let holder = Holder { pod: plea.pod, uid: plea.uid };
                 let duration = u64::try_from(plea.duration.as_millis()).unwrap_or(u64::MAX);
-                self.feed(Event::Plea { ticket, holder, epoch: plea.epoch, duration });
+                self.feed(Event::Plea { ticket, holder, epoch: plea.epoch, duration }).await;
             }
-            Input::Configured => self.feed(Event::Configured(self.shared.place().settings())),
+            Input::Configured => self.feed(Event::Configured(self.shared.place().settings())).await,
         }
     }
 
@@ -142,11 +146,11 @@ impl Engine {
         ticket
     }
 
-    fn asked(&mut self, id: u64, answer: Permission) {
+    async fn asked(&mut self, id: u64, answer: Permission) {
         self.drop_permit();
         self.permit = Some(Permit { id, answer, preparing: None });
         if self.handed_out() {
-            self.feed(Event::Process(Process::Asking));
+            self.feed(Event::Process(Process::Asking)).await;
         } else {
             let place = self.shared.place();
             self.prepare(place.extras(None, false, None));
@@ -170,7 +174,7 @@ impl Engine {
         permit.preparing = Some(work.abort_handle());
     }
 
-    fn prepared(&mut self, id: u64, result: Result<bool, String>) {
+    async fn prepared(&mut self, id: u64, result: Result<bool, String>) {
         let Some(permit) = self.permit.take_if(|permit| permit.id == id) else { return };
         let (ok, told) = (result.is_ok(), *result.as_ref().unwrap_or(&false));
         if let Err(reason) = &result {
@@ -179,14 +183,16 @@ impl Engine {
         // somebody who has hung up meanwhile asks again
         let heard = permit.answer.send(result.map(drop)).is_ok();
         if self.handed_out() {
-            if let Some(dir) = &self.shared.place().config.data {
-                self.feed(Event::Data(marked(dir)));
+            let place = self.shared.place();
+            if let Some(dir) = &place.config.data {
+                let data = marked(&self.shared, dir).await;
+                self.feed(Event::Data(data)).await;
             }
-            self.feed(Event::Prepared { ok: ok && heard, told });
+            self.feed(Event::Prepared { ok: ok && heard, told }).await;
         }
     }
 
-    fn process(&mut self, status: &Status, permits: u64) {
+    async fn process(&mut self, status: &Status, permits: u64) {
         if permits != self.shared.permits() || self.permit.is_some() {
             // asked before a start was asked for: out of date
             return;
@@ -197,10 +203,10 @@ impl Engine {
             // where no permission is needed, a start is not waited for
             Shown::Starting => return,
         };
-        self.feed(Event::Process(process));
+        self.feed(Event::Process(process)).await;
     }
 
-    fn feed(&mut self, event: Event) {
+    async fn feed(&mut self, event: Event) {
         if !self.handed_out() {
             return;
         }
@@ -221,7 +227,7 @@ impl Engine {
         self.shared.find(|findings| findings.summary = Some(summary));
         self.note_parked();
         for order in orders {
-            self.carry_out(order, now);
+            self.carry_out(order, now).await;
         }
     }
 
@@ -241,7 +247,7 @@ impl Engine {
         }
     }
 
-    fn carry_out(&mut self, order: Order, now: role::Millis) {
+    async fn carry_out(&mut self, order: Order, now: role::Millis) {
         let shared = Arc::clone(&self.shared);
         match order {
             Order::Look => {
@@ -304,7 +310,7 @@ impl Engine {
             // goes out with the summary
             Order::Label(Some(role)) => tracing::info!(role, "has a confirmed role"),
             Order::Label(None) => tracing::info!("has no confirmed role"),
-            Order::Remember(epoch) => self.remember(epoch),
+            Order::Remember(epoch) => self.remember(epoch).await,
             Order::Answer { ticket, result } => {
                 if let Some(answer) = self.tickets.remove(&ticket) {
                     // whoever asked may wait no longer
@@ -316,11 +322,14 @@ impl Engine {
     }
 
     /// At once: what is told to others afterwards relies on it.
-    fn remember(&self, epoch: u64) {
-        let place = self.shared.place();
-        let Some(dir) = &place.config.data else { return };
-        if let Err(error) = mark::write(Path::new(dir), epoch) {
-            tracing::error!(%error, "the mark cannot be written; after a restart this pod counts as out of date");
-        }
+    async fn remember(&self, epoch: u64) {
+        let Some(dir) = self.shared.place().config.data.clone() else { return };
+        let path = PathBuf::from(dir);
+        let error = match self.shared.disk.ask(move || mark::write(&path, epoch)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(error, "the mark cannot be written; after a restart this pod counts as out of date");
     }
 }

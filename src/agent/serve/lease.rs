@@ -24,6 +24,8 @@ const HOLDER_UID: &str = "midship.dev/holder-uid";
 const SERVED: &str = "midship.dev/served-term";
 /// Who served last.
 const LAST: &str = "midship.dev/last-holder";
+/// How far the data of whoever served last reached.
+const POSITION: &str = "midship.dev/last-position";
 /// For whom it was released.
 const CANDIDATE: &str = "midship.dev/candidate";
 /// Who may take it without its being released.
@@ -171,6 +173,7 @@ fn encode(record: &Record, name: &str) -> Lease {
     note(HOLDER_UID, record.holder.as_ref().map(|holder| holder.uid.clone()));
     note(SERVED, record.served.map(|epoch| epoch.to_string()));
     note(LAST, record.last.clone());
+    note(POSITION, record.position.map(|position| position.to_string()));
     note(CANDIDATE, record.candidate.clone());
     let members: Vec<&str> = record.members.iter().map(String::as_str).collect();
     note(MEMBERS, Some(members.join(",")).filter(|members| !members.is_empty()));
@@ -201,6 +204,7 @@ fn seen(lease: Lease) -> Seen {
         epoch: spec.lease_transitions.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0),
         served: text(SERVED).and_then(|epoch| epoch.parse().ok()),
         last: text(LAST),
+        position: text(POSITION).and_then(|position| position.parse().ok()),
         candidate: text(CANDIDATE),
         members: text(MEMBERS)
             .map(|names| names.split(',').map(str::to_owned).collect::<BTreeSet<_>>())
@@ -249,6 +253,7 @@ mod tests {
             epoch: 7,
             served: Some(6),
             last: Some("a-1".into()),
+            position: Some(1 << 40),
             candidate: None,
             members: BTreeSet::from(["a-0".to_owned(), "a-1".to_owned()]),
             duration: 10_000,

@@ -4,6 +4,7 @@
 mod backups;
 mod config;
 mod deeds;
+mod disk;
 mod engine;
 mod farewell;
 mod handle;

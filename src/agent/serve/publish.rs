@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Place;
 use super::shared::{Findings, Shared};
+use crate::agent::role::Summary;
 use crate::api::labels;
 use crate::api::pod_report::PodReport;
 use crate::lifecycle::Status;
@@ -20,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two writes: what changes together is told together.
 const PAUSE: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a process that took the role over may take to be confirmed before it is told without that.
+const CONFIRMED: Duration = Duration::from_millis(500);
 /// How often the holder looks whether its label is still there: somebody late may have taken it away.
 const LOOK: Duration = Duration::from_secs(10);
 /// Less lag than this is none, and more is told in powers of two: a busy database would be written about all the time
@@ -44,7 +47,15 @@ pub async fn run(shared: Arc<Shared>) {
     let mut settled = false;
     let mut said = String::new();
     loop {
-        let findings = changes.borrow_and_update().clone();
+        let mut findings = changes.borrow_and_update().clone();
+        if is_about_to_serve(&findings) {
+            // clients wait for the label: no other write is to be under way by then
+            let confirmed = changes.wait_for(|findings| !is_about_to_serve(findings));
+            if let Ok(Err(_)) = timeout(CONFIRMED, confirmed).await {
+                return;
+            }
+            findings = changes.borrow_and_update().clone();
+        }
         let place = shared.place();
         let status = status(&place, &findings, false);
         shared.status.send_if_modified(|known| {
@@ -96,6 +107,13 @@ pub async fn run(shared: Arc<Shared>) {
 
 fn holds(findings: &Findings) -> bool {
     findings.summary.as_ref().is_some_and(|summary| summary.holds)
+}
+
+/// The process took the role over, and what confirms that is being written down.
+fn is_about_to_serve(findings: &Findings) -> bool {
+    let confirmed = |summary: &Summary| !summary.holds || summary.role.is_some();
+    let serves = findings.role.as_ref().is_some_and(|observed| observed.exclusive);
+    serves && !findings.ended && findings.summary.as_ref().is_some_and(|summary| !confirmed(summary))
 }
 
 /// Whether it is known if the pod has a role: another agent may have labelled it for a process that runs on.

@@ -9,6 +9,7 @@ use kube::Client;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::disk::Disk;
 use super::{Options, Place, ServeError};
 use crate::agent::actions::{Actor, ActorSettings};
 use crate::agent::init::protocol;
@@ -92,6 +93,7 @@ pub struct Shared {
     place: RwLock<(Arc<Place>, Arc<Actor>)>,
     pub pid1: Pid1,
     pub client: Client,
+    pub disk: Disk,
     inbox: mpsc::UnboundedSender<Input>,
     pub findings: watch::Sender<Findings>,
     pub status: watch::Sender<Arc<lifecycle::Status>>,
@@ -126,6 +128,7 @@ impl Shared {
             options,
             place: RwLock::new((place, actor)),
             client,
+            disk: Disk::new().map_err(ServeError::Start)?,
             inbox,
             findings: watch::channel(Findings::default()).0,
             status: watch::channel(Arc::new(status)).0,

@@ -41,7 +41,7 @@ pub struct InstanceComponent {
     #[serde(default)]
     #[schemars(schema_with = "schema::parameters")]
     pub parameters: Option<BTreeMap<String, Value>>,
-    /// Parameters whose values are secret, each from a key of a Secret.
+    /// Secret parameters, each from a key of a Secret.
     #[schemars(extend("maxProperties" = 64))]
     pub secret_parameters: Option<BTreeMap<String, KeyRef>>,
     /// Complete configuration files in place of the rendered ones, where the extension allows it.
@@ -57,7 +57,7 @@ pub struct InstanceComponent {
     pub pod_metadata: Option<ExtraMetadata>,
     /// ServiceAccount of the pods; one of their own where left out.
     pub service_account_name: Option<ObjectName>,
-    /// Environment variables to add.
+    /// Environment variables to add: each a value, or a key of a Secret or ConfigMap.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub env: Vec<EnvVar>,
@@ -181,7 +181,7 @@ pub struct EnvVar {
 pub struct ProcessOptions {
     /// Whether a process that ended is started again.
     pub restart: Option<ProcessRestart>,
-    /// How long the process may take to stop before it is killed.
+    /// How long it may take to stop before it is killed.
     pub stop_timeout: Option<Duration>,
     /// How long it may take to start before that counts as a failure.
     pub start_timeout: Option<Duration>,

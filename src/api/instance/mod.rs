@@ -26,8 +26,8 @@ use crate::names::{
     TopologyName,
 };
 
-/// What an instance is to be. Type, extension version and middleware version are enough; everything else has a default
-/// that the extension and the environment decide, shown in `status.resolved` and never written here.
+/// Type, extension version and middleware version are enough: the extension and the environment decide the rest, which is
+/// shown in `status.resolved` and never written here.
 #[skip_serializing_none]
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -68,16 +68,16 @@ use crate::names::{
     { "rule": "!has(self.restore) || (has(oldSelf.restore) && self.restore == oldSelf.restore)",
       "message": "restore is only for a new instance: restore in place with an Operation" }]))]
 pub struct InstanceSpec {
-    /// Kind of middleware, such as an installed extension names it: `kubectl get extensions`.
+    /// Kind of middleware, as `kubectl get extensions` names it.
     #[serde(rename = "type")]
     pub type_: ExtensionType,
-    /// Exact version of the extension package. The instance stays on it until this is changed.
+    /// Exact version of the extension package, kept until this is changed.
     pub extension_version: ExtensionVersion,
     /// Version of the middleware, one of those the extension supports.
     pub version: MiddlewareVersion,
-    /// How its pods work together; the extension's default where left out. The extension says which can be changed later.
+    /// How its pods work together; the extension has a default, and says which can be changed later.
     pub topology: Option<TopologyName>,
-    /// Running (assumed) or Stopped. A stopped instance keeps its volumes, Services and Secrets.
+    /// Running (assumed) or Stopped, which keeps volumes, Services and Secrets.
     pub state: Option<DesiredState>,
     /// Environment whose defaults apply, such as development or production.
     pub environment: Option<EnvironmentName>,
@@ -85,13 +85,13 @@ pub struct InstanceSpec {
     pub deletion_policy: Option<DeletionPolicy>,
     /// Midship leaves the instance exactly as it is while this is true.
     pub suspend: Option<bool>,
-    /// Settings of each component; components that are left out get the defaults.
+    /// Settings of each component; those that are left out get the defaults.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub components: Vec<InstanceComponent>,
     /// Credentials of the middleware's own administrator; generated where left out.
     pub credentials: Option<Credentials>,
-    /// TLS for clients and replication; off where left out, unless the environment says otherwise.
+    /// TLS for clients and replication; off unless the environment says otherwise.
     pub tls: Option<Tls>,
     /// Metrics, alerts and dashboards.
     pub monitoring: Option<Monitoring>,
@@ -201,7 +201,7 @@ pub struct Monitoring {
     pub dashboard: Option<bool>,
     /// How often metrics are read.
     pub interval: Option<Duration>,
-    /// Labels of the monitoring objects, so that the right Prometheus finds them.
+    /// Labels by which the right Prometheus finds them.
     #[serde(default)]
     #[schemars(schema_with = "schema::labels")]
     pub labels: Option<BTreeMap<String, String>>,
@@ -225,11 +225,11 @@ pub struct InstanceBackup {
 pub struct RestoreSource {
     /// A Backup in this namespace.
     pub backup: Option<ObjectName>,
-    /// The BackupRepository that holds backups of an instance that need not exist any more.
+    /// The BackupRepository with backups of an instance, which need not exist any more.
     pub repository: Option<ObjectName>,
     /// The instance that was backed up: its name, or its UID where several had that name.
     pub instance: Option<BackedUpInstance>,
-    /// Which of its backups; the newest one that is not known to be damaged where left out.
+    /// Which of its backups; where left out, the newest not known to be damaged.
     #[schemars(length(max = 26), extend("x-kubernetes-validations" = [schema::a_backup_id()]))]
     pub id: Option<String>,
     /// The moment to go back to.
@@ -259,7 +259,7 @@ pub struct BackedUpInstance {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Network {
-    /// Make a NetworkPolicy that lets in only what `allowFrom` names, the instance's own pods and Midship.
+    /// Make a NetworkPolicy that lets in only `allowFrom`, the instance's own pods and Midship.
     pub policy: Option<bool>,
     /// Peers that may connect, as in a NetworkPolicy's `from`.
     #[serde(default)]

@@ -2,10 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_with::skip_serializing_none;
 
 use crate::api::conditions::Condition;
+use crate::api::packed::Packed;
 use crate::api::schema;
 use crate::names::ObjectName;
 
@@ -22,14 +22,14 @@ pub struct InstanceStatus {
     pub ready: Option<String>,
     /// The pod that has the exclusive role, where there is one.
     pub primary: Option<String>,
-    /// The values that were decided for everything the spec leaves out.
+    /// What was decided for all that the spec leaves out.
     pub resolved: Option<Resolved>,
     /// How clients connect.
     pub connection: Option<Connection>,
     /// Each pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Member>,
-    /// Configuration of each component: which revision runs, and how the last change ended.
+    /// Each component's configuration: its revision, and how the last change ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub configuration: Vec<ConfigurationStatus>,
     /// The Operation that works on the instance now.
@@ -67,7 +67,7 @@ pub struct Resolved {
     pub environment: Option<String>,
     /// Digest of the extension package.
     pub extension_digest: Option<String>,
-    /// The middleware version that runs, which is not yet the spec's while it is being upgraded.
+    /// The middleware version that runs; during an upgrade not yet the spec's.
     pub version: Option<String>,
     /// The extension version that is in force.
     pub extension_version: Option<String>,
@@ -78,7 +78,7 @@ pub struct Resolved {
     /// Replicas, resources, storage and parameters of each component.
     #[serde(default)]
     #[schemars(schema_with = "schema::any_object")]
-    pub components: Option<Value>,
+    pub components: Option<Packed>,
 }
 
 /// The versions an upgrade leads to.

@@ -10,7 +10,7 @@ use crate::backup::keys::{Opener, SealError, Sealer, SigningKey};
 use crate::backup::layout::{Line, Segment, Uid};
 use crate::backup::manifest::Stored;
 use crate::backup::repository::{FORMAT, Repository};
-use crate::backup::store::{Body, LARGEST_OBJECT, StoreError};
+use crate::backup::store::{Body, Key, LARGEST_OBJECT, StoreError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -110,19 +110,56 @@ impl Archive<'_> {
         if sealed.len() as u64 > LARGEST_OBJECT {
             return Err(LogError::TooLarge(segment.clone(), sealed.len()));
         }
-        match self.repository.store().put_new(&self.line.segment(segment, suffix), Body::new(sealed)).await {
-            Ok(()) => Ok(Arrival::New),
+        let (at, body) = (self.line.segment(segment, suffix), Body::new(sealed));
+        let stored = Stored { bytes: body.bytes.len() as u64, sha256: body.sha256 };
+        let arrival = match self.repository.store().put_new(&at, body).await {
+            Ok(()) => {
+                self.prove(&claim, &at, &stored).await?;
+                Arrival::New
+            }
             // each sealing gives other bytes; the claim says that what is in it is the same
-            Err(error) if error.already_exists() => Ok(Arrival::Again),
-            Err(error) => Err(error.into()),
-        }
+            Err(error) if error.already_exists() => Arrival::Again,
+            Err(error) => return Err(error.into()),
+        };
+        // nothing gives way to it any more
+        self.repository.store().lock(&place).await?;
+        Ok(arrival)
+    }
+
+    /// The engine gives a segment away once we say that it is safe: what the store holds is looked at before. What is not as it
+    /// was written goes, so that the next try does not take it for its own.
+    async fn prove(&self, claim: &Claim, at: &Key, stored: &Stored) -> Result<(), LogError> {
+        let store = self.repository.store();
+        let claimed = match self.claim(&claim.segment).await {
+            Ok(found) => found.sha256 == claim.sha256 && found.epoch == claim.epoch,
+            Err(LogError::NotThere(_)) => false,
+            Err(error) => return Err(error),
+        };
+        let holds = if store.checks_content() {
+            store.head(at).await.map(|object| object.size == stored.bytes)
+        } else {
+            store.get(at, None).await.map(|bytes| Digest::of(&bytes) == stored.sha256)
+        };
+        let reason = match holds {
+            Ok(true) if claimed => return Ok(()),
+            Ok(true) => "the store does not hold its claim",
+            Ok(false) => "the store holds something else",
+            Err(error) if error.is_not_found() => "the store does not hold it",
+            Err(error) => return Err(error.into()),
+        };
+        store.delete(at).await?;
+        Err(LogError::Damaged { segment: claim.segment.clone(), reason: reason.to_owned() })
     }
 
     /// It was claimed under another epoch: when it is stored, all is well; else the claim goes, so that the next try makes
     /// its own. Nothing is lost with it: a claim without a segment is a promise that nobody kept.
     async fn finish_other(&self, segment: &Segment, claim: &Claim) -> Result<Arrival, LogError> {
         match self.repository.store().head(&self.line.segment(segment, suffix(claim))).await {
-            Ok(_) => Ok(Arrival::Again),
+            Ok(_) => {
+                // whoever stored it may have been killed before this
+                self.repository.store().lock(&self.line.claim(segment)).await?;
+                Ok(Arrival::Again)
+            }
             Err(error) if error.is_not_found() => {
                 self.repository.store().delete(&self.line.claim(segment)).await?;
                 Err(LogError::NotThere(segment.clone()))

@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::api::labels::{GROUP, PART};
 use crate::backup::digest::Digest;
 use crate::backup::document::DocumentError;
 use crate::backup::id::Id;
@@ -45,9 +46,16 @@ impl Found {
         self.verified.values().filter(stands).max_by_key(|one| one.at)
     }
 
+    /// Whether there is more of the data in backups of other groups of pods. Groups alone do not say so: each may have all.
+    pub fn is_part(&self) -> bool {
+        self.manifest.labels.contains_key(PART)
+    }
+
     /// How well it is proven, and since when.
     pub fn proof(&self) -> (Level, Timestamp) {
-        let good = self.verified.iter().rev().find(|(_, one)| one.problems.is_empty());
+        let shares = self.manifest.chunks.shares();
+        let proves = |one: &Verification| one.problems.is_empty() && one.is_whole(shares);
+        let good = self.verified.iter().rev().find(|(_, one)| proves(one));
         good.map_or((Level::Committed, self.manifest.completed_at), |(level, one)| (*level, one.at))
     }
 }
@@ -160,6 +168,21 @@ impl Catalog {
     /// Everything that cannot be read or believed, also beside backups that are whole.
     pub fn told(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter().chain(self.found.iter().flat_map(|found| &found.unreadable))
+    }
+
+    /// The newest sound backup of each group of pods, of those that were made by the same method of the same instance: each
+    /// has data of its own where the groups are shards.
+    pub fn parts(&self, of: &Found) -> BTreeMap<&str, &Found> {
+        let mut parts: BTreeMap<&str, &Found> = BTreeMap::new();
+        let same = |one: &&Found| one.place.owner == of.place.owner && one.manifest.method == of.manifest.method;
+        for found in self.found.iter().filter(same).filter(|one| one.tombstone.is_none() && one.damage().is_none()) {
+            let Some(group) = found.manifest.labels.get(GROUP) else { continue };
+            let newest = parts.entry(group).or_insert(found);
+            if found.manifest.completed_at > newest.manifest.completed_at {
+                *newest = found;
+            }
+        }
+        parts
     }
 
     pub fn get(&self, place: &Place) -> Option<&Found> {

@@ -20,6 +20,7 @@ pub enum Doing {
     LookAt,
     List,
     Delete,
+    Lock,
     Open,
 }
 
@@ -67,6 +68,15 @@ impl StoreError {
         )
     }
 
+    /// Whether the store does not let this one object go now; others may.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.cause, Cause::Locked(_) | Cause::Denied(_) | Cause::Refused(_))
+    }
+
+    pub fn is_locked(&self) -> bool {
+        matches!(self.cause, Cause::Locked(_))
+    }
+
     pub fn is_denied(&self) -> bool {
         matches!(self.cause, Cause::Denied(_))
     }
@@ -88,6 +98,7 @@ impl fmt::Display for Doing {
             Self::LookAt => "look at",
             Self::List => "list",
             Self::Delete => "delete",
+            Self::Lock => "lock",
             Self::Open => "open",
         })
     }

@@ -20,11 +20,12 @@ pub struct Memory {
 struct Inner {
     objects: BTreeMap<Key, (Bytes, Timestamp)>,
     now: Timestamp,
+    lock: Option<(SignedDuration, fn(&Key) -> bool)>,
 }
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { objects: BTreeMap::new(), now: "2026-01-01T00:00:00Z".parse().expect("a time") }
+        Self { objects: BTreeMap::new(), now: "2026-01-01T00:00:00Z".parse().expect("a time"), lock: None }
     }
 }
 
@@ -39,6 +40,11 @@ impl Memory {
 
     pub fn pass(&self, time: SignedDuration) {
         self.lock().now += time;
+    }
+
+    /// Lets nobody delete such objects until so long after they were written.
+    pub fn lock_for(&self, time: SignedDuration, which: fn(&Key) -> bool) {
+        self.lock().lock = Some((time, which));
     }
 
     pub fn keys(&self) -> Vec<Key> {
@@ -137,8 +143,17 @@ impl Store for Memory {
 
     fn delete<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()> {
         Box::pin(async move {
-            self.lock().objects.remove(key);
-            Ok(())
+            let mut inner = self.lock();
+            let (now, lock) = (inner.now, inner.lock.filter(|(_, which)| which(key)));
+            let end = inner.objects.get(key).zip(lock).map(|((_, modified), (time, _))| *modified + time);
+            let result = match end.filter(|end| *end > now) {
+                Some(end) => Err(Cause::Locked(format!("until {end}"))),
+                None => {
+                    inner.objects.remove(key);
+                    Ok(())
+                }
+            };
+            self.answer(Doing::Delete, key.as_str(), result)
         })
     }
 

@@ -52,15 +52,13 @@ pub struct Body {
     pub bytes: Bytes,
     /// Of `bytes`. The store refuses what arrives with another one.
     pub sha256: Digest,
-    /// Nobody may delete the object before, where the store can lock.
-    pub lock_until: Option<Timestamp>,
 }
 
 impl Body {
     pub fn new(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let sha256 = Digest::of(&bytes);
-        Self { bytes, sha256, lock_until: None }
+        Self { bytes, sha256 }
     }
 }
 
@@ -120,6 +118,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn delete<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()>;
 
     fn features(&self) -> StoreFuture<'_, Features>;
+
+    /// Locks an object that is there against deletion, for as long as if it were written now; where the store does not lock,
+    /// nothing happens.
+    fn lock<'a>(&'a self, _key: &'a Key) -> StoreFuture<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Whether it refuses what was changed on the way to it. Where not, what was written is read again.
     fn checks_content(&self) -> bool {

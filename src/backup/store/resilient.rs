@@ -141,6 +141,10 @@ impl Store for Resilient {
         Box::pin(self.with_retries(Doing::LookAt, "what it can do", move || self.inner.features()))
     }
 
+    fn lock<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()> {
+        Box::pin(self.with_retries(Doing::Lock, key.as_str(), move || self.inner.lock(key)))
+    }
+
     fn checks_content(&self) -> bool {
         self.inner.checks_content()
     }

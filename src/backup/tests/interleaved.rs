@@ -129,6 +129,8 @@ struct Story {
     wishes: Wishes,
     /// What each backup was made from, also when its writer was killed and never knew.
     written: BTreeMap<u8, Vec<u8>>,
+    /// What is in those whose writer knew.
+    made: BTreeMap<Id, Vec<u8>>,
     next: u8,
 }
 
@@ -153,7 +155,8 @@ impl Story {
                 let store = Faulty::new(memory, killed.map_or(usize::MAX, |at| at + 2), Fault::Kill);
                 let through = self.world.through(Arc::new(store)).await;
                 // with a condemned parent, or killed, there is none
-                let _ = self.world.back_up(&through, parent, &bytes).await;
+                let made = self.world.back_up(&through, parent, &bytes).await;
+                self.made.extend(made.ok().map(|made| (made.place.id, bytes)));
             }
             Step::Retain { count, killed } => {
                 let store = Faulty::new(memory, killed.map_or(usize::MAX, |at| at + 2), Fault::Kill);
@@ -166,10 +169,11 @@ impl Story {
                 let turns = Turns { inner: memory, turns: Arc::new(Mutex::new(turns)) };
                 let through = self.world.through(Arc::new(turns)).await;
                 let rules = Rules { count: Some(count), ..Rules::default() };
-                let _ = futures::join!(
+                let (made, _) = futures::join!(
                     self.world.back_up(&through, parent, &bytes),
                     retain(&self.world, &through, rules, &self.wishes)
                 );
+                self.made.extend(made.ok().map(|made| (made.place.id, bytes)));
             }
             Step::Beside { chosen, count, hours, turns } => {
                 self.world.memory.pass(SignedDuration::from_hours(hours));
@@ -189,6 +193,7 @@ impl Story {
                 // what goes meanwhile may fail; what comes back is never something else
                 if let Ok(chain) = restored {
                     assert!(chain.iter().all(|bytes| self.written.values().any(|known| known == bytes)));
+                    assert!(self.made.get(&found.place.id).is_none_or(|bytes| chain.last() == Some(bytes)));
                 }
             }
             Step::Verify(index) => {
@@ -233,7 +238,9 @@ impl Story {
             let restored = self.world.restore(Target::Backup(found.place.id)).await;
             let chain = restored.unwrap_or_else(|reason| panic!("{} is shown: {reason}", found.place.id));
             assert!(chain.iter().all(|bytes| self.written.values().any(|known| known == bytes)));
+            assert!(self.made.get(&found.place.id).is_none_or(|bytes| chain.last() == Some(bytes)));
         }
+        assert!(self.made.is_empty() || !catalog.found.is_empty(), "all that was made is gone");
         let there: Vec<Id> = catalog.found.iter().map(|found| found.place.id).collect();
         assert!(self.wishes.hold.iter().all(|held| there.contains(held)), "what is held is gone");
         assert!(catalog.chain(&owner(), Target::Newest).is_ok() || there.is_empty());
@@ -248,7 +255,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let world = World::new(false).await;
-            let mut story = Story { world, wishes: Wishes::default(), written: BTreeMap::new(), next: 0 };
+            let mut story = Story { world, wishes: Wishes::default(), written: BTreeMap::new(), made: BTreeMap::new(), next: 0 };
             for step in steps {
                 story.take(step).await;
                 story.check().await;

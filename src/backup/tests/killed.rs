@@ -8,10 +8,12 @@ use jiff::SignedDuration;
 
 use super::faults::{Fault, Faulty};
 use super::world::{World, owner, rows};
+use crate::backup::clock::Clock;
 use crate::backup::read::Target;
 use crate::backup::repository::Repository;
 use crate::backup::store::{Cause, Patience, Resilient, Store};
 use crate::backup::sweep::{Swept, Wishes, facts, sweep};
+use crate::backup::write::Writing;
 use crate::plan::retention::{Guards, Rules, plan};
 
 const STEPS: usize = 200;
@@ -74,6 +76,40 @@ async fn killed_at_any_step_leaves_a_whole_backup_or_none() {
 }
 
 #[tokio::test]
+async fn retention_killed_at_any_step_leaves_whole_backups_and_the_next_ends_it() {
+    let bytes = [rows(2000, 1), rows(2000, 2)];
+    let rules = || Rules { count: Some(1), ..Rules::default() };
+    for step in 0..STEPS {
+        let world = World::new(false).await;
+        let old = world.back_up(&world.repository, None, &bytes[0]).await.expect("made");
+        world.memory.pass(SignedDuration::from_secs(1));
+        world.back_up(&world.repository, None, &bytes[1]).await.expect("made");
+        retain(&world, &world.repository, rules(), &Wishes::default()).await.expect("condemned");
+        world.memory.pass(SignedDuration::from_hours(25));
+        let faulty = Faulty::new(Arc::new(world.memory.clone()), step + 2, Fault::Kill);
+        let through = world.through(Arc::new(faulty.clone())).await;
+        let result = retain(&world, &through, rules(), &Wishes::default()).await;
+        assert_eq!(world.restore(Target::Newest).await.expect("it stays"), std::slice::from_ref(&bytes[1]));
+        if world.catalog().await.get(&old.place).is_some() {
+            let restored = world.restore(Target::Backup(old.place.id)).await.expect("what is shown is whole");
+            assert_eq!(restored, std::slice::from_ref(&bytes[0]), "killed at step {step}");
+        }
+        for _ in 0..3 {
+            world.memory.pass(SignedDuration::from_hours(25));
+            retain(&world, &world.repository, rules(), &Wishes::default()).await.expect("gone on with");
+        }
+        let folder = old.place.folder();
+        let left: Vec<_> = world.memory.keys().into_iter().filter(|key| key.as_str().starts_with(&folder)).collect();
+        assert_eq!(left, [], "killed at step {step}");
+        if !faulty.happened() {
+            assert!(step > 10 && result.is_ok(), "there are more steps than {step}");
+            return;
+        }
+    }
+    panic!("retention has fewer than {STEPS} steps");
+}
+
+#[tokio::test]
 async fn what_passes_is_overcome_at_any_step() {
     let bytes = rows(3000, 2);
     for fault in [
@@ -130,18 +166,36 @@ async fn what_does_not_pass_fails_with_its_reason_and_lies_are_found() {
 }
 
 #[tokio::test]
+async fn a_writer_whose_clock_is_far_off_makes_no_backup_that_would_count_as_old_or_new() {
+    for (hours, fits) in [(-11, true), (11, true), (-400 * 24, false), (13, false)] {
+        let world = World::new(false).await;
+        let memory = world.memory.clone();
+        let clock = Clock::new(move || memory.now() + SignedDuration::from_hours(hours));
+        let begun =
+            Writing::begin(&world.repository, &world.key, clock, world.request(None), world.settings.clone()).await;
+        assert_eq!(begun.is_ok(), fits, "{hours} hours off");
+        let Err(error) = begun else { continue };
+        let said = error.to_string();
+        assert!(
+            said.starts_with("the clock here and that of the store are ") && said.ends_with("; set it right"),
+            "{said}"
+        );
+        let catalog = world.catalog().await;
+        assert_eq!((catalog.begun.len(), catalog.failed[0].void.reason.as_str()), (0, said.as_str()));
+    }
+}
+
+#[tokio::test]
 async fn who_was_declared_gone_cannot_commit() {
     let world = World::new(false).await;
     let request = world.request(None);
     let settings = world.settings.clone();
-    let clock = crate::backup::clock::Clock::new({
+    let clock = Clock::new({
         let at = world.now();
         // a clock that stands still: the writer does not see its lease end
         move || at
     });
-    let mut writing = crate::backup::write::Writing::begin(&world.repository, &world.key, clock, request, settings)
-        .await
-        .expect("begun");
+    let mut writing = Writing::begin(&world.repository, &world.key, clock, request, settings).await.expect("begun");
     writing.stream(super::world::source("data", rows(3000, 1))).await.expect("written");
     world.memory.pass(SignedDuration::from_hours(26));
     let swept = retain(&world, &world.repository, Rules::default(), &Wishes::default()).await.expect("voided");

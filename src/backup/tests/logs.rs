@@ -1,12 +1,17 @@
 //! Logs: archived twice, torn in two, with gaps, and on another timeline.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
+use super::faults::{Fault, Faulty};
 use super::world::{World, rows, source, uid};
-use crate::backup::keys::{Opener, Sealer};
+use crate::backup::keys::{Epoch, Opener, Sealer};
 use crate::backup::layout::{Line, Segment};
 use crate::backup::log::{Archive, Arrival, History, LogError, Range, check_seals, histories, seal, window};
 use crate::backup::manifest::LogSpan;
+use crate::backup::read::Keyring;
+use crate::backup::repository::Repository;
 use crate::backup::store::Store;
 use crate::backup::sweep::{Swept, Wishes, facts, sweep_logs};
 use crate::backup::write::Writing;
@@ -61,6 +66,67 @@ async fn the_same_segment_may_come_twice_and_another_one_may_not() {
     assert_eq!(push(&world, 1, 5, b"changes", until).await.expect("new"), Arrival::New);
     world.memory.tamper(&stored, |bytes| bytes.map(|bytes| bytes[..bytes.len() - 1].to_vec()));
     assert!(matches!(archive.fetch(&segment(5), &opener).await, Err(LogError::Damaged { .. })));
+}
+
+/// Archives a segment as a writer of this epoch.
+async fn push_under(world: &World, repository: &Repository, epoch: &Epoch) -> Result<Arrival, LogError> {
+    let archive = Archive { repository, line: line(1) };
+    let sealer = Sealer::To(epoch.recipient.clone());
+    archive.push(&segment(5), b"changes".to_vec(), world.now(), &sealer, Some(&epoch.name), &world.key).await
+}
+
+async fn brought(world: &World) -> Vec<u8> {
+    let archive = Archive { repository: &world.repository, line: line(1) };
+    let claim = archive.claim(&segment(5)).await.expect("claimed");
+    let ring = Keyring::unlock(&world.repository, &world.identity, None).await.expect("unlocked");
+    let opener = ring.opener(claim.epoch.as_ref()).expect("open");
+    archive.fetch(&segment(5), &opener).await.expect("whole")
+}
+
+#[tokio::test]
+async fn a_store_that_lies_about_a_segment_is_found_out_before_the_engine_gives_it_away() {
+    for (step, wrong) in [(0, "the store does not hold its claim"), (1, "the store does not hold it")] {
+        let world = World::new(true).await;
+        let epoch = world.epoch.clone().expect("encrypted");
+        let faulty = Faulty::new(Arc::new(world.memory.clone()), step + 2, Fault::Lies);
+        let through = world.through(Arc::new(faulty)).await;
+        let error = push_under(&world, &through, &epoch).await.expect_err("it is not there");
+        let said = format!("segment 0000000000000005-segment5 is not what was archived: {wrong}");
+        assert_eq!(error.to_string(), said);
+        push_under(&world, &world.repository, &epoch).await.expect("archived");
+        assert_eq!(brought(&world).await, b"changes");
+    }
+}
+
+#[tokio::test]
+async fn a_segment_whose_archiving_was_killed_at_any_step_is_archived_by_the_next_try() {
+    for rotated in [false, true] {
+        for step in 0..20 {
+            let world = World::new(true).await;
+            let mut epoch = world.epoch.clone().expect("encrypted");
+            let faulty = Faulty::new(Arc::new(world.memory.clone()), step + 2, Fault::Kill);
+            let through = world.through(Arc::new(faulty.clone())).await;
+            let killed = push_under(&world, &through, &epoch).await;
+            if rotated {
+                let recipients = [world.identity.recipient()];
+                let begun = Epoch::begin(&world.repository, &recipients, &world.key, world.now()).await;
+                epoch = begun.expect("begun");
+            }
+            let mut arrived = push_under(&world, &world.repository, &epoch).await;
+            if let Err(LogError::NotThere(_)) = arrived {
+                // somebody had claimed it for another epoch and never stored it
+                assert!(rotated, "killed at step {step}");
+                arrived = push_under(&world, &world.repository, &epoch).await;
+            }
+            arrived.unwrap_or_else(|error| panic!("killed at step {step}: {error}"));
+            assert_eq!(brought(&world).await, b"changes");
+            if !faulty.happened() {
+                assert!(killed.is_ok() && step >= 2, "there are more steps than {step}");
+                break;
+            }
+            assert!(step < 19, "archiving has fewer steps");
+        }
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod interleaved;
 mod keys;
 mod killed;
 mod listings;
+mod locked;
 mod logs;
 mod tampered;
 pub mod world;

@@ -10,9 +10,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::faults::{Fault, Faulty};
 use super::world::{END, World, owner, rows, source, uid};
+use crate::api::labels::{GROUP, PART};
 use crate::backup::layout::{Line, Owner};
 use crate::backup::manifest::{Level, LogSpan};
-use crate::backup::read::{Content, Keyring, Target};
+use crate::backup::read::{Content, Found, Keyring, Target};
 use crate::backup::verify;
 use crate::backup::write::{Gate, Settings, Source, SourceEnd, WriteError, Writing};
 
@@ -127,6 +128,7 @@ async fn nothing_readable_about_tenants_is_in_the_repository() {
         let stored = crate::backup::store::Store::get(&world.memory, &key, None).await.expect("there");
         for word in ["Alice", "orders"] {
             assert!(!stored.windows(word.len()).any(|part| part == word.as_bytes()), "{key} says {word}");
+            assert!(!key.as_str().contains(word), "{key} is called {word}");
         }
     }
     let catalog = world.catalog().await;
@@ -175,12 +177,37 @@ async fn verification_is_written_down_and_read_again() {
 }
 
 #[tokio::test]
+async fn of_shards_each_has_a_newest_backup_of_its_own() {
+    let world = World::new(false).await;
+    let mut made = Vec::new();
+    for group in ["shard-0", "shard-1", "shard-0"] {
+        let mut request = world.request(None);
+        request.labels.insert(GROUP.to_owned(), group.to_owned());
+        request.labels.insert(PART.to_owned(), "true".to_owned());
+        let mut writing = Writing::begin(&world.repository, &world.key, world.clock(), request, world.settings.clone())
+            .await
+            .expect("begun");
+        writing.stream(source("data", rows(10, 0))).await.expect("written");
+        made.push(writing.commit(None).await.expect("committed").place.id);
+        world.memory.pass(jiff::SignedDuration::from_secs(1));
+    }
+    let catalog = world.catalog().await;
+    assert!(catalog.found.iter().all(Found::is_part));
+    let parts = catalog.parts(&catalog.found[0]);
+    let parts: Vec<_> = parts.iter().map(|(group, found)| (*group, found.place.id)).collect();
+    assert_eq!(parts, [("shard-0", made[2]), ("shard-1", made[1])]);
+}
+
+#[tokio::test]
 async fn all_of_a_backup_is_read_part_after_part_however_rarely() {
     let world = World::new(false).await;
     world.back_up(&world.repository, None, &rows(400, 1)).await.expect("made");
     let mut parts = std::collections::BTreeSet::new();
-    for _ in 0..verify::PARTS {
+    let shares = world.catalog().await.found[0].manifest.chunks.shares();
+    assert_eq!(shares, 2, "no turn is spent on a share in which there is nothing");
+    for _ in 0..shares {
         let found = world.catalog().await.found.remove(0);
+        assert_eq!(found.proof().0, Level::Committed, "a share is not all of it");
         let part = verify::turn(&found);
         verify::record(&world.repository, &found, (Level::Read, part), Vec::new(), &world.key, world.now())
             .await
@@ -188,7 +215,15 @@ async fn all_of_a_backup_is_read_part_after_part_however_rarely() {
         parts.extend(part);
         world.memory.pass(jiff::SignedDuration::from_hours(168));
     }
-    assert_eq!(parts.into_iter().collect::<Vec<_>>(), (0..verify::PARTS).collect::<Vec<_>>());
+    assert_eq!(parts.into_iter().collect::<Vec<_>>(), (0..shares).collect::<Vec<_>>());
+    let found = world.catalog().await.found.remove(0);
+    assert_eq!(found.proof().0, Level::Read);
+    // damage that one share shows is gone only when all of it is read again
+    let again = (Level::Read, verify::turn(&found));
+    let problems = vec!["chunk 1 is damaged".to_owned()];
+    verify::record(&world.repository, &found, again, problems, &world.key, world.now()).await.expect("recorded");
+    let found = world.catalog().await.found.remove(0);
+    assert_eq!((found.proof().0, verify::turn(&found)), (Level::Committed, None));
 }
 
 /// Gives bytes that do not compress, and counts how far it was read.

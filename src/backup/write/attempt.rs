@@ -27,6 +27,9 @@ use crate::backup::repository::{FORMAT, Repository};
 use crate::backup::store::{Body, LARGEST_OBJECT, list_all};
 use crate::backup::words::in_bytes;
 
+/// How far our clock and the store's may be apart: half of what a condemned backup waits.
+const MOST_APART: SignedDuration = SignedDuration::from_hours(12);
+
 /// What is to be backed up, and how.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -95,6 +98,16 @@ impl<'a> Writing<'a> {
             holder: request.holder.clone(),
         };
         repository.put_document(&place.attempt(), &attempt, key).await?;
+        // ages decide what is removed, and the time of a backup what is replayed after it
+        let shown = list_all(repository.store(), &place.folder()).await?;
+        let stored_at = shown.iter().find(|object| object.key == place.attempt()).map(|object| object.modified);
+        if let Some(stored_at) = stored_at
+            && started_at.duration_since(stored_at).abs() > MOST_APART
+        {
+            let error = WriteError::Clock(started_at.duration_since(stored_at).abs());
+            void(repository, key, &place, &error.to_string(), stored_at).await?;
+            return Err(error);
+        }
         // after the attempt is there: from now on retention keeps the parent, unless it had condemned it before
         if let Some(parent) = &request.parent {
             check_parent(repository, parent).await?;

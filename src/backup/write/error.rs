@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::gate::GateRefusal;
 use crate::backup::document::DocumentError;
 use crate::backup::keys::SealError;
@@ -17,6 +19,10 @@ pub enum WriteError {
     Epoch(#[from] EpochError),
     #[error("the parent of this incremental backup cannot be used: {0}; make a full one")]
     Parent(String),
+    #[error(
+        "the clock here and that of the store are {0:#} apart: nobody could tell when the backup was made; set it right"
+    )]
+    Clock(SignedDuration),
     #[error("stream {stream:?}: {refusal}")]
     Gate { stream: String, refusal: GateRefusal },
     #[error("stream {stream:?} broke off after {}: {reason}", in_bytes(*bytes))]

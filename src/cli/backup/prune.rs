@@ -99,6 +99,9 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     for problem in &swept.problems {
         eprintln!("it stays for now: {problem}");
     }
+    if swept.locked > 0 {
+        eprintln!("{} objects stay for now: the store keeps them locked", swept.locked);
+    }
     if format == Format::Table {
         println!(
             "{} condemned, {} kept after all, {} removed, {} attempts cleared away, {} segments of logs removed",

@@ -181,6 +181,7 @@ impl SourceArguments {
             credentials: credentials()?,
             ca,
             checksums: Checksums::WhenSupported,
+            lock: None,
         })))
     }
 }

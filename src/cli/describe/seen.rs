@@ -72,6 +72,7 @@ pub async fn look(session: &Session<'_>, name: &str) -> Result<Seen, CommandErro
     operations.truncate(OPERATIONS);
     let mut about: BTreeSet<String> = BTreeSet::from([name.to_owned()]);
     about.extend(pods.iter().map(ResourceExt::name_any));
+    about.extend(volumes.iter().map(|volume| volume.name.clone()));
     about.extend(operations.iter().map(ResourceExt::name_any));
     let events = events(session, &about.iter().map(String::as_str).collect::<Vec<_>>()).await?;
     let pods = members(&instance, &pods);

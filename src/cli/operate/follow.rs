@@ -21,6 +21,8 @@ enum End {
     Done(Box<Operation>),
     /// Nobody took it up; the object as it was last seen.
     Ignored(Box<Operation>),
+    /// Somebody deleted it.
+    Deleted,
 }
 
 pub async fn to_its_end(
@@ -31,11 +33,19 @@ pub async fn to_its_end(
 ) -> Result<Outcome, CommandError> {
     let name = made.name_any();
     let place = format!("Operation {}/{name}", session.namespace);
-    let begun = Instant::now();
+    let mut begun = Instant::now();
     let api = session.operations();
     // the controller ends it in time itself; what is added is for its last word
     let seen = watch(Duration::from_secs(timeout) + TAKEN_UP, async || {
-        let operation = session.ask(api.get(&name)).await?;
+        let operation = match session.glance(api.get_opt(&name)).await? {
+            Ok(Some(operation)) => operation,
+            Ok(None) => return Ok(Look::Ended(End::Deleted)),
+            // it goes on without anybody who watches, and controllers did not see it meanwhile either
+            Err(away) => {
+                begun = Instant::now();
+                return Ok(Look::Waiting(away));
+            }
+        };
         let status = operation.status.clone().unwrap_or_default();
         Ok(match status.phase {
             Some(OperationPhase::Succeeded | OperationPhase::Failed | OperationPhase::Cancelled) => {
@@ -59,6 +69,11 @@ pub async fn to_its_end(
             Err(CommandError::new(format!("the operation {word}: {}", printable(&told(&status))))
                 .at(place)
                 .remedy(look))
+        }
+        Look::Ended(End::Deleted) => {
+            Err(CommandError::new("somebody deleted the operation before it ended; what it had begun may go on")
+                .at(place)
+                .remedy(format!("see how it is: midship describe {} -n {}", made.spec.instance, session.namespace)))
         }
         Look::Ended(End::Ignored(operation)) => {
             let withdrawn = withdraw(session, &operation).await?;

@@ -106,7 +106,12 @@ async fn wait(
     format: Format,
 ) -> Result<Outcome, CommandError> {
     let seen = watch(Duration::from_secs(timeout), async || {
-        let instance = session.instance(name).await?;
+        let instance = match session.glance(session.instances().get_opt(name)).await? {
+            Ok(Some(instance)) => instance,
+            Ok(None) => session.instance(name).await?,
+            // it goes on without anybody who watches
+            Err(away) => return Ok(Look::Waiting(away)),
+        };
         let status = instance.status.clone().unwrap_or_default();
         let current =
             status.observed_generation.is_some() && status.observed_generation >= instance.metadata.generation;

@@ -198,6 +198,14 @@ impl BackupPolicies {
         }
         let packages = used_by(instance);
         let package = packages.iter().find_map(|used| self.around.packages.ready(used));
+        let method = package.as_deref().and_then(|it| it.manifest.backup.as_ref()?.methods.get(&found.manifest.method));
+        if method.is_some_and(|method| method.each_group) && look.catalog.parts(found).len() > 1 {
+            let why = format!(
+                "each backup of {name} is of one of its groups, and parts are not put together: none can be restored as a test"
+            );
+            memory.drills.insert(uid, Ended { at: now, well: false, instance: name, backup: String::new(), note: why });
+            return Ok(false);
+        }
         let id = found.place.id.to_string();
         let restore = json!({ "repository": ground.policy.spec.repository, "instance": { "uid": uid }, "id": id,
             "identity": identity.map(|identity| json!({ "name": identity.name })) });

@@ -22,7 +22,7 @@ use super::agents::Agents;
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
 use super::kept::Kept;
-use super::packages::Packages;
+use super::packages::{Packages, used_by};
 use super::repositories::coverage::{Coverage, signed};
 use super::repositories::known::{Known, Look};
 use super::said::Said;
@@ -35,12 +35,13 @@ use crate::backup::read::Found;
 use crate::cluster::events::Events;
 use crate::cluster::problem::Problem;
 use crate::cluster::{Cache, Key};
+use crate::extension::methods::is_detached;
 use crate::names::RoleName;
 use crate::plan::drill::Results;
 use crate::plan::schedule::{Waiting, admit};
 use crate::serve::metrics::Metrics;
 use status::{Made, Seen, Works};
-use turns::{Asker, Due, Handled, Schedules, Turn, is_as_asked};
+use turns::{Asker, Due, Handled, Schedules, Turn, is_as_asked, recalled, told};
 
 /// The schedule it was begun by.
 pub const SCHEDULE: &str = "midship.dev/backup-schedule";
@@ -82,6 +83,8 @@ struct Memory {
     handled: Handled,
     /// Turns that came in time and wait for a place.
     waiting: Handled,
+    /// Whether those that the status tells of were taken up.
+    recalls: bool,
     problem: Option<String>,
     /// How drills ended, by the UID of the instance that was backed up.
     drills: Results,
@@ -145,6 +148,12 @@ impl BackupPolicies {
         };
         memory.problem = None;
         let now = Timestamp::now();
+        let kept = policy.status.as_ref().map_or(&[][..], |status| status.waiting.as_slice());
+        // what was begun of it, and whose Operation is gone, the repository tells
+        if !memory.recalls && ground.look.is_some() {
+            memory.waiting = recalled(kept);
+            memory.recalls = true;
+        }
         let due = due(&ground, memory, now)?;
         let suspended = policy.spec.suspend.unwrap_or_default();
         let waiting = if suspended { 0 } else { self.begin(&ground, &due, memory).await? };
@@ -164,6 +173,7 @@ impl BackupPolicies {
             drilled: policy.spec.verification.as_ref().is_some_and(|wanted| wanted.restore.is_some()),
             restorable: drills.said,
             failed_drills: drills.failed,
+            waiting: if memory.recalls { told(&memory.waiting, &memory.handled) } else { kept.to_vec() },
         };
         self.measure(&ground, memory);
         self.say(policy, memory, &Seen::Works(Box::new(works))).await?;
@@ -256,6 +266,8 @@ impl BackupPolicies {
         let schedule = &policy.spec.schedules[turn.schedule];
         let uid = policy.uid().unwrap_or_default();
         let name = turn.operation(&uid);
+        let instance = ground.instances.iter().find(|instance| instance.uid().as_ref() == Some(&turn.uid));
+        let role = instance.and_then(|instance| self.preferred(policy, instance));
         let object = json!({
             "apiVersion": API_VERSION,
             "kind": "Operation",
@@ -273,7 +285,7 @@ impl BackupPolicies {
                 "backup": { "repository": policy.spec.repository, "method": policy.spec.method,
                     "type": schedule.type_, "labels": schedule.labels },
                 "timeout": policy.spec.timeout,
-                "target": self.preferred(policy, &turn.instance).map(|role| json!({ "role": role })),
+                "target": role.map(|role| json!({ "role": role })),
             },
         });
         let operation: Operation =
@@ -292,14 +304,22 @@ impl BackupPolicies {
         }
     }
 
-    /// The role backups are to be taken from, where a pod that is ready has it.
-    fn preferred<'a>(&self, policy: &'a BackupPolicy, instance: &str) -> Option<&'a RoleName> {
+    /// The role backups are to be taken from, where a pod has it that is ready and has the newest data.
+    fn preferred<'a>(&self, policy: &'a BackupPolicy, instance: &Instance) -> Option<&'a RoleName> {
         let role = policy.spec.prefer.as_ref()?;
+        let (name, packages) = (instance.name_any(), used_by(instance));
+        let package = packages.iter().find_map(|used| self.around.packages.ready(used));
+        let detached = |pod: &Pod, report: &PodReport| {
+            let component = pod.labels().get(labels::COMPONENT).map_or("", String::as_str);
+            let follows = report.follows.is_some();
+            package.as_ref().is_some_and(|it| is_detached(it, component, Some(role.as_str()), follows))
+        };
         let has_it = self.around.pods.select(|pod| {
             pod.namespace() == policy.namespace()
-                && pod.labels().get(labels::INSTANCE).is_some_and(|of| of == instance)
+                && pod.labels().get(labels::INSTANCE).is_some_and(|of| *of == name)
                 && pod.labels().get(labels::ROLE).is_some_and(|found| found == role.as_str())
-                && PodReport::of(pod.metadata.annotations.as_ref()).is_some_and(|report| report.ready)
+                && PodReport::of(pod.metadata.annotations.as_ref())
+                    .is_some_and(|report| report.ready && !detached(pod, &report))
         });
         (!has_it.is_empty()).then_some(role)
     }
@@ -323,7 +343,8 @@ impl BackupPolicies {
             let since =
                 policies.iter().filter(covers).filter_map(|policy| drills::wanted_since(policy, instance)).min();
             metrics.drilled(&namespace, &name, since);
-            let newest = ground.look.as_ref().and_then(|look| newest_of(look, &uid));
+            let newest =
+                ground.look.as_ref().and_then(|look| Some(self.of_all(look, instance, newest_of(look, &uid)?)));
             if let Some(manifest) = newest.map(|found| &found.manifest) {
                 let took = manifest.completed_at.duration_since(manifest.started_at);
                 metrics.newest(&namespace, &name, manifest.completed_at, manifest.chunks.stored_bytes, took);
@@ -337,6 +358,28 @@ impl BackupPolicies {
             memory.measured.iter().filter(|one| !measured.contains(one)).cloned().collect();
         metrics.forget(&gone);
         memory.measured = measured;
+    }
+
+    /// Where each group of pods has a part of the data, the newest backup of the group whose newest is the oldest: that is how
+    /// old the data would be.
+    fn of_all<'a>(&self, look: &'a Look, instance: &Instance, newest: &'a Found) -> &'a Found {
+        let packages = used_by(instance);
+        let package = packages.iter().find_map(|used| self.around.packages.ready(used));
+        let each = package.is_some_and(|package| {
+            let methods = package.manifest.backup.as_ref().map(|backup| &backup.methods);
+            methods.and_then(|methods| methods.get(&newest.manifest.method)).is_some_and(|method| method.each_group)
+        });
+        if !each {
+            return newest;
+        }
+        let (name, namespace) = (instance.name_any(), instance.namespace());
+        let there = self.around.pods.select(|pod| {
+            pod.namespace() == namespace && pod.labels().get(labels::INSTANCE).is_some_and(|of| *of == name)
+        });
+        // groups that are gone count no more
+        let lives = |group: &str| there.iter().any(|pod| pod.labels().get(labels::GROUP).is_some_and(|of| of == group));
+        let parts = look.catalog.parts(newest).into_iter().filter(|(group, _)| lives(group));
+        parts.map(|(_, found)| found).min_by_key(|found| found.manifest.completed_at).unwrap_or(newest)
     }
 
     /// When a backup of each instance last failed, whoever asked for it.

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::BackupPolicyStatus;
-use crate::api::backup_policy::FailedDrill;
+use crate::api::backup_policy::{FailedDrill, WaitingTurn};
 use crate::api::conditions::{ConditionStatus, Finding, READY, RECONCILING, STALLED, merge};
 use crate::api::operation::OperationPhase;
 use crate::controller::repositories::words::{moment, span};
@@ -53,6 +53,8 @@ pub struct Works {
     pub restorable: Option<(bool, String)>,
     /// Drills that failed, kept for the controller after this one.
     pub failed_drills: Vec<FailedDrill>,
+    /// Turns that wait, kept for it as well.
+    pub waiting: Vec<WaitingTurn>,
 }
 
 pub fn next(before: &BackupPolicyStatus, generation: Option<i64>, seen: &Seen, now: &Time) -> BackupPolicyStatus {
@@ -73,6 +75,7 @@ pub fn next(before: &BackupPolicyStatus, generation: Option<i64>, seen: &Seen, n
             status.next = works.next.as_ref().map(|(at, zone)| at.to_zoned(zone.clone()).to_string());
             status.success_rate = success_rate(&works.operations);
             status.failed_drills.clone_from(&works.failed_drills);
+            status.waiting.clone_from(&works.waiting);
             let mut findings = vec![ready(works)];
             findings.extend(recent(works, now.0));
             findings.extend(works.restorable.as_ref().map(|(well, message)| {

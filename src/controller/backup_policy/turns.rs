@@ -116,6 +116,27 @@ pub fn is_as_asked(schedule: &api::Schedule, type_: BackupType, labels: &BTreeMa
     enough && schedule.labels.iter().flatten().all(|(name, value)| labels.get(name) == Some(value))
 }
 
+/// The list of a status is bounded.
+const MOST_TOLD: usize = 1000;
+
+/// Turns that wait, as the status tells them: the controller after this one goes on from there.
+pub fn told(waiting: &Handled, handled: &Handled) -> Vec<api::WaitingTurn> {
+    let open = waiting.iter().filter(|(key, at)| handled.get(*key).is_none_or(|handled| handled < *at));
+    let turns = open.map(|((uid, schedule), at)| api::WaitingTurn {
+        uid: uid.clone(),
+        schedule: schedule.clone(),
+        at: at.to_string(),
+    });
+    turns.take(MOST_TOLD).collect()
+}
+
+/// Reads them back. One whose time cannot be read waits no more.
+pub fn recalled(told: &[api::WaitingTurn]) -> Handled {
+    let read =
+        |turn: &api::WaitingTurn| Some(((turn.uid.clone(), turn.schedule.clone()), turn.at.parse::<Timestamp>().ok()?));
+    told.iter().filter_map(read).collect()
+}
+
 impl Turn {
     /// The name of its Operation: the same whoever computes it, and however often.
     pub fn operation(&self, policy_uid: &str) -> String {
@@ -191,6 +212,18 @@ mod tests {
         let turn = due.turns.iter().find(|turn| turn.name == "nightly").expect("it is still its turn");
         assert_eq!((turn.at, turn.last), (at("2026-06-01T00:00:00Z"), at("2026-05-31T23:30:00Z")));
         assert!(!due.missed.iter().any(|(_, name, _)| name == "nightly"), "{due:?}");
+    }
+
+    #[test]
+    fn a_turn_that_waits_does_so_for_the_controller_after_this_one_as_well() {
+        let key = |uid: &str| (uid.to_owned(), "nightly".to_owned());
+        let turn = at("2026-06-01T00:00:00Z");
+        let waiting = Handled::from([(key("1"), turn), (key("2"), turn), (key("3"), turn)]);
+        let handled = Handled::from([(key("1"), turn), (key("2"), at("2026-05-31T00:00:00Z"))]);
+        let kept = told(&waiting, &handled);
+        assert_eq!(recalled(&kept), Handled::from([(key("2"), turn), (key("3"), turn)]));
+        let odd = [api::WaitingTurn { at: "yesterday".into(), ..kept[0].clone() }];
+        assert!(recalled(&odd).is_empty());
     }
 
     #[test]

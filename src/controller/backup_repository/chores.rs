@@ -14,6 +14,7 @@ use crate::backup::log::{self, History, LogError};
 use crate::backup::manifest::Level;
 use crate::backup::read::{Catalog, Found};
 use crate::backup::store::StoreError;
+use crate::backup::store::probe::clock_ahead;
 use crate::backup::sweep::{self, SweepError, Swept, Wishes};
 use crate::backup::verify::{self, VerifyError};
 use crate::controller::repositories::open::Opened;
@@ -108,7 +109,7 @@ impl ChoreError {
 impl Report {
     /// Whether the store is another one than before.
     pub fn changed(&self) -> bool {
-        let Swept { condemned, revived, removed, voided, cleared, segments, problems: _ } = &self.swept;
+        let Swept { condemned, revived, removed, voided, cleared, segments, locked: _, problems: _ } = &self.swept;
         self.listed + self.read + condemned + revived + removed + voided + cleared + segments > 0
     }
 }
@@ -230,7 +231,12 @@ impl Chores {
             return Ok(());
         }
         let now = Timestamp::now();
-        let plan = decide(catalog, &self.cluster, &self.rules, self.opened.clock_ahead, Guards::default(), now);
+        let plan = |ahead| decide(catalog, &self.cluster, &self.rules, ahead, Guards::default(), now);
+        let plan = match plan(self.opened.clock_ahead) {
+            idle if idle.is_idle() => idle,
+            // a clock may have been set since the store was opened
+            _ => plan(clock_ahead(repository.store(), Timestamp::now).await?),
+        };
         report.expires = expires(catalog, &self.cluster, &plan);
         if let Some(refusal) = &plan.refusal {
             report.refusal = Some(refusal.to_string());

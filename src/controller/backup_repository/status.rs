@@ -110,9 +110,14 @@ fn retention(chores: &Result<Report, String>) -> Option<Finding> {
             Some(Finding::new(RETENTION, ConditionStatus::False, "Refused", format!("nothing is removed: {refusal}")))
         }
         Ok(report) => {
-            let finding = match report.swept.problems.first() {
-                Some(problem) => (ConditionStatus::False, "Incomplete", problem.as_str()),
-                None => (ConditionStatus::True, "Swept", "what nothing keeps is removed after it waited a day"),
+            let done = "what nothing keeps is removed after it waited a day";
+            let finding = match (report.swept.problems.first(), report.swept.locked) {
+                (Some(problem), _) => (ConditionStatus::False, "Incomplete", problem.clone()),
+                (None, 0) => (ConditionStatus::True, "Swept", done.to_owned()),
+                (None, locked) => {
+                    let message = format!("{done}; {locked} objects are locked, and go when the store lets them");
+                    (ConditionStatus::True, "Locked", message)
+                }
             };
             let (status, reason, message) = finding;
             Some(Finding::new(RETENTION, status, reason, message))

@@ -55,6 +55,8 @@ impl Unusable {
     }
 
     fn wrong(reason: &'static str, errors: Vec<String>) -> Self {
+        // they repeat what a package says, which may be anything
+        let errors: Vec<String> = errors.into_iter().map(cut).collect();
         let first = errors.first().cloned().unwrap_or_default();
         let more = match errors.len() {
             0 | 1 => String::new(),
@@ -62,6 +64,16 @@ impl Unusable {
         };
         let errors = errors.into_iter().take(LISTED).collect();
         Self { reason, message: format!("{first}{more}"), errors, passing: false }
+    }
+}
+
+/// Letters of an error that people read; a status holds no more than so many of them.
+const LONGEST: usize = 1000;
+
+fn cut(text: String) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use futures::{StreamExt, stream};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -51,12 +52,23 @@ pub async fn carry_out(
     let waves =
         plan.actions.chunk_by(|a, b| (a.id.kind, a.what == What::Delete) == (b.id.kind, b.what == What::Delete));
     for wave in waves {
-        let mut all = Vec::with_capacity(wave.len());
-        for action in wave {
-            let desired = seen.find(&action.id);
-            all.push(one(action, desired, seen, live, settings, client));
+        let mut waiting = wave.iter().enumerate();
+        let mut under_way = FuturesUnordered::new();
+        let mut ended = Vec::with_capacity(wave.len());
+        loop {
+            // each is begun when its turn has come: thousands of requests that only wait would fill the memory
+            while under_way.len() < AT_ONCE
+                && let Some((place, action)) = waiting.next()
+            {
+                let outcome = one(action, seen.find(&action.id), seen, live, settings, client);
+                under_way.push(outcome.map(move |outcome| (place, outcome)));
+            }
+            let Some(outcome) = under_way.next().await else { break };
+            ended.push(outcome);
         }
-        outcomes.extend(stream::iter(all).buffered(AT_ONCE).collect::<Vec<_>>().await);
+        // one that takes long keeps no other waiting, and is told where it belongs all the same
+        ended.sort_by_key(|(place, _)| *place);
+        outcomes.extend(ended.into_iter().map(|(_, outcome)| outcome));
     }
     (outcomes, began.elapsed())
 }
@@ -76,7 +88,7 @@ async fn one(
         (_, Some(desired)) => apply(action, desired, seen, settings, client).await,
         (_, None) => Ok(()),
     };
-    let failure = failure.err().map(|reason| match seen.bodies.get(&action.id) {
+    let failure = failure.err().map(|reason| match seen.body(&action.id) {
         Some(body) if action.id.kind == ObjectKind::Secret => without_values(reason, body),
         _ => reason,
     });
@@ -103,7 +115,7 @@ async fn apply(
     settings: &Settings,
     client: &Client,
 ) -> Result<(), String> {
-    let Some(body) = seen.bodies.get(&action.id) else { return Ok(()) };
+    let Some(body) = seen.body(&action.id) else { return Ok(()) };
     let mut body = Value::clone(body);
     let metadata = &mut body["metadata"];
     metadata["labels"][labels::SOURCE] = json!(settings.label);

@@ -42,7 +42,8 @@ use crate::controller::caches::Caches;
 use crate::diff::Redaction;
 use crate::plan::source::{AUDIT_KEY, Plan, What};
 use crate::repo::{
-    Appended, AuditLog, Bounds, Cache, CommitTree, FileTree, Limits, ObjectId as GitId, Record, TreeError, blob_id,
+    Appended, AuditLog, Bounds, Cache, CommitTree, Edit, FileTree, Limits, ObjectId as GitId, Record, TreeError,
+    blob_id,
 };
 
 /// What is known of one source's record.
@@ -154,19 +155,19 @@ impl Ledger {
         if told.is_some() || before.contains_key(&record::failures(&settings.folder())) {
             after.insert(record::failures(&settings.folder()), told.clone());
         }
-        let edits = record::edits(&before, &after);
+        let edits = record::edits(&before, after);
         let done = sync.results.iter().any(|result| result.failure.is_none());
         let failed_anew = told.is_some() && told != self.failed;
         self.failed = told;
         let lost = sync.rewrite.is_some() || !sync.also.is_empty();
+        let mut files = before;
+        apply(&mut files, &edits);
         if done || failed_anew || lost || (!edits.is_empty() && known.is_ok()) {
             let record = record::record(settings, (destination, self.previous()), &sync, &failed, edits);
             self.folded.clear();
             self.add(record)?;
         }
         if known.is_ok() {
-            let mut files = before;
-            apply(&mut files, after);
             self.files = Some(files);
         }
         self.noted = Some(commit);
@@ -191,7 +192,7 @@ impl Ledger {
         }
         let previous = self.status.record.clone();
         let record = record::of_ended(settings, (destination, previous), &ended, &gone);
-        apply(files, record.draft.edits.iter().map(|edit| (edit.path.clone(), edit.content.clone())));
+        apply(files, &record.draft.edits);
         self.add(record)
     }
 
@@ -246,9 +247,9 @@ impl Ledger {
         (self.failed, self.recorded) = (failed, recorded);
         let failures = record::failures(&settings.folder());
         for waiting in &self.queue {
-            let edits = waiting.record.draft.edits.iter();
-            apply(&mut files, edits.clone().map(|edit| (edit.path.clone(), edit.content.clone())));
-            if let Some(edit) = edits.clone().find(|edit| edit.path == failures) {
+            let edits = &waiting.record.draft.edits;
+            apply(&mut files, edits);
+            if let Some(edit) = edits.iter().find(|edit| edit.path == failures) {
                 self.failed.clone_from(&edit.content);
             }
             self.status.record = Some(waiting.record.id.clone());
@@ -511,11 +512,11 @@ enum Pushed {
 }
 
 /// What a branch holds after edits.
-fn apply(files: &mut BTreeMap<String, GitId>, edits: impl IntoIterator<Item = (String, Option<Vec<u8>>)>) {
-    for (path, content) in edits {
+fn apply(files: &mut BTreeMap<String, GitId>, edits: &[Edit]) {
+    for Edit { path, content } in edits {
         match content {
-            Some(content) => files.insert(path, blob_id(&content)),
-            None => files.remove(&path),
+            Some(content) => files.insert(path.clone(), blob_id(content)),
+            None => files.remove(path),
         };
     }
 }

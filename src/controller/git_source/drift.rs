@@ -131,7 +131,7 @@ async fn one(id: ObjectId, path: String, fields: Vec<String>, seen: &Seen, clien
         Ok(Some(object)) => {
             let managed = object.metadata.managed_fields.clone().unwrap_or_default();
             let live = serde_json::to_value(&object).unwrap_or_default();
-            if let Some(body) = seen.bodies.get(&drifted.id) {
+            if let Some(body) = seen.body(&drifted.id) {
                 drifted.changes = changes(body, &live);
                 drifted.changes.retain(|change| change.pointer != "/apiVersion" && change.pointer != "/kind");
             }

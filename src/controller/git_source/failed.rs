@@ -66,7 +66,7 @@ pub fn is_claim(error: &FileError, id: &ObjectId) -> bool {
 pub fn all(seen: &Seen, plan: &Plan, results: &[Outcome]) -> Vec<Failed> {
     let of = |id: &ObjectId, code: &str, message: String| {
         let path = seen.find(id).map(|desired| desired.path.clone());
-        let line = seen.lines.get(id).copied();
+        let line = seen.line(id);
         let path = path.unwrap_or_default();
         let error = FileError { path, line, column: line.map(|_| 1), code: code.to_owned(), message };
         Failed { object: Some(id.clone()), error }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DynamicObject, ListParams, TypeMeta};
+use kube::api::{DynamicObject, ListParams, ObjectList, TypeMeta};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,6 +15,7 @@ use super::look::Seen;
 use super::objects::{self, DIGEST};
 use super::settings::Settings;
 use crate::api::{GitSource, labels};
+use crate::cluster::parts::version;
 use crate::cluster::problem::Problem;
 use crate::cluster::{Cache, Key};
 use crate::controller::caches::Caches;
@@ -27,10 +28,7 @@ use crate::plan::source::{Desired, Live, ObjectId, ObjectKind, source_label};
 const SHOWN: usize = 5;
 /// Questions to the API server at a time.
 const AT_ONCE: usize = 16;
-/// Kinds that are not watched, because they are mostly other people's.
-const ASKED_FOR: [ObjectKind; 3] = [ObjectKind::Namespace, ObjectKind::Secret, ObjectKind::ConfigMap];
-
-/// Objects that were found to be as the repository says: in which version of theirs, and what it said.
+/// Objects that were found to be as the repository says: in which version of what they ask for, and what it said.
 pub type Settled = HashMap<ObjectId, (String, Arc<Value>)>;
 
 /// Live objects by name, and the identity each has.
@@ -45,6 +43,8 @@ pub struct Observed {
 /// Which objects are looked at.
 pub enum Part {
     Everything,
+    /// What is not watched, so that nobody tells of it, and these.
+    Unwatched(BTreeSet<ObjectId>),
     Only(BTreeSet<ObjectId>),
 }
 
@@ -53,10 +53,41 @@ impl Part {
         matches!(self, Self::Only(ids) if ids.is_empty())
     }
 
+    pub fn is_everything(&self) -> bool {
+        matches!(self, Self::Everything)
+    }
+
+    /// Whether what nobody tells of is looked at as well.
+    pub fn has_unwatched(&self) -> bool {
+        !matches!(self, Self::Only(_))
+    }
+
+    /// The same with what nobody tells of.
+    #[must_use]
+    pub fn and_unwatched(self) -> Self {
+        match self {
+            Self::Only(ids) => Self::Unwatched(ids),
+            wider => wider,
+        }
+    }
+
+    /// The same with these.
+    #[must_use]
+    pub fn and(mut self, more: BTreeSet<ObjectId>) -> Self {
+        if let Self::Unwatched(ids) | Self::Only(ids) = &mut self {
+            ids.extend(more);
+        }
+        self
+    }
+
     /// What is wanted of it, in the order of ids.
     pub fn desired<'a>(&self, seen: &'a Seen) -> Vec<&'a Desired> {
         match self {
             Self::Everything => seen.desired.iter().collect(),
+            Self::Unwatched(ids) => {
+                let watched = ids.iter().filter(|id| id.kind.is_watched()).filter_map(|id| seen.find(id));
+                seen.unwatched().iter().chain(watched).collect()
+            }
             Self::Only(ids) => ids.iter().filter_map(|id| seen.find(id)).collect(),
         }
     }
@@ -79,10 +110,12 @@ pub async fn observe(
     eye.watched(ObjectKind::GitSource, &caches.git_sources);
     eye.watched(ObjectKind::Instance, &caches.instances);
     eye.watched(ObjectKind::Operation, &caches.operations);
-    if matches!(part, Part::Only(_)) {
+    if !part.has_unwatched() {
         return Ok(eye.observed);
     }
-    eye.settled.retain(|id, _| seen.bodies.contains_key(id));
+    if part.is_everything() {
+        eye.settled.retain(|id, _| seen.find(id).is_some());
+    }
     eye.ask(client, settings).await.map_err(|error| Failure::new("NotObserved", Problem::from_kube(&error)))?;
     Ok(eye.observed)
 }
@@ -110,7 +143,7 @@ pub async fn applied(
     found.extend(watched(ObjectKind::Instance, &caches.instances, label));
     found.extend(watched(ObjectKind::Operation, &caches.operations, label));
     let ours = ListParams::default().labels(&format!("{}={label}", labels::SOURCE));
-    for kind in ASKED_FOR {
+    for kind in unwatched() {
         for part in parts(kind, namespaces) {
             match objects::within(client, kind, part).list(&ours).await {
                 Ok(list) => found.extend(list.items.iter().map(|object| identified(kind, &object.metadata))),
@@ -145,7 +178,7 @@ impl Eye<'_> {
     {
         let objects = match self.part {
             Part::Everything => cache.list(),
-            Part::Only(ids) => {
+            Part::Unwatched(ids) | Part::Only(ids) => {
                 let key = |id: &ObjectId| Key { namespace: id.namespace.clone(), name: id.name.clone() };
                 ids.iter().filter(|id| id.kind == kind).filter_map(|id| cache.get(&key(id))).collect()
             }
@@ -160,37 +193,42 @@ impl Eye<'_> {
     }
 
     async fn ask(&mut self, client: &Client, settings: &Settings) -> Result<(), kube::Error> {
-        let mut single = Vec::new();
         let seen = self.seen;
-        for desired in seen.desired.iter().filter(|desired| ASKED_FOR.contains(&desired.id.kind)) {
+        let ours = ListParams::default().labels(&format!("{}={}", labels::SOURCE, self.label));
+        let mut lists = Vec::new();
+        for kind in unwatched() {
+            for part in parts(kind, settings.placement.allowed.as_ref()) {
+                lists.push(list(client, kind, part, &ours));
+            }
+        }
+        let lists: Vec<_> = stream::iter(lists).buffered(AT_ONCE).collect().await;
+        let mut found: BTreeMap<ObjectId, DynamicObject> = BTreeMap::new();
+        for (kind, answer) in lists {
+            match answer {
+                Ok(list) => found.extend(list.items.into_iter().map(|object| (id_of(kind, &object.metadata), object))),
+                // what may not be listed may not have been applied either
+                Err(kube::Error::Api(status)) if status.code == 403 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // what is not there, or nobody's, or somebody else's
+        let mut single = Vec::new();
+        for desired in seen.unwatched().iter().filter(|desired| !found.contains_key(&desired.id)) {
             single.push(get(client, &desired.id));
         }
         let answers: Vec<_> = stream::iter(single).buffered(AT_ONCE).collect().await;
-        let mut found: Vec<(ObjectKind, DynamicObject)> = Vec::new();
         for (id, answer) in answers {
             match answer {
-                Ok(object) => found.extend(object.map(|object| (id.kind, object))),
+                Ok(object) => found.extend(object.map(|object| (id.clone(), object))),
                 Err(kube::Error::Api(status)) if status.code == 403 => {
                     self.observed.unseen.insert(id.clone(), not_permitted(settings, &status.message));
                 }
                 Err(error) => return Err(error),
             }
         }
-        let ours = ListParams::default().labels(&format!("{}={}", labels::SOURCE, self.label));
-        for kind in ASKED_FOR {
-            for part in parts(kind, settings.placement.allowed.as_ref()) {
-                match objects::within(client, kind, part).list(&ours).await {
-                    Ok(list) => found.extend(list.items.into_iter().map(|object| (kind, object))),
-                    // what may not be listed may not have been applied either
-                    Err(kube::Error::Api(status)) if status.code == 403 => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        for (kind, object) in found {
-            let id = id_of(kind, &object.metadata);
+        for (id, object) in found {
             // what comes from a list does not say what it is
-            let types = Some(TypeMeta { api_version: kind.api_version().into(), kind: kind.as_str().into() });
+            let types = Some(TypeMeta { api_version: id.kind.api_version().into(), kind: id.kind.as_str().into() });
             let object = DynamicObject { types, ..object };
             self.note(id, &object.metadata, |body| Some((body.clone(), serde_json::to_value(&object).ok()?)));
         }
@@ -200,7 +238,7 @@ impl Eye<'_> {
     /// Remembers an object that concerns this source. `comparable` gives what is wanted and what is there.
     fn note(&mut self, id: ObjectId, metadata: &ObjectMeta, comparable: impl FnOnce(&Value) -> Option<(Value, Value)>) {
         let label = metadata.labels.as_ref().and_then(|labels| labels.get(labels::SOURCE)).cloned();
-        let body = self.seen.bodies.get(&id);
+        let body = self.seen.body(&id);
         let reserved = body.and_then(|body| reserved(&id, metadata, body));
         let label = label.filter(|label| body.is_none() || !self.is_orphaned(label));
         if body.is_none() && label.as_deref() != Some(self.label) {
@@ -250,19 +288,16 @@ impl Eye<'_> {
         body: &Arc<Value>,
         comparable: impl FnOnce(&Value) -> Option<(Value, Value)>,
     ) -> Vec<String> {
-        let version = metadata.resource_version.as_ref();
+        let version = version_of(metadata);
         let settled = self.settled.get(id);
-        if settled.is_some_and(|(settled, then)| Some(settled) == version && Arc::ptr_eq(then, body)) {
+        if settled.is_some_and(|(settled, then)| *settled == version && Arc::ptr_eq(then, body)) {
             return Vec::new();
         }
         let found = comparable(body).map(|(wanted, found)| differences(&wanted, &found, SHOWN)).unwrap_or_default();
-        match version {
-            Some(version) if found.is_empty() => {
-                self.settled.insert(id.clone(), (version.clone(), body.clone()));
-            }
-            _ => {
-                self.settled.remove(id);
-            }
+        if found.is_empty() {
+            self.settled.insert(id.clone(), (version, body.clone()));
+        } else {
+            self.settled.remove(id);
         }
         found
     }
@@ -270,6 +305,15 @@ impl Eye<'_> {
 
 async fn get<'a>(client: &Client, id: &'a ObjectId) -> (&'a ObjectId, Result<Option<DynamicObject>, kube::Error>) {
     (id, objects::api(client, id).get_opt(&id.name).await)
+}
+
+async fn list(
+    client: &Client,
+    kind: ObjectKind,
+    namespace: Option<&str>,
+    which: &ListParams,
+) -> (ObjectKind, Result<ObjectList<DynamicObject>, kube::Error>) {
+    (kind, objects::within(client, kind, namespace).list(which).await)
 }
 
 /// What the API server does not let us do, and whom to allow it.
@@ -286,10 +330,68 @@ fn id_of(kind: ObjectKind, metadata: &ObjectMeta) -> ObjectId {
     ObjectId { kind, namespace: metadata.namespace.clone(), name: metadata.name.clone().unwrap_or_default() }
 }
 
+/// Changes with all that an object asks for. What is said in its status is no part of that, and one that was made anew is
+/// another one.
+fn version_of(metadata: &ObjectMeta) -> String {
+    format!("{} {}", metadata.uid.as_deref().unwrap_or_default(), version(metadata))
+}
+
+/// Kinds that are asked for.
+fn unwatched() -> impl Iterator<Item = ObjectKind> {
+    ObjectKind::ALL.into_iter().filter(|kind| !kind.is_watched())
+}
+
 /// Where objects of a kind are looked for: everywhere, or in each namespace the source may write to.
 fn parts(kind: ObjectKind, allowed: Option<&BTreeSet<String>>) -> Vec<Option<&str>> {
     match allowed {
         Some(namespaces) if kind.is_namespaced() => namespaces.iter().map(|name| Some(name.as_str())).collect(),
         _ => vec![None],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_compared_again_once_it_asks_for_something_else() {
+        let meta = |uid: &str, generation: i64, resource_version: &str| ObjectMeta {
+            uid: Some(uid.to_owned()),
+            generation: Some(generation),
+            resource_version: Some(resource_version.to_owned()),
+            ..ObjectMeta::default()
+        };
+        let settled = version_of(&meta("a", 1, "7"));
+        assert_eq!(version_of(&meta("a", 1, "8")), settled, "its status was written");
+        assert_ne!(version_of(&meta("a", 2, "8")), settled, "its spec was");
+        assert_ne!(version_of(&meta("b", 1, "8")), settled, "it was deleted, and made anew with who knows what");
+        let labels = Some([("team".to_owned(), "shop".to_owned())].into());
+        assert_ne!(version_of(&ObjectMeta { labels, ..meta("a", 1, "8") }), settled);
+    }
+
+    #[test]
+    fn what_nobody_tells_of_is_found_among_many_without_looking_at_them() {
+        let mut files: Vec<(String, String)> = (0..100)
+            .map(|n| {
+                let spec = "spec: {type: cache, extensionVersion: 1.0.0, version: \"7.0\"}";
+                let head = format!("apiVersion: midship.dev/v1alpha1\nkind: Instance\nmetadata: {{name: i{n:03}}}");
+                (format!("i{n:03}.yaml"), format!("{head}\n{spec}\n"))
+            })
+            .collect();
+        let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\ndata: {a: b}\n";
+        files.push(("map.yaml".to_owned(), map.to_owned()));
+        let seen = Seen::of_files(files.iter().map(|(path, text)| (path.as_str(), text.as_str())));
+        let named = |part: &Part| -> Vec<String> {
+            part.desired(&seen).into_iter().map(|desired| desired.id.to_string()).collect()
+        };
+        let touched = ObjectId { kind: ObjectKind::Instance, namespace: Some("shop".into()), name: "i042".into() };
+        let nothing = || Part::Only(BTreeSet::new());
+        assert_eq!(named(&nothing()), Vec::<String>::new());
+        assert_eq!(named(&nothing().and_unwatched()), ["ConfigMap shop/map"]);
+        let both = nothing().and_unwatched().and([touched.clone()].into());
+        assert_eq!(named(&both), ["ConfigMap shop/map", "Instance shop/i042"]);
+        assert_eq!(named(&Part::Everything).len(), 101);
+        assert_eq!(seen.line(&touched), Some(1));
+        assert_eq!(seen.body(&touched).map(|body| body["metadata"]["name"].clone()), Some("i042".into()));
     }
 }

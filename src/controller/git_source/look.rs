@@ -24,9 +24,8 @@ pub struct Seen {
     pub branch: String,
     /// In the order of their ids.
     pub desired: Arc<Vec<Desired>>,
-    pub bodies: Arc<BTreeMap<ObjectId, Arc<Value>>>,
-    /// Where in its file each object begins.
-    pub lines: Arc<BTreeMap<ObjectId, u32>>,
+    /// How each of them is written, in the same order.
+    written: Arc<Vec<Written>>,
     pub errors: Arc<Vec<FileError>>,
     pub unknown: Arc<Unknown>,
     /// Folders that no trusted commit vouches for, and why: nothing of what was applied from them changes.
@@ -43,6 +42,13 @@ pub struct Seen {
     reading: Arc<Reading>,
 }
 
+/// An object as its file has it.
+struct Written {
+    body: Arc<Value>,
+    /// Where in the file it begins.
+    line: u32,
+}
+
 /// What decides how a commit is read.
 #[derive(Clone, PartialEq)]
 struct Reading {
@@ -54,6 +60,54 @@ struct Reading {
 }
 
 impl Seen {
+    fn of(
+        commit: Commit,
+        branch: &str,
+        contents: Contents,
+        untrusted: BTreeMap<String, String>,
+        reading: Reading,
+    ) -> Self {
+        let mut defined = contents.defined();
+        let hidden = |path: &str| untrusted.keys().any(|folder| within(path, folder));
+        defined.objects.retain(|manifest| !hidden(&manifest.path));
+        defined.errors.retain(|error| !hidden(&error.path));
+        defined.errors.extend(untrusted.iter().map(|(folder, reason)| FileError {
+            path: folder.clone(),
+            line: None,
+            column: None,
+            code: "not-verified".into(),
+            message: reason.clone(),
+        }));
+        for error in &mut defined.errors {
+            // they repeat what is in files
+            error.message = plain(&error.message);
+        }
+        defined.objects.sort_by(|a, b| a.id.cmp(&b.id));
+        let written =
+            defined.objects.iter().map(|manifest| Written { body: manifest.body.clone(), line: manifest.line });
+        let written: Vec<Written> = written.collect();
+        let desired = defined.objects.into_iter().map(|manifest| Desired {
+            id: manifest.id,
+            path: manifest.path.to_string(),
+            digest: manifest.digest,
+        });
+        Self {
+            commit: Arc::new(commit),
+            branch: branch.to_owned(),
+            desired: Arc::new(desired.collect()),
+            written: Arc::new(written),
+            errors: Arc::new(defined.errors),
+            unknown: Arc::new(defined.unknown),
+            untrusted: Arc::new(untrusted),
+            settings: contents.settings().cloned(),
+            ignored: Arc::new(defined.ignored),
+            may_be_ignored: defined.may_be_ignored,
+            files: defined.files,
+            contents: Arc::new(contents),
+            reading: Arc::new(reading),
+        }
+    }
+
     /// Whether this is the very same reading of a commit.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.contents, &other.contents)
@@ -61,8 +115,27 @@ impl Seen {
 
     /// What the repository says of an object.
     pub fn find(&self, id: &ObjectId) -> Option<&Desired> {
-        let at = self.desired.binary_search_by(|desired| desired.id.cmp(id)).ok()?;
-        self.desired.get(at)
+        self.desired.get(self.place(id)?)
+    }
+
+    /// An object as the repository has it.
+    pub fn body(&self, id: &ObjectId) -> Option<&Arc<Value>> {
+        self.written.get(self.place(id)?).map(|written| &written.body)
+    }
+
+    /// Where in its file an object begins.
+    pub fn line(&self, id: &ObjectId) -> Option<u32> {
+        self.written.get(self.place(id)?).map(|written| written.line)
+    }
+
+    fn place(&self, id: &ObjectId) -> Option<usize> {
+        self.desired.binary_search_by(|desired| desired.id.cmp(id)).ok()
+    }
+
+    /// What the repository says of kinds that are not watched; they come before all others.
+    pub fn unwatched(&self) -> &[Desired] {
+        let end = self.desired.partition_point(|desired| !desired.id.kind.is_watched());
+        &self.desired[..end]
     }
 
     /// Whether a file lies in a folder that no trusted commit vouches for.
@@ -115,6 +188,10 @@ impl Look {
 
     fn see(&self, before: Option<&Seen>) -> Result<Seen, Problem> {
         let bounds = Bounds::new(self.timeout).pack_bytes(self.fetch_bytes).object_bytes(self.object_bytes);
+        if before.is_none() {
+            // mostly waiting follows
+            std::thread::spawn(source::make_ready);
+        }
         let mut session = self.remote.open(&bounds)?;
         let resolved = session.resolve(&self.follow)?;
         if let Some(branch) = &self.record_branch
@@ -157,53 +234,7 @@ impl Look {
         let branch = resolved.reference.as_deref().map_or("commit", |name| {
             name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name)
         });
-        Ok(self.seen(commit, branch, contents, untrusted))
-    }
-
-    fn seen(&self, commit: Commit, branch: &str, contents: Contents, untrusted: BTreeMap<String, String>) -> Seen {
-        let mut defined = contents.defined();
-        let hidden = |path: &str| untrusted.keys().any(|folder| within(path, folder));
-        defined.objects.retain(|manifest| !hidden(&manifest.path));
-        defined.errors.retain(|error| !hidden(&error.path));
-        defined.errors.extend(untrusted.iter().map(|(folder, reason)| FileError {
-            path: folder.clone(),
-            line: None,
-            column: None,
-            code: "not-verified".into(),
-            message: reason.clone(),
-        }));
-        for error in &mut defined.errors {
-            // they repeat what is in files
-            error.message = plain(&error.message);
-        }
-        let mut desired: Vec<Desired> = defined
-            .objects
-            .iter()
-            .map(|manifest| Desired {
-                id: manifest.id.clone(),
-                path: manifest.path.to_string(),
-                digest: manifest.digest.clone(),
-            })
-            .collect();
-        desired.sort_by(|a, b| a.id.cmp(&b.id));
-        let lines = defined.objects.iter().map(|manifest| (manifest.id.clone(), manifest.line)).collect();
-        let bodies = defined.objects.into_iter().map(|manifest| (manifest.id, manifest.body)).collect();
-        Seen {
-            commit: Arc::new(commit),
-            branch: branch.to_owned(),
-            desired: Arc::new(desired),
-            bodies: Arc::new(bodies),
-            lines: Arc::new(lines),
-            errors: Arc::new(defined.errors),
-            unknown: Arc::new(defined.unknown),
-            untrusted: Arc::new(untrusted),
-            settings: contents.settings().cloned(),
-            ignored: Arc::new(defined.ignored),
-            may_be_ignored: defined.may_be_ignored,
-            files: defined.files,
-            contents: Arc::new(contents),
-            reading: Arc::new(self.reading.clone()),
-        }
+        Ok(Seen::of(commit, branch, contents, untrusted, self.reading.clone()))
     }
 }
 
@@ -233,4 +264,34 @@ fn cache_folder(cache_dir: &Path, settings: &Settings, history: bool) -> PathBuf
     let depth = if history { "\nhistory" } else { "" };
     let way = format!("{}\n{}{depth}", settings.url, settings.label);
     cache_dir.join(hex::encode(&Sha256::digest(way.as_bytes())[..16]))
+}
+
+#[cfg(test)]
+impl Seen {
+    /// What these files define, all of it in the namespace `shop`.
+    pub fn of_files<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        use crate::repo::{MemoryTree, Person, blob_id};
+        let placement =
+            Placement { default_namespace: "shop".into(), allowed: None, folder: String::new(), sources: false };
+        let tree: MemoryTree = files.into_iter().collect();
+        let contents = source::read(&tree, &Limits::default(), &placement, None).expect("the tree can be read");
+        let person = Person { name: "Ada".into(), email: "ada@example.com".into(), seconds: 0, offset_minutes: 0 };
+        let commit = Commit {
+            id: blob_id(b"a commit"),
+            tree: blob_id(b"a tree"),
+            parents: Vec::new(),
+            author: person.clone(),
+            committer: person,
+            message: "Say so".into(),
+            signed: false,
+        };
+        let reading = Reading {
+            placement,
+            limits: Limits::default(),
+            folder: String::new(),
+            opening: Opening::Left,
+            verification: None,
+        };
+        Self::of(commit, "main", contents, BTreeMap::new(), reading)
+    }
 }

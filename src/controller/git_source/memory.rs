@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::audit::Ledger;
 use super::drift::Proposed;
-use super::live::Settled;
+use super::live::{Part, Settled};
 use super::look::Seen;
 use super::once::Operations;
 use super::secrets::Versions;
-use super::settings::Settings;
+use super::settings::{Settings, WHOLE_LOOK};
 use crate::api::{GitSource, GitSourceStatus, labels};
 use crate::cluster::Key;
 use crate::plan::source::ObjectId;
@@ -50,18 +51,22 @@ pub struct Remembered {
     pub proposed: Option<Proposed>,
     /// The record of what was done.
     pub ledger: Ledger,
-    /// When everything was last looked at, also what is not watched.
-    pub looked_at_all: Option<Instant>,
+    /// When everything was last looked at.
+    looked_at_all: Option<Instant>,
+    /// When that was last looked at which is not watched.
+    pub looked_at_unwatched: Option<Instant>,
     /// Operations that were begun.
     pub operations: Operations,
     /// Others cut the audit branch, and it does not say yet what is applied.
     pub cut: bool,
-    /// What the source was last worked with, for the day it is gone.
+    /// What the source was last worked with: until the next look, and for the day it is gone.
     pub settings: Option<(Arc<GitSource>, Settings)>,
     /// Objects that changed since the last plan.
     touched: Arc<Mutex<BTreeSet<ObjectId>>>,
     /// Whether something ended that is told of on the audit branch, as far as it is known.
     ended: Arc<AtomicBool>,
+    /// Whether a Secret that the source names changed since its settings were read.
+    stale: Arc<AtomicBool>,
 }
 
 impl Remembered {
@@ -78,6 +83,51 @@ impl Remembered {
             Some((generation, annotations))
         };
         demanded(&self.asked) != demanded(&self.asked_at_plan)
+    }
+
+    /// A part, with what is due although nobody tells of a change: what is not watched; or everything, where that was not
+    /// looked at for long, or where something was left as it is, for which the reason may have become another.
+    pub fn with_due(&self, part: Part, pause: Duration) -> Part {
+        let is_due = |last: Option<Instant>, pause: Duration| last.is_none_or(|last| last.elapsed() >= pause);
+        let unwatched = is_due(self.looked_at_unwatched, pause);
+        if is_due(self.looked_at_all, WHOLE_LOOK) || (unwatched && !self.plain) {
+            Part::Everything
+        } else if unwatched {
+            part.and_unwatched()
+        } else {
+            part
+        }
+    }
+
+    /// Remembers that a part was looked at.
+    pub fn looked_at(&mut self, part: &Part) {
+        let now = Some(Instant::now());
+        if part.is_everything() {
+            self.looked_at_all = now;
+        }
+        if part.has_unwatched() {
+            self.looked_at_unwatched = now;
+        }
+    }
+
+    /// The settings that the source was last worked with, where it is the same and nothing asks for others: what becomes of
+    /// an object is no reason to ask for the Secrets that they are made of.
+    pub fn known_settings(&self, source: &GitSource) -> Option<Settings> {
+        if self.stale.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        // other credentials may be taken where these were refused
+        if self.ledger.retry_at().is_some_and(|at| at <= Instant::now()) {
+            return None;
+        }
+        let identity = |source: &GitSource| (source.metadata.uid.clone(), source.metadata.generation);
+        let (_, settings) = self.settings.as_ref().filter(|(known, _)| identity(known) == identity(source))?;
+        Some(settings.clone())
+    }
+
+    /// The settings have to be read anew.
+    pub fn leave_stale(&self) {
+        self.stale.store(true, Ordering::Relaxed);
     }
 
     /// Whether other Secrets are there than the last time: what was refused with those may be granted now, and the other way
@@ -111,6 +161,7 @@ struct Entry {
     remembered: Arc<AsyncMutex<Remembered>>,
     touched: Arc<Mutex<BTreeSet<ObjectId>>>,
     ended: Arc<AtomicBool>,
+    stale: Arc<AtomicBool>,
 }
 
 impl Memory {
@@ -120,8 +171,9 @@ impl Memory {
             let remembered = Remembered::default();
             // nobody told of what ended before
             remembered.leave_ended();
-            let (touched, ended) = (remembered.touched.clone(), remembered.ended.clone());
-            Entry { touched, ended, remembered: Arc::new(AsyncMutex::new(remembered)) }
+            let (touched, ended, stale) =
+                (remembered.touched.clone(), remembered.ended.clone(), remembered.stale.clone());
+            Entry { touched, ended, stale, remembered: Arc::new(AsyncMutex::new(remembered)) }
         });
         entry.remembered.clone()
     }
@@ -150,6 +202,13 @@ impl Memory {
         }
     }
 
+    /// Remembers that a Secret changed that this source names.
+    pub fn secret_changed(&self, source: &Key) {
+        if let Some(entry) = held(&self.sources).get(source) {
+            entry.stale.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Remembers that an object changed, for the source that wants it.
     pub fn touched(&self, id: &ObjectId) -> Option<Key> {
         let owner = held(&self.owners).get(id).cloned()?;
@@ -165,7 +224,48 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use kube::{Client, Config};
+    use serde_json::json;
+
     use super::*;
+    use crate::repo::Remotes;
+
+    fn source(uid: &str, generation: i64) -> GitSource {
+        let source = json!({ "metadata": { "name": "main", "namespace": "shop", "uid": uid, "generation": generation },
+            "spec": { "url": "https://git.example.com/a.git" } });
+        serde_json::from_value(source).expect("a source")
+    }
+
+    #[tokio::test]
+    async fn what_a_source_was_worked_with_is_known_until_it_or_a_secret_says_something_else() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let nowhere = Config::new("http://127.0.0.1:1".parse().expect("an address"));
+        let client = Client::try_from(nowhere).expect("a client");
+        let first = source("a", 1);
+        let settings = Settings::read(&first, &client, &Remotes::default(), false, "test").await;
+        let mut remembered = Remembered::default();
+        assert!(remembered.known_settings(&first).is_none());
+        remembered.settings = Some((Arc::new(first.clone()), settings.expect("it names no Secret")));
+        assert!(remembered.known_settings(&first).is_some());
+        assert!(remembered.known_settings(&source("a", 2)).is_none(), "its spec is another");
+        assert!(remembered.known_settings(&source("b", 1)).is_none(), "it is another source");
+        remembered.leave_stale();
+        assert!(remembered.known_settings(&first).is_none(), "a Secret of it is another");
+    }
+
+    #[test]
+    fn without_a_reason_only_that_is_looked_at_which_nobody_tells_of() {
+        let (at_once, never) = (Duration::ZERO, Duration::MAX);
+        let mut remembered = Remembered { plain: true, ..Remembered::default() };
+        let due = |remembered: &Remembered, pause| remembered.with_due(Part::Only(BTreeSet::new()), pause);
+        assert!(due(&remembered, never).is_everything(), "nothing was looked at yet");
+        remembered.looked_at(&Part::Everything);
+        assert!(due(&remembered, never).is_empty(), "nothing has to be looked at");
+        assert!(matches!(due(&remembered, at_once), Part::Unwatched(ids) if ids.is_empty()));
+        remembered.plain = false;
+        assert!(due(&remembered, never).is_empty());
+        assert!(due(&remembered, at_once).is_everything(), "what was left as it is is looked at with it");
+    }
 
     #[test]
     fn another_secret_ends_every_wait_and_the_same_one_none() {

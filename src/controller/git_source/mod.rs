@@ -139,18 +139,25 @@ impl Reconciler for GitSources {
             self.say(&source, &mut remembered, Report::Suspended).await?;
             return Ok(Next::WhenChanged);
         }
-        let settings = match self.settings(&source).await {
+        let asked = source.metadata.generation.zip(Some(source.metadata.annotations.clone()));
+        let due = |remembered: &Remembered| {
+            remembered.poll_at.is_none_or(|at| at <= Instant::now()) || remembered.asked != asked
+        };
+        let settings = match remembered.known_settings(&source).filter(|_| !due(&remembered)) {
+            Some(settings) => Ok(settings),
+            None => self.settings(&source).await,
+        };
+        let settings = match settings {
             Ok(settings) => settings,
             Err(problem) => {
+                remembered.leave_stale();
                 let retry = problem.retry_in();
                 self.say(&source, &mut remembered, Report::Unusable(problem)).await?;
                 return Ok(Next::After(retry));
             }
         };
         remembered.renew(&settings.secrets);
-        let asked = source.metadata.generation.zip(Some(source.metadata.annotations.clone()));
-        let due = remembered.poll_at.is_none_or(|at| at <= Instant::now()) || remembered.asked != asked;
-        if due {
+        if due(&remembered) {
             let Ok(_place) = self.place(&source, &remembered) else {
                 // what it said when it was last seen is kept up meanwhile
                 self.sync(&source, &settings, &mut remembered).await?;
@@ -189,24 +196,10 @@ impl Reconciler for GitSources {
         }
         let until_retry = remembered.ledger.retry_at().map(|at| at.saturating_duration_since(Instant::now()));
         let wait = until_retry.map_or(until_poll, |retry| retry.min(until_poll));
-        let until_all = remembered.looked_at_all.map(|at| settings.whole_look().saturating_sub(at.elapsed()));
-        let wait = until_all.map_or(wait, |all| all.min(wait));
+        let until_unwatched =
+            remembered.looked_at_unwatched.map(|at| settings.unwatched_look().saturating_sub(at.elapsed()));
+        let wait = until_unwatched.map_or(wait, |unwatched| unwatched.min(wait));
         Ok(Next::After(wait.max(Duration::from_millis(100))))
-    }
-}
-
-/// What has to be looked at for a commit: what it changed, and what somebody touched, where the one before it left nothing
-/// open. Everything otherwise.
-fn changed_part(remembered: &Remembered, settings: &Settings, seen: &Seen, touched: Part) -> Part {
-    let follows = remembered.plain && !remembered.unsettled && !remembered.is_asked_anew();
-    let follows = follows && (settings.audit.is_none() || remembered.ledger.knows_branch());
-    let before = remembered.planned.as_ref().filter(|before| follows && !before.is(seen));
-    match (before.and_then(|before| news::between(before, seen)), touched) {
-        (Some(mut ids), Part::Only(touched)) => {
-            ids.extend(touched);
-            Part::Only(ids)
-        }
-        _ => Part::Everything,
     }
 }
 
@@ -377,34 +370,38 @@ impl GitSources {
     }
 
     /// Makes the cluster what the repository said when it was last seen. For a new commit that is looked at which it says
-    /// something new of, or everything; otherwise only what somebody touched, and everything if that was more than a status.
+    /// something new of, or everything; otherwise only what somebody touched, and now and then what nobody tells of, and
+    /// everything if that was more than a status. Where nothing is new and nothing was touched, nothing is looked at.
     async fn sync(&self, source: &GitSource, settings: &Settings, remembered: &mut Remembered) -> Result<(), Failure> {
         let Some(seen) = remembered.seen.clone() else { return Ok(()) };
-        let touched = Part::Only(remembered.take_touched());
+        let touched = remembered.with_due(Part::Only(remembered.take_touched()), settings.unwatched_look());
         // the same commit can be read anew: with another key it says more
         let planned = remembered.planned.as_ref().is_some_and(|planned| planned.is(&seen));
         let news = !planned || remembered.is_asked_anew();
-        let whole = remembered.looked_at_all.is_none_or(|at| at.elapsed() >= settings.whole_look());
-        if !news && !remembered.unsettled && touched.is_empty() && !whole {
+        if !news && !remembered.unsettled && touched.is_empty() {
             return Ok(());
         }
         let _turn = self.turns.acquire().await.expect("it is never closed");
         let client = settings.acting_client(&self.client, &self.config)?;
         remembered.operations.load(source, &seen, &self.client).await?;
-        if !news && !remembered.unsettled && !whole {
-            let known = (&mut remembered.settled, &remembered.operations);
-            let (plan, _) = self.decide(&client, settings, &seen, &touched, known).await?;
-            remembered.plain &= plan.is_plain();
-            if plan.is_quiet() {
-                return Ok(());
+        let part = match touched {
+            part if news || remembered.unsettled => news::part(remembered, settings, &seen, part),
+            Part::Everything => Part::Everything,
+            part => {
+                let known = (&mut remembered.settled, &remembered.operations);
+                let (plan, _) = self.decide(&client, settings, &seen, &part, known).await?;
+                remembered.plain &= plan.is_plain();
+                if plan.is_quiet() {
+                    remembered.looked_at(&part);
+                    return Ok(());
+                }
+                // there is something to do, or to tell
+                Part::Everything
             }
-        }
-        let part = if whole { Part::Everything } else { changed_part(remembered, settings, &seen, touched) };
+        };
         let known = (&mut remembered.settled, &remembered.operations);
         let (mut plan, live, part) = self.decide_from(&client, settings, &seen, part, known).await?;
-        if matches!(part, Part::Everything) {
-            remembered.looked_at_all = Some(Instant::now());
-        }
+        remembered.looked_at(&part);
         remembered.plain &= plan.is_plain();
         // deletions that waited and do not any more are told of, too
         let waited = remembered.said.as_ref().is_some_and(|said| !said.held.is_empty());
@@ -419,7 +416,7 @@ impl GitSources {
                 let ours = ours.filter(|id| !plan.foreign.contains_key(id));
                 self.memory.own(&Key::of(source), ours.cloned());
             }
-            Part::Only(_) => {
+            Part::Unwatched(_) | Part::Only(_) => {
                 let ours = part.desired(&seen).into_iter().map(|desired| desired.id.clone());
                 self.memory.own_also(&Key::of(source), ours);
             }
@@ -516,7 +513,7 @@ impl GitSources {
         part: Part,
         (settled, operations): (&mut Settled, &Operations),
     ) -> Result<(Plan, Observed, Part), Failure> {
-        if matches!(part, Part::Only(_)) {
+        if !part.is_everything() {
             let (mut plan, live) = self.decide(client, settings, seen, &part, (settled, operations)).await?;
             if plan.is_plain() {
                 plan.in_sync = seen.desired.len().saturating_sub(plan.actions.len() + plan.done.len());
@@ -549,7 +546,7 @@ impl GitSources {
             may_be_ignored: seen.may_be_ignored,
             needed: &|id| self.needed_by(id),
             // what a repository says of deletions counts, and cannot be known while it cannot be read
-            whole_tree_read: matches!(part, Part::Everything) && seen.settings.is_some(),
+            whole_tree_read: part.is_everything() && seen.settings.is_some(),
             prune: seen.settings.as_ref().map_or(prune, |settings| settings.limit(prune)),
             drift: settings.drift,
         });

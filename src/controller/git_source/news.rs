@@ -2,12 +2,25 @@
 
 use std::collections::BTreeSet;
 
+use super::live::Part;
 use super::look::Seen;
+use super::memory::Remembered;
+use super::settings::Settings;
 use crate::plan::source::{Desired, ObjectId};
+
+/// What has to be looked at for a commit: what it changed, and what somebody touched, where the one before it left nothing
+/// open. Everything otherwise.
+pub fn part(remembered: &Remembered, settings: &Settings, seen: &Seen, touched: Part) -> Part {
+    let follows = remembered.plain && !remembered.unsettled && !remembered.is_asked_anew();
+    let follows = follows && (settings.audit.is_none() || remembered.ledger.knows_branch());
+    let before = remembered.planned.as_ref().filter(|before| follows && !before.is(seen));
+    let changed = before.and_then(|before| between(before, seen));
+    changed.map_or(Part::Everything, |changed| touched.and(changed))
+}
 
 /// The objects that a commit says something new of; none where everything has to be looked at for it, as for whatever
 /// is defined no more.
-pub fn between(before: &Seen, now: &Seen) -> Option<BTreeSet<ObjectId>> {
+fn between(before: &Seen, now: &Seen) -> Option<BTreeSet<ObjectId>> {
     let same = before.branch == now.branch
         && before.settings == now.settings
         && before.errors == now.errors
@@ -18,7 +31,7 @@ pub fn between(before: &Seen, now: &Seen) -> Option<BTreeSet<ObjectId>> {
     if !same {
         return None;
     }
-    changed(&before.desired, &now.desired).filter(|ids| ids.iter().all(|id| id.kind.ours().is_some()))
+    changed(&before.desired, &now.desired).filter(|ids| ids.iter().all(|id| id.kind.is_watched()))
 }
 
 /// Both are in the order of their ids.

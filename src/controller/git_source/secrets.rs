@@ -77,11 +77,14 @@ fn version(secret: &Secret) -> String {
 }
 
 impl GitSources {
-    /// The sources that work with this Secret.
-    pub fn readers(&self, secret: &Key) -> Vec<Key> {
+    /// The sources that work with this Secret, and so have to read it again.
+    pub fn secret_changed(&self, secret: &Key) -> Vec<Key> {
         let reads =
             |source: &GitSource| source.metadata.namespace == secret.namespace && names(&source.spec, &secret.name);
-        self.caches.git_sources.select(reads).iter().map(|source| Key::of(source.as_ref())).collect()
+        let readers: Vec<_> =
+            self.caches.git_sources.select(reads).iter().map(|source| Key::of(source.as_ref())).collect();
+        readers.iter().for_each(|source| self.memory.secret_changed(source));
+        readers
     }
 }
 

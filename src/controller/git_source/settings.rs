@@ -23,10 +23,11 @@ use crate::source::Opening;
 /// The trailer with which a commit agrees to deletions.
 const AGREEMENT: &str = "Midship-Allow-Deletions";
 
-/// After how many polls everything is looked at, and the least and the most that may lie in between.
-const POLLS_PER_WHOLE_LOOK: u32 = 5;
-const LEAST_WHOLE_LOOK: Duration = Duration::from_secs(10);
-const WHOLE_LOOK: Duration = Duration::from_mins(5);
+/// After how many polls that is looked at which is not watched, and the least that may lie in between.
+const POLLS_PER_UNWATCHED_LOOK: u32 = 5;
+const LEAST_UNWATCHED_LOOK: Duration = Duration::from_secs(10);
+/// How long everything else may go without being looked at: we hear of each change of it.
+pub const WHOLE_LOOK: Duration = Duration::from_mins(5);
 
 /// Everything that a sync needs to know.
 #[derive(Clone)]
@@ -166,9 +167,9 @@ impl Settings {
         self.service_account.as_ref().map(|account| format!("{}/{account}", self.namespace))
     }
 
-    /// How often everything is looked at that is not watched: now and then, but within [`WHOLE_LOOK`].
-    pub fn whole_look(&self) -> Duration {
-        self.interval.saturating_mul(POLLS_PER_WHOLE_LOOK).clamp(LEAST_WHOLE_LOOK, WHOLE_LOOK)
+    /// How often that is looked at which is not watched: now and then, but within [`WHOLE_LOOK`].
+    pub fn unwatched_look(&self) -> Duration {
+        self.interval.saturating_mul(POLLS_PER_UNWATCHED_LOOK).clamp(LEAST_UNWATCHED_LOOK, WHOLE_LOOK)
     }
 
     /// How many deletions this commit may cause.

@@ -284,7 +284,7 @@ fn findings(seen: &Seen, plan: &Plan, errors: &[FileError], failed: bool, settin
 
 /// What is defined, and cannot be made yet.
 fn returning<'a>(seen: &Seen, plan: &'a Plan) -> Option<&'a ObjectId> {
-    plan.leaving.iter().find(|id| seen.bodies.contains_key(id))
+    plan.leaving.iter().find(|id| seen.find(id).is_some())
 }
 
 fn drifted(plan: &Plan, drift: &Drift) -> Finding {

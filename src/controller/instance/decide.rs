@@ -12,7 +12,7 @@ use crate::extension::changes::{self, ParameterChange};
 use crate::extension::contract::Manifest;
 use crate::extension::gates::Step;
 use crate::extension::problem::Code;
-use crate::extension::{Asked, Package, Refusal, Refusals, Resolved, Surroundings, cue, install, resolve};
+use crate::extension::{Asked, Package, Refusal, Refusals, Resolved, Surroundings, cue, install, methods, resolve};
 use crate::names::{InstanceName, NamespaceName};
 use crate::plan::instance::health::{Verdict, has_served};
 use crate::plan::instance::versions::{self, Course, Stand};
@@ -123,6 +123,10 @@ pub async fn decide(
         } else {
             Verdict::Refused(Refusals(broken))
         }));
+    }
+    // before anything is made: what was restored in part would pass for the whole
+    if let Some(refusal) = methods::in_parts(&package, &resolved) {
+        return Err(refuse(refusal));
     }
     let changes = match status.resolved.as_ref().and_then(|before| resolved.as_it_was(before)) {
         Some(before) => changes::between(&package, &before, &resolved).map_err(|it| Some(Verdict::Refused(it)))?,

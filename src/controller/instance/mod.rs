@@ -539,10 +539,12 @@ fn agent_image(going: &Going, observed: &Observed) -> Option<String> {
     if going.target.is_some() || going.begins.is_some() || going.resolved.stopped {
         return None;
     }
-    let groups = observed.components.iter().flat_map(|component| &component.spec.groups);
-    let mut containers = groups.filter_map(|group| group.template.spec["initContainers"].as_array()).flatten();
-    let init = containers.find(|container| container["name"] == "midship-init")?;
-    init["image"].as_str().map(str::to_owned)
+    let mut groups = observed.components.iter().flat_map(|component| &component.spec.groups);
+    groups.find_map(|group| {
+        let spec = group.template.spec.open();
+        let init = spec["initContainers"].as_array()?.iter().find(|container| container["name"] == "midship-init")?;
+        init["image"].as_str().map(str::to_owned)
+    })
 }
 
 fn foreign(list: &[(PartId, String)]) -> Refusals {

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use serde_json::Value;
 
 use super::observe::Observed;
 use crate::api::conditions::{Finding, merge};
 use crate::api::instance::{ConfigurationStatus, Connection, DesiredState, Member, Phase, UpgradeTarget};
+use crate::api::packed::Packed;
 use crate::api::{InstanceStatus, PodSet};
 use crate::extension::render::Rendered;
 use crate::extension::{Package, Resolved, naming};
@@ -180,7 +182,8 @@ fn is_stopped(report: &Report<'_>, before: &InstanceStatus) -> bool {
 fn wanted_pods(instance: &str, status: &InstanceStatus) -> BTreeSet<String> {
     let mut pods = BTreeSet::new();
     let Some(resolved) = &status.resolved else { return pods };
-    let components = resolved.components.as_ref().and_then(|components| components.as_object());
+    let components = resolved.components.as_ref().map(Packed::open);
+    let components = components.as_ref().and_then(Value::as_object);
     for (component, told) in components.into_iter().flatten() {
         for group in told["groups"].as_array().into_iter().flatten() {
             let replicas = group["replicas"].as_u64().and_then(|number| u16::try_from(number).ok()).unwrap_or(0);

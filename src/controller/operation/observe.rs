@@ -94,6 +94,7 @@ impl Operations {
             rank,
             role,
             ready,
+            follows: report.follows.is_some(),
             component,
             group,
             config: report.config_revision,

@@ -34,6 +34,8 @@ pub trait Agents: Send + Sync + 'static {
     fn switchover(&self, pod: &Pod, to: &str, key: &str) -> impl Future<Output = Result<(), CallError>> + Send;
     /// Has an action of the package done that is about a pod; done at once where the package declares none.
     fn hook(&self, about: About<'_>, action: Hook, key: &str) -> impl Future<Output = Result<(), CallError>> + Send;
+    /// Whether the package has something to do at a moment of scaling; nothing where it is not known.
+    fn asks(&self, about: &About<'_>, action: Hook) -> Option<bool>;
     /// The order in which pods want to be disturbed, where the package declares one.
     fn restart_order(&self, pod: &Pod) -> impl Future<Output = Result<Option<Vec<String>>, CallError>> + Send;
 }
@@ -140,6 +142,10 @@ impl Agents for Remote {
 
     async fn hook(&self, about: About<'_>, action: Hook, key: &str) -> Result<(), CallError> {
         Ok(self.hooks.run(&about, action.action(), key).await?)
+    }
+
+    fn asks(&self, about: &About<'_>, action: Hook) -> Option<bool> {
+        self.hooks.asks(about, action.action())
     }
 
     async fn restart_order(&self, pod: &Pod) -> Result<Option<Vec<String>>, CallError> {

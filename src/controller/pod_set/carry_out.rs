@@ -15,13 +15,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+use super::about;
 use super::agents::{Agents, CallError, Hook};
 use super::memory::Remembered;
 use super::observe::Live;
 use crate::api::{PodSet, labels};
 use crate::cluster::events::Events;
 use crate::cluster::problem::Problem;
-use crate::controller::hooks::About;
 use crate::plan::pod_set::manifest::{self, Owner};
 use crate::plan::pod_set::{Action, Attempt, Observed, Phase, Plan, Proof, Replaced, Template, What, view};
 
@@ -224,20 +224,23 @@ impl<A: Agents> Hands<'_, A> {
             }
             What::PreScaleIn { uid } => {
                 let key = format!("{uid}/leave/{}", self.set.metadata.generation.unwrap_or_default());
-                let asked = self.agents.hook(self.about(&name), Hook::PreScaleIn, &key);
+                let asked =
+                    self.agents.hook(about(self.set, self.namespace, Some(name.as_str())), Hook::PreScaleIn, &key);
                 self.call(action.ordinal, uid, Attempt::PreScaleIn, asked, shared).await?;
                 let patch = manifest::annotate(&[(labels::DEPARTED, uid)]);
                 self.patch_pod(&name, uid, patch, shared).await?;
             }
             What::PostScaleOut { uid, members } => {
                 let key = format!("{uid}/joined/{}", self.set.metadata.generation.unwrap_or_default());
-                let asked = self.agents.hook(self.about(&name), Hook::PostScaleOut, &key);
+                let asked =
+                    self.agents.hook(about(self.set, self.namespace, Some(name.as_str())), Hook::PostScaleOut, &key);
                 self.call(action.ordinal, uid, Attempt::PostScaleOut, asked, shared).await?;
                 self.record_members(members, shared).await?;
             }
             What::PostScaleIn { uid, members } => {
                 let key = format!("{name}/left/{}", self.set.metadata.generation.unwrap_or_default());
-                let asked = self.agents.hook(self.about(&name), Hook::PostScaleIn, &key);
+                let asked =
+                    self.agents.hook(about(self.set, self.namespace, Some(name.as_str())), Hook::PostScaleIn, &key);
                 self.call(action.ordinal, uid, Attempt::PostScaleIn, asked, shared).await?;
                 self.record_members(members, shared).await?;
             }
@@ -248,19 +251,6 @@ impl<A: Agents> Hands<'_, A> {
 
     fn pod(&self, ordinal: u16) -> Result<&Pod, Undone> {
         self.live.pods.get(&ordinal).ok_or_else(|| Undone::Failed("the pod is gone".to_owned()))
-    }
-
-    /// The package is asked about a pod of this set.
-    fn about<'n>(&'n self, pod: &'n str) -> About<'n> {
-        let spec = &self.set.spec;
-        About {
-            namespace: self.namespace,
-            instance: spec.instance.as_str(),
-            component: spec.component.as_str(),
-            group: spec.group.as_str(),
-            pod: Some(pod),
-            leading: spec.role_order.last().map(crate::names::RoleName::as_str),
-        }
     }
 
     async fn record_members(&self, members: &BTreeSet<u16>, shared: &Mutex<&mut Remembered>) -> Result<(), Undone> {

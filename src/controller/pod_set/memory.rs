@@ -14,6 +14,8 @@ use super::agents::CallError;
 use crate::api::PodSetStatus;
 use crate::api::pod_set::PodTemplate;
 use crate::cluster::Key;
+use crate::cluster::slim::Slim;
+use crate::plan::pod_set::status::Undone;
 use crate::plan::pod_set::{Attempt, Replaced, Trouble};
 
 /// How long a watch may take to show what was written.
@@ -46,10 +48,24 @@ pub struct Remembered {
     pub rejoined: BTreeMap<String, String>,
     /// The members that were last recorded; the watch may not show it yet.
     pub members: Option<BTreeSet<u16>>,
-    /// Why the last step could not be carried out, and of which generation. Said until one can: a status that went back and forth would wake us.
-    pub refused: Option<(Option<i64>, String)>,
+    /// Why the last step could not be carried out. Said until one can: a status that went back and forth would wake us.
+    pub refused: Option<Refused>,
     /// The status that was last published.
     pub said: Option<PodSetStatus>,
+}
+
+/// Why a step could not be carried out, of which generation, and since when none of that could.
+#[derive(Clone)]
+pub struct Refused {
+    pub generation: Option<i64>,
+    pub why: String,
+    pub since: Timestamp,
+}
+
+impl Refused {
+    pub fn told(&self) -> Undone<'_> {
+        Undone { why: &self.why, since: self.since }
+    }
 }
 
 /// An attempt that failed, and when it is made again.
@@ -140,13 +156,14 @@ impl<K> Default for Written<K> {
     }
 }
 
-impl<K: ResourceExt + Clone> Written<K> {
+impl<K: ResourceExt + Slim + Clone> Written<K> {
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
     }
 
     /// The API server answered with this.
-    pub fn wrote(&mut self, object: K) {
+    pub fn wrote(&mut self, mut object: K) {
+        object.slim();
         let uid = object.uid().unwrap_or_default();
         self.objects.insert(object.name_any(), (Some(object), uid, Instant::now()));
     }

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
+use super::hooks::About;
 use super::said::whole;
 use super::workloads::Workloads;
 use crate::api::{PodSet, PodSetStatus};
@@ -24,9 +25,9 @@ use crate::cluster::Key;
 use crate::cluster::events::Events;
 use crate::cluster::problem::Problem;
 use crate::plan::pod_set::{self, Observed, Plan, Template, status};
-use agents::Agents;
+use agents::{Agents, Hook};
 use carry_out::Hands;
-use memory::{Memory, Remembered};
+use memory::{Memory, Refused, Remembered};
 
 /// When to look again while something is waited for that gives no sign.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
@@ -80,7 +81,9 @@ impl<A: Agents> PodSets<A> {
         let current = Template::of(&set.spec, &set.spec.template);
         revisions::keep(&self.client, set, remembered, &current).await?;
         self.ask_order(set, remembered, &current).await;
-        let (seen, live) = observe::observe(&name, set, &before, &self.workloads, remembered);
+        let namespace = set.namespace().unwrap_or_default();
+        let gives_away = self.agents.asks(&about(set, &namespace, None), Hook::PreScaleIn);
+        let (seen, live) = observe::observe(&name, set, &before, &self.workloads, gives_away, remembered);
         forgive(&seen, remembered);
         self.tell_of_returns(set, &seen, remembered).await;
         let plan = pod_set::plan(&seen);
@@ -89,10 +92,10 @@ impl<A: Agents> PodSets<A> {
             remembered.refused = None;
         }
         let generation = set.metadata.generation;
-        let refused = remembered.refused.as_ref().filter(|(of, _)| *of == generation).map(|(_, why)| why.clone());
+        let refused = remembered.refused.clone().filter(|refused| refused.generation == generation);
         // what has to be remembered is written before it is acted upon
-        let report = |failure: Option<&str>| status::status(&seen, &plan, generation, failure);
-        self.publish(set, remembered, report(refused.as_deref())).await?;
+        let report = |refused: Option<&Refused>| status::status(&seen, &plan, generation, refused.map(Refused::told));
+        self.publish(set, remembered, report(refused.as_ref())).await?;
         if plan.actions.is_empty() {
             if plan.record.last_good != before.last_good_revision {
                 let good = plan.record.last_good.as_deref();
@@ -103,7 +106,6 @@ impl<A: Agents> PodSets<A> {
         }
         let mut templates = vec![current];
         templates.extend(seen.kept.values().map(|kept| Template::of(&set.spec, kept)));
-        let namespace = set.namespace().unwrap_or_default();
         let hands = Hands {
             client: &self.client,
             events: &self.events,
@@ -115,8 +117,10 @@ impl<A: Agents> PodSets<A> {
         };
         let done = carry_out::carry_out(&hands, &seen, &plan, remembered).await;
         if let Err(failure) = done {
-            self.publish(set, remembered, report(Some(&failure))).await?;
-            remembered.refused = Some((generation, failure.clone()));
+            let since = refused.map_or(seen.now, |refused| refused.since);
+            let refused = Refused { generation, why: failure.clone(), since };
+            self.publish(set, remembered, report(Some(&refused))).await?;
+            remembered.refused = Some(refused);
             return Err(Failure::new("NotCarriedOut", failure));
         }
         if remembered.refused.take().is_some() {
@@ -194,6 +198,19 @@ impl<A: Agents> PodSets<A> {
             Err(kube::Error::Api(error)) if error.code == 404 => Ok(()),
             Err(error) => Err(Failure::new("StatusNotWritten", Problem::from_kube(&error))),
         }
+    }
+}
+
+/// The package is asked about a set, or about one of its pods.
+fn about<'a>(set: &'a PodSet, namespace: &'a str, pod: Option<&'a str>) -> About<'a> {
+    let spec = &set.spec;
+    About {
+        namespace,
+        instance: spec.instance.as_str(),
+        component: spec.component.as_str(),
+        group: spec.group.as_str(),
+        pod,
+        leading: spec.role_order.last().map(crate::names::RoleName::as_str),
     }
 }
 

@@ -26,6 +26,7 @@ pub fn observe<'a>(
     set: &'a PodSet,
     status: &'a PodSetStatus,
     workloads: &Workloads,
+    gives_away: Option<bool>,
     remembered: &mut Remembered,
 ) -> (Observed<'a>, Live) {
     let namespace = set.namespace();
@@ -80,6 +81,7 @@ pub fn observe<'a>(
         replaced: remembered.replaced.clone(),
         unwell: remembered.unwell.clone(),
         members: remembered.members.clone().or_else(|| members(set)),
+        gives_away,
         asked_order: remembered.asked_order.as_ref().and_then(|(_, order)| order.clone()),
         now,
     };

@@ -53,6 +53,11 @@ pub enum OpenError {
         annotation = ADD_SIGNER
     )]
     NotASigner { store: String, key: PublicKey },
+    #[error(
+        "spec.s3.lock is given, and {0} locks nothing, or does not let us ask (s3:GetBucketObjectLockConfiguration): make a \
+         bucket with object lock, or leave spec.s3.lock out"
+    )]
+    NoLock(String),
 }
 
 /// Lets another cluster's key sign as well: its public key.
@@ -95,6 +100,7 @@ impl OpenError {
             Self::Gone { .. } => "RepositoryGone",
             Self::Replaced { .. } => "AnotherRepository",
             Self::NotASigner { .. } => "NotASigner",
+            Self::NoLock(_) => "NoObjectLock",
         }
     }
 
@@ -169,7 +175,7 @@ pub async fn open(client: &Client, described: &Described<'_>, folders: &Path) ->
         }
         (None, true, Some(key)) => {
             // the order of writes rests on it: without, nothing is begun
-            tried = Some(try_out(&*store).await?);
+            tried = Some(try_out(&*store, spec).await?);
             let found = Repository::create(store.clone(), key, &keys.trust(), now).await?;
             keys::pin(client, namespace, name, &found).await?;
             let what = if found.root() == key.public() { "made" } else { "found" };
@@ -201,11 +207,17 @@ pub async fn open(client: &Client, described: &Described<'_>, folders: &Path) ->
         }
         let tried = match tried {
             Some(tried) => tried,
-            None => try_out(&*store).await?,
+            None => try_out(&*store, spec).await?,
         };
         (opened.capabilities, opened.clock_ahead) = (Some(tried.capabilities), tried.clock_ahead);
         vouch(&mut opened, described, &key, now).await?;
         opened.epoch = epoch(client, &mut opened, described, &recipients, &key, now).await?;
+        // without these no backup can be believed or opened, however new it is
+        let locked = opened.repository.lock().await;
+        if let Err(error) = locked {
+            let note = format!("the locks of the repository's keys cannot be renewed: {error}");
+            opened.news.push(("NotLocked", note));
+        }
     }
     Ok(opened)
 }
@@ -223,8 +235,12 @@ impl Opened {
     }
 }
 
-async fn try_out(store: &dyn crate::backup::store::Store) -> Result<Probe, OpenError> {
+async fn try_out(store: &dyn crate::backup::store::Store, spec: &BackupRepositorySpec) -> Result<Probe, OpenError> {
     let found = probe(store, Timestamp::now).await?;
+    let locks = spec.s3.as_ref().is_some_and(|s3| s3.lock.is_some());
+    if locks && !found.capabilities.object_lock {
+        return Err(OpenError::NoLock(store.address()));
+    }
     if !found.capabilities.conditional_create {
         return Err(RepositoryError::NoConditionalCreate(store.address()).into());
     }

@@ -8,8 +8,10 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::{Api, Client};
 
-use crate::api::backup_repository::{BackupRepositorySpec, Checksums as WantedChecksums, FilesystemStore, S3Store};
-use crate::backup::store::s3::{Checksums, Credentials, Settings};
+use crate::api::backup_repository::{
+    BackupRepositorySpec, Checksums as WantedChecksums, FilesystemStore, LockMode as WantedLock, S3Store,
+};
+use crate::backup::store::s3::{Checksums, Credentials, Lock, LockMode, Settings};
 use crate::backup::store::{Filesystem, Patience, Resilient, S3, Store, StoreError};
 use crate::cluster::problem::Problem;
 use crate::secret::Secret;
@@ -118,7 +120,8 @@ fn mounted(
 }
 
 async fn settings(client: &Client, namespace: &str, s3: &S3Store) -> Result<Settings, PlaceError> {
-    let S3Store { bucket, prefix, region, endpoint, path_style, credentials, web_identity: _, ca, checksums } = s3;
+    let S3Store { bucket, prefix, region, endpoint, path_style, credentials, web_identity: _, ca, checksums, lock } =
+        s3;
     let credentials = match credentials {
         None => Credentials::WebIdentity,
         Some(reference) => {
@@ -147,6 +150,13 @@ async fn settings(client: &Client, namespace: &str, s3: &S3Store) -> Result<Sett
             Some(WantedChecksums::WhenRequired) => Checksums::WhenRequired,
             Some(WantedChecksums::WhenSupported) | None => Checksums::WhenSupported,
         },
+        lock: lock.as_ref().map(|lock| Lock {
+            mode: match lock.mode {
+                Some(WantedLock::Compliance) => LockMode::Compliance,
+                Some(WantedLock::Governance) | None => LockMode::Governance,
+            },
+            time: lock.period.0,
+        }),
     })
 }
 

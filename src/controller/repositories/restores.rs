@@ -1,5 +1,6 @@
 //! From what an instance is to be restored from to what its agent is asked for.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -47,6 +48,11 @@ pub enum RestoreError {
         "{repository} has backups of several instances called {name}: give spec.restore.instance.uid, one of {uids}"
     )]
     Several { name: String, repository: Key, uids: String },
+    #[error(
+        "each backup of {of} is of one of its groups and has a part of the data ({groups}), and parts are not put together: \
+         restore each into an instance of its own that has one group, named by spec.restore.id ({newest})"
+    )]
+    Parts { of: String, groups: String, newest: String },
     #[error(
         "the backup {0} is encrypted: give spec.restore.identity, a Secret with the key `identity` and the private key in it"
     )]
@@ -144,10 +150,18 @@ impl Around<'_> {
             opens(found, ring.as_ref())?;
         }
         let last = chain.last().ok_or(RestoreError::Nothing)?;
+        let from = instance.name.map_or_else(|| owner.instance.to_string(), |name| name.to_string());
+        // a part that nobody asked for would pass for the whole
+        let parts = if id.is_none() && last.is_part() { look.catalog.parts(last) } else { BTreeMap::new() };
+        if parts.len() > 1 {
+            let join = |texts: Vec<String>| texts.join(", ");
+            let newest = parts.values().map(|found| found.place.id.to_string()).collect();
+            let groups = parts.into_keys().map(str::to_owned).collect();
+            return Err(RestoreError::Parts { of: from, groups: join(groups), newest: join(newest) });
+        }
         if look.opened.key.is_some() {
             self.spare(&repository, &look, &chain).await?;
         }
-        let from = instance.name.map_or_else(|| owner.instance.to_string(), |name| name.to_string());
         let order = RestoreOrder {
             job,
             repository: orders::repository(&look.opened),

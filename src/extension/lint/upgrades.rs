@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Lint;
-use crate::extension::problem::unknown;
+use crate::extension::problem::{unknown, way};
 
 pub fn check(lint: &mut Lint<'_>) {
     let manifest = &lint.package.manifest;
@@ -23,7 +23,7 @@ pub fn check(lint: &mut Lint<'_>) {
         }
     }
     if let Some(circle) = circle(&edges) {
-        lint.at("upgrades", format!("upgrades run in a circle: {}", circle.join(" to ")));
+        lint.at("upgrades", format!("upgrades run in a circle: {}", way(&circle, " to ")));
     }
     for (place, version) in manifest.upgradable_from.iter().enumerate() {
         if version.semver() >= manifest.version.semver() {
@@ -33,28 +33,46 @@ pub fn check(lint: &mut Lint<'_>) {
     }
 }
 
-/// The first circle found, its first version repeated at its end.
+/// The first circle found, its first version repeated at its end. A path may be as long as a package is: it lies on the heap.
 pub(super) fn circle<'a>(edges: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a str>> {
-    fn walk<'a>(
-        at: &'a str,
-        edges: &BTreeMap<&'a str, BTreeSet<&'a str>>,
-        path: &mut Vec<&'a str>,
-        done: &mut BTreeSet<&'a str>,
-    ) -> Option<Vec<&'a str>> {
-        if let Some(start) = path.iter().position(|version| *version == at) {
-            let mut circle = path[start..].to_vec();
-            circle.push(at);
-            return Some(circle);
+    let mut done: BTreeSet<&str> = BTreeSet::new();
+    for start in edges.keys() {
+        let mut path: Vec<&'a str> = Vec::new();
+        // what is still to be looked at: of the start, and of each on the path
+        let mut ahead: Vec<Vec<&'a str>> = vec![vec![*start]];
+        while let Some(next) = ahead.last_mut() {
+            let Some(at) = next.pop() else {
+                ahead.pop();
+                done.extend(path.pop());
+                continue;
+            };
+            if let Some(begin) = path.iter().position(|one| *one == at) {
+                let mut circle = path.split_off(begin);
+                circle.push(at);
+                return Some(circle);
+            }
+            if !done.contains(at) {
+                path.push(at);
+                ahead.push(edges.get(at).into_iter().flatten().rev().copied().collect());
+            }
         }
-        if done.contains(at) {
-            return None;
-        }
-        path.push(at);
-        let found = edges.get(at).and_then(|next| next.iter().find_map(|to| walk(to, edges, path, done)));
-        path.pop();
-        done.insert(at);
-        found
     }
-    let mut done = BTreeSet::new();
-    edges.keys().find_map(|start| walk(start, edges, &mut Vec::new(), &mut done))
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_any_length_is_followed_and_a_circle_at_its_end_is_found() {
+        let names: Vec<String> = (0..6_000).map(|number| format!("{number:05}")).collect();
+        let mut edges: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for pair in names.windows(2) {
+            edges.insert(&pair[0], BTreeSet::from([pair[1].as_str()]));
+        }
+        assert_eq!(circle(&edges), None);
+        edges.insert(&names[5_999], BTreeSet::from([names[5_998].as_str()]));
+        assert_eq!(circle(&edges).map(|found| found.len()), Some(3));
+    }
 }

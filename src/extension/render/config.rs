@@ -185,8 +185,9 @@ impl Renderer<'_> {
         if let (Some(text), Some(format)) = (&own, config.format) {
             let set = self.package.parameters(component);
             let found = user_file::read(format, text.expose(), set, self.resolved.version.as_str());
-            for reason in found.wrong {
-                self.refusals.push(Refusal::new(&field, Code::Invalid, format!("{name}: {reason}")));
+            for wrong in found.wrong {
+                let reason = format!("{name}: {}", wrong.told(secret));
+                self.refusals.push(Refusal::new(&field, Code::Invalid, reason));
             }
             for (parameter, value) in found.set {
                 match place.group.said.get(&parameter) {
@@ -247,8 +248,8 @@ impl Renderer<'_> {
         }
         let plain = [bare, data]
             .iter()
-            .filter(|_| is_template(template))
-            .find_map(|data| self.package.engine.file(template, &Known::new(data).context).ok());
+            .filter(|_| is_template(template) && !self.budget.is_spent())
+            .find_map(|data| self.package.engine.file(template, &Known::new(data).context, self.budget).ok());
         short_digest(plain.as_deref().unwrap_or(text))
     }
 

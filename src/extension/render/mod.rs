@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
+use super::budget::Budget;
 use super::context;
 use super::contract::Component as Declared;
 use super::files::is_template;
@@ -117,7 +118,17 @@ impl Rendered {
 
 /// Renders everything, or says everything that went wrong.
 pub fn render(package: &Package, resolved: &Resolved, inputs: &Inputs) -> Result<Rendered, Refusals> {
-    let mut renderer = Renderer { package, resolved, inputs, refusals: Vec::new(), from_files: BTreeMap::new() };
+    let budget = Budget::default();
+    let mut renderer = Renderer {
+        package,
+        resolved,
+        inputs,
+        refusals: Vec::new(),
+        from_files: BTreeMap::new(),
+        own_objects: BTreeMap::new(),
+        budget: &budget,
+        spent_at: None,
+    };
     let mut rendered = Rendered { access: access::render(resolved), ..Rendered::default() };
     renderer.secrets(&mut rendered);
     renderer.scripts(&mut rendered);
@@ -133,6 +144,7 @@ pub fn render(package: &Package, resolved: &Resolved, inputs: &Inputs) -> Result
     renderer.metadata(&mut rendered);
     rendered.with_files = renderer.with_files();
     renderer.no_object_twice(&rendered);
+    renderer.within_budget();
     if renderer.refusals.is_empty() {
         Ok(rendered)
     } else {
@@ -149,6 +161,12 @@ struct Renderer<'a> {
     refusals: Vec<Refusal>,
     /// Parameters that users' own files set in place of defaults; without the value where the file is secret.
     from_files: BTreeMap<(ComponentName, GroupName), BTreeMap<String, Option<Value>>>,
+    /// The package's own objects, by kind and name: the place in its list that made each.
+    own_objects: BTreeMap<(String, String), usize>,
+    /// What is left for templates.
+    budget: &'a Budget,
+    /// How many refusals there were when nothing was left.
+    spent_at: Option<usize>,
 }
 
 impl Renderer<'_> {
@@ -266,9 +284,21 @@ impl<'a> Renderer<'a> {
             let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
             let (kind, name) = (kind.as_str().unwrap_or_default(), name.as_str().unwrap_or_default());
             if !seen.insert((kind, name)) {
+                let own = self.own_objects.get(&(kind.to_owned(), name.to_owned()));
+                let place = own.map_or_else(|| "objects".to_owned(), |place| format!("objects[{place}]"));
                 let reason = format!("{kind} {name} is made twice; give the package's own another name");
-                self.refusals.push(Refusal::new("", Code::Package, reason));
+                let problem = self.package.at(&place, reason);
+                self.refusals.push(Refusal::new("", Code::Package, problem.to_string()));
             }
+        }
+    }
+
+    /// What was found once nothing was left is about texts that were not rendered. What was found before is mended first.
+    fn within_budget(&mut self) {
+        let Some(before) = self.spent_at else { return };
+        self.refusals.truncate(before);
+        if self.refusals.is_empty() {
+            self.failed(&TemplateError::spent(self.budget));
         }
     }
 
@@ -280,7 +310,8 @@ impl<'a> Renderer<'a> {
     /// A text of the manifest, rendered; empty where that failed, which is reported.
     fn text(&mut self, field: &str, source: &str, known: &Known) -> String {
         let name = format!("{}{field}", template::FIELD);
-        self.rendered(&name, known, |engine, context| engine.text(&name, source, context))
+        let budget = self.budget;
+        self.rendered(&name, known, |engine, context| engine.text(&name, source, context, budget))
     }
 
     fn holds(&mut self, field: &str, source: Option<&str>, known: &Known) -> bool {
@@ -296,7 +327,8 @@ impl<'a> Renderer<'a> {
 
     fn file(&mut self, path: &str, known: &Known) -> String {
         if is_template(path) {
-            return self.rendered(path, known, |engine, context| engine.file(path, context));
+            let budget = self.budget;
+            return self.rendered(path, known, |engine, context| engine.file(path, context, budget));
         }
         match self.package.files.text(path) {
             Ok(text) => text.to_owned(),
@@ -314,6 +346,10 @@ impl<'a> Renderer<'a> {
         known: &Known,
         render: impl Fn(&Engine, &minijinja::Value) -> Result<String, TemplateError>,
     ) -> String {
+        if self.budget.is_spent() {
+            self.spent_at.get_or_insert(self.refusals.len());
+            return String::new();
+        }
         let engine = &self.package.engine;
         let outcome = render(engine, &known.context).and_then(|text| {
             let again = known.disguised.as_ref().map(|disguised| render(engine, disguised)).transpose()?;

@@ -14,6 +14,9 @@ use crate::extension::problem::{Code, Refusal, listed};
 use crate::extension::yaml;
 use crate::extension::{PackageFiles, context, install, placeholders};
 
+/// Objects that the templates of a package may make for an instance.
+const MOST: usize = 1000;
+
 /// Kinds a package may add, with their groups. They live in the instance's namespace and give nobody any rights.
 const KINDS: [(&str, &str); 17] = [
     ("cert-manager.io", "Certificate"),
@@ -74,8 +77,20 @@ impl Renderer<'_> {
             match yaml::values(&object.template, &text) {
                 Ok(made) => {
                     for value in made.into_iter().filter(|value| !value.is_null()) {
+                        if rendered.objects.len() >= MOST {
+                            let reason =
+                                format!("makes too many objects; all templates of an instance make at most {MOST}");
+                            let problem = self.package.at(&format!("objects[{place}]"), reason);
+                            self.refusals.push(Refusal::new("", Code::Package, problem.to_string()));
+                            return;
+                        }
                         match self.one(value) {
-                            Ok(value) => rendered.objects.push(value),
+                            Ok(value) => {
+                                let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                                self.own_objects
+                                    .insert((word(&value["kind"]), word(&value["metadata"]["name"])), place);
+                                rendered.objects.push(value);
+                            }
                             Err(reason) => {
                                 let reason = format!("{}: {reason}", object.template);
                                 self.refusals.push(Refusal::new("", Code::Package, reason));

@@ -157,7 +157,7 @@ impl Renderer<'_> {
         PodTemplate {
             config_revision: Some(config.revision.revision.clone()),
             metadata: Some(self.pod_metadata(place)),
-            spec,
+            spec: spec.into(),
             volumes: (!place.group.storage.is_empty())
                 .then(|| place.group.storage.iter().map(|(name, storage)| (name.clone(), storage.clone())).collect()),
         }

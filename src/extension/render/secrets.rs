@@ -25,6 +25,9 @@ pub struct SecretNeed {
     pub source: SecretSource,
 }
 
+/// What an administrator logs in with.
+const ADMINISTRATOR: [&str; 2] = ["username", "password"];
+
 /// Where a secret value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
@@ -73,6 +76,17 @@ impl Renderer<'_> {
         let mut data = BTreeMap::new();
         for need in secret_needs(self.package, self.resolved) {
             if let Some(value) = self.inputs.secrets.get(&need.name) {
+                if let SecretSource::Given(key) = &need.source
+                    && ADMINISTRATOR.contains(&need.name.as_str())
+                    && value.expose().contains(char::is_control)
+                {
+                    let reason = format!(
+                        "key {} of Secret {} has a line break or another control character, which nobody could log in \
+                         with; write it without, as with echo -n",
+                        key.key, key.name
+                    );
+                    self.refusals.push(Refusal::new("spec.credentials.secretName", Code::Invalid, reason));
+                }
                 data.insert(need.name, value.clone());
                 continue;
             }

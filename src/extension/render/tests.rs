@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::{Inputs, render};
 use crate::extension::agent::{AGENT_FILE, AgentConfig, PROCESS_FILE};
+use crate::extension::secret::SecretValue;
 use crate::extension::tests::sample;
 use crate::extension::wrong_tests::{MANIFEST_TEXT, RULES, load};
 use crate::extension::{Package, PackageFiles, Rendered, problem::Problems};
@@ -46,7 +48,7 @@ fn a_file_that_asks_for_it_restarts_the_process_when_pods_come_and_not_for_a_par
 
 #[test]
 fn the_kubelet_asks_for_what_is_to_be_done_before_a_pod_goes_and_gives_it_time() {
-    let pod = |manifest: &str| rendered(manifest, &json!({})).components[0].spec.groups[0].template.spec.clone();
+    let pod = |manifest: &str| rendered(manifest, &json!({})).components[0].spec.groups[0].template.spec.open();
     let seconds = |pod: &Value| pod["terminationGracePeriodSeconds"].as_u64().expect("seconds");
     let plain = pod(MANIFEST_TEXT);
     assert_eq!(plain["containers"][0].get("lifecycle"), None);
@@ -128,7 +130,7 @@ fn scripts_in_folders_and_programs_come_as_they_are() {
         let package = with(scripts).unwrap_or_else(|problems| panic!("{problems}"));
         let rendered = sample(&package, json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0" })).1;
         let map = rendered.config_maps.iter().find(|map| map["metadata"]["name"] == "sample-scripts").cloned();
-        let volumes = rendered.components[0].spec.groups[0].template.spec["volumes"].clone();
+        let volumes = rendered.components[0].spec.groups[0].template.spec.open()["volumes"].clone();
         let volumes = volumes.as_array().cloned().unwrap_or_default();
         let volume = volumes.into_iter().find(|volume| volume["name"] == "midship-scripts");
         (map.expect("scripts"), volume.expect("their volume"))
@@ -154,7 +156,7 @@ fn a_package_may_have_a_volume_of_its_own_for_temporary_files() {
     ] {
         let manifest =
             manifest("data: {path: /data, size: 1Gi}", &format!("data: {{path: /data, size: 1Gi}}\n      {declared}"));
-        let pod = rendered(&manifest, &json!({})).components[0].spec.groups[0].template.spec.clone();
+        let pod = rendered(&manifest, &json!({})).components[0].spec.groups[0].template.spec.open();
         let named = |list: &Value, key: &str, name: &str| {
             list.as_array().expect("a list").iter().filter(|item| item[key] == name).count()
         };
@@ -174,4 +176,59 @@ fn alerts_select_the_pods_of_their_own_instance() {
     let rule = sample(&package, spec).1.monitoring[0]["spec"]["groups"][0]["rules"][0]["expr"].clone();
     let expected = r#"up{ namespace="default", pod=~"sample-.*", pod=~"(sample-server|sample-watcher)-[0-9]+" } == 0"#;
     assert_eq!(rule, expected);
+}
+
+#[test]
+fn where_pods_may_run_reaches_them_as_it_was_asked_for() {
+    let pod = |server: Value| rendered(MANIFEST_TEXT, &server).components[0].spec.groups[0].template.spec.open();
+    let plain = pod(json!({}));
+    let spread = &plain["topologySpreadConstraints"];
+    assert_eq!(spread.as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (&spread[0]["topologyKey"], &spread[0]["whenUnsatisfiable"]),
+        (&json!("kubernetes.io/hostname"), &json!("ScheduleAnyway"))
+    );
+    assert_eq!(plain["securityContext"]["seccompProfile"], json!({ "type": "RuntimeDefault" }));
+
+    let affinity = json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "disk", "operator": "In", "values": ["ssd"] }] }] } } });
+    let tolerations = json!([{ "key": "dedicated", "operator": "Exists" }]);
+    let asked = pod(json!({
+        "serviceAccountName": "keeper",
+        "scheduling": { "spread": "zone", "strict": true, "affinity": affinity, "tolerations": tolerations,
+            "nodeSelector": { "tier": "data" }, "priorityClassName": "high" },
+    }));
+    let spread = asked["topologySpreadConstraints"].as_array().expect("constraints");
+    let keys: Vec<&Value> = spread.iter().map(|one| &one["topologyKey"]).collect();
+    assert_eq!(keys, [&json!("topology.kubernetes.io/zone"), &json!("kubernetes.io/hostname")]);
+    assert!(spread.iter().all(|one| one["whenUnsatisfiable"] == "DoNotSchedule"), "{spread:?}");
+    assert_eq!(asked["affinity"], affinity);
+    assert_eq!(asked["tolerations"], tolerations);
+    assert_eq!(asked["nodeSelector"], json!({ "tier": "data" }));
+    assert_eq!(asked["priorityClassName"], "high");
+    assert_eq!(asked["serviceAccountName"], "keeper");
+
+    let package = load(MANIFEST_TEXT, PEERS, None).unwrap_or_else(|problems: Problems| panic!("{problems}"));
+    let secrets = json!([{ "name": "registry" }]);
+    let spec = json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0", "imagePullSecrets": secrets });
+    let pulled = sample(&package, spec).1.components[0].spec.groups[0].template.spec.open();
+    assert_eq!(pulled["imagePullSecrets"], secrets);
+}
+
+#[test]
+fn a_password_that_ends_with_its_line_is_refused() {
+    let text = manifest("secrets: {token: 32}\n", "secrets: {token: 32}\ncredentials: {username: admin}\n");
+    let package = load(&text, PEERS, None).unwrap_or_else(|problems: Problems| panic!("{problems}"));
+    let spec = json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0",
+        "credentials": { "secretName": "mine" } });
+    let (resolved, _) = sample(&package, spec);
+    let secrets = [("username", "admin"), ("password", "hunter2\n"), ("token", "made\nup")];
+    let secrets = secrets.into_iter().map(|(name, value)| (name.to_owned(), SecretValue::new(value)));
+    let inputs = Inputs { agent_image: "agent:1".to_owned(), secrets: secrets.collect(), ..Inputs::default() };
+    let refusals = render(&package, &resolved, &inputs).expect_err("nobody could log in");
+    assert_eq!(
+        refusals.to_string(),
+        "spec.credentials.secretName: key password of Secret mine has a line break or another control character, which \
+         nobody could log in with; write it without, as with echo -n"
+    );
 }

@@ -109,7 +109,7 @@ impl Resolver<'_> {
             allowed_replicas: pods.replicas.as_ref().map_or_else(|| allowed(&Count::default()), allowed),
             dynamic_groups: pods.groups.is_some(),
             groups,
-            ports: self.ports(declared, topology),
+            ports: self.ports(name, declared, topology),
             service: asked.service.clone().unwrap_or_default(),
             pod_metadata: asked.pod_metadata.clone().unwrap_or_default(),
             service_account: asked.service_account_name.clone(),
@@ -379,7 +379,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn ports(&mut self, declared: &Component, topology: &TopologyName) -> BTreeMap<String, ResolvedPort> {
+    fn ports(
+        &mut self,
+        component: &ComponentName,
+        declared: &Component,
+        topology: &TopologyName,
+    ) -> BTreeMap<String, ResolvedPort> {
         // ports are needed to build the context, so their conditions see only what is decided before
         let tls = self.pick(self.asked.spec.tls.as_ref(), |d| d.tls.as_ref());
         let tls = tls.is_some_and(|tls| tls.issuer != Some(crate::api::instance::TlsIssuer::None));
@@ -389,13 +394,17 @@ impl Resolver<'_> {
         }));
         let mut ports = BTreeMap::new();
         for (name, port) in &declared.ports {
-            match self.package.engine.holds(name, port.when.as_deref(), &known) {
+            let field = format!("{}components.{component}.ports.{name}.when", template::FIELD);
+            match self.package.engine.holds(&field, port.when.as_deref(), &known) {
                 Ok(true) => {
                     let udp = port.protocol == Some(super::super::contract::component::Protocol::Udp);
                     ports.insert(name.clone(), ResolvedPort { port: port.port, udp, internal: port.internal });
                 }
                 Ok(false) => {}
-                Err(error) => self.refuse("", Code::Package, format!("port {name}: when: {}", error.reason)),
+                Err(error) => {
+                    let problem = self.package.in_template(&error);
+                    self.refuse("", Code::Package, problem.to_string());
+                }
             }
         }
         ports

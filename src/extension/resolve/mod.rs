@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
+use super::budget::Budget;
 use super::contract::Topology;
 use super::defaults::Defaults;
 use super::naming;
@@ -18,6 +19,9 @@ use super::resolved::Resolved;
 use crate::api::instance::{ClientCertificates, DesiredState, InstanceSpec, RestoreSource, Tls, TlsIssuer};
 use crate::api::values::DeletionPolicy;
 use crate::names::{ComponentName, EnvironmentName, InstanceName, NamespaceName, ObjectName, TopologyName};
+
+/// Pods of one instance: what is told of them grows with the square of their number.
+const MOST_PODS: usize = 2000;
 
 /// What else decides, besides the instance and its package.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +64,7 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
         layers: Vec::new(),
         refusals: Vec::new(),
         warnings: Vec::new(),
+        budget: Budget::default(),
     };
     resolver.versions();
     resolver.layers(surroundings);
@@ -105,6 +110,7 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
         image_pull_secrets: spec.image_pull_secrets.clone(),
         warnings: Vec::new(),
     };
+    resolver.number_of_pods(&resolved);
     resolver.name_lengths(&resolved);
     if resolver.refusals.is_empty() {
         resolver.parameters(&mut resolved);
@@ -136,6 +142,8 @@ struct Resolver<'a> {
     layers: Vec<Defaults>,
     refusals: Vec<Refusal>,
     warnings: Vec<String>,
+    /// What is left for the templates of defaults.
+    budget: Budget,
 }
 
 impl<'a> Resolver<'a> {
@@ -250,6 +258,16 @@ impl<'a> Resolver<'a> {
         if self.asked.spec.credentials.is_some() && manifest.credentials.is_none() {
             let reason = format!("{} knows no administrator", manifest.type_);
             self.refuse("spec.credentials", Code::Invalid, reason);
+        }
+    }
+
+    /// Each group is told of every pod there is.
+    fn number_of_pods(&mut self, resolved: &Resolved) {
+        let groups = resolved.components.iter().flat_map(|component| &component.groups);
+        let pods: usize = groups.map(|group| usize::from(group.replicas)).sum();
+        if pods > MOST_PODS {
+            let reason = format!("{pods} pods are asked for; an instance has at most {MOST_PODS}");
+            self.refuse("spec.components", Code::Invalid, reason);
         }
     }
 

@@ -105,6 +105,10 @@ impl Resolver<'_> {
         let known = template::context(&data);
         let mut failed = Vec::new();
         for (parameter, declared) in set.iter() {
+            if self.budget.is_spent() {
+                failed.push(TemplateError::spent(&self.budget));
+                break;
+            }
             let field = format!("{}components.{name}.parameters.{parameter}.default", template::FIELD);
             let applies = declared
                 .versions
@@ -138,7 +142,7 @@ impl Resolver<'_> {
             let default = match &declared.default {
                 None => continue,
                 Some(Value::String(text)) if text.contains("{{") || text.contains("{%") => {
-                    match self.package.engine.text(&field, text, &known) {
+                    match self.package.engine.text(&field, text, &known, &self.budget) {
                         Ok(text) => set.check_text(parameter.as_str(), text.trim(), version),
                         Err(error) => {
                             failed.push(error);

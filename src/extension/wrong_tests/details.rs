@@ -8,10 +8,32 @@ const GOOD: &str = "count {{ params.count }}\n";
 
 /// What is said of the package with these files.
 fn said(manifest: &str, rules: &str) -> String {
-    let files = [(MANIFEST, manifest), (CONFIG, GOOD), ("params/rules.json", rules)];
-    let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
+    said_of(&[(MANIFEST, manifest), (CONFIG, GOOD), ("params/rules.json", rules)])
+}
+
+fn said_of(files: &[(&str, &str)]) -> String {
+    let files = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()));
     Package::load(PackageFiles::new(files).expect("plain files"))
         .map_or_else(|problems| problems.to_string(), |_| "nothing wrong".to_owned())
+}
+
+#[test]
+fn a_parameter_that_is_in_two_files_is_told_with_its_place() {
+    let rules = "    rules: {schema: params/rules.json}\n";
+    let manifest = MANIFEST_TEXT.replacen(rules, &format!("{rules}    parametersFile: params/more.yaml\n"), 1);
+    let more = "extra: {type: integer}\ncount: {type: integer}\n";
+    let told =
+        said_of(&[(MANIFEST, &manifest), (CONFIG, GOOD), ("params/rules.json", RULES), ("params/more.yaml", more)]);
+    assert_eq!(told, "params/more.yaml:2:1: parameter count is also in extension.yaml");
+}
+
+#[test]
+fn a_port_whose_condition_fails_is_told_with_its_place() {
+    let manifest = MANIFEST_TEXT.replacen("client: 7000", "client: {port: 7000, when: \"1 + 'a'\"}", 1);
+    let package = super::load(&manifest, GOOD, None).unwrap_or_else(|problems| panic!("{problems}"));
+    let told = super::refusals(&package, &serde_json::json!({}));
+    assert!(told.starts_with("extension.yaml:22:"), "{told}");
+    assert!(told.contains(": components.server.ports.client.when: "), "{told}");
 }
 
 #[test]

@@ -103,6 +103,43 @@ fn a_template_that_fails_or_runs_wild_is_stopped_when_it_renders() {
 }
 
 #[test]
+fn an_instance_of_more_pods_than_could_be_told_of_each_other_is_refused() {
+    let package =
+        load(MANIFEST_TEXT, "count {{ params.count }}\n", None).unwrap_or_else(|problems| panic!("{problems}"));
+    let told = |replicas: i32| {
+        let groups = ["shard-0", "shard-1", "shard-2"].map(|name| json!({ "name": name, "replicas": replicas }));
+        let server = json!({ "name": "server", "groups": groups });
+        refusals(&package, &json!({ "topology": "sharded", "components": [server] }))
+    };
+    assert_eq!(told(1000), "spec.components: 3000 pods are asked for; an instance has at most 2000");
+    assert_eq!(told(600), "nothing wrong");
+}
+
+#[test]
+fn templates_that_are_fine_one_by_one_share_what_an_instance_may_take() {
+    let told = |manifest: &str, config: &str, groups: usize| {
+        let package = load(manifest, config, None).unwrap_or_else(|problems| panic!("{problems}"));
+        let groups: Vec<_> = (0..groups).map(|number| json!({ "name": format!("shard-{number}") })).collect();
+        let server = json!({ "name": "server", "groups": groups });
+        refusals(&package, &json!({ "topology": "sharded", "components": [server] }))
+    };
+    let says_where = |told: &str, place: &str| {
+        let begin =
+            format!("{place}all templates of an instance may take 10000000 steps together, and more were needed, ");
+        let end = " of them here; make its loops shorter, or have fewer groups";
+        assert!(told.starts_with(&begin) && told.ends_with(end) && !told.contains('\n'), "{told}");
+    };
+    let long = "{% for a in range(90000) %}{% endfor %}\ncount {{ params.count }}\n";
+    assert_eq!(told(MANIFEST_TEXT, long, 3), "nothing wrong");
+    says_where(&told(MANIFEST_TEXT, long, 80), "config/demo.conf.j2:1: ");
+    // defaults are worked out before anything is rendered
+    let default = "low: {type: integer, default: \"{% for a in range(90000) %}{% endfor %}1\"}";
+    let manifest = MANIFEST_TEXT.replacen("low: {type: integer, default: 1}", default, 1);
+    let place = "extension.yaml:33:28: components.server.parameters.low.default: ";
+    says_where(&told(&manifest, "count {{ params.count }}\n", 80), place);
+}
+
+#[test]
 fn a_secret_in_a_file_can_be_printed_and_nothing_else() {
     let told = |shown: &str| {
         format!(

@@ -1,6 +1,8 @@
 //! The planner of components: from the groups a component consists of to its pod sets.
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -56,7 +58,8 @@ pub enum Share {
 impl Set {
     /// Whether agents run in its pods: without them nothing of the package can be done there.
     fn has_agents(&self) -> bool {
-        let containers = self.spec.template.spec["containers"].as_array();
+        let spec = self.spec.template.spec.open();
+        let containers = spec["containers"].as_array();
         containers.into_iter().flatten().any(|container| container["name"] == AGENT)
     }
 
@@ -249,7 +252,12 @@ fn refused(spec: &ComponentSpec, group: &ComponentGroup) -> Option<String> {
 /// The template as the API server keeps it: without nulls, which it drops.
 fn plain(template: &PodTemplate) -> PodTemplate {
     let PodTemplate { config_revision, metadata, spec, volumes } = template.clone();
-    PodTemplate { config_revision, metadata: metadata.map(without_nulls), spec: without_nulls(spec), volumes }
+    PodTemplate {
+        config_revision,
+        metadata: metadata.map(without_nulls),
+        spec: without_nulls(spec.open()).into(),
+        volumes,
+    }
 }
 
 fn without_nulls(value: Value) -> Value {

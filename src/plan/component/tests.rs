@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::names::Ordinal;
 
-fn spec(more: Value) -> ComponentSpec {
+pub fn spec(more: Value) -> ComponentSpec {
     let mut all = json!({
         "instance": "shop", "component": "cache", "replicas": 3,
         "groups": [{ "name": "default", "template": { "spec": { "containers": [] } } }],
@@ -16,7 +16,7 @@ fn spec(more: Value) -> ComponentSpec {
     serde_json::from_value(all).expect("a component")
 }
 
-fn group(name: &str, replicas: i32) -> Value {
+pub fn group(name: &str, replicas: i32) -> Value {
     json!({ "name": name, "replicas": replicas, "template": { "spec": { "containers": [{ "name": "midship" }] } } })
 }
 
@@ -27,7 +27,7 @@ fn ready(pods: i32) -> PodSetStatus {
 }
 
 /// Carries plans out until there is nothing to do, as if pods came and went at once.
-fn settle(spec: &ComponentSpec, sets: &mut BTreeMap<String, Set>, others: &BTreeMap<String, Other>) -> Vec<String> {
+pub fn settle(spec: &ComponentSpec, sets: &mut BTreeMap<String, Set>, others: &BTreeMap<String, Other>) -> Vec<String> {
     let mut log = Vec::new();
     for _ in 0..20 {
         let plan =

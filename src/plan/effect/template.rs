@@ -19,7 +19,7 @@ pub fn differences(
     let (old, new) = (&old.template, &new.template);
     let mut found = Vec::new();
     let mut paths = BTreeSet::new();
-    compare(&old.spec, &new.spec, &mut Vec::new(), &mut paths);
+    compare(&old.spec.open(), &new.spec.open(), &mut Vec::new(), &mut paths);
     for path in paths {
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
         if explained && matches!(parts.as_slice(), ["containers", _, "env", MADE_FOR, ..]) {

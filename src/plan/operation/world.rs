@@ -31,6 +31,7 @@ pub struct World<'a> {
 
 /// A pod as far as it matters here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // facts about one pod, each by itself
 pub struct Pod {
     pub name: String,
     pub component: String,
@@ -43,6 +44,8 @@ pub struct Pod {
     /// Whether it has the role that is disturbed last, where roles differ.
     pub leads: bool,
     pub ready: bool,
+    /// Whether it gets its data from another pod, where its package tells.
+    pub follows: bool,
     /// Revision of the configuration that is in effect, where its agent tells.
     pub config: Option<String>,
     /// Something of it takes effect only with the next start of the process.

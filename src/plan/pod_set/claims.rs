@@ -1,7 +1,7 @@
 //! Volumes that exist: they grow where their storage class lets them, and are refused clearly where it does not.
 
 use super::Planner;
-use super::observed::{Attempt, Claim};
+use super::observed::{Attempt, Claim, Phase};
 use super::steps::What;
 use crate::api::values::Storage;
 use crate::extension::naming;
@@ -21,6 +21,16 @@ impl Planner<'_> {
             let pod = seen.pod_name(ordinal);
             for (volume, storage) in seen.spec.template.volumes.iter().flatten() {
                 let name = naming::claim(volume, &pod);
+                let unplaced = seen
+                    .pods
+                    .get(&ordinal)
+                    .is_some_and(|pod| pod.phase == Phase::Pending && pod.node.is_none() && !pod.leaving());
+                if unplaced && !seen.claims.contains_key(&name) {
+                    let reason = format!("{pod} cannot start without its volume {volume}, which is gone");
+                    let what = What::CreateClaim { name, volume: volume.clone() };
+                    self.plan.actions.push(super::Action { ordinal, what, reason });
+                    continue;
+                }
                 let Some(claim) = seen.claims.get(&name).filter(|claim| claim.ours && !claim.deleting) else {
                     continue;
                 };

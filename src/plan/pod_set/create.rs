@@ -1,5 +1,7 @@
 //! Pods that are wanted and not there, each after its volumes.
 
+use std::collections::BTreeSet;
+
 use super::Planner;
 use super::steps::What;
 use crate::api::pod_set::StartOrder;
@@ -27,8 +29,7 @@ impl Planner<'_> {
 
     /// The pod that last had the leading role is the first when nothing runs.
     fn starting_order(&self) -> Vec<u16> {
-        let returns = self.comes_back();
-        let mut all: Vec<u16> = self.wanted.iter().copied().chain(returns).collect();
+        let mut all: Vec<u16> = self.wanted.union(&self.come_back()).copied().collect();
         let nothing_runs = !all.iter().any(|ordinal| self.seen.pods.get(ordinal).is_some_and(|pod| pod.started));
         if let Some(first) = self.plan.record.last_holder.filter(|first| nothing_runs && all.contains(first)) {
             all.sort_by_key(|ordinal| (*ordinal != first, *ordinal));
@@ -36,20 +37,42 @@ impl Planner<'_> {
         all
     }
 
-    /// The pod that had the leading role last, where it is to leave and was taken away before another had the role: with
-    /// its volume it may have what nobody else has, and leaves once that is handed over. Whoever means to go on without
-    /// deletes the volume.
-    pub(super) fn comes_back(&self) -> Option<u16> {
-        let (seen, last) = (self.seen, self.plan.record.last_holder?);
-        let vacant = seen.spec.role_order.len() > 1 && seen.holders().is_empty() && self.current.has_agent();
-        let to_leave = !self.wanted.is_empty() && !self.wanted.contains(&last) && !self.held;
-        let volumes = self.claim_names(last);
+    /// Pods that are to leave and were taken away before they could do so in order: off a drained node, or while the set was
+    /// stopped. With their volumes they may have what nobody else has, and leave once that is given away. Whoever means to
+    /// go on without deletes the volumes.
+    pub(super) fn come_back(&self) -> BTreeSet<u16> {
+        let seen = self.seen;
+        if self.wanted.is_empty() || self.held || !self.current.has_agent() {
+            return BTreeSet::new();
+        }
+        let vacant = seen.spec.role_order.len() > 1 && seen.holders().is_empty();
+        let led = self.plan.record.last_holder.filter(|last| vacant && self.keeps_volumes(*last));
+        let with_shares = seen.members.iter().flatten().copied().filter(|ordinal| self.has_share(*ordinal));
+        let away = |ordinal: &u16| !self.wanted.contains(ordinal) && !seen.pods.contains_key(ordinal);
+        with_shares.chain(led).filter(away).collect()
+    }
+
+    /// Whether a pod belongs to the set and has what its package wants given away before it leaves. Where all are to leave,
+    /// nobody is to have it.
+    pub(super) fn has_share(&self, ordinal: u16) -> bool {
+        self.seen.gives_away == Some(true) && self.may_have_share(ordinal)
+    }
+
+    /// The same where the package is not known yet: nothing may be lost by then.
+    pub(super) fn may_have_share(&self, ordinal: u16) -> bool {
+        let member = self.seen.members.as_ref().is_some_and(|members| members.contains(&ordinal));
+        let may = self.seen.gives_away != Some(false) && !self.plan.record.departed.contains(&ordinal);
+        !self.wanted.is_empty() && member && may && self.keeps_volumes(ordinal)
+    }
+
+    /// Whether all volumes of an ordinal are there, and nobody means to delete them.
+    fn keeps_volumes(&self, ordinal: u16) -> bool {
+        let volumes = self.claim_names(ordinal);
         let kept = |name: &String| {
-            let claim = seen.claims.get(name).filter(|claim| claim.ours && !claim.deleting);
+            let claim = self.seen.claims.get(name).filter(|claim| claim.ours && !claim.deleting);
             claim.is_some_and(|claim| claim.to_delete.is_none())
         };
-        let gone = !seen.pods.contains_key(&last);
-        (vacant && to_leave && gone && !volumes.is_empty() && volumes.iter().all(kept)).then_some(last)
+        !volumes.is_empty() && volumes.iter().all(kept)
     }
 
     /// In an ordered start: a pod that starts, but not for ever.
@@ -99,8 +122,10 @@ impl Planner<'_> {
         }
         let reason = if self.wanted.contains(&ordinal) {
             format!("{name} is one of the {} that are to run", self.wanted.len())
-        } else {
+        } else if self.plan.record.last_holder == Some(ordinal) {
             format!("{name} had the role last, and hands it over before it leaves")
+        } else {
+            format!("{name} was taken away before it gave away what it has, and does so before it leaves")
         };
         self.act(ordinal, What::CreatePod { revision }, reason);
     }

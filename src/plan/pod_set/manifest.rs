@@ -22,7 +22,7 @@ pub struct Owner<'a> {
 /// A pod of the set.
 pub fn pod(owner: Owner<'_>, set: &PodSetSpec, template: &Template, ordinal: u16) -> Value {
     let name = format!("{}-{ordinal}", owner.name);
-    let mut spec = template.pod.spec.clone();
+    let mut spec = template.spec.clone();
     spec["hostname"] = json!(name);
     if let Some(service) = &set.service_name {
         spec["subdomain"] = json!(service);
@@ -135,14 +135,14 @@ pub fn in_place(pod: &Pod, template: &Template, images: bool, now: Timestamp) ->
     patch["metadata"]["annotations"][labels::CHANGED_AT] = json!(now.to_string());
     if images {
         let named = |list: &str, only: Option<&str>| -> Vec<Value> {
-            let all = template.pod.spec[list].as_array().into_iter().flatten();
+            let all = template.spec[list].as_array().into_iter().flatten();
             all.filter(|container| only.is_none_or(|only| container["name"] == only))
                 .map(|container| json!({ "name": container["name"], "image": container["image"] }))
                 .collect()
         };
         patch["spec"] = json!({ "containers": named("containers", None) });
         let replaced = pod.containers.iter().filter(|(name, now)| {
-            let mut all = template.pod.spec["containers"].as_array().into_iter().flatten();
+            let mut all = template.spec["containers"].as_array().into_iter().flatten();
             all.any(|then| then["name"] == name.as_str() && then["image"] != now.image.as_str())
         });
         let replaced: Vec<&str> = replaced.filter_map(|(_, now)| now.id.as_deref()).collect();
@@ -157,7 +157,7 @@ pub fn in_place(pod: &Pod, template: &Template, images: bool, now: Timestamp) ->
 
 /// The patch of the resize subresource.
 pub fn resize(template: &Template) -> Value {
-    let all = template.pod.spec["containers"].as_array().into_iter().flatten();
+    let all = template.spec["containers"].as_array().into_iter().flatten();
     let containers: Vec<Value> = all
         .filter(|container| container.get("resources").is_some())
         .map(|container| json!({ "name": container["name"], "resources": container["resources"] }))

@@ -3,9 +3,16 @@
 
 use std::collections::BTreeSet;
 
+use jiff::SignedDuration;
+use serde_json::json;
+
 use super::Planner;
 use super::observed::Attempt;
 use super::steps::What;
+use crate::api::labels;
+
+/// When it is looked again whether a package is known by now.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
 
 impl Planner<'_> {
     pub(super) fn members(&mut self) {
@@ -14,9 +21,20 @@ impl Planner<'_> {
             return;
         }
         let Some(known) = seen.members.clone() else { return self.begin_membership() };
-        let returns = self.comes_back();
-        let has_left = |gone: &u16| !seen.pods.contains_key(gone) && returns != Some(*gone);
+        // whatever comes of telling others: what it is given from now on is not given away yet
+        if self.stays_after_all(&known) {
+            return;
+        }
+        let returns = self.come_back();
+        let has_left = |gone: &u16| !seen.pods.contains_key(gone) && !returns.contains(gone);
         if let Some(ordinal) = known.difference(&self.wanted).copied().find(has_left) {
+            if seen.gives_away.is_none() && self.current.has_agent() && self.may_have_share(ordinal) {
+                let name = seen.pod_name(ordinal);
+                let message = format!("{name} has left; its package is not known yet, which may want it back first");
+                self.wait(ordinal, "PackageUnknown", message)
+                    .until(seen.now.saturating_add(LOOK_AGAIN).unwrap_or(seen.now));
+                return;
+            }
             return self.tell_of_departure(ordinal, &known);
         }
         let joined =
@@ -24,6 +42,31 @@ impl Planner<'_> {
         if let Some(ordinal) = joined {
             self.welcome(ordinal, &known);
         }
+    }
+
+    /// Whoever gave away what it had and is wanted again begins anew: it is no member until it is welcomed, and what it is
+    /// given then it gives away again before it leaves.
+    fn stays_after_all(&mut self, known: &BTreeSet<u16>) -> bool {
+        let seen = self.seen;
+        let again = self.plan.record.departed.iter().copied().find(|ordinal| self.wanted.contains(ordinal));
+        if let Some(ordinal) = again {
+            let mut members = known.clone();
+            members.remove(&ordinal);
+            let name = seen.pod_name(ordinal);
+            self.act(ordinal, What::RecordMembers { members }, format!("{name} gave away what it had, and joins anew"));
+            return true;
+        }
+        let marked = self.wanted.iter().copied().find(|ordinal| {
+            let pod = seen.pods.get(ordinal).filter(|pod| pod.departed && !pod.leaving());
+            pod.is_some() && !self.busy.contains(ordinal)
+        });
+        if let Some(ordinal) = marked {
+            let uid = seen.pods[&ordinal].uid.clone();
+            let patch = json!({ "metadata": { "annotations": { labels::DEPARTED: null } } });
+            let reason = format!("{} is to stay after all", seen.pod_name(ordinal));
+            self.act(ordinal, What::Patch { uid, patch, restarts: false }, reason);
+        }
+        marked.is_some()
     }
 
     /// Once all are there for the first time.

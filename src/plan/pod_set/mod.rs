@@ -17,7 +17,7 @@ mod steps;
 mod stop;
 mod template;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 pub mod view;
 
 pub use observed::{Attempt, Claim, Container, Node, Observed, Phase, Pod, Replaced, Resizing, Trouble};
@@ -103,6 +103,9 @@ impl<'a> Planner<'a> {
         let before = status.highest_ordinal.map(crate::names::Ordinal::get);
         let leaves = |holder: &u16| seen.pods[holder].departed && seen.pods[holder].leaving();
         let holder = seen.holder().filter(|holder| !leaves(holder));
+        let member = |ordinal: &u16| seen.members.as_ref().is_none_or(|members| members.contains(ordinal));
+        let departed = seen.pods.iter().filter(|(_, pod)| pod.departed).map(|(ordinal, _)| *ordinal);
+        let departed = departed.chain(status.departed.iter().map(|ordinal| ordinal.get())).filter(member);
         Record {
             revision: self.current.revision.clone(),
             target: self.target.revision.clone(),
@@ -113,6 +116,7 @@ impl<'a> Planner<'a> {
             }),
             last_holder: holder.or(status.last_holder.map(crate::names::Ordinal::get)),
             highest: highest.max(before),
+            departed: departed.collect(),
         }
     }
 

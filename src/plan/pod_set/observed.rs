@@ -36,6 +36,8 @@ pub struct Observed<'a> {
     pub asked_order: Option<Vec<u16>>,
     /// The ordinals that belong to the set, as the package was told; nothing until it was whole for the first time.
     pub members: Option<BTreeSet<u16>>,
+    /// Whether pods give something away before they leave for good; nothing where their package is not known yet.
+    pub gives_away: Option<bool>,
     pub now: Timestamp,
 }
 
@@ -76,6 +78,8 @@ pub struct Pod {
     pub report: Option<PodReport>,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
+    /// What others have to take away before it can be gone.
+    pub finalizers: Vec<String>,
     /// What stands in its way, as Kubernetes tells it.
     pub problem: Option<String>,
 }

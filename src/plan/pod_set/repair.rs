@@ -29,7 +29,12 @@ impl Planner<'_> {
                 if seen.now < overdue {
                     self.wait(ordinal, "PodLeaves", format!("{name} stops")).until(overdue);
                 } else {
-                    let lost = self.lost(pod).unwrap_or_else(|| "its node does not say that it stopped".to_owned());
+                    let held = || {
+                        let all = (!pod.finalizers.is_empty()).then(|| pod.finalizers.join(", "))?;
+                        Some(format!("the finalizer {all} holds it, which whoever set it has to take away"))
+                    };
+                    let lost = self.lost(pod).or_else(held);
+                    let lost = lost.unwrap_or_else(|| "its node does not say that it stopped".to_owned());
                     self.wait(
                         ordinal,
                         "PodStuck",

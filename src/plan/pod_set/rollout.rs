@@ -261,6 +261,14 @@ impl Planner<'_> {
                 );
                 continue;
             }
+            if self.takes_over(ordinal) {
+                self.wait(
+                    ordinal,
+                    "ItsTurn",
+                    format!("{name} changes once it has taken over from the pod that leaves"),
+                );
+                continue;
+            }
             let others_down = down.iter().filter(|one| **one != ordinal).count();
             // a pod that serves nobody may be changed at any time, unless another one tries the change first
             let another_tries = self.tries_one() && others_down > 0;
@@ -294,6 +302,15 @@ impl Planner<'_> {
             let since = self.wait(None, "MinReady", "a changed pod has to be well for a while");
             since.until(until);
         }
+    }
+
+    /// Whether this very plan hands a role over to a pod. Where that failed before, its change may be what mends it.
+    fn takes_over(&self, ordinal: u16) -> bool {
+        let to_it = |what: &What| match what {
+            What::Switchover { uid, to } => *to == ordinal && self.seen.trouble(uid, Attempt::Switchover).is_none(),
+            _ => false,
+        };
+        self.plan.actions.iter().any(|action| to_it(&action.what))
     }
 
     fn any_well_at_target(&self) -> bool {

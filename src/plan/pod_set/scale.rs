@@ -62,10 +62,17 @@ impl Planner<'_> {
         if !self.may_take_its_role_along(ordinal) {
             return;
         }
-        if pod.has_agent && !pod.departed && !ran(pod) && self.may_have_data(ordinal) {
+        // whoever would come back for what it has goes only without its volume
+        let way_out = if self.may_have_share(ordinal) {
+            format!("delete {} by hand to go on without what it has", self.claim_names(ordinal).join(" and "))
+        } else {
+            "delete the pod by hand".to_owned()
+        };
+        if pod.has_agent && !pod.departed && !ran(pod) && (self.may_have_data(ordinal) || self.may_have_share(ordinal))
+        {
+            let way_out = if self.may_have_share(ordinal) { way_out } else { format!("{way_out}: its volumes stay") };
             let message = format!(
-                "{name} is to leave and cannot hand over its data while it does not run; mend it, scale back, or delete the \
-                 pod by hand: its volumes stay"
+                "{name} is to leave and cannot hand over its data while it does not run; mend it, scale back, or {way_out}"
             );
             // one that was just made anew may run in a moment
             let ends = self.patience_ends(pod.changed());
@@ -77,10 +84,10 @@ impl Planner<'_> {
             }
             return;
         }
-        if pod.has_agent && ran(pod) && !pod.departed {
+        if pod.has_agent && ran(pod) && !pod.departed && !self.volume_given_up(ordinal) {
             if let Some(trouble) = seen.trouble(&pod.uid, Attempt::PreScaleIn) {
                 let message = format!(
-                    "{name} is to leave and cannot hand over its data: {}; mend it, scale back, or delete the pod by hand",
+                    "{name} is to leave and cannot hand over its data: {}; mend it, scale back, or {way_out}",
                     trouble.message
                 );
                 self.wait(ordinal, "PreScaleIn", message).stalled = trouble.refused;
@@ -168,9 +175,18 @@ impl Planner<'_> {
     fn may_have_data(&self, ordinal: u16) -> bool {
         let seen = self.seen;
         let member = seen.members.as_ref().is_some_and(|members| members.contains(&ordinal));
-        let bound = |name: &String| seen.claims.get(name).is_some_and(|claim| claim.ours && claim.bound);
+        let bound =
+            |name: &String| seen.claims.get(name).is_some_and(|claim| claim.ours && claim.bound && !claim.deleting);
         let copied = seen.holders().iter().any(|holder| *holder != ordinal);
         !self.wanted.is_empty() && member && !copied && self.claim_names(ordinal).iter().any(bound)
+    }
+
+    /// Whether somebody deletes a volume of a pod that cannot give away what it has: then it goes without.
+    fn volume_given_up(&self, ordinal: u16) -> bool {
+        let seen = self.seen;
+        let tried = seen.trouble(&seen.pods[&ordinal].uid, Attempt::PreScaleIn).is_some();
+        let given_up = |name: &String| seen.claims.get(name).is_some_and(|claim| claim.ours && claim.deleting);
+        tried && self.claim_names(ordinal).iter().any(given_up)
     }
 
     fn may_delete_volumes(&self) -> bool {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::TIMEOUT;
 use super::observed::Observed;
 use super::rollout::reason_of;
 use super::steps::Plan;
@@ -13,8 +15,15 @@ use crate::api::instance::DesiredState;
 use crate::api::pod_set::PodSetMember;
 use crate::names::Ordinal;
 
+/// What could not be carried out, and since when nothing of this spec could.
+#[derive(Clone, Copy, Debug)]
+pub struct Undone<'a> {
+    pub why: &'a str,
+    pub since: Timestamp,
+}
+
 /// The status that follows. `failure` is what could not be carried out.
-pub fn status(seen: &Observed<'_>, plan: &Plan, generation: Option<i64>, failure: Option<&str>) -> PodSetStatus {
+pub fn status(seen: &Observed<'_>, plan: &Plan, generation: Option<i64>, failure: Option<Undone<'_>>) -> PodSetStatus {
     let ordinals: BTreeSet<u16> = seen.pods.keys().chain(&plan.wanted).copied().collect();
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     let ready = plan.wanted.iter().filter(|ordinal| is_ready(seen, **ordinal)).count();
@@ -30,6 +39,7 @@ pub fn status(seen: &Observed<'_>, plan: &Plan, generation: Option<i64>, failure
         failed_revision: plan.record.failed.clone(),
         last_holder: plan.record.last_holder.and_then(|ordinal| Ordinal::new(ordinal).ok()),
         highest_ordinal: plan.record.highest.and_then(|ordinal| Ordinal::new(ordinal).ok()),
+        departed: plan.record.departed.iter().filter_map(|ordinal| Ordinal::new(*ordinal).ok()).collect(),
         pods: ordinals.into_iter().filter_map(|ordinal| member(seen, plan, ordinal)).collect(),
         conditions: conditions::merge(&seen.status.conditions, &findings, generation, &Time(seen.now)),
     }
@@ -77,12 +87,20 @@ fn member(seen: &Observed<'_>, plan: &Plan, ordinal: u16) -> Option<PodSetMember
     })
 }
 
-fn findings(seen: &Observed<'_>, plan: &Plan, ready: usize, updated: usize, failure: Option<&str>) -> Vec<Finding> {
+fn findings(
+    seen: &Observed<'_>,
+    plan: &Plan,
+    ready: usize,
+    updated: usize,
+    failure: Option<Undone<'_>>,
+) -> Vec<Finding> {
     let wanted = plan.wanted.len();
-    if let Some(failure) = failure {
+    if let Some(Undone { why, since }) = failure {
+        // what is refused for that long, such as by a quota, does not pass by itself
+        let lasts = seen.now.duration_since(since) >= TIMEOUT;
         return vec![
-            Finding::new(READY, ConditionStatus::False, "NotCarriedOut", failure),
-            Finding::new(RECONCILING, ConditionStatus::True, "NotCarriedOut", failure),
+            Finding::new(READY, ConditionStatus::False, "NotCarriedOut", why),
+            Finding::new(if lasts { STALLED } else { RECONCILING }, ConditionStatus::True, "NotCarriedOut", why),
         ];
     }
     let stopped = seen.spec.state == Some(DesiredState::Stopped);

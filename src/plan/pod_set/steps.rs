@@ -149,6 +149,8 @@ pub struct Record {
     pub failed: Option<String>,
     pub last_holder: Option<u16>,
     pub highest: Option<u16>,
+    /// Members that have given away what they had.
+    pub departed: BTreeSet<u16>,
 }
 
 impl What {

@@ -44,6 +44,8 @@ pub struct ContainerResources {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
     pub pod: PodTemplate,
+    /// Its pods as Kubernetes writes them.
+    pub spec: Value,
     /// Digest of all but the revision of the configuration and the sizes of volumes.
     pub revision: String,
     pub parts: Parts,
@@ -55,7 +57,8 @@ impl Template {
     pub fn of(spec: &PodSetSpec, pod: &PodTemplate) -> Self {
         let metadata = pod.metadata.clone().unwrap_or_default();
         let (labels, annotations) = (texts(&metadata["labels"]), texts(&metadata["annotations"]));
-        let mut rest = pod.spec.clone();
+        let whole = pod.spec.open();
+        let mut rest = whole.clone();
         let images = take(&mut rest, &["containers", "initContainers"], |container, list| {
             let in_place = list == "containers" || container["name"] == INIT;
             in_place.then(|| container.remove("image")).flatten()
@@ -76,21 +79,21 @@ impl Template {
             annotations: annotations.keys().cloned().collect(),
         };
         let revision = digest(&json!([parts.spec, parts.images, parts.resources, labels, annotations]));
-        Self { pod: pod.clone(), revision, parts, labels, annotations }
+        Self { pod: pod.clone(), spec: whole, revision, parts, labels, annotations }
     }
 
     /// What is kept of it for later.
     pub fn to_keep(&self) -> Value {
-        json!({ "metadata": self.pod.metadata, "spec": self.pod.spec, "volumes": self.pod.volumes })
+        json!({ "metadata": self.pod.metadata, "spec": self.spec, "volumes": self.pod.volumes })
     }
 
     pub fn has_agent(&self) -> bool {
-        containers(&self.pod.spec).any(|container| container["name"] == AGENT)
+        containers(&self.spec).any(|container| container["name"] == AGENT)
     }
 
     /// Requests and limits as Kubernetes completes them: a limit without a request is one.
     pub fn resources(&self) -> Resources {
-        containers(&self.pod.spec).filter_map(named_resources).collect()
+        containers(&self.spec).filter_map(named_resources).collect()
     }
 
     /// Why the resources of a running pod cannot become these, where they cannot.
@@ -107,7 +110,7 @@ impl Template {
                 }
             }
         }
-        let after = quality(&wanted, containers(&self.pod.spec).count());
+        let after = quality(&wanted, containers(&self.spec).count());
         let before = qos?;
         (before != after).then(|| format!("its quality of service would change from {before} to {after}"))
     }

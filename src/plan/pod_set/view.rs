@@ -12,6 +12,8 @@ use crate::api::values::Quantity;
 use crate::names::Ordinal;
 
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+/// How schedulers tell that a pod's volume cannot be reached from any node that would take it.
+const BOUND_ELSEWHERE: [&str; 2] = ["volume node affinity conflict", "didn't match PersistentVolume's node affinity"];
 
 /// The place of a pod in its set, by its name: that of the set and a number.
 pub fn ordinal(set: &str, pod: &str) -> Option<u16> {
@@ -76,6 +78,7 @@ pub fn pod(pod: &core::Pod) -> Pod {
         role: labels.get(labels::ROLE).cloned(),
         report: PodReport::of(meta.annotations.as_ref()),
         problem: problem(&status),
+        finalizers: meta.finalizers.clone().unwrap_or_default(),
         uid,
         labels,
         annotations,
@@ -112,10 +115,17 @@ fn problem(status: &core::PodStatus) -> Option<String> {
         .flatten()
         .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
     if let Some(condition) = unscheduled {
-        return Some(told(condition.reason.as_ref(), condition.message.as_ref()));
+        let mut told = told(condition.reason.as_ref(), condition.message.as_ref());
+        if BOUND_ELSEWHERE.iter().any(|words| told.contains(words)) {
+            told.push_str(
+                "; its volume can be used on other nodes only, none of which takes it now: bring them back, or make room there. \
+                 Where that cannot be, delete the claim: what the volume has is lost then, and the pod begins with an empty one",
+            );
+        }
+        return Some(told);
     }
     let mut all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    all.find_map(|container| {
+    let found = all.find_map(|container| {
         let state = container.state.as_ref()?;
         let passing = ["ContainerCreating", "PodInitializing"];
         if let Some(waiting) = &state.waiting
@@ -126,6 +136,14 @@ fn problem(status: &core::PodStatus) -> Option<String> {
         let ended = state.terminated.as_ref().filter(|ended| ended.exit_code != 0)?;
         let how = told(ended.reason.as_ref(), ended.message.as_ref());
         Some(format!("{} ended with code {}: {how}", container.name, ended.exit_code))
+    });
+    found.or_else(|| {
+        let mut all = status.conditions.iter().flatten();
+        let prepared = all.find(|condition| condition.type_ == "PodReadyToStartContainers")?;
+        let waits = prepared.status == "False" && status.phase.as_deref() == Some("Pending");
+        waits.then(|| {
+            "its volumes, its Secrets or its network are not there yet; where that lasts, `kubectl describe pod` tells why".to_owned()
+        })
     })
 }
 

@@ -18,6 +18,8 @@ use crate::names::{InstanceName, NamespaceName, ObjectName};
 
 /// What the names of Secrets end with that keep the keys of audit branches.
 pub const AUDIT_KEY: &str = "-audit-key";
+/// How many other places an object that is defined in several is told of.
+const OTHERS: usize = 5;
 /// A field that is nothing in a file, and no mistake where it says nothing.
 const CREATED: &str = "creationTimestamp";
 
@@ -68,6 +70,20 @@ impl Reading {
         self.errors.extend(more.errors);
         self.meant.extend(more.meant);
         self.unclear |= more.unclear;
+    }
+
+    /// The same, found in another file: what it says is shared.
+    #[must_use]
+    pub fn found_at(&self, path: &str) -> Self {
+        let mut moved = self.clone();
+        let shared: Arc<str> = path.into();
+        for object in &mut moved.objects {
+            object.path = shared.clone();
+        }
+        for error in &mut moved.errors {
+            path.clone_into(&mut error.path);
+        }
+        moved
     }
 
     /// Notes which object a document with mistakes is about.
@@ -227,25 +243,32 @@ fn beyond(id: &ObjectId, placement: &Placement) -> Option<Mistake> {
     }
 }
 
-/// Errors for objects that several files define: each is told, and none of them wins.
-pub fn defined_twice(objects: &mut Vec<Manifest>) -> Vec<FileError> {
+/// Takes out objects that several files define: each is told, and none of them wins. Returns which they are.
+pub fn defined_twice(objects: &mut Vec<Manifest>) -> (Vec<FileError>, BTreeSet<ObjectId>) {
     let mut order: Vec<usize> = (0..objects.len()).collect();
     order.sort_by(|a, b| objects[*a].id.cmp(&objects[*b].id));
     let mut errors = Vec::new();
-    let mut bad = BTreeSet::new();
+    let (mut bad, mut ids) = (BTreeSet::new(), BTreeSet::new());
     for same in order.chunk_by(|a, b| objects[*a].id == objects[*b].id).filter(|same| same.len() > 1) {
         for one in same {
             let manifest = &objects[*one];
             let others = same.iter().filter(|other| *other != one).map(|other| &objects[*other]);
-            let others: Vec<String> = others.map(|other| format!("{}:{}", other.path, other.line)).collect();
+            // each is told of, and thousands that each name all others would be no end of text
+            let others = others.take(OTHERS).map(|other| format!("{}:{}", other.path, other.line));
+            let others: Vec<String> = others.collect();
+            let more = match same.len() - 1 - others.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
             errors.push(FileError {
                 path: manifest.path.to_string(),
                 line: Some(manifest.line),
                 column: Some(1),
                 code: "defined-twice".into(),
-                message: format!("{} is also defined in {}; keep one", manifest.id, others.join(", ")),
+                message: format!("{} is also defined in {}{more}; keep one", manifest.id, others.join(", ")),
             });
             bad.insert(*one);
+            ids.insert(manifest.id.clone());
         }
     }
     let mut place = 0;
@@ -253,7 +276,7 @@ pub fn defined_twice(objects: &mut Vec<Manifest>) -> Vec<FileError> {
         place += 1;
         !bad.contains(&(place - 1))
     });
-    errors
+    (errors, ids)
 }
 
 fn mistake(pointer: &str, code: &'static str, message: impl Into<String>) -> Mistake {
@@ -386,8 +409,8 @@ fn place(path: &str, kind: ObjectKind, given: Option<&str>, placement: &Placemen
     }
 }
 
-/// The namespace that a file's folder names.
-fn folder_of<'a>(path: &'a str, placement: &Placement) -> Option<&'a str> {
+/// The namespace that a file's folder names: beside what is in the file, all that decides what it is read as.
+pub fn folder_of<'a>(path: &'a str, placement: &Placement) -> Option<&'a str> {
     let inside = path.strip_prefix(placement.folder.as_str()).unwrap_or(path);
     inside.strip_prefix("instances/").and_then(|rest| rest.split_once('/')).map(|(folder, _)| folder)
 }

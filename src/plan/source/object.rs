@@ -71,6 +71,12 @@ impl ObjectKind {
         !matches!(self, Self::Namespace | Self::Extension)
     }
 
+    /// Whether we hear of every change of such objects. The others are mostly other people's, and asked for now and then;
+    /// they are applied before all that are watched.
+    pub fn is_watched(self) -> bool {
+        self.ours().is_some()
+    }
+
     /// The kind of ours it is, where it is one.
     pub fn ours(self) -> Option<Kind> {
         Some(match self {
@@ -133,6 +139,12 @@ pub fn source_label(namespace: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_that_nobody_watches_come_before_all_others() {
+        assert!(ObjectKind::ALL.is_sorted());
+        assert!(ObjectKind::ALL.is_sorted_by_key(|kind| kind.is_watched()));
+    }
 
     #[test]
     fn a_long_name_still_fits_a_label_and_stays_its_own() {

@@ -1,11 +1,16 @@
 //! The fuse beside a process: who does not renew its permission in time loses it, whatever became of the agent.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
 use midship::agent::ctl::Client;
 use midship::agent::init::boottime;
 use midship::agent::init::protocol::{EndReason, Op, Request};
+use midship::agent::init::state::Shown;
+use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 
-use super::pod::{LONG, Pod, everywhere, sleeper, until, with};
+use super::pod::{LONG, Pod, alive, everywhere, shell, sleeper, until, with};
 
 fn set(pod: &Pod, deadline: Option<u64>) -> Value {
     let mut request = Request::new(Op::Fuse);
@@ -54,4 +59,25 @@ fn a_fuse_that_is_over_already_burns_before_the_answer() {
         let status = pod.status();
         status.last_exit.map(|exit| assert_eq!(exit.reason, EndReason::Fenced)).ok_or("it runs".to_owned())
     });
+}
+
+#[test]
+fn a_disk_that_does_not_answer_holds_up_no_kill() {
+    let stubborn = shell("trap '' TERM; while :; do sleep 1; done");
+    let pod = Pod::start(&with(stubborn, json!({ "stop": { "timeout": "600s" } })));
+    let process = pod.wait_ready().pid.expect("it runs");
+    // what is to be remembered goes where nobody takes it
+    let disk = pod.path("init.state.json.new");
+    nix::unistd::mkfifo(&disk, Mode::S_IRWXU).unwrap();
+    set(&pod, Some(boottime() + 2_500));
+    let mut stop = serde_json::to_vec(&Request::new(Op::Stop)).unwrap();
+    stop.push(b'\n');
+    let mut asks = UnixStream::connect(pod.socket()).unwrap();
+    asks.write_all(&stop).unwrap();
+    until("the end of the process", || if alive(process) { Err("it runs".to_owned()) } else { Ok(()) });
+
+    // once the disk answers, PID 1 goes on
+    std::fs::read(&disk).unwrap();
+    let status = pod.wait_state(Shown::Stopped);
+    assert_eq!(status.last_exit.and_then(|ending| ending.signal).as_deref(), Some("SIGKILL"));
 }

@@ -5,6 +5,7 @@ mod by_hand;
 mod conformance;
 mod faults;
 mod life;
+mod locks;
 pub mod proxy;
 pub mod servers;
 mod stores;

@@ -71,6 +71,7 @@ impl Server {
             },
             ca: (!ca.is_empty()).then(|| std::fs::read_to_string(ca).expect("the CA is readable")),
             checksums: Checksums::WhenSupported,
+            lock: None,
         }
     }
 }

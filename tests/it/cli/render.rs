@@ -157,3 +157,41 @@ fn an_environment_of_the_repository_decides_what_is_left_out() {
     let component = list["items"].as_array().and_then(|items| items.iter().find(|item| item["kind"] == "Component"));
     assert_eq!(component.expect("one")["spec"]["replicas"], 1);
 }
+
+#[test]
+fn a_file_that_lies_in_a_config_map_is_judged_if_the_repository_has_it_and_told_if_not() {
+    let repository = Repository::new();
+    let package = "type: demo\nversion: 1.0.0\nversions: [{version: \"1.0\", image: \"demo:1.0\"}]\ncomponents:\n  demo:\n    \
+                   command: [demod, \"{{ files['demo.conf'] }}\"]\n    ports: {client: 7000}\n    \
+                   config: {demo.conf: {template: config/demo.conf.j2, userFile: Replaces, format: words}}\n    \
+                   parameters: {count: {type: integer, maximum: 9, default: 3}}\n";
+    repository.write("extensions/demo/1.0.0/extension.yaml", package);
+    repository.write("extensions/demo/1.0.0/config/demo.conf.j2", "count {{ params.count }}\n");
+    let lies_in = |place: &str| {
+        let text = format!(
+            "apiVersion: midship.dev/v1alpha1\nkind: Instance\nmetadata: {{name: one, namespace: shop}}\nspec:\n  type: demo\n  \
+             extensionVersion: 1.0.0\n  version: \"1.0\"\n  components: [{{name: demo, configFiles: {{demo.conf: {place}}}}}]\n"
+        );
+        repository.write("instances/shop/one.yaml", &text);
+    };
+    let validate = |more: &[&str]| midship().arg("validate").args(more).arg(repository.path()).output();
+    let not_here = |place: &str| {
+        let field = "spec.components[demo].configFiles.demo.conf";
+        format!("{field}: it is key mine of {place}, which is not here: what it says was not looked at")
+    };
+
+    lies_in("{configMap: {name: files, key: mine}}");
+    let elsewhere = validate(&[]);
+    assert!(elsewhere.code == 0 && elsewhere.stderr.contains(&not_here("ConfigMap files")), "{elsewhere}");
+    assert_eq!(validate(&["--strict"]).code, 1);
+
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: files, namespace: shop}\ndata: {mine: \"other x\\ncount 10\\n\"}\n";
+    repository.write("instances/shop/files.yaml", map);
+    let judged = validate(&[]);
+    let told = "demo.conf: line 2: parameter count: 10 is too large; allowed is 9 and less";
+    assert!(judged.code == 1 && judged.stdout.contains(told), "{judged}");
+
+    lies_in("{secret: {name: files, key: mine}}");
+    let rendered = render(&repository, &[]);
+    assert!(rendered.code == 0 && rendered.stderr.contains(&not_here("Secret files")), "{rendered}");
+}

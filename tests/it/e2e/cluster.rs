@@ -22,8 +22,24 @@ pub const CRASHES: &str = "midship.test/crashes";
 
 /// Has the program do something.
 pub fn order(args: &[&str]) {
-    let program = program().expect("MIDSHIP_CLUSTER names a cluster of ours");
-    program.env("MIDSHIP_NODE_TAINT", format!("{CRASHES}=yes:NoSchedule")).args(args).stdout();
+    told(program().expect("MIDSHIP_CLUSTER names a cluster of ours"), args).stdout();
+}
+
+/// The same at the end of a test. Where that is a failure, a second one is told and no more: it would end the process.
+pub fn restore(args: &[&str]) {
+    let Some(program) = program() else { return };
+    let output = told(program, args).output();
+    if std::thread::panicking() {
+        if output.code != 0 {
+            eprintln!("{output}");
+        }
+        return;
+    }
+    assert_eq!(output.code, 0, "{output}");
+}
+
+fn told(program: Run, args: &[&str]) -> Run {
+    program.env("MIDSHIP_NODE_TAINT", format!("{CRASHES}=yes:NoSchedule")).args(args)
 }
 
 /// As the cluster's administrator.

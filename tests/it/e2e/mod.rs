@@ -10,6 +10,7 @@ mod installed;
 mod operations;
 mod pods;
 mod roles;
+mod secured;
 mod stage;
 mod topologies;
 mod versions;

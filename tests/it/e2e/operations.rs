@@ -1,7 +1,9 @@
-//! Operations on a Redis with TLS: processes are restarted, roles handed over, pods come and go, parameters change.
+//! Operations on a Redis with TLS and what a user brings along: processes are restarted, roles handed over, pods come and
+//! go, parameters change.
 
 use std::time::Instant;
 
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use midship::api::instance::Phase;
@@ -12,14 +14,20 @@ use super::stage::{IN_TIME, NAME, Stage, stage_test};
 use crate::harness::wait_for;
 
 const SERVER: &str = "redis";
+const CA: &str = "/midship/tls/ca.crt";
+/// With letters that mean something in a URI and in a file.
+const PASSWORD: &str = "p@ss:w0rd/#1%";
 
 #[test]
 fn a_redis_with_tls_is_operated_from_its_creation_to_its_end() {
     stage_test("redis/1.1.0", "redis-7.0", async |stage| {
+        own(stage).await;
         stage
             .create(json!({ "version": "7.0", "topology": "replication", "deletionPolicy": "Delete",
-                "tls": { "issuer": "builtin" },
+                "tls": { "issuer": "builtin" }, "credentials": { "secretName": "mine" },
                 "components": [{ "name": "redis", "replicas": 3, "storage": { "data": { "size": "32Mi" } },
+                    "configFiles": { "users.acl": { "secret": { "name": "users", "key": "acl" } },
+                        "redis.conf": { "configMap": { "name": "settings", "key": "conf" } } },
                     "resources": { "requests": { "cpu": "10m", "memory": "64Mi" }, "limits": { "memory": "128Mi" } } }] }))
             .await;
         let primary = stage.primary().await;
@@ -32,19 +40,71 @@ fn a_redis_with_tls_is_operated_from_its_creation_to_its_end() {
         assert_eq!(redis(stage, &["set", "greeting", "hello"]).await, "OK");
 
         seen_by_people(stage, &primary);
+        accounts(stage).await;
         restart(stage).await;
         crash(stage).await;
         switchover(stage).await;
         batch(stage).await;
         controller_dies(stage).await;
         parameters(stage).await;
+        grow(stage).await;
         scale(stage).await;
         stop_and_start(stage).await;
         assert_eq!(redis(stage, &["get", "greeting"]).await, "hello");
+        wait_for("accounts to outlive restarts and new pods", IN_TIME, async || reads(stage, "second").await).await;
 
         stage.delete().await;
         assert_eq!(stage.claims().await, Vec::<String>::new(), "its volumes went with it");
     });
+}
+
+/// What a user brings along: a password, accounts in a Secret, and settings in a ConfigMap.
+async fn own(stage: &Stage<'_>) {
+    let secret = |name: &str, key: &str, text: &str| {
+        let data = json!({ key: text });
+        json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data })
+    };
+    stage.make::<Secret>(secret("mine", "password", PASSWORD)).await;
+    stage.make::<Secret>(secret("users", "acl", &reader("first"))).await;
+    let settings = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "settings" },
+        "data": { "conf": "slowlog-max-len 77\nlist-compress-depth 1\n" } });
+    stage.make::<ConfigMap>(settings).await;
+}
+
+/// An account that may read, as a line of the file of accounts.
+fn reader(password: &str) -> String {
+    format!("user reader on >{password} ~* &* -@all +@read +@connection\n")
+}
+
+/// What this account is answered.
+async fn reads(stage: &Stage<'_>, password: &str) -> Result<String, String> {
+    let pods = stage.pods().await;
+    let pod = pods.iter().find(|pod| is_ready(pod)).ok_or_else(|| "no pod is ready".to_owned())?;
+    let host = format!("{NAME}.{}.svc", stage.scene.namespace);
+    let mut ask = vec!["redis-cli", "-h", host.as_str(), "--tls", "--cacert", CA, "--no-auth-warning"];
+    ask.extend(["--user", "reader", "--pass", password, "get", "greeting"]);
+    let said = stage.exec(&pod.name_any(), SERVER, &ask)?;
+    if said == "hello" { Ok(said) } else { Err(said) }
+}
+
+/// Who may log in is taken over while it runs, and settings of the user's own hold.
+async fn accounts(stage: &Stage<'_>) {
+    assert_eq!(stage.password().await, PASSWORD);
+    for (name, value) in [("slowlog-max-len", "77"), ("list-compress-depth", "1")] {
+        assert!(redis(stage, &["config", "get", name]).await.ends_with(value), "{name}");
+    }
+    wait_for("an account to read", IN_TIME, async || reads(stage, "first").await).await;
+    let restarts = stage.restarts().await;
+    let changed = Patch::Merge(json!({ "stringData": { "acl": reader("second") } }));
+    let secrets = stage.scene.objects::<Secret>();
+    secrets.patch("users", &PatchParams::default(), &changed).await.expect("it can be changed");
+    // who does not want to wait until somebody looks
+    let touched = Patch::Merge(json!({ "metadata": { "annotations": { "example.com/touched": "yes" } } }));
+    stage.instances().patch(NAME, &PatchParams::default(), &touched).await.expect("it can be touched");
+    wait_for("the other password to be taken", IN_TIME, async || reads(stage, "second").await).await;
+    let refused = reads(stage, "first").await.expect_err("it is another now");
+    assert!(refused.contains("WRONGPASS") || refused.contains("NOAUTH"), "{refused}");
+    assert_eq!(stage.restarts().await, restarts, "nothing was restarted for it");
 }
 
 /// One page tells how it is, and its own client opens with the password and the certificates it needs.
@@ -209,6 +269,35 @@ async fn parameters(stage: &Stage<'_>) {
     assert_eq!(stage.instance().await.spec.components[0].parameters.as_ref().expect("parameters")["databases"], 32);
 }
 
+/// Volumes grow under running processes, whose pods stay.
+async fn grow(stage: &Stage<'_>) {
+    let primary = stage.primary().await;
+    let (pods, restarts) = (stage.identities(SERVER).await, stage.restarts().await);
+    let before = kibibytes(stage, &primary).await;
+    let larger = json!({ "component": "redis", "sizes": { "data": "96Mi" } });
+    stage.done("grow", json!({ "type": "VolumeExpand", "volumeExpand": larger })).await;
+    wait_for("every claim to say that it has grown", IN_TIME, async || {
+        let said = stage.scene.kubectl(["get", "pvc", "-o", "jsonpath={.items[*].status.capacity.storage}"]).stdout();
+        if said.split_whitespace().all(|size| size == "96Mi") { Ok(()) } else { Err(said) }
+    })
+    .await;
+    wait_for("the process to have the room", IN_TIME, async || {
+        let now = kibibytes(stage, &primary).await;
+        if now >= before + 48 * 1024 { Ok(()) } else { Err(format!("{now} KiB, and before {before}")) }
+    })
+    .await;
+    assert_eq!(stage.identities(SERVER).await, pods, "pods and containers are the same");
+    assert_eq!(stage.restarts().await, restarts, "nothing was restarted for it");
+    stage.runs().await;
+}
+
+/// The size of the file system that the process keeps its data on.
+async fn kibibytes(stage: &Stage<'_>, pod: &str) -> u64 {
+    let ask = ["df", "-k", "--output=size", "/data"];
+    let said = stage.answer(&stage.scene.namespace, pod, SERVER, &ask).await;
+    said.split_whitespace().last().and_then(|size| size.parse().ok()).unwrap_or_else(|| panic!("{said:?}"))
+}
+
 /// One more pod, then a chosen one leaves; one that is not there is refused.
 async fn scale(stage: &Stage<'_>) {
     let to = |replicas: u16, offline: &[u16]| {
@@ -226,12 +315,18 @@ async fn scale(stage: &Stage<'_>) {
     assert!(names.len() == 3 && !names.iter().any(|name| name.ends_with(&format!("-{chosen}"))), "{names:?}");
 }
 
-/// No pod is left, volumes stay; and all is there again.
+/// No pod is left, volumes stay; and all is there again, also where it is kept in another way from then on.
 async fn stop_and_start(stage: &Stage<'_>) {
     stage.done("stop", json!({ "type": "Stop" })).await;
     assert_eq!(stage.pods().await.len(), 0);
     assert!(stage.claims().await.len() >= 3);
+    let mut components = stage.instance().await.spec.components;
+    components[0].parameters.get_or_insert_default().insert("appendonly".to_owned(), json!(true));
+    let changed = Patch::Merge(json!({ "spec": { "components": components } }));
+    stage.instances().patch(NAME, &PatchParams::default(), &changed).await.expect("it can be changed");
     stage.done("start", json!({ "type": "Start" })).await;
+    assert!(redis(stage, &["config", "get", "appendonly"]).await.ends_with("yes"));
+    assert_eq!(redis(stage, &["get", "greeting"]).await, "hello", "a server reads nothing but the files it is to keep");
     let told = stage.midship(&["describe", &format!("inst/{NAME}")]);
     assert!(told.code == 0 && told.stdout.contains("Start"), "{told}");
     let suspended = json!({ "spec": { "ttl": "0s" } });
@@ -257,7 +352,7 @@ fn is_ready(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
 /// What the server behind the instance's Service answers over TLS.
 async fn redis(stage: &Stage<'_>, command: &[&str]) -> String {
     let password = stage.password().await;
-    let mut ask = vec!["redis-cli", "-h", NAME, "--tls", "--insecure", "--no-auth-warning", "-a", password.as_str()];
+    let mut ask = vec!["redis-cli", "-h", NAME, "--tls", "--cacert", CA, "--no-auth-warning", "-a", password.as_str()];
     ask.extend(command);
     wait_for("an answer", IN_TIME, async || {
         let pods = stage.pods().await;

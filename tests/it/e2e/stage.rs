@@ -17,6 +17,7 @@ use midship::api::{Extension, Instance, InstanceStatus, Operation};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::images;
 use crate::api::controller::process::Controller;
@@ -32,7 +33,9 @@ pub struct Stage<'a> {
     pub scene: &'a Scene,
     pub type_: String,
     version: String,
-    agent: String,
+    /// The image of Midship, which agents are copied from.
+    pub agent: String,
+    package: TempDir,
     controller: RefCell<Option<Controller>>,
 }
 
@@ -51,17 +54,9 @@ pub fn stage_test(package: &str, image: &str, body: impl AsyncFnOnce(&mut Stage<
 /// The same with a package from anywhere.
 pub fn package_test(package: &Path, image: &str, body: impl AsyncFnOnce(&mut Stage<'_>)) {
     e2e_test(async |scene| {
-        install_definitions(&scene.client).await;
-        let agent = images::load("midship");
-        images::load(image);
-        let type_ = format!("t{}", scene.namespace.rsplit('-').next().expect("it ends in letters of its own"));
-        let folder = tempfile::tempdir().expect("a folder");
-        let version = copy(package, folder.path(), &type_).expect("a manifest says its version");
-        let mut stage = Stage { scene, type_, version, agent, controller: RefCell::default() };
+        let mut stage = Stage::set(scene, package, image).await;
         stage.start_controller();
-        let install = midship().env("KUBECONFIG", scene.kubeconfig()).args(["extension", "install"]).arg(folder.path());
-        let patience = IN_TIME.as_secs().to_string();
-        install.args(["--installed-in", &scene.namespace, "--timeout", &patience]).stdout();
+        stage.install();
         body(&mut stage).await;
         stage.clear().await;
     });
@@ -98,7 +93,26 @@ fn copy(from: &Path, to: &Path, type_: &str) -> Option<String> {
     version
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
+    /// With nobody at work yet, and the package still to be installed.
+    pub async fn set(scene: &'a Scene, package: &Path, image: &str) -> Self {
+        install_definitions(&scene.client).await;
+        let agent = images::load("midship");
+        images::load(image);
+        let type_ = format!("t{}", scene.namespace.rsplit('-').next().expect("it ends in letters of its own"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let version = copy(package, folder.path(), &type_).expect("a manifest says its version");
+        Self { scene, type_, version, agent, package: folder, controller: RefCell::default() }
+    }
+
+    /// Installs the package, and waits until a controller has accepted it.
+    pub fn install(&self) {
+        let install = midship().env("KUBECONFIG", self.scene.kubeconfig()).args(["extension", "install"]);
+        let patience = IN_TIME.as_secs().to_string();
+        let install = install.arg(self.package.path());
+        install.args(["--installed-in", &self.scene.namespace, "--timeout", &patience]).stdout();
+    }
+
     /// As if its node had died.
     pub fn kill_controller(&self) {
         drop(self.controller.take());
@@ -306,7 +320,8 @@ impl Stage<'_> {
         .await;
     }
 
-    async fn clear(&self) {
+    /// Removes what it made, while a controller is still at work.
+    pub async fn clear(&self) {
         let all = self.instances().list(&ListParams::default()).await.expect("they can be listed");
         for instance in all {
             self.delete_one(&instance.name_any()).await;

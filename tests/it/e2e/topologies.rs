@@ -1,4 +1,5 @@
-//! Topologies that find their primaries by themselves: shards come and go with their data, sentinels replace a primary.
+//! Topologies that find their primaries by themselves: shards, which talk over TLS, come and go with their data, sentinels
+//! replace a primary.
 
 use kube::api::{Patch, PatchParams};
 use midship::api::instance::Phase;
@@ -8,6 +9,8 @@ use super::stage::{IN_TIME, NAME, Stage, stage_test};
 use crate::harness::wait_for;
 
 const KEYS: usize = 200;
+/// As people talk to shards.
+const CLIENT: &str = "redis-cli --tls --cacert /midship/tls/ca.crt";
 
 fn small(more: Value) -> Value {
     let mut component = json!({ "name": "redis", "storage": { "data": { "size": "32Mi" } },
@@ -49,11 +52,8 @@ async fn grown(stage: &Stage<'_>, nodes: usize, shards: usize) {
 /// How many nodes the cluster knows, and how many of them have slots.
 fn counted(stage: &Stage<'_>) -> Result<(usize, usize), String> {
     let pod = format!("{NAME}-redis-shard-0-0");
-    let nodes = stage.exec(
-        &pod,
-        "redis",
-        &["sh", "-c", "REDISCLI_AUTH=$(cat /midship/secrets/password) redis-cli cluster nodes"],
-    )?;
+    let ask = format!("REDISCLI_AUTH=$(cat /midship/secrets/password) {CLIENT} cluster nodes");
+    let nodes = stage.exec(&pod, "redis", &["sh", "-c", &ask])?;
     let with_slots = nodes.lines().filter(|line| line.split(' ').count() > 8).count();
     Ok((nodes.lines().count(), with_slots))
 }
@@ -63,11 +63,12 @@ fn shards_come_and_go_and_their_keys_stay() {
     stage_test("redis/1.0.0", "redis-7.0", async |stage| {
         let mut spec = shards(&[1, 1, 1]);
         (spec["version"], spec["topology"], spec["deletionPolicy"]) = (json!("7.0"), json!("cluster"), json!("Delete"));
+        spec["tls"] = json!({ "issuer": "builtin" });
         stage.create(spec).await;
         stage.is(Phase::Running, |_| true).await;
         grown(stage, 3, 3).await;
         let pod = format!("{NAME}-redis-shard-0-0");
-        let fill = format!("for i in $(seq 1 {KEYS}); do echo SET key$i value$i; done | redis-cli -c | grep -c OK");
+        let fill = format!("for i in $(seq 1 {KEYS}); do echo SET key$i value$i; done | {CLIENT} -c | grep -c OK");
         assert_eq!(redis(stage, &pod, &fill).await, KEYS.to_string());
 
         // a shard gets slots of its own
@@ -79,7 +80,7 @@ fn shards_come_and_go_and_their_keys_stay() {
         // whoever leaves is known no more
         change(stage, shards(&[1, 1, 1])).await;
         grown(stage, 3, 3).await;
-        let read = format!("for i in $(seq 1 {KEYS}); do echo GET key$i; done | redis-cli -c | grep -c value");
+        let read = format!("for i in $(seq 1 {KEYS}); do echo GET key$i; done | {CLIENT} -c | grep -c value");
         assert_eq!(redis(stage, &pod, &read).await, KEYS.to_string(), "no key went with the shard");
     });
 }

@@ -45,32 +45,6 @@ fn the_newest_redis_that_there_is_an_image_of_answers_its_own_client() {
 }
 
 #[test]
-fn a_postgresql_15_with_a_replica_answers_its_own_client() {
-    stage_test("postgresql/1.1.0", "postgres-15", async |stage| {
-        let spec = json!({ "version": "15", "topology": "replication", "deletionPolicy": "Delete",
-            "components": small("postgres", 2, "128Mi") });
-        stage.create(spec).await;
-        let primary = stage.primary().await;
-        let password = format!("PGPASSWORD={}", stage.password().await);
-        let sql = async |pod: &str, command: &str| {
-            let ask = ["env", &password, "psql", "-U", "postgres", "-h", "/var/run/postgresql", "-tAc", command];
-            stage.answer(&stage.scene.namespace, pod, "postgres", &ask).await
-        };
-        assert!(sql(&primary, "SHOW server_version").await.starts_with("15."));
-        sql(&primary, "CREATE TABLE sold AS SELECT 'a lamp' AS what").await;
-        let pods = stage.pods().await;
-        let replica = pods.iter().map(ResourceExt::name_any).find(|name| *name != primary).expect("a replica");
-        wait_for("the replica to have the row", IN_TIME, async || {
-            let found = sql(&replica, "SELECT count(*) FROM pg_class WHERE relname = 'sold'").await;
-            if found == "1" { Ok(()) } else { Err(found) }
-        })
-        .await;
-        assert_eq!(sql(&replica, "SELECT what FROM sold").await, "a lamp");
-        stage.delete().await;
-    });
-}
-
-#[test]
 fn a_memcached_keeps_what_it_is_given() {
     stage_test("memcached/1.0.0", "memcached-1.6", async |stage| {
         let resources = json!({ "requests": { "cpu": "10m", "memory": "32Mi" }, "limits": { "memory": "96Mi" } });

@@ -1,23 +1,76 @@
 #!/bin/sh
-# Before each start, and when another server is to be followed: prepare.sh primary | prepare.sh replica PRIMARY-HOST
+# Before each start, and when another server is to be followed: prepare.sh primary | prepare.sh replica PRIMARY-HOST ANEW
+# ANEW counts the starts since it followed somebody that were for nothing.
 # Everything looks first and can be repeated; a copy that was interrupted is begun anew.
 set -eu
-role=$1 primary=${2:-}
+role=$1 primary=${2:-} anew=${3:-0}
 data=/data/pgdata
 export PGCONNECT_TIMEOUT=5
 slot=$(printf '%s' "$NAME" | tr - _)_slot
 # a server whose node is gone says nothing any more: without asking after it, a copy would wait for hours
 tls="sslmode=$SSLMODE sslrootcert=$CA keepalives_idle=10 keepalives_interval=5 keepalives_count=3 tcp_user_timeout=30000"
+[ -z "${CERT:-}" ] || tls="$tls sslcert=$CERT sslkey=$KEY"
 link="host=$primary port=$PORT user=replication dbname=postgres application_name=$NAME $tls"
 
 # the password is the last field of the file's line
 password() { head -n 1 "$FILES/$1" | cut -d: -f5-; }
-ask() { PGPASSFILE=$FILES/admin.pass "$BIN/psql" -XAtq -d "host=$primary port=$PORT user=postgres dbname=postgres $tls" -c "$1"; }
+ask() { PGPASSWORD=$(password admin.pass) "$BIN/psql" -XAtq -d "host=$primary port=$PORT user=postgres dbname=postgres $tls" -c "$1"; }
+control() { LC_ALL=C "$BIN/pg_controldata" -D $data | sed -n "s/^$1: *//p"; }
+
+# A standby that has less of these than its primary had when that wrote what is replayed does not start. What is configured
+# holds again when it starts as primary.
+raise() { # REACHABLE: whether the primary can be asked
+  : > /data/standby.conf
+  for one in max_connections:connections max_worker_processes:worker_processes max_locks_per_transaction:locks_per_xact max_prepared_transactions:prepared_xacts; do
+    name=${one%:*} least=$(control "max_${one#*:} setting")
+    if [ "$1" = yes ]; then
+      now=$(ask "SHOW $name")
+      [ "$now" -le "$least" ] || least=$now
+    fi
+    own=$("$BIN/postgres" -D $data -c "config_file=$FILES/postgresql.conf" -C $name)
+    [ "$own" -ge "$least" ] || echo "$name = $least" >> /data/standby.conf
+  done
+}
+
+# Passwords that were changed while the server did not run: with those that it has nobody could log in to tell it others.
+known() { cat "$FILES/admin.pass" "$FILES/replication.pass" | sha256sum; }
+remember() { (umask 077; known > /data/.passwords); }
+passwords() {
+  [ "$(cat /data/.passwords 2>/dev/null)" != "$(known)" ] || return 0
+  quoted() { password "$1" | sed "s/'/''/g"; }
+  change="ALTER ROLE postgres PASSWORD '$(quoted admin.pass)'; ALTER ROLE replication PASSWORD '$(quoted replication.pass)';"
+  if [ ! -f $data/standby.signal ]; then
+    printf '%s\n' "$change" | "$BIN/postgres" --single -D $data -c "config_file=$FILES/postgresql.conf" postgres >/dev/null
+  else
+    # one that followed is promoted first, which it is to be anyway: nobody else can reach it meanwhile
+    echo "local all all trust" > /data/.trust
+    "$BIN/postgres" -D $data -c "config_file=$FILES/postgresql.conf" -c hba_file=/data/.trust -c port="$PORT" -c listen_addresses= \
+      -c unix_socket_directories=/tmp -c primary_conninfo= -c synchronous_standby_names= >/data/passwords.log 2>&1 &
+    server=$!
+    trap 'kill -QUIT $server 2>/dev/null || true' EXIT
+    tries=0
+    until "$BIN/pg_isready" -q -h /tmp -p "$PORT" -t 2; do
+      kill -0 $server 2>/dev/null && [ $((tries += 1)) -lt 300 ] || { tail -n 3 /data/passwords.log >&2; exit 1; }
+      sleep 0.2
+    done
+    printf '%s\n' "SELECT pg_promote();" "$change" | "$BIN/psql" -Xq -h /tmp -p "$PORT" -U postgres -d postgres -v ON_ERROR_STOP=1 >/dev/null
+    trap - EXIT
+    kill -INT $server
+    wait $server
+    rm -f /data/.trust /data/passwords.log
+  fi
+  remember
+}
 
 if [ "$role" = primary ]; then
-  [ ! -f /data/copying ] || { echo "the copy of the data was interrupted; it can only follow" >&2; exit 1; }
+  [ ! -f /data/copying ] && [ ! -f /data/rewinding ] || { echo "a copy or rewind of the data was interrupted; it can only follow" >&2; exit 1; }
   # one that followed begins as it ended: the promotion takes it into a timeline of its own
-  [ -s $data/PG_VERSION ] && exit 0
+  if [ -s $data/PG_VERSION ]; then
+    : > /data/standby.conf
+    [ ! -f $data/standby.signal ] || raise no
+    passwords
+    exit 0
+  fi
   rm -rf $data /data/initdb.pass
   password admin.pass > /data/initdb.pass
   "$BIN/initdb" -D $data.new --username=postgres --pwfile=/data/initdb.pass --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 --data-checksums
@@ -26,29 +79,78 @@ if [ "$role" = primary ]; then
   printf "CREATE ROLE replication LOGIN REPLICATION PASSWORD '%s';\nGRANT pg_read_all_settings TO replication;\nGRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean), pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) TO replication;\n" "$(password replication.pass)" |
     "$BIN/postgres" --single -D $data.new postgres >/dev/null
   mv $data.new $data
+  remember
   exit 0
 fi
 
+# Whether it followed this primary until it was killed, or was only just copied from one: it goes on from there, and could not
+# be rewound without a clean stop.
+continues() {
+  [ "$anew" -lt 2 ] && [ -f $data/standby.signal ] || return 1
+  [ "$(control "Database system identifier")" = "$(ask "SELECT system_identifier FROM pg_control_system()")" ] || return 1
+  [ ! -f $data/backup_label ] || return 0
+  [ "$(control "Database cluster state")" = "in archive recovery" ] &&
+    [ "$(control "Min recovery ending loc's timeline")" = "$(ask "SELECT timeline_id FROM pg_control_checkpoint()")" ]
+}
+
+# A copy takes the place of the data, where the primary gives one. Without its mark the pod counts as empty until it follows again.
+throw_away() {
+  "$BIN/psql" -XAtq -d "$link replication=true" -c IDENTIFY_SYSTEM >/dev/null
+  how="its data was copied anew, because $1"
+  rm -f /data/.midship.json
+  touch /data/copying
+}
+
 [ -n "$primary" ] || { echo "no primary is known yet" >&2; exit 1; }
 export PGPASSFILE=$FILES/replication.pass
+# a slot whose log the primary did not keep is of no use any more
+ask "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '$slot' AND wal_status = 'lost' AND NOT active" >/dev/null
 ask "SELECT pg_create_physical_replication_slot('$slot') WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '$slot')" >/dev/null
 if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
   [ -s $data/PG_VERSION ] || touch /data/copying
-  # one that was primary, or followed another one, may have what nobody else has
   if [ ! -f /data/copying ]; then
     ask CHECKPOINT
-    "$BIN/pg_rewind" -D $data --source-server="$link" || touch /data/copying
+    if [ -f /data/rewinding ]; then
+      throw_away "a rewind of it was interrupted"
+    elif continues; then
+      how="its data was kept"
+    else
+      # one that was primary, or followed another one, may have what nobody else has
+      touch /data/rewinding
+      if said=$(LC_ALL=C "$BIN/pg_rewind" -D $data --source-server="$link" 2>&1); then
+        rm -f /data/rewinding
+        case $said in
+        *"no rewind required"*)
+          how="its data was kept"
+          # the log from there on is gone at the primary; where a copy did not help, another one will not
+          [ "$anew" -ne 2 ] || throw_away "it did not get to follow with what it had"
+          ;;
+        *) how="its data was rewound: what it alone had is gone" ;;
+        esac
+        printf '%s\n' "$said" >&2
+      else
+        printf '%s\n' "$said" >&2
+        # half of it may be the primary's by now
+        case $said in
+        *"rewinding from"*) touch /data/copying; rm -f /data/.midship.json ;;
+        *) rm -f /data/rewinding ;;
+        esac
+        throw_away "it could not be rewound"
+      fi
+    fi
   fi
   if [ -f /data/copying ]; then
-    # without its mark the pod counts as empty, until it follows again
-    rm -rf $data $data.new /data/.midship.json
+    rm -rf $data $data.new /data/.midship.json /data/rewinding
     "$BIN/pg_basebackup" -D $data -d "$link" --wal-method=stream --checkpoint=fast --slot="$slot"
     chmod 0700 $data
     rm -f /data/copying
   fi
+  echo "rejoined: ${how:-its data was copied}"
   # slots of its own time as primary would keep the log for ever
   rm -rf $data/pg_replslot/*
+  raise yes
 fi
 sed -i '/^primary_conninfo/d; /^primary_slot_name/d' $data/postgresql.auto.conf 2>/dev/null || true
 printf "primary_conninfo = '%s passfile=%s'\nprimary_slot_name = '%s'\n" "$link" "$PGPASSFILE" "$slot" >> $data/postgresql.auto.conf
 touch $data/standby.signal
+remember

@@ -1,10 +1,12 @@
 #!/bin/sh
 # After a base backup was put back: recover.sh TARGET LOGS. Replays the log up to TARGET (a time, "latest" for all of
-# LOGS, or nothing for the backup alone) and stops the server again: what is left is an ordinary data directory.
+# LOGS, or nothing for the backup alone) and stops the server again: what is left is an ordinary data directory, on a
+# timeline of its own. The histories in LOGS say which are taken.
 set -eu
 target=$1 logs=$2
-data=/data/pgdata said=/data/recover.log
-[ -n "$target" ] && command="cp $logs/%f %p" || command=false
+data=/data/pgdata said=/data/recover.log archive=/data/archive
+command="cp $logs/%f %p" along=latest
+[ -n "$target" ] || { command="case %f in *.history) cp $logs/%f %p ;; *) false ;; esac" along=current; }
 [ "$target" != latest ] || target=
 
 chmod 0700 $data
@@ -16,7 +18,8 @@ touch $data/recovery.signal
 serve() {
   "$BIN/postgres" -D $data -c "config_file=$FILES/postgresql.conf" -c "hba_file=$FILES/pg_hba.conf" \
     -c listen_addresses= -c unix_socket_directories=/tmp -c ssl=off -c hot_standby=off -c archive_mode=off \
-    -c synchronous_standby_names= -c "restore_command=$command" -c recovery_target_action=promote "$@" >$said 2>&1 &
+    -c synchronous_standby_names= -c "restore_command=$command" \
+    -c recovery_target_timeline=$along -c recovery_target_action=promote "$@" >$said 2>&1 &
   server=$!
   until "$BIN/pg_isready" -q -h /tmp -p "$PORT" -t 2; do
     kill -0 $server 2>/dev/null || { wait $server || return 1; return 1; }
@@ -34,6 +37,15 @@ else
   serve || failed
 fi
 rm -f $said
+
+# nothing was archived meanwhile: without the history of the timeline that began, nobody could go along it later
+if [ -d $archive ] && [ ! -f $archive/.off ]; then
+  for history in $data/pg_wal/*.history; do
+    [ -f "$history" ] || continue
+    name=${history##*/}
+    cp "$history" "$archive/.$name" && sync "$archive/.$name" && mv "$archive/.$name" "$archive/$name"
+  done
+fi
 
 # whoever reads the files of this instance logs in with its passwords, not with those of the copy
 password() { head -n 1 "$FILES/$1" | cut -d: -f5- | sed "s/'/''/g"; }

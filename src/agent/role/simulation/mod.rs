@@ -1,6 +1,7 @@
 //! Several agents with a lease between them, in a world that delays, loses, stops, kills and cuts whatever it can: what
 //! must hold whatever happens in whatever order.
 
+mod process;
 mod random;
 mod runs;
 
@@ -30,6 +31,8 @@ enum Run {
         follows: Option<String>,
         up_at: u64,
     },
+    /// Killed, and still there: it waits for a disk. It writes nothing any more.
+    Undead,
 }
 
 /// What is on its way.
@@ -62,12 +65,18 @@ struct Pod {
     deaf_until: u64,
     run: Run,
     run_id: u64,
+    /// Until then the process neither answers nor writes: somebody stopped it, or its disk does not answer.
+    hung_until: u64,
+    /// It does not end before that, though it is killed.
+    resists: bool,
     fuse: Option<Millis>,
     mark: Option<u64>,
     /// What is written down for the next agent: the process was stopped for the role's sake.
     parked: bool,
     /// Until then there is no pod of this name.
     gone_until: u64,
+    /// When a pod that is to be removed has had time enough to end in good order.
+    leaves_at: u64,
     position: i64,
     /// What it said when it was probed last.
     told: i64,
@@ -77,12 +86,22 @@ struct Pod {
     stopping: bool,
 }
 
+/// The process of a pod that Kubernetes was told to forget while its node is lost: it writes until its fuse ends it.
+struct Ghost {
+    drift: u64,
+    fuse: Millis,
+}
+
 // facts that hold or not, each on its own
 #[allow(clippy::struct_excessive_bools)]
 struct World {
     random: Random,
     now: u64,
     pods: Vec<Pod>,
+    ghosts: Vec<Ghost>,
+    /// How many of them there are to be; the others are removed, or were never made.
+    size: usize,
+    resized: bool,
     lease: Option<(Record, u64)>,
     version: u64,
     mail: Vec<(u64, usize, u64, Mail)>,
@@ -99,7 +118,16 @@ struct World {
     answers: Vec<Result<(), String>>,
     /// How the last promise asked for was answered.
     promised: Result<(), String>,
+    /// PID 1 does not always answer.
+    flaky: bool,
+    /// How long a follower may be without connection.
+    attach_within: Option<Millis>,
     calm: bool,
+}
+
+/// What a clock with this drift says.
+fn clock(now: u64, drift: u64) -> Millis {
+    1_000_000 + now * drift / 1_000
 }
 
 impl World {
@@ -121,21 +149,28 @@ impl World {
             deaf_until: 0,
             run: Run::Off { asks_at: random.below(4_000) },
             run_id: 0,
+            hung_until: 0,
+            resists: false,
             fuse: None,
             mark: None,
             parked: false,
             gone_until: 0,
+            leaves_at: 0,
             position: 0,
             told: 0,
             knows_at: 0,
             label: None,
             stopping: false,
         };
+        let size = pods;
         let pods = (0..pods).map(|index| make(index, &mut random)).collect();
         Self {
             random,
             now: 0,
             pods,
+            ghosts: Vec::new(),
+            size,
+            resized: false,
             lease: None,
             version: 0,
             mail: Vec::new(),
@@ -149,6 +184,8 @@ impl World {
             demotes_by_stopping: false,
             answers: Vec::new(),
             promised: Ok(()),
+            flaky: false,
+            attach_within: None,
             calm: false,
         }
     }
@@ -156,7 +193,9 @@ impl World {
     fn settings(&self, index: usize) -> Settings {
         Settings {
             me: Holder { pod: self.pods[index].name.clone(), uid: self.pods[index].uid.to_string() },
+            // whoever is to go still knows itself
             pods: (0..self.pods.len())
+                .filter(|n| *n < self.size || *n == index)
                 .map(|n| Member { name: format!("p-{n}"), ordinal: u16::try_from(n).unwrap() })
                 .collect(),
             duration: 10_000,
@@ -164,13 +203,13 @@ impl World {
             lasting: self.lasting,
             synchronous: self.synchronous,
             max_lag: None,
-            attach_within: None,
+            attach_within: self.attach_within,
         }
     }
 
     /// The pod's own clock.
     fn clock(&self, index: usize) -> Millis {
-        1_000_000 + self.now * self.pods[index].drift / 1_000
+        clock(self.now, self.pods[index].drift)
     }
 
     fn delay(&mut self) -> u64 {
@@ -235,7 +274,8 @@ impl World {
             Order::LookFor(names) => {
                 // everybody is named in the lease: only whoever had it last is waited for
                 let last = self.lease.as_ref().and_then(|(record, _)| record.last.clone());
-                assert!(last.is_some_and(|last| names.contains(&last)), "{names:?} are looked for: {:?}", self.lease);
+                let expected = self.resized || last.is_some_and(|last| names.contains(&last));
+                assert!(expected, "{names:?} are looked for: {:?}", self.lease);
                 let gone = |pod: &&Pod| self.now < pod.gone_until && names.contains(&pod.name);
                 let gone = self.pods.iter().filter(gone).map(|pod| pod.name.clone()).collect();
                 self.post(index, delay, Mail::Tell(Event::Gone(gone)));
@@ -283,8 +323,12 @@ impl World {
         match mail {
             Mail::Tell(event) => self.feed(index, event),
             Mail::Fuse(at) => {
-                self.pods[index].fuse = at;
-                self.feed(index, Event::Fused { at, done: true });
+                let done = self.calm || !self.flaky || self.random.chance(85);
+                // what is not answered may have been heard all the same
+                if done || self.random.chance(50) {
+                    self.pods[index].fuse = at;
+                }
+                self.feed(index, Event::Fused { at, done });
             }
             Mail::Write { purpose, record, version, sent, answered } => {
                 let result = if self.reaches_api(index) {
@@ -318,13 +362,20 @@ impl World {
                 let mut peers = BTreeMap::new();
                 // not everybody can ask the process in time
                 let hasty = !self.calm && self.random.chance(20);
+                let asker = self.pods[index].state.as_ref();
+                let known: Vec<String> =
+                    asker.iter().flat_map(|state| &state.settings.pods).map(|pod| pod.name.clone()).collect();
                 for other in (0..self.pods.len()).filter(|other| *other != index) {
                     let pod = &self.pods[other];
+                    if !known.contains(&pod.name) {
+                        continue;
+                    }
                     let cut = !self.meet(index, other);
                     let Some(state) = pod.state.as_ref().filter(|_| !cut && self.now >= pod.paused_until) else {
                         continue;
                     };
                     let up = matches!(pod.run, Run::Running { up_at, .. } if self.now >= up_at);
+                    let hasty = hasty || self.hangs(other);
                     let data = state.summary().data;
                     let position = if hasty { pod.told.min(pod.position) } else { pod.position };
                     let position = (up && self.now >= pod.knows_at).then_some(position);
@@ -340,156 +391,6 @@ impl World {
         self.lease.as_ref().map(|(record, version)| Seen { record: record.clone(), version: version.to_string() })
     }
 
-    /// Whether what `name` holds would be the data of this pod's process after a start or a follow.
-    fn copy_from(&mut self, index: usize, name: &str) {
-        let source = self.pods.iter().find(|pod| pod.name == name);
-        if let Some(Pod { run: Run::Running { .. }, position, .. }) = source {
-            self.pods[index].position = *position;
-        }
-    }
-
-    fn start(&mut self, index: usize, grant: &Grant, run: u64) {
-        if self.pods[index].run != Run::Asking || self.pods[index].run_id != run {
-            return;
-        }
-        if !self.calm && self.random.chance(5) {
-            self.pods[index].run = Run::Off { asks_at: self.now + 1_000 };
-            return self.feed(index, Event::Prepared { ok: false, told: false });
-        }
-        let up_at = self.now + 20 + self.random.below(500);
-        let (primary, follows) = match grant {
-            Grant::Holder => (!self.standby || self.pods[index].mark.is_none(), None),
-            Grant::Follower { primary } => (false, Some(primary.clone())),
-        };
-        if primary {
-            self.becomes_writable(index);
-        }
-        let replays = self.random.below(if self.calm { 300 } else { 5_000 });
-        self.pods[index].knows_at = up_at + replays;
-        self.pods[index].run = Run::Running { primary, writable: primary, follows, up_at };
-        self.feed(index, Event::Prepared { ok: true, told: true });
-    }
-
-    fn becomes_writable(&mut self, index: usize) {
-        let pod = &self.pods[index];
-        assert!(pod.fuse.is_some(), "{}: {} writes without a fuse", self.now, pod.name);
-        if self.synchronous > 0 {
-            let (position, acked) = (pod.position, self.acked);
-            assert!(position >= acked, "{}: {} has {position} of {acked} confirmed writes", self.now, pod.name);
-        }
-    }
-
-    fn deed(&mut self, index: usize, deed: Deed, run: u64) {
-        let fails = !self.calm && self.random.chance(10);
-        // a deed works on whatever runs by then
-        let same = self.pods[index].run_id == run;
-        let running = matches!(self.pods[index].run, Run::Running { .. });
-        let mut result = if fails || (!running && deed != Deed::Start) { Err("no".to_owned()) } else { Ok(()) };
-        if result.is_ok() {
-            match &deed {
-                Deed::Promote => {
-                    if self.pods[index].run_id == run {
-                        self.becomes_writable(index);
-                        if let Run::Running { primary, writable, follows, .. } = &mut self.pods[index].run {
-                            (*primary, *writable, *follows) = (true, true, None);
-                        }
-                    } else {
-                        result = Err("another process runs".to_owned());
-                    }
-                }
-                Deed::Demote if self.demotes_by_stopping => self.end(index, true),
-                Deed::Demote => {
-                    if let Run::Running { writable, .. } = &mut self.pods[index].run {
-                        *writable = false;
-                    }
-                }
-                Deed::Switchover { target } => {
-                    if let Run::Running { writable, .. } = &mut self.pods[index].run {
-                        *writable = false;
-                    }
-                    let position = self.pods[index].position;
-                    if let Some(pod) = self.pods.iter_mut().find(|pod| pod.name == *target)
-                        && matches!(pod.run, Run::Running { .. })
-                    {
-                        pod.position = position;
-                    } else {
-                        result = Err("the target is gone".to_owned());
-                    }
-                    if self.demotes_by_stopping && result.is_ok() {
-                        self.end(index, true);
-                    }
-                }
-                Deed::Follow { primary: name } => {
-                    if let Run::Running { primary, writable, follows, .. } = &mut self.pods[index].run {
-                        (*primary, *writable, *follows) = (false, false, Some(name.clone()));
-                    }
-                    let name = name.clone();
-                    self.copy_from(index, &name);
-                }
-                Deed::Kill if same => self.end(index, false),
-                Deed::Stop => self.end(index, true),
-                Deed::Start => {
-                    if self.pods[index].run == Run::Stopped {
-                        self.pods[index].run = Run::Off { asks_at: self.now };
-                    }
-                }
-                Deed::Kill => {}
-            }
-        }
-        self.feed(index, Event::Did { deed, result });
-    }
-
-    fn end(&mut self, index: usize, stopped: bool) {
-        let asks_at = self.now + 50 + self.random.below(500);
-        let pod = &mut self.pods[index];
-        (pod.run_id, pod.fuse) = (pod.run_id + 1, None);
-        pod.run = if stopped { Run::Stopped } else { Run::Off { asks_at } };
-        if !self.lasting {
-            (pod.position, pod.mark) = (0, None);
-        }
-    }
-
-    fn look_at_process(&mut self, index: usize) {
-        let now = self.now;
-        let process = match &self.pods[index].run {
-            Run::Stopped | Run::Off { .. } => Process::Down,
-            Run::Asking => Process::Asking,
-            Run::Running { up_at, .. } if now >= *up_at => Process::Up,
-            Run::Running { .. } => return,
-        };
-        self.feed(index, Event::Process(process));
-    }
-
-    fn probe(&mut self, index: usize) {
-        let Run::Running { primary, up_at, .. } = self.pods[index].run else { return };
-        if self.now < up_at || (!self.calm && self.random.chance(5)) {
-            return self.feed(index, Event::Role(None));
-        }
-        let name = if primary { "primary" } else { "replica" };
-        let attached = self.attached(index);
-        if let Some(name) = &attached {
-            self.copy_from(index, name);
-        }
-        let pod = &mut self.pods[index];
-        pod.told = pod.position;
-        let position = (primary || self.now >= pod.knows_at).then_some(pod.position);
-        let follows = Some(attached.unwrap_or_default());
-        let observed = Observed { role: name.to_owned(), exclusive: primary, position, lag: None, follows };
-        self.feed(index, Event::Role(Some(observed)));
-    }
-
-    /// Whom it follows, as far as both are there.
-    fn attached(&self, index: usize) -> Option<String> {
-        let Run::Running { follows, .. } = &self.pods[index].run else { return None };
-        follows.clone().filter(|name| self.serves(name) && self.now >= self.pods[index].cut_until)
-    }
-
-    fn serves(&self, name: &str) -> bool {
-        self.pods.iter().any(|pod| {
-            pod.name == name && self.now >= pod.cut_until && matches!(pod.run, Run::Running { primary: true, .. })
-        })
-    }
-
     fn step(&mut self) {
         self.now += STEP_MS;
         for index in 0..self.pods.len() {
@@ -497,8 +398,17 @@ impl World {
             if self.pods[index].fuse.is_some_and(|at| clock >= at) {
                 self.end(index, false);
             }
+            if self.pods[index].run == Run::Undead && !self.hangs(index) {
+                self.end(index, false);
+            }
             if matches!(self.pods[index].run, Run::Off { asks_at } if self.now >= asks_at) {
                 self.pods[index].run = Run::Asking;
+            }
+            // whoever takes pods away waits until another one has served since
+            let last = self.lease.as_ref().and_then(|(record, _)| record.last.as_ref());
+            let needed = last.is_none_or(|last| *last == self.pods[index].name);
+            if index >= self.size && !needed && self.now >= self.pods[index].leaves_at {
+                self.remove(index);
             }
             if self.pods[index].state.is_none() && self.now >= self.pods[index].agent_at {
                 self.pods[index].life += 1;
@@ -551,14 +461,16 @@ impl World {
 
     /// The primary writes, replicas copy; what enough of them have is confirmed.
     fn replicate(&mut self) {
-        let Some(index) = self.writers().first().copied() else { return };
+        let Some(index) = self.writers().into_iter().find(|index| !self.hangs(*index)) else { return };
         let name = self.pods[index].name.clone();
         self.pods[index].position += 1;
         let position = self.pods[index].position;
         let mut confirmed = 0;
+        // whose word counts is what its agent has last been told
+        let asked = self.pods[index].state.as_ref().map(|state| state.settings.pods.clone());
         for other in (0..self.pods.len()).filter(|other| *other != index) {
             let lucky = self.random.chance(70);
-            let reached = self.meet(index, other);
+            let reached = self.meet(index, other) && !self.hangs(other);
             let pod = &mut self.pods[other];
             if let Run::Running { follows: Some(follows), .. } = &pod.run
                 && *follows == name
@@ -567,7 +479,11 @@ impl World {
             {
                 pod.position = position;
                 // only a member of this term's data counts as one
-                confirmed += usize::from(self.lease.as_ref().is_some_and(|(record, _)| pod.mark >= record.served));
+                let told = asked.as_ref().is_none_or(|asked| asked.iter().any(|one| one.name == pod.name));
+                // it takes longer to copy the data than to name a pod in the lease
+                let counts = told && self.lease.as_ref().is_some_and(|(record, _)| record.members.contains(&pod.name));
+                confirmed +=
+                    usize::from(counts && self.lease.as_ref().is_some_and(|(record, _)| pod.mark >= record.served));
             }
         }
         let served = self.lease.as_ref().is_some_and(|(record, _)| record.served == Some(record.epoch));
@@ -584,6 +500,9 @@ impl World {
     fn check(&self) {
         let clock_over = |index: &usize| self.pods[*index].fuse.is_some_and(|at| self.clock(*index) >= at);
         let writers: Vec<usize> = self.writers().into_iter().filter(|index| !clock_over(index)).collect();
-        assert!(writers.len() <= 1, "{}: {writers:?} write at once; lease {:?}", self.now, self.lease);
+        let lives = |ghost: &&Ghost| clock(self.now, ghost.drift) < ghost.fuse;
+        let ghosts = self.ghosts.iter().filter(lives).count();
+        let all = writers.len() + ghosts;
+        assert!(all <= 1, "{}: {writers:?} and {ghosts} lost ones write at once; lease {:?}", self.now, self.lease);
     }
 }

@@ -46,14 +46,49 @@ impl World {
                 if matches!(self.pods[index].run, Run::Running { .. }) {
                     self.end(index, true);
                     // somebody starts it again some day
-                    self.pods[index].run = Run::Off { asks_at: self.now + span };
+                    if self.pods[index].run == Run::Stopped {
+                        self.pods[index].run = Run::Off { asks_at: self.now + span };
+                    }
                 }
             }
         }
     }
 
+    /// The process hangs, and perhaps does not even end when it is killed.
+    fn hang(&mut self, index: usize, until: u64, resists: bool) {
+        (self.pods[index].hung_until, self.pods[index].resists) = (until, resists);
+    }
+
+    /// Another number of pods is wanted; each agent hears of it in its own time, and who is to go is told to end.
+    fn resize(&mut self, size: usize) {
+        (self.size, self.resized) = (size, true);
+        for index in 0..self.pods.len() {
+            let (settings, after) = (self.settings(index), self.random.below(10_000));
+            let pod = &mut self.pods[index];
+            if index < size && pod.gone_until > self.now {
+                (pod.gone_until, pod.agent_at) = (0, self.now + after);
+                pod.run = Run::Off { asks_at: self.now + after };
+                continue;
+            }
+            pod.leaves_at = self.now + 15_000 + after;
+            self.post(index, after, Mail::Tell(Event::Configured(settings)));
+            if index >= size {
+                self.post(index, after, Mail::Tell(Event::Stop));
+            }
+        }
+    }
+
+    /// The pod is gone; what is on its volume stays.
+    pub(super) fn remove(&mut self, index: usize) {
+        if self.pods[index].gone_until <= self.now {
+            self.take_down(index, u64::MAX);
+            self.pods[index].gone_until = u64::MAX;
+        }
+    }
+
     /// The pod ends, and comes again as another one.
     fn take_down(&mut self, index: usize, again: u64) {
+        self.hang(index, 0, false);
         self.end(index, false);
         let pod = &mut self.pods[index];
         (pod.state, pod.life, pod.uid, pod.label, pod.parked) = (None, pod.life + 1, pod.uid + 1, None, false);
@@ -80,7 +115,7 @@ impl World {
     fn assert_settled(&self) {
         let writers = self.writers();
         assert_eq!(writers.len(), 1, "at {}: {}", self.now, self.describe());
-        for (index, pod) in self.pods.iter().enumerate() {
+        for (index, pod) in self.pods.iter().take(self.size).enumerate() {
             let wanted = if writers.contains(&index) { "primary" } else { "replica" };
             assert_eq!(pod.label.as_deref(), Some(wanted), "{}: {}", pod.name, self.describe());
         }
@@ -88,19 +123,59 @@ impl World {
 }
 
 fn survives(seed: u64, pods: usize, synchronous: usize, lasting: bool) {
+    survives_also(seed, pods, (synchronous, lasting), |_| ());
+}
+
+/// As much harm as ever, and more of another kind.
+fn survives_also(seed: u64, pods: usize, (synchronous, lasting): (usize, bool), more: impl Fn(&mut World)) {
     let mut world = World::new(seed, pods, synchronous, lasting);
     world.demotes_by_stopping = world.random.chance(30);
+    world.attach_within = seed.is_multiple_of(2).then_some(20_000);
     world.go(70);
     for _ in 0..12 {
         world.harm();
+        more(&mut world);
         let pause = world.random.below(18);
         world.go(pause);
     }
     world.calm = true;
     (world.outage_until, world.apart_until) = (0, 0);
-    world.pods.iter_mut().for_each(|pod| pod.deaf_until = 0);
+    world.pods.iter_mut().for_each(|pod| (pod.deaf_until, pod.hung_until) = (0, 0));
     world.go(200);
     world.assert_settled();
+}
+
+/// A node is lost, and somebody makes Kubernetes forget its pod: another one of that name begins at once elsewhere.
+fn is_forgotten(world: &mut World) {
+    if world.random.chance(40) {
+        let index = usize::try_from(world.random.below(world.pods.len() as u64)).unwrap();
+        let again = world.now + world.random.below(2_000);
+        let pod = &world.pods[index];
+        if matches!(pod.run, Run::Running { writable: true, .. })
+            && let Some(fuse) = pod.fuse
+        {
+            world.ghosts.push(Ghost { drift: pod.drift, fuse });
+        }
+        world.take_down(index, again);
+    }
+}
+
+/// Pods are added and taken away.
+fn grows_and_shrinks(world: &mut World) {
+    if world.random.chance(40) {
+        let size = 1 + usize::try_from(world.random.below(world.pods.len() as u64)).unwrap();
+        world.resize(size);
+    }
+}
+
+/// A process that hangs, now and then one that cannot even be killed.
+fn hangs_somewhere(world: &mut World) {
+    world.flaky = world.random.chance(50);
+    if world.random.chance(40) {
+        let index = usize::try_from(world.random.below(world.pods.len() as u64)).unwrap();
+        let (span, resists) = (world.random.below(60_000), world.random.chance(50));
+        world.hang(index, world.now + span, resists);
+    }
 }
 
 proptest! {
@@ -119,6 +194,29 @@ proptest! {
     #[test]
     fn pods_without_lasting_data_agree_as_well(seed in any::<u64>()) {
         survives(seed, 3, 0, false);
+    }
+
+    #[test]
+    fn pods_forgotten_while_their_node_is_lost_make_no_second_writer(seed in any::<u64>(), pods in 1usize..4) {
+        survives_also(seed, pods, (0, true), is_forgotten);
+    }
+
+    #[test]
+    fn no_confirmed_write_is_lost_while_pods_come_and_go(seed in any::<u64>()) {
+        survives_also(seed, 4, (1, true), grows_and_shrinks);
+    }
+
+    #[test]
+    fn pods_that_come_go_and_hang_make_no_second_writer(seed in any::<u64>()) {
+        survives_also(seed, 4, (0, true), |world| {
+            grows_and_shrinks(world);
+            hangs_somewhere(world);
+        });
+    }
+
+    #[test]
+    fn processes_that_hang_or_cannot_be_killed_make_no_second_writer(seed in any::<u64>(), pods in 2usize..5) {
+        survives_also(seed, pods, (usize::from(pods > 2), true), hangs_somewhere);
     }
 }
 
@@ -254,6 +352,52 @@ fn terms_count_on_where_the_lease_is_lost_and_old_data_stays_old() {
 }
 
 #[test]
+fn a_server_that_went_back_to_a_backup_of_its_own_leaves_nobody_without_a_primary() {
+    for switchovers in 1..4 {
+        let mut world = World::new(71, 3, 0, true);
+        world.calm = true;
+        world.go(20);
+        let (backup, version) = (world.lease.clone(), world.version);
+        for _ in 0..switchovers {
+            let holder = world.writers()[0];
+            world.feed(holder, Event::Switchover { ticket: 1, target: None, force: false });
+            world.go(10);
+        }
+        let newest = world.pods.iter().map(|pod| pod.mark).max();
+        (world.lease, world.version) = (backup, version);
+        world.go(90);
+        world.assert_settled();
+        let terms = world.lease.as_ref().map(|(record, _)| Some(record.epoch));
+        assert!(terms > newest, "terms count on: {terms:?} after {newest:?}");
+    }
+}
+
+#[test]
+fn a_pod_with_the_data_begins_though_the_lease_names_another_one_alone() {
+    for overtaken in [false, true] {
+        let mut world = World::new(73, 2, 0, true);
+        world.calm = true;
+        world.go(20);
+        world.feed(0, Event::Switchover { ticket: 1, target: Some("p-1".to_owned()), force: false });
+        world.go(10);
+        assert_eq!(world.writers(), [1]);
+        // all end while the other one, which was alone for a while, has the lease and does not serve yet
+        let again = world.now + 5_000;
+        (0..2).for_each(|index| world.take_down(index, again));
+        let (mut record, version) = world.lease.clone().unwrap();
+        record.holder = Some(Holder { pod: "p-0".to_owned(), uid: "before".to_owned() });
+        (record.epoch, record.members) = (record.epoch + 1, BTreeSet::from(["p-0".to_owned()]));
+        (world.lease, world.version) = (Some((record, version + 1)), version + 1);
+        if overtaken {
+            world.pods[0].mark = Some(0);
+        }
+        world.go(60);
+        world.assert_settled();
+        assert_eq!(world.writers(), [1], "{overtaken}: {}", world.describe());
+    }
+}
+
+#[test]
 fn an_empty_pod_takes_over_from_nobody() {
     let mut world = World::new(13, 2, 0, true);
     world.calm = true;
@@ -281,6 +425,45 @@ fn a_crashed_holder_is_replaced_at_once_and_follows_afterwards() {
     assert_ne!(world.writers(), [0], "{}", world.describe());
     assert_eq!(world.writers().len(), 1, "{}", world.describe());
     world.go(5);
+    world.assert_settled();
+}
+
+#[test]
+fn a_holder_whose_process_cannot_be_killed_makes_room_and_follows_once_it_is_gone() {
+    for resists in [false, true] {
+        let mut world = World::new(61, 3, 0, true);
+        world.calm = true;
+        world.go(20);
+        world.hang(0, world.now + 120_000, resists);
+        world.go(30);
+        assert_ne!(world.writers(), [0], "{resists}: {}", world.describe());
+        assert_eq!(world.writers().len(), 1, "{resists}: {}", world.describe());
+        assert_eq!(world.pods[0].run == Run::Undead, resists, "{}", world.describe());
+        if resists {
+            let reason = &world.pods[0].state.as_ref().unwrap().reason;
+            assert!(reason.starts_with("the process was killed and does not end"), "{reason}");
+        }
+        world.pods[0].hung_until = 0;
+        world.go(30);
+        world.assert_settled();
+        assert_ne!(world.writers(), [0], "{resists}: {}", world.describe());
+    }
+}
+
+#[test]
+fn a_holder_whose_process_hung_before_its_agent_was_started_anew_makes_room() {
+    let mut world = World::new(67, 3, 0, true);
+    world.calm = true;
+    world.go(20);
+    world.hang(0, world.now + 600_000, false);
+    let pod = &mut world.pods[0];
+    (pod.state, pod.life, pod.agent_at) = (None, pod.life + 1, world.now + 1_000);
+    world.go(120);
+    assert_eq!(world.writers(), [0], "it may still come up: {}", world.describe());
+    world.go(120);
+    assert_ne!(world.writers(), [0], "{}", world.describe());
+    world.pods[0].hung_until = 0;
+    world.go(30);
     world.assert_settled();
 }
 

@@ -41,11 +41,19 @@ fn of_answer(status: u16, code: &str, said: String) -> Cause {
             Cause::Full(said)
         }
         (404, _) => Cause::NotFound,
-        (403, _) if said.contains("WORM") || said.to_lowercase().contains("lock") => Cause::Locked(said),
+        (400 | 403, _) if locked(&said) => Cause::Locked(said),
         (401 | 403, _) | (400, "ExpiredToken" | "InvalidToken") => Cause::Denied(said),
         (408 | 409 | 429 | 500.., _) | (400, "RequestTimeout") => Cause::Unavailable(said),
         _ => Cause::Refused(said),
     }
+}
+
+/// Servers have no code of their own for it.
+fn locked(said: &str) -> bool {
+    let said = said.to_lowercase();
+    let signs = ["worm protected", "object lock", "objectlocked", "object is locked", "legal hold", "retention policy"];
+    // a bucket that cannot lock says so in like words
+    signs.iter().any(|sign| said.contains(sign)) && !said.contains("configuration")
 }
 
 /// An error and all that is behind it, on one line.
@@ -80,5 +88,15 @@ mod tests {
         assert!(matches!(of(400, "BadDigest"), Cause::Checksum(_)));
         assert!(matches!(of(507, ""), Cause::Full(_)));
         assert!(matches!(of(400, "EntityTooLarge"), Cause::Refused(_)));
+        let said = |status, code: &str, said: &str| of_answer(status, code, format!("{code}: {said}"));
+        let protected = "Access Denied because object protected by object lock.";
+        assert!(matches!(said(403, "AccessDenied", protected), Cause::Locked(_)));
+        let protected = "Object is WORM protected and cannot be overwritten.";
+        assert!(matches!(said(400, "InvalidRequest", protected), Cause::Locked(_)));
+        let protected = "Object 'b/o' is subject to bucket's retention policy and cannot be deleted until 2027-01-01";
+        assert!(matches!(said(403, "RetentionPolicyNotMet", protected), Cause::Locked(_)));
+        let cannot = "Bucket is missing Object Lock Configuration";
+        assert!(matches!(said(400, "InvalidRequest", cannot), Cause::Refused(_)));
+        assert!(matches!(said(403, "AccessDenied", "User: blockchain is not authorized"), Cause::Denied(_)));
     }
 }

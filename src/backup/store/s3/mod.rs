@@ -8,17 +8,21 @@ use std::ops::Range;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::{BucketVersioningStatus, ChecksumAlgorithm, ObjectLockEnabled, ObjectLockMode};
+use aws_sdk_s3::types::{
+    BucketVersioningStatus, ChecksumAlgorithm, ObjectLockEnabled, ObjectLockMode, ObjectLockRetention,
+    ObjectLockRetentionMode,
+};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 
-pub use settings::{Checksums, Credentials, Settings};
+pub use settings::{Checksums, Credentials, Lock, LockMode, Settings};
 
 use super::{
     Body, Cause, Doing, Features, Key, LARGEST_OBJECT, List, ObjectInfo, Page, Store, StoreError, StoreFuture,
 };
+use crate::backup::layout::is_needed;
 use cause::cause;
 
 /// What the protocol gives on one page at most.
@@ -31,6 +35,7 @@ pub struct S3 {
     /// Empty, or ends in '/'.
     prefix: String,
     checksums: Checksums,
+    lock: Option<Lock>,
 }
 
 impl S3 {
@@ -38,7 +43,8 @@ impl S3 {
     pub fn new(settings: &Settings) -> Result<Self, StoreError> {
         let prefix = settings.prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        let store = |client| Self { client, bucket: settings.bucket.clone(), prefix, checksums: settings.checksums };
+        let Settings { bucket, checksums, lock, .. } = settings;
+        let store = |client| Self { client, bucket: bucket.clone(), prefix, checksums: *checksums, lock: *lock };
         settings.client().map(store).map_err(|reason| {
             StoreError::new(&format!("s3://{}", settings.bucket), Doing::Open, "the bucket", Cause::Setting(reason))
         })
@@ -62,19 +68,25 @@ impl S3 {
             .content_type("application/octet-stream")
             .content_length(i64::try_from(body.bytes.len()).unwrap_or(i64::MAX))
             .body(ByteStream::from(body.bytes));
-        // a bucket with locks takes no object without a checksum
-        if self.checksums == Checksums::WhenSupported || body.lock_until.is_some() {
+        let lock = self.lock.filter(|_| is_needed(key));
+        // a lock takes no object without a checksum
+        if self.checksums == Checksums::WhenSupported || lock.is_some() {
             request = request
                 .checksum_algorithm(ChecksumAlgorithm::Sha256)
                 .checksum_sha256(STANDARD.encode(body.sha256.as_bytes()));
         }
-        if let Some(until) = body.lock_until {
-            request = request
-                .object_lock_mode(ObjectLockMode::Governance)
-                .object_lock_retain_until_date(DateTime::from_secs(until.as_second()));
+        if let Some(lock) = lock {
+            let mode = match lock.mode {
+                LockMode::Governance => ObjectLockMode::Governance,
+                LockMode::Compliance => ObjectLockMode::Compliance,
+            };
+            request = request.object_lock_mode(mode).object_lock_retain_until_date(lock.until());
         }
-        let sent = request.send().await;
-        sent.map(drop).map_err(|error| self.failed(Doing::Write, key.as_str(), cause(&error)))
+        let sent = request.send().await.map(drop).map_err(|error| cause(&error));
+        let Err(cause) = sent else { return Ok(()) };
+        // some servers look at the locks of what is there before they look at conditions
+        let is_there = matches!(cause, Cause::Locked(_)) && self.look(key).await.is_ok();
+        Err(self.failed(Doing::Write, key.as_str(), if is_there { Cause::AlreadyExists } else { cause }))
     }
 
     async fn read(&self, key: &Key, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
@@ -165,6 +177,28 @@ impl S3 {
         }
     }
 
+    async fn keep(&self, key: &Key) -> Result<(), StoreError> {
+        let Some(lock) = self.lock else { return Ok(()) };
+        let mode = match lock.mode {
+            LockMode::Governance => ObjectLockRetentionMode::Governance,
+            LockMode::Compliance => ObjectLockRetentionMode::Compliance,
+        };
+        let retention = ObjectLockRetention::builder().mode(mode).retain_until_date(lock.until()).build();
+        let request = self.client.put_object_retention().bucket(&self.bucket).key(self.full(key.as_str()));
+        let asked = request.retention(retention).send().await.map(drop);
+        let asked = asked.map_err(|error| self.failed(Doing::Lock, key.as_str(), cause(&error)));
+        let Err(refused) = asked else { return Ok(()) };
+        // a lock is made neither shorter nor weaker: one that is stricter, by a rule of the bucket or from earlier, stands
+        if refused.is_refusal() && self.is_locked(key).await { Ok(()) } else { Err(refused) }
+    }
+
+    /// Whether nobody may delete it now, as far as we may know.
+    async fn is_locked(&self, key: &Key) -> bool {
+        let asked = self.client.head_object().bucket(&self.bucket).key(self.full(key.as_str())).send().await;
+        let until = asked.ok().and_then(|answer| timestamp(answer.object_lock_retain_until_date()?));
+        until.is_some_and(|until| until > Timestamp::now())
+    }
+
     /// A store that does not know the question does not have the feature; nor has one that does not let us ask.
     async fn ask_features(&self) -> Result<Features, StoreError> {
         let versioning = match self.client.get_bucket_versioning().bucket(&self.bucket).send().await {
@@ -182,9 +216,16 @@ impl S3 {
 
     fn unknown(&self, cause: Cause) -> Result<bool, StoreError> {
         match cause {
-            Cause::NotFound | Cause::Denied(_) | Cause::Refused(_) => Ok(false),
+            Cause::NotFound | Cause::Denied(_) | Cause::Locked(_) | Cause::Refused(_) => Ok(false),
             cause => Err(self.failed(Doing::LookAt, "what it can do", cause)),
         }
+    }
+}
+
+impl Lock {
+    /// When the lock of what is written now ends.
+    fn until(&self) -> DateTime {
+        DateTime::from_secs(Timestamp::now().saturating_add(self.time).unwrap_or(Timestamp::MAX).as_second())
     }
 }
 
@@ -219,6 +260,10 @@ impl Store for S3 {
 
     fn features(&self) -> StoreFuture<'_, Features> {
         Box::pin(self.ask_features())
+    }
+
+    fn lock<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()> {
+        Box::pin(self.keep(key))
     }
 
     fn checks_content(&self) -> bool {

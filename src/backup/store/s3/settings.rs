@@ -31,6 +31,23 @@ pub struct Settings {
     /// Certificates in PEM that are trusted instead of the system's.
     pub ca: Option<String>,
     pub checksums: Checksums,
+    /// Whether what a restore needs is locked against deletion.
+    pub lock: Option<Lock>,
+}
+
+/// How objects are locked, from when they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lock {
+    pub mode: LockMode,
+    pub time: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockMode {
+    /// Whoever has a right of its own for it may delete all the same.
+    Governance,
+    /// Nobody may.
+    Compliance,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,6 @@ use sha2::{Digest, Sha256};
 
 use super::super::apply::summary;
 use super::super::failed::{self, Failed};
-use super::super::live::Part;
 use super::super::settings::{Destination, Settings};
 use super::finished::Ended;
 use super::{Sync, verb};
@@ -80,7 +79,7 @@ pub fn files(
     let mut files = BTreeMap::new();
     let mut kept: BTreeSet<String> = unsettled.iter().map(|id| file_of(settings, id)).collect();
     for desired in sync.part.desired(sync.seen).into_iter().filter(|desired| !unsettled.contains(&desired.id)) {
-        let Some(body) = sync.seen.bodies.get(&desired.id) else { continue };
+        let Some(body) = sync.seen.body(&desired.id) else { continue };
         let body = if desired.id.kind == ObjectKind::Secret { &redaction.of_secret(body) } else { body.as_ref() };
         // an object that cannot be written down keeps the file it has
         let Ok(yaml) = serde_saphyr::to_string(body) else {
@@ -93,7 +92,7 @@ pub fn files(
         kept.insert(path);
     }
     // nothing is defined no more, or everything would have been looked at
-    if matches!(sync.part, Part::Only(_)) {
+    if !sync.part.is_everything() {
         return files;
     }
     // what is still there although no file defines it: held back, or from a file that cannot be read
@@ -109,16 +108,12 @@ pub fn files(
 }
 
 /// Only what differs from what is there.
-pub fn edits(before: &BTreeMap<String, GitId>, after: &BTreeMap<String, Option<Vec<u8>>>) -> Vec<Edit> {
-    let differs = |path: &String, content: &Option<Vec<u8>>| match content {
-        Some(content) => before.get(path) != Some(&blob_id(content)),
-        None => before.contains_key(path),
+pub fn edits(before: &BTreeMap<String, GitId>, after: BTreeMap<String, Option<Vec<u8>>>) -> Vec<Edit> {
+    let differs = |edit: &Edit| match &edit.content {
+        Some(content) => before.get(&edit.path) != Some(&blob_id(content)),
+        None => before.contains_key(&edit.path),
     };
-    after
-        .iter()
-        .filter(|(path, content)| differs(path, content))
-        .map(|(path, content)| Edit { path: path.clone(), content: content.clone() })
-        .collect()
+    after.into_iter().map(|(path, content)| Edit { path, content }).filter(differs).collect()
 }
 
 /// The commit.

@@ -53,8 +53,7 @@ fn may_be_kept(sizes: impl ExactSizeIterator<Item = usize>) -> bool {
 pub fn files_of(queue: &[Waiting]) -> BTreeMap<String, GitId> {
     let mut files = BTreeMap::new();
     for waiting in queue {
-        let edits = waiting.record.draft.edits.iter();
-        apply(&mut files, edits.map(|edit| (edit.path.clone(), edit.content.clone())));
+        apply(&mut files, &waiting.record.draft.edits);
     }
     files
 }

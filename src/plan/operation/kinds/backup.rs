@@ -2,6 +2,7 @@
 //! role the method prefers, else the one that leads, else the first.
 
 use super::Kind;
+use crate::api::labels::BACKUP_POLICY;
 use crate::api::operation::Target;
 use crate::extension::methods;
 use crate::plan::operation::deed::{Deed, Planned};
@@ -13,7 +14,11 @@ pub const KIND: Kind =
 fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
     let spec = world.spec();
     let wanted = spec.backup.as_ref().and_then(|backup| backup.method.as_deref());
-    Ok(pods(world, wanted, spec.target.as_ref())?.into_iter().map(|pod| step(&pod.name)).collect())
+    let chosen = pods(world, wanted, spec.target.as_ref());
+    // what a policy prefers was there when it asked, and that it is gone by now is no reason to make no backup
+    let by_policy = world.operation.metadata.labels.as_ref().is_some_and(|all| all.contains_key(BACKUP_POLICY));
+    let chosen = if chosen.is_err() && by_policy { pods(world, wanted, None) } else { chosen };
+    Ok(chosen?.into_iter().map(|pod| step(&pod.name)).collect())
 }
 
 /// Whose agents make it: one pod, or one of each group where each has data of its own.
@@ -25,25 +30,42 @@ pub(super) fn pods<'w>(
     let instance = &world.spec().instance;
     let package = world.package.as_ref().ok_or("its package cannot be used")?;
     let (_, method) = methods::choose(package, wanted).map_err(|error| error.to_string())?;
-    let has_data = |pod: &&Pod| method.component.as_ref().is_none_or(|component| pod.component == component.as_str());
+    let component = method.component.as_ref().or_else(|| package.main_component());
+    let has_data = |pod: &&Pod| component.is_none_or(|component| pod.component == component.as_str());
     let mut all: Vec<&Pod> = pods_of(&world.pods, target).into_iter().filter(has_data).collect();
     all.sort_by_key(|pod| (pod.component.clone(), pod.group.clone(), pod.ordinal));
+    // a group in which nobody has the role that is asked for is not left out: it has a part of the data as well
+    let anybody = target.map(|target| Target { role: None, ..target.clone() });
     let mut groups: Vec<Option<(&str, &str)>> = if method.each_group {
-        all.iter().map(|pod| Some((pod.component.as_str(), pod.group.as_str()))).collect()
+        let there = pods_of(&world.pods, anybody.as_ref()).into_iter().filter(has_data);
+        let mut there: Vec<_> = there.map(|pod| Some((pod.component.as_str(), pod.group.as_str()))).collect();
+        there.sort_unstable();
+        there
     } else {
         vec![None]
     };
     groups.dedup();
     let choose = |group: &Option<(&str, &str)>| {
         let of_it = |pod: &&&Pod| group.is_none_or(|group| group == (pod.component.as_str(), pod.group.as_str()));
-        let able: Vec<&&Pod> = all.iter().filter(of_it).filter(|pod| pod.ready).collect();
+        // what no longer follows is served as well, and is not what there is now
+        let detached = |pod: &Pod| methods::is_detached(package, &pod.component, pod.role.as_deref(), pod.follows);
+        let ready: Vec<&&Pod> = all.iter().filter(of_it).filter(|pod| pod.ready).collect();
+        let able: Vec<&&Pod> = ready.iter().copied().filter(|pod| !detached(pod)).collect();
+        // where nobody has newer data, what there is is worth keeping
+        let led = world.pods.iter().any(|pod| pod.leads && pod.ready && has_data(&pod) && of_it(&&pod));
+        let able = if able.is_empty() && !led { ready.clone() } else { able };
         let preferred = method.prefer.as_ref();
         let preferred =
             able.iter().find(|pod| preferred.is_some_and(|role| pod.role.as_deref() == Some(role.as_str())));
         let chosen = preferred.or(able.iter().find(|pod| pod.leads)).or(able.first());
         let of = group.map_or(String::new(), |(_, group)| format!(" of the group {group}"));
         chosen.map(|pod| **pod).ok_or_else(|| {
-            format!("no pod of {instance}{of} is ready to be backed up; see `midship describe inst/{instance}`")
+            let why = if ready.is_empty() {
+                "is ready to be backed up"
+            } else {
+                "that may be backed up gets the newest data: none is connected to the one that has it"
+            };
+            format!("no pod of {instance}{of} {why}; see `midship describe inst/{instance}`")
         })
     };
     if groups.is_empty() {

@@ -19,6 +19,7 @@ use super::change::Change;
 use super::deed::{Deed, Pace, Planned};
 use super::world::{Pod, World};
 use crate::api::operation::{OperationSpec, OperationStatus, OperationType, ProcessAction};
+use crate::api::packed::Packed;
 
 /// Everything the machine has to know about a type.
 pub struct Kind {
@@ -98,7 +99,8 @@ fn expand_change(world: &World<'_>, change: MakeChange) -> Result<Vec<Planned>, 
 /// A component that the instance has.
 fn known_component(world: &World<'_>, component: &str) -> Result<(), String> {
     let resolved = world.instance.and_then(|instance| instance.status.as_ref()?.resolved.as_ref());
-    let Some(all) = resolved.and_then(|resolved| resolved.components.as_ref()?.as_object()) else { return Ok(()) };
+    let told = resolved.and_then(|resolved| resolved.components.as_ref()).map(Packed::open);
+    let Some(all) = told.as_ref().and_then(Value::as_object) else { return Ok(()) };
     if all.contains_key(component) {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! What operations do, told as scenarios, and what holds whatever happens.
 
+mod backups;
 mod changes;
 mod crashes;
 mod order;

@@ -40,6 +40,7 @@ pub fn pod(name: &str, ordinal: u16, role: &str) -> Pod {
         rank: if role == "primary" { 2 } else { 1 },
         leads: role == "primary",
         ready: true,
+        follows: role != "primary",
         config: None,
         pending_restart: false,
     }

@@ -2,9 +2,10 @@
 
 mod changes;
 mod faults;
+pub mod promises;
 mod properties;
 mod scaling;
-mod world;
+pub mod world;
 
 use serde_json::{Value, json};
 

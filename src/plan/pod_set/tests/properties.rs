@@ -1,13 +1,11 @@
 //! What holds for every spec and every state: plans come to an end, never disturb more than is allowed, keep the leader for
 //! last, and never delete a volume that was not agreed to be deleted.
 
-use std::collections::BTreeSet;
-
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
-use super::super::What;
+use super::promises::watched_step;
 use super::spec;
 use super::world::World;
 use crate::plan::pod_set::Phase;
@@ -59,68 +57,18 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     proptest::collection::vec(event, 1..14)
 }
 
-/// A step, held to what must never happen.
-fn watched_step(world: &mut World) {
-    let before = world.seen().pods.clone();
-    let claims = world.claims.clone();
-    let serving: BTreeSet<u16> = before.iter().filter(|(_, pod)| pod.ready()).map(|(ordinal, _)| *ordinal).collect();
-    let (leader, members) = (world.leader(), world.members.clone());
-    let plan = world.step();
-    let stopped = plan.wanted.is_empty();
-    let most = usize::try_from(world.spec.update.as_ref().and_then(|update| update.max_unavailable).unwrap_or(1))
-        .expect("a small number");
-    let disturbed: Vec<u16> = plan
-        .actions
-        .iter()
-        .filter(|action| action.what.disrupts() && serving.contains(&action.ordinal))
-        .map(|action| action.ordinal)
-        .collect();
-    let kept: Vec<u16> = disturbed.iter().copied().filter(|ordinal| plan.wanted.contains(ordinal)).collect();
-    if !kept.is_empty() {
-        let down =
-            plan.wanted.iter().filter(|ordinal| !serving.contains(ordinal) || disturbed.contains(ordinal)).count();
-        assert!(down <= most, "{down} down, {most} allowed: {plan:#?}");
-    }
-    let leaves = leader.filter(|leader| disturbed.contains(leader) && !plan.wanted.contains(leader));
-    assert!(stopped || leaves.is_none(), "{leaves:?} leaves with the role: {plan:#?}");
-    if !stopped && let Some(leader) = leader.filter(|leader| kept.contains(leader) && serving.len() > 1) {
-        assert_eq!(kept, [leader], "others were disturbed together with the leader");
-    }
-    for action in &plan.actions {
-        match &action.what {
-            What::DeleteClaim { name, uid } => {
-                let claim = &claims[name];
-                assert_eq!(claim.to_delete.as_ref(), Some(&claim.uid), "no recorded intent: {name}");
-                assert_eq!(claim.uid, *uid);
-                assert!(!before.contains_key(&action.ordinal), "its pod is there: {name}");
-                assert!(!plan.wanted.contains(&action.ordinal), "it is wanted: {name}");
-                let policy = world.spec.deletion_policy;
-                assert_eq!(policy, Some(crate::api::values::DeletionPolicy::Delete), "{name}");
-            }
-            What::MarkClaim { name, .. } => {
-                let pod = &before[&action.ordinal];
-                let member = members.as_ref().is_some_and(|members| members.contains(&action.ordinal));
-                let alone = member && claims[name].bound && leader.is_none_or(|leader| leader == action.ordinal);
-                let alone = alone && !stopped;
-                assert!(pod.departed || !(pod.started || alone), "{name}: its pod has not handed over");
-            }
-            What::CreatePod { .. } => {
-                assert!(!before.contains_key(&action.ordinal), "a second pod");
-                let led_last = leader.is_none() && plan.record.last_holder == Some(action.ordinal);
-                assert!(plan.wanted.contains(&action.ordinal) || (led_last && !stopped), "nobody asked for it");
-            }
-            _ => {}
-        }
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_plans_keep_their_promises_and_come_to_rest(events in events(), roles in any::<bool>()) {
+    fn whatever_happens_plans_keep_their_promises_and_come_to_rest(
+        events in events(),
+        roles in any::<bool>(),
+        shares in any::<bool>(),
+    ) {
         let roles = if roles { json!(["replica", "primary"]) } else { json!([]) };
         let mut world = World::new(spec(json!({ "roleOrder": roles })));
+        world.gives_away = Some(shares);
         for event in events {
             match event {
                 Event::Spec(change) => world.change(change),

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::spec;
 use super::world::World;
-use crate::plan::pod_set::{Attempt, EMPTIED, Trouble};
+use crate::plan::pod_set::{Attempt, EMPTIED, Trouble, status};
 
 #[test]
 fn pods_and_volumes_come_into_being_and_then_nothing_happens() {
@@ -185,6 +185,20 @@ fn the_leader_hands_over_before_it_leaves() {
 }
 
 #[test]
+fn whoever_is_to_take_over_is_not_changed_by_the_same_plan() {
+    let mut world = World::running(spec(json!({ "replicas": 2, "roleOrder": ["replica", "primary"] })));
+    world.pods.get_mut(&0).expect("it is there").role = Some("replica".into());
+    world.pods.get_mut(&1).expect("it is there").role = Some("primary".into());
+    world.change(json!({ "replicas": 1, "template": super::template("2") }));
+    let plan = world.step();
+    assert_eq!(world.log, ["Switchover 1"]);
+    let told = plan.waits.iter().map(|wait| wait.message.as_str()).collect::<Vec<_>>();
+    assert_eq!(told, ["shop-cache-0 changes once it has taken over from the pod that leaves"]);
+    world.settle();
+    assert_eq!((world.images(), world.leader()), (vec!["cache:2".to_owned()], Some(0)));
+}
+
+#[test]
 fn a_leader_with_nobody_to_take_over_stays_and_so_does_its_volume() {
     let led_by_the_highest = || {
         let spec = spec(json!({ "replicas": 2, "deletionPolicy": "Delete", "roleOrder": ["replica", "primary"] }));
@@ -322,6 +336,133 @@ fn a_pod_that_does_not_run_and_may_have_data_stays_and_so_does_its_volume() {
     world.change(json!({ "replicas": 3 }));
     world.settle();
     assert_eq!(world.happened("DeletePod"), [3]);
+}
+
+#[test]
+fn a_pod_that_is_drained_away_comes_back_to_give_its_share_away_before_it_leaves() {
+    let sharing = || {
+        let mut world = World::running(spec(json!({ "deletionPolicy": "Delete" })));
+        world.gives_away = Some(true);
+        world
+    };
+    let in_order = ["CreatePod 2", "PrepareToLeave 2", "AgreeToDeleteVolume 2", "DeletePod 2", "DeleteVolume 2"];
+    // its node is drained while it is to leave
+    let mut world = sharing();
+    world.change(json!({ "replicas": 2 }));
+    world.pods.remove(&2);
+    let plan = world.plan();
+    let reason = "shop-cache-2 was taken away before it gave away what it has, and does so before it leaves";
+    assert_eq!(plan.actions[0].reason, reason);
+    world.settle();
+    assert_eq!(world.log[..5], in_order);
+    assert_eq!(world.log[5..], ["TellOfDeparture 2"]);
+    assert_eq!(world.reason(), "Ready");
+
+    // so it is where it was scaled in while nobody ran
+    let mut world = sharing();
+    world.change(json!({ "state": "Stopped" }));
+    world.settle();
+    world.change(json!({ "state": "Running", "replicas": 2 }));
+    world.log.clear();
+    world.settle();
+    let about_it: Vec<&String> = world.log.iter().filter(|line| line.ends_with(" 2")).collect();
+    assert_eq!(about_it[..5], in_order);
+
+    // one that has given it away already does not: that is known without the pod
+    let mut world = sharing();
+    world.change(json!({ "replicas": 2 }));
+    world.step();
+    assert_eq!(world.log, ["PrepareToLeave 2"]);
+    let plan = world.plan();
+    let told = status::status(&world.seen(), &plan, Some(1), None);
+    world.status = told;
+    assert_eq!(world.status.departed.iter().map(ToString::to_string).collect::<Vec<_>>(), ["2"]);
+    world.pods.remove(&2);
+    world.settle();
+    assert_eq!(world.log, ["PrepareToLeave 2", "TellOfDeparture 2"]);
+    assert!(world.status.departed.is_empty(), "{:?}", world.status.departed);
+
+    // one that is wanted merely moves, and keeps its volume
+    let mut world = sharing();
+    world.pods.remove(&2);
+    world.settle();
+    assert_eq!(world.log, ["CreatePod 2"]);
+}
+
+#[test]
+fn whoever_deletes_the_volume_goes_on_without_a_share_that_nobody_can_give_away() {
+    let mut world = World::running(spec(json!({})));
+    world.gives_away = Some(true);
+    world.lost.insert(2);
+    world.pods.remove(&2);
+    world.change(json!({ "replicas": 2 }));
+    world.settle();
+    assert_eq!((world.log.as_slice(), world.reason().as_str()), (["CreatePod 2".to_owned()].as_slice(), "PreScaleIn"));
+    assert_eq!(
+        world.message(),
+        "shop-cache-2 is to leave and cannot hand over its data while it does not run; mend it, scale back, or delete \
+         data-shop-cache-2 by hand to go on without what it has"
+    );
+    world.claim("data-shop-cache-2").deleting = true;
+    let plan = world.step();
+    assert_eq!(plan.actions.iter().map(|action| action.what.word()).collect::<Vec<_>>(), ["DeletePod"], "{plan:#?}");
+    world.lost.clear();
+    world.settle();
+    assert_eq!(world.log, ["CreatePod 2", "DeletePod 2", "TellOfDeparture 2"]);
+
+    // also where it runs and its agent cannot do it
+    let mut world = World::running(spec(json!({})));
+    world.gives_away = Some(true);
+    world.change(json!({ "replicas": 2 }));
+    world.fails(2, Attempt::PreScaleIn, "slots cannot be moved", true);
+    world.settle();
+    assert!(world.message().ends_with("or delete data-shop-cache-2 by hand to go on without what it has"));
+    world.claim("data-shop-cache-2").deleting = true;
+    world.step();
+    assert_eq!(world.log, ["DeletePod 2"]);
+}
+
+#[test]
+fn a_pod_that_gave_its_share_away_and_is_wanted_again_joins_anew_and_gives_away_again_before_it_leaves() {
+    let mut world = World::running(spec(json!({})));
+    world.change(json!({ "replicas": 2 }));
+    world.step();
+    world.change(json!({ "replicas": 3 }));
+    world.settle();
+    assert_eq!(world.log, ["PrepareToLeave 2", "RecordMembers 2", "ChangePod 2", "Welcome 2"]);
+    world.log.clear();
+    world.change(json!({ "replicas": 2 }));
+    world.settle();
+    assert_eq!(world.log, ["PrepareToLeave 2", "DeletePod 2", "TellOfDeparture 2"]);
+}
+
+#[test]
+fn nobody_is_told_of_a_departure_while_the_package_may_want_the_pod_back() {
+    let mut world = World::running(spec(json!({})));
+    world.gives_away = None;
+    world.pods.remove(&2);
+    world.change(json!({ "replicas": 2 }));
+    world.step();
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert_eq!(world.reason(), "PackageUnknown");
+    world.gives_away = Some(true);
+    world.step();
+    assert_eq!(world.log, ["CreatePod 2"]);
+
+    // nor does one that came back leave before it could run, and its volume with it
+    let mut world = World::running(spec(json!({ "deletionPolicy": "Delete", "roleOrder": ["replica", "primary"] })));
+    world.pods.remove(&2);
+    world.step();
+    world.lost.insert(2);
+    world.log.clear();
+    world.change(json!({ "replicas": 2 }));
+    world.gives_away = None;
+    world.settle();
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert_eq!(world.reason(), "PreScaleIn");
+    world.gives_away = Some(false);
+    world.step();
+    assert_eq!(world.log, ["AgreeToDeleteVolume 2", "DeletePod 2"]);
 }
 
 #[test]

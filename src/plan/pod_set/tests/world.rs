@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 use super::super::*;
 use super::merge;
-use crate::api::PodSetStatus;
 use crate::api::pod_report::PodReport;
 use crate::api::pod_set::{PodSetSpec, PodTemplate};
+use crate::api::{PodSetStatus, labels};
 
 pub struct World {
+    name: String,
     pub spec: PodSetSpec,
     pub status: PodSetStatus,
     pub pods: BTreeMap<u16, Pod>,
@@ -26,6 +27,7 @@ pub struct World {
     pub unwell: BTreeMap<String, Timestamp>,
     pub asked_order: Option<Vec<u16>>,
     pub members: Option<BTreeSet<u16>>,
+    pub gives_away: Option<bool>,
     pub now: Timestamp,
     /// Images whose pods never get ready.
     pub bad_images: BTreeSet<String>,
@@ -38,7 +40,9 @@ pub struct World {
 
 impl World {
     pub fn new(spec: PodSetSpec) -> Self {
+        let name = naming::pod_set(spec.instance.as_str(), spec.component.as_str(), spec.group.as_str());
         Self {
+            name,
             spec,
             status: PodSetStatus::default(),
             pods: BTreeMap::new(),
@@ -52,6 +56,7 @@ impl World {
             unwell: BTreeMap::new(),
             asked_order: None,
             members: None,
+            gives_away: Some(false),
             now: Timestamp::from_second(1_800_000_000).expect("a time"),
             bad_images: BTreeSet::new(),
             lost: BTreeSet::new(),
@@ -70,7 +75,7 @@ impl World {
 
     pub fn seen(&self) -> Observed<'_> {
         Observed {
-            name: "shop-cache",
+            name: &self.name,
             spec: &self.spec,
             status: &self.status,
             pods: self.pods.clone(),
@@ -84,6 +89,7 @@ impl World {
             unwell: self.unwell.clone(),
             asked_order: self.asked_order.clone(),
             members: self.members.clone(),
+            gives_away: self.gives_away,
             now: self.now,
         }
     }
@@ -146,6 +152,7 @@ impl World {
         let now = self.now;
         let mut changed = false;
         let (lost, bad) = (self.lost.clone(), self.bad_images.clone());
+        let main = self.spec.component.to_string();
         let ordinals: Vec<u16> = self.pods.keys().copied().collect();
         for ordinal in ordinals {
             if lost.contains(&ordinal) {
@@ -182,7 +189,7 @@ impl World {
                 pod.ready_since = None;
                 changed = true;
             }
-            let runs = !bad.contains(&pod.containers["cache"].image);
+            let runs = !bad.contains(&pod.containers[&main].image);
             match (runs, pod.ready_since) {
                 (true, None) => {
                     pod.ready_since = Some(now);
@@ -195,7 +202,7 @@ impl World {
                     changed = true;
                 }
                 (false, None) if pod.problem.is_none() => {
-                    pod.problem = Some("cache: CrashLoopBackOff".to_owned());
+                    pod.problem = Some(format!("{main}: CrashLoopBackOff"));
                     changed = true;
                 }
                 _ => {}
@@ -275,7 +282,7 @@ impl World {
                 } else {
                     Template::of(&self.spec, &self.kept[revision])
                 };
-                let owner = manifest::Owner { name: "shop-cache", namespace: "here", uid: "set" };
+                let owner = manifest::Owner { name: &self.name, namespace: "here", uid: "set" };
                 let body = manifest::pod(owner, &self.spec, &template, ordinal);
                 let mut pod: core::Pod = serde_json::from_value(body).expect("a pod");
                 pod.metadata.uid = Some(self.uid());
@@ -322,7 +329,7 @@ impl World {
             | What::RecordMembers { members } => {
                 self.members = Some(members.clone());
             }
-            What::PreScaleIn { .. } => self.pods.get_mut(&ordinal).expect("it is there").departed = true,
+            What::PreScaleIn { uid } => self.patch(ordinal, &manifest::annotate(&[(labels::DEPARTED, uid)])),
         }
     }
 
@@ -351,6 +358,7 @@ impl World {
         pod.config_revision = read.config_revision;
         pod.changed_at = read.changed_at;
         pod.replaces = read.replaces;
+        pod.departed = read.departed;
         for container in patch["spec"]["containers"].as_array().into_iter().flatten() {
             let name = container["name"].as_str().expect("a name");
             let image = container["image"].as_str().expect("an image").to_owned();

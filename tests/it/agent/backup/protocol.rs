@@ -68,6 +68,11 @@ async fn only_a_stream_that_ended_well_and_says_so_becomes_a_backup() {
     let catalog = vault.catalog().await;
     assert!(catalog.found.is_empty() && catalog.begun.is_empty(), "{catalog:?}");
     assert_eq!(catalog.failed.len(), 4, "each says why it failed");
+    let said: Vec<&str> = catalog.failed.iter().map(|failed| failed.void.reason.as_str()).collect();
+    assert!(
+        !said.iter().any(|said| said.contains("no room")),
+        "what programs say is not for who reads the store: {said:?}"
+    );
 
     let ended = bench.backup(vault.backup("good", "good")).await;
     let Outcome::Committed { id, .. } = done(&ended) else { panic!("{ended:?}") };

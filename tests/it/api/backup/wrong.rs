@@ -37,6 +37,13 @@ fn wrong_credentials_are_told_with_the_key_and_taken_up_when_put_right() {
         kit.scene.objects::<Secret>().delete("vault-s3", &DeleteParams::default()).await.expect("it can be deleted");
         kit.credentials("vault", &settings, None).await;
         kit.repository("vault", "Available").await;
+        // nobody is to believe that what this bucket holds is locked
+        let lock = |period: serde_json::Value| json!({ "spec": { "s3": { "lock": period } } });
+        kit.change::<BackupRepository>("vault", lock(json!({ "period": "1d" }))).await;
+        let unlocked = kit.repository("vault", "NoObjectLock").await;
+        assert!(message(&unlocked).contains("make a bucket with object lock, or leave"), "{}", message(&unlocked));
+        kit.change::<BackupRepository>("vault", lock(json!(null))).await;
+        kit.repository("vault", "Available").await;
     });
 }
 

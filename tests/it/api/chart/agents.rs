@@ -1,8 +1,10 @@
-//! What roles cannot say: an agent changes the role of its own pod and its own report, and nothing else of any pod.
+//! What roles cannot say: an agent changes the role of its own pod and its own report, and nothing else of any pod; and it
+//! makes no lease but those of its instance.
 
 use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
@@ -14,7 +16,7 @@ use crate::harness::{Scene, api_test, wait_for};
 const INSTANCE: &str = "orders";
 
 #[test]
-fn an_agent_changes_nothing_of_a_pod_but_its_role_and_its_own_report() {
+fn an_agent_changes_nothing_of_a_pod_but_its_role_and_its_own_report_and_makes_no_leases_of_others() {
     api_test(async |scene| {
         let namespace = &scene.namespace;
         let template = helm().args(["template", namespace]).arg(chart()).args(["--namespace", namespace]);
@@ -22,7 +24,10 @@ fn an_agent_changes_nothing_of_a_pod_but_its_role_and_its_own_report() {
         let objects = json!([
             { "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": INSTANCE } },
             { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": { "name": INSTANCE },
-              "rules": [{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "patch"] }] },
+              "rules": [{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "patch"] },
+                        { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"] },
+                        { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+                          "resourceNames": ["orders-cache"], "verbs": ["update"] }] },
             { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": INSTANCE },
               "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": INSTANCE },
               "subjects": [{ "kind": "ServiceAccount", "name": INSTANCE, "namespace": namespace }] },
@@ -66,6 +71,20 @@ fn an_agent_changes_nothing_of_a_pod_but_its_role_and_its_own_report() {
         patch(&own, "orders-cache-1", label(role, json!("primary"))).await.expect("its own role");
         patch(&own, "orders-cache-1", note(report)).await.expect("its own report");
         patch(&own, "orders-cache-0", label(role, Value::Null)).await.expect("a role taken away");
+        let leases = Api::<Lease>::namespaced(own.into_client(), namespace);
+        let make = async |name: &str| {
+            let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+            let made = leases.create(&PostParams::default(), &Lease { metadata, spec: None }).await;
+            made.map(|_| ()).map_err(|error| error.to_string())
+        };
+        wait_for("the policy of leases to be in force", SOON, async || {
+            tries += 1;
+            let refused = make(&format!("users-cache-{tries}")).await;
+            let told = refused.err().filter(|why| why.contains("no lease but those of its instance"));
+            told.map(|_| ()).ok_or("any lease can be made")
+        })
+        .await;
+        make("orders-cache").await.expect("the lease of its own role");
         // whoever is no agent is held to roles alone
         let runner = pods_of(scene, "runner-0").await;
         patch(&runner, "orders-cache-1", note("shop/owner")).await.expect("nobody's agent");

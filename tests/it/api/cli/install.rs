@@ -44,6 +44,8 @@ fn a_package_is_installed_once_and_never_changed() {
         let other = install();
         assert_eq!(other.code, 1, "{other}");
         assert!(other.stderr.contains("is installed with other contents, and a version never changes"), "{other}");
+        let both = [format!("{} in the cluster, sha256:", made.spec.digest), format!(" in {package}\n")];
+        assert!(both.iter().all(|text| other.stderr.contains(text)), "{other}\n{both:?}");
         extensions.delete(&name, &DeleteParams::default()).await.expect("deleted");
     });
 }

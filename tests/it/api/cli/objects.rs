@@ -1,5 +1,6 @@
 //! `midship get` and `describe`.
 
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim};
 use kube::api::{Patch, PatchParams, PostParams};
 use midship::api::{GitSource, Instance};
 use serde_json::json;
@@ -121,5 +122,21 @@ fn one_page_tells_how_an_instance_is_and_what_it_waits_for() {
         let json = run(scene, &["describe", "orders", "-o", "json"]).stdout;
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(json["pods"][0]["role"], "primary");
+
+        // why a volume cannot be made stands in its events alone
+        let name = "data-orders-cache-1";
+        let claim = json!({
+            "metadata": { "name": name, "labels": { "midship.dev/instance": "orders" } },
+            "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
+        });
+        let claim: PersistentVolumeClaim = serde_json::from_value(claim).expect("a claim");
+        scene.objects::<PersistentVolumeClaim>().create(&PostParams::default(), &claim).await.expect("created");
+        let about = json!({ "kind": "PersistentVolumeClaim", "namespace": scene.namespace, "name": name });
+        let event = json!({ "metadata": { "name": "no-room" }, "involvedObject": about, "type": "Warning",
+            "reason": "ProvisioningFailed", "message": "no room is left" });
+        let event: Event = serde_json::from_value(event).expect("an event");
+        scene.objects::<Event>().create(&PostParams::default(), &event).await.expect("created");
+        let output = run(scene, &["describe", "orders"]);
+        assert!(output.stdout.contains("no room is left"), "{output}");
     });
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use midship::api::{Instance, Operation};
 use serde_json::{Value, json};
 
@@ -63,6 +63,14 @@ fn an_operation_is_followed_to_its_end() {
             assert_eq!(output.code, code, "{output}");
             assert!(format!("{output}").contains("1/1 all processes restarted"), "{output}");
         }
+        let output = beside(scene, &["restart", "orders"], async || {
+            let name = the_operation(scene).await.name_any();
+            scene.objects::<Operation>().delete(&name, &DeleteParams::default()).await.expect("it can be deleted");
+        })
+        .await;
+        assert_eq!(output.code, 1, "{output}");
+        let told = "somebody deleted the operation before it ended; what it had begun may go on";
+        assert!(output.stderr.contains(told), "{output}");
         let made: Value = serde_json::from_str(&run(scene, &["restart", "orders", "--no-wait", "-o", "json"]).stdout)
             .expect("an object for programs");
         let name = the_operation(scene).await.name_any();

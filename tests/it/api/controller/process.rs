@@ -28,6 +28,23 @@ pub struct Controller {
     http: reqwest::Client,
 }
 
+/// `unshare`, in a user namespace where we are not root.
+fn unshare() -> Command {
+    let mut program = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        program.args(["--user", "--map-root-user"]);
+    }
+    program
+}
+
+/// Whether this machine lets us mount a disk for one process alone.
+pub fn disks_can_be_made() -> bool {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut program = unshare();
+    program.args(["--mount", "sh", "-c", "mount -t tmpfs none \"$0\""]).arg(folder.path()).stderr(Stdio::null());
+    program.status().is_ok_and(|status| status.success())
+}
+
 impl Controller {
     /// Starts it for the cluster that the kubeconfig names, with endpoints on free ports.
     pub fn start(identity: &str, kubeconfig: &Path, args: &[&str]) -> Self {
@@ -44,10 +61,7 @@ impl Controller {
 
     /// The same where copies of repositories have to fit onto a disk of this size, which nobody else sees.
     pub fn start_on_little_disk(identity: &str, kubeconfig: &Path, args: &[&str], size: &str) -> Self {
-        let mut program = Command::new("unshare");
-        if !nix::unistd::geteuid().is_root() {
-            program.args(["--user", "--map-root-user"]);
-        }
+        let mut program = unshare();
         let mount = "mkdir -p \"$MIDSHIP_CACHE_DIR\" && mount -t tmpfs -o \"size=$1\" none \"$MIDSHIP_CACHE_DIR\" \
                      && shift && exec \"$@\"";
         program.args(["--mount", "sh", "-c", mount, "sh", size, env!("CARGO_BIN_EXE_midship")]);
@@ -62,6 +76,9 @@ impl Controller {
             .env_clear()
             .env("HOME", folder.path())
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            // as the image has it
+            .env("MALLOC_ARENA_MAX", "2")
+            .env("MALLOC_TRIM_THRESHOLD_", "131072")
             .arg("controller")
             .arg("--kubeconfig")
             .arg(kubeconfig)

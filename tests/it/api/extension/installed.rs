@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, Patch, PatchParams};
+use midship::api::Component;
 use midship::api::conditions::find;
 use midship::extension::install;
 use serde_json::json;
@@ -34,8 +35,17 @@ fn other_files_than_were_published_are_refused_with_both_digests() {
         let extension = kit.extension("1.0.0", "False", "DigestMismatch").await;
         let conditions = extension.status.expect("a status").conditions;
         let stalled = find(&conditions, "Stalled").expect("somebody has to act");
-        assert!(stalled.message.contains(&published), "{}", stalled.message);
-        assert!(stalled.message.contains("publish other content under a new version"), "{}", stalled.message);
+        let found = kit.files("1.0.0", "", |path, text| match path {
+            "config/server.conf.j2" => text + "# more\n",
+            _ => text,
+        });
+        let wanted = format!(
+            "the files have the digest {}, but {} 1.0.0 was installed as {published}; a version never changes: publish other \
+             content under a new version, or put the files back",
+            found.digest(),
+            kit.type_
+        );
+        assert_eq!(stalled.message, wanted);
     });
 }
 
@@ -44,10 +54,13 @@ fn an_installed_version_never_changes() {
     kit_test(async |kit| {
         kit.install("1.0.0", "").await;
         let digest = format!("sha256:{}", "0".repeat(64));
+        let installed = kit.objects("1.0.0", "").extension.spec.digest;
         let patch = Patch::Merge(json!({ "spec": { "digest": digest } }));
         let refused = kit.extensions().patch(&kit.name("1.0.0"), &PatchParams::default(), &patch).await;
         let message = refused.expect_err("it never changes").to_string();
-        assert!(message.contains("an installed version never changes"), "{message}");
+        let told =
+            format!("an installed version never changes: it was installed as {installed}, and this is {digest}; ");
+        assert!(message.contains(&told), "{message}");
     });
 }
 
@@ -97,6 +110,36 @@ fn a_version_stays_while_an_instance_uses_it() {
             other => Err(format!("{other:?}")),
         })
         .await;
+    });
+}
+
+#[test]
+fn a_version_that_is_deleted_anyway_leaves_what_runs_on_it_as_it_is_until_it_comes_back() {
+    kit_test(async |kit| {
+        let parts = kit.install("1.0.0", "").await.spec.parts;
+        kit.instance("cache", json!({})).await;
+        kit.becomes("cache", "Creating").await;
+        let before = kit.there::<Component>("cache-server").await.metadata;
+        let name = kit.name("1.0.0");
+        kit.extensions().delete(&name, &DeleteParams::default()).await.expect("it can be asked for");
+        kit.extension("1.0.0", "False", "DeletionHeld").await;
+        let anyway = Patch::Merge(json!({ "metadata": { "annotations": { "midship.dev/delete-anyway": "true" } } }));
+        kit.extensions().patch(&name, &PatchParams::default(), &anyway).await.expect("it can be patched");
+        wait_for("the Extension to be gone", SOON, async || match kit.extensions().get_opt(&name).await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        for part in &parts {
+            kit.gone::<ConfigMap>(part.name.as_str()).await;
+        }
+        kit.patch("cache", json!({ "spec": { "components": [{ "name": "server", "replicas": 3 }] } })).await;
+        kit.becomes("cache", "ExtensionMissing").await;
+        let after = kit.there::<Component>("cache-server").await.metadata;
+        assert_eq!((&after.uid, after.generation), (&before.uid, before.generation), "what runs stays as it is");
+        kit.install("1.0.0", "").await;
+        kit.becomes("cache", "Creating").await;
+        assert_eq!(kit.there::<Component>("cache-server").await.spec.groups[0].replicas, Some(3));
     });
 }
 

@@ -105,7 +105,13 @@ impl Kit<'_> {
 
     /// The same without waiting.
     pub async fn begin_other(&self, name: &str) {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages").join(name).join("1.0.0");
+        self.create(&self.objects_of(self.package(&format!("tests/packages/{name}/1.0.0")))).await;
+    }
+
+    /// The package of this folder, `…/<type>/<version>`, under the type of this test.
+    pub fn package(&self, folder: &str) -> PackageFiles {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let name = folder.rsplit('/').nth(1).expect("a type");
         let mut files = Vec::new();
         read(&root, &root, &mut files);
         for (path, bytes) in &mut files {
@@ -114,7 +120,7 @@ impl Kit<'_> {
                 *bytes = text.replacen(&format!("type: {name}\n"), &format!("type: {}\n", self.type_), 1).into_bytes();
             }
         }
-        self.create(&self.objects_of(PackageFiles::new(files).expect("plain files"))).await;
+        PackageFiles::new(files).expect("plain files")
     }
 
     /// Installs a version and waits until it can be used.

@@ -3,6 +3,7 @@
 mod installed;
 pub mod kit;
 mod others;
+mod rendered;
 mod rules;
 mod same;
 mod versions;

@@ -69,6 +69,30 @@ fn a_package_has_one_digest_from_config_maps_secrets_and_a_repository() {
         let conditions = from_git.status.unwrap_or_default().conditions;
         assert!(find(&conditions, "Ready").is_some());
         assert!(from_git.metadata.labels.unwrap_or_default().contains_key("midship.dev/source"), "it came from there");
+        // the same version once more, with another file
+        let changed = "config/server.conf.j2";
+        let other = kit.files(VERSION, "", |path, text| if path == changed { text + "# more\n" } else { text });
+        repository.write_bytes(
+            &format!("extensions/{}/{VERSION}/{changed}", kit.type_),
+            other.get(changed).expect("it is one of its files"),
+        );
+        repository.commit("Another package under the same version");
+        let told = format!(
+            "an installed version never changes: it was installed as {}, and this is {}; publish the change under a new version",
+            files.digest(),
+            other.digest()
+        );
+        wait_for("both digests to be named", SOON, async || {
+            let source = kit.scene.objects::<GitSource>().get("main").await.map_err(|error| error.to_string())?;
+            let status = serde_json::to_string(&source.status).expect("plain data");
+            if status.contains(&told) { Ok(()) } else { Err(status) }
+        })
+        .await;
+        let still = kit.extension(VERSION, "True", "Installed").await;
+        assert_eq!(still.spec, from_git.spec);
+        for part in &still.spec.parts {
+            kit.there::<ConfigMap>(part.name.as_str()).await;
+        }
         // a source that went would take what it brought along, and the test clears up after it
         kit.scene.objects::<GitSource>().delete("main", &DeleteParams::default()).await.expect("it can be deleted");
         kit.gone::<GitSource>("main").await;

@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use midship::api::Instance;
 use midship::api::conditions::find;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::repository::instance;
@@ -25,7 +25,10 @@ const CHANGES: usize = 200;
 
 #[test]
 fn bench_first_sync_of_1000() {
-    team_test(async |team| first_sync(team, 1000).await);
+    team_test(async |team| {
+        first_sync(team, 1000).await;
+        applying(team).await;
+    });
 }
 
 #[test]
@@ -33,6 +36,7 @@ fn bench_first_sync_of_many_and_one_change() {
     team_test(async |team| {
         first_sync(team, many()).await;
         taken_up(team).await;
+        applying(team).await;
         changes(team).await;
         quiet(team).await;
     });
@@ -175,6 +179,14 @@ async fn first_sync(team: &Team<'_>, number: usize) {
         // what is not there need not go
         let _ = namespaces.delete(&format!("{}-{what}", team.scene.namespace), &DeleteParams::default()).await;
     }
+}
+
+/// How much of the first sync was applying alone, as its record has it.
+async fn applying(team: &Team<'_>) {
+    team.recorded(1).await;
+    let record = format!("midship/audit/test:{}/main/record.json", team.scene.namespace);
+    let record: Value = serde_json::from_str(&team.repository.git(&["show", &record])).expect("a record is JSON");
+    println!("of the first sync, applying alone: {} ms", record["tookMs"]);
 }
 
 /// Until every instance has been looked at, and nothing is written any more.

@@ -49,6 +49,38 @@ fn an_instance_becomes_everything_it_is_made_of() {
 }
 
 #[test]
+fn everything_it_is_made_of_goes_with_it_and_its_metadata_tells_what_it_is() {
+    kit_test(async |kit| {
+        kit.install("1.0.0", "").await;
+        kit.instance("cache", json!({})).await;
+        kit.becomes("cache", "Creating").await;
+        let uid = kit.instances().get("cache").await.expect("it is there").uid();
+        let kinds =
+            "configmap,secret,service,serviceaccount,role,rolebinding,poddisruptionbudget,components.midship.dev";
+        let list = kit.scene.kubectl(["get", kinds, "-l", "midship.dev/instance=cache", "-o", "json"]).stdout();
+        let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+        let mut kinds = std::collections::BTreeSet::new();
+        for object in list["items"].as_array().expect("a list") {
+            let owner = &object["metadata"]["ownerReferences"][0];
+            let named = (owner["kind"].as_str(), owner["uid"].as_str(), owner["controller"].as_bool());
+            assert_eq!(named, (Some("Instance"), uid.as_deref(), Some(true)), "{}", object["metadata"]);
+            kinds.insert(object["kind"].as_str().unwrap_or_default().to_owned());
+        }
+        assert_eq!(kinds.len(), 8, "{kinds:?}");
+
+        let nodes = json!({ "normal": ["cache-server-0", "cache-server-1"], "adding": [], "deleting": [] });
+        let wanted = json!({ "instance": "cache", "type": kit.type_, "extensionVersion": "1.0.0", "version": "1.0",
+            "topology": "standalone", "nodes": nodes, "configuration": { "cache-server": { "connections": 10 } } });
+        wait_for("the metadata to tell of both pods", SOON, async || {
+            let text = kit.there::<ConfigMap>("cache-metadata").await.data.expect("files")["metadata.json"].clone();
+            let told: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            if told == wanted { Ok(()) } else { Err(text) }
+        })
+        .await;
+    });
+}
+
+#[test]
 fn tls_comes_with_an_authority_of_the_instance_s_own() {
     kit_test(async |kit| {
         kit.install("1.0.0", "").await;

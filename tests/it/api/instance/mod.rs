@@ -3,5 +3,6 @@
 mod bench;
 mod changed;
 mod deleted;
+mod files;
 mod made;
 mod optional;

@@ -43,7 +43,7 @@ fn an_extension_is_one_version_of_one_type() {
 fn a_published_version_never_changes() {
     refused_changes(Kind::Extension, &good("published"), &[
         ("another digest", json!({}), spec(json!({ "digest": format!("sha256:{}", "1".repeat(64)) })),
-            "spec: Invalid value: an installed version never changes: publish the change under a new version"),
+            "spec: Invalid value: an installed version never changes: it was installed as sha256:0000000000000000000000000000000000000000000000000000000000000000, and this is sha256:1111111111111111111111111111111111111111111111111111111111111111; publish the change under a new version"),
         ("another version", json!({}), spec(json!({ "version": "1.0.1" })),
             "<nil>: Invalid value: the name of an extension is <type>-<version>; spec: Invalid value: an installed version never changes: publish the change under a new version"),
     ]);

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use midship::backup::store::s3::{Credentials, Settings};
+use midship::backup::store::{S3, Store, list_all};
 use serde_json::json;
 
 use super::super::stage::{NAME, stage_test};
@@ -24,6 +25,8 @@ fn what_one_controller_backed_up_another_restores_from_bucket_and_key_alone() {
         let before = digest(stage, NAME).await;
         let made = stage.midship(&["backup", "create", NAME, "--timeout", PATIENCE]);
         assert!(made.code == 0, "{made}");
+
+        nameless(&vault, &stage.scene.namespace).await;
 
         let other = format!("{}-b", stage.scene.namespace);
         let namespaces: Api<Namespace> = Api::all(stage.scene.client.clone());
@@ -54,4 +57,16 @@ fn what_one_controller_backed_up_another_restores_from_bucket_and_key_alone() {
         stage.kill_controller();
         stage.start_controller();
     });
+}
+
+/// Neither what objects are called nor what is in them says whose they are.
+async fn nameless(vault: &Vault, namespace: &str) {
+    let store = S3::new(&vault.settings).expect("settings");
+    let objects = list_all(&store, "").await.expect("listed");
+    assert!(objects.len() > 5, "{objects:?}");
+    for object in objects {
+        let bytes = store.get(&object.key, None).await.expect("it is there");
+        let says = bytes.windows(namespace.len()).any(|part| part == namespace.as_bytes());
+        assert!(!says && !object.key.as_str().contains(namespace), "{} says {namespace}", object.key);
+    }
 }

@@ -76,7 +76,7 @@ impl Outage {
 
 impl Drop for Outage {
     fn drop(&mut self) {
-        cluster::order(&["start-api"]);
+        cluster::restore(&["start-api"]);
     }
 }
 
@@ -118,7 +118,7 @@ impl Drop for Slowness {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         let ended = self.at_work.take().map(JoinHandle::join);
-        cluster::order(&["resume-store"]);
+        cluster::restore(&["resume-store"]);
         assert!(ended.is_none_or(|ended| ended.is_ok()) || thread::panicking(), "the store could not be slowed down");
     }
 }

@@ -1,5 +1,7 @@
-//! Faults at random, one after another, as many as `MIDSHIP_CHAOS_FAULTS` says, to pods on three nodes.
+//! Faults at random, one after another, as many as `MIDSHIP_CHAOS_FAULTS` says, to pods on three nodes. What came of them is
+//! printed; `MIDSHIP_SEED` repeats them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
@@ -33,6 +35,7 @@ fn chaos_never_lets_two_redis_servers_write() {
 
 async fn run(trial: &Trial<'_>, keeps_all: bool) {
     let mut random = Random::new();
+    let (mut kinds, mut gone, mut confirmed) = (BTreeMap::<&str, Vec<Duration>>::new(), 0, 0);
     for round in 0..setting("MIDSHIP_CHAOS_FAULTS", FAULTS) {
         let primary = trial.settled().await;
         let pods = trial.pods().await;
@@ -45,8 +48,16 @@ async fn run(trial: &Trial<'_>, keeps_all: bool) {
         let (report, lost) = trial.writing(async |_| what = harm(trial, &victim, fault, pause).await).await;
         let (gap, all) = (&report.gap, report.acknowledged.len());
         println!("{round}: {what} ({victim}): {gap}, {lost} of {all} lost");
+        kinds.entry(what).or_default().push(gap.lasted);
+        (gone, confirmed) = (gone + lost, confirmed + all);
         assert!(!keeps_all || lost == 0, "{lost} of {all} confirmed writes are gone");
     }
+    for (what, mut gaps) in kinds {
+        gaps.sort();
+        let (middle, longest) = (gaps[gaps.len() / 2].as_secs_f64(), gaps[gaps.len() - 1].as_secs_f64());
+        println!("{what}, {} times: {middle:.1} s without writes in the middle, {longest:.1} s at most", gaps.len());
+    }
+    println!("{gone} of {confirmed} confirmed writes are gone; never did two pods accept writes at once");
 }
 
 /// Does it, and undoes what would not pass by itself.

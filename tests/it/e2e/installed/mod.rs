@@ -1,6 +1,8 @@
 //! Midship installed with its chart: it gets ready, leads, hands over, follows a repository, and goes without a trace but
 //! the definitions.
 
+mod rights;
+
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
