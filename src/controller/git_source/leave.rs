@@ -94,7 +94,8 @@ impl GitSources {
         for (id, uid, deleting) in objects {
             let claimed = || claimed_by(sources.iter().map(AsRef::as_ref), &id).is_some();
             let keeps = assumes && self.needs_source(&id);
-            let ended = if deleting { Ok(false) } else { end(client, (&id, uid), (&label, keeps), claimed).await };
+            let ended =
+                if deleting { Ok(false) } else { end(client, (&id, uid), (label.as_str(), keeps), claimed).await };
             match ended {
                 Ok(true) => {}
                 Ok(false) => left.push(id.to_string()),
