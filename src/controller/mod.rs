@@ -39,7 +39,7 @@ use crate::cluster::client::Target;
 use crate::cluster::events::Events;
 use crate::cluster::parts::OnChange as OnPart;
 use crate::cluster::rate_limit::Limits;
-use crate::cluster::secrets::Secrets;
+use crate::cluster::secrets::{OnChange as OnSecret, Secrets};
 use crate::cluster::{Key, Scope};
 use crate::cue::Cue;
 use crate::names::{ClusterName, NamespaceName, ObjectName};
@@ -317,12 +317,12 @@ impl Context {
             PodSets::new(client.clone(), caches.clone(), workloads, events.clone(), Remote::new(agents, hooks));
         let _secrets = {
             let (queues, sources) = (queues.clone(), sources.clone());
-            let told = move |secret: &Key| {
-                for source in sources.get().and_then(Weak::upgrade).iter().flat_map(|all| all.secret_changed(secret)) {
-                    queues.of(Kind::GitSource).add(&source);
-                }
-            };
-            Secrets::start(&client, &self.options.scope, &(Arc::new(told) as _))
+            let on_secret: OnSecret = Arc::new(move |secret| {
+                let sources = sources.get().and_then(Weak::upgrade);
+                let readers = sources.map(|sources| sources.secret_changed(secret)).unwrap_or_default();
+                readers.iter().for_each(|source| queues.of(Kind::GitSource).add(source));
+            });
+            Secrets::start(&client, &self.options.scope, &on_secret)
         };
         let git_sources =
             Arc::new(GitSources::new((client, config), caches, events, (queues.clone(), pushes), &self.options));

@@ -176,7 +176,12 @@ async fn delete(action: &Action, live: &Observed, settings: &Settings, client: &
     // what was seen may be old news: another source may have taken it over since
     match api.get_metadata_opt(&action.id.name).await {
         Ok(Some(there)) if there.labels().get(labels::SOURCE) == Some(&settings.label) => {}
-        Ok(_) => return Ok(()),
+        Ok(Some(_)) => {
+            return Err(
+                "it is not this source's any more: its label midship.dev/source changed since; it stays".to_owned()
+            );
+        }
+        Ok(None) => return Ok(()),
         // whoever may delete and not look goes by what was seen
         Err(kube::Error::Api(status)) if status.code == 403 => {}
         Err(error) => return Err(explain(&error, settings)),

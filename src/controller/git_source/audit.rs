@@ -68,6 +68,8 @@ pub struct Ledger {
     noted: Option<String>,
     /// The commits of records that were too many to wait, until another record names them.
     folded: Vec<String>,
+    /// Where those are kept until the one that tells of them is.
+    superseded: Vec<u64>,
     /// The commit of the newest record on the branch, as it was when the branch was read.
     recorded: Option<String>,
     /// What was found of a branch that others cut, until it was told.
@@ -320,7 +322,9 @@ impl Ledger {
         }
         // what they would have told is in the difference to the branch, and what comes next names their commits
         self.folded = commits_of(&self.queue);
-        self.pushed.extend(self.queue.drain(..).filter_map(|waiting| waiting.kept));
+        // the chain goes on from the one before them
+        self.status.record = self.queue.first().and_then(Waiting::previous);
+        self.superseded.extend(self.queue.drain(..).filter_map(|waiting| waiting.kept));
         (self.files, self.noted) = (None, None);
         Err("too many records waited; they are told as one".to_owned())
     }
@@ -346,6 +350,7 @@ impl Ledger {
         let problem = self.try_push(settings, &destination, cache_dir).await.err();
         let Some(mut problem) = problem else {
             self.pushed.extend(self.queue.drain(..).filter_map(|waiting| waiting.kept));
+            self.pushed.append(&mut self.superseded);
             self.failures = 0;
             self.retry_at = None;
             self.status.queued = None;
@@ -356,8 +361,9 @@ impl Ledger {
         self.failures = self.failures.saturating_add(1);
         let wait = Duration::from_secs(5).saturating_mul(2u32.saturating_pow(self.failures.min(7)));
         self.retry_at = Some(Instant::now() + wait);
-        if let Err(unkept) = self.keep(source, client).await {
-            problem = format!("{problem}; {unkept}");
+        match self.keep(source, client).await {
+            Ok(()) => self.pushed.append(&mut self.superseded),
+            Err(unkept) => problem = format!("{problem}; {unkept}"),
         }
         self.status.queued = u32::try_from(self.queue.len()).ok();
         let news = self.status.message.as_deref() != Some(&problem);

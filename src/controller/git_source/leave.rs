@@ -88,11 +88,14 @@ impl GitSources {
             .await
             .map_err(|error| Failure::new("NotObserved", Problem::from_kube(&error)))?;
         let sources = self.caches.git_sources.list();
+        let assumes = source.status.as_ref().is_some_and(|status| status.settings.is_some());
         let mut left: Vec<String> = Vec::new();
         let objects = found.into_iter().filter(|(id, ..)| id.kind != ObjectKind::Namespace).rev();
-        for (id, _, deleting) in objects {
+        for (id, uid, deleting) in objects {
             let claimed = || claimed_by(sources.iter().map(AsRef::as_ref), &id).is_some();
-            let ended = if deleting { Ok(false) } else { end(client, &id, &label, claimed).await };
+            let keeps = assumes && self.needs_source(&id);
+            let ended =
+                if deleting { Ok(false) } else { end(client, (&id, uid), (label.as_str(), keeps), claimed).await };
             match ended {
                 Ok(true) => {}
                 Ok(false) => left.push(id.to_string()),
@@ -114,18 +117,30 @@ impl GitSources {
 
 /// Deletes an object, or frees it where somebody else claims it, as long as it has the name of this source: others may have
 /// taken it over since it was looked at. Whether it need not be waited for.
-async fn end(client: &Client, id: &ObjectId, label: &str, claimed: impl Fn() -> bool) -> Result<bool, kube::Error> {
+async fn end(
+    client: &Client,
+    (id, seen): (&ObjectId, String),
+    (label, keeps): (&str, bool),
+    claimed: impl Fn() -> bool,
+) -> Result<bool, kube::Error> {
     let api = objects::api(client, id);
-    let Some(there) = api.get_metadata_opt(&id.name).await? else { return Ok(true) };
-    if there.labels().get(labels::SOURCE).is_none_or(|found| found != label) {
-        return Ok(true);
-    }
-    let (uid, resource_version) = (there.metadata.uid, there.metadata.resource_version);
+    let (uid, resource_version) = match api.get_metadata_opt(&id.name).await {
+        Ok(Some(there)) if there.labels().get(labels::SOURCE).is_some_and(|found| found == label) => {
+            (there.metadata.uid.unwrap_or(seen), there.metadata.resource_version)
+        }
+        Ok(_) => return Ok(true),
+        // whoever may delete and not look goes by what was seen
+        Err(kube::Error::Api(status)) if status.code == 403 => (seen, None),
+        Err(error) => return Err(error),
+    };
     if claimed() {
-        free(client, id, &uid.unwrap_or_default()).await?;
+        // one that keeps its name waits as it is, and is anybody's once this source is gone
+        if !keeps {
+            free(client, id, &uid).await?;
+        }
         return Ok(true);
     }
-    let preconditions = Some(Preconditions { uid, resource_version });
+    let preconditions = Some(Preconditions { uid: Some(uid), resource_version });
     let parameters = DeleteParams { preconditions, ..DeleteParams::background() };
     match api.delete(&id.name, &parameters).await {
         Ok(_) => Ok(false),

@@ -405,7 +405,9 @@ impl GitSources {
         let (mut plan, live, part) = self.decide_from(&client, settings, &seen, part, known).await?;
         remembered.looked_at(&part);
         remembered.plain &= plan.is_plain();
-        if !news && !remembered.unsettled && plan.is_quiet() {
+        // deletions that waited and do not any more are told of, too
+        let waited = remembered.said.as_ref().is_some_and(|said| !said.held.is_empty());
+        if !news && !remembered.unsettled && plan.is_quiet() && !waited {
             remembered.begun = None;
             return Ok(());
         }

@@ -1,10 +1,12 @@
 //! Whom an object is needed by that its source does not define any more.
 
+use kube::ResourceExt;
+
 use super::{GitSources, failed};
 use crate::api::GitSource;
 use crate::cluster::Key;
 use crate::controller::packages::used_by;
-use crate::plan::source::{ObjectId, ObjectKind};
+use crate::plan::source::{ObjectId, ObjectKind, source_label};
 
 impl GitSources {
     /// Who would lose an object that is deleted, and could not have it back as it was.
@@ -29,9 +31,12 @@ pub fn claimed_by<'a>(mut sources: impl Iterator<Item = &'a GitSource>, id: &Obj
         let mut errors = source.status.iter().flat_map(|status| &status.errors);
         source.metadata.deletion_timestamp.is_none() && errors.any(|error| failed::is_claim(error, id))
     };
-    let other = Key::of(sources.find(claims)?);
+    let other = sources.find(claims)?;
+    // without any label an instance would have no environment meanwhile, and become another one
+    let label = source_label(&other.namespace().unwrap_or_default(), &other.name_any());
     Some(format!(
-        "the GitSource {other} defines it, too: take its label midship.dev/source off, and that one takes it over"
+        "the GitSource {} defines it, too: set its label midship.dev/source to {label}, and that one takes it over",
+        Key::of(other)
     ))
 }
 
@@ -55,7 +60,7 @@ mod tests {
     fn only_the_object_that_is_named_is_claimed() {
         let id = ObjectId { kind: ObjectKind::Instance, namespace: Some("shop".into()), name: "a".into() };
         let claimed = |claimed: &str| claimed_by([source(claimed)].iter(), &id);
-        let told = "the GitSource team/second defines it, too: take its label midship.dev/source off, and that one takes it over";
+        let told = "the GitSource team/second defines it, too: set its label midship.dev/source to team.second, and that one takes it over";
         assert_eq!(claimed("a").as_deref(), Some(told));
         assert_eq!(claimed("ab"), None);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
+use sha2::{Digest, Sha256};
 
 use super::GitSources;
 use super::unusable::Problem;
@@ -59,9 +60,20 @@ impl<'a> Secrets<'a> {
 
     /// The versions of those that were read.
     pub fn versions(self) -> Versions {
-        let version = |secret: Secret| format!("{:?} {:?}", secret.metadata.uid, secret.metadata.resource_version);
-        self.read.into_iter().map(|(name, secret)| (name, version(secret))).collect()
+        self.read.into_iter().map(|(name, secret)| (name, version(&secret))).collect()
     }
+}
+
+/// What changes with the entries alone: others write annotations again and again.
+fn version(secret: &Secret) -> String {
+    let mut digest = Sha256::new();
+    for (key, ByteString(value)) in secret.data.iter().flatten() {
+        for part in [key.as_bytes(), value.as_slice()] {
+            digest.update(part.len().to_be_bytes());
+            digest.update(part);
+        }
+    }
+    hex::encode(digest.finalize())
 }
 
 impl GitSources {
@@ -95,6 +107,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn another_version_is_one_with_other_entries() {
+        let secret = |entries: &[(&str, &str)], note: &str| -> Secret {
+            let data = entries.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())));
+            let mut secret = Secret { data: Some(data.collect()), ..Secret::default() };
+            secret.metadata.resource_version = Some(note.to_owned());
+            secret
+        };
+        let before = version(&secret(&[("username", "ada"), ("password", "x")], "1"));
+        assert_eq!(version(&secret(&[("username", "ada"), ("password", "x")], "2")), before);
+        for entries in [&[("username", "ada"), ("password", "y")][..], &[("username", "adap"), ("assword", "x")], &[]] {
+            assert_ne!(version(&secret(entries, "1")), before, "{entries:?}");
+        }
+        assert!(!before.contains("ada"));
+    }
 
     #[test]
     fn every_secret_that_a_sync_reads_is_known_by_name() {

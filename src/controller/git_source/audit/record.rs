@@ -41,7 +41,16 @@ pub fn id_of(text: &[u8]) -> String {
 
 /// The commit a record is of; none where it tells of something else, or is none of ours.
 pub fn commit_of(text: &[u8]) -> Option<String> {
-    serde_json::from_slice::<Value>(text).ok()?["commit"].as_str().map(str::to_owned)
+    field_of(text, "commit")
+}
+
+/// The record before a record; none where it is the first, or is none of ours.
+pub fn previous_of(text: &[u8]) -> Option<String> {
+    field_of(text, "previous")
+}
+
+fn field_of(text: &[u8], field: &str) -> Option<String> {
+    serde_json::from_slice::<Value>(text).ok()?[field].as_str().map(str::to_owned)
 }
 
 /// Where the applied state of an object is on the branch.

@@ -16,11 +16,20 @@ pub struct Waiting {
 }
 
 impl Waiting {
+    /// What it says to machines.
+    fn told(&self) -> Option<&[u8]> {
+        let Record { marker, draft, .. } = &self.record;
+        draft.edits.iter().find(|edit| edit.path == *marker)?.content.as_deref()
+    }
+
     /// The commit that it tells of.
     pub fn commit(&self) -> Option<String> {
-        let Record { marker, draft, .. } = &self.record;
-        let edit = draft.edits.iter().find(|edit| edit.path == *marker)?;
-        record::commit_of(edit.content.as_deref()?)
+        record::commit_of(self.told()?)
+    }
+
+    /// The record that it follows.
+    pub fn previous(&self) -> Option<String> {
+        record::previous_of(self.told()?)
     }
 
     fn bytes(&self) -> usize {
@@ -70,7 +79,7 @@ mod tests {
 
     fn waiting(commit: &str, more: &[(&str, Option<&str>)]) -> Waiting {
         let person = Person { name: "Ada".into(), email: "ada@example.com".into(), seconds: 0, offset_minutes: 0 };
-        let told = format!(r#"{{"commit": "{commit}"}}"#);
+        let told = format!(r#"{{"commit": "{commit}", "previous": "before {commit}"}}"#);
         let all = [(MARKER, Some(told.as_str()))].into_iter().chain(more.iter().copied());
         let edit = |(path, text): (&str, Option<&str>)| Edit {
             path: path.to_owned(),
@@ -91,7 +100,7 @@ mod tests {
         let mut second = waiting("2", &[]);
         second.record.draft.trailers.push((record::ALSO.to_owned(), "folded".to_owned()));
         second.record.draft.trailers.push(("Midship-Result".to_owned(), "applied".to_owned()));
-        assert_eq!(second.commit().as_deref(), Some("2"));
+        assert_eq!((second.commit().as_deref(), second.previous().as_deref()), (Some("2"), Some("before 2")));
         assert_eq!(commits_of(&[waiting("1", &[]), second]), ["1", "folded", "2"]);
         let many: Vec<Waiting> = (0..=MOST).map(|number| waiting(&number.to_string(), &[])).collect();
         let commits = commits_of(&many);

@@ -54,12 +54,13 @@ fn what_another_source_defines_too_is_neither_taken_nor_deleted_and_can_be_hande
         assert_eq!(
             team.becomes("Held").await,
             format!(
-                "Instance {namespace}/a is not defined any more, and the GitSource {namespace}/second defines it, too: take its \
-                 label midship.dev/source off, and that one takes it over; it is deleted once nobody needs it"
+                "Instance {namespace}/a is not defined any more, and the GitSource {namespace}/second defines it, too: set its \
+                 label midship.dev/source to {namespace}.second, and that one takes it over; it is deleted once nobody needs it"
             )
         );
         assert_eq!(team.running().await, ["a 1", "b 1", "c 1"]);
-        team.scene.kubectl(["label", "instances.midship.dev", "a", "midship.dev/source-"]).stdout();
+        let label = format!("midship.dev/source={namespace}.second");
+        team.scene.kubectl(["label", "--overwrite", "instances.midship.dev", "a", &label]).stdout();
         team.has(&["a 2", "b 1", "c 1"]).await;
         assert_eq!(identity(team, "a").await, before, "it is the same, not one like it");
         team.becomes("Applied").await;
