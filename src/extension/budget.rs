@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 /// Steps that all files and texts of an instance may take together.
-const ALL: u64 = 10_000_000;
+const ALL: u64 = 20_000_000;
 /// So many bytes of output count as a step.
 const BYTES: u64 = 16;
 
@@ -29,8 +29,12 @@ impl Budget {
         *self.used.borrow_mut().entry(name.to_owned()).or_default() += steps;
     }
 
+    pub fn left(&self) -> u64 {
+        self.left.get()
+    }
+
     pub fn is_spent(&self) -> bool {
-        self.left.get() == 0
+        self.left() == 0
     }
 
     /// Who used most of it, and what is said of that once it is spent.

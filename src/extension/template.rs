@@ -12,6 +12,7 @@ use super::{growth, product, quantity, versions};
 use crate::api::values::Duration;
 
 /// What one template may use.
+#[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Instructions.
     pub fuel: u64,
@@ -117,7 +118,16 @@ impl Engine {
     /// Renders a template file.
     pub fn file(&self, name: &str, context: &Value, budget: &Budget) -> Result<String, TemplateError> {
         let template = self.environment.get_template(name).map_err(|error| explain(&error, name))?;
-        run(&template, name, context, FILE.output, budget)
+        run(&template, name, context, FILE, budget)
+    }
+
+    /// Renders a template file that may well fail, within these steps: of a failure it is not known what it took.
+    pub fn attempt(&self, name: &str, context: &Value, fuel: u64, budget: &Budget) -> Option<String> {
+        let limits = Limits { fuel: fuel.min(FILE.fuel), ..FILE };
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(limits.fuel));
+        let template = environment.get_template(name).ok()?;
+        run(&template, name, context, limits, budget).ok()
     }
 
     /// Renders a text of the manifest. Most have nothing in them to render.
@@ -129,7 +139,7 @@ impl Engine {
         let source = product::template(source);
         let template =
             self.environment.template_from_named_str(name, &source).map_err(|error| explain(&error, name))?;
-        run(&template, name, context, TEXT.output, budget)
+        run(&template, name, context, TEXT, budget)
     }
 
     /// The value of an expression.
@@ -194,15 +204,15 @@ fn run(
     template: &Template<'_, '_>,
     name: &str,
     context: &Value,
-    limit: usize,
+    limits: Limits,
     budget: &Budget,
 ) -> Result<String, TemplateError> {
-    let mut output = Capped { bytes: Vec::new(), limit };
+    let mut output = Capped { bytes: Vec::new(), limit: limits.output };
     let fuel = match template.render_captured_to(context.clone(), &mut output) {
         Ok(done) => done.state().fuel_levels().map_or(0, |(used, _)| used),
         Err(error) => {
             // nobody knows where it was by then
-            budget.took(name, FILE.fuel, 0);
+            budget.took(name, limits.fuel, output.bytes.len());
             return Err(explain(&error, name));
         }
     };

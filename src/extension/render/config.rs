@@ -220,15 +220,17 @@ impl Renderer<'_> {
             return Made { text, secret, own: digest, mark: None };
         }
         data["user_file"] = json!(own.as_ref().map(SecretValue::expose));
+        let before = self.budget.left();
         let text = self.file(&config.template, &Known::new(&data));
-        let mark =
-            (config.on_change == Some(Change::Restart)).then(|| self.mark(component, &config.template, data, &text));
+        let took = before - self.budget.left();
+        let mark = (config.on_change == Some(Change::Restart))
+            .then(|| self.mark(component, &config.template, data, (&text, took)));
         Made { text: SecretValue::new(text), secret, own: digest, mark }
     }
 
     /// Tells apart what a file says besides parameters: it is rendered with nothing but their defaults. Where the template
     /// needs others, those count along.
-    fn mark(&self, component: &str, template: &str, mut data: Value, text: &str) -> String {
+    fn mark(&self, component: &str, template: &str, mut data: Value, (text, took): (&str, u64)) -> String {
         let declared = self.package.parameters(component);
         let default = |name: &str| {
             let default = declared.get(name)?.default.as_ref()?;
@@ -246,10 +248,12 @@ impl Renderer<'_> {
                 }
             }
         }
+        // it takes about as much as the file did; where it fails, which is no mistake, nobody knows what it took
+        let most = took.saturating_mul(4).saturating_add(2_000);
         let plain = [bare, data]
             .iter()
             .filter(|_| is_template(template) && !self.budget.is_spent())
-            .find_map(|data| self.package.engine.file(template, &Known::new(data).context, self.budget).ok());
+            .find_map(|data| self.package.engine.attempt(template, &Known::new(data).context, most, self.budget));
         short_digest(plain.as_deref().unwrap_or(text))
     }
 

@@ -119,19 +119,25 @@ fn an_instance_of_more_pods_than_could_be_told_of_each_other_is_refused() {
 fn templates_that_are_fine_one_by_one_share_what_an_instance_may_take() {
     let told = |manifest: &str, config: &str, groups: usize| {
         let package = load(manifest, config, None).unwrap_or_else(|problems| panic!("{problems}"));
-        let groups: Vec<_> = (0..groups).map(|number| json!({ "name": format!("shard-{number}") })).collect();
+        let groups: Vec<_> =
+            (0..groups).map(|number| json!({ "name": format!("shard-{number}"), "replicas": 1 })).collect();
         let server = json!({ "name": "server", "groups": groups });
         refusals(&package, &json!({ "topology": "sharded", "components": [server] }))
     };
     let says_where = |told: &str, place: &str| {
         let begin =
-            format!("{place}all templates of an instance may take 10000000 steps together, and more were needed, ");
+            format!("{place}all templates of an instance may take 20000000 steps together, and more were needed, ");
         let end = " of them here; make its loops shorter, or have fewer groups";
         assert!(told.starts_with(&begin) && told.ends_with(end) && !told.contains('\n'), "{told}");
     };
     let long = "{% for a in range(90000) %}{% endfor %}\ncount {{ params.count }}\n";
     assert_eq!(told(MANIFEST_TEXT, long, 3), "nothing wrong");
     says_where(&told(MANIFEST_TEXT, long, 80), "config/demo.conf.j2:1: ");
+    // what makes it restart is found by trying it with defaults alone, which fails where there is none as such
+    let restarts = MANIFEST_TEXT
+        .replacen("demo.conf: config/demo.conf.j2", "demo.conf: {template: config/demo.conf.j2, onChange: restart}", 1)
+        .replacen("low: {type: integer, default: 1}", "low: {type: integer, default: \"{{ 1 + 1 }}\"}", 1);
+    assert_eq!(told(&restarts, "low {{ params.low }}\n", 80), "nothing wrong");
     // defaults are worked out before anything is rendered
     let default = "low: {type: integer, default: \"{% for a in range(90000) %}{% endfor %}1\"}";
     let manifest = MANIFEST_TEXT.replacen("low: {type: integer, default: 1}", default, 1);

@@ -78,7 +78,7 @@ fn costly(memory: u64, cpu: u64) -> String {
 #[test]
 fn rules_that_eat_memory_processor_time_or_patience_are_stopped() {
     let check = |limits| Cue::new(program(), limits).check(&bomb(), &json!({}));
-    assert_eq!(check(limits(Some(384), None, None)), Err(Objection::Costly(costly(384, 3600))));
+    assert_eq!(check(limits(Some(128), None, None)), Err(Objection::Costly(costly(128, 3600))));
     assert_eq!(check(limits(None, Some(1), None)), Err(Objection::Costly(costly(64 << 10, 1))));
     let slow = "it took longer than 1 s; make the rules simpler, or give more processor time where they are checked"
         .to_owned();
@@ -96,7 +96,7 @@ fn a_package_with_rules_that_cost_too_much_is_wrong_and_one_that_nobody_waited_f
     let judge = |limits| proof::check(&package, &Cue::new(program(), limits));
 
     for (limits, why) in
-        [(limits(Some(384), None, None), costly(384, 3600)), (limits(None, Some(1), None), costly(64 << 10, 1))]
+        [(limits(Some(128), None, None), costly(128, 3600)), (limits(None, Some(1), None), costly(64 << 10, 1))]
     {
         let judged = judge(limits);
         let told: Vec<String> = judged.problems.iter().map(ToString::to_string).collect();
