@@ -14,7 +14,7 @@ away() { rm -rf appendonlydir $log; }
 outdated() {
   born=$(stat -c %.W dump.rdb 2>/dev/null) && ended=$(stat -c %.Y dump.rdb) || return 1
   case $born in [1-9]*.*) ;; *) return 1 ;; esac
-  last=$(find . -maxdepth 2 \( -path "./$log" -o -path './appendonlydir/*' \) -exec stat -c %.Y '{}' +)
+  last=$(find . -maxdepth 2 \( -path "./$log" -o -path './appendonlydir/*' \) -exec stat -c %.Y '{}' + 2>/dev/null)
   # a copy of a file was born after it was written
   [ "$(printf '%s\n' "$last" "$born" "$ended" | LC_ALL=C sort -n | tail -n 2)" = "$(printf '%s\n' "$born" "$ended")" ]
 }
