@@ -18,48 +18,35 @@ ask() { PGPASSWORD=$(password admin.pass) "$BIN/psql" -XAtq -d "host=$primary po
 control() { LC_ALL=C "$BIN/pg_controldata" -D $data | sed -n "s/^$1: *//p"; }
 
 # A standby that has less of these than its primary had when that wrote what is replayed does not start. What is configured
-# holds again when it starts as primary.
+# holds again when it starts as primary. What cannot be found out is left to the start itself.
 raise() { # REACHABLE: whether the primary can be asked
   : > /data/standby.conf
   for one in max_connections:connections max_worker_processes:worker_processes max_locks_per_transaction:locks_per_xact max_prepared_transactions:prepared_xacts; do
-    name=${one%:*} least=$(control "max_${one#*:} setting")
-    if [ "$1" = yes ]; then
-      now=$(ask "SHOW $name")
-      [ "$now" -le "$least" ] || least=$now
-    fi
-    own=$("$BIN/postgres" -D $data -c "config_file=$FILES/postgresql.conf" -C $name)
+    name=${one%:*} least=$(control "max_${one#*:} setting") now=0
+    [ "$1" = no ] || now=$(ask "SHOW $name") || now=0
+    [ "$now" -le "${least:=0}" ] || least=$now
+    own=$("$BIN/postgres" -D $data -c "config_file=$FILES/postgresql.conf" -C $name) || continue
     [ "$own" -ge "$least" ] || echo "$name = $least" >> /data/standby.conf
   done
 }
 
 # Passwords that were changed while the server did not run: with those that it has nobody could log in to tell it others.
+# One that followed gets them from whom it follows, or with its promotion: by itself it writes nothing. A server that cannot
+# be told starts all the same.
 known() { cat "$FILES/admin.pass" "$FILES/replication.pass" | sha256sum; }
 remember() { (umask 077; known > /data/.passwords); }
+quoted() { password "$1" | sed "s/'/''/g"; }
 passwords() {
+  [ ! -f $data/standby.signal ] && [ ! -f $data/recovery.signal ] && [ ! -f $data/backup_label ] || return 0
   [ "$(cat /data/.passwords 2>/dev/null)" != "$(known)" ] || return 0
-  quoted() { password "$1" | sed "s/'/''/g"; }
-  change="ALTER ROLE postgres PASSWORD '$(quoted admin.pass)'; ALTER ROLE replication PASSWORD '$(quoted replication.pass)';"
-  if [ ! -f $data/standby.signal ]; then
-    printf '%s\n' "$change" | "$BIN/postgres" --single -D $data -c "config_file=$FILES/postgresql.conf" postgres >/dev/null
+  # nobody is there to confirm it, and no log gets to see it
+  if printf '%s\n' "ALTER ROLE postgres PASSWORD '$(quoted admin.pass)'; ALTER ROLE replication PASSWORD '$(quoted replication.pass)';" |
+    "$BIN/postgres" --single -D $data -c "config_file=$FILES/postgresql.conf" -c synchronous_commit=local -c exit_on_error=on \
+      -c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic postgres >/dev/null; then
+    remember
   else
-    # one that followed is promoted first, which it is to be anyway: nobody else can reach it meanwhile
-    echo "local all all trust" > /data/.trust
-    "$BIN/postgres" -D $data -c "config_file=$FILES/postgresql.conf" -c hba_file=/data/.trust -c port="$PORT" -c listen_addresses= \
-      -c unix_socket_directories=/tmp -c primary_conninfo= -c synchronous_standby_names= >/data/passwords.log 2>&1 &
-    server=$!
-    trap 'kill -QUIT $server 2>/dev/null || true' EXIT
-    tries=0
-    until "$BIN/pg_isready" -q -h /tmp -p "$PORT" -t 2; do
-      kill -0 $server 2>/dev/null && [ $((tries += 1)) -lt 300 ] || { tail -n 3 /data/passwords.log >&2; exit 1; }
-      sleep 0.2
-    done
-    printf '%s\n' "SELECT pg_promote();" "$change" | "$BIN/psql" -Xq -h /tmp -p "$PORT" -U postgres -d postgres -v ON_ERROR_STOP=1 >/dev/null
-    trap - EXIT
-    kill -INT $server
-    wait $server
-    rm -f /data/.trust /data/passwords.log
+    echo "the server could not be told its passwords before its start" >&2
   fi
-  remember
 }
 
 if [ "$role" = primary ]; then
@@ -148,9 +135,11 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
   echo "rejoined: ${how:-its data was copied}"
   # slots of its own time as primary would keep the log for ever
   rm -rf $data/pg_replslot/*
-  raise yes
+  begins=yes
 fi
 sed -i '/^primary_conninfo/d; /^primary_slot_name/d' $data/postgresql.auto.conf 2>/dev/null || true
 printf "primary_conninfo = '%s passfile=%s'\nprimary_slot_name = '%s'\n" "$link" "$PGPASSFILE" "$slot" >> $data/postgresql.auto.conf
 touch $data/standby.signal
+# at the end: whoever comes to here again has to find a standby, not one that would be rewound once more
+[ -z "${begins:-}" ] || raise yes
 remember

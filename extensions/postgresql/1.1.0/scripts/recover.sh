@@ -50,4 +50,4 @@ fi
 # whoever reads the files of this instance logs in with its passwords, not with those of the copy
 password() { head -n 1 "$FILES/$1" | cut -d: -f5- | sed "s/'/''/g"; }
 printf "ALTER ROLE postgres PASSWORD '%s';\nALTER ROLE replication PASSWORD '%s';\n" "$(password admin.pass)" "$(password replication.pass)" |
-  "$BIN/postgres" --single -D $data -c "config_file=$FILES/postgresql.conf" -c archive_mode=off postgres >/dev/null
+  "$BIN/postgres" --single -D $data -c "config_file=$FILES/postgresql.conf" -c archive_mode=off -c synchronous_commit=local postgres >/dev/null

@@ -49,6 +49,23 @@ async fn redis_comes_back_from_a_snapshot_with_and_without_an_append_only_file()
     }
 }
 
+#[tokio::test]
+async fn redis_keeps_what_it_has_where_its_users_own_file_asks_for_an_append_only_file() {
+    if !possible("redis_keeps_what_it_has_where_its_users_own_file_asks_for_an_append_only_file") {
+        return;
+    }
+    let spec = json!({ "type": "redis", "extensionVersion": "1.1.0", "version": "7.0", "topology": "standalone",
+        "components": [{ "name": "redis", "configFiles": { "redis.conf": { "content": "appendonly yes\n" } } }] });
+    let server = Container::new("redis-7.0", REDIS, spec, (6379, free_port()));
+    server.prepare().await;
+    server.serve().await;
+    server.ask(json!({ "resp": ["SET", "greeting", "hello"] })).await;
+    server.stop();
+    server.prepare().await;
+    server.start_again().await;
+    assert_eq!(server.ask(json!({ "resp": ["GET", "greeting"] })).await, json!("hello"));
+}
+
 pub fn postgres(restored: bool) -> Container {
     let mut spec = json!({ "type": "postgresql", "extensionVersion": "1.1.0", "version": "17",
         "topology": "standalone", "backup": { "policy": "nightly" } });
