@@ -320,6 +320,7 @@ impl State {
             let settled = now.saturating_sub(self.process_since) >= LIVED;
             if observed.exclusive && self.tenure.is_some() {
                 self.position = if settled { observed.position } else { self.position.max(observed.position) };
+                self.reached(now);
             }
         }
         self.role = observed;
@@ -362,7 +363,10 @@ impl State {
                 self.retry_at = now.saturating_add(START_AGAIN);
             }
             Deed::Stop => self.parked = true,
-            Deed::Kill if !failed => self.killed = self.killed.or(Some(now)),
+            // heard of late, it may be about a process that has ended, and says nothing about the one after it
+            Deed::Kill if !failed && matches!(self.process, Process::Up | Process::Unknown) => {
+                self.killed = self.killed.or(Some(now));
+            }
             Deed::Follow { .. } | Deed::Kill => {}
         }
         if let Err(reason) = result {
