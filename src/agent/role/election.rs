@@ -24,6 +24,10 @@ impl State {
         }
         if let Err(reason) = self.able(&record).and_then(|()| self.entitled(&record, now, out)) {
             self.because(&reason);
+            if self.settings.max_lag.is_some() {
+                // whoever runs and is too far behind may have ended since
+                self.fresh_peers(now, out);
+            }
             return self.open(record, now, out);
         }
         if chosen {

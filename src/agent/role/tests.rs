@@ -357,6 +357,10 @@ fn a_pod_that_does_not_run_is_no_way_around_one_that_is_too_far_behind() {
     let told = "nobody has the role; the process of this pod does not run, so that nobody knows how far its data reaches, \
                 and failover.maxLag allows 100 bytes: bring p-1 back, or delete the lease to begin all the same";
     assert_eq!(state.reason, told);
+    let (state, asks) = feed(state, Event::Tick, 70_000);
+    assert_eq!(asks, [Order::AskPeers], "it may have ended since");
+    let (_, waits) = feed(state, Event::Peers(BTreeMap::new()), 70_010);
+    assert!(matches!(waits[..], [Order::LookFor(_)]), "nothing runs: {waits:?}");
 }
 
 #[test]
