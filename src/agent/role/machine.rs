@@ -276,6 +276,10 @@ impl State {
     fn forget_process(&mut self) {
         (self.fuse, self.fuse_void) = (None, self.fuse_told);
         (self.role, self.adrift, self.killed) = (None, None, None);
+        if let Some(all) = &mut self.dismissed {
+            // the next one may count from somewhere else
+            all.until = None;
+        }
         (self.following, self.granted, self.demoted, self.undo) = (None, None, false, false);
         if !self.settings.lasting {
             self.data = None;
@@ -320,7 +324,9 @@ impl State {
             let settled = now.saturating_sub(self.process_since) >= LIVED;
             if observed.exclusive && self.tenure.is_some() {
                 self.position = if settled { observed.position } else { self.position.max(observed.position) };
-                self.reached(now);
+                if observed.position == self.position {
+                    self.reached(now);
+                }
             }
         }
         self.role = observed;
