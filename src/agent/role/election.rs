@@ -270,6 +270,9 @@ impl State {
         let all: BTreeSet<&str> = of_set.chain(record.members.iter().map(String::as_str)).collect();
         let silent = |name: &&str| *name != me && !self.peers.get(*name).is_some_and(|peer| peer.up);
         let missing: Vec<&str> = all.into_iter().filter(silent).collect();
+        if missing.is_empty() {
+            return Err("nobody has the role; waits until the others have said how far their data reaches".to_owned());
+        }
         Err(format!(
             "nobody has the role; waits for {}, which may have confirmed writes; delete the lease to begin without them",
             missing.join(", ")

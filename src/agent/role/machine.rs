@@ -192,7 +192,11 @@ impl State {
                 (tenure.renewed, tenure.renew_at, tenure.duration) = (sent, renew_at, duration);
             }
             _ => {
-                (self.position, self.vain, self.anew) = (None, 0, 0);
+                // an agent that goes on where another one ended knows from the lease how far its own data was
+                let said = |seen: &&Seen| seen.record.last.as_ref() == Some(&self.settings.me.pod);
+                let own = self.seen().filter(said).and_then(|seen| seen.record.position);
+                self.position = own.filter(|_| purpose == Purpose::Renew);
+                (self.vain, self.anew) = (0, 0);
                 self.tenure = Some(Tenure { epoch, renewed: sent, renew_at, duration, promised: None, silent: now });
                 (self.vacant, self.yielding, self.failures) = (None, None, 0);
                 // what was known of the others was for another question
