@@ -1,6 +1,7 @@
 //! Who takes a lease that nobody has: whoever has the most data, then the lowest ordinal, one after another.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use super::{
     ASK_AGAIN, Member, Millis, Order, Process, Purpose, RETURN, RETURN_AT_MOST, Record, SPEAK, STEP, State, View,
@@ -23,6 +24,10 @@ impl State {
         }
         if let Err(reason) = self.able(&record).and_then(|()| self.entitled(&record, now, out)) {
             self.because(&reason);
+            if self.settings.max_lag.is_some() {
+                // whoever runs and is too far behind may have ended since
+                self.fresh_peers(now, out);
+            }
             return self.open(record, now, out);
         }
         if chosen {
@@ -133,11 +138,22 @@ impl State {
     fn near_enough(&self, record: &Record) -> Result<(), String> {
         let me = Some(self.settings.me.pod.as_str());
         let (Some(last), Some(most)) = (record.last.as_deref(), self.settings.max_lag) else { return Ok(()) };
-        if record.last.as_deref() == me || record.candidate.as_deref() == me || self.process != Process::Up {
+        let Some(reached) = record.position else { return Ok(()) };
+        // what a backup put here is newer than anything that was served
+        if record.last.as_deref() == me || record.candidate.as_deref() == me || self.data > record.served {
             return Ok(());
         }
+        if self.process != Process::Up {
+            // where nothing runs nobody knows; else one that does not run is no way around those that are too far behind
+            if !self.runs_somewhere(record) {
+                return Ok(());
+            }
+            return Err(format!(
+                "nobody has the role; the process of this pod does not run, so that nobody knows how far its data reaches, \
+                 and failover.maxLag allows {most} bytes: bring {last} back, or delete the lease to begin all the same"
+            ));
+        }
         let own = self.role.as_ref().and_then(|observed| observed.position);
-        let Some(reached) = record.position else { return Ok(()) };
         let Some(own) = own else {
             return Err("nobody has the role; this pod has not said yet how far its data reaches".to_owned());
         };
@@ -250,14 +266,17 @@ impl State {
         if known >= enough || (known == 0 && !up) {
             return Ok(());
         }
-        let missing: Vec<&str> = self
-            .settings
-            .pods
-            .iter()
-            .map(|pod| pod.name.as_str())
-            .filter(|name| *name != me && !self.peers.get(*name).is_some_and(|peer| peer.up))
-            .collect();
-        Err(format!("nobody has the role; waits for {}, which may have confirmed writes", missing.join(", ")))
+        let of_set = self.settings.pods.iter().map(|pod| pod.name.as_str());
+        let all: BTreeSet<&str> = of_set.chain(record.members.iter().map(String::as_str)).collect();
+        let silent = |name: &&str| *name != me && !self.peers.get(*name).is_some_and(|peer| peer.up);
+        let missing: Vec<&str> = all.into_iter().filter(silent).collect();
+        if missing.is_empty() {
+            return Err("nobody has the role; waits until the others have said how far their data reaches".to_owned());
+        }
+        Err(format!(
+            "nobody has the role; waits for {}, which may have confirmed writes; delete the lease to begin without them",
+            missing.join(", ")
+        ))
     }
 
     /// When something has to be decided though nothing has happened.

@@ -63,7 +63,8 @@ impl State {
         if serves {
             record.served = Some(tenure.epoch);
             record.last = Some(self.settings.me.pod.clone());
-            record.position = self.position;
+            // as it counts by now: one that was started anew may count from somewhere else
+            record.position = self.role.as_ref().and_then(|observed| observed.position);
         }
         self.write(Purpose::Renew, record, out);
     }

@@ -192,7 +192,11 @@ impl State {
                 (tenure.renewed, tenure.renew_at, tenure.duration) = (sent, renew_at, duration);
             }
             _ => {
-                (self.position, self.vain, self.anew) = (None, 0, 0);
+                // an agent that goes on where another one ended knows from the lease how far its own data was
+                let said = |seen: &&Seen| seen.record.last.as_ref() == Some(&self.settings.me.pod);
+                let own = self.seen().filter(said).and_then(|seen| seen.record.position);
+                self.position = own.filter(|_| purpose == Purpose::Renew);
+                (self.vain, self.anew) = (0, 0);
                 self.tenure = Some(Tenure { epoch, renewed: sent, renew_at, duration, promised: None, silent: now });
                 (self.vacant, self.yielding, self.failures) = (None, None, 0);
                 // what was known of the others was for another question
@@ -276,6 +280,10 @@ impl State {
     fn forget_process(&mut self) {
         (self.fuse, self.fuse_void) = (None, self.fuse_told);
         (self.role, self.adrift, self.killed) = (None, None, None);
+        if let Some(all) = &mut self.dismissed {
+            // the next one may count from somewhere else
+            all.until = None;
+        }
         (self.following, self.granted, self.demoted, self.undo) = (None, None, false, false);
         if !self.settings.lasting {
             self.data = None;
@@ -320,6 +328,9 @@ impl State {
             let settled = now.saturating_sub(self.process_since) >= LIVED;
             if observed.exclusive && self.tenure.is_some() {
                 self.position = if settled { observed.position } else { self.position.max(observed.position) };
+                if observed.position == self.position {
+                    self.reached(now);
+                }
             }
         }
         self.role = observed;
@@ -362,7 +373,10 @@ impl State {
                 self.retry_at = now.saturating_add(START_AGAIN);
             }
             Deed::Stop => self.parked = true,
-            Deed::Kill if !failed => self.killed = self.killed.or(Some(now)),
+            // heard of late, it may be about a process that has ended, and says nothing about the one after it
+            Deed::Kill if !failed && matches!(self.process, Process::Up | Process::Unknown) => {
+                self.killed = self.killed.or(Some(now));
+            }
             Deed::Follow { .. } | Deed::Kill => {}
         }
         if let Err(reason) = result {

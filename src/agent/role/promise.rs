@@ -159,15 +159,22 @@ impl State {
         }
     }
 
+    /// The process said how far it is: by then none of those that left is asked to confirm any more.
+    pub(super) fn reached(&mut self, now: Millis) {
+        if let Some(all) = &mut self.dismissed
+            && now.saturating_sub(all.since) >= TOLD
+        {
+            all.until = all.until.or(self.position);
+        }
+    }
+
     /// Those that left are forgotten once enough of those that stay have what was written while they confirmed.
     pub(super) fn dismiss(&mut self, now: Millis, out: &mut Vec<Order>) {
-        let told = self.dismissed.as_ref().is_some_and(|all| now.saturating_sub(all.since) >= TOLD);
-        if !told || !self.fresh_peers(now, out) {
+        let Some(until) = self.dismissed.as_ref().and_then(|all| all.until) else { return };
+        if !self.fresh_peers(now, out) {
             return;
         }
         let epoch = self.tenure.as_ref().map(|tenure| tenure.epoch);
-        let (Some(reached), Some(all)) = (self.position, &mut self.dismissed) else { return };
-        let until = *all.until.get_or_insert(reached);
         let have = |peer: &&Peer| peer.up && peer.data >= epoch && peer.position >= Some(until);
         let enough = self.settings.synchronous.min(self.settings.pods.len().saturating_sub(1));
         if self.peers.values().filter(have).count() >= enough {

@@ -327,6 +327,43 @@ fn a_process_that_can_start_again_yields_to_nobody_who_lacks_much_of_its_data() 
 }
 
 #[test]
+fn a_kill_that_is_heard_of_late_says_nothing_about_the_next_process() {
+    let mut state = crashed(None, 1 << 30);
+    (state.process, state.granted, state.doing) = (Process::Up, None, Some(Deed::Kill));
+    let did = Event::Did { deed: Deed::Kill, result: Ok(()) };
+    let (killed, _) = feed(state.clone(), did.clone(), 200);
+    assert_eq!(killed.killed, Some(200));
+    let (state, _) = feed(state, Event::Process(Process::Asking), 200);
+    let (state, _) = feed(state, did, 210);
+    assert_eq!(state.killed, None);
+}
+
+#[test]
+fn a_pod_that_does_not_run_is_no_way_around_one_that_is_too_far_behind() {
+    let mut record = Record { epoch: 3, served: Some(3), last: Some("p-1".into()), ..Record::default() };
+    record.position = Some(1_000);
+    let state = State::new(Settings { max_lag: Some(100), ..settings(3) }, Some(3), 0);
+    let (state, _) = feed(state, Event::Process(Process::Asking), 0);
+    let (state, _) = feed(state, Event::Lease(Some(Seen { record, version: "1".into() })), 10);
+    let (mut state, _) = feed(state, Event::Tick, 400);
+    let peer = Peer { up: true, data: Some(3), position: Some(5), exact: true, lag: None, follows: None };
+    for second in 1..60 {
+        let peers = BTreeMap::from([("p-2".to_owned(), peer.clone())]);
+        let (asked, first) = feed(state, Event::Peers(peers), 400 + second * 1_000);
+        let (ticked, then) = feed(asked, Event::Tick, 900 + second * 1_000);
+        assert!(![first, then].concat().iter().any(|order| matches!(order, Order::Write { .. })), "{}", ticked.reason);
+        state = ticked;
+    }
+    let told = "nobody has the role; the process of this pod does not run, so that nobody knows how far its data reaches, \
+                and failover.maxLag allows 100 bytes: bring p-1 back, or delete the lease to begin all the same";
+    assert_eq!(state.reason, told);
+    let (state, asks) = feed(state, Event::Tick, 70_000);
+    assert_eq!(asks, [Order::AskPeers], "it may have ended since");
+    let (_, waits) = feed(state, Event::Peers(BTreeMap::new()), 70_010);
+    assert!(matches!(waits[..], [Order::LookFor(_)]), "nothing runs: {waits:?}");
+}
+
+#[test]
 fn whoever_is_further_behind_than_allowed_takes_over_only_when_it_was_given_the_role() {
     let stands = |max_lag, position, change: &dyn Fn(&mut Record)| {
         let mut record = Record { epoch: 3, served: Some(3), last: Some("p-1".into()), ..Record::default() };

@@ -1,6 +1,6 @@
 //! What every other pod does: follow the holder, and notice when there is none.
 
-use super::{Deed, Grant, Millis, Order, Process, Purpose, State, View};
+use super::{Deed, Grant, Millis, Order, Process, Purpose, Record, State, View};
 
 /// What the lease says about everybody else.
 enum Reading {
@@ -80,18 +80,26 @@ impl State {
             None if self.bound(now) => Reading::Bound,
             None => Reading::Vacant,
             Some(holder) if *holder == self.settings.me && self.bound(now) => Reading::Bound,
-            // a lease from before what this pod has since served or followed, which a backup brought back, is nobody's
-            Some(holder) if *holder == self.settings.me && self.data > Some(record.epoch) => Reading::Vacant,
+            // a lease from before what this pod has since served or followed, which a backup brought back, is nobody's;
+            // whoever held the one after it may write for as long as that one would have been valid
+            Some(holder) if *holder == self.settings.me && self.data > Some(record.epoch) => {
+                if self.is_over(record, since, now) { Reading::Vacant } else { Reading::Unknown }
+            }
             Some(holder) if *holder == self.settings.me => Reading::Ours,
             Some(holder) => {
-                let valid = record.duration.max(self.settings.duration).saturating_add(self.settings.margin());
-                if now.saturating_sub(since) > valid && !self.bound(now) {
+                if self.is_over(record, since, now) && !self.bound(now) {
                     return Reading::Vacant;
                 }
                 let serving = record.served == Some(record.epoch);
                 Reading::Led { by: holder.pod.clone(), epoch: record.epoch, serving, alive }
             }
         }
+    }
+
+    /// Whether a lease that was first seen like this at that moment is valid no longer.
+    fn is_over(&self, record: &Record, since: Millis, now: Millis) -> bool {
+        let valid = record.duration.max(self.settings.duration).saturating_add(self.settings.margin());
+        now.saturating_sub(since) > valid
     }
 
     /// When a lease that nobody renews is over.

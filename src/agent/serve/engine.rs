@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
+use super::disk::DiskError;
 use super::shared::{Input, Permission, Shared};
 use super::{deeds, lease, mark, parked, peers, publish};
 use crate::agent::init::boottime;
@@ -19,6 +20,8 @@ use crate::lifecycle::Transfer;
 
 /// How long PID 1 may take to move a fuse.
 const FUSE_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two questions to a volume that does not answer.
+const LOOK: Duration = Duration::from_millis(500);
 
 struct Engine {
     shared: Arc<Shared>,
@@ -43,7 +46,7 @@ struct Permit {
 pub async fn run(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Input>) {
     let place = shared.place();
     let data = match &place.config.data {
-        Some(dir) => marked(&shared, dir).await,
+        Some(dir) => marked_at_last(&shared, dir).await,
         None => None,
     };
     let parked = parked::read(&shared.options.socket);
@@ -74,16 +77,30 @@ pub async fn run(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Input>)
 }
 
 /// The term the data is from.
-async fn marked(shared: &Shared, dir: &str) -> Option<u64> {
+async fn marked(shared: &Shared, dir: &str) -> Result<Option<u64>, DiskError> {
     let path = PathBuf::from(dir);
-    let error = match shared.disk.ask(move || mark::read(&path)).await {
-        Ok(Ok(epoch)) => return epoch,
-        Ok(Err(error)) => error.to_string(),
-        Err(error) => error.to_string(),
-    };
-    // better one pod too few that can take over than one with the wrong data
-    tracing::error!(error, "the mark cannot be read; this pod counts as empty");
-    None
+    Ok(shared.disk.ask(move || mark::read(&path)).await?.unwrap_or_else(|error| {
+        // better one pod too few that can take over than one with the wrong data
+        tracing::error!(%error, "the mark cannot be read; this pod counts as empty");
+        None
+    }))
+}
+
+/// The same, however long the volume takes: a pod that counted as empty for good would keep others waiting for its data.
+async fn marked_at_last(shared: &Shared, dir: &str) -> Option<u64> {
+    let mut silent = false;
+    loop {
+        match marked(shared, dir).await {
+            Ok(data) => return data,
+            Err(_) if shared.is_stopping() => return None,
+            Err(error) => {
+                if !std::mem::replace(&mut silent, true) {
+                    tracing::warn!(%error, "it is not known yet which term the data is from");
+                }
+                sleep(LOOK).await;
+            }
+        }
+    }
 }
 
 /// Tells PID 1 about the fuse, in the order in which it was decided.
@@ -186,10 +203,24 @@ impl Engine {
             let place = self.shared.place();
             if let Some(dir) = &place.config.data {
                 let data = marked(&self.shared, dir).await;
-                self.feed(Event::Data(data)).await;
+                if data.is_err() {
+                    self.mark_later(dir.clone());
+                }
+                // until it is known, the data counts as none
+                self.feed(Event::Data(data.unwrap_or_default())).await;
             }
             self.feed(Event::Prepared { ok: ok && heard, told }).await;
         }
+    }
+
+    fn mark_later(&self, dir: String) {
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let data = marked_at_last(&shared, &dir).await;
+            if !shared.is_stopping() {
+                shared.tell(Input::Role(Event::Data(data)));
+            }
+        });
     }
 
     async fn process(&mut self, status: &Status, permits: u64) {
