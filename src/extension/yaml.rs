@@ -19,7 +19,7 @@ fn options() -> serde_saphyr::Options {
             max_events: 200_000,
             max_aliases: 100,
             max_anchors: 100,
-            max_documents: 256,
+            max_documents: 1024,
             max_total_scalar_bytes: 2 * 1024 * 1024,
         },
         strict_booleans: true,

@@ -91,8 +91,11 @@ fn is_what_is_applied(folder: &str, spec: &Value) {
 fn live(kit: &Kit<'_>) -> BTreeMap<String, Value> {
     let list = kit.scene.kubectl(["get", KINDS, "-l", "midship.dev/instance=sample", "-o", "json"]).stdout();
     let mut all = by_name(&serde_json::from_str(&list).expect("JSON"));
-    // who owns them is another object: pods and their volumes are not the instance's own
-    all.retain(|_, object| object["metadata"]["ownerReferences"][0]["kind"] == "Instance");
+    // who owns the others is another object; what keeps passwords is owned by nobody, so that it outlives the instance
+    all.retain(|_, object| {
+        let owner = &object["metadata"]["ownerReferences"][0]["kind"];
+        owner.is_null() || owner == "Instance"
+    });
     all
 }
 
