@@ -157,6 +157,9 @@ impl Reconciler for GitSources {
             }
         };
         remembered.renew(&settings.secrets);
+        if let Some(known) = &mut remembered.settings {
+            *known = (source.clone(), settings.clone());
+        }
         if due(&remembered) {
             let Ok(_place) = self.place(&source, &remembered) else {
                 // what it said when it was last seen is kept up meanwhile
