@@ -26,6 +26,8 @@ pub type Asked = Option<(i64, Option<BTreeMap<String, String>>)>;
 /// One source.
 #[derive(Default)]
 pub struct Remembered {
+    /// Which source of this name it is.
+    pub uid: Option<String>,
     pub asked: Asked,
     /// When the repository is asked again.
     pub poll_at: Option<Instant>,
@@ -227,6 +229,8 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use kube::{Client, Config};
     use serde_json::json;
 
@@ -254,6 +258,21 @@ mod tests {
         assert!(remembered.known_settings(&source("b", 1)).is_none(), "it is another source");
         remembered.leave_stale();
         assert!(remembered.known_settings(&first).is_none(), "a Secret of it is another");
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_recorded_any_more_nothing_waits_for_a_push() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let nowhere = Config::new("http://127.0.0.1:1".parse().expect("an address"));
+        let client = Client::try_from(nowhere).expect("a client");
+        let mut source = source("a", 2);
+        source.spec.audit = serde_json::from_value(json!({ "enabled": false })).expect("it is told so");
+        let settings = Settings::read(&source, &client, &Remotes::default(), false, "test").await;
+        let settings = settings.expect("it names no Secret");
+        let mut ledger = Ledger::default();
+        ledger.push_at(Some(Instant::now()));
+        assert_eq!(ledger.push(&source, &settings, &client, Path::new("/nowhere")).await, None);
+        assert_eq!(ledger.retry_at(), None, "whoever comes back for that comes back at once, again and again");
     }
 
     #[test]

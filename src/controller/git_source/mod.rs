@@ -128,8 +128,10 @@ impl Reconciler for GitSources {
             self.memory.forget(key);
             return Ok(Next::WhenChanged);
         };
+        self.forget_another(key, &source).await;
         let remembered = self.memory.of(key);
         let mut remembered = remembered.lock().await;
+        remembered.uid.clone_from(&source.metadata.uid);
         let source = newest(source, &remembered);
         if source.metadata.deletion_timestamp.is_some() {
             return self.end(key, &source, &mut remembered).await;
@@ -162,8 +164,7 @@ impl Reconciler for GitSources {
         }
         if due(&remembered) {
             let Ok(_place) = self.place(&source, &remembered) else {
-                // what it said when it was last seen is kept up meanwhile
-                self.sync(&source, &settings, &mut remembered).await?;
+                self.keep_up(&source, &settings, &mut remembered).await?;
                 return Ok(Next::After(NO_PLACE));
             };
             remembered.asked = asked;
@@ -175,6 +176,7 @@ impl Reconciler for GitSources {
                     let retry = pace::retry(key, remembered.failed_looks, settings.interval);
                     remembered.poll_at = Some(Instant::now() + retry);
                     self.say(&source, &mut remembered, Report::NotFetched(problem)).await?;
+                    self.keep_up(&source, &settings, &mut remembered).await?;
                     return Ok(Next::After(retry));
                 }
             }
@@ -269,8 +271,9 @@ impl GitSources {
             leave::hold(&self.client, source, false).await?;
             // what is known now is done with: there is nothing more to tell when it is gone
             remembered.settings = None;
+            self.memory.forget(key);
         }
-        self.memory.forget(key);
+        // where others still hold it, its end is recorded when it is gone
         Ok(Next::WhenChanged)
     }
 
@@ -286,19 +289,6 @@ impl GitSources {
         }
     }
 
-    /// What a source applied is nobody's any more.
-    async fn let_go(&self, source: &GitSource) {
-        let account = source.spec.service_account_name.as_ref().map(ToString::to_string);
-        let namespace = source.namespace().unwrap_or_default();
-        let problem = match settings::acting(&namespace, account.as_deref(), &self.client, &self.config) {
-            Ok(client) => self.release(source, &client).await.err().map(|problem| problem.to_string()),
-            Err(failure) => Some(failure.message),
-        };
-        if let Some(problem) = problem {
-            tracing::warn!(problem, "what the source applied keeps its name");
-        }
-    }
-
     /// Records that a source is gone, once: nothing waits for a repository that cannot be reached.
     async fn record_end(&self, source: &GitSource, settings: &Settings, remembered: &mut Remembered) {
         let ledger = &mut remembered.ledger;
@@ -310,6 +300,15 @@ impl GitSources {
         if let Some(problem) = problem {
             tracing::warn!(problem, "the end of the source could not be recorded");
         }
+    }
+
+    /// What a source said when it was last seen is kept up while nobody can look, and the record of that cannot get lost.
+    async fn keep_up(&self, of: &GitSource, settings: &Settings, remembered: &mut Remembered) -> Result<(), Failure> {
+        let synced = self.sync(of, settings, remembered).await;
+        if !remembered.ledger.is_kept() {
+            self.record(of, settings, remembered).await;
+        }
+        synced
     }
 
     /// Records what ended, and pushes everything that waits.
@@ -377,6 +376,8 @@ impl GitSources {
     /// everything if that was more than a status. Where nothing is new and nothing was touched, nothing is looked at.
     async fn sync(&self, source: &GitSource, settings: &Settings, remembered: &mut Remembered) -> Result<(), Failure> {
         let Some(seen) = remembered.seen.clone() else { return Ok(()) };
+        // what was done before it was cut off has to be told and recorded, too
+        remembered.unsettled |= remembered.begun.is_some();
         let touched = remembered.with_due(Part::Only(remembered.take_touched()), settings.unwatched_look());
         // the same commit can be read anew: with another key it says more
         let planned = remembered.planned.as_ref().is_some_and(|planned| planned.is(&seen));
@@ -407,10 +408,11 @@ impl GitSources {
         let known = (&mut remembered.settled, &remembered.operations);
         let (mut plan, live, part) = self.decide_from(&client, settings, &seen, part, known).await?;
         remembered.looked_at(&part);
-        remembered.plain &= plan.is_plain();
-        // deletions that waited and do not any more are told of, too
+        // deletions that waited and do not any more are told of, too, and whatever else was left as it was and is not now
         let waited = remembered.said.as_ref().is_some_and(|said| !said.held.is_empty());
-        if !news && !remembered.unsettled && plan.is_quiet() && !waited {
+        let mended = !remembered.plain && plan.is_plain();
+        remembered.plain &= plan.is_plain();
+        if !news && !remembered.unsettled && plan.is_quiet() && !waited && !mended {
             remembered.begun = None;
             return Ok(());
         }
@@ -448,7 +450,6 @@ impl GitSources {
         let mut drift = Drift::look(&plan, &seen, &client).await;
         drift.propose(&seen, settings, &self.cluster_name, &self.cache_dir, &mut remembered.proposed).await;
         let failed = results.iter().any(|result| result.failure.is_some());
-        remembered.begun = None;
         remembered.unsettled = failed || plan.leaves_open();
         remembered.plain = !failed && plan.is_plain();
         remembered.planned = Some(seen.clone());
@@ -472,6 +473,7 @@ impl GitSources {
             remembered.ledger.status.message = Some(problem);
             remembered.unsettled = true;
         }
+        remembered.begun = None;
         if let Err(failure) = kept {
             remembered.unsettled = true;
             return Err(failure);
@@ -551,7 +553,7 @@ impl GitSources {
             untrusted: &|path| seen.is_untrusted(path),
             ignored: &|path| seen.ignored.get(path).cloned(),
             may_be_ignored: seen.may_be_ignored,
-            needed: &|id| self.needed_by(id),
+            needed: &|id| self.needed_by(id, &settings.label),
             // what a repository says of deletions counts, and cannot be known while it cannot be read
             whole_tree_read: part.is_everything() && seen.settings.is_some(),
             prune: seen.settings.as_ref().map_or(prune, |settings| settings.limit(prune)),
