@@ -32,6 +32,8 @@ pub struct Remembered {
     /// When the repository is asked again.
     pub poll_at: Option<Instant>,
     pub failed_looks: u32,
+    /// When it last found no place to look: it asks again soon, with the settings that were read for that.
+    pub waited: Option<Instant>,
     /// The Secrets that the source was last worked with.
     pub secrets: Option<Versions>,
     /// What was last seen in the repository.

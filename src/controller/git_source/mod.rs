@@ -145,7 +145,8 @@ impl Reconciler for GitSources {
         let due = |remembered: &Remembered| {
             remembered.poll_at.is_none_or(|at| at <= Instant::now()) || remembered.asked != asked
         };
-        let settings = match remembered.known_settings(&source).filter(|_| !due(&remembered)) {
+        let anew = remembered.waited.is_none() && due(&remembered);
+        let settings = match remembered.known_settings(&source).filter(|_| !anew) {
             Some(settings) => Ok(settings),
             None => self.settings(&source).await,
         };
@@ -163,22 +164,23 @@ impl Reconciler for GitSources {
             *known = (source.clone(), settings.clone());
         }
         if due(&remembered) {
-            let Ok(_place) = self.place(&source, &remembered) else {
+            let place = self.place(&source, &remembered);
+            remembered.waited = place.is_err().then(Instant::now);
+            let Ok(_place) = place else {
                 self.keep_up(&source, &settings, &mut remembered).await?;
                 return Ok(Next::After(NO_PLACE));
             };
-            remembered.asked = asked;
-            remembered.poll_at = Some(Instant::now() + pace::poll(key, settings.interval));
-            match self.look(&settings, &mut remembered).await {
-                Ok(()) => {}
-                Err(problem) => {
-                    remembered.failed_looks = remembered.failed_looks.saturating_add(1);
-                    let retry = pace::retry(key, remembered.failed_looks, settings.interval);
-                    remembered.poll_at = Some(Instant::now() + retry);
-                    self.say(&source, &mut remembered, Report::NotFetched(problem)).await?;
-                    self.keep_up(&source, &settings, &mut remembered).await?;
-                    return Ok(Next::After(retry));
-                }
+            let poll_at = Instant::now() + pace::poll(key, settings.interval);
+            let looked = self.look(&settings, &mut remembered).await;
+            // one that was cut off is no answer to whoever asked
+            (remembered.asked, remembered.poll_at) = (asked, Some(poll_at));
+            if let Err(problem) = looked {
+                remembered.failed_looks = remembered.failed_looks.saturating_add(1);
+                let retry = pace::retry(key, remembered.failed_looks, settings.interval);
+                remembered.poll_at = Some(Instant::now() + retry);
+                self.say(&source, &mut remembered, Report::NotFetched(problem)).await?;
+                self.keep_up(&source, &settings, &mut remembered).await?;
+                return Ok(Next::After(retry));
             }
         }
         let synced = self.sync(&source, &settings, &mut remembered).await;
