@@ -76,6 +76,18 @@ pub struct Remembered {
 }
 
 impl Remembered {
+    /// The source with the status that was written last: the watch may not show it yet, and what was applied last decides
+    /// what may follow.
+    pub fn newest(&self, source: Arc<GitSource>) -> Arc<GitSource> {
+        match &self.said {
+            Some(said) if source.status.as_ref() != Some(said) => {
+                let status = Some(said.clone());
+                Arc::new(GitSource { status, ..source.as_ref().clone() })
+            }
+            _ => source,
+        }
+    }
+
     pub fn take_touched(&self) -> BTreeSet<ObjectId> {
         std::mem::take(&mut *held(&self.touched))
     }

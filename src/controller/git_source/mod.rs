@@ -132,7 +132,7 @@ impl Reconciler for GitSources {
         let remembered = self.memory.of(key);
         let mut remembered = remembered.lock().await;
         remembered.uid.clone_from(&source.metadata.uid);
-        let source = newest(source, &remembered);
+        let source = remembered.newest(source);
         if source.metadata.deletion_timestamp.is_some() {
             return self.end(key, &source, &mut remembered).await;
         }
@@ -207,18 +207,6 @@ impl Reconciler for GitSources {
             remembered.looked_at_unwatched.map(|at| settings.unwatched_look().saturating_sub(at.elapsed()));
         let wait = until_unwatched.map_or(wait, |unwatched| unwatched.min(wait));
         Ok(Next::After(wait.max(Duration::from_millis(100))))
-    }
-}
-
-/// The source with the status that was written last: the watch may not show it yet, and what was applied last decides what
-/// may follow.
-fn newest(source: Arc<GitSource>, remembered: &Remembered) -> Arc<GitSource> {
-    match &remembered.said {
-        Some(said) if source.status.as_ref() != Some(said) => {
-            let status = Some(said.clone());
-            Arc::new(GitSource { status, ..source.as_ref().clone() })
-        }
-        _ => source,
     }
 }
 
