@@ -365,7 +365,9 @@ impl GitSources {
     /// something new of, or everything; otherwise only what somebody touched, and now and then what nobody tells of, and
     /// everything if that was more than a status. Where nothing is new and nothing was touched, nothing is looked at.
     async fn sync(&self, source: &GitSource, settings: &Settings, remembered: &mut Remembered) -> Result<(), Failure> {
-        let Some(seen) = remembered.seen.clone() else { return Ok(()) };
+        // what was read in another way is of no use before it is read anew
+        let seen = remembered.seen.clone().filter(|seen| seen.is_read_as(settings));
+        let Some(seen) = seen else { return Ok(()) };
         // what was done before it was cut off has to be told and recorded, too
         remembered.unsettled |= remembered.begun.is_some();
         let touched = remembered.with_due(Part::Only(remembered.take_touched()), settings.unwatched_look());
