@@ -104,7 +104,7 @@ impl Ledger {
         self.retry_at
     }
 
-    /// What stood in a push's way may be gone: it is not waited with any longer.
+    /// What stood in a push's way may be gone, or nothing is pushed any more: no time is waited for.
     pub fn push_now(&mut self) {
         (self.retry_at, self.failures) = (None, 0);
     }
@@ -117,7 +117,12 @@ impl Ledger {
 
     /// The commit that was looked at for the last record, once nothing of that can get lost.
     pub fn noted(&self) -> Option<String> {
-        self.noted.clone().filter(|_| self.queue.iter().all(|waiting| waiting.kept.is_some()))
+        self.noted.clone().filter(|_| self.is_kept())
+    }
+
+    /// Whether everything that waits is kept in the cluster, too.
+    pub fn is_kept(&self) -> bool {
+        self.queue.iter().all(|waiting| waiting.kept.is_some())
     }
 
     /// What began to be applied before this commit, where no record tells of it.
@@ -338,7 +343,9 @@ impl Ledger {
         cache_dir: &Path,
     ) -> Option<String> {
         let Some(destination) = settings.audit.clone() else {
-            (self.status, self.aimed) = (AuditStatus::default(), false);
+            // what is on a branch by the time that somebody wants one again is read then, and no push is waited for
+            (self.status, self.aimed, self.files) = (AuditStatus::default(), false, None);
+            self.push_now();
             return None;
         };
         self.aim(source, &destination);
@@ -425,7 +432,8 @@ impl Ledger {
     async fn keep(&mut self, source: &GitSource, client: &Client) -> Result<(), String> {
         let Some(redaction) = self.redaction.clone() else { return Ok(()) };
         let kept = Kept::new(source, client);
-        let last = self.queue.iter().filter_map(|waiting| waiting.kept).max().unwrap_or_default();
+        let there = self.superseded.iter().chain(&self.pushed).copied();
+        let last = self.queue.iter().filter_map(|waiting| waiting.kept).chain(there).max().unwrap_or_default();
         // later than what was kept before, whatever the clock says
         let first = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default().max(last + 1);
         let unkept = self.queue.iter_mut().filter(|waiting| waiting.kept.is_none());

@@ -51,9 +51,36 @@ pub async fn hold(client: &Client, source: &GitSource, held: bool) -> Result<(),
 }
 
 impl GitSources {
+    /// Forgets a source that was deleted and made anew before anybody looked: what was told of that one is not told of this
+    /// one, which takes up what it applied.
+    pub(super) async fn forget_another(&self, key: &Key, source: &GitSource) {
+        let remembered = self.memory.of(key);
+        let mut remembered = remembered.lock().await;
+        if remembered.uid.is_none() || remembered.uid == source.metadata.uid {
+            return;
+        }
+        if let Some((before, settings)) = remembered.settings.take() {
+            self.record_end(&before, &settings, &mut remembered).await;
+        }
+        self.memory.forget(key);
+    }
+
+    /// What a source applied is nobody's any more.
+    pub(super) async fn let_go(&self, source: &GitSource) {
+        let account = source.spec.service_account_name.as_ref().map(ToString::to_string);
+        let namespace = source.namespace().unwrap_or_default();
+        let problem = match super::settings::acting(&namespace, account.as_deref(), &self.client, &self.config) {
+            Ok(client) => self.release(source, &client).await.err().map(|problem| problem.to_string()),
+            Err(failure) => Some(failure.message),
+        };
+        if let Some(problem) = problem {
+            tracing::warn!(problem, "what the source applied keeps its name");
+        }
+    }
+
     /// Takes the source's name off what it applied, so that another can take it up. What cannot be changed keeps it, and is
     /// free all the same once the source is gone.
-    pub(super) async fn release(&self, source: &GitSource, client: &Client) -> Result<(), Problem> {
+    async fn release(&self, source: &GitSource, client: &Client) -> Result<(), Problem> {
         let own = source.namespace().unwrap_or_default();
         let label = source_label(&own, &source.name_any());
         let namespaces = super::settings::allowed(&source.spec.namespaces, &own);
@@ -92,7 +119,13 @@ impl GitSources {
         let mut left: Vec<String> = Vec::new();
         let objects = found.into_iter().filter(|(id, ..)| id.kind != ObjectKind::Namespace).rev();
         for (id, uid, deleting) in objects {
-            let claimed = || claimed_by(sources.iter().map(AsRef::as_ref), &id).is_some();
+            let claimed = match claimed_by(sources.iter().map(AsRef::as_ref), &label, &id).filter(|_| !deleting) {
+                Some(claim) if !claim.certain => {
+                    left.push(format!("{id} ({})", claim.told));
+                    continue;
+                }
+                claim => claim.is_some(),
+            };
             let keeps = assumes && self.needs_source(&id);
             let ended =
                 if deleting { Ok(false) } else { end(client, (&id, uid), (label.as_str(), keeps), claimed).await };
@@ -121,7 +154,7 @@ async fn end(
     client: &Client,
     (id, seen): (&ObjectId, String),
     (label, keeps): (&str, bool),
-    claimed: impl Fn() -> bool,
+    claimed: bool,
 ) -> Result<bool, kube::Error> {
     let api = objects::api(client, id);
     let (uid, resource_version) = match api.get_metadata_opt(&id.name).await {
@@ -133,7 +166,7 @@ async fn end(
         Err(kube::Error::Api(status)) if status.code == 403 => (seen, None),
         Err(error) => return Err(error),
     };
-    if claimed() {
+    if claimed {
         // one that keeps its name waits as it is, and is anybody's once this source is gone
         if !keeps {
             free(client, id, &uid).await?;

@@ -59,6 +59,18 @@ struct Reading {
     verification: Option<Verification>,
 }
 
+impl Reading {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            placement: settings.placement.clone(),
+            limits: settings.limits.clone(),
+            folder: settings.folder.clone(),
+            opening: settings.opening.clone(),
+            verification: settings.verification.clone(),
+        }
+    }
+}
+
 impl Seen {
     fn of(
         commit: Commit,
@@ -111,6 +123,12 @@ impl Seen {
     /// Whether this is the very same reading of a commit.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.contents, &other.contents)
+    }
+
+    /// Whether a commit would be read like this one with these settings: otherwise what it says may not hold any more, such
+    /// as where it may say anything.
+    pub fn is_read_as(&self, settings: &Settings) -> bool {
+        *self.reading == Reading::of(settings)
     }
 
     /// What the repository says of an object.
@@ -168,13 +186,7 @@ impl Look {
             fetch_bytes: settings.fetch_bytes,
             object_bytes: settings.object_bytes,
             record_branch: settings.record_branch.clone(),
-            reading: Reading {
-                placement: settings.placement.clone(),
-                limits: settings.limits.clone(),
-                folder: settings.folder.clone(),
-                opening: settings.opening.clone(),
-                verification: settings.verification.clone(),
-            },
+            reading: Reading::of(settings),
             fast_forward: settings.fast_forward.clone(),
             before,
         }

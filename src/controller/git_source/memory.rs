@@ -26,10 +26,14 @@ pub type Asked = Option<(i64, Option<BTreeMap<String, String>>)>;
 /// One source.
 #[derive(Default)]
 pub struct Remembered {
+    /// Which source of this name it is.
+    pub uid: Option<String>,
     pub asked: Asked,
     /// When the repository is asked again.
     pub poll_at: Option<Instant>,
     pub failed_looks: u32,
+    /// When it last found no place to look: it asks again soon, with the settings that were read for that.
+    pub waited: Option<Instant>,
     /// The Secrets that the source was last worked with.
     pub secrets: Option<Versions>,
     /// What was last seen in the repository.
@@ -72,6 +76,18 @@ pub struct Remembered {
 }
 
 impl Remembered {
+    /// The source with the status that was written last: the watch may not show it yet, and what was applied last decides
+    /// what may follow.
+    pub fn newest(&self, source: Arc<GitSource>) -> Arc<GitSource> {
+        match &self.said {
+            Some(said) if source.status.as_ref() != Some(said) => {
+                let status = Some(said.clone());
+                Arc::new(GitSource { status, ..source.as_ref().clone() })
+            }
+            _ => source,
+        }
+    }
+
     pub fn take_touched(&self) -> BTreeSet<ObjectId> {
         std::mem::take(&mut *held(&self.touched))
     }
@@ -227,6 +243,8 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use kube::{Client, Config};
     use serde_json::json;
 
@@ -254,6 +272,21 @@ mod tests {
         assert!(remembered.known_settings(&source("b", 1)).is_none(), "it is another source");
         remembered.leave_stale();
         assert!(remembered.known_settings(&first).is_none(), "a Secret of it is another");
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_recorded_any_more_nothing_waits_for_a_push() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let nowhere = Config::new("http://127.0.0.1:1".parse().expect("an address"));
+        let client = Client::try_from(nowhere).expect("a client");
+        let mut source = source("a", 2);
+        source.spec.audit = serde_json::from_value(json!({ "enabled": false })).expect("it is told so");
+        let settings = Settings::read(&source, &client, &Remotes::default(), false, "test").await;
+        let settings = settings.expect("it names no Secret");
+        let mut ledger = Ledger::default();
+        ledger.push_at(Some(Instant::now()));
+        assert_eq!(ledger.push(&source, &settings, &client, Path::new("/nowhere")).await, None);
+        assert_eq!(ledger.retry_at(), None, "whoever comes back for that comes back at once, again and again");
     }
 
     #[test]

@@ -128,9 +128,11 @@ impl Reconciler for GitSources {
             self.memory.forget(key);
             return Ok(Next::WhenChanged);
         };
+        self.forget_another(key, &source).await;
         let remembered = self.memory.of(key);
         let mut remembered = remembered.lock().await;
-        let source = newest(source, &remembered);
+        remembered.uid.clone_from(&source.metadata.uid);
+        let source = remembered.newest(source);
         if source.metadata.deletion_timestamp.is_some() {
             return self.end(key, &source, &mut remembered).await;
         }
@@ -143,7 +145,8 @@ impl Reconciler for GitSources {
         let due = |remembered: &Remembered| {
             remembered.poll_at.is_none_or(|at| at <= Instant::now()) || remembered.asked != asked
         };
-        let settings = match remembered.known_settings(&source).filter(|_| !due(&remembered)) {
+        let anew = remembered.waited.is_none() && due(&remembered);
+        let settings = match remembered.known_settings(&source).filter(|_| !anew) {
             Some(settings) => Ok(settings),
             None => self.settings(&source).await,
         };
@@ -161,22 +164,23 @@ impl Reconciler for GitSources {
             *known = (source.clone(), settings.clone());
         }
         if due(&remembered) {
-            let Ok(_place) = self.place(&source, &remembered) else {
-                // what it said when it was last seen is kept up meanwhile
-                self.sync(&source, &settings, &mut remembered).await?;
+            let place = self.place(&source, &remembered);
+            remembered.waited = place.is_err().then(Instant::now);
+            let Ok(_place) = place else {
+                self.keep_up(&source, &settings, &mut remembered).await?;
                 return Ok(Next::After(NO_PLACE));
             };
-            remembered.asked = asked;
-            remembered.poll_at = Some(Instant::now() + pace::poll(key, settings.interval));
-            match self.look(&settings, &mut remembered).await {
-                Ok(()) => {}
-                Err(problem) => {
-                    remembered.failed_looks = remembered.failed_looks.saturating_add(1);
-                    let retry = pace::retry(key, remembered.failed_looks, settings.interval);
-                    remembered.poll_at = Some(Instant::now() + retry);
-                    self.say(&source, &mut remembered, Report::NotFetched(problem)).await?;
-                    return Ok(Next::After(retry));
-                }
+            let poll_at = Instant::now() + pace::poll(key, settings.interval);
+            let looked = self.look(&settings, &mut remembered).await;
+            // one that was cut off is no answer to whoever asked
+            (remembered.asked, remembered.poll_at) = (asked, Some(poll_at));
+            if let Err(problem) = looked {
+                remembered.failed_looks = remembered.failed_looks.saturating_add(1);
+                let retry = pace::retry(key, remembered.failed_looks, settings.interval);
+                remembered.poll_at = Some(Instant::now() + retry);
+                self.say(&source, &mut remembered, Report::NotFetched(problem)).await?;
+                self.keep_up(&source, &settings, &mut remembered).await?;
+                return Ok(Next::After(retry));
             }
         }
         let synced = self.sync(&source, &settings, &mut remembered).await;
@@ -203,18 +207,6 @@ impl Reconciler for GitSources {
             remembered.looked_at_unwatched.map(|at| settings.unwatched_look().saturating_sub(at.elapsed()));
         let wait = until_unwatched.map_or(wait, |unwatched| unwatched.min(wait));
         Ok(Next::After(wait.max(Duration::from_millis(100))))
-    }
-}
-
-/// The source with the status that was written last: the watch may not show it yet, and what was applied last decides what
-/// may follow.
-fn newest(source: Arc<GitSource>, remembered: &Remembered) -> Arc<GitSource> {
-    match &remembered.said {
-        Some(said) if source.status.as_ref() != Some(said) => {
-            let status = Some(said.clone());
-            Arc::new(GitSource { status, ..source.as_ref().clone() })
-        }
-        _ => source,
     }
 }
 
@@ -269,8 +261,9 @@ impl GitSources {
             leave::hold(&self.client, source, false).await?;
             // what is known now is done with: there is nothing more to tell when it is gone
             remembered.settings = None;
+            self.memory.forget(key);
         }
-        self.memory.forget(key);
+        // where others still hold it, its end is recorded when it is gone
         Ok(Next::WhenChanged)
     }
 
@@ -286,19 +279,6 @@ impl GitSources {
         }
     }
 
-    /// What a source applied is nobody's any more.
-    async fn let_go(&self, source: &GitSource) {
-        let account = source.spec.service_account_name.as_ref().map(ToString::to_string);
-        let namespace = source.namespace().unwrap_or_default();
-        let problem = match settings::acting(&namespace, account.as_deref(), &self.client, &self.config) {
-            Ok(client) => self.release(source, &client).await.err().map(|problem| problem.to_string()),
-            Err(failure) => Some(failure.message),
-        };
-        if let Some(problem) = problem {
-            tracing::warn!(problem, "what the source applied keeps its name");
-        }
-    }
-
     /// Records that a source is gone, once: nothing waits for a repository that cannot be reached.
     async fn record_end(&self, source: &GitSource, settings: &Settings, remembered: &mut Remembered) {
         let ledger = &mut remembered.ledger;
@@ -310,6 +290,15 @@ impl GitSources {
         if let Some(problem) = problem {
             tracing::warn!(problem, "the end of the source could not be recorded");
         }
+    }
+
+    /// What a source said when it was last seen is kept up while nobody can look, and the record of that cannot get lost.
+    async fn keep_up(&self, of: &GitSource, settings: &Settings, remembered: &mut Remembered) -> Result<(), Failure> {
+        let synced = self.sync(of, settings, remembered).await;
+        if !remembered.ledger.is_kept() {
+            self.record(of, settings, remembered).await;
+        }
+        synced
     }
 
     /// Records what ended, and pushes everything that waits.
@@ -376,7 +365,11 @@ impl GitSources {
     /// something new of, or everything; otherwise only what somebody touched, and now and then what nobody tells of, and
     /// everything if that was more than a status. Where nothing is new and nothing was touched, nothing is looked at.
     async fn sync(&self, source: &GitSource, settings: &Settings, remembered: &mut Remembered) -> Result<(), Failure> {
-        let Some(seen) = remembered.seen.clone() else { return Ok(()) };
+        // what was read in another way is of no use before it is read anew
+        let seen = remembered.seen.clone().filter(|seen| seen.is_read_as(settings));
+        let Some(seen) = seen else { return Ok(()) };
+        // what was done before it was cut off has to be told and recorded, too
+        remembered.unsettled |= remembered.begun.is_some();
         let touched = remembered.with_due(Part::Only(remembered.take_touched()), settings.unwatched_look());
         // the same commit can be read anew: with another key it says more
         let planned = remembered.planned.as_ref().is_some_and(|planned| planned.is(&seen));
@@ -407,10 +400,11 @@ impl GitSources {
         let known = (&mut remembered.settled, &remembered.operations);
         let (mut plan, live, part) = self.decide_from(&client, settings, &seen, part, known).await?;
         remembered.looked_at(&part);
-        remembered.plain &= plan.is_plain();
-        // deletions that waited and do not any more are told of, too
+        // deletions that waited and do not any more are told of, too, and whatever else was left as it was and is not now
         let waited = remembered.said.as_ref().is_some_and(|said| !said.held.is_empty());
-        if !news && !remembered.unsettled && plan.is_quiet() && !waited {
+        let mended = !remembered.plain && plan.is_plain();
+        remembered.plain &= plan.is_plain();
+        if !news && !remembered.unsettled && plan.is_quiet() && !waited && !mended {
             remembered.begun = None;
             return Ok(());
         }
@@ -448,7 +442,6 @@ impl GitSources {
         let mut drift = Drift::look(&plan, &seen, &client).await;
         drift.propose(&seen, settings, &self.cluster_name, &self.cache_dir, &mut remembered.proposed).await;
         let failed = results.iter().any(|result| result.failure.is_some());
-        remembered.begun = None;
         remembered.unsettled = failed || plan.leaves_open();
         remembered.plain = !failed && plan.is_plain();
         remembered.planned = Some(seen.clone());
@@ -472,6 +465,7 @@ impl GitSources {
             remembered.ledger.status.message = Some(problem);
             remembered.unsettled = true;
         }
+        remembered.begun = None;
         if let Err(failure) = kept {
             remembered.unsettled = true;
             return Err(failure);
@@ -551,7 +545,7 @@ impl GitSources {
             untrusted: &|path| seen.is_untrusted(path),
             ignored: &|path| seen.ignored.get(path).cloned(),
             may_be_ignored: seen.may_be_ignored,
-            needed: &|id| self.needed_by(id),
+            needed: &|id| self.needed_by(id, &settings.label),
             // what a repository says of deletions counts, and cannot be known while it cannot be read
             whole_tree_read: part.is_everything() && seen.settings.is_some(),
             prune: seen.settings.as_ref().map_or(prune, |settings| settings.limit(prune)),

@@ -2,6 +2,7 @@
 
 use kube::ResourceExt;
 
+use super::settings::allowed;
 use super::{GitSources, failed};
 use crate::api::GitSource;
 use crate::cluster::Key;
@@ -10,10 +11,10 @@ use crate::plan::source::{ObjectId, ObjectKind, source_label};
 
 impl GitSources {
     /// Who would lose an object that is deleted, and could not have it back as it was.
-    pub(super) fn needed_by(&self, id: &ObjectId) -> Option<String> {
+    pub(super) fn needed_by(&self, id: &ObjectId, label: &str) -> Option<String> {
         let sources = self.caches.git_sources.list();
-        if let Some(claimed) = claimed_by(sources.iter().map(AsRef::as_ref), id) {
-            return Some(claimed);
+        if let Some(claim) = claimed_by(sources.iter().map(AsRef::as_ref), label, id) {
+            return Some(claim.told);
         }
         if id.kind != ObjectKind::Extension {
             return None;
@@ -24,20 +25,53 @@ impl GitSources {
     }
 }
 
-/// The source that defines an object which another one applied, and how it gets the object: a file that moves from one
-/// repository to another must not cost what it defines.
-pub fn claimed_by<'a>(mut sources: impl Iterator<Item = &'a GitSource>, id: &ObjectId) -> Option<String> {
-    let claims = |source: &&GitSource| {
-        let mut errors = source.status.iter().flat_map(|status| &status.errors);
-        source.metadata.deletion_timestamp.is_none() && errors.any(|error| failed::is_claim(error, id))
-    };
-    let other = sources.find(claims)?;
-    // without any label an instance would have no environment meanwhile, and become another one
-    let label = source_label(&other.namespace().unwrap_or_default(), &other.name_any());
-    Some(format!(
-        "the GitSource {} defines it, too: set its label midship.dev/source to {label}, and that one takes it over",
+/// That a source defines an object which another one applied.
+pub struct Claim {
+    /// Whether it says so itself; otherwise nobody can tell.
+    pub certain: bool,
+    /// Who it is, and how it gets the object.
+    pub told: String,
+}
+
+/// The source that defines an object which another one, of the label `own`, applied, and how it gets the object: a file that
+/// moves from one repository to another must not cost what it defines.
+pub fn claimed_by<'a>(sources: impl Iterator<Item = &'a GitSource> + Clone, own: &str, id: &ObjectId) -> Option<Claim> {
+    let mut others = sources.filter(|source| source.metadata.deletion_timestamp.is_none() && label_of(source) != own);
+    if let Some(other) = others.clone().find(|other| claims(other, id)) {
+        // without any label an instance would have no environment meanwhile, and become another one
+        let (key, label) = (Key::of(other), label_of(other));
+        let told = format!(
+            "the GitSource {key} defines it, too: set its label midship.dev/source to {label}, and that one takes it over"
+        );
+        return Some(Claim { certain: true, told });
+    }
+    let other = others.find(|other| may_claim(other, id))?;
+    let told = format!(
+        "the GitSource {} may define it, too: more is wrong there than its status lists; mend some of that, so that it can \
+         be seen",
         Key::of(other)
-    ))
+    );
+    Some(Claim { certain: false, told })
+}
+
+fn label_of(source: &GitSource) -> String {
+    source_label(&source.namespace().unwrap_or_default(), &source.name_any())
+}
+
+fn claims(source: &GitSource, id: &ObjectId) -> bool {
+    let mut errors = source.status.iter().flat_map(|status| &status.errors);
+    errors.any(|error| failed::is_claim(error, id))
+}
+
+/// Whether a source that may write to the object's namespace has more errors than it lists: what it defines of what others
+/// applied can be one of them.
+fn may_claim(source: &GitSource, id: &ObjectId) -> bool {
+    let Some(status) = &source.status else { return false };
+    let all = status.counts.as_ref().map_or(0, |counts| counts.failed);
+    let lists_all = u32::try_from(status.errors.len()).is_ok_and(|listed| listed >= all);
+    let namespaces = allowed(&source.spec.namespaces, &source.namespace().unwrap_or_default());
+    let there = id.namespace.as_ref().is_none_or(|place| namespaces.is_none_or(|all| all.contains(place)));
+    !lists_all && there
 }
 
 #[cfg(test)]
@@ -45,6 +79,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::git_source::SyncCounts;
 
     fn source(claimed: &str) -> GitSource {
         serde_json::from_value(json!({
@@ -59,9 +94,36 @@ mod tests {
     #[test]
     fn only_the_object_that_is_named_is_claimed() {
         let id = ObjectId { kind: ObjectKind::Instance, namespace: Some("shop".into()), name: "a".into() };
-        let claimed = |claimed: &str| claimed_by([source(claimed)].iter(), &id);
+        let claimed = |claimed: &str, own: &str| claimed_by([source(claimed)].iter(), own, &id).map(|claim| claim.told);
         let told = "the GitSource team/second defines it, too: set its label midship.dev/source to team.second, and that one takes it over";
-        assert_eq!(claimed("a").as_deref(), Some(told));
-        assert_eq!(claimed("ab"), None);
+        assert_eq!(claimed("a", "team.first").as_deref(), Some(told));
+        assert_eq!(claimed("a", "team.second"), None, "what it said before it was its own says nothing now");
+        assert_eq!(claimed("ab", "team.first"), None);
+    }
+
+    #[test]
+    fn a_source_that_cannot_list_all_that_is_wrong_may_claim_whatever_lies_where_it_writes() {
+        let id = |namespace: &str| ObjectId {
+            kind: ObjectKind::Instance,
+            namespace: Some(namespace.into()),
+            name: "a".into(),
+        };
+        let mut second = source("another");
+        second.spec.namespaces = vec!["shop".to_owned()];
+        let claim =
+            |second: &GitSource, namespace: &str| claimed_by([second].into_iter(), "team.first", &id(namespace));
+        let counts = |failed: u32| SyncCounts { failed, ..SyncCounts::default() };
+        let status = |source: &mut GitSource, failed| {
+            source.status.as_mut().expect("it has one").counts = Some(counts(failed));
+        };
+        status(&mut second, 1);
+        assert!(claim(&second, "shop").is_none(), "all of it is listed");
+        status(&mut second, 2);
+        let possible = claim(&second, "shop").expect("nobody can tell");
+        assert!(!possible.certain);
+        let told = "the GitSource team/second may define it, too: more is wrong there than its status lists; mend some of \
+                    that, so that it can be seen";
+        assert_eq!(possible.told, told);
+        assert!(claim(&second, "elsewhere").is_none(), "it may not write there");
     }
 }

@@ -116,3 +116,20 @@ fn a_source_that_is_pointed_elsewhere_holds_what_is_not_defined_there() {
         team.has(&["a 1", "b 1", "c 1", "d 1"]).await;
     });
 }
+
+#[test]
+fn a_source_that_is_made_anew_at_once_takes_up_what_it_applied_and_says_how_it_stands() {
+    team_test(async |team| {
+        team.repository.write("a.yaml", &instance("a", "1"));
+        team.repository.commit("A cache");
+        team.follow(json!({})).await;
+        team.becomes("Applied").await;
+        let (source, before) = (team.source().await.metadata.uid, identity(team, "a").await);
+        team.sources().delete("main", &DeleteParams::background()).await.expect("it can be deleted");
+        team.follow(json!({})).await;
+        assert_ne!(team.source().await.metadata.uid, source, "it is another one");
+        team.becomes("Applied").await;
+        assert_eq!(identity(team, "a").await, before, "it is the same, not one like it");
+        team.has(&["a 1"]).await;
+    });
+}

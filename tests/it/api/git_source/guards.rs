@@ -71,6 +71,8 @@ fn an_emptied_repository_deletes_nothing() {
 fn a_repository_that_is_gone_leaves_everything_and_says_so() {
     team_test(async |team| {
         team.repository.write("a.yaml", &instance("a", "7.0"));
+        let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\ndata: {a: x}\n";
+        team.repository.write("map.yaml", map);
         team.repository.commit("A cache");
         team.follow(json!({})).await;
         team.becomes("Applied").await;
@@ -79,6 +81,14 @@ fn a_repository_that_is_gone_leaves_everything_and_says_so() {
         let message = team.says("RepositoryNotFound").await;
         assert!(message.contains("stays applied"), "{message}");
         assert_eq!(team.running().await, ["a 7.0"]);
+        // what it said is kept up, also where nobody tells of a change
+        team.scene.kubectl(["patch", "configmap", "map", "-p", r#"{"data": {"a": "y"}}"#]).stdout();
+        wait_for("the map to be changed back", SOON * 2, async || {
+            let map = team.scene.kubectl(["get", "configmap", "map", "-o", "jsonpath={.data.a}"]).stdout();
+            if map == "x" { Ok(()) } else { Err(map) }
+        })
+        .await;
+        team.says("RepositoryNotFound").await;
         std::fs::rename(&away, &here).expect("it can be moved back");
         team.becomes("Applied").await;
     });

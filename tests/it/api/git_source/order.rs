@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use http::{Method, Request};
+use midship::api::conditions::find;
 use serde_json::{Value, json};
 
 use super::repository::instance;
@@ -126,6 +127,15 @@ fn a_commit_of_all_kinds_is_applied_at_once_in_the_order_of_what_they_depend_on_
         wait_for("the Extension to be gone", SOON, async || {
             let found = team.scene.kubectl(["get", &extension, "--ignore-not-found", "-o", "name"]).stdout();
             if found.is_empty() { Ok(()) } else { Err(found) }
+        })
+        .await;
+
+        // somebody lets it go, and no commit says so
+        team.scene.kubectl(["label", "namespace", &more, "midship.dev/source-"]).stdout();
+        wait_for("the source to say that nothing is left", SOON, async || {
+            let status = team.source().await.status.unwrap_or_default();
+            let left = find(&status.conditions, "Left").map(|left| left.reason.clone());
+            if left.as_deref() == Some("NothingLeft") { Ok(()) } else { Err(format!("{left:?}")) }
         })
         .await;
         team.scene.kubectl(["delete", "namespace", &more, "--wait=false"]).stdout();
