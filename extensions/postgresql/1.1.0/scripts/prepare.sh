@@ -97,8 +97,12 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
   [ -s $data/PG_VERSION ] || touch /data/copying
   if [ ! -f /data/copying ]; then
     ask CHECKPOINT
+    restored=$(ask "SELECT pg_read_file('restored.id', 0, 64, true)")
     if [ -f /data/rewinding ]; then
       throw_away "a rewind of it was interrupted"
+    # its timeline may have the number of another one that began at the same backup
+    elif [ "$restored" != "$(cat $data/restored.id 2>/dev/null)" ]; then
+      throw_away "the primary's was put back from a backup since"
     elif continues; then
       how="its data was kept"
     else
