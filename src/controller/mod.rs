@@ -320,7 +320,9 @@ impl Context {
             let on_secret: OnSecret = Arc::new(move |secret| {
                 let sources = sources.get().and_then(Weak::upgrade);
                 let readers = sources.map(|sources| sources.secret_changed(secret)).unwrap_or_default();
-                readers.iter().for_each(|source| queues.of(Kind::GitSource).add(source));
+                for source in &readers {
+                    queues.of(Kind::GitSource).add(source);
+                }
             });
             Secrets::start(&client, &self.options.scope, &on_secret)
         };

@@ -164,6 +164,7 @@ impl Seen {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each role")]
 enum View {
     Unseen,
     /// There is none.

@@ -20,8 +20,11 @@ pub struct Memory {
 struct Inner {
     objects: BTreeMap<Key, (Bytes, Timestamp)>,
     now: Timestamp,
-    lock: Option<(SignedDuration, fn(&Key) -> bool)>,
+    lock: Option<Lock>,
 }
+
+/// Objects that cannot be deleted for so long after they were written.
+type Lock = (SignedDuration, fn(&Key) -> bool);
 
 impl Default for Inner {
     fn default() -> Self {
@@ -146,12 +149,11 @@ impl Store for Memory {
             let mut inner = self.lock();
             let (now, lock) = (inner.now, inner.lock.filter(|(_, which)| which(key)));
             let end = inner.objects.get(key).zip(lock).map(|((_, modified), (time, _))| *modified + time);
-            let result = match end.filter(|end| *end > now) {
-                Some(end) => Err(Cause::Locked(format!("until {end}"))),
-                None => {
-                    inner.objects.remove(key);
-                    Ok(())
-                }
+            let result = if let Some(end) = end.filter(|end| *end > now) {
+                Err(Cause::Locked(format!("until {end}")))
+            } else {
+                inner.objects.remove(key);
+                Ok(())
             };
             self.answer(Doing::Delete, key.as_str(), result)
         })

@@ -83,7 +83,9 @@ impl GitSources {
             |source: &GitSource| source.metadata.namespace == secret.namespace && names(&source.spec, &secret.name);
         let readers: Vec<_> =
             self.caches.git_sources.select(reads).iter().map(|source| Key::of(source.as_ref())).collect();
-        readers.iter().for_each(|source| self.memory.secret_changed(source));
+        for source in &readers {
+            self.memory.secret_changed(source);
+        }
         readers
     }
 }

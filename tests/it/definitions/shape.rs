@@ -91,7 +91,7 @@ fn facts(schema: &Map<String, Value>, required: bool) -> Facts {
     say("enum", schema.get("enum").map(|values| sorted(texts(values))));
     let rules = schema.get("x-kubernetes-validations").and_then(Value::as_array);
     say("rules", rules.map(|rules| sorted(rules.iter().filter_map(|rule| rule["rule"].as_str()))));
-    say("required", required.then(|| json!(true)));
+    say("required", required.then_some(json!(true)));
     facts
 }
 
