@@ -80,6 +80,9 @@ continues() {
     [ "$(control "Min recovery ending loc's timeline")" = "$(ask "SELECT timeline_id FROM pg_control_checkpoint()")" ]
 }
 
+# The timeline that it wrote to last.
+newest() { ls $data/pg_wal | sed -n 's/^\([0-9A-F]\{8\}\).*/\1/p' | sort | tail -n 1; }
+
 # A copy takes the place of the data, where the primary gives one. Without its mark the pod counts as empty until it follows again.
 throw_away() {
   "$BIN/psql" -XAtq -d "$link replication=true" -c IDENTIFY_SYSTEM >/dev/null
@@ -97,8 +100,16 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
   [ -s $data/PG_VERSION ] || touch /data/copying
   if [ ! -f /data/copying ]; then
     ask CHECKPOINT
+    restored=$(ask "SELECT pg_read_file('restored.id', 0, 64, true)")
+    line=$(ask "SELECT substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)")
     if [ -f /data/rewinding ]; then
       throw_away "a rewind of it was interrupted"
+    # its timeline may have the number of another one that began at the same backup
+    elif [ "$restored" != "$(cat $data/restored.id 2>/dev/null)" ]; then
+      throw_away "the primary's was put back from a backup since"
+    # where two were promoted one after the other, and the first was gone before anybody saw it, both began the same timeline
+    elif [ ! -f $data/standby.signal ] && [ "$(newest)" = "$line" ]; then
+      throw_away "it was primary on another timeline of the same number"
     elif continues; then
       how="its data was kept"
     else

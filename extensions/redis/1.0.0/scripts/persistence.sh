@@ -6,8 +6,9 @@
 # that is switched off.
 set -eu
 cd "$1"
+config=$2
 log=appendonly.aof
-mode=$(tr -d "\"'" < "$2" | tr '[:upper:]' '[:lower:]' | sed -n 's/^[[:space:]]*appendonly[[:space:]]\{1,\}\([a-z]*\).*/\1/p' | tail -n 1)
+mode=$(tr -d "\"'" < "$config" | tr '[:upper:]' '[:lower:]' | sed -n 's/^[[:space:]]*appendonly[[:space:]]\{1,\}\([a-z]*\).*/\1/p' | tail -n 1)
 kept() { [ -s appendonlydir/$log.manifest ] || [ -f $log ]; }
 away() { rm -rf appendonlydir $log; }
 # nothing was written to it since the snapshot was begun; where nobody can tell, it counts
@@ -21,7 +22,9 @@ outdated() {
 cli() { redis-cli -s /tmp/persistence.sock "$@"; }
 fail() { echo "$1" >&2; tail -n 3 /tmp/persistence.log >&2; kill -9 $server 2>/dev/null || true; exit 1; }
 serve() { # with or without
-  redis-server --port 0 --unixsocket /tmp/persistence.sock --dir "$PWD" --dbfilename dump.rdb --appendonly "$1" --save "" \
+  # an append-only file has commands by the names that clients use, and either may have what only a module reads
+  grep -iE '^[[:space:]]*(rename-command|loadmodule)[[:space:]]' "$config" > /tmp/persistence.conf || true
+  redis-server /tmp/persistence.conf --port 0 --unixsocket /tmp/persistence.sock --dir "$PWD" --dbfilename dump.rdb --appendonly "$1" --save "" \
     --databases 16384 --daemonize no >/tmp/persistence.log 2>&1 &
   server=$!
   until [ "$(cli ping 2>/dev/null)" = PONG ]; do

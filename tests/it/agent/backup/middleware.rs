@@ -149,6 +149,10 @@ async fn postgres_goes_back_to_the_moment_that_is_asked_for() {
     assert_eq!(sql(&all, "SELECT max(n) AS last FROM t").await, json!([{ "last": 1006 }]));
     let alone = restored(&vault, "alone", Until::Backup).await;
     assert_eq!(sql(&alone, "SELECT max(n) AS last FROM t").await, json!([{ "last": 1000 }]));
+    // whoever followed one of them does not go on with the other, though their timelines may have the same number
+    let ids = "SELECT pg_read_file('restored.id', 0, 64, true) AS id";
+    let (one, other) = (sql(&all, ids).await[0]["id"].clone(), sql(&alone, ids).await[0]["id"].clone());
+    assert!(one.is_string() && other.is_string() && one != other, "{one} {other}");
 }
 
 #[tokio::test]
