@@ -367,7 +367,11 @@ impl GitSources {
     async fn sync(&self, source: &GitSource, settings: &Settings, remembered: &mut Remembered) -> Result<(), Failure> {
         // what was read in another way is of no use before it is read anew
         let seen = remembered.seen.clone().filter(|seen| seen.is_read_as(settings));
-        let Some(seen) = seen else { return Ok(()) };
+        let Some(seen) = seen else {
+            // nothing is due before that, and nobody comes back for it at once, again and again
+            remembered.looked_at_unwatched = None;
+            return Ok(());
+        };
         // what was done before it was cut off has to be told and recorded, too
         remembered.unsettled |= remembered.begun.is_some();
         let touched = remembered.with_due(Part::Only(remembered.take_touched()), settings.unwatched_look());
@@ -440,7 +444,10 @@ impl GitSources {
         let descent = descent::look(source, settings, &seen, &self.cache_dir).await;
         self.tell(source, &seen, &plan, &results, descent).await;
         let mut drift = Drift::look(&plan, &seen, &client).await;
-        drift.propose(&seen, settings, &self.cluster_name, &self.cache_dir, &mut remembered.proposed).await;
+        // whoever waits for a server that is away keeps others from their turn
+        if remembered.failed_looks == 0 {
+            drift.propose(&seen, settings, &self.cluster_name, &self.cache_dir, &mut remembered.proposed).await;
+        }
         let failed = results.iter().any(|result| result.failure.is_some());
         remembered.unsettled = failed || plan.leaves_open();
         remembered.plain = !failed && plan.is_plain();
