@@ -389,7 +389,7 @@ impl GitSources {
             part if news || remembered.unsettled => news::part(remembered, settings, &seen, part),
             Part::Everything => Part::Everything,
             part => {
-                let known = (&mut remembered.settled, &remembered.operations);
+                let known = (&mut remembered.settled, &remembered.operations, remembered.failed_looks == 0);
                 let (plan, _) = self.decide(&client, settings, &seen, &part, known).await?;
                 remembered.plain &= plan.is_plain();
                 if plan.is_quiet() {
@@ -401,7 +401,7 @@ impl GitSources {
                 Part::Everything
             }
         };
-        let known = (&mut remembered.settled, &remembered.operations);
+        let known = (&mut remembered.settled, &remembered.operations, remembered.failed_looks == 0);
         let (mut plan, live, part) = self.decide_from(&client, settings, &seen, part, known).await?;
         remembered.looked_at(&part);
         // deletions that waited and do not any more are told of, too, and whatever else was left as it was and is not now
@@ -519,16 +519,17 @@ impl GitSources {
         settings: &Settings,
         seen: &Seen,
         part: Part,
-        (settled, operations): (&mut Settled, &Operations),
+        (settled, operations, newest): (&mut Settled, &Operations, bool),
     ) -> Result<(Plan, Observed, Part), Failure> {
         if !part.is_everything() {
-            let (mut plan, live) = self.decide(client, settings, seen, &part, (settled, operations)).await?;
+            let (mut plan, live) = self.decide(client, settings, seen, &part, (settled, operations, newest)).await?;
             if plan.is_plain() {
                 plan.in_sync = seen.desired.len().saturating_sub(plan.actions.len() + plan.done.len());
                 return Ok((plan, live, part));
             }
         }
-        let (plan, live) = self.decide(client, settings, seen, &Part::Everything, (settled, operations)).await?;
+        let (plan, live) =
+            self.decide(client, settings, seen, &Part::Everything, (settled, operations, newest)).await?;
         Ok((plan, live, Part::Everything))
     }
 
@@ -539,7 +540,7 @@ impl GitSources {
         settings: &Settings,
         seen: &Seen,
         part: &Part,
-        (settled, operations): (&mut Settled, &Operations),
+        (settled, operations, newest): (&mut Settled, &Operations, bool),
     ) -> Result<(Plan, Observed), Failure> {
         let live = live::observe(&self.caches, client, settings, seen, part, settled).await?;
         let desired = part.desired(seen);
@@ -553,8 +554,9 @@ impl GitSources {
             ignored: &|path| seen.ignored.get(path).cloned(),
             may_be_ignored: seen.may_be_ignored,
             needed: &|id| self.needed_by(id, &settings.label),
-            // what a repository says of deletions counts, and cannot be known while it cannot be read
-            whole_tree_read: part.is_everything() && seen.settings.is_some(),
+            // what a repository says of deletions counts, and cannot be known while it cannot be read; it may define by now
+            // what it did not when it was last seen
+            whole_tree_read: part.is_everything() && seen.settings.is_some() && newest,
             prune: seen.settings.as_ref().map_or(prune, |settings| settings.limit(prune)),
             drift: settings.drift,
         });
