@@ -40,6 +40,7 @@ pub struct Seen {
     contents: Arc<Contents>,
     /// What decides how the same commit is read.
     reading: Arc<Reading>,
+    origin: Arc<Origin>,
 }
 
 /// An object as its file has it.
@@ -47,6 +48,19 @@ struct Written {
     body: Arc<Value>,
     /// Where in the file it begins.
     line: u32,
+}
+
+/// Where a commit was looked for: in which repository, and what is followed there.
+#[derive(Clone, PartialEq)]
+struct Origin {
+    url: String,
+    follow: Follow,
+}
+
+impl Origin {
+    fn of(settings: &Settings) -> Self {
+        Self { url: settings.url.to_string(), follow: settings.follow.clone() }
+    }
 }
 
 /// What decides how a commit is read.
@@ -77,7 +91,7 @@ impl Seen {
         branch: &str,
         contents: Contents,
         untrusted: BTreeMap<String, String>,
-        reading: Reading,
+        (reading, origin): (Reading, Origin),
     ) -> Self {
         let mut defined = contents.defined();
         let hidden = |path: &str| untrusted.keys().any(|folder| within(path, folder));
@@ -117,6 +131,7 @@ impl Seen {
             files: defined.files,
             contents: Arc::new(contents),
             reading: Arc::new(reading),
+            origin: Arc::new(origin),
         }
     }
 
@@ -125,10 +140,10 @@ impl Seen {
         Arc::ptr_eq(&self.contents, &other.contents)
     }
 
-    /// Whether a commit would be read like this one with these settings: otherwise what it says may not hold any more, such
-    /// as where it may say anything.
+    /// Whether this was looked for and read as these settings ask for: otherwise what it says may not hold any more, such
+    /// as where it may say anything, or whether anybody still wants what another repository says.
     pub fn is_read_as(&self, settings: &Settings) -> bool {
-        *self.reading == Reading::of(settings)
+        *self.reading == Reading::of(settings) && *self.origin == Origin::of(settings)
     }
 
     /// What the repository says of an object.
@@ -172,6 +187,7 @@ pub struct Look {
     object_bytes: u64,
     record_branch: Option<String>,
     reading: Reading,
+    origin: Origin,
     fast_forward: Option<FastForward>,
     before: Option<Seen>,
 }
@@ -187,6 +203,7 @@ impl Look {
             object_bytes: settings.object_bytes,
             record_branch: settings.record_branch.clone(),
             reading: Reading::of(settings),
+            origin: Origin::of(settings),
             fast_forward: settings.fast_forward.clone(),
             before,
         }
@@ -215,7 +232,7 @@ impl Look {
             && before.commit.id == resolved.commit
             && *before.reading == self.reading
         {
-            return Ok(before.clone());
+            return Ok(Seen { origin: Arc::new(self.origin.clone()), ..before.clone() });
         }
         let fetched = self.cache.fetch(session, resolved.commit);
         fetched.map_err(|error| Problem::from(error).with(&resolved.commit))?;
@@ -246,7 +263,7 @@ impl Look {
         let branch = resolved.reference.as_deref().map_or("commit", |name| {
             name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name)
         });
-        Ok(Seen::of(commit, branch, contents, untrusted, self.reading.clone()))
+        Ok(Seen::of(commit, branch, contents, untrusted, (self.reading.clone(), self.origin.clone())))
     }
 }
 
@@ -304,6 +321,46 @@ impl Seen {
             opening: Opening::Left,
             verification: None,
         };
-        Self::of(commit, "main", contents, BTreeMap::new(), reading)
+        let origin = Origin { url: "https://git.example.com/app.git".into(), follow: Follow::Head };
+        Self::of(commit, "main", contents, BTreeMap::new(), (reading, origin))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::{Client, Config};
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::GitSource;
+    use crate::repo::Remotes;
+
+    async fn settings(spec: &Value) -> Settings {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let nowhere = Config::new("http://127.0.0.1:1".parse().expect("an address"));
+        let client = Client::try_from(nowhere).expect("a client");
+        let source: GitSource = serde_json::from_value(json!({
+            "apiVersion": "midship.dev/v1alpha1", "kind": "GitSource",
+            "metadata": { "namespace": "shop", "name": "a" }, "spec": spec,
+        }))
+        .expect("a source");
+        Settings::read(&source, &client, &Remotes::default(), false, "test").await.expect("it names no Secret")
+    }
+
+    #[tokio::test]
+    async fn what_another_repository_or_branch_said_says_nothing_here() {
+        let url = "https://git.example.com/app.git";
+        let before = settings(&json!({ "url": url })).await;
+        let mut seen = Seen::of_files([("a.yaml", "")]);
+        (seen.reading, seen.origin) = (Arc::new(Reading::of(&before)), Arc::new(Origin::of(&before)));
+        assert!(seen.is_read_as(&before));
+        assert!(seen.is_read_as(&settings(&json!({ "url": url, "interval": "5m" })).await));
+        for spec in [
+            json!({ "url": "https://git.example.com/other.git" }),
+            json!({ "url": url, "ref": { "branch": "other" } }),
+            json!({ "url": url, "path": "other" }),
+        ] {
+            assert!(!seen.is_read_as(&settings(&spec).await), "{spec}");
+        }
     }
 }

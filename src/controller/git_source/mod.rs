@@ -367,7 +367,11 @@ impl GitSources {
     async fn sync(&self, source: &GitSource, settings: &Settings, remembered: &mut Remembered) -> Result<(), Failure> {
         // what was read in another way is of no use before it is read anew
         let seen = remembered.seen.clone().filter(|seen| seen.is_read_as(settings));
-        let Some(seen) = seen else { return Ok(()) };
+        let Some(seen) = seen else {
+            // nothing is due before that, and nobody comes back for it at once, again and again
+            remembered.looked_at_unwatched = None;
+            return Ok(());
+        };
         // what was done before it was cut off has to be told and recorded, too
         remembered.unsettled |= remembered.begun.is_some();
         let touched = remembered.with_due(Part::Only(remembered.take_touched()), settings.unwatched_look());
@@ -385,7 +389,7 @@ impl GitSources {
             part if news || remembered.unsettled => news::part(remembered, settings, &seen, part),
             Part::Everything => Part::Everything,
             part => {
-                let known = (&mut remembered.settled, &remembered.operations);
+                let known = (&mut remembered.settled, &remembered.operations, remembered.failed_looks == 0);
                 let (plan, _) = self.decide(&client, settings, &seen, &part, known).await?;
                 remembered.plain &= plan.is_plain();
                 if plan.is_quiet() {
@@ -397,7 +401,7 @@ impl GitSources {
                 Part::Everything
             }
         };
-        let known = (&mut remembered.settled, &remembered.operations);
+        let known = (&mut remembered.settled, &remembered.operations, remembered.failed_looks == 0);
         let (mut plan, live, part) = self.decide_from(&client, settings, &seen, part, known).await?;
         remembered.looked_at(&part);
         // deletions that waited and do not any more are told of, too, and whatever else was left as it was and is not now
@@ -440,7 +444,10 @@ impl GitSources {
         let descent = descent::look(source, settings, &seen, &self.cache_dir).await;
         self.tell(source, &seen, &plan, &results, descent).await;
         let mut drift = Drift::look(&plan, &seen, &client).await;
-        drift.propose(&seen, settings, &self.cluster_name, &self.cache_dir, &mut remembered.proposed).await;
+        // whoever waits for a server that is away keeps others from their turn
+        if remembered.failed_looks == 0 {
+            drift.propose(&seen, settings, &self.cluster_name, &self.cache_dir, &mut remembered.proposed).await;
+        }
         let failed = results.iter().any(|result| result.failure.is_some());
         remembered.unsettled = failed || plan.leaves_open();
         remembered.plain = !failed && plan.is_plain();
@@ -512,16 +519,17 @@ impl GitSources {
         settings: &Settings,
         seen: &Seen,
         part: Part,
-        (settled, operations): (&mut Settled, &Operations),
+        (settled, operations, newest): (&mut Settled, &Operations, bool),
     ) -> Result<(Plan, Observed, Part), Failure> {
         if !part.is_everything() {
-            let (mut plan, live) = self.decide(client, settings, seen, &part, (settled, operations)).await?;
+            let (mut plan, live) = self.decide(client, settings, seen, &part, (settled, operations, newest)).await?;
             if plan.is_plain() {
                 plan.in_sync = seen.desired.len().saturating_sub(plan.actions.len() + plan.done.len());
                 return Ok((plan, live, part));
             }
         }
-        let (plan, live) = self.decide(client, settings, seen, &Part::Everything, (settled, operations)).await?;
+        let (plan, live) =
+            self.decide(client, settings, seen, &Part::Everything, (settled, operations, newest)).await?;
         Ok((plan, live, Part::Everything))
     }
 
@@ -532,7 +540,7 @@ impl GitSources {
         settings: &Settings,
         seen: &Seen,
         part: &Part,
-        (settled, operations): (&mut Settled, &Operations),
+        (settled, operations, newest): (&mut Settled, &Operations, bool),
     ) -> Result<(Plan, Observed), Failure> {
         let live = live::observe(&self.caches, client, settings, seen, part, settled).await?;
         let desired = part.desired(seen);
@@ -546,8 +554,9 @@ impl GitSources {
             ignored: &|path| seen.ignored.get(path).cloned(),
             may_be_ignored: seen.may_be_ignored,
             needed: &|id| self.needed_by(id, &settings.label),
-            // what a repository says of deletions counts, and cannot be known while it cannot be read
-            whole_tree_read: part.is_everything() && seen.settings.is_some(),
+            // what a repository says of deletions counts, and cannot be known while it cannot be read; it may define by now
+            // what it did not when it was last seen
+            whole_tree_read: part.is_everything() && seen.settings.is_some() && newest,
             prune: seen.settings.as_ref().map_or(prune, |settings| settings.limit(prune)),
             drift: settings.drift,
         });

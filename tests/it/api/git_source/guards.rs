@@ -81,6 +81,11 @@ fn a_repository_that_is_gone_leaves_everything_and_says_so() {
         let message = team.says("RepositoryNotFound").await;
         assert!(message.contains("stays applied"), "{message}");
         assert_eq!(team.running().await, ["a 7.0"]);
+        // somebody hands something over that it may define by now
+        let label = format!("midship.dev/source={}.main", team.scene.namespace);
+        team.scene.kubectl(["create", "configmap", "given"]).stdout();
+        team.scene.kubectl(["label", "configmap", "given", &label]).stdout();
+        let given = || team.scene.kubectl(["get", "configmap", "given", "--ignore-not-found", "-o", "name"]).stdout();
         // what it said is kept up, also where nobody tells of a change
         team.scene.kubectl(["patch", "configmap", "map", "-p", r#"{"data": {"a": "y"}}"#]).stdout();
         wait_for("the map to be changed back", SOON * 2, async || {
@@ -89,8 +94,14 @@ fn a_repository_that_is_gone_leaves_everything_and_says_so() {
         })
         .await;
         team.says("RepositoryNotFound").await;
+        assert_eq!(given().trim(), "configmap/given", "nothing is deleted for what nobody can ask");
         std::fs::rename(&away, &here).expect("it can be moved back");
         team.becomes("Applied").await;
+        wait_for("what it does not define to go", SOON, async || {
+            let given = given();
+            if given.trim().is_empty() { Ok(()) } else { Err(given) }
+        })
+        .await;
     });
 }
 
