@@ -1,13 +1,10 @@
 //! Which pod a backup is taken from: one whose data is the newest there is.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::world::Scene;
 use crate::api::labels::BACKUP_POLICY;
 use crate::api::operation::OperationPhase;
-use crate::extension::{Package, PackageFiles};
 
 const MANIFEST: &str = r#"
 type: made-up
@@ -37,10 +34,7 @@ backup:
 fn scene(detached: &[&str], down: &[&str], more: Value) -> Scene {
     let mut spec = json!({ "type": "Backup", "backup": {} });
     spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-    let mut scene = Scene::new(spec);
-    let files = [("extension.yaml".to_owned(), MANIFEST.as_bytes().to_vec())];
-    let package = Package::load(PackageFiles::new(files).expect("plain files"));
-    scene.package = Some(Arc::new(package.unwrap_or_else(|problems| panic!("{problems}"))));
+    let mut scene = Scene::new(spec).with_package(MANIFEST);
     for pod in &mut scene.pods {
         pod.follows &= !detached.contains(&pod.name.as_str());
         pod.ready &= !down.contains(&pod.name.as_str());

@@ -1,12 +1,9 @@
 //! A restore in place: what it does in which order, and what it refuses before anything is touched.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::world::{Scene, pod};
 use crate::api::operation::{OperationPhase, UNTOUCHED};
-use crate::extension::{Package, PackageFiles};
 use crate::plan::operation::patience;
 
 const MANIFEST: &str = r#"
@@ -34,10 +31,7 @@ fn scene(topology: &str, restore: Value) -> Scene {
     let mut whole =
         json!({ "source": { "repository": "vault", "instance": { "name": "cache" } }, "replaceDataOf": "cache" });
     whole.as_object_mut().expect("an object").extend(restore.as_object().expect("an object").clone());
-    let mut scene = Scene::new(json!({ "type": "Restore", "restore": whole }));
-    let files = [("extension.yaml".to_owned(), MANIFEST.as_bytes().to_vec())];
-    let package = Package::load(PackageFiles::new(files).expect("plain files"));
-    scene.package = Some(Arc::new(package.unwrap_or_else(|problems| panic!("{problems}"))));
+    let mut scene = Scene::new(json!({ "type": "Restore", "restore": whole })).with_package(MANIFEST);
     let status = scene.instance.as_mut().and_then(|instance| instance.status.as_mut()).expect("a status");
     status.resolved.as_mut().expect("resolved").topology = Some(topology.to_owned());
     scene

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::api::operation::{OperationPhase, OperationStatus};
 use crate::api::{API_VERSION, Instance, Operation};
-use crate::extension::Package;
+use crate::extension::{Package, PackageFiles};
 use crate::plan::operation::{Decision, Outcome, Pod, Run, World, ended, is_finished, key, next};
 
 pub struct Scene {
@@ -51,6 +51,14 @@ pub fn begin() -> Timestamp {
 }
 
 impl Scene {
+    /// With the package of this manifest.
+    pub fn with_package(mut self, manifest: &str) -> Self {
+        let files = [("extension.yaml".to_owned(), manifest.as_bytes().to_vec())];
+        let package = Package::load(PackageFiles::new(files).expect("plain files"));
+        self.package = Some(Arc::new(package.unwrap_or_else(|problems| panic!("{problems}"))));
+        self
+    }
+
     /// An operation on an instance with a primary and two replicas.
     pub fn new(mut spec: Value) -> Self {
         spec["instance"] = json!("cache");
