@@ -15,7 +15,7 @@ use crate::api::pod_report::PodReport;
 use crate::api::{Instance, labels};
 use crate::backup::keys::SigningKey;
 use crate::backup::layout::{Owner, Uid};
-use crate::backup::read::{Catalog, Target};
+use crate::backup::read::{Catalog, Found, Target};
 use crate::extension::contract::BackupMethod;
 use crate::lifecycle::backup::{ArchiveOrder, BackupOrder, RepositoryPlace, StorePlace, Writer};
 use crate::plan::schedule::{Parent, Type, type_to_make};
@@ -131,14 +131,16 @@ pub fn backup(
     }
     reachable(opened)?;
     let writer = writer(opened)?;
-    let newest = catalog.found.iter().filter(|found| found.place.owner == owner);
+    // one made in another way is not what it adds to, and does not stand between it and what it adds to
+    let same = |found: &&Found| found.place.owner == owner && found.manifest.method == name;
+    let newest = catalog.found.iter().filter(same);
     let newest = newest.max_by_key(|found| (found.manifest.completed_at, found.place.id));
     let parent = newest.map(|newest| {
         let chain = catalog.chain(&owner, Target::Backup(newest.place.id));
         Parent {
             sound: chain.is_ok(),
             condemned: newest.tombstone.is_some(),
-            fits: newest.manifest.method == name && newest.manifest.epoch == writer.epoch,
+            fits: newest.manifest.epoch == writer.epoch,
             length: chain.map_or(0, |chain| chain.len()),
         }
     });

@@ -49,6 +49,8 @@ passwords() {
   fi
 }
 
+# what a restore left that was given up
+rm -rf /data/chain
 if [ "$role" = primary ]; then
   [ ! -f /data/copying ] && [ ! -f /data/rewinding ] || { echo "a copy or rewind of the data was interrupted; it can only follow" >&2; exit 1; }
   # one that followed begins as it ended: the promotion takes it into a timeline of its own
