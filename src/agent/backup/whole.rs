@@ -29,20 +29,20 @@ pub async fn open<'a>(
     Ok(contents)
 }
 
-/// Whether several can be put together here: each is there, the method knows how, and there is room.
+/// Whether each is there, and whether several can be put together here: the method knows how, and there is room.
 pub async fn check(
     repository: &Repository,
     chain: &[Found],
     method: &BackupMethod,
     dir: &Path,
 ) -> Result<(), BackupError> {
-    let [full, _, ..] = chain else { return Ok(()) };
-    if !method.types.contains(&BackupType::Incremental) || method.restore.exec.is_none() {
+    let knows_how = method.types.contains(&BackupType::Incremental) && method.restore.exec.is_some();
+    if chain.len() > 1 && !knows_how {
         return Err(BackupError::Precondition {
             message: format!(
                 "{} backups have to be put together, and the method {} of this version of the package does not say how",
                 chain.len(),
-                full.manifest.method
+                chain[0].manifest.method
             ),
             hint: "upgrade the package, or restore a full backup",
         });
@@ -56,6 +56,7 @@ pub async fn check(
             });
         }
     }
+    let [full, _, ..] = chain else { return Ok(()) };
     let all: u64 = chain.iter().map(bytes).sum();
     // what comes of them is about as large as the full one
     room(dir.to_owned(), all.saturating_add(bytes(full)), chain.len()).await

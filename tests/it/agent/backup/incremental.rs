@@ -150,9 +150,11 @@ async fn a_chain_that_cannot_be_put_together_is_refused_before_anything_is_chang
     for chunk in std::fs::read_dir(chunks).unwrap() {
         std::fs::remove_file(chunk.unwrap().path()).unwrap();
     }
-    let refused = bench.restore(putting_back(&vault, "damaged", last)).await;
-    let said = &failure(&refused).message;
-    assert!(said.starts_with(&format!("backup {full} is damaged: ")) && said.ends_with(UNTOUCHED), "{said}");
+    for (job, backup) in [("chain", last), ("alone", full)] {
+        let refused = bench.restore(putting_back(&vault, job, backup)).await;
+        let said = &failure(&refused).message;
+        assert!(said.starts_with(&format!("backup {full} is damaged: ")) && said.ends_with(UNTOUCHED), "{said}");
+    }
     assert_eq!(pod.read("data/whole"), "precious");
 }
 
