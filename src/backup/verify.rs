@@ -28,26 +28,6 @@ pub enum VerifyError {
 /// Everything is there, with its size, and nothing else; the chain and the log it needs too.
 pub async fn list(repository: &Repository, catalog: &Catalog, found: &Found) -> Result<Vec<String>, VerifyError> {
     let manifest = &found.manifest;
-    let mut problems = objects(repository, found).await?;
-    if let Some(parent) = &manifest.parent {
-        let target = super::read::Target::Backup(parent.id);
-        if let Err(error) = catalog.chain(&found.place.owner, target) {
-            problems.push(format!("it adds to {}: {error}", parent.id));
-        }
-    }
-    if let Some(span) = &manifest.log {
-        match log::check_span(repository, span).await {
-            Ok(()) => {}
-            Err(log::SpanError::Store(error)) => return Err(error.into()),
-            Err(error) => problems.push(error.to_string()),
-        }
-    }
-    Ok(problems)
-}
-
-/// What is wrong with the objects of one backup alone, as far as a listing shows it.
-pub async fn objects(repository: &Repository, found: &Found) -> Result<Vec<String>, StoreError> {
-    let manifest = &found.manifest;
     let mut problems = Vec::new();
     let mut chunks = Vec::new();
     for object in list_all(repository.store(), &found.place.chunks()).await? {
@@ -67,7 +47,20 @@ pub async fn objects(repository: &Repository, found: &Found) -> Result<Vec<Strin
         }
         Err(error) if error.is_not_found() => problems.push(format!("{index} is not there")),
         Err(error) if error.is_about_object() => problems.push(error.to_string()),
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(parent) = &manifest.parent {
+        let target = super::read::Target::Backup(parent.id);
+        if let Err(error) = catalog.chain(&found.place.owner, target) {
+            problems.push(format!("it adds to {}: {error}", parent.id));
+        }
+    }
+    if let Some(span) = &manifest.log {
+        match log::check_span(repository, span).await {
+            Ok(()) => {}
+            Err(log::SpanError::Store(error)) => return Err(error.into()),
+            Err(error) => problems.push(error.to_string()),
+        }
     }
     Ok(problems)
 }

@@ -214,7 +214,7 @@ async fn put_back(
     let Some(found) = chain.last() else { return Err(ChainError::Nothing(String::new()).into()) };
     let method = method(config, &found.manifest.method)?;
     let contents = whole::open(&repository, &ring, &chain).await?;
-    whole::check(&repository, &chain, method, dir).await?;
+    whole::check(&contents, &chain, method, dir).await?;
     let description = contents.last().map(Content::description).transpose()?;
     let facts = match description.and_then(|mut description| description.remove(FACTS)) {
         Some(Value::Object(facts)) => facts,

@@ -10,7 +10,6 @@ use crate::api::operation::BackupType;
 use crate::backup::read::{Content, Found, Keyring};
 use crate::backup::replay::ReplayError;
 use crate::backup::repository::Repository;
-use crate::backup::verify;
 use crate::backup::words::in_bytes;
 use crate::extension::contract::BackupMethod;
 
@@ -31,7 +30,7 @@ pub async fn open<'a>(
 
 /// Whether each is there, and whether several can be put together here: the method knows how, and there is room.
 pub async fn check(
-    repository: &Repository,
+    contents: &[Content<'_>],
     chain: &[Found],
     method: &BackupMethod,
     dir: &Path,
@@ -47,11 +46,10 @@ pub async fn check(
             hint: "upgrade the package, or restore a full backup",
         });
     }
-    for found in chain {
-        let problems = verify::objects(repository, found).await?;
-        if !problems.is_empty() {
+    for (found, content) in chain.iter().zip(contents) {
+        if let Some(problem) = content.missing().await? {
             return Err(BackupError::Precondition {
-                message: format!("backup {} is damaged: {}", found.place.id, problems.join("; ")),
+                message: format!("backup {} is damaged: {problem}", found.place.id),
                 hint: "restore an earlier backup, and see which are damaged: midship backup list",
             });
         }

@@ -88,9 +88,9 @@ async fn backups_that_add_to_one_another_are_put_back_one_after_the_other() {
     done(&bench.restore(vault.restore("newest", Until::Backup)).await);
     assert_eq!(pod.read("data/whole"), "1: the end\n2 after 1: the end\n3 after 2: the end\n");
     assert!(!pod.path("data/.midship-kept").exists(), "what is there now is not what was backed up");
-    done(&bench.restore(putting_back(&vault, "second", second.0)).await);
+    done(&bench.restore(putting_back(&vault, "back to the second", second.0)).await);
     assert_eq!(pod.read("data/whole"), "1: the end\n2 after 1: the end\n");
-    done(&bench.restore(putting_back(&vault, "first", full)).await);
+    done(&bench.restore(putting_back(&vault, "back to the first", full)).await);
     assert_eq!(pod.read("data/whole"), "1: the end\n");
 }
 
