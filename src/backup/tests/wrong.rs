@@ -105,6 +105,7 @@ async fn incremental_backups_build_on_what_is_there() {
     world.memory.tamper(&full.place.manifest(), |_| None);
     let error = world.back_up(&world.repository, parent.clone(), &one).await.expect_err("no parent");
     assert!(matches!(error, WriteError::Parent(_)), "{error}");
+    assert_eq!(world.catalog().await.failed[0].void.reason, error.to_string());
     let reason = world.restore(Target::Backup(second.place.id)).await.expect_err("no parent");
     assert_eq!(reason, format!("backup {} adds to {}, which is not there", second.place.id, full.place.id));
 
