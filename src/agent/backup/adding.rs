@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::kept::Kept;
-use super::{BackupError, Surroundings, blocking, data};
+use super::kept::{Kept, patiently};
+use super::{BackupError, Surroundings, data};
 use crate::agent::actions::Actor;
 use crate::api::operation::BackupType;
 use crate::backup::id::Id;
@@ -49,13 +49,13 @@ pub async fn parent(
     if found.manifest.engine != engine {
         return Err(format!("backup {id} is of version {}, and the data is of {engine} by now", found.manifest.engine));
     }
-    match blocking(move || kept.of(id)).await {
+    match patiently(move || kept.of(id)).await {
         Ok(Some(left)) => Ok(Parent { found: found.clone(), left }),
         Ok(None) => Err(format!(
             "this pod does not have what backup {id} left for the next one: another pod made it, it was made before \
              incremental ones could be, or the pod's data was replaced since"
         )),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(format!("what backup {id} left for the next one cannot be looked at: {error}")),
     }
 }
 

@@ -4,8 +4,9 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::BackupError;
+use super::{BackupError, blocking};
 use crate::backup::id::Id;
 
 /// Beside the data, and not taken for some.
@@ -14,6 +15,16 @@ const FOLDER: &str = ".midship-kept";
 const FRESH: &str = "new";
 /// Of how many backups it is kept: an instance can be backed up to more than one repository in turn.
 const MOST: usize = 4;
+/// A volume that hangs holds up no backup.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Does something with what is kept, unless the volume hangs.
+pub async fn patiently<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BackupError> + Send + 'static,
+) -> Result<T, BackupError> {
+    let done = tokio::time::timeout(PATIENCE, blocking(work)).await;
+    done.unwrap_or(Err(BackupError::TimedOut(PATIENCE)))
+}
 
 /// Where it lies in a pod.
 #[derive(Clone, Debug)]

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::adding::{self, Parent};
 use super::freeze::Freezer;
 use super::job::Reporter;
-use super::kept::Kept;
+use super::kept::{Kept, patiently};
 use super::segments::line;
 use super::source::{STREAM, source};
-use super::{BackupError, Surroundings, blocking, bounded, method, open, with};
+use super::{BackupError, Surroundings, bounded, method, open, with};
 use crate::agent::actions::{Actor, Saved, Steps};
 use crate::api::labels::PART;
 use crate::api::operation::BackupType;
@@ -192,13 +192,13 @@ impl Making<'_> {
     /// Where this one leaves something for the next. Without it, the next one is a full one.
     async fn leave(&self) -> Option<PathBuf> {
         let kept = self.kept?.clone();
-        let left = blocking(move || kept.begin()).await;
+        let left = patiently(move || kept.begin()).await;
         left.inspect_err(|error| tracing::warn!(%error, "nothing can be left for the next backup")).ok()
     }
 
     async fn keep(&self, id: Id) {
         let Some(kept) = self.kept.cloned() else { return };
-        if let Err(error) = blocking(move || kept.keep(id)).await {
+        if let Err(error) = patiently(move || kept.keep(id)).await {
             tracing::warn!(%error, "what the backup left for the next one cannot be kept");
         }
     }
