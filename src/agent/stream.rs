@@ -68,7 +68,7 @@ async fn start(
 }
 
 fn judge(program: &str, result: &ExecResult, words: &str) -> Result<(), DriverError> {
-    let line = words.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+    let line = telling(words);
     // its end, where it is very long
     let start = line.char_indices().rev().nth(SHOWN - 1).map_or(0, |(start, _)| start);
     let said = if line.is_empty() { String::new() } else { format!(": {}", &line[start..]) };
@@ -83,10 +83,31 @@ fn judge(program: &str, result: &ExecResult, words: &str) -> Result<(), DriverEr
     }
 }
 
+/// The line that says why: the last one that calls itself an error, for details and hints come after it; else the last.
+fn telling(words: &str) -> &str {
+    let mut lines = words.lines().map(str::trim).filter(|line| !line.is_empty());
+    let error = lines.clone().rfind(|line| line.to_ascii_lowercase().contains("error:"));
+    error.or_else(|| lines.next_back()).unwrap_or_default()
+}
+
 fn nothing() -> io::Result<OwnedFd> {
     Ok(OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
 }
 
 fn no_pipes(error: io::Error) -> DriverError {
     DriverError::new(format!("cannot make pipes: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_a_command_said_last_the_error_is_told() {
+        assert_eq!(telling("reads\nno room\n\n"), "no room");
+        let said =
+            "WARNING: gives up\ncopy: error: ERROR:  summaries are missing\nDETAIL:  from 4\nHINT:  begin anew\n";
+        assert_eq!(telling(said), "copy: error: ERROR:  summaries are missing");
+        assert_eq!(telling(""), "");
+    }
 }

@@ -70,7 +70,7 @@ pub struct BackupStatus {
     pub type_: Option<BackupType>,
     /// Method, as the extension names it.
     pub method: Option<String>,
-    /// The full backup this one adds to.
+    /// The backup this one adds to.
     pub parent: Option<String>,
     /// When it started.
     #[schemars(extend("format" = "date-time"))]

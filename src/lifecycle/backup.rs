@@ -145,6 +145,8 @@ pub enum Outcome {
         id: Id,
         manifest: Digest,
         completed_at: Timestamp,
+        /// Why it is a full one, where an incremental one was ordered.
+        full_because: Option<String>,
     },
     Restored {
         id: Id,

@@ -308,11 +308,12 @@ impl TryFrom<proto::RestoreRequest> for RestoreOrder {
 impl From<JobProgress> for proto::JobProgress {
     fn from(progress: JobProgress) -> Self {
         let outcome = progress.outcome.map(|outcome| match outcome {
-            Outcome::Committed { id, manifest, completed_at } => {
+            Outcome::Committed { id, manifest, completed_at, full_because } => {
                 proto::job_progress::Outcome::Committed(proto::CommittedBackup {
                     id: id.to_string(),
                     manifest: manifest.to_string(),
                     completed_at: completed_at.to_string(),
+                    full_because,
                 })
             }
             Outcome::Restored { id, until } => proto::job_progress::Outcome::Restored(proto::RestoredBackup {
@@ -364,13 +365,12 @@ impl TryFrom<proto::JobProgress> for JobProgress {
 
 fn outcome(message: proto::job_progress::Outcome) -> Result<Outcome, Problem> {
     Ok(match message {
-        proto::job_progress::Outcome::Committed(proto::CommittedBackup { id, manifest, completed_at }) => {
-            Outcome::Committed {
-                id: parsed("committed.id", &id)?,
-                manifest: parsed("committed.manifest", &manifest)?,
-                completed_at: parsed("committed.completed_at", &completed_at)?,
-            }
-        }
+        proto::job_progress::Outcome::Committed(committed) => Outcome::Committed {
+            id: parsed("committed.id", &committed.id)?,
+            manifest: parsed("committed.manifest", &committed.manifest)?,
+            completed_at: parsed("committed.completed_at", &committed.completed_at)?,
+            full_because: committed.full_because,
+        },
         proto::job_progress::Outcome::Restored(proto::RestoredBackup { id, until }) => Outcome::Restored {
             id: parsed("restored.id", &id)?,
             until: until.map(|time| parsed("restored.until", &time)).transpose()?,
@@ -459,6 +459,12 @@ mod tests {
     fn progress_is_the_same_after_its_way() {
         let mut progress = JobProgress::new("op-1", Timestamp::UNIX_EPOCH);
         for outcome in [
+            Outcome::Committed {
+                id: crate::backup::id::Id::new(Timestamp::UNIX_EPOCH),
+                manifest: crate::backup::digest::Digest::of(b"a manifest"),
+                completed_at: Timestamp::UNIX_EPOCH,
+                full_because: Some("it adds to nothing".to_owned()),
+            },
             Outcome::Restored { id: crate::backup::id::Id::new(Timestamp::UNIX_EPOCH), until: None },
             Outcome::Failed(Problem::new(Code::Timeout, "late").hint("again")),
         ] {

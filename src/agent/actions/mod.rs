@@ -238,6 +238,16 @@ impl Actor {
             .map_err(|failure| self.error(what.to_owned(), OnFailure::Fail, failure))
     }
 
+    /// Whether an expression holds.
+    pub fn holds(&self, what: &str, source: &str, extras: &Extras) -> Result<bool, ActionError> {
+        self.scope(extras)
+            .and_then(|scope| {
+                let holds = scope.holds(what, Some(source));
+                holds.map_err(|error| Failure::new(FailureKind::Invalid, error.to_string()))
+            })
+            .map_err(|failure| self.error(what.to_owned(), OnFailure::Fail, failure))
+    }
+
     /// A session of its own; to be ended with [`Self::end`].
     pub fn session(&self) -> Session {
         Session::Run(self.runs.fetch_add(1, Ordering::Relaxed))

@@ -105,7 +105,6 @@ impl BackupError {
                 ReplayError::Store(_) | ReplayError::Log(_) | ReplayError::Chain(_) | ReplayError::History { .. } => {
                     Code::Failed
                 }
-                ReplayError::Incremental(_) => Code::Unsupported,
                 _ => Code::Precondition,
             },
             Self::Untouched(error) => error.code(),

@@ -1,5 +1,6 @@
 //! Making a backup: the package's steps, its stream, and what must be there before it counts.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,10 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::adding::{self, Parent};
 use super::freeze::Freezer;
 use super::job::Reporter;
+use super::kept::{Kept, patiently};
 use super::segments::line;
 use super::source::{STREAM, source};
 use super::{BackupError, Surroundings, bounded, method, open, with};
@@ -16,6 +19,7 @@ use crate::agent::actions::{Actor, Saved, Steps};
 use crate::api::labels::PART;
 use crate::api::operation::BackupType;
 use crate::backup::clock::Clock;
+use crate::backup::id::Id;
 use crate::backup::keys::Epoch;
 use crate::backup::layout::Owner;
 use crate::backup::log::{History, SpanError, check_span};
@@ -59,10 +63,11 @@ struct Learnt {
     facts: Map<String, Value>,
 }
 
+/// Makes it. Where an incremental one cannot be made it is a full one, and the outcome says why.
 pub async fn make(
     around: &dyn Surroundings,
     freezer: &Arc<Freezer>,
-    order: BackupOrder,
+    mut order: BackupOrder,
     reporter: &Reporter,
     cancel: &CancellationToken,
 ) -> Result<Outcome, BackupError> {
@@ -76,49 +81,141 @@ pub async fn make(
             Some(name) => Some(Epoch::named(&repository, name).await?),
             None => None,
         };
-        let before = last_size(&repository, &order, actor.config()).await?;
-        Ok::<_, BackupError>((repository, epoch, before))
+        let catalog = Catalog::of(&repository, &order.owner).await?;
+        Ok::<_, BackupError>((repository, epoch, catalog))
     });
-    let (repository, epoch, before) = prepared.await?;
-    let settings = Settings {
-        chunk: CHUNK,
-        memory: MEMORY,
-        bandwidth: order.bandwidth.map(Bandwidth::new),
-        lease: order.timeout.saturating_add(FINISH),
-        ..Settings::default()
+    let (repository, epoch, catalog) = prepared.await?;
+    let kept = adding::place(around, &actor, method);
+    let making = Making {
+        around,
+        actor: &actor,
+        method,
+        freezer,
+        reporter,
+        cancel,
+        until,
+        repository: &repository,
+        epoch,
+        catalog: &catalog,
+        kept: kept.as_ref().ok(),
     };
-    let request = request(&order, actor.config(), epoch);
-    let begun = Writing::begin(&repository, &order.writer.key, Clock::system(), request, settings);
-    let mut writing = bounded(cancel, until, limit, begun).await?;
-    reporter.count(writing.progress());
-    let reading = Reading { around, actor: &actor, method, freezer, order: &order, before, reporter };
-    let read = reading.read(&mut writing, cancel, until).await;
-    let proven = match read {
-        Ok(Learnt { marks, facts }) => {
-            if !facts.is_empty() {
-                writing.describe(FACTS, Value::Object(facts));
-            }
-            reporter.stage(JobState::Completing, "waits for the log that the backup needs");
-            bounded(cancel, until, limit, span(&repository, &order.owner, marks)).await
-        }
-        Err(error) => Err(error),
+    let Some(id) = order.parent else { return making.make(&order, None, None).await };
+    let why = match adding::parent(&catalog, &order, engine(actor.config()), &kept, id).await {
+        Ok(parent) => match making.make(&order, Some(&parent), None).await {
+            Err(error) if adding::refused(&error) => error.to_string(),
+            ended => return ended,
+        },
+        Err(why) => why,
     };
-    match proven {
-        Ok(span) => {
-            reporter.stage(JobState::Completing, "proves what is stored, and commits");
-            let Committed { place, manifest, digest } = commit(&repository, &order, writing, span).await?;
-            Ok(Outcome::Committed { id: place.id, manifest: digest, completed_at: manifest.completed_at })
-        }
-        Err(error) => {
-            let gave_up = tokio::time::timeout(GIVING_UP, writing.give_up(&error.for_the_store())).await;
-            if !matches!(gave_up, Ok(Ok(()))) {
-                tracing::warn!(
-                    "that the attempt has failed could not be noted in the repository; retention will find it"
-                );
+    tracing::warn!(why, "a full backup is made in the place of an incremental one");
+    (order.type_, order.parent) = (BackupType::Full, None);
+    making.make(&order, None, Some(why)).await
+}
+
+/// What attempts are made with.
+struct Making<'a> {
+    around: &'a dyn Surroundings,
+    actor: &'a Actor,
+    method: &'a BackupMethod,
+    freezer: &'a Arc<Freezer>,
+    reporter: &'a Reporter,
+    cancel: &'a CancellationToken,
+    until: Instant,
+    repository: &'a Repository,
+    epoch: Option<Epoch>,
+    catalog: &'a Catalog,
+    /// Where something is left for the next one; none where no method of it adds to others.
+    kept: Option<&'a Kept>,
+}
+
+impl Making<'_> {
+    async fn make(
+        &self,
+        order: &BackupOrder,
+        parent: Option<&Parent>,
+        full_because: Option<String>,
+    ) -> Result<Outcome, BackupError> {
+        let (cancel, until, limit, config) = (self.cancel, self.until, order.timeout, self.actor.config());
+        let settings = Settings {
+            chunk: CHUNK,
+            memory: MEMORY,
+            bandwidth: order.bandwidth.map(Bandwidth::new),
+            lease: limit.saturating_add(FINISH),
+            ..Settings::default()
+        };
+        let request = request(order, config, self.epoch.clone(), parent);
+        let begun = Writing::begin(self.repository, &order.writer.key, Clock::system(), request, settings);
+        let mut writing = bounded(cancel, until, limit, begun).await?;
+        self.reporter.count(writing.progress());
+        let left = self.leave().await;
+        let reading = Reading {
+            around: self.around,
+            actor: self.actor,
+            method: self.method,
+            freezer: self.freezer,
+            order,
+            before: last_size(self.catalog, order, config),
+            job: job(order, left.as_deref(), parent),
+            reporter: self.reporter,
+        };
+        let read = reading.read(&mut writing, cancel, until).await;
+        let proven = match read {
+            Ok(Learnt { marks, facts }) => {
+                if !facts.is_empty() {
+                    writing.describe(FACTS, Value::Object(facts));
+                }
+                self.reporter.stage(JobState::Completing, "waits for the log that the backup needs");
+                bounded(cancel, until, limit, span(self.repository, &order.owner, marks)).await
             }
-            Err(error)
+            Err(error) => Err(error),
+        };
+        match proven {
+            Ok(span) => {
+                self.reporter.stage(JobState::Completing, "proves what is stored, and commits");
+                let Committed { place, manifest, digest } = commit(self.repository, order, writing, span).await?;
+                self.keep(place.id).await;
+                let completed_at = manifest.completed_at;
+                Ok(Outcome::Committed { id: place.id, manifest: digest, completed_at, full_because })
+            }
+            Err(error) => {
+                let gave_up = tokio::time::timeout(GIVING_UP, writing.give_up(&error.for_the_store())).await;
+                if !matches!(gave_up, Ok(Ok(()))) {
+                    tracing::warn!(
+                        "that the attempt has failed could not be noted in the repository; retention will find it"
+                    );
+                }
+                Err(error)
+            }
         }
     }
+
+    /// Where this one leaves something for the next. Without it, the next one is a full one.
+    async fn leave(&self) -> Option<PathBuf> {
+        let kept = self.kept?.clone();
+        let left = patiently(move || kept.begin()).await;
+        left.inspect_err(|error| tracing::warn!(%error, "nothing can be left for the next backup")).ok()
+    }
+
+    async fn keep(&self, id: Id) {
+        let Some(kept) = self.kept.cloned() else { return };
+        if let Err(error) = patiently(move || kept.keep(id)).await {
+            tracing::warn!(%error, "what the backup left for the next one cannot be kept");
+        }
+    }
+}
+
+/// What steps and commands can read of the order, as `job`.
+fn job(order: &BackupOrder, left: Option<&Path>, parent: Option<&Parent>) -> Map<String, Value> {
+    let path = |path: Option<&Path>| json!(path.map_or(String::new(), |path| path.display().to_string()));
+    let mut told = Map::new();
+    told.insert("log".to_owned(), json!(order.with_log));
+    told.insert("keep".to_owned(), path(left));
+    told.insert("parent".to_owned(), path(parent.map(|parent| parent.left.as_path())));
+    told
+}
+
+fn engine(config: &AgentConfig) -> &str {
+    config.context["version"].as_str().unwrap_or_default()
 }
 
 /// Whether the method can do what is asked for.
@@ -127,16 +224,13 @@ fn check(method: &BackupMethod, order: &BackupOrder) -> Result<(), BackupError> 
     if !full && !method.types.contains(&order.type_) {
         return Err(BackupError::Package(format!("method {} makes no {:?} backups", order.method, order.type_)));
     }
-    if order.type_ == BackupType::Incremental {
-        return Err(BackupError::Package("this agent makes no incremental backups; make a full one".to_owned()));
-    }
     if order.with_log && method.logs.as_ref().is_none_or(|logs| logs.span.is_none()) {
         return Err(BackupError::Package(format!("method {} does not say which part of a log it needs", order.method)));
     }
     Ok(())
 }
 
-fn request(order: &BackupOrder, config: &AgentConfig, epoch: Option<Epoch>) -> Request {
+fn request(order: &BackupOrder, config: &AgentConfig, epoch: Option<Epoch>, parent: Option<&Parent>) -> Request {
     let mut labels = order.labels.clone();
     labels.insert(GROUP.to_owned(), config.group.to_string());
     if config.backup.get(&order.method).is_some_and(|method| method.each_group) {
@@ -149,9 +243,9 @@ fn request(order: &BackupOrder, config: &AgentConfig, epoch: Option<Epoch>) -> R
     Request {
         owner: order.owner.clone(),
         type_: order.type_,
-        parent: None,
+        parent: parent.map(|parent| parent.found.clone()),
         method: order.method.clone(),
-        engine: config.context["version"].as_str().unwrap_or_default().to_owned(),
+        engine: engine(config).to_owned(),
         labels,
         description,
         holder: format!("job {}", order.job),
@@ -159,20 +253,19 @@ fn request(order: &BackupOrder, config: &AgentConfig, epoch: Option<Epoch>) -> R
     }
 }
 
-/// What the last backup of this kind had, so that one that is nearly empty is noticed.
-async fn last_size(
-    repository: &Repository,
-    order: &BackupOrder,
-    config: &AgentConfig,
-) -> Result<Option<u64>, BackupError> {
-    let catalog = Catalog::of(repository, &order.owner).await?;
+/// What the last backup of this kind had, so that one that is nearly empty is noticed. One that adds to others has what was
+/// changed, which can be nothing.
+fn last_size(catalog: &Catalog, order: &BackupOrder, config: &AgentConfig) -> Option<u64> {
+    if order.type_ == BackupType::Incremental {
+        return None;
+    }
     let same = catalog.found.iter().filter(|found| {
         let manifest = &found.manifest;
         let group = manifest.labels.get(GROUP).is_none_or(|group| group == config.group.as_str());
         manifest.method == order.method && manifest.type_ == order.type_ && group
     });
     let last = same.max_by_key(|found| found.manifest.completed_at);
-    Ok(last.and_then(|found| Some(found.manifest.streams.iter().find(|stream| stream.name == STREAM)?.bytes)))
+    Some(last?.manifest.streams.iter().find(|stream| stream.name == STREAM)?.bytes)
 }
 
 struct Reading<'a> {
@@ -182,6 +275,7 @@ struct Reading<'a> {
     freezer: &'a Arc<Freezer>,
     order: &'a BackupOrder,
     before: Option<u64>,
+    job: Map<String, Value>,
     reporter: &'a Reporter,
 }
 
@@ -222,9 +316,7 @@ impl Reading<'_> {
     }
 
     fn extras(&self) -> Map<String, Value> {
-        let mut told = Map::new();
-        told.insert("log".to_owned(), json!(self.order.with_log));
-        with(self.around.extras(), "job", told)
+        with(self.around.extras(), "job", self.job.clone())
     }
 
     /// What the method wants to be known of the data when it is restored.

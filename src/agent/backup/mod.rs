@@ -1,10 +1,12 @@
 //! Backups and restores of one pod, and the archiving of its log: from what the package declares to the repository's
 //! protocol. Streams go from the middleware's container straight to the store, in fixed memory.
 
+mod adding;
 mod archive;
 mod error;
 mod freeze;
 mod job;
+mod kept;
 mod make;
 mod marker;
 mod note;
@@ -14,6 +16,7 @@ mod segments;
 mod source;
 mod tarball;
 mod volume;
+mod whole;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -14,20 +14,21 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::job::Reporter;
+use super::kept::Kept;
 use super::make::{FACTS, GROUP};
 use super::marker::Marker;
 use super::replaced;
 use super::segments::fetch;
 use super::source::STREAM;
 use super::volume::{self, Begun};
-use super::{BackupError, Surroundings, archive, blocking, bounded, data, method, open, tarball, with};
+use super::{BackupError, Surroundings, archive, blocking, bounded, data, method, open, tarball, whole, with};
 use crate::agent::actions::{Actor, Extras, Steps};
 use crate::agent::init::protocol::{Op, Request, Status};
 use crate::agent::serve::mark;
 use crate::agent::stream::write_to;
 use crate::backup::id::Id;
-use crate::backup::read::{Content, Found, Keyring, ReadError};
-use crate::backup::replay::{Asked, ReplayError, choose, route};
+use crate::backup::read::{ChainError, Content, Found, Keyring, ReadError};
+use crate::backup::replay::{Asked, choose, route};
 use crate::backup::write::Progress;
 use crate::extension::contract::BackupMethod;
 use crate::lifecycle::backup::{JobState, Outcome, RestoreOrder, Until};
@@ -209,12 +210,13 @@ async fn put_back(
         !each || group.is_none_or(|group| group == config.group.as_str())
     };
     let asked = Asked { owner: &order.owner, backup: order.backup, until: order.until };
-    let found = choose(&repository, &ring, asked, own).await?;
+    let chain = choose(&repository, &ring, asked, own).await?;
+    let Some(found) = chain.last() else { return Err(ChainError::Nothing(String::new()).into()) };
     let method = method(config, &found.manifest.method)?;
-    let opener = ring.opener(found.manifest.epoch.as_ref());
-    let locked = |reason| ReplayError::Locked { what: format!("backup {}", found.place.id), reason };
-    let content = Content::open(&repository, &found, opener.map_err(locked)?).await?;
-    let facts = match content.description()?.remove(FACTS) {
+    let contents = whole::open(&repository, &ring, &chain).await?;
+    whole::check(&contents, &chain, method, dir).await?;
+    let description = contents.last().map(Content::description).transpose()?;
+    let facts = match description.and_then(|mut description| description.remove(FACTS)) {
         Some(Value::Object(facts)) => facts,
         _ => Map::new(),
     };
@@ -232,6 +234,7 @@ async fn put_back(
     let begun = Begun { restore: config.restore.clone().filter(|_| !replace) };
     blocking(move || {
         begun.write(&place)?;
+        Kept::below(&place).forget()?;
         if replace {
             replaced::note_term(&place)?;
         }
@@ -239,17 +242,23 @@ async fn put_back(
         mark::remove(&place).map_err(|error| BackupError::Package(error.to_string()))
     })
     .await?;
-    let extras = with(around.extras(), "restore", told(order, &found, logs, known(method, &facts)));
+    let mut told = told(order, found, logs, known(method, &facts));
+    told.insert("backups".to_owned(), json!(chain.len()));
+    let extras = with(around.extras(), "restore", told.clone());
     let session = actor.session();
     let done = async {
         let steps = |name, steps| Steps { name, steps, timeout: None, session: &session };
         actor.steps(steps("restore.before", &method.restore.before), extras.clone()).await?;
         reporter.stage(JobState::Running, "puts the data back");
         let counters = Arc::new(Progress::default());
-        counters.expect(content.streams().iter().map(|stream| stream.bytes).sum());
+        counters.expect(chain.iter().map(whole::bytes).sum());
         reporter.count(counters.clone());
-        let target = To { around, actor, method, extras: &extras, counters, timeout: order.timeout };
-        target.write(&content).await?;
+        for (index, content) in contents.iter().enumerate() {
+            told.insert("index".to_owned(), json!(index));
+            let extras = with(around.extras(), "restore", told.clone());
+            let counters = counters.clone();
+            To { around, actor, method, extras: &extras, counters, timeout: order.timeout }.write(content).await?;
+        }
         reporter.stage(JobState::Completing, "runs the steps after the data was put back");
         actor.steps(steps("restore.after", &method.restore.after), extras.clone()).await?;
         Ok::<_, BackupError>(())

@@ -35,18 +35,35 @@ pub enum ChainError {
 impl Catalog {
     /// From the full backup to the one that was asked for.
     pub fn chain(&self, owner: &Owner, target: Target) -> Result<Vec<&Found>, ChainError> {
+        self.chain_where(owner, target, |_| true)
+    }
+
+    /// The same; of the newest ones only those for which `will_do` holds. What they add to may be anything.
+    pub fn chain_where(
+        &self,
+        owner: &Owner,
+        target: Target,
+        will_do: impl Fn(&Found) -> bool,
+    ) -> Result<Vec<&Found>, ChainError> {
         match target {
             Target::Backup(id) => {
                 let place = Place { owner: owner.clone(), id };
                 self.chain_to(self.get(&place).ok_or(ChainError::NoSuchBackup(id))?)
             }
-            Target::Newest => self.newest(owner, Timestamp::MAX, ""),
-            Target::By(at) => self.newest(owner, at, &format!(" that was complete at {at}")),
+            Target::Newest => self.newest(owner, Timestamp::MAX, "", will_do),
+            Target::By(at) => self.newest(owner, at, &format!(" that was complete at {at}"), will_do),
         }
     }
 
-    fn newest(&self, owner: &Owner, by: Timestamp, when: &str) -> Result<Vec<&Found>, ChainError> {
-        let wanted = |found: &&Found| found.place.owner == *owner && found.manifest.completed_at <= by;
+    fn newest(
+        &self,
+        owner: &Owner,
+        by: Timestamp,
+        when: &str,
+        will_do: impl Fn(&Found) -> bool,
+    ) -> Result<Vec<&Found>, ChainError> {
+        let wanted =
+            |found: &&Found| found.place.owner == *owner && found.manifest.completed_at <= by && will_do(found);
         let mut candidates: Vec<&Found> = self.found.iter().filter(wanted).collect();
         candidates.sort_by_key(|found| (found.manifest.completed_at, found.place.id));
         let mut reason = None;

@@ -14,7 +14,7 @@ use crate::backup::digest::Digest;
 use crate::backup::keys::{Opener, SealError, Sealer};
 use crate::backup::manifest::{IndexEntry, Stored, Stream, listing_digest};
 use crate::backup::repository::Repository;
-use crate::backup::store::{Key, StoreError};
+use crate::backup::store::{Key, StoreError, list_all};
 use crate::backup::words::in_bytes;
 
 /// An index of the longest backup there can be, opened.
@@ -112,6 +112,31 @@ impl<'a> Content<'a> {
         let plain = self.opener.open(&sealed, LARGEST_DESCRIPTION);
         let plain = plain.map_err(|error| ReadError::Seal(key.clone(), error))?;
         serde_json::from_slice(&plain).map_err(|error| malformed(error.to_string()))
+    }
+
+    /// The first chunk that the store does not have as it was written, and what is wrong with it. What lies there besides does no
+    /// harm, and what a listing leaves out is asked for.
+    pub async fn missing(&self) -> Result<Option<String>, StoreError> {
+        let store = self.repository.store();
+        let shown = list_all(store, &self.found.place.chunks()).await?;
+        let shown: BTreeMap<Key, u64> = shown.into_iter().map(|object| (object.key, object.size)).collect();
+        for entry in &self.index {
+            let key = self.found.place.chunk(entry.number, &entry.stored.sha256, self.suffix);
+            let size = match shown.get(&key) {
+                Some(size) => *size,
+                None => match store.head(&key).await {
+                    Ok(object) => object.size,
+                    Err(error) if error.is_not_found() => return Ok(Some(format!("{key} is not there"))),
+                    Err(error) if error.is_about_object() => return Ok(Some(error.to_string())),
+                    Err(error) => return Err(error),
+                },
+            };
+            if size != entry.stored.bytes {
+                let wanted = in_bytes(entry.stored.bytes);
+                return Ok(Some(format!("{key} has {} instead of {wanted}", in_bytes(size))));
+            }
+        }
+        Ok(None)
     }
 
     /// Hands out a stream, with so many chunks fetched ahead. Memory is that many chunks, twice.

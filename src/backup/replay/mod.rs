@@ -42,8 +42,6 @@ pub enum ReplayError {
     History { timeline: u32, error: HeaderError },
     #[error("{what} cannot be opened: {reason}")]
     Locked { what: String, reason: String },
-    #[error("backup {0} adds to another one, and such backups are not put back yet")]
-    Incremental(Id),
     #[error("backup {0} was made without its log: it can be restored as it is alone")]
     NoLog(Id),
     #[error("backup {id} was complete only at {at}")]
@@ -71,7 +69,6 @@ impl ReplayError {
             Self::Chain(_) => "see which backups there are: midship backup list",
             Self::History { .. } => "choose a backup without a time",
             Self::Locked { .. } => "give the private key of one of the repository's recipients",
-            Self::Incremental(_) => "choose a full backup",
             Self::NoLog(_) => "leave the time out, or choose another backup",
             Self::TooLate { .. } => "choose an earlier backup, or a later time",
             Self::LedNowhere(_) => {
@@ -95,30 +92,27 @@ pub struct Asked<'a> {
     pub until: Until,
 }
 
-/// The backup that is asked for. One that adds to others is not taken. `own` says which may be chosen where none is named.
+/// The backup that is asked for, as the last of those it needs, the full one first. `own` says which may be chosen where none
+/// is named.
 pub async fn choose(
     repository: &Repository,
     ring: &Keyring,
     asked: Asked<'_>,
     own: impl Fn(&Found) -> bool,
-) -> Result<Found, ReplayError> {
+) -> Result<Vec<Found>, ReplayError> {
     let Asked { owner, backup, until } = asked;
-    let mut catalog = Catalog::of(repository, owner).await?;
+    let catalog = Catalog::of(repository, owner).await?;
     let undone = if until == Until::Backup { BTreeSet::new() } else { undone(repository, ring, &catalog).await? };
     let target = match (backup, until) {
         (Some(id), _) => Target::Backup(id),
         (None, Until::Time(time)) => Target::By(time),
         (None, Until::Backup | Until::Latest) => Target::Newest,
     };
-    if backup.is_none() {
-        let logged = |found: &Found| until == Until::Backup || found.manifest.log.is_some();
-        catalog.found.retain(|found| own(found) && logged(found) && !undone.contains(&found.place.id));
-    }
-    let chain = catalog.chain(owner, target)?;
+    let logged = |found: &Found| until == Until::Backup || found.manifest.log.is_some();
+    // what it adds to needs no log of its own to be replayed
+    let will_do = |found: &Found| own(found) && logged(found) && !undone.contains(&found.place.id);
+    let chain = catalog.chain_where(owner, target, will_do)?;
     let Some(found) = chain.last().copied() else { return Err(ChainError::Nothing(String::new()).into()) };
-    if chain.len() > 1 {
-        return Err(ReplayError::Incremental(found.place.id));
-    }
     let id = found.place.id;
     match until {
         Until::Time(time) if found.manifest.completed_at > time => {
@@ -130,7 +124,7 @@ pub async fn choose(
     if undone.contains(&id) {
         return Err(ReplayError::LedNowhere(id));
     }
-    Ok(found.clone())
+    Ok(chain.into_iter().cloned().collect())
 }
 
 /// Backups from which the log does not go on: their timeline was left before they were complete.

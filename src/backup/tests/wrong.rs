@@ -91,10 +91,21 @@ async fn incremental_backups_build_on_what_is_there() {
         std::slice::from_ref(&one)
     );
 
+    // of which some may not be chosen, and are added to all the same
+    let catalog = world.catalog().await;
+    let chain = |target, full| {
+        let will_do = |found: &Found| found.manifest.parent.is_none() == full;
+        catalog.chain_where(&owner(), target, will_do).map(|chain| chain.len())
+    };
+    assert_eq!((chain(Target::Newest, true), chain(Target::Newest, false)), (Ok(1), Ok(2)));
+    let nothing = chain(Target::By(full.manifest.completed_at), false).expect_err("there was none then");
+    assert!(nothing.to_string().starts_with("there is no backup of this instance that was complete at"), "{nothing}");
+
     // a parent that is gone is told before anything is read from the source
     world.memory.tamper(&full.place.manifest(), |_| None);
     let error = world.back_up(&world.repository, parent.clone(), &one).await.expect_err("no parent");
     assert!(matches!(error, WriteError::Parent(_)), "{error}");
+    assert_eq!(world.catalog().await.failed[0].void.reason, error.to_string());
     let reason = world.restore(Target::Backup(second.place.id)).await.expect_err("no parent");
     assert_eq!(reason, format!("backup {} adds to {}, which is not there", second.place.id, full.place.id));
 

@@ -109,8 +109,12 @@ impl<'a> Writing<'a> {
             return Err(error);
         }
         // after the attempt is there: from now on retention keeps the parent, unless it had condemned it before
-        if let Some(parent) = &request.parent {
-            check_parent(repository, parent).await?;
+        if let Some(parent) = &request.parent
+            && let Err(error) = check_parent(repository, parent).await
+        {
+            // left open, it would pass for one that is being made, and keep what it was to add to
+            void(repository, key, &place, &error.to_string(), clock.now()).await?;
+            return Err(error);
         }
         let pipeline = Pipeline {
             store: repository.shared_store(),

@@ -73,14 +73,14 @@ impl Hands<'_> {
                 let message = "the agent answered as if it had restored a backup".to_owned();
                 Outcome::Failed { message, refused: false }
             }
-            Some(Ended::Committed { id, .. }) => {
+            Some(Ended::Committed { id, full_because, .. }) => {
                 self.shared.known.changed(&ground.repository);
                 if ground.request.hold == Some(true)
                     && let Err(error) = hold(&ground, *id).await
                 {
                     return Outcome::Goes(format!("the backup {id} is complete, and not held yet: {error}"));
                 }
-                Outcome::Done(Some(summary(&ground, &progress, *id, why)))
+                Outcome::Done(Some(summary(&ground, &progress, *id, full_because.as_deref().or(why))))
             }
         }
     }
@@ -214,7 +214,7 @@ async fn hold(ground: &Ground<'_>, id: Id) -> Result<(), String> {
     wish::record(&ground.look.opened.repository, &place, &wish, key).await.map_err(|error| error.to_string())
 }
 
-fn summary(ground: &Ground<'_>, progress: &JobProgress, id: Id, why: Option<&'static str>) -> String {
+fn summary(ground: &Ground<'_>, progress: &JobProgress, id: Id, why: Option<&str>) -> String {
     let took = progress
         .ended_at
         .map_or(String::new(), |ended| format!(" in {}", span(ended.duration_since(progress.started_at))));

@@ -15,7 +15,7 @@ use crate::api::pod_report::PodReport;
 use crate::api::{Instance, labels};
 use crate::backup::keys::SigningKey;
 use crate::backup::layout::{Owner, Uid};
-use crate::backup::read::{Catalog, Target};
+use crate::backup::read::{Catalog, Found, Target};
 use crate::extension::contract::BackupMethod;
 use crate::lifecycle::backup::{ArchiveOrder, BackupOrder, RepositoryPlace, StorePlace, Writer};
 use crate::plan::schedule::{Parent, Type, type_to_make};
@@ -131,14 +131,13 @@ pub fn backup(
     }
     reachable(opened)?;
     let writer = writer(opened)?;
-    let newest = catalog.found.iter().filter(|found| found.place.owner == owner);
-    let newest = newest.max_by_key(|found| (found.manifest.completed_at, found.place.id));
+    let newest = newest(catalog, &owner, name);
     let parent = newest.map(|newest| {
         let chain = catalog.chain(&owner, Target::Backup(newest.place.id));
         Parent {
             sound: chain.is_ok(),
             condemned: newest.tombstone.is_some(),
-            fits: newest.manifest.method == name && newest.manifest.epoch == writer.epoch,
+            fits: newest.manifest.epoch == writer.epoch,
             length: chain.map_or(0, |chain| chain.len()),
         }
     });
@@ -169,6 +168,13 @@ pub fn backup(
     Ok((order, why))
 }
 
+/// The newest backup of an instance by a method. One made in another way is not what is added to, and does not stand between
+/// a backup and what it adds to.
+fn newest<'a>(catalog: &'a Catalog, owner: &Owner, method: &str) -> Option<&'a Found> {
+    let same = |found: &&Found| found.place.owner == *owner && found.manifest.method == method;
+    catalog.found.iter().filter(same).max_by_key(|found| (found.manifest.completed_at, found.place.id))
+}
+
 /// What only those with a key may read: what the instance was, so that it can be made again as it was.
 fn description(instance: &Instance) -> Map<String, serde_json::Value> {
     let resolved = instance.status.as_ref().and_then(|status| status.resolved.clone());
@@ -189,4 +195,32 @@ pub fn archive(method: &str, owner: Owner, opened: &Opened, interval: Duration) 
     reachable(opened)?;
     let (repository, writer) = (repository(opened), writer(opened)?);
     Ok(ArchiveOrder { method: method.to_owned(), repository, writer, owner, interval: Some(interval) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::tests::world::{World, owner, rows, source};
+    use crate::backup::write::Writing;
+
+    #[tokio::test]
+    async fn a_backup_adds_to_the_newest_by_its_method_whatever_was_made_otherwise_since() {
+        let world = World::new(false).await;
+        let mut made = Vec::new();
+        for (method, data) in [("base", 1), ("base", 2), ("dump", 3)] {
+            let mut request = world.request(None);
+            request.method = method.to_owned();
+            let begun =
+                Writing::begin(&world.repository, &world.key, world.clock(), request, world.settings.clone()).await;
+            let mut writing = begun.expect("begun");
+            writing.stream(source("data", rows(10, data))).await.expect("written");
+            made.push(writing.commit(None).await.expect("committed").place);
+            world.memory.pass(jiff::SignedDuration::from_secs(1));
+        }
+        let catalog = world.catalog().await;
+        let found = |method| newest(&catalog, &owner(), method).map(|found| &found.place);
+        assert_eq!((found("base"), found("dump"), found("other")), (Some(&made[1]), Some(&made[2]), None));
+        let another = Owner { instance: Uid::parse("another").expect("an identity"), ..owner() };
+        assert_eq!(newest(&catalog, &another, "base"), None);
+    }
 }

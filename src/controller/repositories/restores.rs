@@ -203,21 +203,24 @@ impl Around<'_> {
             None => Keyring::default(),
         };
         let asked = Asked { owner: &order.owner, backup: order.backup, until: order.until };
-        let found = replay::choose(repository, &ring, asked, |_| true).await?;
-        if look.opened.key.is_none()
-            && let Some(tombstone) = &found.tombstone
-            // long ago nobody removes any more
-            && (LATE..LATE * 4).contains(&Timestamp::now().duration_since(tombstone.at))
-        {
-            return Err(RestoreError::Going(found.place.id, tombstone.at));
+        let chain = replay::choose(repository, &ring, asked, |_| true).await?;
+        for found in &chain {
+            if look.opened.key.is_none()
+                && let Some(tombstone) = &found.tombstone
+                // long ago nobody removes any more
+                && (LATE..LATE * 4).contains(&Timestamp::now().duration_since(tombstone.at))
+            {
+                return Err(RestoreError::Going(found.place.id, tombstone.at));
+            }
+            let opener = ring.opener(found.manifest.epoch.as_ref());
+            let opener = opener.map_err(|reason| RestoreError::Locked(found.place.id, reason))?;
+            Content::open(repository, found, opener).await?;
         }
-        let opener = ring.opener(found.manifest.epoch.as_ref());
-        let opener = opener.map_err(|reason| RestoreError::Locked(found.place.id, reason))?;
-        Content::open(repository, &found, opener).await?;
-        if let Some(span) = &found.manifest.log {
+        let last = chain.last().ok_or(RestoreError::Nothing)?;
+        if let Some(span) = &last.manifest.log {
             replay::route(repository, &ring, span, order.until).await?;
         }
-        Ok(found.place.id)
+        Ok(last.place.id)
     }
 
     /// The private key, and the recovery kit where somebody put it beside it.

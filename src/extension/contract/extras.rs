@@ -61,6 +61,8 @@ pub struct BackupMethod {
     /// Types of backup; Full where left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub types: Vec<BackupType>,
+    /// What incremental backups need of the instance; nothing where left out.
+    pub incremental: Option<Incremental>,
     /// The role to take it from by preference.
     pub prefer: Option<RoleName>,
     /// Whether each group is backed up for itself, as for shards.
@@ -86,6 +88,16 @@ pub struct BackupMethod {
     /// Steps that prove the data once the restored process runs. They read `restore.facts`, each null where the backup has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub check: Vec<Step>,
+}
+
+/// What has to hold for incremental backups. Where it does not, a full one is made, and people are told why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Incremental {
+    /// Whether the instance can have them.
+    pub when: Expression,
+    /// What it needs, for people, as in "needs version 3 and change-log: true".
+    pub needs: String,
 }
 
 /// What a backup reads: exactly one of these.
@@ -171,7 +183,8 @@ pub struct Restore {
     pub volume: Option<VolumeName>,
     /// Where a file is written to.
     pub file: Option<Template>,
-    /// A command that reads the backup on standard input.
+    /// A command that reads the backup on standard input. For an incremental one it runs for each backup that is needed, the
+    /// full one first: `restore.index` counts them from 0, and the steps after it put them together.
     pub exec: Option<Exec>,
     /// Steps after, before the process starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

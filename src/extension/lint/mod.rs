@@ -3,6 +3,7 @@
 mod actions;
 mod amounts;
 mod bounds;
+mod incremental;
 mod places;
 mod shells;
 mod structure;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Lint, words};
+use super::{Lint, incremental, words};
 use crate::extension::contract::component::{Component, ConfigFile, Volume, VolumeKind};
 use crate::extension::contract::{Change, Count, Stream, Version};
 use crate::extension::install;
@@ -403,6 +403,9 @@ fn backup(lint: &mut Lint<'_>) {
         let targets = [method.restore.exec.is_some(), method.restore.volume.is_some(), method.restore.file.is_some()];
         if targets.iter().filter(|there| **there).count() != 1 {
             lint.at(&format!("{field}.restore"), "give exactly one of exec, volume and file");
+        }
+        if let Some(reason) = incremental::refused(method) {
+            lint.at(&format!("{field}.types"), reason);
         }
         let volumes = [method.stream.volume.as_ref().map(|volume| &volume.name), method.restore.volume.as_ref()];
         for volume in volumes.into_iter().flatten().filter(|volume| !component.volumes.contains_key(*volume)) {

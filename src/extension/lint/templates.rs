@@ -28,9 +28,10 @@ pub const RUNNING: &[&str] = &[
     "thresholds",
 ];
 
-/// What the steps and commands of a backup read of the order: `job.log`.
+/// What the steps and commands of a backup read of the order: `job.log`, `job.keep`, `job.parent`.
 const BACKUP: &str = "job";
-/// What those of a restore read of it: `restore.target`, `restore.logs`, `restore.backup`, `restore.version`, `restore.facts`.
+/// What those of a restore read of it: `restore.target`, `restore.logs`, `restore.backup`, `restore.version`, `restore.facts`,
+/// `restore.backups`, `restore.index`.
 const RESTORE: &str = "restore";
 
 pub fn check(lint: &mut Lint<'_>) {
@@ -66,6 +67,10 @@ pub fn check(lint: &mut Lint<'_>) {
     for (name, method) in manifest.backup.iter().flat_map(|backup| &backup.methods) {
         reader.component = method.component.as_ref().map_or(main, |name| manifest.components.get(name));
         let field = format!("backup.methods.{name}");
+        reader.maybe(
+            &format!("{field}.incremental.when"),
+            method.incremental.as_ref().map(|needed| needed.when.as_str()),
+        );
         let before = reader.steps(&format!("{field}.before"), &method.before, &[BACKUP]);
         let mut seen = refs(&before);
         seen.extend(RUNNING);

@@ -7,14 +7,14 @@ pub enum Type {
     Incremental,
 }
 
-/// The newest backup of the instance.
+/// The newest backup of the instance that was made by the same method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parent {
     /// It and all it adds to are there, and not known to be damaged.
     pub sound: bool,
     /// It waits to be removed.
     pub condemned: bool,
-    /// Of the same method, engine version and system, encrypted to a key that still counts.
+    /// Encrypted to the same keys, so that who opens the one opens the other.
     pub fits: bool,
     /// Backups from the full one to it.
     pub length: usize,
@@ -24,10 +24,10 @@ pub struct Parent {
 pub fn type_to_make(wanted: Type, newest: Option<Parent>, longest: usize) -> (Type, Option<&'static str>) {
     let why = match (wanted, newest) {
         (Type::Full, _) => return (Type::Full, None),
-        (_, None) => "there is no backup yet that it could add to",
+        (_, None) => "there is no backup by this method yet that it could add to",
         (_, Some(parent)) if !parent.sound => "the newest backup is damaged or adds to one that is",
         (_, Some(parent)) if parent.condemned => "the newest backup is about to be removed",
-        (_, Some(parent)) if !parent.fits => "the newest backup was made in another way, or of another system",
+        (_, Some(parent)) if !parent.fits => "the newest backup is encrypted to other keys",
         (_, Some(parent)) if parent.length >= longest => "the chain is as long as it may become",
         _ => return (Type::Incremental, None),
     };

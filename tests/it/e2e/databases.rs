@@ -89,6 +89,9 @@ fn a_replica_whose_log_is_gone_at_the_primary_is_copied_anew() {
             })
             .await;
 
+        // what a backup would leave for those that add to it
+        let left = ["sh", "-c", "mkdir /data/.midship-kept && touch /data/.midship-kept/one"];
+        stage.exec(&replica, SERVER, &left).expect("it can be left");
         let told = stage.midship(&["process", "stop", NAME, "--pod", &replica]);
         assert!(told.code == 0, "{told}");
         let slot = format!("{}_slot", replica.replace('-', "_"));
@@ -111,6 +114,8 @@ fn a_replica_whose_log_is_gone_at_the_primary_is_copied_anew() {
             })
             .await;
         rejoins(stage, &replica, "its data was copied anew, because it did not get to follow with what it had").await;
+        let gone = ["sh", "-c", "test ! -e /data/.midship-kept"];
+        stage.exec(&replica, SERVER, &gone).expect("what backups of other data left is gone");
 
         // one that is killed while it follows goes on with what it has
         let kill = ["sh", "-c", "kill -9 $(head -n 1 /data/pgdata/postmaster.pid)"];

@@ -49,6 +49,8 @@ passwords() {
   fi
 }
 
+# what a restore left that was given up
+rm -rf /data/chain
 if [ "$role" = primary ]; then
   [ ! -f /data/copying ] && [ ! -f /data/rewinding ] || { echo "a copy or rewind of the data was interrupted; it can only follow" >&2; exit 1; }
   # one that followed begins as it ended: the promotion takes it into a timeline of its own
@@ -58,7 +60,7 @@ if [ "$role" = primary ]; then
     passwords
     exit 0
   fi
-  rm -rf $data /data/initdb.pass
+  rm -rf $data /data/initdb.pass /data/.midship-kept
   password admin.pass > /data/initdb.pass
   "$BIN/initdb" -D $data.new --username=postgres --pwfile=/data/initdb.pass --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 --data-checksums
   rm -f /data/initdb.pass
@@ -69,6 +71,10 @@ if [ "$role" = primary ]; then
   remember
   exit 0
 fi
+
+# What backups left for those that would add to them is of this data and of no other one: neither the server nor anybody else
+# notices later that what an earlier backup has was undone.
+forget() { rm -rf /data/.midship-kept; }
 
 # Whether it followed this primary until it was killed, or was only just copied from one: it goes on from there, and could not
 # be rewound without a clean stop.
@@ -115,6 +121,7 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
     else
       # one that was primary, or followed another one, may have what nobody else has
       touch /data/rewinding
+      forget
       if said=$(LC_ALL=C "$BIN/pg_rewind" -D $data --source-server="$link" 2>&1); then
         rm -f /data/rewinding
         case $said in
@@ -138,6 +145,7 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
     fi
   fi
   if [ -f /data/copying ]; then
+    forget
     rm -rf $data $data.new /data/.midship.json /data/rewinding
     "$BIN/pg_basebackup" -D $data -d "$link" --wal-method=stream --checkpoint=fast --slot="$slot"
     chmod 0700 $data

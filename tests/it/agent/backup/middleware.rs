@@ -11,7 +11,7 @@ use super::bench::{LONG, Vault, done, failure};
 use super::image::{Container, free_port, possible};
 
 const REDIS: &str = "extensions/redis/1.1.0";
-const POSTGRES: &str = "extensions/postgresql/1.1.0";
+pub const POSTGRES: &str = "extensions/postgresql/1.1.0";
 
 pub fn redis(parameters: Value, restored: bool) -> Container {
     let mut spec = json!({ "type": "redis", "extensionVersion": "1.1.0", "version": "7.0", "topology": "standalone",

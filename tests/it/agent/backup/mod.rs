@@ -2,6 +2,7 @@
 
 mod bench;
 mod image;
+mod incremental;
 mod middleware;
 mod moments;
 mod protocol;
