@@ -25,6 +25,7 @@ mod crds;
 mod describe;
 mod diff;
 mod doctor;
+mod doubts;
 mod error;
 mod extension;
 mod follow;

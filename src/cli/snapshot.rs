@@ -26,7 +26,7 @@ pub const EXTENSIONS: &str = "extensions";
 pub struct Snapshot {
     pub defined: Defined,
     pub shelf: Shelf,
-    /// The files that define instances.
+    /// The files that define instances and policies.
     texts: BTreeMap<String, Vec<u8>>,
     /// Encrypted files and the ids of what they hold: what is in them is not known here.
     pub sealed: BTreeMap<String, ObjectId>,
@@ -55,7 +55,8 @@ pub fn read(tree: &impl FileTree, placement: &Placement) -> Result<Snapshot, Tre
     }
     let defined = contents.defined();
     let mut texts = BTreeMap::new();
-    for manifest in defined.objects.iter().filter(|manifest| manifest.id.kind == ObjectKind::Instance) {
+    let told_by_field = [ObjectKind::Instance, ObjectKind::BackupPolicy];
+    for manifest in defined.objects.iter().filter(|manifest| told_by_field.contains(&manifest.id.kind)) {
         if let Some(file) = listing.get(&manifest.path).filter(|_| !texts.contains_key(&*manifest.path)) {
             texts.insert(manifest.path.to_string(), tree.read(&manifest.path, file, &limits)?);
         }
@@ -92,7 +93,7 @@ impl Snapshot {
         self
     }
 
-    /// The file that defines an instance, as it was read.
+    /// The file that defines an instance or a policy, as it was read.
     pub fn text(&self, path: &str) -> Option<&[u8]> {
         self.texts.get(path).map(Vec::as_slice)
     }
