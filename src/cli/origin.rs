@@ -53,7 +53,7 @@ pub struct Origin {
     allow_insecure_git: bool,
 
     /// How long fetching may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = seconds())]
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = seconds)]
     fetch_timeout: u64,
 }
 
