@@ -9,8 +9,10 @@ use serde_json::Value;
 use super::snapshot::{EXTENSIONS, Snapshot};
 use super::validate::refused;
 use crate::api::git_source::FileError;
+use crate::api::operation::OperationType;
 use crate::extension::Refusal;
 use crate::extension::problem::{Code, listed, unknown};
+use crate::plan::operation::kinds;
 use crate::plan::schedule::{Schedule, ScheduleError};
 use crate::plan::source::manifest::SETTINGS;
 use crate::plan::source::{Manifest, ObjectKind};
@@ -52,7 +54,13 @@ fn unscheduled(spec: &Value) -> Vec<Refusal> {
 
 /// Everything that is no mistake by itself, and mostly one. `policies` are those that instances go by.
 pub fn notes(snapshot: &Snapshot, policies: &[(&Manifest, String)]) -> Vec<String> {
-    let kinds = [without_package(snapshot), dangling(snapshot, policies), unsaid(snapshot), readable(snapshot)];
+    let kinds = [
+        without_package(snapshot),
+        dangling(snapshot, policies),
+        unsaid(snapshot),
+        readable(snapshot),
+        unbuilt(snapshot),
+    ];
     kinds.into_iter().flat_map(few).collect()
 }
 
@@ -154,6 +162,17 @@ fn readable(snapshot: &Snapshot) -> Vec<String> {
             "{}:{}: {} is not encrypted: whoever can read the repository can read it, and its history keeps it; encrypt it with sops, and change what is in it",
             one.path, one.line, one.id
         )
+    });
+    told.collect()
+}
+
+/// Operations of types that nothing carries out yet.
+fn unbuilt(snapshot: &Snapshot) -> Vec<String> {
+    let operations = snapshot.defined.objects.iter().filter(|one| one.id.kind == ObjectKind::Operation);
+    let told = operations.filter_map(|one| {
+        let type_: OperationType = serde_json::from_value(one.body["spec"]["type"].clone()).ok()?;
+        let fails = kinds::of(type_).is_none();
+        fails.then(|| format!("{}: spec.type: operations of the type {type_:?} are not built yet, and fail", one.path))
     });
     told.collect()
 }

@@ -39,6 +39,10 @@ fn names_that_no_file_defines_are_noted_with_those_that_may_be_meant() {
     let output = validate(&repository, &[]);
     assert!(output.code == 0 && notes(&output).is_empty(), "{output}");
 
+    repository.write("operations/again.yaml", &restart.replace("type: Restart", "type: Rotate"));
+    let told = "operations/again.yaml: spec.type: operations of the type Rotate are not built yet, and fail";
+    assert_eq!(notes(&validate(&repository, &[])), [told]);
+
     repository.write("instances/shop/orders.yaml", &format!("{ORDERS}  backup: {{policy: nihgtly}}\n"));
     repository.write("backups/shop.yaml", &BACKUPS.replace("repository: store", "repository: stor"));
     repository.write("operations/again.yaml", &restart.replace("instance: orders", "instance: order"));
