@@ -178,23 +178,21 @@ fn unbuilt(snapshot: &Snapshot) -> Vec<String> {
 }
 
 /// Why these files may not be all that was meant to be looked at.
-pub fn elsewhere(folder: &Path, files: usize) -> Option<String> {
+pub fn elsewhere(folder: &Path) -> Option<String> {
     let full = folder.canonicalize().ok().filter(|full| full.is_dir())?;
-    let top = History::open(&full).ok().and_then(|history| history.work_tree()?.canonicalize().ok());
-    let above = top.as_ref().and_then(|top| {
-        let mut above = full.ancestors().take_while(|above| above.starts_with(top));
-        above.find(|above| above.join(SETTINGS).is_file())
-    });
-    match above {
-        Some(above) if above != full => Some(format!(
-            "{SETTINGS} lies in {}: what it says, and the packages beside it, count only where that folder is looked at",
-            above.display()
-        )),
-        _ if files == 0 => Some(
-            "no file here ends in .yaml, .yml or .json: is this the folder that the GitSource reconciles?".to_owned(),
-        ),
-        _ => None,
-    }
+    let top = History::open(&full).ok()?.work_tree()?.canonicalize().ok()?;
+    let mut inside = full.ancestors().take_while(|above| above.starts_with(&top));
+    let above = inside.find(|above| above.join(SETTINGS).is_file()).filter(|above| *above != full)?;
+    Some(format!(
+        "{SETTINGS} lies in {}: what it says, and the packages beside it, count only where that folder is looked at",
+        above.display()
+    ))
+}
+
+/// What a folder without any file that is read mostly is.
+pub fn nothing_here(files: usize) -> Option<String> {
+    let told = "no file here ends in .yaml, .yml or .json: is this the folder that the GitSource reconciles?";
+    (files == 0).then(|| told.to_owned())
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
         ignored.retain(|path, _| only.contains(path));
         files = only.len() - ignored.len();
     } else if arguments.revision.is_none() {
-        notes.extend(doubts::elsewhere(&arguments.files.path, files));
+        notes.extend(doubts::elsewhere(&arguments.files.path).or_else(|| doubts::nothing_here(files)));
     }
     let verdict = Verdict {
         files,
@@ -184,7 +184,7 @@ fn counted_are(number: usize, word: &str) -> String {
 }
 
 /// Where the notes are not in what is printed already.
-fn tell(notes: &[String], format: Format) {
+pub fn tell(notes: &[String], format: Format) {
     if matches!(format, Format::Table | Format::Markdown) {
         for note in notes {
             eprintln!("note: {}", printable(note));

@@ -136,6 +136,12 @@ fn a_folder_that_is_not_the_whole_or_holds_nothing_is_told() {
         assert!(notes(&within(folder)).contains(&told), "{folder}");
     }
     assert!(notes(&within(".")).is_empty());
+    repository.commit("Settings");
+    let diff = midship().arg("diff").within(&repository.path().join("instances")).output();
+    assert_eq!((diff.code, notes(&diff)), (0, vec![told]));
+    let mistaken = midship().args(["diff", "main..HEAD"]).within(&top).output();
+    let remedy = "to do: name a folder that exists; commits are named by options, such as --base and --revision\n";
+    assert!(mistaken.code == 1 && mistaken.stderr.ends_with(remedy), "{mistaken}");
     std::fs::remove_file(top.join("midship.yaml")).expect("it is there");
     let told = "no file here ends in .yaml, .yml or .json: is this the folder that the GitSource reconciles?";
     assert_eq!(notes(&within("empty")), [told]);
