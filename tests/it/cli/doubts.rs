@@ -73,8 +73,7 @@ fn an_environment_that_nobody_says_anything_of_is_noted() {
     let repository = team();
     let settings = "namespaces: {shop: {environment: prod}}\nenvironments: {production: {deletionPolicy: Retain}}\n";
     repository.write("midship.yaml", settings);
-    let told =
-        "midship.yaml: namespaces.shop.environment: there is no environment \"prod\"; did you mean \"production\"?";
+    let told = "midship.yaml: namespaces.shop.environment: there is no environment \"prod\"; there is production";
     assert_eq!(notes(&validate(&repository, &[])), [told]);
     repository.write("midship.yaml", &settings.replace("prod}", "production}"));
     assert!(notes(&validate(&repository, &[])).is_empty());
