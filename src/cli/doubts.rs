@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::snapshot::{EXTENSIONS, Snapshot};
-use super::validate::refused;
+use super::spot;
 use crate::api::git_source::FileError;
 use crate::api::operation::OperationType;
 use crate::extension::Refusal;
@@ -26,7 +26,7 @@ pub fn wrong_schedules(snapshot: &Snapshot) -> Vec<FileError> {
     let policies = snapshot.defined.objects.iter().filter(|one| one.id.kind == ObjectKind::BackupPolicy);
     let wrong = policies.flat_map(|policy| {
         let wrong = unscheduled(&policy.body["spec"]);
-        wrong.into_iter().map(move |refusal| refused(snapshot, policy, &refusal))
+        wrong.into_iter().map(move |refusal| spot::refused(snapshot, policy, &refusal))
     });
     wrong.collect()
 }

@@ -115,18 +115,6 @@ struct Looked<'a> {
     policies: Vec<(&'a Manifest, String)>,
 }
 
-/// What is refused of an object, at its place in the file.
-pub fn refused(snapshot: &Snapshot, manifest: &Manifest, refusal: &Refusal) -> FileError {
-    let place = spot::of(manifest, snapshot.text(&manifest.path), refusal);
-    FileError {
-        path: manifest.path.to_string(),
-        line: Some(place.line),
-        column: Some(place.column),
-        code: "refused".to_owned(),
-        message: format!("{}: {refusal}", manifest.id),
-    }
-}
-
 /// Instances that their packages refuse, where the repository has these packages, and those that would make the same object.
 fn look(snapshot: &Snapshot) -> Looked<'_> {
     let mut looked = Looked {
@@ -138,7 +126,7 @@ fn look(snapshot: &Snapshot) -> Looked<'_> {
     let mut made: BTreeMap<(String, String, String), &Manifest> = BTreeMap::new();
     let rules = Cue::default();
     for manifest in &snapshot.defined.objects {
-        let mut refuse = |refusal: Refusal| looked.refused.push(refused(snapshot, manifest, &refusal));
+        let mut refuse = |refusal: Refusal| looked.refused.push(spot::refused(snapshot, manifest, &refusal));
         match preview(snapshot, manifest, &rules) {
             Some(Err(NoPreview::Refused(refusals))) => refusals.into_iter().for_each(&mut refuse),
             Some(Ok(preview)) => {
