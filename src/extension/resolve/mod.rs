@@ -114,7 +114,7 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
         warnings: Vec::new(),
     };
     resolver.number_of_pods(&resolved);
-    resolver.confirmations(&resolved);
+    resolver.confirmations(&resolved, topology);
     resolver.name_lengths(&resolved);
     if resolver.refusals.is_empty() {
         resolver.parameters(&mut resolved);
@@ -278,8 +278,10 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A write that more pods are to confirm than there are would wait for ever.
-    fn confirmations(&mut self, resolved: &Resolved) {
+    /// A write that more pods are to confirm than there are would wait for ever. Refused is what the instance itself says,
+    /// where the topology has room for more pods; elsewhere packages may have their reasons not to heed it, and what runs
+    /// is not to be left alone for that.
+    fn confirmations(&mut self, resolved: &Resolved, topology: &Topology) {
         let package = self.package;
         let wanted = resolved.failover.synchronous.and_then(|count| u16::try_from(count).ok()).unwrap_or(0);
         let confirms = |name: &ComponentName| {
@@ -288,15 +290,23 @@ impl<'a> Resolver<'a> {
         };
         let followed = resolved.components.iter().filter(|component| confirms(&component.name));
         let groups =
-            followed.flat_map(|component| component.groups.iter().map(move |group| (&component.name, group.replicas)));
+            followed.flat_map(|component| component.groups.iter().map(move |group| (component, group.replicas)));
         let short = groups.filter(|(_, pods)| (1..=wanted).contains(pods)).min_by_key(|(_, pods)| *pods);
-        if let Some((name, pods)) = short {
-            let (number, most) = (if pods == 1 { "1 pod".to_owned() } else { format!("{pods} pods") }, pods - 1);
-            let reason = format!(
-                "{wanted} replicas are to confirm each write, and {name} has {number} with the primary among them: no \
-                 write would ever end; ask for at most {most}, or give it more pods"
-            );
-            self.refuse("spec.failover.synchronous", Code::Invalid, reason);
+        let Some((component, pods)) = short.filter(|_| topology.failover_by_midship()) else { return };
+        let confirming = if wanted == 1 { "1 replica is".to_owned() } else { format!("{wanted} replicas are") };
+        let number = if pods == 1 {
+            "1 pod, the primary".to_owned()
+        } else {
+            format!("{pods} pods with the primary among them")
+        };
+        let reason = format!("{confirming} to confirm each write, and {} has {number}", component.name);
+        let own = self.asked.spec.failover.as_ref().is_some_and(|failover| failover.synchronous.is_some());
+        if own && component.allowed_replicas.max > 1 {
+            let remedy = format!("no write would ever end; ask for at most {}, or give it more pods", pods - 1);
+            self.refuse("spec.failover.synchronous", Code::Invalid, format!("{reason}: {remedy}"));
+        } else {
+            let doubt = "no write ends, unless the package leaves that out here; say spec.failover.synchronous: 0";
+            self.warnings.push(format!("failover.synchronous: {reason}: {doubt}"));
         }
     }
 

@@ -119,6 +119,32 @@ fn writes_that_nobody_could_confirm_are_refused_and_a_window_that_does_nothing_i
 }
 
 #[test]
+fn confirmations_that_a_topology_has_no_pods_for_or_that_are_assumed_are_told_and_stop_nothing() {
+    let repository = team();
+    let path = "instances/shop/orders.yaml";
+    let alone = ORDERS.replace("replicas: 3", "replicas: 1");
+    let told = [format!(
+        "{path}: Instance shop/orders: failover.synchronous: 1 replica is to confirm each write, and redis has 1 pod, the \
+         primary: no write ends, unless the package leaves that out here; say spec.failover.synchronous: 0"
+    )];
+    let topology = |name: &str| format!("{alone}  topology: {name}\n");
+    repository.write(path, &format!("{}  failover: {{synchronous: 1}}\n", topology("standalone")));
+    let output = validate(&repository, &[]);
+    assert_eq!((output.code, &notes(&output)[..]), (0, &told[..]), "{output}");
+    repository.write(
+        "midship.yaml",
+        "namespaces: {shop: {environment: safe}}\nenvironments: {safe: {failover: {synchronous: 1}}}\n",
+    );
+    for name in ["standalone", "replication"] {
+        repository.write(path, &topology(name));
+        let output = validate(&repository, &[]);
+        assert_eq!((output.code, &notes(&output)[..]), (0, &told[..]), "{name}: {output}");
+    }
+    repository.write(path, &topology("sentinel"));
+    assert!(notes(&validate(&repository, &[])).is_empty(), "who hands the role out there is the middleware");
+}
+
+#[test]
 fn a_folder_that_is_not_the_whole_or_holds_nothing_is_told() {
     let repository = team();
     repository.write("midship.yaml", "namespaces: {shop: {}}\n");
