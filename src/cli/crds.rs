@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 
 use super::Outcome;
 use super::error::CommandError;
+use super::output::{self, Format, Table};
 use crate::api::Kind;
 
 #[derive(Args)]
@@ -15,7 +17,12 @@ pub struct Arguments {
     to: Option<PathBuf>,
 }
 
-pub fn run(arguments: &Arguments) -> Result<Outcome, CommandError> {
+pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandError> {
+    if format == Format::Json && arguments.to.is_none() {
+        let all = Kind::ALL.map(Kind::crd);
+        output::print(format, &json!({ "apiVersion": "v1", "kind": "List", "items": all }), || Table::new(&[]))?;
+        return Ok(Outcome::Done);
+    }
     let unwritable = |error: std::io::Error, path: &Path| {
         CommandError::new(format!("the definitions cannot be written: {error}"))
             .at(path.display().to_string())

@@ -10,13 +10,14 @@ use similar::ChangeTag;
 
 use super::Outcome;
 use super::connection::Connection;
+use super::doubts::elsewhere;
 use super::error::CommandError;
 use super::live::{Against, compare as compare_live, normal};
 use super::output::{self, Format, printable};
 use super::preview::{NoPreview, Preview, preview};
 use super::repository::Files;
 use super::snapshot::Snapshot;
-use super::validate::wrong_files;
+use super::validate::{tell, wrong_files};
 use crate::api::git_source::FileError;
 use crate::cue::Cue;
 use crate::diff::{Changes, Manifests, Objects, Redaction, compare, compare_manifests};
@@ -74,6 +75,7 @@ pub fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Re
         };
         tell_ignored(&mut changes, ignored);
     }
+    tell(elsewhere(&arguments.files.path).as_slice(), format);
     ended(&changes, &errors, format)
 }
 

@@ -37,7 +37,7 @@ pub struct Sync {
     no_wait: bool,
 
     /// How long to wait.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = seconds())]
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = seconds)]
     timeout: u64,
 }
 

@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::error::CommandError;
 use super::output::{is_read, printable};
 use super::session::{Session, instance_name};
+use super::wait::seconds;
 use crate::api::labels;
 use crate::extension::problem::{listed, unknown};
 
@@ -48,9 +49,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     tail: Option<i64>,
 
-    /// Only what was printed in the last seconds.
-    #[arg(long, value_name = "SECONDS")]
-    since: Option<i64>,
+    /// Only what was printed in this time until now, such as 5m.
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    since: Option<u64>,
 
     /// Of the container before its last restart.
     #[arg(short, long, conflicts_with = "follow")]
@@ -76,7 +77,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outco
             follow: arguments.follow,
             previous: arguments.previous,
             tail_lines: arguments.tail.or(arguments.follow.then_some(10)),
-            since_seconds: arguments.since,
+            since_seconds: arguments.since.and_then(|since| i64::try_from(since).ok()),
             timestamps: arguments.timestamps,
             ..LogParams::default()
         };

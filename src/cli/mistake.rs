@@ -84,20 +84,23 @@ fn find<'a>(command: &'a Command, flag: &str) -> Option<&'a Arg> {
 fn takes(arg: &Arg) -> String {
     let parsed = arg.get_value_parser().type_id();
     let is = |id: TypeId| parsed == id;
-    let form =
-        if [TypeId::of::<u16>(), TypeId::of::<u32>(), TypeId::of::<u64>(), TypeId::of::<usize>()].into_iter().any(is) {
-            "give a whole number"
-        } else if is(TypeId::of::<f64>()) {
-            "give a number"
-        } else if is(TypeId::of::<SocketAddr>()) {
-            "give an address with a port, such as 0.0.0.0:8081"
-        } else if is(TypeId::of::<bool>()) {
-            "give true or false"
-        } else if is(TypeId::of::<PathBuf>()) {
-            "give a path"
-        } else {
-            "give what this is"
-        };
+    let is_time = arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "TIME"));
+    let form = if is(TypeId::of::<u64>()) && is_time {
+        "give a time such as 30s, 5m or 1h, or a number of seconds"
+    } else if [TypeId::of::<u16>(), TypeId::of::<u32>(), TypeId::of::<u64>(), TypeId::of::<usize>()].into_iter().any(is)
+    {
+        "give a whole number"
+    } else if is(TypeId::of::<f64>()) {
+        "give a number"
+    } else if is(TypeId::of::<SocketAddr>()) {
+        "give an address with a port, such as 0.0.0.0:8081"
+    } else if is(TypeId::of::<bool>()) {
+        "give true or false"
+    } else if is(TypeId::of::<PathBuf>()) {
+        "give a path"
+    } else {
+        "give what this is"
+    };
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
     format!("{form}: {}", help.lines().next().unwrap_or_default())
 }

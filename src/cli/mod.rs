@@ -25,6 +25,7 @@ mod crds;
 mod describe;
 mod diff;
 mod doctor;
+mod doubts;
 mod error;
 mod extension;
 mod follow;
@@ -218,7 +219,7 @@ fn dispatch(cli: Cli) -> Result<Outcome, CommandError> {
         Command::Audit(arguments) => in_background(audit::run(&arguments, &connection, output)),
         Command::Extension(arguments) => extension::run(arguments, &connection, output),
         Command::Doctor(arguments) => in_background(doctor::run(&arguments, &connection, output)),
-        Command::Crds(arguments) => crds::run(&arguments),
+        Command::Crds(arguments) => crds::run(&arguments, output),
         Command::Controller(arguments) => controller::run(arguments, connection),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Man(arguments) => manual::run(&arguments),

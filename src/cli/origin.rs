@@ -53,7 +53,7 @@ pub struct Origin {
     allow_insecure_git: bool,
 
     /// How long fetching may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = seconds())]
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = seconds)]
     fetch_timeout: u64,
 }
 
@@ -109,6 +109,12 @@ impl Origin {
             Some(path) if Path::new(path).is_dir() && need != Need::Writable => {
                 self.clone_on_disk(path, placement, need)
             }
+            // an address has a colon in it
+            Some(place) if !place.contains(':') && !Path::new(place).is_dir() => {
+                Err(CommandError::new("there is no such folder").at(place.clone()).remedy(
+                    "name the folder of a clone, or an address such as https://git.example.com/team/repository.git",
+                ))
+            }
             Some(place) => {
                 let path = Path::new(place);
                 let address = if path.is_dir() {
@@ -124,7 +130,9 @@ impl Origin {
                 self.fetched(remote, follow, placement, None, need).await
             }
             None => {
-                let session = Session::open(connection).await?;
+                let session = Session::open(connection).await.map_err(|error| {
+                    error.remedy("or name the repository itself, which needs no cluster: --repo FOLDER")
+                })?;
                 let source = find_source(&session, self.source.as_deref()).await?;
                 self.of_source(&session, &source, need).await
             }

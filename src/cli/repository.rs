@@ -142,6 +142,12 @@ impl Files {
 
 /// Why history could not be read, and what to do.
 pub fn history_problem(error: &HistoryError, path: &Path) -> CommandError {
+    if !path.exists() {
+        // somebody used to git may have named a commit
+        return CommandError::new("there is no such folder")
+            .at(path.display().to_string())
+            .remedy("name a folder that exists; commits are named by options, such as --base and --revision");
+    }
     let remedy = match error {
         HistoryError::NoRepository { .. } => "run this inside a clone",
         HistoryError::NoCommit => "commit something first; `midship validate` and `midship render` need no commit",

@@ -72,7 +72,7 @@ pub struct Arguments {
     no_wait: bool,
 
     /// How long it may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 172_800, value_parser = seconds())]
+    #[arg(long, value_name = "TIME", default_value = "48h", value_parser = seconds)]
     timeout: u64,
 
     #[command(flatten)]

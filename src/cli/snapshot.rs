@@ -1,6 +1,6 @@
 //! A repository at one moment: the objects its files define, its packages, and what it says of environments.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub const EXTENSIONS: &str = "extensions";
 pub struct Snapshot {
     pub defined: Defined,
     pub shelf: Shelf,
-    /// The files that define instances.
+    /// The files that define instances and policies.
     texts: BTreeMap<String, Vec<u8>>,
     /// Encrypted files and the ids of what they hold: what is in them is not known here.
     pub sealed: BTreeMap<String, ObjectId>,
@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub own: Option<Arc<RepositorySettings>>,
     /// The environment that the GitSource names, where one is known.
     pub environment: Option<EnvironmentName>,
+    /// Its policies, as far as they can be read: looked for once, and not for each instance.
+    policies: OnceCell<Vec<BackupPolicy>>,
 }
 
 /// Reads everything of a tree. Paths that it lists begin with the placement's folder.
@@ -55,7 +57,8 @@ pub fn read(tree: &impl FileTree, placement: &Placement) -> Result<Snapshot, Tre
     }
     let defined = contents.defined();
     let mut texts = BTreeMap::new();
-    for manifest in defined.objects.iter().filter(|manifest| manifest.id.kind == ObjectKind::Instance) {
+    let told_by_field = [ObjectKind::Instance, ObjectKind::BackupPolicy];
+    for manifest in defined.objects.iter().filter(|manifest| told_by_field.contains(&manifest.id.kind)) {
         if let Some(file) = listing.get(&manifest.path).filter(|_| !texts.contains_key(&*manifest.path)) {
             texts.insert(manifest.path.to_string(), tree.read(&manifest.path, file, &limits)?);
         }
@@ -70,7 +73,7 @@ pub fn read(tree: &impl FileTree, placement: &Placement) -> Result<Snapshot, Tre
     }
     let own = contents.settings().cloned();
     let settings = own.as_ref().and_then(|settings| settings.applied());
-    Ok(Snapshot { defined, shelf, texts, sealed, settings, own, environment: None })
+    Ok(Snapshot { defined, shelf, texts, sealed, settings, own, ..Snapshot::default() })
 }
 
 impl Snapshot {
@@ -92,7 +95,7 @@ impl Snapshot {
         self
     }
 
-    /// The file that defines an instance, as it was read.
+    /// The file that defines an instance or a policy, as it was read.
     pub fn text(&self, path: &str) -> Option<&[u8]> {
         self.texts.get(path).map(Vec::as_slice)
     }
@@ -124,10 +127,11 @@ impl Snapshot {
     /// The policies of the repository that collect logs, as far as they can be read.
     pub fn collectors(&self, instance: &Manifest) -> Option<Collectors> {
         let instance: Instance = serde_json::from_value(instance.body.as_ref().clone()).ok()?;
-        let policies = self.defined.objects.iter().filter(|object| object.id.kind == ObjectKind::BackupPolicy);
-        let policies: Vec<BackupPolicy> =
-            policies.filter_map(|policy| serde_json::from_value(policy.body.as_ref().clone()).ok()).collect();
-        Some(collectors(&policies, &instance))
+        let policies = self.policies.get_or_init(|| {
+            let policies = self.defined.objects.iter().filter(|object| object.id.kind == ObjectKind::BackupPolicy);
+            policies.filter_map(|policy| serde_json::from_value(policy.body.as_ref().clone()).ok()).collect()
+        });
+        Some(collectors(policies, &instance))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::snapshot::Snapshot;
+use crate::api::git_source::FileError;
 use crate::extension::Refusal;
 use crate::extension::problem::Code;
 use crate::plan::source::Manifest;
@@ -20,6 +22,18 @@ pub fn of(manifest: &Manifest, text: Option<&[u8]>, refusal: &Refusal) -> Positi
             _ => document.places.value(&pointer),
         },
         _ => start,
+    }
+}
+
+/// What is refused of an object, at its place in the file.
+pub fn refused(snapshot: &Snapshot, manifest: &Manifest, refusal: &Refusal) -> FileError {
+    let place = of(manifest, snapshot.text(&manifest.path), refusal);
+    FileError {
+        path: manifest.path.to_string(),
+        line: Some(place.line),
+        column: Some(place.column),
+        code: "refused".to_owned(),
+        message: format!("{}: {refusal}", manifest.id),
     }
 }
 

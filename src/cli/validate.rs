@@ -8,18 +8,19 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Outcome;
+use super::doubts;
 use super::error::CommandError;
 use super::extension::unchecked_is_refused;
 use super::output::{self, Cell, Format, Table, Tone, printable};
 use super::preview::{NoPreview, preview};
 use super::repository::Files;
-use super::snapshot::{EXTENSIONS, Snapshot};
+use super::snapshot::Snapshot;
 use super::spot;
 use crate::api::git_source::FileError;
 use crate::cue::Cue;
 use crate::extension::Refusal;
-use crate::extension::problem::{Code, listed};
-use crate::plan::source::{Manifest, ObjectKind};
+use crate::extension::problem::Code;
+use crate::plan::source::Manifest;
 use crate::source::Defined;
 
 /// How many files that are left out are named to people.
@@ -62,8 +63,9 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
         None => files.now()?,
         Some(revision) => files.at(revision)?,
     };
-    let Looked { refused, unchecked } = look(&snapshot);
-    let notes = without_package(&snapshot);
+    let Looked { refused, unchecked, warnings, policies } = look(&snapshot);
+    let mut notes = doubts::notes(&snapshot, &policies);
+    notes.extend(doubts::few(warnings));
     let Defined { mut objects, mut errors, mut files, mut unknown, mut ignored, .. } = snapshot.defined;
     unknown.places.extend(refused.iter().map(|error| error.path.clone()));
     errors.extend(refused);
@@ -74,6 +76,8 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
         unknown.places.retain(|path| only.contains(path));
         ignored.retain(|path, _| only.contains(path));
         files = only.len() - ignored.len();
+    } else if arguments.revision.is_none() {
+        notes.extend(doubts::elsewhere(&arguments.files.path).or_else(|| doubts::nothing_here(files)));
     }
     let verdict = Verdict {
         files,
@@ -102,27 +106,27 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
 }
 
 /// What looking at every instance showed.
-struct Looked {
+struct Looked<'a> {
     refused: Vec<FileError>,
     unchecked: Vec<String>,
+    /// What works, but should not stay so.
+    warnings: Vec<String>,
+    /// The policies that instances are backed up by.
+    policies: Vec<(&'a Manifest, String)>,
 }
 
 /// Instances that their packages refuse, where the repository has these packages, and those that would make the same object.
-fn look(snapshot: &Snapshot) -> Looked {
-    let mut looked = Looked { refused: Vec::new(), unchecked: Vec::new() };
+fn look(snapshot: &Snapshot) -> Looked<'_> {
+    let mut looked = Looked {
+        refused: doubts::wrong_schedules(snapshot),
+        unchecked: Vec::new(),
+        warnings: Vec::new(),
+        policies: Vec::new(),
+    };
     let mut made: BTreeMap<(String, String, String), &Manifest> = BTreeMap::new();
     let rules = Cue::default();
     for manifest in &snapshot.defined.objects {
-        let mut refuse = |refusal: Refusal| {
-            let place = spot::of(manifest, snapshot.text(&manifest.path), &refusal);
-            looked.refused.push(FileError {
-                path: manifest.path.to_string(),
-                line: Some(place.line),
-                column: Some(place.column),
-                code: "refused".to_owned(),
-                message: format!("{}: {refusal}", manifest.id),
-            });
-        };
+        let mut refuse = |refusal: Refusal| looked.refused.push(spot::refused(snapshot, manifest, &refusal));
         match preview(snapshot, manifest, &rules) {
             Some(Err(NoPreview::Refused(refusals))) => refusals.into_iter().for_each(&mut refuse),
             Some(Ok(preview)) => {
@@ -142,6 +146,9 @@ fn look(snapshot: &Snapshot) -> Looked {
                         }
                     }
                 }
+                let warned = |warning: &String| format!("{}: {}: {warning}", manifest.path, manifest.id);
+                looked.warnings.extend(preview.resolved.warnings.iter().map(warned));
+                looked.policies.extend(preview.resolved.backup_policy.map(|policy| (manifest, policy.to_string())));
                 looked.unchecked.extend(preview.unchecked);
             }
             Some(Err(NoPreview::Package(_))) | None => {}
@@ -150,26 +157,6 @@ fn look(snapshot: &Snapshot) -> Looked {
     looked.unchecked.sort();
     looked.unchecked.dedup();
     looked
-}
-
-/// Instances whose packages are not in the repository: they may well be installed in the cluster.
-fn without_package(snapshot: &Snapshot) -> Vec<String> {
-    let mut missing: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-    for manifest in snapshot.defined.objects.iter().filter(|one| one.id.kind == ObjectKind::Instance) {
-        let spec = &manifest.body["spec"];
-        let (Some(type_), Some(version)) = (spec["type"].as_str(), spec["extensionVersion"].as_str()) else { continue };
-        if !snapshot.shelf.names().any(|name| name == (type_, version)) {
-            missing.entry((type_, version)).or_default().push(&manifest.path);
-        }
-    }
-    let told = missing.into_iter().map(|((type_, version), mut files)| {
-        files.dedup();
-        format!(
-            "the package {type_} {version} is not in {EXTENSIONS}/: what it makes of {} was not looked at; it has to be there, or installed in the cluster (midship extension install)",
-            listed(files)
-        )
-    });
-    told.collect()
 }
 
 /// Which files are left out, and where that is said.
@@ -185,7 +172,7 @@ fn counted_are(number: usize, word: &str) -> String {
 }
 
 /// Where the notes are not in what is printed already.
-fn tell(notes: &[String], format: Format) {
+pub fn tell(notes: &[String], format: Format) {
     if matches!(format, Format::Table | Format::Markdown) {
         for note in notes {
             eprintln!("note: {}", printable(note));

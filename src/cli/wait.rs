@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::builder::RangedU64ValueParser;
+use jiff::SignedDuration;
 use tokio::time::{Instant, sleep};
 
 use super::error::CommandError;
@@ -13,9 +13,14 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long people may say that something may take: a year.
 const LONGEST: u64 = 366 * 24 * 3600;
 
-/// Reads how many seconds something may take.
-pub fn seconds() -> RangedU64ValueParser<u64> {
-    clap::value_parser!(u64).range(..=LONGEST)
+/// Reads how many seconds something may take: as kubectl takes it, or a bare number of them.
+pub fn seconds(text: &str) -> Result<u64, String> {
+    let bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let time = if bare { format!("{text}s") } else { text.to_owned() };
+    let time: SignedDuration = time.parse().map_err(|_| "this is no time".to_owned())?;
+    let time = Duration::try_from(time).map_err(|_| "no time is less than none".to_owned())?;
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    if seconds > LONGEST { Err("this is longer than a year".to_owned()) } else { Ok(seconds) }
 }
 
 /// What a look found.
@@ -45,5 +50,24 @@ pub async fn watch<T>(
             _ => return Ok(seen),
         }
         sleep(PAUSE.min(end.saturating_duration_since(Instant::now()))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_given_as_kubectl_takes_it_or_in_seconds() {
+        for (text, expected) in
+            [("0", 0), ("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1500ms", 2), ("48h", 172_800)]
+        {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        for (text, told) in
+            [("soon", "this is no time"), ("", "this is no time"), ("9000h", "this is longer than a year")]
+        {
+            assert_eq!(seconds(text), Err(told.to_owned()), "{text}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What changes, object by object, as text for a terminal, as Markdown for a pull request, as JSON for programs.
 
 pub mod fields;
+mod long;
 mod redact;
 
 use std::collections::BTreeMap;
@@ -103,7 +104,7 @@ pub struct Line {
 }
 
 impl ObjectChange {
-    /// The change as lines of YAML, with three lines around each place.
+    /// The change as lines of YAML, with three lines around each place, and of long lines what changed in them.
     pub fn lines(&self) -> Vec<Vec<Line>> {
         let text =
             |value: Option<&Value>| value.and_then(|value| serde_saphyr::to_string(value).ok()).unwrap_or_default();
@@ -115,7 +116,11 @@ impl ObjectChange {
         };
         diff.grouped_ops(3)
             .iter()
-            .map(|group| group.iter().flat_map(|operation| diff.iter_changes(operation)).map(line).collect())
+            .map(|group| {
+                let lines: Vec<Line> =
+                    group.iter().flat_map(|operation| diff.iter_changes(operation)).map(line).collect();
+                long::shortened(&lines)
+            })
             .collect()
     }
 

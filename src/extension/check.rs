@@ -77,7 +77,7 @@ impl Checker {
         }
         mistakes.sort_by(|a, b| (&a.pointer, &a.message).cmp(&(&b.pointer, &b.message)));
         mistakes.dedup();
-        mistakes
+        without_echoes(mistakes)
     }
 
     pub fn of_schema(schema: Value) -> Self {
@@ -266,6 +266,17 @@ fn broken_rules(checker: &Checker, spec: &Value) -> Vec<Mistake> {
     broken.into_iter().map(mistake).collect()
 }
 
+/// A rule that cannot be evaluated, because of a value below that is told of already, says nothing more.
+fn without_echoes(mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    let unevaluated = |mistake: &Mistake| mistake.message.contains("rule evaluation error: ");
+    let told: Vec<String> = mistakes.iter().filter(|one| !unevaluated(one)).map(|one| one.pointer.clone()).collect();
+    let is_echo = |one: &Mistake| {
+        let below = format!("{}/", one.pointer);
+        unevaluated(one) && told.iter().any(|place| place.starts_with(&below))
+    };
+    mistakes.into_iter().filter(|one| !is_echo(one)).collect()
+}
+
 /// Whether a value is an address with a user name, and so perhaps a password, in it: it is not repeated in a message.
 fn may_hold_a_login(value: &Value) -> bool {
     value.as_str().and_then(|text| text.split_once("://")).is_some_and(|(_, rest)| rest.contains('@'))
@@ -417,6 +428,15 @@ mod tests {
         let empty =
             instance(json!({ "tls": null, "components": [{ "name": "a", "storage": { "data": { "size": null } } }] }));
         assert_eq!(said(&empty), ["/spec/components/0/storage/data missing-field: size is missing"]);
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_evaluated_for_a_mistake_below_is_not_told() {
+        let resources = json!({ "requests": { "memory": "1Gib" }, "limits": { "memory": "2Gi" } });
+        let wrong = instance(json!({ "components": [{ "name": "cache", "resources": resources }] }));
+        let told =
+            "/spec/components/0/resources/requests/memory rule: \"1Gib\": use a quantity, such as 500m, 2 or 1Gi";
+        assert_eq!(said(&wrong), [told]);
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub struct InstanceSpec {
     pub network: Option<Network>,
     /// When and how a new primary is chosen.
     pub failover: Option<Failover>,
-    /// When disruptive changes may happen; at any time where left out.
+    /// When disruptive changes may happen. Not built yet: they happen at any time, and the condition Warnings says so.
     pub maintenance: Option<Maintenance>,
     /// Secrets with credentials of image registries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -93,7 +93,9 @@ impl SourceArguments {
         let (place, home) = match (&self.from, &self.repository) {
             (Some(address), None) => (self.place(address)?, None),
             (from, _) => {
-                let session = Session::open(connection).await?;
+                let session = Session::open(connection).await.map_err(|error| {
+                    error.remedy("or name the store itself, which needs no cluster: --from s3://BUCKET/PREFIX")
+                })?;
                 let home = self.home(&session).await?;
                 let place = match from {
                     // the same store, as it can be reached from here

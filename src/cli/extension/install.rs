@@ -44,7 +44,7 @@ pub struct Arguments {
     dry_run: bool,
 
     /// How long to wait for the controller to take it up; 0 not at all.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = seconds())]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = seconds)]
     timeout: u64,
 }
 

@@ -17,6 +17,7 @@ use super::Outcome;
 use super::connection::Connection;
 use super::error::CommandError;
 use super::output::{Format, printable};
+use super::snapshot::EXTENSIONS;
 use crate::cue::Cue;
 use crate::extension::files::MANIFEST;
 use crate::extension::problem::listed;
@@ -143,15 +144,25 @@ fn files(folder: &Path) -> Result<Result<PackageFiles, Problems>, CommandError> 
 
 /// The package in a folder, or everything that is wrong with it.
 fn load(folder: &Path) -> Result<Result<Package, Problems>, CommandError> {
-    if !folder.join(MANIFEST).is_file()
-        && let Ok(below) = (Packages { paths: vec![folder.to_owned()] }).folders()
-    {
+    if !folder.join(MANIFEST).is_file() {
+        let below = (Packages { paths: vec![folder.to_owned()] }).folders().map_err(|error| match of_type(folder) {
+            Some(there) => error.remedy(format!("or is one of these meant? {there}")),
+            None => error,
+        })?;
         let below: Vec<String> = below.iter().map(|one| one.display().to_string()).collect();
         return Err(CommandError::new("this is a folder of packages, and one is needed")
             .at(folder.display().to_string())
             .remedy(format!("name one: {}", listed(below.iter().map(String::as_str)))));
     }
     Ok(files(folder)?.and_then(Package::load))
+}
+
+/// The folders of packages of a type, where somebody gave its name for a folder.
+fn of_type(name: &Path) -> Option<String> {
+    let known = (Packages { paths: vec![PathBuf::from(EXTENSIONS)] }).folders().ok()?;
+    let of_it = known.iter().filter(|one| one.iter().any(|part| part == name.as_os_str()));
+    let of_it: Vec<String> = of_it.map(|one| one.display().to_string()).collect();
+    (!of_it.is_empty()).then(|| listed(of_it.iter().map(String::as_str)))
 }
 
 /// What is wrong with the package in a folder, also what only rendering shows, and what could not be looked at.

@@ -29,7 +29,7 @@ pub struct Waiting {
     pub(super) no_wait: bool,
 
     /// How long it may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = seconds())]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = seconds)]
     pub(super) timeout: u64,
 }
 

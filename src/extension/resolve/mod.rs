@@ -22,6 +22,9 @@ use crate::names::{ComponentName, EnvironmentName, InstanceName, NamespaceName, 
 
 /// Pods of one instance: what is told of them grows with the square of their number.
 const MOST_PODS: usize = 2000;
+/// What somebody has to know who asks for one.
+const NO_WINDOWS: &str =
+    "spec.maintenance is not built yet: what disturbs clients is done at once, whatever the window";
 
 /// What else decides, besides the instance and its package.
 #[derive(Clone, Debug, Default)]
@@ -111,9 +114,13 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
         warnings: Vec::new(),
     };
     resolver.number_of_pods(&resolved);
+    resolver.confirmations(&resolved, topology);
     resolver.name_lengths(&resolved);
     if resolver.refusals.is_empty() {
         resolver.parameters(&mut resolved);
+    }
+    if spec.maintenance.is_some() {
+        resolver.warnings.push(NO_WINDOWS.to_owned());
     }
     resolved.warnings = std::mem::take(&mut resolver.warnings);
     if resolver.refusals.is_empty() { Ok(resolved) } else { Err(Refusals(resolver.refusals)) }
@@ -268,6 +275,38 @@ impl<'a> Resolver<'a> {
         if pods > MOST_PODS {
             let reason = format!("{pods} pods are asked for; an instance has at most {MOST_PODS}");
             self.refuse("spec.components", Code::Invalid, reason);
+        }
+    }
+
+    /// A write that more pods are to confirm than there are would wait for ever. Refused is what the instance itself says,
+    /// where the topology has room for more pods; elsewhere packages may have their reasons not to heed it, and what runs
+    /// is not to be left alone for that.
+    fn confirmations(&mut self, resolved: &Resolved, topology: &Topology) {
+        let package = self.package;
+        let wanted = resolved.failover.synchronous.and_then(|count| u16::try_from(count).ok()).unwrap_or(0);
+        let confirms = |name: &ComponentName| {
+            let declared = package.component(name.as_str());
+            declared.is_some_and(|declared| declared.roles.iter().any(|role| role.exclusive))
+        };
+        let followed = resolved.components.iter().filter(|component| confirms(&component.name));
+        let groups =
+            followed.flat_map(|component| component.groups.iter().map(move |group| (component, group.replicas)));
+        let short = groups.filter(|(_, pods)| (1..=wanted).contains(pods)).min_by_key(|(_, pods)| *pods);
+        let Some((component, pods)) = short.filter(|_| topology.failover_by_midship()) else { return };
+        let confirming = if wanted == 1 { "1 replica is".to_owned() } else { format!("{wanted} replicas are") };
+        let number = if pods == 1 {
+            "1 pod, the primary".to_owned()
+        } else {
+            format!("{pods} pods with the primary among them")
+        };
+        let reason = format!("{confirming} to confirm each write, and {} has {number}", component.name);
+        let own = self.asked.spec.failover.as_ref().is_some_and(|failover| failover.synchronous.is_some());
+        if own && component.allowed_replicas.max > 1 {
+            let remedy = format!("no write would ever end; ask for at most {}, or give it more pods", pods - 1);
+            self.refuse("spec.failover.synchronous", Code::Invalid, format!("{reason}: {remedy}"));
+        } else {
+            let doubt = "no write ends, unless the package leaves that out here; say spec.failover.synchronous: 0";
+            self.warnings.push(format!("failover.synchronous: {reason}: {doubt}"));
         }
     }
 

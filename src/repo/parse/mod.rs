@@ -46,7 +46,17 @@ pub struct Document {
 /// good, or every problem that could be found is told.
 pub fn parse(path: &str, bytes: &[u8], limits: &ParseLimits) -> Result<Vec<Document>, Vec<Problem>> {
     let text = text(path, bytes, limits).map_err(|problem| vec![problem])?;
-    compose::compose(path, text, limits)
+    compose::compose(path, text, limits).map_err(|problems| conflict(path, text).map_or(problems, |told| vec![told]))
+}
+
+/// What a merge left in the file: whatever else is wrong with it follows from that.
+fn conflict(path: &str, text: &str) -> Option<Problem> {
+    let begins = |line: &str| ["<<<<<<< ", ">>>>>>> "].iter().any(|mark| line.starts_with(mark));
+    let marked = text.split_inclusive('\n').position(begins)?;
+    let before: usize = text.split_inclusive('\n').take(marked).map(str::len).sum();
+    let reason = "a merge was not finished here: two versions of the same lines stand in the file";
+    let problem = Problem::new(path, Position::after(&text[..before]), ProblemCode::Syntax, reason);
+    Some(problem.hint("keep what is meant, and remove the lines that begin with <<<<<<<, ======= and >>>>>>>"))
 }
 
 fn text<'a>(path: &str, bytes: &'a [u8], limits: &ParseLimits) -> Result<&'a str, Problem> {

@@ -28,6 +28,16 @@ fn documents_of_a_file_come_in_order_without_the_empty_ones() {
 }
 
 #[test]
+fn a_merge_that_was_not_finished_is_called_one() {
+    let text = "a: 1\n<<<<<<< HEAD\nb: 2\n=======\nb: 3\n>>>>>>> other\n";
+    let problems = parse("f.yaml", text.as_bytes(), &ParseLimits::default()).unwrap_err();
+    let told = "f.yaml:2:1: a merge was not finished here: two versions of the same lines stand in the file; keep what is meant, \
+                and remove the lines that begin with <<<<<<<, ======= and >>>>>>>";
+    assert_eq!(problems.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
+    assert_eq!(good("a: |\n  <<<<<<< HEAD\n").len(), 1, "in a text it may stand");
+}
+
+#[test]
 fn byte_order_marks_windows_line_ends_and_quotes_are_fine() {
     let text = "\u{feff}a: 'it''s'\r\nb: \"\\u00e9\\n\"\r\nc: |\r\n  x\r\n  y\r\nd: >-\r\n  x\r\n  y\r\n";
     assert_eq!(good(text), [json!({"a": "it's", "b": "é\n", "c": "x\ny\n", "d": "x y"})]);

@@ -149,3 +149,15 @@ fn what_installing_would_make_can_be_seen_without_a_cluster() {
     assert_eq!(list["items"][0]["immutable"], true);
     assert_eq!(list["items"][1]["metadata"]["name"], "memcached-1.0.0");
 }
+
+#[test]
+fn the_name_of_a_type_is_answered_with_the_folders_of_its_packages() {
+    let repository = super::team();
+    let output = midship().args(["extension", "show", "redis"]).within(repository.path()).output();
+    assert!(
+        output.code == 1 && output.stderr.contains("to do: or is one of these meant? extensions/redis/1.0.0"),
+        "{output}"
+    );
+    let output = midship().args(["extension", "show"]).within(&repository.path().join("instances")).output();
+    assert!(output.code == 1 && output.stderr.starts_with("error: there is no package here\n"), "{output}");
+}

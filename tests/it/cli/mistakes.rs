@@ -269,3 +269,45 @@ fn a_reader_that_leaves_early_is_no_defect() {
         assert_eq!(output.status.code(), Some(0), "{args:?}");
     }
 }
+
+#[test]
+fn what_needs_no_cluster_says_so_where_none_is_named() {
+    let without = |args: &[&str]| {
+        let text = shown(midship().args(args));
+        has_three_parts(&text);
+        text
+    };
+    for args in [&["history", "inst/a"][..], &["blame", "inst/a"], &["audit", "verify"]] {
+        let text = without(args);
+        assert!(
+            text.contains("to do: or name the repository itself, which needs no cluster: --repo FOLDER\n"),
+            "{text}"
+        );
+    }
+    let text = without(&["backup", "list"]);
+    assert!(
+        text.contains("to do: or name the store itself, which needs no cluster: --from s3://BUCKET/PREFIX\n"),
+        "{text}"
+    );
+    let text = without(&["audit", "verify", "--repo", "/nowhere/clone"]);
+    assert!(text.contains("error: there is no such folder\n  where: /nowhere/clone\n"), "{text}");
+}
+
+#[test]
+fn a_time_is_taken_as_kubectl_takes_it() {
+    let (run, _) = with_kubeconfig("127.0.0.1:1");
+    let text = shown(run.args(["start", "x", "--timeout", "5m"]));
+    assert!(!text.contains("--timeout"), "{text}");
+    let text = shown(midship().args(["logs", "x", "--since", "soon"]));
+    has_three_parts(&text);
+    assert!(text.contains("'--since <TIME>': this is no time\n"), "{text}");
+    assert!(text.contains("to do: give a time such as 30s, 5m or 1h, or a number of seconds: Only what was"), "{text}");
+}
+
+#[test]
+fn definitions_are_printed_as_they_are_asked_for() {
+    let list: serde_json::Value = serde_json::from_str(&midship().args(["crds", "-o", "json"]).stdout()).expect("JSON");
+    let kinds: Vec<_> = list["items"].as_array().into_iter().flatten().map(|one| &one["kind"]).collect();
+    assert_eq!((&list["kind"], kinds.len()), (&serde_json::json!("List"), 9));
+    assert!(kinds.iter().all(|kind| *kind == "CustomResourceDefinition"), "{kinds:?}");
+}

@@ -2,6 +2,7 @@
 
 mod colour;
 mod diff;
+mod doubts;
 mod extension;
 mod full;
 mod git;

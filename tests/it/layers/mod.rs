@@ -5,6 +5,7 @@ mod circles;
 mod dependencies;
 mod image;
 mod paths;
+mod reasons;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;

@@ -1,0 +1,173 @@
+//! What `midship validate` tells that no look at one object finds.
+
+use super::{ORDERS, team};
+use crate::api::git_source::repository::Repository;
+use crate::harness::{Output, midship};
+
+const BACKUPS: &str = "apiVersion: midship.dev/v1alpha1
+kind: BackupRepository
+metadata: {name: store, namespace: shop}
+spec: {s3: {bucket: shop, credentials: {name: store}}, encryption: {recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]}}
+---
+apiVersion: midship.dev/v1alpha1
+kind: BackupPolicy
+metadata: {name: nightly, namespace: shop}
+spec:
+  repository: store
+  schedules: [{name: night, cron: \"30 1 * * *\"}]
+  retention: {count: 7}
+";
+
+fn validate(repository: &Repository, args: &[&str]) -> Output {
+    midship().arg("validate").args(args).arg(repository.path()).env("MIDSHIP_CUE", "/nonexistent/cue").output()
+}
+
+/// The notes, but for those of rules that could not be checked here.
+fn notes(output: &Output) -> Vec<String> {
+    let notes = output.stderr.lines().filter_map(|line| line.strip_prefix("note: "));
+    notes.filter(|note| !note.starts_with("the rules of ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn names_that_no_file_defines_are_noted_with_those_that_may_be_meant() {
+    let repository = team();
+    repository.write("instances/shop/orders.yaml", &format!("{ORDERS}  backup: {{policy: nightly}}\n"));
+    repository.write("backups/shop.yaml", BACKUPS);
+    let restart = "apiVersion: midship.dev/v1alpha1\nkind: Operation\nmetadata: {name: again, namespace: shop}\n\
+                   spec: {instance: orders, type: Restart}\n";
+    repository.write("operations/again.yaml", restart);
+    let output = validate(&repository, &[]);
+    assert!(output.code == 0 && notes(&output).is_empty(), "{output}");
+
+    repository.write("operations/again.yaml", &restart.replace("type: Restart", "type: Rotate"));
+    let told = "operations/again.yaml: spec.type: operations of the type Rotate are not built yet, and fail";
+    assert_eq!(notes(&validate(&repository, &[])), [told]);
+
+    repository.write("instances/shop/orders.yaml", &format!("{ORDERS}  backup: {{policy: nihgtly}}\n"));
+    repository.write("backups/shop.yaml", &BACKUPS.replace("repository: store", "repository: stor"));
+    repository.write("operations/again.yaml", &restart.replace("instance: orders", "instance: order"));
+    let output = validate(&repository, &[]);
+    assert_eq!(
+        (output.code, notes(&output)),
+        (
+            0,
+            vec![
+                "instances/shop/orders.yaml: spec.backup.policy: in these files there is no BackupPolicy \"nihgtly\"; did you mean \"nightly\"?".to_owned(),
+                "backups/shop.yaml: spec.repository: in these files there is no BackupRepository \"stor\"; did you mean \"store\"?".to_owned(),
+                "operations/again.yaml: spec.instance: in these files there is no Instance \"order\"; did you mean \"orders\"?".to_owned(),
+            ]
+        )
+    );
+}
+
+#[test]
+fn a_package_that_is_not_here_is_noted_with_the_one_that_may_be_meant() {
+    let repository = team();
+    repository.write("instances/shop/orders.yaml", &ORDERS.replace("type: redis", "type: rediss"));
+    let [note] = &notes(&validate(&repository, &[]))[..] else { panic!("one note") };
+    assert!(note.ends_with("; here there is no type \"rediss\"; did you mean \"redis\"?"), "{note}");
+}
+
+#[test]
+fn an_environment_that_nobody_says_anything_of_is_noted() {
+    let repository = team();
+    let settings = "namespaces: {shop: {environment: prod}}\nenvironments: {production: {deletionPolicy: Retain}}\n";
+    repository.write("midship.yaml", settings);
+    let told = "midship.yaml: namespaces.shop.environment: there is no environment \"prod\"; there is production";
+    assert_eq!(notes(&validate(&repository, &[])), [told]);
+    repository.write("midship.yaml", &settings.replace("prod}", "production}"));
+    assert!(notes(&validate(&repository, &[])).is_empty());
+}
+
+#[test]
+fn a_secret_that_everybody_can_read_is_noted() {
+    let repository = team();
+    let secret =
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: login, namespace: shop}\nstringData: {password: hunter2}\n";
+    repository.write("secrets/login.yaml", secret);
+    let output = validate(&repository, &[]);
+    let [note] = &notes(&output)[..] else { panic!("one note: {output}") };
+    assert!(note.starts_with("secrets/login.yaml:1: Secret shop/login is not encrypted: "), "{note}");
+    assert!(!note.contains("hunter2") && output.code == 0, "{output}");
+}
+
+#[test]
+fn a_schedule_that_never_comes_is_refused_at_its_place() {
+    let repository = team();
+    repository.write("backups/shop.yaml", &BACKUPS.replace("30 1 * * *", "30 25 * * *"));
+    let output = validate(&repository, &[]);
+    let told = "BackupPolicy shop/nightly: spec.schedules[0].cron: \"30 25 * * *\" is no schedule: ";
+    assert!(output.code == 1 && output.stdout.contains(told), "{output}");
+    assert!(output.stdout.contains("backups/shop.yaml:11:35   refused"), "{output}");
+}
+
+#[test]
+fn writes_that_nobody_could_confirm_are_refused_and_a_window_that_does_nothing_is_told() {
+    let repository = team();
+    let more = "  failover: {synchronous: 3}\n  maintenance: {window: \"0 2 * * 0\", duration: 3h}\n";
+    repository.write("instances/shop/orders.yaml", &format!("{ORDERS}{more}"));
+    let output = validate(&repository, &[]);
+    let told = "Instance shop/orders: spec.failover.synchronous: 3 replicas are to confirm each write, and redis has 3 pods \
+                with the primary among them: no write would ever end; ask for at most 2, or give it more pods";
+    assert!(output.code == 1 && output.stdout.contains(told), "{output}");
+    repository
+        .write("instances/shop/orders.yaml", &format!("{ORDERS}{more}").replace("synchronous: 3", "synchronous: 2"));
+    let output = validate(&repository, &[]);
+    let told = "instances/shop/orders.yaml: Instance shop/orders: spec.maintenance is not built yet: what disturbs clients \
+                is done at once, whatever the window";
+    assert_eq!((output.code, notes(&output)), (0, vec![told.to_owned()]));
+}
+
+#[test]
+fn confirmations_that_a_topology_has_no_pods_for_or_that_are_assumed_are_told_and_stop_nothing() {
+    let repository = team();
+    let path = "instances/shop/orders.yaml";
+    let alone = ORDERS.replace("replicas: 3", "replicas: 1");
+    let told = [format!(
+        "{path}: Instance shop/orders: failover.synchronous: 1 replica is to confirm each write, and redis has 1 pod, the \
+         primary: no write ends, unless the package leaves that out here; say spec.failover.synchronous: 0"
+    )];
+    let topology = |name: &str| format!("{alone}  topology: {name}\n");
+    repository.write(path, &format!("{}  failover: {{synchronous: 1}}\n", topology("standalone")));
+    let output = validate(&repository, &[]);
+    assert_eq!((output.code, &notes(&output)[..]), (0, &told[..]), "{output}");
+    repository.write(
+        "midship.yaml",
+        "namespaces: {shop: {environment: safe}}\nenvironments: {safe: {failover: {synchronous: 1}}}\n",
+    );
+    for name in ["standalone", "replication"] {
+        repository.write(path, &topology(name));
+        let output = validate(&repository, &[]);
+        assert_eq!((output.code, &notes(&output)[..]), (0, &told[..]), "{name}: {output}");
+    }
+    repository.write(path, &topology("sentinel"));
+    assert!(notes(&validate(&repository, &[])).is_empty(), "who hands the role out there is the middleware");
+}
+
+#[test]
+fn a_folder_that_is_not_the_whole_or_holds_nothing_is_told() {
+    let repository = team();
+    repository.write("midship.yaml", "namespaces: {shop: {}}\n");
+    std::fs::create_dir(repository.path().join("empty")).expect("it can be made");
+    let within = |folder: &str| {
+        midship().args(["validate", "--default-namespace", "shop"]).within(&repository.path().join(folder)).output()
+    };
+    let top = repository.path().canonicalize().expect("it is there");
+    let told = format!(
+        "midship.yaml lies in {}: what it says, and the packages beside it, count only where that folder is looked at",
+        top.display()
+    );
+    for folder in ["instances", "empty"] {
+        assert!(notes(&within(folder)).contains(&told), "{folder}");
+    }
+    assert!(notes(&within(".")).is_empty());
+    repository.commit("Settings");
+    let diff = midship().arg("diff").within(&repository.path().join("instances")).output();
+    assert_eq!((diff.code, notes(&diff)), (0, vec![told]));
+    let mistaken = midship().args(["diff", "main..HEAD"]).within(&top).output();
+    let remedy = "to do: name a folder that exists; commits are named by options, such as --base and --revision\n";
+    assert!(mistaken.code == 1 && mistaken.stderr.ends_with(remedy), "{mistaken}");
+    std::fs::remove_file(top.join("midship.yaml")).expect("it is there");
+    let told = "no file here ends in .yaml, .yml or .json: is this the folder that the GitSource reconciles?";
+    assert_eq!(notes(&within("empty")), [told]);
+}
