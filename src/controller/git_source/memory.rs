@@ -17,11 +17,14 @@ use super::secrets::Versions;
 use super::settings::{Settings, WHOLE_LOOK};
 use crate::api::{GitSource, GitSourceStatus, labels};
 use crate::cluster::Key;
-use crate::plan::source::ObjectId;
 use crate::plan::source::contest::Reverts;
+use crate::plan::source::{Desired, ObjectId};
 
 /// What a person asked for last: the generation, and annotations such as the one that asks for a sync now.
 pub type Asked = Option<(i64, Option<BTreeMap<String, String>>)>;
+
+/// What a source defines, in the order of ids; none before its repository was read.
+type Defined = Arc<Mutex<Option<Arc<Vec<Desired>>>>>;
 
 /// One source.
 #[derive(Default)]
@@ -69,6 +72,8 @@ pub struct Remembered {
     pub settings: Option<(Arc<GitSource>, Settings)>,
     /// Objects that changed since the last plan.
     touched: Arc<Mutex<BTreeSet<ObjectId>>>,
+    /// What the repository defines, as it was last seen.
+    defined: Defined,
     /// Whether something ended that is told of on the audit branch, as far as it is known.
     ended: Arc<AtomicBool>,
     /// Whether a Secret that the source names changed since its settings were read.
@@ -86,6 +91,12 @@ impl Remembered {
             }
             _ => source,
         }
+    }
+
+    /// Remembers what was seen in the repository, also for other sources that would delete what this one defines.
+    pub fn saw(&mut self, seen: Seen) {
+        *held(&self.defined) = Some(seen.desired.clone());
+        self.seen = Some(seen);
     }
 
     pub fn take_touched(&self) -> BTreeSet<ObjectId> {
@@ -179,6 +190,7 @@ pub struct Memory {
 struct Entry {
     remembered: Arc<AsyncMutex<Remembered>>,
     touched: Arc<Mutex<BTreeSet<ObjectId>>>,
+    defined: Defined,
     ended: Arc<AtomicBool>,
     stale: Arc<AtomicBool>,
 }
@@ -190,9 +202,9 @@ impl Memory {
             let remembered = Remembered::default();
             // nobody told of what ended before
             remembered.leave_ended();
-            let (touched, ended, stale) =
-                (remembered.touched.clone(), remembered.ended.clone(), remembered.stale.clone());
-            Entry { touched, ended, stale, remembered: Arc::new(AsyncMutex::new(remembered)) }
+            let (touched, defined) = (remembered.touched.clone(), remembered.defined.clone());
+            let (ended, stale) = (remembered.ended.clone(), remembered.stale.clone());
+            Entry { touched, defined, ended, stale, remembered: Arc::new(AsyncMutex::new(remembered)) }
         });
         entry.remembered.clone()
     }
@@ -212,6 +224,13 @@ impl Memory {
     /// These objects are wanted by this source as well.
     pub fn own_also(&self, key: &Key, objects: impl Iterator<Item = ObjectId>) {
         held(&self.owners).extend(objects.map(|id| (id, key.clone())));
+    }
+
+    /// Whether a source defines an object, as its repository was last seen; none where it was not read yet.
+    pub fn defines(&self, source: &Key, id: &ObjectId) -> Option<bool> {
+        let defined = held(&self.sources).get(source)?.defined.clone();
+        let defined = held(&defined).clone()?;
+        Some(defined.binary_search_by(|desired| desired.id.cmp(id)).is_ok())
     }
 
     /// Remembers that something ended that this source tells of.
@@ -303,6 +322,34 @@ mod tests {
         assert!(due(&remembered, at_once).is_everything(), "what was left as it is is looked at with it");
         remembered.begun = Some(Instant::now());
         assert!(due(&remembered, never).is_everything(), "nobody knows any more what was touched");
+    }
+
+    #[tokio::test]
+    async fn what_a_source_defines_is_known_to_others_once_its_repository_was_read() {
+        let memory = Memory::default();
+        let second = Key::new("team", "second");
+        let id = |name: &str| ObjectId {
+            kind: crate::plan::source::ObjectKind::Instance,
+            namespace: Some("shop".into()),
+            name: name.into(),
+        };
+        assert_eq!(memory.defines(&second, &id("i00")), None, "nobody knows it");
+        let remembered = memory.of(&second);
+        assert_eq!(memory.defines(&second, &id("i00")), None, "it was not read");
+        let instance = |name: &str| {
+            format!(
+                "apiVersion: midship.dev/v1alpha1\nkind: Instance\nmetadata: {{name: {name}}}\nspec: {{type: cache}}\n"
+            )
+        };
+        let files: Vec<(String, String)> =
+            (0..60).map(|n| format!("i{n:02}")).map(|name| (format!("{name}.yaml"), instance(&name))).collect();
+        let seen = Seen::of_files(files.iter().map(|(path, text)| (path.as_str(), text.as_str())));
+        assert_eq!(seen.desired.len(), 60);
+        remembered.lock().await.saw(seen);
+        assert!((0..60).all(|n| memory.defines(&second, &id(&format!("i{n:02}"))) == Some(true)));
+        assert_eq!(memory.defines(&second, &id("i60")), Some(false));
+        memory.forget(&second);
+        assert_eq!(memory.defines(&second, &id("i00")), None, "it is gone");
     }
 
     #[test]
