@@ -207,7 +207,6 @@ impl GitSources {
         remembered: &mut Remembered,
     ) -> Result<Option<Descent>, Failure> {
         let descent = descent::look(source, settings, seen, &self.cache_dir).await;
-        self.tell(source, seen, plan, results, descent).await;
         let mut drift = Drift::look(plan, seen, client).await;
         // whoever waits for a server that is away keeps others from their turn
         let newest = remembered.failed_looks == 0;
@@ -224,6 +223,7 @@ impl GitSources {
             let report = Report::Synced { seen, plan, drift: &drift, results, settings, descent };
             self.say(source, remembered, report).await?;
         }
+        self.tell(source, seen, plan, results, descent).await;
         Ok(descent)
     }
 
