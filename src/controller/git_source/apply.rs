@@ -11,6 +11,7 @@ use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
+use super::failed::short_enough;
 use super::live::{Observed, not_permitted};
 use super::look::Seen;
 use super::objects::{self, DIGEST};
@@ -93,7 +94,7 @@ async fn one(
         _ => reason,
     });
     // it repeats what is in files
-    let failure = failure.as_deref().map(plain);
+    let failure = failure.map(|reason| short_enough(plain(&reason)));
     Outcome { id: action.id.clone(), what: action.what, why: plain(&action.reason), failure, took: began.elapsed() }
 }
 

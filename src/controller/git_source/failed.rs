@@ -15,6 +15,19 @@ const HELD: &str = "held";
 const CLAIMED: &str = "other-source";
 /// How many the record lists.
 const LISTED: usize = 1000;
+/// Letters of a message: it may repeat what is in a file, or what a webhook of the cluster says, and a status has to hold
+/// fifty of them.
+const LONGEST: usize = 2000;
+
+/// A message no longer than a status can hold.
+pub fn short_enough(mut message: String) -> String {
+    let end = message.char_indices().nth(LONGEST).map(|(end, _)| end);
+    if let Some(end) = end {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}
 
 /// One thing that was not done.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +81,7 @@ pub fn all(seen: &Seen, plan: &Plan, results: &[Outcome]) -> Vec<Failed> {
         let path = seen.find(id).map(|desired| desired.path.clone());
         let line = seen.line(id);
         let path = path.unwrap_or_default();
+        let message = short_enough(message);
         let error = FileError { path, line, column: line.map(|_| 1), code: code.to_owned(), message };
         Failed { object: Some(id.clone()), error }
     };
@@ -194,6 +208,25 @@ mod tests {
     #[test]
     fn a_line_has_place_object_and_reason() {
         assert_eq!(failed("a", "no quota").line(), "a.yaml:1:1: Instance shop/a: no quota");
+    }
+
+    #[test]
+    fn fifty_messages_without_end_fit_into_a_status() {
+        let seen = Seen::of_files([("a.yaml", "")]);
+        let refused = Outcome {
+            id: failed("b", "").object.expect("it has one"),
+            what: What::Create,
+            why: String::new(),
+            failure: Some("no ".repeat(1_000_000)),
+            took: Duration::ZERO,
+        };
+        let all = all(&seen, &Plan::default(), &[refused]);
+        let [one] = all.as_slice() else { panic!("{all:?}") };
+        assert!(one.error.message.starts_with("Instance shop/b: no no ") && one.error.message.ends_with('…'));
+        for endless in ["no ".repeat(1_000_000), "ä".repeat(1_000_000), "🦀".repeat(1_000_000)] {
+            assert!(short_enough(endless).len() < (1 << 20) / 50);
+        }
+        assert_eq!(short_enough("no quota".to_owned()), "no quota");
     }
 
     #[test]

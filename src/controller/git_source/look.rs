@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::failed::short_enough;
 use super::problem::Problem;
 use super::settings::Settings;
 use super::trust::{FastForward, Verification, within};
@@ -106,7 +107,7 @@ impl Seen {
         }));
         for error in &mut defined.errors {
             // they repeat what is in files
-            error.message = plain(&error.message);
+            error.message = short_enough(plain(&error.message));
         }
         defined.objects.sort_by(|a, b| a.id.cmp(&b.id));
         let written =

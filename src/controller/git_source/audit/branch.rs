@@ -100,6 +100,7 @@ impl Ledger {
         cache_dir: &Path,
         settings: &Settings,
     ) -> Result<Branch, String> {
+        destination.usable()?;
         let cache = cache(cache_dir, &destination);
         let (timeout, folder, known) = (settings.timeout, settings.folder(), self.known_tip());
         let read = move || {

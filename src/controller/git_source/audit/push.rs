@@ -73,6 +73,7 @@ impl Ledger {
         destination: &Destination,
         cache_dir: &Path,
     ) -> Result<(), String> {
+        destination.usable()?;
         // it is cut once at most between two looks at it
         if let Pushed::Cut = self.try_once(settings, destination, cache_dir).await?
             && let Pushed::Cut = self.try_once(settings, destination, cache_dir).await?
