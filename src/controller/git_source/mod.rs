@@ -1,9 +1,9 @@
 //! GitSource: fetch, read, plan, apply, record, say so.
 //!
-//! Where to begin: [`round`] is one round of a source, from the queue's word to the time of the next one. It asks the
-//! repository ([`look`]) and goes on into [`sync`], which has the steps of a sync in their order: what to look at ([`news`]),
-//! what to do ([`decide`]), doing it ([`apply`]), telling it ([`status`], [`audit`]). A source that is deleted goes to
-//! [`end`] instead. [`memory`] is what is kept from round to round.
+//! Where to begin: `round.rs` is one round of a source, from the queue's word to the time of the next one. It asks the
+//! repository (`look.rs`) and goes on into `sync.rs`, which has the steps of a sync in their order: what to look at
+//! (`news.rs`), what to do (`decide.rs`), doing it (`apply.rs`), telling it (`status.rs`) and recording it (`audit.rs`). A
+//! source that is deleted goes to `end.rs` instead. `memory.rs` is what is kept from round to round.
 
 mod apply;
 mod audit;

@@ -38,7 +38,7 @@ struct Work {
 struct Done {
     results: Vec<Outcome>,
     took: Duration,
-    /// Which operations were begun by it is known.
+    /// Whether it could be kept which operations were begun by it.
     kept: Result<(), Failure>,
 }
 
