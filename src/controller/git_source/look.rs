@@ -108,6 +108,7 @@ impl Seen {
         for error in &mut defined.errors {
             // they repeat what is in files
             error.message = short_enough(plain(&error.message));
+            error.path = short_enough(std::mem::take(&mut error.path));
         }
         defined.objects.sort_by(|a, b| a.id.cmp(&b.id));
         let written =
