@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::failed::short_enough;
+use super::brief::short_enough;
 use super::live::{Observed, not_permitted};
 use super::look::Seen;
 use super::objects::{self, DIGEST};

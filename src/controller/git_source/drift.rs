@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::audit::committer;
-use super::failed::short_enough;
+use super::brief::short_enough;
 use super::look::{Seen, cache_of};
 use super::objects;
 use super::settings::Settings;

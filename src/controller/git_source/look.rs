@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::failed::short_enough;
+use super::brief::short_enough;
 use super::problem::Problem;
 use super::settings::Settings;
 use super::trust::{FastForward, Verification, within};

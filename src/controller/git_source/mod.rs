@@ -7,6 +7,7 @@
 
 mod apply;
 mod audit;
+mod brief;
 mod decide;
 mod descent;
 mod drift;
