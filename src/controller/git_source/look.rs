@@ -365,4 +365,11 @@ mod tests {
             assert!(!seen.is_read_as(&settings(&spec).await), "{spec}");
         }
     }
+    #[test]
+    fn a_path_without_end_is_told_in_short() {
+        let path = format!("{}.yaml", "a".repeat(100_000));
+        let seen = Seen::of_files([(path.as_str(), "")]);
+        let [error] = seen.errors.as_slice() else { panic!("{} errors", seen.errors.len()) };
+        assert_eq!((error.code.as_str(), error.path.chars().count()), ("path-too-long", 2001));
+    }
 }
