@@ -365,6 +365,7 @@ mod tests {
             assert!(!seen.is_read_as(&settings(&spec).await), "{spec}");
         }
     }
+
     #[test]
     fn a_path_without_end_is_told_in_short() {
         let path = format!("{}.yaml", "a".repeat(100_000));
