@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::brief::short_enough;
+use super::brief;
 use super::live::{Observed, not_permitted};
 use super::look::Seen;
 use super::objects::{self, DIGEST};
@@ -94,7 +94,7 @@ async fn one(
         _ => reason,
     });
     // it repeats what is in files
-    let failure = failure.map(|reason| short_enough(plain(&reason)));
+    let failure = failure.map(|reason| brief::message(plain(&reason)));
     Outcome { id: action.id.clone(), what: action.what, why: plain(&action.reason), failure, took: began.elapsed() }
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::audit::committer;
-use super::brief::short_enough;
+use super::brief;
 use super::look::{Seen, cache_of};
 use super::objects;
 use super::settings::Settings;
@@ -51,7 +51,7 @@ pub struct Drifted {
 impl Drifted {
     pub fn shown(&self) -> DriftedObject {
         let manager = (!self.managers.is_empty()).then(|| self.managers.join(", "));
-        let fields = self.fields.iter().cloned().map(short_enough).collect();
+        let fields = self.fields.iter().cloned().map(brief::field).collect();
         DriftedObject { object: self.id.to_string(), fields, manager }
     }
 }

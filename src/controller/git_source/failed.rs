@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::apply::Outcome;
-use super::brief::short_enough;
+use super::brief;
 use super::look::Seen;
 use crate::api::git_source::FileError;
 use crate::plan::source::{ObjectId, Plan};
@@ -69,7 +69,7 @@ pub fn all(seen: &Seen, plan: &Plan, results: &[Outcome]) -> Vec<Failed> {
         let path = seen.find(id).map(|desired| desired.path.clone());
         let line = seen.line(id);
         let path = path.unwrap_or_default();
-        let message = short_enough(message);
+        let message = brief::message(message);
         let error = FileError { path, line, column: line.map(|_| 1), code: code.to_owned(), message };
         Failed { object: Some(id.clone()), error }
     };
