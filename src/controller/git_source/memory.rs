@@ -268,6 +268,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::plan::source::ObjectKind;
     use crate::repo::Remotes;
 
     fn source(uid: &str, generation: i64) -> GitSource {
@@ -328,18 +329,14 @@ mod tests {
     async fn what_a_source_defines_is_known_to_others_once_its_repository_was_read() {
         let memory = Memory::default();
         let second = Key::new("team", "second");
-        let id = |name: &str| ObjectId {
-            kind: crate::plan::source::ObjectKind::Instance,
-            namespace: Some("shop".into()),
-            name: name.into(),
-        };
+        let id =
+            |name: &str| ObjectId { kind: ObjectKind::Instance, namespace: Some("shop".into()), name: name.into() };
         assert_eq!(memory.defines(&second, &id("i00")), None, "nobody knows it");
         let remembered = memory.of(&second);
         assert_eq!(memory.defines(&second, &id("i00")), None, "it was not read");
+        let spec = "{type: cache, extensionVersion: 1.0.0, version: \"7.0\"}";
         let instance = |name: &str| {
-            format!(
-                "apiVersion: midship.dev/v1alpha1\nkind: Instance\nmetadata: {{name: {name}}}\nspec: {{type: cache}}\n"
-            )
+            format!("apiVersion: midship.dev/v1alpha1\nkind: Instance\nmetadata: {{name: {name}}}\nspec: {spec}\n")
         };
         let files: Vec<(String, String)> =
             (0..60).map(|n| format!("i{n:02}")).map(|name| (format!("{name}.yaml"), instance(&name))).collect();
