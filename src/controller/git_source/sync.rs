@@ -19,7 +19,7 @@ use super::{GitSources, news};
 use crate::api::GitSource;
 use crate::cluster::Key;
 use crate::controller::frame::Failure;
-use crate::plan::source::{Plan, What};
+use crate::plan::source::{ObjectId, Plan, What};
 use crate::repo::short;
 
 /// Why a sync is tried again that told itself what failed.
@@ -189,7 +189,8 @@ impl GitSources {
         (work, client): (&Work, &Client),
         remembered: &mut Remembered,
     ) -> Done {
-        let (results, took) = apply::carry_out(&work.plan, seen, &work.live, settings, client).await;
+        let needed = |id: &ObjectId| self.needed_by(id, &settings.label);
+        let (results, took) = apply::carry_out(&work.plan, seen, &work.live, settings, client, &needed).await;
         let kept = remembered.operations.keep(source, &self.client, (seen, &work.live, &results)).await;
         for done in results.iter().filter(|result| result.what == What::Revert && result.failure.is_none()) {
             remembered.reverts.done(&done.id, self.started.elapsed());
