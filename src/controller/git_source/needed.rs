@@ -26,7 +26,7 @@ impl GitSources {
     /// The source that defines an object which the one of this label applied.
     pub(super) fn claim(&self, label: &str, id: &ObjectId) -> Option<Claim> {
         let sources = self.caches.git_sources.list();
-        let defines = |source: &GitSource| self.memory.defines(&Key::of(source), id);
+        let defines = |source: &GitSource| self.memory.defines(source, id);
         claimed_by(sources.iter().map(AsRef::as_ref), label, id, &defines)
     }
 }
@@ -62,7 +62,7 @@ pub fn claimed_by<'a>(
     let other = others.find(|other| defines(other).is_none() && may_claim(other, id))?;
     let told = format!(
         "the GitSource {} may define it, too: more is wrong there than its status lists, and what it defines is known once \
-         the controller has read its repository",
+         all of its repository was read; mend what is wrong there",
         Key::of(other)
     );
     Some(Claim { certain: false, by: label_of(other), told })
@@ -139,10 +139,11 @@ mod tests {
         let possible = claim(&second, "shop").expect("nobody can tell");
         assert!(!possible.certain);
         let told = "the GitSource team/second may define it, too: more is wrong there than its status lists, and what it \
-                    defines is known once the controller has read its repository";
+                    defines is known once all of its repository was read; mend what is wrong there";
         assert_eq!(possible.told, told);
         assert!(claim(&second, "elsewhere").is_none(), "it may not write there");
     }
+
     #[test]
     fn what_a_source_defines_is_known_whatever_its_status_lists_once_its_repository_was_read() {
         let id = ObjectId { kind: ObjectKind::Instance, namespace: Some("shop".into()), name: "a".into() };

@@ -35,6 +35,11 @@ impl GitSources {
         let mut found = Remaining::new();
         let mut asked: BTreeSet<(ObjectKind, Option<String>)> = BTreeSet::new();
         for id in all {
+            // what nobody watches or can look at is not said to be gone
+            if id.kind.is_watched() && id.namespace.as_deref().is_some_and(|place| !caches.git_sources.covers(place)) {
+                found.insert(id.clone(), None);
+                continue;
+            }
             let meta = match id.kind {
                 ObjectKind::Namespace | ObjectKind::Secret | ObjectKind::ConfigMap => {
                     asked.insert((id.kind, id.namespace.clone()));
@@ -62,7 +67,6 @@ impl GitSources {
                 Err(error) => {
                     let problem = Problem::from_kube(&error);
                     tracing::warn!(%problem, ?kind, ?namespace, "whether what the source applied is gone cannot be seen");
-                    // what nobody can look at is not said to be gone
                     let unseen = all.iter().filter(|id| id.kind == kind && id.namespace == namespace);
                     found.extend(unseen.map(|id| (id.clone(), None)));
                 }

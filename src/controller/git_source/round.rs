@@ -74,7 +74,7 @@ impl Reconciler for GitSources {
                 return Ok(Next::After(NO_PLACE));
             };
             let poll_at = Instant::now() + pace::poll(key, settings.interval);
-            let looked = self.look(&settings, &mut remembered).await;
+            let looked = self.look(&source, &settings, &mut remembered).await;
             // one that was cut off is no answer to whoever asked
             (remembered.asked, remembered.poll_at) = (asked, Some(poll_at));
             if let Err(problem) = looked {
@@ -134,7 +134,12 @@ impl GitSources {
     }
 
     /// Asks the repository what is new, and reads it.
-    async fn look(&self, settings: &Settings, remembered: &mut Remembered) -> Result<(), problem::Problem> {
+    async fn look(
+        &self,
+        source: &GitSource,
+        settings: &Settings,
+        remembered: &mut Remembered,
+    ) -> Result<(), problem::Problem> {
         let look = Look::new(settings, &self.cache_dir, remembered.seen.take());
         let seen = tokio::task::spawn_blocking(move || look.run()).await.map_err(|_| problem::Problem::panicked())?;
         match seen {
@@ -142,7 +147,7 @@ impl GitSources {
                 tracing::debug!(commit = %seen.commit.id, "looked");
                 remembered.unsettled |= remembered.failed_looks > 0;
                 remembered.failed_looks = 0;
-                remembered.saw(seen);
+                remembered.saw(source, seen);
                 Ok(())
             }
             Err((problem, before)) => {
