@@ -43,7 +43,7 @@ pub struct Claim {
 
 /// The source that defines an object which another one, of the label `own`, applied, and how it gets the object: a file that
 /// moves from one repository to another must not cost what it defines. Whether a source `defines` it is known of those whose
-/// repositories were read; what is known of all others is their status, which lists no more than so many errors.
+/// repositories were read in full; what is known of all others is their status, which lists no more than so many errors.
 pub fn claimed_by<'a>(
     sources: impl Iterator<Item = &'a GitSource> + Clone,
     own: &str,
