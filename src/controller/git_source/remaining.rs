@@ -81,7 +81,9 @@ where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     let key = Key { namespace: id.namespace.clone(), name: id.name.clone() };
-    cache.get(&key).map(|object| object.meta().clone())
+    // one that cannot be read is there all the same, and nobody can tell whose it is
+    let unreadable = || cache.unreadable(&key).map(|_| ObjectMeta::default());
+    cache.get(&key).map(|object| object.meta().clone()).or_else(unreadable)
 }
 
 fn id_of(kind: ObjectKind, meta: &ObjectMeta) -> ObjectId {
