@@ -6,7 +6,7 @@ use std::str::FromStr;
 use gix::ObjectId;
 use gix::protocol::handshake::Ref;
 
-use super::error::{RemoteError, clean};
+use super::error::{RemoteError, clean, is_hidden};
 use super::session::{Session, full_name};
 
 /// What is followed in a repository.
@@ -114,7 +114,7 @@ fn check_name(name: &str, what: &'static str) -> Result<(), ResolveError> {
     let full = format!("refs/heads/{name}");
     let good = !name.starts_with('-')
         && name.len() <= 250
-        && !name.chars().any(|c| c.is_control() || c.is_whitespace())
+        && !name.chars().any(|c| c.is_control() || c.is_whitespace() || is_hidden(c))
         && gix::refs::FullName::try_from(full.as_str()).is_ok();
     if good { Ok(()) } else { Err(ResolveError::Invalid(clean(name, 80), what)) }
 }
@@ -128,11 +128,12 @@ impl Session {
         let references = self.references(&follow.prefixes())?;
         let url = || self.remote.url().to_string();
         if let Follow::Versions(range) = follow {
-            return highest(&references, range).ok_or_else(|| ResolveError::NoVersion {
+            let highest = highest(&references, range).ok_or_else(|| ResolveError::NoVersion {
                 range: range.to_string(),
                 url: url(),
                 seen: references.len(),
             });
+            return highest.and_then(named_well);
         }
         let wanted = match follow {
             Follow::Head => "HEAD".to_owned(),
@@ -142,11 +143,20 @@ impl Session {
         };
         let found = references.iter().find(|r| full_name(r) == wanted.as_str());
         match found.and_then(resolved) {
-            Some(resolved) => Ok(resolved),
+            Some(resolved) => named_well(resolved),
             None if matches!(follow, Follow::Head) => Err(ResolveError::Empty { url: url() }),
             None => Err(ResolveError::NoSuchRef { what: follow.to_string(), url: url() }),
         }
     }
+}
+
+/// What the server calls a branch gets into statuses, logs and the messages of commits: it is a name, and nothing else.
+fn named_well(resolved: Resolved) -> Result<Resolved, ResolveError> {
+    if let Some(name) = &resolved.reference {
+        let short = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/"));
+        check_name(short.unwrap_or(name), "name of a branch or a tag")?;
+    }
+    Ok(resolved)
 }
 
 fn resolved(reference: &Ref) -> Option<Resolved> {
@@ -185,6 +195,27 @@ mod tests {
             assert!(Follow::tag(name).is_err(), "{name:?} was accepted");
         }
         assert_eq!(Follow::branch("refs/heads/a/b").ok(), Some(Follow::Branch("a/b".into())));
+    }
+
+    #[test]
+    fn what_a_server_calls_a_branch_is_a_name_and_nothing_else() {
+        let named = |name: &str| {
+            let target = Ref::Symbolic {
+                full_ref_name: "HEAD".into(),
+                target: name.into(),
+                tag: None,
+                object: ObjectId::from_str(&"1".repeat(40)).expect("an id"),
+            };
+            named_well(resolved(&target).expect("it leads to a commit")).map(|resolved| resolved.reference)
+        };
+        for name in ["refs/heads/main", "refs/heads/team/ü-1", "HEAD"] {
+            assert_eq!(named(name).ok(), Some(Some(name.to_owned())));
+        }
+        for name in ["refs/heads/a\n\nMidship-Result: applied", "refs/heads/\u{1b}[2J", "refs/heads/a\u{202e}b"] {
+            assert_eq!(named(name).expect_err("it is refused").code(), "invalid-ref", "{name:?}");
+        }
+        let told = named("refs/heads/a\n\nMidship-Result: applied").expect_err("it is refused").to_string();
+        assert_eq!(told, "`a Midship-Result: applied` is not a valid name of a branch or a tag");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
+use super::brief;
 use super::live::{Observed, not_permitted};
 use super::look::Seen;
 use super::objects::{self, DIGEST};
@@ -25,6 +26,9 @@ use crate::repo::plain;
 const SHOWN: usize = 5;
 /// Requests at a time.
 const AT_ONCE: usize = 24;
+
+/// Who needs an object by now, so that it cannot go: asked right before it is deleted, which may be long after the plan.
+pub type Needed<'a> = &'a (dyn Fn(&ObjectId) -> Option<String> + Sync);
 
 /// How one action ended.
 #[derive(Clone, Debug)]
@@ -46,6 +50,7 @@ pub async fn carry_out(
     live: &Observed,
     settings: &Settings,
     client: &Client,
+    needed: Needed<'_>,
 ) -> (Vec<Outcome>, Duration) {
     let began = Instant::now();
     let mut outcomes = Vec::with_capacity(plan.actions.len());
@@ -60,7 +65,7 @@ pub async fn carry_out(
             while under_way.len() < AT_ONCE
                 && let Some((place, action)) = waiting.next()
             {
-                let outcome = one(action, seen.find(&action.id), seen, live, settings, client);
+                let outcome = one(action, seen.find(&action.id), seen, live, settings, client, needed);
                 under_way.push(outcome.map(move |outcome| (place, outcome)));
             }
             let Some(outcome) = under_way.next().await else { break };
@@ -80,11 +85,15 @@ async fn one(
     live: &Observed,
     settings: &Settings,
     client: &Client,
+    needed: Needed<'_>,
 ) -> Outcome {
     let began = Instant::now();
     let failure: Result<(), String> = match (action.what, desired) {
         _ if live.unseen.contains_key(&action.id) => Err(live.unseen[&action.id].clone()),
-        (What::Delete, _) => delete(action, live, settings, client).await,
+        (What::Delete, _) => match needed(&action.id) {
+            Some(by) => Err(format!("it stays: {by}")),
+            None => delete(action, live, settings, client).await,
+        },
         (_, Some(desired)) => apply(action, desired, seen, settings, client).await,
         (_, None) => Ok(()),
     };
@@ -93,7 +102,7 @@ async fn one(
         _ => reason,
     });
     // it repeats what is in files
-    let failure = failure.as_deref().map(plain);
+    let failure = failure.map(|reason| brief::message(plain(&reason)));
     Outcome { id: action.id.clone(), what: action.what, why: plain(&action.reason), failure, took: began.elapsed() }
 }
 

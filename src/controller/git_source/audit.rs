@@ -3,9 +3,12 @@
 //! The branch holds the last applied state of every object. What to commit follows from the difference between that and
 //! what is applied now, so that nothing is lost and nothing is told twice when the controller dies in between.
 
+mod branch;
 mod cut;
 pub mod finished;
 mod kept;
+mod key;
+mod push;
 mod record;
 mod waiting;
 
@@ -14,12 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client, Resource, ResourceExt};
-use sha2::{Digest, Sha256};
+use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
 pub use cut::{finding, told_of};
@@ -33,6 +31,7 @@ use super::descent::Rewrite;
 use super::failed;
 use super::live::{Observed, Part};
 use super::look::Seen;
+use super::remaining::Remaining;
 use super::settings::{Destination, Settings};
 use crate::api::GitSource;
 use crate::api::git_source::{AuditRewrite, AuditStatus};
@@ -40,11 +39,8 @@ use crate::api::labels::ACCEPT_AUDIT_REWRITE as ACCEPT_CUT;
 use crate::cluster::Key;
 use crate::controller::caches::Caches;
 use crate::diff::Redaction;
-use crate::plan::source::{AUDIT_KEY, Plan, What};
-use crate::repo::{
-    Appended, AuditLog, Bounds, Cache, CommitTree, Edit, FileTree, Limits, ObjectId as GitId, Record, TreeError,
-    blob_id,
-};
+use crate::plan::source::{ObjectId, Plan, What};
+use crate::repo::{Edit, ObjectId as GitId, Record, blob_id};
 
 /// What is known of one source's record.
 #[derive(Default)]
@@ -72,6 +68,8 @@ pub struct Ledger {
     superseded: Vec<u64>,
     /// The commit of the newest record on the branch, as it was when the branch was read.
     recorded: Option<String>,
+    /// The source whose end is the newest record on the branch, as it was when the branch was read.
+    ended: Option<String>,
     /// What was found of a branch that others cut, until it was told.
     cut: Option<AuditRewrite>,
     pub status: AuditStatus,
@@ -201,20 +199,39 @@ impl Ledger {
         self.add(record)
     }
 
-    /// Adds the end of the source itself.
-    pub async fn note_end(
+    /// The objects that the record has of a source that ends; none where nobody records, or its end is told already.
+    pub async fn ends(
         &mut self,
         source: &GitSource,
         settings: &Settings,
         client: &Client,
         cache_dir: &Path,
-    ) -> Result<(), String> {
-        let Some(destination) = &settings.audit else { return Ok(()) };
+    ) -> Result<Option<BTreeSet<ObjectId>>, String> {
+        let Some(destination) = &settings.audit else { return Ok(None) };
         self.prepare(source, destination, client).await?;
         self.know(settings, cache_dir).await?;
+        let told = match self.queue.last() {
+            Some(last) => last.ended(),
+            None => self.ended.clone(),
+        };
+        if told.is_some() && told == source.metadata.uid {
+            return Ok(None);
+        }
+        let files = self.files.iter().flat_map(BTreeMap::keys);
+        Ok(Some(files.filter_map(|path| record::object_at(settings, path)).collect()))
+    }
+
+    /// Adds the end of the source itself, with what remains of what it took along, where it did.
+    pub fn note_end(
+        &mut self,
+        source: &GitSource,
+        settings: &Settings,
+        remaining: Option<&Remaining>,
+    ) -> Result<(), String> {
+        let Some(destination) = &settings.audit else { return Ok(()) };
         let files = self.files.take().unwrap_or_default();
-        let took_along = super::leave::takes_along(source);
-        self.add(record::of_end(settings, (destination, self.previous()), took_along, &files))
+        let end = record::End { uid: source.metadata.uid.as_deref(), remaining };
+        self.add(record::of_end(settings, (destination, self.previous()), &end, &files))
     }
 
     /// The key of digests, and what an earlier controller left to be pushed.
@@ -227,7 +244,7 @@ impl Ledger {
         self.aim(source, destination);
         let redaction = match &self.redaction {
             Some(redaction) => redaction.clone(),
-            None => self.redaction.insert(Arc::new(redaction_key(source, client).await?)).clone(),
+            None => self.redaction.insert(Arc::new(key::redaction_key(source, client).await?)).clone(),
         };
         if !self.loaded {
             let kept = Kept::new(source, client).load(&redaction).await?;
@@ -238,69 +255,9 @@ impl Ledger {
         Ok(redaction)
     }
 
-    /// Finds out which files the branch will have once everything is pushed that waits.
-    async fn know(&mut self, settings: &Settings, cache_dir: &Path) -> Result<(), String> {
-        let Some(destination) = settings.audit.clone().filter(|_| self.files.is_none()) else { return Ok(()) };
-        let Branch { tip, mut files, last, recorded, failed, lost } =
-            self.read_branch(destination, cache_dir, settings).await?;
-        if let Some(before) = lost {
-            // the chain of records goes on from the one that was cut off, and so shows the gap
-            self.found_cut(&before, tip);
-        } else {
-            self.status.record = last.or(self.status.record.take());
-        }
-        (self.failed, self.recorded) = (failed, recorded);
-        let failures = record::failures(&settings.folder());
-        for waiting in &self.queue {
-            let edits = &waiting.record.draft.edits;
-            apply(&mut files, edits);
-            if let Some(edit) = edits.iter().find(|edit| edit.path == failures) {
-                self.failed.clone_from(&edit.content);
-            }
-            self.status.record = Some(waiting.record.id.clone());
-        }
-        self.files = Some(files);
-        Ok(())
-    }
-
-    /// Where the record goes, and how far it is there as far as that was told. Another place begins anew.
-    fn aim(&mut self, source: &GitSource, destination: &Destination) {
-        let (branch, repository) = (destination.branch.clone(), destination.remote.url().to_string());
-        let is_here = |status: &AuditStatus| {
-            status.branch.as_ref() == Some(&branch) && status.repository.as_ref().is_none_or(|told| *told == repository)
-        };
-        if !self.aimed {
-            self.aimed = true;
-            let told = source.status.as_ref().and_then(|status| status.audit.clone()).filter(is_here);
-            let AuditStatus { commit, record, rewritten, .. } = told.unwrap_or_default();
-            self.status = AuditStatus { commit, record, rewritten, ..std::mem::take(&mut self.status) };
-        } else if !is_here(&self.status) {
-            self.status = AuditStatus::default();
-            self.files = None;
-        }
-        (self.status.branch, self.status.repository) = (Some(branch), Some(repository));
-    }
-
     /// The record that the next one follows.
     fn previous(&self) -> Option<String> {
         self.status.record.clone()
-    }
-
-    /// The tip after the last push.
-    fn known_tip(&self) -> Option<GitId> {
-        self.status.commit.as_deref().and_then(|tip| GitId::from_hex(tip.as_bytes()).ok())
-    }
-
-    /// Remembers that others cut the branch; what is on it now is what is built upon.
-    fn found_cut(&mut self, before: &GitId, now: Option<GitId>) {
-        let cut = AuditRewrite {
-            before: before.to_string(),
-            found: now.map(|tip| tip.to_string()),
-            at: Timestamp::now().to_string(),
-        };
-        self.status.commit.clone_from(&cut.found);
-        self.status.rewritten = Some(cut.clone());
-        self.cut = Some(cut);
     }
 
     /// What was found of a branch that others cut, once: everything has to be looked at again, so that the branch tells
@@ -333,190 +290,6 @@ impl Ledger {
         (self.files, self.noted) = (None, None);
         Err("too many records waited; they are told as one".to_owned())
     }
-
-    /// Pushes what waits, in order. What cannot be pushed is kept in the cluster. Returns why it waits, when that is new.
-    pub async fn push(
-        &mut self,
-        source: &GitSource,
-        settings: &Settings,
-        client: &Client,
-        cache_dir: &Path,
-    ) -> Option<String> {
-        let Some(destination) = settings.audit.clone() else {
-            // what is on a branch by the time that somebody wants one again is read then, and no push is waited for
-            (self.status, self.aimed, self.files) = (AuditStatus::default(), false, None);
-            self.push_now();
-            return None;
-        };
-        self.aim(source, &destination);
-        self.agree(source);
-        self.forget_pushed(source, client).await;
-        if self.queue.is_empty() || self.retry_at.is_some_and(|at| at > Instant::now()) {
-            return None;
-        }
-        let problem = self.try_push(settings, &destination, cache_dir).await.err();
-        let Some(mut problem) = problem else {
-            self.pushed.extend(self.queue.drain(..).filter_map(|waiting| waiting.kept));
-            self.pushed.append(&mut self.superseded);
-            self.failures = 0;
-            self.retry_at = None;
-            self.status.queued = None;
-            self.status.message = None;
-            self.forget_pushed(source, client).await;
-            return None;
-        };
-        self.failures = self.failures.saturating_add(1);
-        let wait = Duration::from_secs(5).saturating_mul(2u32.saturating_pow(self.failures.min(7)));
-        self.retry_at = Some(Instant::now() + wait);
-        match self.keep(source, client).await {
-            Ok(()) => self.pushed.append(&mut self.superseded),
-            Err(unkept) => problem = format!("{problem}; {unkept}"),
-        }
-        self.status.queued = u32::try_from(self.queue.len()).ok();
-        let news = self.status.message.as_deref() != Some(&problem);
-        self.status.message = Some(problem.clone());
-        news.then_some(problem)
-    }
-
-    async fn try_push(
-        &mut self,
-        settings: &Settings,
-        destination: &Destination,
-        cache_dir: &Path,
-    ) -> Result<(), String> {
-        // it is cut once at most between two looks at it
-        if let Pushed::Cut = self.try_once(settings, destination, cache_dir).await?
-            && let Pushed::Cut = self.try_once(settings, destination, cache_dir).await?
-        {
-            return Err("others rewrite the audit branch all the time; give it to this controller alone".to_owned());
-        }
-        Ok(())
-    }
-
-    async fn try_once(
-        &mut self,
-        settings: &Settings,
-        destination: &Destination,
-        cache_dir: &Path,
-    ) -> Result<Pushed, String> {
-        let records: Vec<Record> = self.queue.iter().map(|waiting| waiting.record.clone()).collect();
-        let log = AuditLog::new(destination.remote.clone(), cache(cache_dir, destination), &destination.branch);
-        let log = log.after(self.known_tip());
-        let bounds = Bounds::new(settings.timeout);
-        let signer = destination.signer.clone();
-        match tokio::task::spawn_blocking(move || log.append(&records, signer.as_deref(), &bounds)).await {
-            Ok(Ok(Appended::Pushed { tip, .. })) => {
-                self.status.commit = tip.map(|tip| tip.to_string()).or(self.status.commit.take());
-                Ok(Pushed::All)
-            }
-            Ok(Ok(Appended::Rewritten { before, now })) => {
-                self.found_cut(&before, now);
-                // what the branch has now is read when the next record is made
-                self.files = None;
-                Ok(Pushed::Cut)
-            }
-            Ok(Ok(Appended::LostRace { .. })) => {
-                Err("others write to the audit branch all the time; give it to this controller alone".to_owned())
-            }
-            Ok(Ok(Appended::Refused { reason })) => Err(format!(
-                "the push was refused: {reason}; let these credentials push to {}, name others in spec.audit.credentials, or set spec.audit.enabled to false",
-                destination.branch
-            )),
-            Ok(Ok(Appended::Unreachable(error))) => Err(error.to_string()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("writing the record panicked; this is a defect of Midship, please report it".to_owned()),
-        }
-    }
-
-    /// Keeps in the cluster what could not be pushed.
-    async fn keep(&mut self, source: &GitSource, client: &Client) -> Result<(), String> {
-        let Some(redaction) = self.redaction.clone() else { return Ok(()) };
-        let kept = Kept::new(source, client);
-        let there = self.superseded.iter().chain(&self.pushed).copied();
-        let last = self.queue.iter().filter_map(|waiting| waiting.kept).chain(there).max().unwrap_or_default();
-        // later than what was kept before, whatever the clock says
-        let first = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default().max(last + 1);
-        let unkept = self.queue.iter_mut().filter(|waiting| waiting.kept.is_none());
-        for (number, waiting) in (first..).zip(unkept) {
-            kept.keep(number, &waiting.record, &redaction).await?;
-            waiting.kept = Some(number);
-        }
-        Ok(())
-    }
-
-    /// Removes from the cluster what is on the branch now; what fails is tried again with the next push.
-    async fn forget_pushed(&mut self, source: &GitSource, client: &Client) {
-        let kept = Kept::new(source, client);
-        while let Some(number) = self.pushed.last() {
-            if let Err(problem) = kept.forget(*number).await {
-                tracing::warn!(problem, "a record is on the branch and still kept in the cluster");
-                return;
-            }
-            self.pushed.pop();
-        }
-    }
-
-    /// The files that the branch has now.
-    async fn read_branch(
-        &self,
-        destination: Destination,
-        cache_dir: &Path,
-        settings: &Settings,
-    ) -> Result<Branch, String> {
-        let cache = cache(cache_dir, &destination);
-        let (timeout, folder, known) = (settings.timeout, settings.folder(), self.known_tip());
-        let read = move || {
-            let bounds = Bounds::new(timeout);
-            let log = AuditLog::new(destination.remote.clone(), cache, &destination.branch);
-            let Some(tip) = log.tip(&bounds).map_err(|error| error.to_string())? else {
-                return Ok(Branch { lost: known, ..Branch::default() });
-            };
-            let lost = match known {
-                Some(known) if !log.follows(tip.id, known, &bounds).map_err(|error| error.to_string())? => Some(known),
-                _ => None,
-            };
-            let most = Limits { file_bytes: MOST_OF_A_RECORD, ..Limits::default() };
-            let read = |whole: CommitTree| -> Result<Branch, TreeError> {
-                let marker = whole.content(&record::marker(&folder), &most)?;
-                let (last, recorded) =
-                    (marker.as_deref().map(record::id_of), marker.as_deref().and_then(record::commit_of));
-                let failed = whole.content(&record::failures(&folder), &most)?;
-                let files = match whole.at(&folder).and_then(|tree| tree.list(&Limits::default(), None)) {
-                    Ok(listing) => listing.files().into_iter().map(|(path, file)| (path, file.id)).collect(),
-                    Err(TreeError::NoFolder(_)) => BTreeMap::new(),
-                    Err(error) => return Err(error),
-                };
-                Ok(Branch { tip: Some(tip.id), files, last, recorded, failed, lost })
-            };
-            log.read(tip.id, &bounds, read).map_err(|error| error.to_string())
-        };
-        tokio::task::spawn_blocking(read).await.map_err(|_| "reading the record panicked".to_owned())?
-    }
-}
-
-/// More than this is no record of ours.
-const MOST_OF_A_RECORD: u64 = 64 << 20;
-
-/// What is on the branch of this source.
-#[derive(Default)]
-struct Branch {
-    tip: Option<GitId>,
-    files: BTreeMap<String, GitId>,
-    /// The newest record of this source.
-    last: Option<String>,
-    /// The commit it is of.
-    recorded: Option<String>,
-    /// What it says is not done.
-    failed: Option<Vec<u8>>,
-    /// What was pushed before and is not there any more.
-    lost: Option<GitId>,
-}
-
-/// How a push ended.
-enum Pushed {
-    All,
-    /// Others cut the branch; nothing was pushed.
-    Cut,
 }
 
 /// What a branch holds after edits.
@@ -527,42 +300,6 @@ fn apply(files: &mut BTreeMap<String, GitId>, edits: &[Edit]) {
             None => files.remove(path),
         };
     }
-}
-
-fn cache(cache_dir: &Path, destination: &Destination) -> Cache {
-    let name = format!("audit\n{}\n{}", destination.remote.url(), destination.branch);
-    Cache::new(cache_dir.join(hex::encode(&Sha256::digest(name.as_bytes())[..16])))
-}
-
-/// The key that digests of secrets are made with: random, made once for each source, kept in a Secret beside it.
-async fn redaction_key(source: &GitSource, client: &Client) -> Result<Redaction, String> {
-    const KEY: &str = "key";
-    let api: Api<Secret> = Api::namespaced(client.clone(), &source.namespace().unwrap_or_default());
-    let name = format!("{}{AUDIT_KEY}", source.name_any());
-    let failed = |error: kube::Error| format!("Secret {name}: {}", crate::cluster::problem::Problem::from_kube(&error));
-    let secret = if let Some(secret) = api.get_opt(&name).await.map_err(failed)? {
-        secret
-    } else {
-        let mut key = vec![0; 32];
-        aws_lc_rs::rand::fill(&mut key).map_err(|_| "the system gives no random numbers".to_owned())?;
-        let secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(name.clone()),
-                owner_references: source.controller_owner_ref(&()).map(|owner| vec![owner]),
-                ..ObjectMeta::default()
-            },
-            data: Some(BTreeMap::from([(KEY.to_owned(), ByteString(key))])),
-            ..Secret::default()
-        };
-        api.create(&PostParams::default(), &secret).await.map_err(failed)?
-    };
-    let key = secret.data.and_then(|mut data| data.remove(KEY)).filter(|key| key.0.len() >= 16);
-    key.map(|key| Redaction::new(&key.0)).ok_or_else(|| {
-        format!(
-            "Secret {name} has no usable `{KEY}`: names that end with {AUDIT_KEY} are those of Midship's own keys; keep \
-             what is in it under another name, and it is made anew as soon as this one is free"
-        )
-    })
 }
 
 /// What was done to an object, as people say it.

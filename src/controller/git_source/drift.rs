@@ -12,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::audit::committer;
+use super::brief;
 use super::look::{Seen, cache_of};
 use super::objects;
 use super::settings::Settings;
@@ -50,7 +51,8 @@ pub struct Drifted {
 impl Drifted {
     pub fn shown(&self) -> DriftedObject {
         let manager = (!self.managers.is_empty()).then(|| self.managers.join(", "));
-        DriftedObject { object: self.id.to_string(), fields: self.fields.clone(), manager }
+        let fields = self.fields.iter().cloned().map(brief::field).collect();
+        DriftedObject { object: self.id.to_string(), fields, manager }
     }
 }
 
@@ -232,6 +234,9 @@ impl Work {
             ],
             edits,
         };
+        if let Some(audit) = &settings.audit {
+            audit.usable()?;
+        }
         let signer = settings.audit.as_ref().and_then(|audit| audit.signer.clone());
         let pushed = propose(&settings.pushing, &cache, base, &branch, &draft, signer.as_deref(), &bounds);
         match pushed.map_err(|error| error.to_string())?.1 {

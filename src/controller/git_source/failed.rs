@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::apply::Outcome;
+use super::brief;
 use super::look::Seen;
 use crate::api::git_source::FileError;
 use crate::plan::source::{ObjectId, Plan};
@@ -68,6 +69,7 @@ pub fn all(seen: &Seen, plan: &Plan, results: &[Outcome]) -> Vec<Failed> {
         let path = seen.find(id).map(|desired| desired.path.clone());
         let line = seen.line(id);
         let path = path.unwrap_or_default();
+        let message = brief::message(message);
         let error = FileError { path, line, column: line.map(|_| 1), code: code.to_owned(), message };
         Failed { object: Some(id.clone()), error }
     };
@@ -194,6 +196,20 @@ mod tests {
     #[test]
     fn a_line_has_place_object_and_reason() {
         assert_eq!(failed("a", "no quota").line(), "a.yaml:1:1: Instance shop/a: no quota");
+    }
+
+    #[test]
+    fn what_is_refused_without_end_is_told_in_short() {
+        let refused = Outcome {
+            id: failed("b", "").object.expect("it has one"),
+            what: What::Create,
+            why: String::new(),
+            failure: Some("no ".repeat(1_000_000)),
+            took: Duration::ZERO,
+        };
+        let all = all(&Seen::of_files([("a.yaml", "")]), &Plan::default(), &[refused]);
+        let [one] = all.as_slice() else { panic!("{all:?}") };
+        assert!(one.error.message.starts_with("Instance shop/b: no no ") && one.error.message.ends_with('…'));
     }
 
     #[test]

@@ -4,7 +4,6 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
-use super::needed::claimed_by;
 use super::objects;
 use super::{GitSources, live};
 use crate::api::git_source::SourceDeletionPolicy;
@@ -51,20 +50,6 @@ pub async fn hold(client: &Client, source: &GitSource, held: bool) -> Result<(),
 }
 
 impl GitSources {
-    /// Forgets a source that was deleted and made anew before anybody looked: what was told of that one is not told of this
-    /// one, which takes up what it applied.
-    pub(super) async fn forget_another(&self, key: &Key, source: &GitSource) {
-        let remembered = self.memory.of(key);
-        let mut remembered = remembered.lock().await;
-        if remembered.uid.is_none() || remembered.uid == source.metadata.uid {
-            return;
-        }
-        if let Some((before, settings)) = remembered.settings.take() {
-            self.record_end(&before, &settings, &mut remembered).await;
-        }
-        self.memory.forget(key);
-    }
-
     /// What a source applied is nobody's any more.
     pub(super) async fn let_go(&self, source: &GitSource) {
         let account = source.spec.service_account_name.as_ref().map(ToString::to_string);
@@ -114,12 +99,11 @@ impl GitSources {
         let found = live::applied(&self.caches, client, &label, namespaces.as_ref())
             .await
             .map_err(|error| Failure::new("NotObserved", Problem::from_kube(&error)))?;
-        let sources = self.caches.git_sources.list();
         let assumes = source.status.as_ref().is_some_and(|status| status.settings.is_some());
         let mut left: Vec<String> = Vec::new();
         let objects = found.into_iter().filter(|(id, ..)| id.kind != ObjectKind::Namespace).rev();
         for (id, uid, deleting) in objects {
-            let claimed = match claimed_by(sources.iter().map(AsRef::as_ref), &label, &id).filter(|_| !deleting) {
+            let claimed = match self.claim(&label, &id).filter(|_| !deleting) {
                 Some(claim) if !claim.certain => {
                     left.push(format!("{id} ({})", claim.told));
                     continue;

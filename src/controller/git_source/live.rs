@@ -31,7 +31,7 @@ const AT_ONCE: usize = 16;
 /// Objects that were found to be as the repository says: in which version of what they ask for, and what it said.
 pub type Settled = HashMap<ObjectId, (String, Arc<Value>)>;
 
-/// Live objects by name, and the identity each has.
+/// Live objects by name, and the identity of those that are not wanted: exactly these may be deleted.
 #[derive(Default)]
 pub struct Observed {
     pub objects: BTreeMap<ObjectId, Live>,
@@ -257,7 +257,9 @@ impl Eye<'_> {
             deleting: metadata.deletion_timestamp.is_some(),
             reserved,
         };
-        self.observed.uids.insert(id.clone(), metadata.uid.clone().unwrap_or_default());
+        if body.is_none() {
+            self.observed.uids.insert(id.clone(), metadata.uid.clone().unwrap_or_default());
+        }
         self.observed.objects.insert(id, live);
     }
 

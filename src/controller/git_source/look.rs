@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::brief;
 use super::problem::Problem;
 use super::settings::Settings;
 use super::trust::{FastForward, Verification, within};
@@ -106,7 +107,8 @@ impl Seen {
         }));
         for error in &mut defined.errors {
             // they repeat what is in files
-            error.message = plain(&error.message);
+            error.message = brief::message(plain(&error.message));
+            error.path = brief::path(std::mem::take(&mut error.path));
         }
         defined.objects.sort_by(|a, b| a.id.cmp(&b.id));
         let written =
@@ -362,5 +364,13 @@ mod tests {
         ] {
             assert!(!seen.is_read_as(&settings(&spec).await), "{spec}");
         }
+    }
+
+    #[test]
+    fn a_path_without_end_is_told_in_short() {
+        let path = format!("{}.yaml", "a".repeat(100_000));
+        let seen = Seen::of_files([(path.as_str(), "")]);
+        let [error] = seen.errors.as_slice() else { panic!("{} errors", seen.errors.len()) };
+        assert_eq!((error.code.as_str(), error.path.chars().count()), ("path-too-long", 501));
     }
 }

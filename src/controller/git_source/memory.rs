@@ -17,11 +17,25 @@ use super::secrets::Versions;
 use super::settings::{Settings, WHOLE_LOOK};
 use crate::api::{GitSource, GitSourceStatus, labels};
 use crate::cluster::Key;
-use crate::plan::source::ObjectId;
 use crate::plan::source::contest::Reverts;
+use crate::plan::source::{Desired, ObjectId, Unknown};
 
 /// What a person asked for last: the generation, and annotations such as the one that asks for a sync now.
 pub type Asked = Option<(i64, Option<BTreeMap<String, String>>)>;
+
+/// What a source defines, for other sources that would delete it; none before its repository was read.
+type Defined = Arc<Mutex<Option<Definitions>>>;
+
+/// What a repository defined when it was last seen.
+struct Definitions {
+    /// Which source of this name asked, and in which generation: another one may look elsewhere.
+    uid: Option<String>,
+    generation: Option<i64>,
+    /// In the order of ids.
+    desired: Arc<Vec<Desired>>,
+    /// Whether all of it could be read, and was trusted: otherwise nobody can tell what else it defines.
+    whole: bool,
+}
 
 /// One source.
 #[derive(Default)]
@@ -69,6 +83,8 @@ pub struct Remembered {
     pub settings: Option<(Arc<GitSource>, Settings)>,
     /// Objects that changed since the last plan.
     touched: Arc<Mutex<BTreeSet<ObjectId>>>,
+    /// What the repository defines, as it was last seen.
+    defined: Defined,
     /// Whether something ended that is told of on the audit branch, as far as it is known.
     ended: Arc<AtomicBool>,
     /// Whether a Secret that the source names changed since its settings were read.
@@ -86,6 +102,14 @@ impl Remembered {
             }
             _ => source,
         }
+    }
+
+    /// Remembers what was seen in the repository, also for other sources that would delete what this one defines.
+    pub fn saw(&mut self, source: &GitSource, seen: Seen) {
+        let whole = seen.untrusted.is_empty() && *seen.unknown == Unknown::default();
+        let (uid, generation) = (source.metadata.uid.clone(), source.metadata.generation);
+        *held(&self.defined) = Some(Definitions { uid, generation, desired: seen.desired.clone(), whole });
+        self.seen = Some(seen);
     }
 
     pub fn take_touched(&self) -> BTreeSet<ObjectId> {
@@ -179,6 +203,7 @@ pub struct Memory {
 struct Entry {
     remembered: Arc<AsyncMutex<Remembered>>,
     touched: Arc<Mutex<BTreeSet<ObjectId>>>,
+    defined: Defined,
     ended: Arc<AtomicBool>,
     stale: Arc<AtomicBool>,
 }
@@ -190,9 +215,9 @@ impl Memory {
             let remembered = Remembered::default();
             // nobody told of what ended before
             remembered.leave_ended();
-            let (touched, ended, stale) =
-                (remembered.touched.clone(), remembered.ended.clone(), remembered.stale.clone());
-            Entry { touched, ended, stale, remembered: Arc::new(AsyncMutex::new(remembered)) }
+            let (touched, defined) = (remembered.touched.clone(), remembered.defined.clone());
+            let (ended, stale) = (remembered.ended.clone(), remembered.stale.clone());
+            Entry { touched, defined, ended, stale, remembered: Arc::new(AsyncMutex::new(remembered)) }
         });
         entry.remembered.clone()
     }
@@ -212,6 +237,21 @@ impl Memory {
     /// These objects are wanted by this source as well.
     pub fn own_also(&self, key: &Key, objects: impl Iterator<Item = ObjectId>) {
         held(&self.owners).extend(objects.map(|id| (id, key.clone())));
+    }
+
+    /// Whether a source defines an object, as its repository was last seen. Nobody can tell before it was read, and that it
+    /// does not is only known where all of it was read as the source asks for now.
+    pub fn defines(&self, source: &GitSource, id: &ObjectId) -> Option<bool> {
+        let defined = held(&self.sources).get(&Key::of(source))?.defined.clone();
+        let defined = held(&defined);
+        let Definitions { uid, generation, desired, whole } = defined.as_ref()?;
+        if *uid != source.metadata.uid {
+            return None;
+        }
+        if desired.binary_search_by(|desired| desired.id.cmp(id)).is_ok() {
+            return Some(true);
+        }
+        (*whole && *generation == source.metadata.generation).then_some(false)
     }
 
     /// Remembers that something ended that this source tells of.
@@ -249,6 +289,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::plan::source::ObjectKind;
     use crate::repo::Remotes;
 
     fn source(uid: &str, generation: i64) -> GitSource {
@@ -303,6 +344,41 @@ mod tests {
         assert!(due(&remembered, at_once).is_everything(), "what was left as it is is looked at with it");
         remembered.begun = Some(Instant::now());
         assert!(due(&remembered, never).is_everything(), "nobody knows any more what was touched");
+    }
+
+    #[tokio::test]
+    async fn what_a_source_defines_is_known_to_others_once_its_repository_was_read() {
+        let memory = Memory::default();
+        let second = source("a", 1);
+        let id =
+            |name: &str| ObjectId { kind: ObjectKind::Instance, namespace: Some("shop".into()), name: name.into() };
+        assert_eq!(memory.defines(&second, &id("i00")), None, "nobody knows it");
+        let remembered = memory.of(&Key::of(&second));
+        assert_eq!(memory.defines(&second, &id("i00")), None, "it was not read");
+        let spec = "{type: cache, extensionVersion: 1.0.0, version: \"7.0\"}";
+        let instance = |name: &str| {
+            format!("apiVersion: midship.dev/v1alpha1\nkind: Instance\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+        };
+        let mut files: Vec<(String, String)> =
+            (0..60).map(|n| format!("i{n:02}")).map(|name| (format!("{name}.yaml"), instance(&name))).collect();
+        let seen = |files: &[(String, String)]| {
+            Seen::of_files(files.iter().map(|(path, text)| (path.as_str(), text.as_str())))
+        };
+        assert_eq!(seen(&files).desired.len(), 60);
+        remembered.lock().await.saw(&second, seen(&files));
+        assert!((0..60).all(|n| memory.defines(&second, &id(&format!("i{n:02}"))) == Some(true)));
+        assert_eq!(memory.defines(&second, &id("i60")), Some(false));
+        let elsewhere = source("a", 2);
+        assert_eq!(memory.defines(&elsewhere, &id("i00")), Some(true), "it said so last");
+        assert_eq!(memory.defines(&elsewhere, &id("i60")), None, "it may look elsewhere now");
+        assert_eq!(memory.defines(&source("b", 1), &id("i00")), None, "it is another source");
+
+        files.push(("broken.yaml".to_owned(), "a: [".to_owned()));
+        remembered.lock().await.saw(&second, seen(&files));
+        assert_eq!(memory.defines(&second, &id("i00")), Some(true));
+        assert_eq!(memory.defines(&second, &id("i60")), None, "it may be in the file that cannot be read");
+        memory.forget(&Key::of(&second));
+        assert_eq!(memory.defines(&second, &id("i00")), None, "it is gone");
     }
 
     #[test]

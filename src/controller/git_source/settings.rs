@@ -9,7 +9,7 @@ use kube::{Client, ResourceExt};
 use super::secrets::{Secrets, Versions};
 use super::trust::{ACCEPT_REWRITE, FastForward, Verification};
 pub use super::unusable::Problem;
-use crate::api::git_source::{Conflicts, Drift, GitRef, Limits as SpecLimits};
+use crate::api::git_source::{Audit, Conflicts, Drift, GitRef, Limits as SpecLimits};
 use crate::api::{GitSource, GitSourceSpec};
 use crate::cluster::client::connect;
 use crate::controller::frame::Failure;
@@ -305,14 +305,40 @@ async fn audit(
     };
     // the way out is the source's; SSH has none
     let proxy = remote.access().proxy.clone().filter(|_| matches!(url, RemoteUrl::Http { .. }));
-    let remote = match (&spec.credentials, &spec.url) {
-        (None, None) => remote.clone(),
-        (None, Some(_)) => remotes.get(url, Access { proxy, ..Access::default() }),
-        (Some(secret), _) => {
+    let pen = match pen(&spec, secrets).await {
+        // whoever may not write now may later: what is applied waits for no record
+        Err(problem) if problem.passing => Err(problem.message),
+        pen => Ok(pen?),
+    };
+    let nobody = || match &spec.url {
+        None => remote.clone(),
+        Some(_) => remotes.get(url.clone(), Access { proxy: proxy.clone(), ..Access::default() }),
+    };
+    let (remote, signer, unwritable) = match pen {
+        Ok((Some(access), signer)) => {
+            (remotes.get(url.clone(), Access { proxy: proxy.clone(), ..access }), signer, None)
+        }
+        Ok((None, signer)) => (nobody(), signer, None),
+        Err(problem) => (nobody(), None, Some(problem)),
+    };
+    Ok(Some(Destination {
+        remote,
+        branch: spec.branch.unwrap_or_else(|| format!("midship/audit/{cluster}")),
+        cluster: cluster.to_owned(),
+        committer: committer(&source.spec),
+        signer,
+        unwritable,
+    }))
+}
+
+/// What the record is written with: credentials of its own, where there are any, and the key that signs it.
+async fn pen(spec: &Audit, secrets: &mut Secrets<'_>) -> Result<(Option<Access>, Option<Arc<Signer>>), Problem> {
+    let access = match &spec.credentials {
+        None => None,
+        Some(secret) => {
             let keys = secrets.entries(secret.name.as_str()).await?;
-            let access = Access::from_keys(&keys)
-                .map_err(|error| Problem::of_secret(format!("Secret {}: {error}", secret.name)))?;
-            remotes.get(url, Access { proxy, ..access })
+            let access = Access::from_keys(&keys);
+            Some(access.map_err(|error| Problem::of_secret(format!("Secret {}: {error}", secret.name)))?)
         }
     };
     let signer = match &spec.signing_key {
@@ -326,13 +352,7 @@ async fn audit(
             Some(Arc::new(Signer::ssh(crate::secret::Secret::new(key))))
         }
     };
-    Ok(Some(Destination {
-        remote,
-        branch: spec.branch.unwrap_or_else(|| format!("midship/audit/{cluster}")),
-        cluster: cluster.to_owned(),
-        committer: committer(&source.spec),
-        signer,
-    }))
+    Ok((access, signer))
 }
 
 /// Midship's name and address in commits.
@@ -353,6 +373,15 @@ pub struct Destination {
     /// Name and address.
     pub committer: (String, String),
     pub signer: Option<Arc<Signer>>,
+    /// Why nothing can be written there: a Secret that it takes is missing, or cannot be used.
+    pub unwritable: Option<String>,
+}
+
+impl Destination {
+    /// Whether records can be written, and if not, why.
+    pub fn usable(&self) -> Result<(), String> {
+        self.unwritable.clone().map_or(Ok(()), Err)
+    }
 }
 
 /// The namespaces that may be written to; none means all.

@@ -164,10 +164,10 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
     let mut plan = Plan::default();
     let mut desired = situation.desired.to_vec();
     desired.sort_by(|a, b| a.id.cmp(&b.id));
-    for desired in desired {
+    for desired in &desired {
         decide(desired, situation, &mut plan);
     }
-    prune(situation, &mut plan);
+    prune(situation, &desired, &mut plan);
     plan
 }
 
@@ -225,17 +225,18 @@ fn decide(desired: &Desired, situation: &Situation<'_>, plan: &mut Plan) {
     }
 }
 
-fn prune(situation: &Situation<'_>, plan: &mut Plan) {
-    let wanted: BTreeSet<&ObjectId> = situation.desired.iter().map(|desired| &desired.id).collect();
+/// What is wanted is in the order of ids.
+fn prune(situation: &Situation<'_>, wanted: &[&Desired], plan: &mut Plan) {
+    let is_wanted = |id: &ObjectId| wanted.binary_search_by(|desired| desired.id.cmp(id)).is_ok();
     let ours = |live: &Live| live.source.as_deref() == Some(situation.source);
+    let unwanted: Vec<_> = situation.live.iter().filter(|(id, live)| ours(live) && !is_wanted(id)).collect();
     // Counting what is to come as well: the share is the same before and after the rest of the commit is applied.
-    let total = situation.live.iter().filter(|(id, live)| ours(live) && !wanted.contains(id)).count() + wanted.len();
+    let total = unwanted.len() + wanted.len();
     let kept = |id: &ObjectId, live: &Live| {
         let path = live.path.as_deref();
         situation.unknown.covers(id, path) || path.is_some_and(|path| (situation.untrusted)(path))
     };
-    let unwanted = situation.live.iter().filter(|(id, live)| ours(live) && !wanted.contains(id));
-    let (leaving, staying): (Vec<_>, Vec<_>) = unwanted.partition(|(_, live)| live.deleting);
+    let (leaving, staying): (Vec<_>, Vec<_>) = unwanted.into_iter().partition(|(_, live)| live.deleting);
     plan.leaving.extend(leaving.into_iter().map(|(id, _)| id.clone()));
     let gone: Vec<(&ObjectId, &Live)> = staying.into_iter().filter(|(id, live)| !kept(id, live)).collect();
     let gone = leave_namespaces(gone, plan);

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::apply::summary;
 use super::super::failed::{self, Failed};
+use super::super::remaining::Remaining;
 use super::super::settings::{Destination, Settings};
 use super::finished::Ended;
 use super::{Sync, verb};
@@ -18,6 +19,8 @@ use crate::repo::{Draft, Edit, ObjectId as GitId, Person, Record, blob_id, short
 
 /// The trailer with a commit that was applied before, and that no record of its own tells of.
 pub const ALSO: &str = "Midship-Also-Applied";
+/// The result of a source's last record.
+const ENDED: &str = "deleted";
 /// How many objects a message names.
 const NAMED: usize = 100;
 
@@ -49,6 +52,11 @@ pub fn previous_of(text: &[u8]) -> Option<String> {
     field_of(text, "previous")
 }
 
+/// The source, by its uid, whose end a record tells; none where it tells of something else.
+pub fn ended_of(text: &[u8]) -> Option<String> {
+    (field_of(text, "result")? == ENDED).then(|| field_of(text, "uid")).flatten()
+}
+
 fn field_of(text: &[u8], field: &str) -> Option<String> {
     serde_json::from_slice::<Value>(text).ok()?[field].as_str().map(str::to_owned)
 }
@@ -57,6 +65,16 @@ fn field_of(text: &[u8], field: &str) -> Option<String> {
 fn file_of(settings: &Settings, id: &ObjectId) -> String {
     let namespace = id.namespace.as_deref().unwrap_or("_cluster");
     format!("{}/objects/{namespace}/{}/{}.yaml", settings.folder(), id.kind.as_str().to_lowercase(), id.name)
+}
+
+/// The object whose applied state a file of the branch holds, where it is one of this source.
+pub fn object_at(settings: &Settings, path: &str) -> Option<ObjectId> {
+    let place = path.strip_prefix(&settings.folder())?.strip_prefix("/objects/")?.strip_suffix(".yaml")?;
+    let mut parts = place.splitn(3, '/');
+    let (namespace, kind, name) = (parts.next()?, parts.next()?, parts.next()?);
+    let kind = ObjectKind::ALL.into_iter().find(|known| known.as_str().to_lowercase() == kind)?;
+    let namespace = kind.is_namespaced().then(|| namespace.to_owned());
+    Some(ObjectId { kind, namespace, name: name.to_owned() })
 }
 
 /// The files that are to change: new content, or none for a file that goes.
@@ -195,29 +213,77 @@ pub fn of_ended(settings: &Settings, to: To<'_>, ended: &[Ended], gone: &[String
     entry.record(settings, to, now)
 }
 
-/// A commit that tells of a source's end. Where its objects went along, their files go too.
-pub fn of_end(settings: &Settings, to: To<'_>, took_along: bool, before: &BTreeMap<String, GitId>) -> Record {
+/// The end of a source.
+pub struct End<'a> {
+    pub uid: Option<&'a str>,
+    /// What remains of what it applied, where it took that along.
+    pub remaining: Option<&'a Remaining>,
+}
+
+/// A commit that tells of a source's end. The files of objects that went along, or to another source, go too.
+pub fn of_end(settings: &Settings, to: To<'_>, end: &End<'_>, before: &BTreeMap<String, GitId>) -> Record {
     let now = Timestamp::now();
-    let prefix = format!("{}/objects/", settings.folder());
-    let objects: Vec<&String> = before.keys().filter(|path| path.starts_with(&prefix)).collect();
-    let what = match (took_along, objects.len()) {
-        (true, _) => "what it applied is deleted too".to_owned(),
-        (false, 1) => "the object it applied stays".to_owned(),
-        (false, number) => format!("the {number} objects it applied stay"),
+    let objects: Vec<(&String, ObjectId)> =
+        before.keys().filter_map(|path| Some((path, object_at(settings, path)?))).collect();
+    // the source that has an object now, where it is there, and where it is somebody's
+    let whose = |id: &ObjectId| match end.remaining {
+        Some(remaining) => remaining.get(id).map(Option::as_deref),
+        None => Some(None),
     };
-    let edits = objects.into_iter().filter(|_| took_along).map(|path| Edit { path: path.clone(), content: None });
+    let stays = |id: &ObjectId| whose(id) == Some(None);
+    let stay: Vec<String> = objects.iter().filter(|(_, id)| stays(id)).map(|(_, id)| id.to_string()).collect();
+    let handed_over: Vec<(String, &str)> =
+        objects.iter().filter_map(|(_, id)| Some((id.to_string(), whose(id)??))).collect();
+    let deleted = objects.len() - stay.len() - handed_over.len();
+    let fate = fate(end.remaining.is_some(), deleted, handed_over.len(), stay.len());
+    let mut message = format!("GitSource {} was deleted: {fate}", settings.folder());
+    if end.remaining.is_some_and(|remaining| !remaining.is_empty()) {
+        message.push('\n');
+        let lines = handed_over.iter().map(|(id, by)| format!("{id} to the GitSource {by}"));
+        section(&mut message, "Handed over:\n", lines.collect());
+        section(&mut message, "Still there:\n", stay.clone());
+    }
+    let edits = objects.iter().filter(|(_, id)| !stays(id));
+    let edits = edits.map(|(path, _)| Edit { path: (*path).clone(), content: None });
+    let told = match (end.remaining.is_some(), handed_over.len() + stay.len()) {
+        (true, 0) => "deleted",
+        (true, _) if deleted > 0 => "partly deleted",
+        _ => "left",
+    };
+    let handed_over: Vec<Value> = handed_over.iter().map(|(id, by)| json!({ "object": id, "to": by })).collect();
     let entry = Entry {
         author: committer(&to.0.committer, now),
-        message: format!("GitSource {} was deleted: {what}", settings.folder()),
+        message,
         trailers: Vec::new(),
-        result: "deleted",
+        result: ENDED,
         machine: json!({
-            "cluster": to.0.cluster, "source": settings.folder(), "url": settings.url.to_string(),
-            "at": now.to_string(), "result": "deleted", "objects": if took_along { "deleted" } else { "left" },
+            "cluster": to.0.cluster, "source": settings.folder(), "uid": end.uid, "url": settings.url.to_string(),
+            "at": now.to_string(), "result": ENDED, "objects": told, "handedOver": handed_over, "left": stay,
         }),
         edits: edits.collect(),
     };
     entry.record(settings, to, now)
+}
+
+/// What became of the objects of a source that ended, in a few words.
+fn fate(took_along: bool, deleted: usize, handed_over: usize, stay: usize) -> String {
+    match (took_along, handed_over + stay) {
+        (true, 0) => return "what it applied is deleted too".to_owned(),
+        (false, 1) => return "the object it applied stays".to_owned(),
+        (false, number) => return format!("the {number} objects it applied stay"),
+        (true, _) => {}
+    }
+    let is = |number: usize, one: &str, many: &str| match number {
+        0 => None,
+        1 => Some(format!("1 object {one}")),
+        number => Some(format!("{number} objects {many}")),
+    };
+    let parts = [
+        is(deleted, "is deleted too", "are deleted too"),
+        is(handed_over, "was handed over", "were handed over"),
+        is(stay, "stays", "stay"),
+    ];
+    format!("of what it applied {}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 /// What every commit has in common.
@@ -307,5 +373,33 @@ fn section(text: &mut String, heading: &str, mut lines: Vec<String>) {
     text.push_str(&format!("\n{heading}- {}\n", lines.join("\n- ")));
     if more > 0 {
         text.push_str(&format!("- and {more} more, in record.json\n"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_source_says_what_became_of_everything_it_applied() {
+        for (took_along, deleted, handed_over, stay, told) in [
+            (true, 3, 0, 0, "what it applied is deleted too"),
+            (true, 0, 0, 0, "what it applied is deleted too"),
+            (true, 1, 2, 1, "of what it applied 1 object is deleted too, 2 objects were handed over, 1 object stays"),
+            (true, 0, 1, 2, "of what it applied 1 object was handed over, 2 objects stay"),
+            (false, 0, 0, 1, "the object it applied stays"),
+            (false, 0, 0, 4, "the 4 objects it applied stay"),
+        ] {
+            assert_eq!(fate(took_along, deleted, handed_over, stay), told);
+        }
+    }
+
+    #[test]
+    fn only_the_last_record_of_a_source_tells_of_its_end() {
+        let ended = |text: &str| ended_of(text.as_bytes());
+        assert_eq!(ended(r#"{"result": "deleted", "uid": "1-2-3"}"#), Some("1-2-3".to_owned()));
+        assert_eq!(ended(r#"{"result": "applied", "uid": "1-2-3"}"#), None);
+        assert_eq!(ended(r#"{"result": "deleted"}"#), None, "one of before");
+        assert_eq!(ended("{"), None);
     }
 }

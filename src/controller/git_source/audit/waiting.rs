@@ -32,6 +32,11 @@ impl Waiting {
         record::previous_of(self.told()?)
     }
 
+    /// The source whose end it tells.
+    pub fn ended(&self) -> Option<String> {
+        record::ended_of(self.told()?)
+    }
+
     fn bytes(&self) -> usize {
         let edits = &self.record.draft.edits;
         edits.iter().map(|edit| edit.path.len() + edit.content.as_ref().map_or(0, Vec::len)).sum()

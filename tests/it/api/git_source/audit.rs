@@ -353,6 +353,25 @@ fn a_record_is_signed_by_the_key_that_is_named_which_is_never_one_of_midships_ow
         team.repository.commit("Newer");
         team.recorded(2).await;
 
+        // without the key nothing is recorded unsigned, and what is applied does not wait for it
+        team.scene.kubectl(["delete", "secret", "signing"]).stdout();
+        team.repository.write("a.yaml", &instance("a", "7.4"));
+        team.repository.commit("Newest");
+        team.becomes("Applied").await;
+        assert_eq!(team.running().await, ["a 7.4"]);
+        let namespace = &team.scene.namespace;
+        let missing = format!("there is no Secret signing in the namespace {namespace}; create it");
+        wait_for("the record to wait for the key", SOON, async || {
+            let audit = team.source().await.status.unwrap_or_default().audit.unwrap_or_default();
+            match (audit.message, audit.queued) {
+                (Some(message), Some(1)) if message == missing => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        team.secret("signing", &[("identity", &ours.private())]).await;
+        team.recorded(3).await;
+
         let folder = tempfile::tempdir().expect("a folder");
         let signers = |name: &str, key: &SshKey| {
             let file = folder.path().join(name);
@@ -370,7 +389,7 @@ fn a_record_is_signed_by_the_key_that_is_named_which_is_never_one_of_midships_ow
         };
         let verified = verify(&right);
         assert_eq!(verified.code, 0, "{verified}");
-        let told = "all is well: 2 commits on midship/audit/test, 2 of them signed";
+        let told = "all is well: 3 commits on midship/audit/test, 3 of them signed";
         assert!(verified.stdout.starts_with(told), "{verified}");
         let strange = verify(&wrong);
         assert_eq!(strange.code, 1, "{strange}");

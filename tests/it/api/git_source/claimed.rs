@@ -7,6 +7,9 @@ use super::repository::{Repository, instance};
 use super::{SOON, Team, team_test};
 use crate::harness::wait_for;
 
+/// More than a status lists.
+const MANY: usize = 55;
+
 async fn identity(team: &Team<'_>, name: &str) -> Option<String> {
     team.instances().get(name).await.expect("it is there").metadata.uid
 }
@@ -80,6 +83,65 @@ fn a_source_that_takes_along_what_it_applied_leaves_to_another_what_that_defines
         team.sources().delete("main", &DeleteParams::background()).await.expect("it can be deleted");
         team.has(&["a 2", "c 1"]).await;
         assert_eq!(identity(team, "a").await, before, "it is the same, not one like it");
+
+        let namespace = &team.scene.namespace;
+        let told = format!(
+            "GitSource {namespace}/main was deleted: of what it applied 1 object is deleted too, 1 object was handed over\n\n\
+             Handed over:\n- Instance {namespace}/a to the GitSource {namespace}.second\n"
+        );
+        wait_for("the record to tell what became of each", SOON, async || {
+            let audit = team.repository.audit();
+            if audit.iter().any(|one| one.contains(&told)) { Ok(()) } else { Err(format!("{audit:#?}")) }
+        })
+        .await;
+        let files = team.repository.audit_files();
+        assert!(!files.iter().any(|file| file.contains("/objects/")), "neither is of this source any more: {files:#?}");
+    });
+}
+
+#[test]
+fn more_than_a_status_lists_is_held_for_another_source_and_all_else_is_deleted() {
+    team_test(async |team| {
+        let namespace = team.scene.namespace.clone();
+        let names: Vec<String> = (0..=MANY).map(|n| format!("i{n:02}")).collect();
+        for name in &names {
+            team.repository.write(&format!("{name}.yaml"), &instance(name, "1"));
+        }
+        team.repository.write("stays.yaml", &instance("stays", "1"));
+        team.repository.commit("Many caches");
+        team.follow(json!({})).await;
+        team.becomes("Applied").await;
+
+        let other = Repository::new();
+        for name in &names[..MANY] {
+            other.write(&format!("{name}.yaml"), &instance(name, "1"));
+        }
+        other.commit("All of theirs but one");
+        let mut second = team.source_object(json!({ "url": other.url(), "audit": { "enabled": false } }));
+        second.metadata.name = Some("second".into());
+        team.sources().create(&PostParams::default(), &second).await.expect("it can be made");
+        wait_for("the second to have more to tell than its status lists", SOON, async || {
+            let status = team.sources().get("second").await.expect("it is there").status.unwrap_or_default();
+            let failed = status.counts.as_ref().and_then(|counts| usize::try_from(counts.failed).ok());
+            if failed == Some(MANY) && status.errors.len() < MANY { Ok(()) } else { Err(format!("{status:#?}")) }
+        })
+        .await;
+
+        for name in &names {
+            team.repository.remove(&format!("{name}.yaml"));
+        }
+        team.repository.commit("They are the other's now\n\nMidship-Allow-Deletions: 100");
+        assert_eq!(
+            team.becomes("Held").await,
+            format!(
+                "Instance {namespace}/i00 is not defined any more, and the GitSource {namespace}/second defines it, too: set its \
+                 label midship.dev/source to {namespace}.second, and that one takes it over; it is deleted once nobody needs it"
+            )
+        );
+        let mut left: Vec<String> = names[..MANY].iter().map(|name| format!("{name} 1")).collect();
+        left.push("stays 1".to_owned());
+        // the one that nobody else defines is gone
+        team.has(&left.iter().map(String::as_str).collect::<Vec<_>>()).await;
     });
 }
 

@@ -27,6 +27,7 @@ mod settings;
 mod shared;
 pub mod team;
 mod trusted;
+mod undefined;
 mod unreadable;
 mod webhook;
 

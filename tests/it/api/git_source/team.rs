@@ -26,13 +26,16 @@ pub struct Team<'a> {
 
 /// Runs `body` for a team whose repository has nothing but a README yet.
 pub fn team_test(body: impl AsyncFnOnce(&mut Team<'_>)) {
-    api_test(async |scene| {
-        let repository = Repository::new();
-        repository.write("README.md", "Our middleware.\n");
-        repository.commit("Begin");
-        let controller = start(scene, &scene.kubeconfig());
-        body(&mut Team { scene, repository, controller }).await;
-    });
+    api_test(async |scene| team_on(scene, body).await);
+}
+
+/// The same on a server that is there already.
+pub async fn team_on(scene: &Scene, body: impl AsyncFnOnce(&mut Team<'_>)) {
+    let repository = Repository::new();
+    repository.write("README.md", "Our middleware.\n");
+    repository.commit("Begin");
+    let controller = start(scene, &scene.kubeconfig());
+    body(&mut Team { scene, repository, controller }).await;
 }
 
 fn start(scene: &Scene, kubeconfig: &Path) -> Controller {
