@@ -101,7 +101,7 @@ mod tests {
     fn only_what_a_backup_that_is_there_left_is_found_and_not_for_ever() {
         let dir = tempfile::tempdir().unwrap();
         let kept = Kept::below(dir.path());
-        let id = |day| Id::new(Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * day));
+        let id = |day: i64| Id::new(Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * day));
         let ids: Vec<Id> = (1..=6).map(id).collect();
         assert_eq!(kept.of(ids[0]).unwrap(), None);
         kept.forget().unwrap();
