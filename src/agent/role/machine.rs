@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    CLEAR_LATER, Deed, Event, FRESH, Grant, HAND_OVER, Millis, Observed, Order, Peer, Process, Purpose, Record,
-    SWITCHOVER, Seen, Settings, State, Switchover, Tenure, View, Written,
+    CLEAR_LATER, Deed, Event, FRESH, Grant, HAND_OVER, HEARD_OF, Millis, Observed, Order, Peer, Process, Purpose,
+    Record, SWITCHOVER, Seen, Settings, State, Switchover, Tenure, View, Written,
 };
 
 impl State {
@@ -402,18 +402,12 @@ impl State {
         if self.switchover.is_some() {
             return refuse("a switchover is under way already; wait for it to end".to_owned());
         }
-        if let Some(target) = &target {
-            if *target == self.settings.me.pod {
-                return out.push(Order::Answer { ticket, result: Ok(()) });
-            }
-            if !self.settings.pods.iter().any(|pod| pod.name == *target) {
-                let known: Vec<&str> = self.settings.pods.iter().map(|pod| pod.name.as_str()).collect();
-                return refuse(format!("{target} is no pod of this group; it has {}", known.join(", ")));
-            }
+        if target.as_ref() == Some(&self.settings.me.pod) {
+            return out.push(Order::Answer { ticket, result: Ok(()) });
         }
-        if self.settings.alone() {
-            return refuse(format!("{} is alone in its group: nobody can take the role over", self.settings.me.pod));
-        }
+        // whoever was added a moment ago is waited for: the kubelet brings the list of pods in its own time
+        let unheard = target.as_ref().map_or(self.settings.alone(), |target| !self.settings.knows(target));
+        let patience = if unheard { HEARD_OF } else { SWITCHOVER };
         self.ask_anew(now);
         self.switchover = Some(Switchover {
             ticket,
@@ -421,7 +415,8 @@ impl State {
             force,
             target: None,
             waits: None,
-            deadline: now.saturating_add(SWITCHOVER),
+            deadline: now.saturating_add(patience),
+            patience,
             handed: None,
         });
     }

@@ -88,6 +88,10 @@ impl Settings {
         self.pods.iter().all(|pod| pod.name == self.me.pod)
     }
 
+    fn knows(&self, pod: &str) -> bool {
+        self.pods.iter().any(|member| member.name == pod)
+    }
+
     fn ordinal(&self, pod: &str) -> u16 {
         self.pods.iter().find(|member| member.name == pod).map_or(u16::MAX, |member| member.ordinal)
     }
@@ -126,6 +130,8 @@ const CLEAR_LATER: Millis = 3_000;
 const TOLD: Millis = 10_000;
 /// How long a switchover may take in all.
 const SWITCHOVER: Millis = 60_000;
+/// How long it may take in all where another pod has to be heard of first: kubelets look every minute or so.
+const HEARD_OF: Millis = 120_000;
 
 /// What the lease says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -422,6 +428,8 @@ struct Switchover {
     /// Why none was chosen yet.
     waits: Option<String>,
     deadline: Millis,
+    /// How long it was given.
+    patience: Millis,
     /// It was handed over in this epoch, and the target is waited for.
     handed: Option<u64>,
 }

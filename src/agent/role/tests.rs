@@ -455,3 +455,42 @@ fn a_follower_that_never_attaches_is_started_anew_and_has_no_role_until_it_does(
     let (state, _) = feed(state, observed("p-1", Some(8)), 310_000);
     assert_eq!((state.summary().role.as_deref(), state.anew()), (Some("replica"), 0));
 }
+
+#[test]
+fn a_switchover_right_after_scaling_out_waits_until_the_new_pod_is_heard_of() {
+    let record = Record { holder: Some(settings(1).me.clone()), epoch: 3, duration: 200_000, ..Record::default() };
+    let alone = Settings { duration: 200_000, ..settings(1) };
+    let state = State::new(alone.clone(), Some(3), 0);
+    let (state, _) = feed(state, Event::Process(Process::Up), 0);
+    let (state, _) = feed(state, Event::Lease(None), 10);
+    let seen = Seen { record, version: "12".into() };
+    let (mut state, _) =
+        feed(state, Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) }, 40);
+    state.undo = false;
+    let primary = Observed { role: "primary".into(), exclusive: true, position: Some(5), lag: None, follows: None };
+    let (state, _) = feed(state, Event::Role(Some(primary)), 60);
+    let ask = |target: Option<&str>| {
+        feed(state.clone(), Event::Switchover { ticket: 7, target: target.map(str::to_owned), force: false }, 100)
+    };
+    let (unnamed, orders) = ask(None);
+    assert!(!orders.iter().any(|order| matches!(order, Order::Answer { .. })), "{orders:?}");
+    let told = "has the role, and is to hand it over, but p-0 has not heard of any other pod of its group";
+    assert_eq!(unnamed.reason, told);
+    let (named, orders) = ask(Some("p-1"));
+    assert!(!orders.iter().any(|order| matches!(order, Order::Answer { .. })), "{orders:?}");
+    let told = "has the role, and is to hand it over, but p-0 has not heard that p-1 is of its group, but only of p-0";
+    assert_eq!(named.reason, told);
+
+    // the list of pods comes after a minute
+    let both = Settings { pods: settings(2).pods, ..alone };
+    let peer = Peer { up: true, data: Some(3), position: Some(5), exact: true, lag: None, follows: Some("p-0".into()) };
+    for state in [unnamed.clone(), named] {
+        let (state, orders) = feed(state, Event::Configured(both.clone()), 70_000);
+        assert!(orders.contains(&Order::AskPeers), "{orders:?}");
+        let (_, orders) = feed(state, Event::Peers(BTreeMap::from([("p-1".to_owned(), peer.clone())])), 70_010);
+        assert!(orders.contains(&Order::Do(Deed::Switchover { target: "p-1".into() })), "{orders:?}");
+    }
+    let (_, orders) = feed(unnamed, Event::Tick, 120_101);
+    let result = Err("p-0 has not heard of any other pod of its group; waited for that for 120 s".to_owned());
+    assert!(orders.contains(&Order::Answer { ticket: 7, result }), "{orders:?}");
+}
