@@ -273,7 +273,8 @@ impl Context {
             return;
         }
         tracing::info!(objects = caches.len(), "all objects are known");
-        let events = Events::new(client.clone(), &self.options.identity);
+        let narrow = matches!(self.options.scope, Scope::Namespaces(_));
+        let events = Events::new(client.clone(), &self.options.identity, narrow.then_some(home.as_str()));
         let (scope, agent_image) = (self.options.scope.clone(), self.options.agent_image.clone());
         let shared = || (client.clone(), caches.clone(), queues.clone(), events.clone());
         let agents = Arc::new(Agents::new(client.clone(), &home));
