@@ -101,6 +101,8 @@ const LEASE: &str = "lease";
 /// Objects that may be worked on together where each can wait a minute for somebody who does not answer, a server or an agent
 /// on a node that is gone: no other may wait with it.
 const WAITING_AT_ONCE: usize = 64;
+/// The same of what holds templates of pods meanwhile, which take room in memory.
+const TEMPLATES_AT_ONCE: usize = 24;
 
 /// How long one reconcile may take.
 const RECONCILE_DEADLINE: Duration = Duration::from_mins(5);
@@ -333,13 +335,14 @@ impl Context {
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };
         let run = Run { queues, bounds, metrics: self.metrics.clone(), stop: self.stop.clone() };
         let waiting = Bounds { workers: bounds.workers.max(WAITING_AT_ONCE), ..bounds };
+        let templates = Bounds { workers: bounds.workers.max(TEMPLATES_AT_ONCE), ..bounds };
         let stores = Bounds { deadline: STORE_DEADLINE, ..waiting };
         tokio::join!(
             run.each_within(waiting, git_sources, Kind::GitSource),
             run.each(extensions, Kind::Extension),
             run.each(instances, Kind::Instance),
-            run.each_within(waiting, components, Kind::Component),
-            run.each_within(waiting, Arc::new(pod_sets), Kind::PodSet),
+            run.each_within(templates, components, Kind::Component),
+            run.each_within(templates, Arc::new(pod_sets), Kind::PodSet),
             run.each_within(stores, Arc::new(repositories), Kind::BackupRepository),
             run.each(Arc::new(policies), Kind::BackupPolicy),
             run.each(Arc::new(backups), Kind::Backup),
