@@ -173,6 +173,12 @@ fn a_process_has_the_time_that_its_package_the_instance_and_the_operation_give_i
     instance.spec.components[0].process = Some(ProcessOptions { stop_timeout, ..ProcessOptions::default() });
     assert_eq!(allowed(&slow, "stop a-2").as_deref(), Some("1h5m"));
     assert_eq!(allowed(&Scene::new(json!({ "type": "Reload" })), "reload a-2"), None, "nobody knows what it needs");
+    let own = |timeout| {
+        let step = json!({ "name": "now", "call": { "action": "stop" }, "timeout": timeout });
+        asked(json!({ "type": "Custom", "custom": { "steps": [step] } }))
+    };
+    assert_eq!(allowed(&own(json!(null)), "now a-2").as_deref(), Some("5m30s"));
+    assert_eq!(allowed(&own(json!("20s")), "now a-2").as_deref(), Some("20s"), "a step of one's own says it itself");
 }
 
 #[test]
