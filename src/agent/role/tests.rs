@@ -494,3 +494,46 @@ fn a_switchover_right_after_scaling_out_waits_until_the_new_pod_is_heard_of() {
     let result = Err("p-0 has not heard of any other pod of its group; waited for that for 120 s".to_owned());
     assert!(orders.contains(&Order::Answer { ticket: 7, result }), "{orders:?}");
 }
+
+#[test]
+fn a_server_that_answers_most_requests_with_errors_costs_nobody_the_role() {
+    let settings = settings(2);
+    let record = Record { holder: Some(settings.me.clone()), epoch: 3, duration: 10_000, ..Record::default() };
+    let (state, _) = feed(State::new(settings, Some(3), 0), Event::Process(Process::Up), 0);
+    let (state, _) = feed(state, Event::Lease(None), 10);
+    let seen = Seen { record, version: "1".into() };
+    let written = Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) };
+    let (mut state, mut orders) = feed(state, written, 40);
+    state.undo = false;
+    let primary = Observed { role: "primary".into(), exclusive: true, position: Some(5), lag: None, follows: None };
+    let (mut asked, mut now) = (0_u64, 40);
+    while now < 60_000 {
+        let mut events = vec![Event::Role(Some(primary.clone()))];
+        for order in std::mem::take(&mut orders) {
+            match order {
+                Order::Write { purpose: Purpose::Renew, record, .. } => {
+                    asked += 1;
+                    let done = Seen { record, version: (asked + 1).to_string() };
+                    let failed = Written::Failed("TooManyRequests".to_owned());
+                    let result = if asked.is_multiple_of(4) { Written::Done(done) } else { failed };
+                    events.push(Event::Written { purpose: Purpose::Renew, sent: now, result });
+                }
+                Order::Fuse { at } => events.push(Event::Fused { at, done: true }),
+                Order::Do(deed) => panic!("{deed:?} at {now}"),
+                // looks are answered with errors too, and those are no events
+                _ => {}
+            }
+        }
+        for event in events {
+            let (next, more) = feed(state, event, now + 20);
+            state = next;
+            orders.extend(more);
+        }
+        now += 100;
+        let (next, more) = feed(state, Event::Tick, now);
+        state = next;
+        orders.extend(more);
+        assert!(state.summary().holds && state.fuse.is_some_and(|at| at > now), "at {now}: {}", state.reason);
+    }
+    assert!(asked > 40, "{asked}");
+}
