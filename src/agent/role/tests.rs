@@ -537,3 +537,28 @@ fn a_server_that_answers_most_requests_with_errors_costs_nobody_the_role() {
     }
     assert!(asked > 40, "{asked}");
 }
+
+#[test]
+fn an_agent_that_finds_its_own_lease_goes_on_only_with_a_process_that_had_the_role() {
+    let found = |process, role: Option<bool>, at: Millis| {
+        let record = Record { holder: Some(settings(2).me), epoch: 3, duration: 10_000, ..Record::default() };
+        let (state, _) = feed(State::new(settings(2), Some(3), 0), Event::Process(process), 0);
+        let seen = Seen { record, version: "12".into() };
+        let (mut state, mut orders) = feed(state, Event::Lease(Some(seen)), 10);
+        if let Some(exclusive) = role {
+            let role = Observed { role: "any".into(), exclusive, position: None, lag: None, follows: None };
+            let (next, more) = feed(state, Event::Role(Some(role)), 20);
+            state = next;
+            orders.extend(more);
+        }
+        orders.extend(feed(state, Event::Tick, at).1);
+        orders.iter().any(|order| matches!(order, Order::Write { purpose: Purpose::Renew, .. }))
+    };
+    assert!(found(Process::Up, Some(true), 30), "its fuse burns");
+    assert!(!found(Process::Up, None, 1_990) && found(Process::Up, None, 2_000), "one that hangs says nothing");
+    // the server may have gone back to a backup, and another one may write that cannot reach it
+    for (process, role) in [(Process::Asking, None), (Process::Down, None), (Process::Up, Some(false))] {
+        assert!(!found(process, role, 10_500), "{process:?}");
+        assert!(found(process, role, 10_520), "{process:?}: by now it would be over");
+    }
+}

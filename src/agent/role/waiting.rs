@@ -9,6 +9,9 @@ enum Reading {
     Bound,
     /// It is ours by name, though we do not know since when.
     Ours,
+    /// The same, and nothing runs here that could have been the holder's: a server that was put back to a backup of its own
+    /// may say so while somebody else, who cannot reach it, still writes.
+    OursPerhaps,
     Led {
         by: String,
         epoch: u64,
@@ -39,6 +42,12 @@ impl State {
                 self.because("promised the holder of the role to wait, since the lease cannot be renewed");
             }
             Reading::Unknown => self.because("waits for a look at the lease"),
+            Reading::OursPerhaps => {
+                self.vacant = None;
+                self.because(
+                    "the lease names this pod, where nothing goes on; waits until a holder of before has ended",
+                );
+            }
             Reading::Ours => {
                 self.vacant = None;
                 if self.writing.is_none()
@@ -85,7 +94,10 @@ impl State {
             Some(holder) if *holder == self.settings.me && self.data > Some(record.epoch) => {
                 if self.is_over(record, since, now) { Reading::Vacant } else { Reading::Unknown }
             }
-            Some(holder) if *holder == self.settings.me => Reading::Ours,
+            Some(holder) if *holder == self.settings.me => {
+                let known = alive || self.goes_on(now) || self.is_over(record, since, now);
+                if known { Reading::Ours } else { Reading::OursPerhaps }
+            }
             Some(holder) => {
                 if self.is_over(record, since, now) && !self.bound(now) {
                     return Reading::Vacant;
@@ -94,6 +106,16 @@ impl State {
                 Reading::Led { by: holder.pod.clone(), epoch: record.epoch, serving, alive }
             }
         }
+    }
+
+    /// Whether an agent that has only just started found a process that may have the role: it ends with its fuse otherwise.
+    fn goes_on(&self, now: Millis) -> bool {
+        let has_it = match &self.role {
+            Some(observed) => observed.exclusive,
+            // one that hangs has not said a word
+            None => !self.answered && now.saturating_sub(self.born) >= FIRST_WORD,
+        };
+        self.settings.alone() || (self.process == Process::Up && has_it)
     }
 
     /// Whether a lease that was first seen like this at that moment is valid no longer.
@@ -181,6 +203,8 @@ impl State {
 /// What became of a holder whose process could not be ended.
 const UNDEAD: &str = "the process was killed and does not end, most likely because a volume does not answer; the role \
                       went to another pod";
+/// How long a process that was found running has to say who it is.
+const FIRST_WORD: Millis = 2_000;
 /// For whoever could not follow because the other one did not run.
 const GRACE: Millis = 30_000;
 /// So often the time until the next start that prepares the data anew is doubled.
