@@ -66,6 +66,7 @@ impl State {
             doubt: None,
             contact: None,
             vanished: false,
+            absent_from: 0,
             back_since: None,
             gone: BTreeMap::new(),
             gone_at: None,
@@ -118,6 +119,9 @@ impl State {
             // a lease that vanishes has been anybody's for as long as it may have been unknown to us
             if self.view != View::Absent {
                 self.vacant = None;
+                let me = &self.settings.me;
+                let held = self.seen().and_then(|seen| seen.record.holder.as_ref()).is_some_and(|holder| holder != me);
+                self.absent_from = self.expires_at().filter(|_| held).unwrap_or(now);
             }
             self.view = View::Absent;
             return;

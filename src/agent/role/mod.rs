@@ -543,6 +543,8 @@ pub struct State {
     contact: Option<Millis>,
     /// The last look found no lease where there had been one.
     vanished: bool,
+    /// A lease that vanished says nothing of who had it: that one may write for as long as it would have been valid.
+    absent_from: Millis,
     /// Since when every look has shown a lease of before: the server itself went back.
     back_since: Option<Millis>,
     /// Pods of the lease that are gone, each since when that is known, and when it was last asked.

@@ -562,3 +562,20 @@ fn an_agent_that_finds_its_own_lease_goes_on_only_with_a_process_that_had_the_ro
         assert!(found(process, role, 10_520), "{process:?}: by now it would be over");
     }
 }
+
+#[test]
+fn who_had_a_lease_that_vanishes_is_given_the_time_to_end() {
+    let holder = Some(Holder { pod: "p-1".into(), uid: "b".into() });
+    let record = Record { holder, epoch: 3, duration: 10_000, ..Record::default() };
+    let (state, _) = feed(State::new(settings(2), Some(3), 0), Event::Process(Process::Up), 0);
+    let (state, _) = feed(state, Event::Lease(Some(Seen { record, version: "1".into() })), 10);
+    let (state, orders) = feed(state, Event::Lease(None), 5_000);
+    assert!(orders.contains(&Order::Look), "{orders:?}");
+    let (state, _) = feed(state, Event::Lease(None), 5_010);
+    assert_eq!(state.reason, "the lease has vanished; waits until whoever had it has ended");
+    let vacant = |at| feed(state.clone(), Event::Tick, at).0.summary().vacant;
+    assert_eq!((vacant(5_020), vacant(10_500), vacant(10_512)), (false, false, true));
+    // of a lease that was never seen nobody is known who had it
+    let (state, _) = feed(State::new(settings(2), Some(3), 0), Event::Lease(None), 10);
+    assert!(state.summary().vacant);
+}
