@@ -46,7 +46,5 @@ pub fn allowed(world: &World<'_>, pod: &str, action: ProcessAction) -> Option<Du
 }
 
 fn time_of(action: Option<&Action>) -> StdDuration {
-    let Some(action) = action else { return StdDuration::ZERO };
-    let tries = action.retries.unwrap_or(0).saturating_add(1);
-    action.timeout.map_or_else(|| action.longest(), |once| once.0.saturating_mul(tries))
+    action.map_or(StdDuration::ZERO, Action::time)
 }
