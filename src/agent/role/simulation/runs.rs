@@ -375,7 +375,7 @@ fn a_server_that_went_back_to_a_backup_of_its_own_leaves_nobody_without_a_primar
 #[test]
 fn a_server_that_went_back_names_an_agent_that_has_just_started_while_the_holder_is_cut_off() {
     for seed in 0..5 {
-        let mut world = World::new(79 + seed, 3, 0, true);
+        let mut world = World::new(79 + seed, 2, 0, true);
         world.calm = true;
         world.go(20);
         let (backup, version) = (world.lease.clone(), world.version);

@@ -12,8 +12,9 @@ use crate::plan::operation::world::World;
 /// What agents take where nothing else is said.
 const STOPS: StdDuration = StdDuration::from_secs(30);
 const STARTS: StdDuration = StdDuration::from_secs(60);
-/// One that was not ready in time is started again, and given more time.
-const TRIES: u32 = 4;
+/// One that was not ready in time is started again and given twice the time, as after a crash of a large database: so many
+/// times the first are four starts.
+const TRIES: u32 = 1 + 2 + 4 + 8;
 /// For the way there, a role that is handed over before, and a permission to start that is waited for.
 const MARGIN: StdDuration = StdDuration::from_mins(5);
 

@@ -146,10 +146,10 @@ components:
 fn a_pod_that_does_not_come_back_leaves_time_for_the_others() {
     let mut scene = Scene::new(json!({ "type": "Restart", "onFailure": "Continue" })).with_package(MANIFEST);
     scene.status = scene.next().status;
-    scene.now += SignedDuration::from_mins(38);
+    scene.now += SignedDuration::from_mins(44);
     assert_eq!(scene.run(), OperationPhase::Failed);
     assert_eq!(scene.log, ["restart a-1", "restart a-0"]);
-    let told = "1 of 3 steps failed, first restart a-2: it did not end within 37m30s; see why with midship logs, or delete \
+    let told = "1 of 3 steps failed, first restart a-2: it did not end within 43m; see why with midship logs, or delete \
                 the pod a-2: it is made anew with the volumes it has";
     assert_eq!(scene.message(), told);
 }
@@ -163,10 +163,14 @@ fn a_process_has_the_time_that_its_package_the_instance_and_the_operation_give_i
     let asked = |asked| Scene::new(asked).with_package(MANIFEST);
     let batch = |action: &str| asked(json!({ "type": "Process", "process": { "action": action } }));
     assert_eq!(allowed(&batch("Stop"), "stop a-2").as_deref(), Some("5m30s"));
-    assert_eq!(allowed(&batch("Start"), "start a-2").as_deref(), Some("37m"), "half of the hour goes into preparation");
+    assert_eq!(
+        allowed(&batch("Start"), "start a-2").as_deref(),
+        Some("42m30s"),
+        "half of the hour goes into preparation"
+    );
     assert_eq!(allowed(&asked(json!({ "type": "Reload" })), "reload a-2").as_deref(), Some("5m"));
     let patient = asked(json!({ "type": "Restart", "timeout": "1d" }));
-    assert_eq!(allowed(&patient, "restart a-2").as_deref(), Some("12h7m30s"));
+    assert_eq!(allowed(&patient, "restart a-2").as_deref(), Some("12h13m"));
     let mut slow = batch("Stop");
     let instance = slow.instance.as_mut().expect("an instance");
     let stop_timeout = Some(Duration::from_secs(3_600));
