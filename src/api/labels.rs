@@ -31,6 +31,8 @@ pub const SOURCE_COMMIT: &str = "midship.dev/source-commit";
 pub const REVISION: &str = "midship.dev/revision";
 /// Revision of the configuration a pod was last told of; a new one makes the kubelet refresh its volumes at once.
 pub const CONFIG_REVISION: &str = "midship.dev/config-revision";
+/// For what a pod was last changed so that its kubelet refreshes its volumes at once.
+pub const FILES_BROUGHT_FOR: &str = "midship.dev/files-brought-for";
 /// Digests of the parts of the template a pod has, as JSON, so that it is known what a change needs.
 pub const MADE_FROM: &str = "midship.dev/made-from";
 /// When a pod was last changed in place.

@@ -14,6 +14,8 @@ use serde_json::json;
 
 /// Who tells.
 const CONTROLLER: &str = "midship";
+/// Where the API server takes events of objects that are in no namespace.
+const OF_CLUSTER: &str = "default";
 /// What happens again within this time is one event.
 const SERIES: SignedDuration = SignedDuration::from_mins(6);
 
@@ -24,6 +26,7 @@ const SERIES: SignedDuration = SignedDuration::from_mins(6);
 pub struct Events {
     client: Client,
     instance: Arc<str>,
+    home: Option<Arc<str>>,
     series: Arc<Series>,
 }
 
@@ -39,8 +42,9 @@ struct Told {
 }
 
 impl Events {
-    pub fn new(client: Client, instance: &str) -> Self {
-        Self { client, instance: instance.into(), series: Arc::default() }
+    /// `home` is where events of what is in no namespace go, for who may write events in a few namespaces alone.
+    pub fn new(client: Client, instance: &str, home: Option<&str>) -> Self {
+        Self { client, instance: instance.into(), home: home.map(Arc::from), series: Arc::default() }
     }
 
     pub async fn normal<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, action: &str, note: String) {
@@ -60,7 +64,8 @@ impl Events {
         }
         let now = Timestamp::now();
         let what = digest(&regarding, type_, reason, action);
-        let api: Api<Event> = Api::namespaced(self.client.clone(), regarding.namespace.as_deref().unwrap_or("default"));
+        let (regarding, namespace) = placed(regarding, self.home.as_deref());
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         let mut told = Ok(());
         if let Some((name, times)) = self.series.again(what, now) {
             let series = json!({ "series": { "count": times, "lastObservedTime": MicroTime(now) } });
@@ -73,11 +78,10 @@ impl Events {
         }
         if told.is_ok() {
             let name = format!("{}.{:x}", regarding.name.as_deref().unwrap_or(CONTROLLER), now.as_nanosecond());
-            let namespace = regarding.namespace.clone();
             let event = Event {
                 action: Some(action.to_owned()),
                 event_time: Some(MicroTime(now)),
-                metadata: ObjectMeta { name: Some(name.clone()), namespace, ..ObjectMeta::default() },
+                metadata: ObjectMeta { name: Some(name.clone()), namespace: Some(namespace), ..ObjectMeta::default() },
                 note: Some(note),
                 reason: Some(reason.to_owned()),
                 regarding: Some(regarding),
@@ -119,6 +123,15 @@ impl Series {
     }
 }
 
+/// Where an event goes. The API server holds its namespace to that of the object it is about.
+fn placed(mut regarding: ObjectReference, home: Option<&str>) -> (ObjectReference, String) {
+    if regarding.namespace.is_none() {
+        regarding.namespace = home.map(str::to_owned);
+    }
+    let namespace = regarding.namespace.clone().unwrap_or_else(|| OF_CLUSTER.to_owned());
+    (regarding, namespace)
+}
+
 /// What makes two events the same.
 fn digest(regarding: &ObjectReference, type_: &str, reason: &str, action: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -144,6 +157,22 @@ mod tests {
         assert_eq!(events.again(1, later(16)), None, "its time is over");
         events.first(2, "second".to_owned(), later(20));
         assert_eq!(events.0.lock().expect("nobody panicked").len(), 1, "what is over is not kept");
+    }
+
+    #[test]
+    fn what_is_in_no_namespace_is_told_of_where_the_controller_may_write() {
+        let about = |namespace: Option<&str>| ObjectReference {
+            kind: Some("Extension".into()),
+            namespace: namespace.map(str::to_owned),
+            ..ObjectReference::default()
+        };
+        let told = |namespace, home| {
+            let (regarding, namespace) = placed(about(namespace), home);
+            (regarding.namespace, namespace)
+        };
+        assert_eq!(told(None, None), (None, "default".to_owned()), "kubectl describe looks there");
+        assert_eq!(told(None, Some("midship")), (Some("midship".to_owned()), "midship".to_owned()));
+        assert_eq!(told(Some("shop"), Some("midship")), (Some("shop".to_owned()), "shop".to_owned()));
     }
 
     #[test]

@@ -98,9 +98,11 @@ pub struct Options {
 /// The readiness gate of the election.
 const LEASE: &str = "lease";
 
-/// Sources that may be looked at together: each can wait a minute for a server that does not answer, and no other may wait
-/// with it.
-const LOOKS_AT_ONCE: usize = 64;
+/// Objects that may be worked on together where each can wait a minute for somebody who does not answer, a server or an agent
+/// on a node that is gone: no other may wait with it.
+const WAITING_AT_ONCE: usize = 64;
+/// The same of what holds templates of pods meanwhile, which take room in memory.
+const TEMPLATES_AT_ONCE: usize = 24;
 
 /// How long one reconcile may take.
 const RECONCILE_DEADLINE: Duration = Duration::from_mins(5);
@@ -273,7 +275,8 @@ impl Context {
             return;
         }
         tracing::info!(objects = caches.len(), "all objects are known");
-        let events = Events::new(client.clone(), &self.options.identity);
+        let narrow = matches!(self.options.scope, Scope::Namespaces(_));
+        let events = Events::new(client.clone(), &self.options.identity, narrow.then_some(home.as_str()));
         let (scope, agent_image) = (self.options.scope.clone(), self.options.agent_image.clone());
         let shared = || (client.clone(), caches.clone(), queues.clone(), events.clone());
         let agents = Arc::new(Agents::new(client.clone(), &home));
@@ -331,18 +334,19 @@ impl Context {
         let _ = sources.set(Arc::downgrade(&git_sources));
         let bounds = Bounds { workers: self.options.workers, deadline: RECONCILE_DEADLINE, grace: SHUTDOWN_GRACE };
         let run = Run { queues, bounds, metrics: self.metrics.clone(), stop: self.stop.clone() };
-        let looks = Bounds { workers: bounds.workers.max(LOOKS_AT_ONCE), ..bounds };
-        let stores = Bounds { deadline: STORE_DEADLINE, ..looks };
+        let waiting = Bounds { workers: bounds.workers.max(WAITING_AT_ONCE), ..bounds };
+        let templates = Bounds { workers: bounds.workers.max(TEMPLATES_AT_ONCE), ..bounds };
+        let stores = Bounds { deadline: STORE_DEADLINE, ..waiting };
         tokio::join!(
-            run.each_within(looks, git_sources, Kind::GitSource),
+            run.each_within(waiting, git_sources, Kind::GitSource),
             run.each(extensions, Kind::Extension),
             run.each(instances, Kind::Instance),
-            run.each(components, Kind::Component),
-            run.each(Arc::new(pod_sets), Kind::PodSet),
+            run.each_within(templates, components, Kind::Component),
+            run.each_within(templates, Arc::new(pod_sets), Kind::PodSet),
             run.each_within(stores, Arc::new(repositories), Kind::BackupRepository),
             run.each(Arc::new(policies), Kind::BackupPolicy),
             run.each(Arc::new(backups), Kind::Backup),
-            run.each(operations, Kind::Operation),
+            run.each_within(waiting, operations, Kind::Operation),
         );
         self.metrics.set_leading(false);
     }

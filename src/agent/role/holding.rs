@@ -324,11 +324,19 @@ impl State {
         }
         let others = self.settings.pods.iter().filter(|pod| pod.name != self.settings.me.pod);
         let why: Vec<String> = others.filter_map(|pod| self.fit(&pod.name, epoch, false).err()).collect();
+        if why.is_empty() {
+            return Err(format!("{} has not heard of any other pod of its group", self.settings.me.pod));
+        }
         Err(why.join("; "))
     }
 
     /// Whether a pod can take over. By force it may be behind, but what it has is of this term.
     fn fit(&self, name: &str, epoch: Option<u64>, force: bool) -> Result<(), String> {
+        if !self.settings.knows(name) {
+            let known: Vec<&str> = self.settings.pods.iter().map(|pod| pod.name.as_str()).collect();
+            let me = &self.settings.me.pod;
+            return Err(format!("{me} has not heard that {name} is of its group, but only of {}", known.join(", ")));
+        }
         let Some(peer) = self.peers.get(name) else {
             return Err(format!("{name} does not answer; a pod that takes over has to run"));
         };
@@ -368,7 +376,7 @@ impl State {
             }
             _ => None,
         };
-        let waited = super::SWITCHOVER / 1_000;
+        let waited = switchover.patience / 1_000;
         let late = || match &switchover.waits {
             Some(reason) => format!("{reason}; waited for that for {waited} s"),
             None => format!("{target} did not take the role within {waited} s"),

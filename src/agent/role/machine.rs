@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    CLEAR_LATER, Deed, Event, FRESH, Grant, HAND_OVER, Millis, Observed, Order, Peer, Process, Purpose, Record,
-    SWITCHOVER, Seen, Settings, State, Switchover, Tenure, View, Written,
+    CLEAR_LATER, Deed, Event, FRESH, Grant, HAND_OVER, HEARD_OF, Millis, Observed, Order, Peer, Process, Purpose,
+    Record, SWITCHOVER, Seen, Settings, State, Switchover, Tenure, View, Written,
 };
 
 impl State {
@@ -66,6 +66,7 @@ impl State {
             doubt: None,
             contact: None,
             vanished: false,
+            absent_from: 0,
             back_since: None,
             gone: BTreeMap::new(),
             gone_at: None,
@@ -118,6 +119,9 @@ impl State {
             // a lease that vanishes has been anybody's for as long as it may have been unknown to us
             if self.view != View::Absent {
                 self.vacant = None;
+                let me = &self.settings.me;
+                let held = self.seen().and_then(|seen| seen.record.holder.as_ref()).is_some_and(|holder| holder != me);
+                self.absent_from = self.expires_at().filter(|_| held).unwrap_or(now);
             }
             self.view = View::Absent;
             return;
@@ -402,18 +406,12 @@ impl State {
         if self.switchover.is_some() {
             return refuse("a switchover is under way already; wait for it to end".to_owned());
         }
-        if let Some(target) = &target {
-            if *target == self.settings.me.pod {
-                return out.push(Order::Answer { ticket, result: Ok(()) });
-            }
-            if !self.settings.pods.iter().any(|pod| pod.name == *target) {
-                let known: Vec<&str> = self.settings.pods.iter().map(|pod| pod.name.as_str()).collect();
-                return refuse(format!("{target} is no pod of this group; it has {}", known.join(", ")));
-            }
+        if target.as_ref() == Some(&self.settings.me.pod) {
+            return out.push(Order::Answer { ticket, result: Ok(()) });
         }
-        if self.settings.alone() {
-            return refuse(format!("{} is alone in its group: nobody can take the role over", self.settings.me.pod));
-        }
+        // whoever was added a moment ago is waited for: the kubelet brings the list of pods in its own time
+        let unheard = target.as_ref().map_or(self.settings.alone(), |target| !self.settings.knows(target));
+        let patience = if unheard { HEARD_OF } else { SWITCHOVER };
         self.ask_anew(now);
         self.switchover = Some(Switchover {
             ticket,
@@ -421,7 +419,8 @@ impl State {
             force,
             target: None,
             waits: None,
-            deadline: now.saturating_add(SWITCHOVER),
+            deadline: now.saturating_add(patience),
+            patience,
             handed: None,
         });
     }

@@ -88,6 +88,10 @@ impl Settings {
         self.pods.iter().all(|pod| pod.name == self.me.pod)
     }
 
+    fn knows(&self, pod: &str) -> bool {
+        self.pods.iter().any(|member| member.name == pod)
+    }
+
     fn ordinal(&self, pod: &str) -> u16 {
         self.pods.iter().find(|member| member.name == pod).map_or(u16::MAX, |member| member.ordinal)
     }
@@ -126,6 +130,8 @@ const CLEAR_LATER: Millis = 3_000;
 const TOLD: Millis = 10_000;
 /// How long a switchover may take in all.
 const SWITCHOVER: Millis = 60_000;
+/// How long it may take in all where another pod has to be heard of first: kubelets look every minute or so.
+const HEARD_OF: Millis = 120_000;
 
 /// What the lease says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -422,6 +428,8 @@ struct Switchover {
     /// Why none was chosen yet.
     waits: Option<String>,
     deadline: Millis,
+    /// How long it was given.
+    patience: Millis,
     /// It was handed over in this epoch, and the target is waited for.
     handed: Option<u64>,
 }
@@ -535,6 +543,8 @@ pub struct State {
     contact: Option<Millis>,
     /// The last look found no lease where there had been one.
     vanished: bool,
+    /// A lease that vanished says nothing of who had it: that one may write for as long as it would have been valid.
+    absent_from: Millis,
     /// Since when every look has shown a lease of before: the server itself went back.
     back_since: Option<Millis>,
     /// Pods of the lease that are gone, each since when that is known, and when it was last asked.

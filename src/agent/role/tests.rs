@@ -455,3 +455,127 @@ fn a_follower_that_never_attaches_is_started_anew_and_has_no_role_until_it_does(
     let (state, _) = feed(state, observed("p-1", Some(8)), 310_000);
     assert_eq!((state.summary().role.as_deref(), state.anew()), (Some("replica"), 0));
 }
+
+#[test]
+fn a_switchover_right_after_scaling_out_waits_until_the_new_pod_is_heard_of() {
+    let record = Record { holder: Some(settings(1).me.clone()), epoch: 3, duration: 200_000, ..Record::default() };
+    let alone = Settings { duration: 200_000, ..settings(1) };
+    let state = State::new(alone.clone(), Some(3), 0);
+    let (state, _) = feed(state, Event::Process(Process::Up), 0);
+    let (state, _) = feed(state, Event::Lease(None), 10);
+    let seen = Seen { record, version: "12".into() };
+    let (mut state, _) =
+        feed(state, Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) }, 40);
+    state.undo = false;
+    let primary = Observed { role: "primary".into(), exclusive: true, position: Some(5), lag: None, follows: None };
+    let (state, _) = feed(state, Event::Role(Some(primary)), 60);
+    let ask = |target: Option<&str>| {
+        feed(state.clone(), Event::Switchover { ticket: 7, target: target.map(str::to_owned), force: false }, 100)
+    };
+    let (unnamed, orders) = ask(None);
+    assert!(!orders.iter().any(|order| matches!(order, Order::Answer { .. })), "{orders:?}");
+    let told = "has the role, and is to hand it over, but p-0 has not heard of any other pod of its group";
+    assert_eq!(unnamed.reason, told);
+    let (named, orders) = ask(Some("p-1"));
+    assert!(!orders.iter().any(|order| matches!(order, Order::Answer { .. })), "{orders:?}");
+    let told = "has the role, and is to hand it over, but p-0 has not heard that p-1 is of its group, but only of p-0";
+    assert_eq!(named.reason, told);
+
+    // the list of pods comes after a minute
+    let both = Settings { pods: settings(2).pods, ..alone };
+    let peer = Peer { up: true, data: Some(3), position: Some(5), exact: true, lag: None, follows: Some("p-0".into()) };
+    for state in [unnamed.clone(), named] {
+        let (state, orders) = feed(state, Event::Configured(both.clone()), 70_000);
+        assert!(orders.contains(&Order::AskPeers), "{orders:?}");
+        let (_, orders) = feed(state, Event::Peers(BTreeMap::from([("p-1".to_owned(), peer.clone())])), 70_010);
+        assert!(orders.contains(&Order::Do(Deed::Switchover { target: "p-1".into() })), "{orders:?}");
+    }
+    let (_, orders) = feed(unnamed, Event::Tick, 120_101);
+    let result = Err("p-0 has not heard of any other pod of its group; waited for that for 120 s".to_owned());
+    assert!(orders.contains(&Order::Answer { ticket: 7, result }), "{orders:?}");
+}
+
+#[test]
+fn a_server_that_answers_most_requests_with_errors_costs_nobody_the_role() {
+    let settings = settings(2);
+    let record = Record { holder: Some(settings.me.clone()), epoch: 3, duration: 10_000, ..Record::default() };
+    let (state, _) = feed(State::new(settings, Some(3), 0), Event::Process(Process::Up), 0);
+    let (state, _) = feed(state, Event::Lease(None), 10);
+    let seen = Seen { record, version: "1".into() };
+    let written = Event::Written { purpose: Purpose::Take, sent: 10, result: Written::Done(seen) };
+    let (mut state, mut orders) = feed(state, written, 40);
+    state.undo = false;
+    let primary = Observed { role: "primary".into(), exclusive: true, position: Some(5), lag: None, follows: None };
+    let (mut asked, mut now) = (0_u64, 40);
+    while now < 60_000 {
+        let mut events = vec![Event::Role(Some(primary.clone()))];
+        for order in std::mem::take(&mut orders) {
+            match order {
+                Order::Write { purpose: Purpose::Renew, record, .. } => {
+                    asked += 1;
+                    let done = Seen { record, version: (asked + 1).to_string() };
+                    let failed = Written::Failed("TooManyRequests".to_owned());
+                    let result = if asked.is_multiple_of(4) { Written::Done(done) } else { failed };
+                    events.push(Event::Written { purpose: Purpose::Renew, sent: now, result });
+                }
+                Order::Fuse { at } => events.push(Event::Fused { at, done: true }),
+                Order::Do(deed) => panic!("{deed:?} at {now}"),
+                // looks are answered with errors too, and those are no events
+                _ => {}
+            }
+        }
+        for event in events {
+            let (next, more) = feed(state, event, now + 20);
+            state = next;
+            orders.extend(more);
+        }
+        now += 100;
+        let (next, more) = feed(state, Event::Tick, now);
+        state = next;
+        orders.extend(more);
+        assert!(state.summary().holds && state.fuse.is_some_and(|at| at > now), "at {now}: {}", state.reason);
+    }
+    assert!(asked > 40, "{asked}");
+}
+
+#[test]
+fn an_agent_that_finds_its_own_lease_goes_on_only_with_a_process_that_had_the_role() {
+    let found = |process, role: Option<bool>, at: Millis| {
+        let record = Record { holder: Some(settings(2).me), epoch: 3, duration: 10_000, ..Record::default() };
+        let (state, _) = feed(State::new(settings(2), Some(3), 0), Event::Process(process), 0);
+        let seen = Seen { record, version: "12".into() };
+        let (mut state, mut orders) = feed(state, Event::Lease(Some(seen)), 10);
+        if let Some(exclusive) = role {
+            let role = Observed { role: "any".into(), exclusive, position: None, lag: None, follows: None };
+            let (next, more) = feed(state, Event::Role(Some(role)), 20);
+            state = next;
+            orders.extend(more);
+        }
+        orders.extend(feed(state, Event::Tick, at).1);
+        orders.iter().any(|order| matches!(order, Order::Write { purpose: Purpose::Renew, .. }))
+    };
+    assert!(found(Process::Up, Some(true), 30), "its fuse burns");
+    assert!(!found(Process::Up, None, 1_990) && found(Process::Up, None, 2_000), "one that hangs says nothing");
+    // the server may have gone back to a backup, and another one may write that cannot reach it
+    for (process, role) in [(Process::Asking, None), (Process::Down, None), (Process::Up, Some(false))] {
+        assert!(!found(process, role, 10_500), "{process:?}");
+        assert!(found(process, role, 10_520), "{process:?}: by now it would be over");
+    }
+}
+
+#[test]
+fn who_had_a_lease_that_vanishes_is_given_the_time_to_end() {
+    let holder = Some(Holder { pod: "p-1".into(), uid: "b".into() });
+    let record = Record { holder, epoch: 3, duration: 10_000, ..Record::default() };
+    let (state, _) = feed(State::new(settings(2), Some(3), 0), Event::Process(Process::Up), 0);
+    let (state, _) = feed(state, Event::Lease(Some(Seen { record, version: "1".into() })), 10);
+    let (state, orders) = feed(state, Event::Lease(None), 5_000);
+    assert!(orders.contains(&Order::Look), "{orders:?}");
+    let (state, _) = feed(state, Event::Lease(None), 5_010);
+    assert_eq!(state.reason, "the lease has vanished; waits until whoever had it has ended");
+    let vacant = |at| feed(state.clone(), Event::Tick, at).0.summary().vacant;
+    assert_eq!((vacant(5_020), vacant(10_500), vacant(10_512)), (false, false, true));
+    // of a lease that was never seen nobody is known who had it
+    let (state, _) = feed(State::new(settings(2), Some(3), 0), Event::Lease(None), 10);
+    assert!(state.summary().vacant);
+}

@@ -9,6 +9,8 @@ enum Reading {
     Bound,
     /// It is ours by name, though we do not know since when.
     Ours,
+    /// Somebody who cannot reach the lease may still write, for this reason.
+    Perhaps(&'static str),
     Led {
         by: String,
         epoch: u64,
@@ -39,6 +41,10 @@ impl State {
                 self.because("promised the holder of the role to wait, since the lease cannot be renewed");
             }
             Reading::Unknown => self.because("waits for a look at the lease"),
+            Reading::Perhaps(reason) => {
+                self.vacant = None;
+                self.because(reason);
+            }
             Reading::Ours => {
                 self.vacant = None;
                 if self.writing.is_none()
@@ -72,6 +78,7 @@ impl State {
         let (seen, since, alive) = match &self.view {
             View::Unseen => return Reading::Unknown,
             View::Absent if self.bound(now) => return Reading::Bound,
+            View::Absent if now < self.absent_from => return Reading::Perhaps(VANISHED),
             View::Absent => return Reading::Vacant,
             View::Seen { seen, since, alive } => (seen, *since, *alive),
         };
@@ -85,7 +92,11 @@ impl State {
             Some(holder) if *holder == self.settings.me && self.data > Some(record.epoch) => {
                 if self.is_over(record, since, now) { Reading::Vacant } else { Reading::Unknown }
             }
-            Some(holder) if *holder == self.settings.me => Reading::Ours,
+            // so it may be told by a server that was put back to a backup of its own
+            Some(holder) if *holder == self.settings.me => {
+                let known = alive || self.goes_on(now) || self.is_over(record, since, now);
+                if known { Reading::Ours } else { Reading::Perhaps(NOTHING_GOES_ON) }
+            }
             Some(holder) => {
                 if self.is_over(record, since, now) && !self.bound(now) {
                     return Reading::Vacant;
@@ -94,6 +105,16 @@ impl State {
                 Reading::Led { by: holder.pod.clone(), epoch: record.epoch, serving, alive }
             }
         }
+    }
+
+    /// Whether an agent that has only just started found a process that may have the role: it ends with its fuse otherwise.
+    fn goes_on(&self, now: Millis) -> bool {
+        let has_it = match &self.role {
+            Some(observed) => observed.exclusive,
+            // one that hangs has not said a word
+            None => !self.answered && now.saturating_sub(self.born) >= FIRST_WORD,
+        };
+        self.settings.alone() || (self.process == Process::Up && has_it)
     }
 
     /// Whether a lease that was first seen like this at that moment is valid no longer.
@@ -181,6 +202,11 @@ impl State {
 /// What became of a holder whose process could not be ended.
 const UNDEAD: &str = "the process was killed and does not end, most likely because a volume does not answer; the role \
                       went to another pod";
+const NOTHING_GOES_ON: &str =
+    "the lease names this pod, where nothing goes on; waits until a holder of before has ended";
+const VANISHED: &str = "the lease has vanished; waits until whoever had it has ended";
+/// How long a process that was found running has to say who it is.
+const FIRST_WORD: Millis = 2_000;
 /// For whoever could not follow because the other one did not run.
 const GRACE: Millis = 30_000;
 /// So often the time until the next start that prepares the data anew is doubled.

@@ -117,6 +117,11 @@ pub async fn write(shared: &Shared, record: &Record, version: Option<String>) ->
     } else {
         insist(shared, || api.create(&params, &lease)).await
     };
+    outcome(result)
+}
+
+/// What became of a write. Only a server that says so refused it: whatever else it answers, it may have been written.
+fn outcome(result: Result<Result<Lease, kube::Error>, String>) -> Written {
     match result {
         Ok(Ok(lease)) => Written::Done(seen(lease)),
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Written::Conflict,
@@ -244,6 +249,21 @@ mod tests {
         assert_eq!(answered(&[None, None, Some(0)]).await, Some(2));
         assert_eq!(answered(&[Some(5), Some(20)]).await, Some(0), "the first is not given up for the second");
         assert_eq!(answered(&[None, None, None]).await, None, "nobody waits for ever");
+    }
+
+    #[test]
+    fn only_a_conflict_is_one_and_every_other_error_is_asked_about() {
+        let answer = |code: u16| {
+            let status = kube::core::Status { code, message: "by the test".into(), ..kube::core::Status::default() };
+            outcome(Ok(Err(kube::Error::Api(Box::new(status)))))
+        };
+        for code in [404, 409] {
+            assert_eq!(answer(code), Written::Conflict, "{code}");
+        }
+        for code in [403, 429, 500, 502, 503, 504] {
+            assert!(matches!(answer(code), Written::Failed(_)), "{code}");
+        }
+        assert_eq!(outcome(Err("no answer".to_owned())), Written::Failed("no answer".to_owned()));
     }
 
     #[test]

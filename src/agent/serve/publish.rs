@@ -11,6 +11,8 @@ use tokio::time::{Instant, timeout};
 
 use super::Place;
 use super::shared::{Findings, Shared};
+use crate::agent::init::protocol;
+use crate::agent::init::state::Shown;
 use crate::agent::role::Summary;
 use crate::api::labels;
 use crate::api::pod_report::PodReport;
@@ -21,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two writes: what changes together is told together.
 const PAUSE: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
-/// How long a process that took the role over may take to be confirmed before it is told without that.
-const CONFIRMED: Duration = Duration::from_millis(500);
+/// How long whoever took the role over may take to be confirmed before it is told without that.
+const CONFIRMED: Duration = Duration::from_secs(1);
 /// How often the holder looks whether its label is still there: somebody late may have taken it away.
 const LOOK: Duration = Duration::from_secs(10);
 /// Less lag than this is none, and more is told in powers of two: a busy database would be written about all the time
@@ -109,11 +111,16 @@ fn holds(findings: &Findings) -> bool {
     findings.summary.as_ref().is_some_and(|summary| summary.holds)
 }
 
-/// The process took the role over, and what confirms that is being written down.
+/// The role was taken over by a process that runs: it is made to serve, or what confirms that it does is being written down.
 fn is_about_to_serve(findings: &Findings) -> bool {
-    let confirmed = |summary: &Summary| !summary.holds || summary.role.is_some();
+    let up = |process: &protocol::Status| matches!(process.state, Shown::Running | Shown::Ready);
+    let runs = findings.process.as_ref().is_some_and(up);
     let serves = findings.role.as_ref().is_some_and(|observed| observed.exclusive);
-    serves && !findings.ended && findings.summary.as_ref().is_some_and(|summary| !confirmed(summary))
+    (runs || serves) && !findings.ended && findings.summary.as_ref().is_some_and(is_unconfirmed)
+}
+
+fn is_unconfirmed(summary: &Summary) -> bool {
+    summary.holds && summary.role.is_none()
 }
 
 /// Whether it is known if the pod has a role: another agent may have labelled it for a process that runs on.
@@ -261,5 +268,36 @@ fn report(findings: &Findings, status: &Status) -> PodReport {
         rejoined: findings.rejoined.as_ref().map(|(how, _)| how.clone()),
         rejoined_at: findings.rejoined.as_ref().map(|(_, at)| at.clone()),
         agent: Some(status.agent.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::role::Observed;
+
+    fn summary(holds: bool, role: Option<&str>) -> Summary {
+        Summary {
+            holds,
+            holder: Some("a-0".to_owned()),
+            epoch: Some(3),
+            data: Some(3),
+            vacant: false,
+            role: role.map(str::to_owned),
+            reason: "takes the role".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_new_holder_is_told_of_once_it_is_confirmed() {
+        let role = Observed { role: "primary".into(), exclusive: true, position: None, lag: None, follows: None };
+        let found = |summary| Findings { role: Some(role.clone()), summary: Some(summary), ..Findings::default() };
+        assert!(is_about_to_serve(&found(summary(true, None))));
+        assert!(!is_about_to_serve(&found(summary(true, Some("primary")))), "it is");
+        assert!(!is_about_to_serve(&found(summary(false, None))), "it does not hold the lease");
+        let ends = Findings { ended: true, ..found(summary(true, None)) };
+        assert!(!is_about_to_serve(&ends), "the last word is not kept waiting");
+        let down = Findings { role: None, ..found(summary(true, None)) };
+        assert!(!is_about_to_serve(&down), "a holder whose process does not run is told of at once");
     }
 }

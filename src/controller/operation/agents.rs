@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt;
-use serde_json::{Map, Value};
+use k8s_openapi::api::core::v1::Pod as PodObject;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::carry_out::Hands;
 use super::instance_of;
+use crate::api::labels;
 use crate::api::operation::{OperationType, ProcessAction};
 use crate::cluster::Key;
 use crate::lifecycle::Client;
@@ -117,11 +120,23 @@ impl Hands<'_> {
             // what the agent no longer remembers shows in the roles
             Code::Precondition => self.has_it_already(from, to).unwrap_or_else(|| outcome(problem)),
             Code::Timeout => {
+                self.have_files_brought(from, &agent.key).await;
                 let status = agent.client.status(TOLD).await;
                 status.ok().and_then(|status| status.reason).map_or_else(|| outcome(problem), Outcome::Goes)
             }
             Code::Unsupported => self.have_it_handed_over(run, agent, from, to).await,
             _ => outcome(problem),
+        }
+    }
+
+    /// Which pods there are stands in a file, and kubelets bring changed files with the next change of a pod, or within a
+    /// minute or two: whoever was only just added may not be heard of yet. Once for each attempt: the same value is no change.
+    async fn have_files_brought(&self, pod: &str, key: &str) {
+        let namespace = self.operation.namespace().unwrap_or_default();
+        let pods: Api<PodObject> = Api::namespaced(self.shared.client.clone(), &namespace);
+        let patch = json!({ "metadata": { "annotations": { labels::FILES_BROUGHT_FOR: key } } });
+        if let Err(error) = pods.patch(pod, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            tracing::warn!(pod, %error, "its kubelet could not be asked to bring its files");
         }
     }
 

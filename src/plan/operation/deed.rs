@@ -122,6 +122,12 @@ impl Deed {
         }
     }
 
+    /// What can be done about it where it does not end.
+    pub fn way_out(&self) -> String {
+        let Self::Process { pod, .. } = self else { return String::new() };
+        format!("; see why with midship logs, or delete the pod {pod}: it is made anew with the volumes it has")
+    }
+
     /// Whether it only waits for something that can be seen.
     pub fn only_waits(&self) -> bool {
         matches!(self, Self::Settle | Self::SettleBack | Self::Wait(_))

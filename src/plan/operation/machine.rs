@@ -354,7 +354,7 @@ impl Machine<'_> {
             let ends = later(begun, timeout);
             if world.now >= ends {
                 let last = step.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
-                let message = format!("it did not end within {timeout}{last}");
+                let message = format!("it did not end within {timeout}{last}{}", planned.deed.way_out());
                 settle(step, planned, Outcome::Failed { message, refused: false }, world.spec(), world.now);
             } else {
                 self.again = Some(self.again.map_or(ends, |again| again.min(ends)));

@@ -373,6 +373,28 @@ fn a_server_that_went_back_to_a_backup_of_its_own_leaves_nobody_without_a_primar
 }
 
 #[test]
+fn a_server_that_went_back_names_an_agent_that_has_just_started_while_the_holder_is_cut_off() {
+    for seed in 0..5 {
+        let mut world = World::new(79 + seed, 2, 0, true);
+        world.calm = true;
+        world.go(20);
+        let (backup, version) = (world.lease.clone(), world.version);
+        world.feed(0, Event::Switchover { ticket: 1, target: Some("p-1".to_owned()), force: false });
+        world.go(10);
+        assert_eq!(world.writers(), [1], "{}", world.describe());
+        // it had not come to follow yet
+        world.end(0, false);
+        let pod = &mut world.pods[0];
+        (pod.state, pod.life, pod.agent_at, pod.mark) = (None, pod.life + 1, world.now + 100, Some(0));
+        world.pods[1].cut_until = world.now + 60_000;
+        (world.lease, world.version) = (backup, version);
+        // never two of them
+        world.go(30);
+        assert_eq!(world.writers().len(), 1, "{}", world.describe());
+    }
+}
+
+#[test]
 fn a_pod_with_the_data_begins_though_the_lease_names_another_one_alone() {
     for overtaken in [false, true] {
         let mut world = World::new(73, 2, 0, true);

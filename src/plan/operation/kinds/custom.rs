@@ -2,7 +2,7 @@
 
 use serde_json::Map;
 
-use super::{ACTIONS, Kind, word};
+use super::{ACTIONS, Kind, time, word};
 use crate::api::operation::{AgentCall, OperationSpec, Step, Target};
 use crate::extension::contract;
 use crate::extension::problem::unknown;
@@ -33,7 +33,7 @@ fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
         match &step.call {
             Some(call) => {
                 let pods = world.targeted(spec.target.as_ref()).map_err(|why| format!("step {}: {why}", step.name))?;
-                all.extend(pods.iter().map(|pod| call_step(step, call, stage, &pod.name)));
+                all.extend(pods.iter().map(|pod| call_step(world, (step, call), stage, &pod.name)));
             }
             None => all.push(own_step(step, stage).ok_or_else(|| format!("step {} does nothing", step.name))?),
         }
@@ -54,7 +54,7 @@ fn recall(world: &World<'_>, name: &str) -> Option<Planned> {
         return own_step(step, stage);
     }
     let (stage, step) = at(first)?;
-    Some(call_step(step, step.call.as_ref()?, stage, pod))
+    Some(call_step(world, (step, step.call.as_ref()?), stage, pod))
 }
 
 fn of_package<'w>(world: &'w World<'_>, name: &str) -> Result<&'w contract::Operation, String> {
@@ -106,8 +106,9 @@ fn declared_step(
 }
 
 /// A call of one's own: something with the process, or an action of the package by either spelling of its name.
-fn call_step(step: &Step, call: &AgentCall, stage: usize, pod: &str) -> Planned {
+fn call_step(world: &World<'_>, (step, call): (&Step, &AgentCall), stage: usize, pod: &str) -> Planned {
     let process = ACTIONS.into_iter().find(|action| word(*action) == call.action);
+    let timeout = process.and_then(|action| time::allowed(world, pod, action));
     let deed = match process {
         Some(action) => Deed::Process { pod: pod.to_owned(), action },
         None => Deed::Call {
@@ -116,7 +117,7 @@ fn call_step(step: &Step, call: &AgentCall, stage: usize, pod: &str) -> Planned 
             parameters: call.parameters.clone().unwrap_or_default().into_iter().collect(),
         },
     };
-    let planned = Planned::new(format!("{} {pod}", step.name), deed, stage);
+    let planned = Planned { timeout, ..Planned::new(format!("{} {pod}", step.name), deed, stage) };
     limits(planned.at_pace(Pace::of(call.concurrency, call.interval)), step)
 }
 
@@ -131,7 +132,7 @@ fn own_step(step: &Step, stage: usize) -> Option<Planned> {
 }
 
 fn limits(planned: Planned, step: &Step) -> Planned {
-    Planned { timeout: step.timeout, retries: step.retries, ..planned }
+    Planned { timeout: step.timeout.or(planned.timeout), retries: step.retries, ..planned }
 }
 
 /// `pre-scale-in` as packages write it: `preScaleIn`.

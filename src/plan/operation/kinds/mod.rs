@@ -10,6 +10,7 @@ mod restart;
 mod restore;
 mod state;
 mod switchover;
+mod time;
 mod vertical_scale;
 mod volume_expand;
 
@@ -108,8 +109,13 @@ fn known_component(world: &World<'_>, component: &str) -> Result<(), String> {
 }
 
 /// The steps that do something with the processes of pods.
-fn process_steps(pods: &[&Pod], action: ProcessAction, pace: Pace) -> Vec<Planned> {
-    pods.iter().map(|pod| process_step(&pod.name, action, pace)).collect()
+fn process_steps(world: &World<'_>, pods: &[&Pod], action: ProcessAction, pace: Pace) -> Vec<Planned> {
+    pods.iter().map(|pod| timed_step(world, &pod.name, action, pace)).collect()
+}
+
+/// With the time it may take by itself.
+fn timed_step(world: &World<'_>, pod: &str, action: ProcessAction, pace: Pace) -> Planned {
+    Planned { timeout: time::allowed(world, pod, action), ..process_step(pod, action, pace) }
 }
 
 fn process_step(pod: &str, action: ProcessAction, pace: Pace) -> Planned {
@@ -117,10 +123,10 @@ fn process_step(pod: &str, action: ProcessAction, pace: Pace) -> Planned {
     Planned::new(format!("{} {pod}", word(action)), deed, 0).at_pace(pace)
 }
 
-fn recall_process(name: &str, pace: Pace) -> Option<Planned> {
+fn recall_process(world: &World<'_>, name: &str, pace: Pace) -> Option<Planned> {
     let (verb, pod) = name.split_once(' ')?;
     let action = ACTIONS.into_iter().find(|action| word(*action) == verb)?;
-    Some(process_step(pod, action, pace))
+    Some(timed_step(world, pod, action, pace))
 }
 
 const ACTIONS: [ProcessAction; 4] =

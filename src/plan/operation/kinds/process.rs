@@ -11,9 +11,9 @@ pub const KIND: Kind = Kind {
     expand: |world| {
         let spec = world.spec();
         let batch = spec.process.as_ref().ok_or("spec.process is missing")?;
-        Ok(process_steps(&world.targeted(spec.target.as_ref())?, batch.action, pace(spec)))
+        Ok(process_steps(world, &world.targeted(spec.target.as_ref())?, batch.action, pace(spec)))
     },
-    recall: |world, name| recall_process(name, pace(world.spec())),
+    recall: |world, name| recall_process(world, name, pace(world.spec())),
     change: None,
 };
 

@@ -7,7 +7,9 @@ use crate::plan::operation::deed::Pace;
 pub const KIND: Kind = Kind {
     after_changes: true,
     needs_package: never,
-    expand: |world| Ok(process_steps(&world.targeted(world.spec().target.as_ref())?, ProcessAction::Reload, Pace::ONE)),
-    recall: |_, name| recall_process(name, Pace::ONE),
+    expand: |world| {
+        Ok(process_steps(world, &world.targeted(world.spec().target.as_ref())?, ProcessAction::Reload, Pace::ONE))
+    },
+    recall: |world, name| recall_process(world, name, Pace::ONE),
     change: None,
 };

@@ -41,6 +41,10 @@ fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
             return Err(format!("{} cannot take the role of {}: it is of another group", to.name, from.name));
         }
     }
+    let beside = |pod: &&Pod| pod.name != from.name && (&pod.component, &pod.group) == (&from.component, &from.group);
+    if !world.pods.iter().any(|pod| beside(&pod)) {
+        return Err(format!("{} is alone in its group: nobody can take the role over", from.name));
+    }
     Ok(vec![step(&from.name, to.map(|to| to.name.as_str()), force)])
 }
 

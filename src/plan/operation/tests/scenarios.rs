@@ -4,7 +4,9 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::world::{Scene, pod};
+use crate::api::instance::ProcessOptions;
 use crate::api::operation::OperationPhase;
+use crate::api::values::Duration;
 use crate::plan::operation::kinds;
 
 #[test]
@@ -122,6 +124,67 @@ fn a_whole_that_takes_too_long_ends() {
     assert_eq!(scene.message(), "it did not end within 10s: restart a-2");
 }
 
+const MANIFEST: &str = r#"
+type: made-up
+version: 1.0.0
+versions:
+  - {version: "1", image: "made-up:1"}
+topologies:
+  led: {default: true, components: {server: {replicas: 3}}}
+components:
+  server:
+    command: [made-up]
+    ports: {client: 8080}
+    volumes: {data: {path: /data, size: 1Gi}}
+    resources: {requests: {cpu: 50m, memory: 128Mi}, limits: {memory: 128Mi}}
+    process: {startTimeout: 30s}
+    actions:
+      prepare: {timeout: 12h, steps: [{signal: HUP}]}
+"#;
+
+#[test]
+fn a_pod_that_does_not_come_back_leaves_time_for_the_others() {
+    let mut scene = Scene::new(json!({ "type": "Restart", "onFailure": "Continue" })).with_package(MANIFEST);
+    scene.status = scene.next().status;
+    scene.now += SignedDuration::from_mins(44);
+    assert_eq!(scene.run(), OperationPhase::Failed);
+    assert_eq!(scene.log, ["restart a-1", "restart a-0"]);
+    let told = "1 of 3 steps failed, first restart a-2: it did not end within 43m; see why with midship logs, or delete \
+                the pod a-2: it is made anew with the volumes it has";
+    assert_eq!(scene.message(), told);
+}
+
+#[test]
+fn a_process_has_the_time_that_its_package_the_instance_and_the_operation_give_it() {
+    let allowed = |scene: &Scene, step: &str| {
+        let kind = kinds::of(scene.operation.spec.type_).expect("a type that is carried out");
+        (kind.recall)(&scene.seen(), step).and_then(|planned| planned.timeout).map(|time| time.to_string())
+    };
+    let asked = |asked| Scene::new(asked).with_package(MANIFEST);
+    let batch = |action: &str| asked(json!({ "type": "Process", "process": { "action": action } }));
+    assert_eq!(allowed(&batch("Stop"), "stop a-2").as_deref(), Some("5m30s"));
+    assert_eq!(
+        allowed(&batch("Start"), "start a-2").as_deref(),
+        Some("42m30s"),
+        "half of the hour goes into preparation"
+    );
+    assert_eq!(allowed(&asked(json!({ "type": "Reload" })), "reload a-2").as_deref(), Some("5m"));
+    let patient = asked(json!({ "type": "Restart", "timeout": "1d" }));
+    assert_eq!(allowed(&patient, "restart a-2").as_deref(), Some("12h13m"));
+    let mut slow = batch("Stop");
+    let instance = slow.instance.as_mut().expect("an instance");
+    let stop_timeout = Some(Duration::from_secs(3_600));
+    instance.spec.components[0].process = Some(ProcessOptions { stop_timeout, ..ProcessOptions::default() });
+    assert_eq!(allowed(&slow, "stop a-2").as_deref(), Some("1h5m"));
+    assert_eq!(allowed(&Scene::new(json!({ "type": "Reload" })), "reload a-2"), None, "nobody knows what it needs");
+    let own = |timeout| {
+        let step = json!({ "name": "now", "call": { "action": "stop" }, "timeout": timeout });
+        asked(json!({ "type": "Custom", "custom": { "steps": [step] } }))
+    };
+    assert_eq!(allowed(&own(json!(null)), "now a-2").as_deref(), Some("5m30s"));
+    assert_eq!(allowed(&own(json!("20s")), "now a-2").as_deref(), Some("20s"), "a step of one's own says it itself");
+}
+
 #[test]
 fn a_switchover_names_both_and_refuses_what_makes_no_sense() {
     let mut scene = Scene::new(json!({ "type": "Switchover", "switchover": { "to": "a-2" } }));
@@ -148,6 +211,10 @@ fn a_switchover_names_both_and_refuses_what_makes_no_sense() {
     scene.pods = vec![pod("a-1", 1, "replica")];
     assert_eq!(scene.run(), OperationPhase::Failed);
     assert!(scene.message().starts_with("no pod has an exclusive role now"));
+    let mut scene = Scene::new(json!({ "type": "Switchover" }));
+    scene.pods.truncate(1);
+    assert_eq!(scene.run(), OperationPhase::Failed);
+    assert_eq!(scene.message(), "a-0 is alone in its group: nobody can take the role over");
 }
 
 #[test]

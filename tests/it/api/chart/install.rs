@@ -126,7 +126,8 @@ fn for_named_namespaces_it_sees_no_secret_elsewhere() {
         ];
         scene.assert_can(midship, shop, &there).await;
         scene.assert_cannot(midship, shop, &["impersonate /serviceaccounts default", "create /pods/exec"]).await;
-        scene.assert_can(midship, home, &["update coordination.k8s.io/leases", "create /configmaps"]).await;
+        let at_home = ["update coordination.k8s.io/leases", "create /configmaps", "create events.k8s.io/events"];
+        scene.assert_can(midship, home, &at_home).await;
         scene.assert_cannot(midship, home, &["list /pods", "create midship.dev/instances"]).await;
         let everywhere = ["watch midship.dev/extensions", "create authorization.k8s.io/subjectaccessreviews"];
         scene.assert_can(midship, "", &everywhere).await;
