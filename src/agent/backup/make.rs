@@ -13,9 +13,10 @@ use super::segments::line;
 use super::source::{STREAM, source};
 use super::{BackupError, Surroundings, bounded, method, open, with};
 use crate::agent::actions::{Actor, Saved, Steps};
-use crate::api::labels::PART;
+use crate::api::labels::{PART, SET, SET_SAME};
 use crate::api::operation::BackupType;
 use crate::backup::clock::Clock;
+use crate::backup::digest::Digest;
 use crate::backup::keys::Epoch;
 use crate::backup::layout::Owner;
 use crate::backup::log::{History, SpanError, check_span};
@@ -33,6 +34,8 @@ pub const GROUP: &str = "midship.dev/group";
 /// What a backup's description calls what is compared with what is restored.
 pub const FACTS: &str = "facts";
 const MOST_FACTS: usize = 64 << 10;
+/// Digits of a digest that fit into the value of a label.
+const LABEL: usize = 63;
 /// The agent has little memory: fewer bytes in flight than the library would take.
 const CHUNK: usize = 8 << 20;
 const MEMORY: usize = 64 << 20;
@@ -57,6 +60,8 @@ struct Marks {
 struct Learnt {
     marks: Option<Marks>,
     facts: Map<String, Value>,
+    /// Digest of how the data is spread over the groups.
+    same: Option<String>,
 }
 
 pub async fn make(
@@ -94,9 +99,12 @@ pub async fn make(
     let reading = Reading { around, actor: &actor, method, freezer, order: &order, before, reporter };
     let read = reading.read(&mut writing, cancel, until).await;
     let proven = match read {
-        Ok(Learnt { marks, facts }) => {
+        Ok(Learnt { marks, facts, same }) => {
             if !facts.is_empty() {
                 writing.describe(FACTS, Value::Object(facts));
+            }
+            if let Some(same) = same {
+                writing.label(SET_SAME, same);
             }
             reporter.stage(JobState::Completing, "waits for the log that the backup needs");
             bounded(cancel, until, limit, span(&repository, &order.owner, marks)).await
@@ -139,6 +147,7 @@ fn check(method: &BackupMethod, order: &BackupOrder) -> Result<(), BackupError> 
 fn request(order: &BackupOrder, config: &AgentConfig, epoch: Option<Epoch>) -> Request {
     let mut labels = order.labels.clone();
     labels.insert(GROUP.to_owned(), config.group.to_string());
+    labels.remove(SET_SAME);
     if config.backup.get(&order.method).is_some_and(|method| method.each_group) {
         labels.insert(PART.to_owned(), "true".to_owned());
     }
@@ -218,7 +227,29 @@ impl Reading<'_> {
         thawed?;
         let after = after.map_err(|_| BackupError::TimedOut(AFTER))??;
         let before = saved.ok_or(BackupError::Cancelled)?;
-        Ok(Learnt { marks: self.marks(&before, &after)?, facts: self.facts(&after.after(&before))? })
+        let same = self.same(&before, &after)?;
+        Ok(Learnt { marks: self.marks(&before, &after)?, facts: self.facts(&after.after(&before))?, same })
+    }
+
+    /// How the data is spread over the groups, where this is a part of a set; it may not have changed meanwhile.
+    fn same(&self, before: &Saved, after: &Saved) -> Result<Option<String>, BackupError> {
+        let Some(set) = self.method.set.as_ref().filter(|_| self.order.labels.contains_key(SET)) else {
+            return Ok(None);
+        };
+        let value = |saved: &Saved, when: &str| {
+            let source = &set.same;
+            let gives_nothing = || BackupError::Package(format!("set.same: {source} gives nothing {when} the reading"));
+            saved.value(source).ok_or_else(gives_nothing)
+        };
+        let (first, last) = (value(before, "before")?, value(after, "after")?);
+        if first == last {
+            return Ok(Some(Digest::of(first.to_string().as_bytes()).short(LABEL)));
+        }
+        Err(BackupError::Precondition {
+            message: "the data was spread over the groups anew while it was read; this is no part of a backup"
+                .to_owned(),
+            hint: "make another backup once groups have come or gone",
+        })
     }
 
     fn extras(&self) -> Map<String, Value> {

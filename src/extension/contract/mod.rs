@@ -23,7 +23,7 @@ pub use action::{Action, Actions, OnFailure, Probe, Probes, RoleProbe};
 pub use component::{Component, ConfigFile, Port, Process, User, UserFile, Volume};
 pub use delivery::{Connection, Credentials, SecretSpec, Service, TlsSupport};
 pub use extras::{
-    Alert, Backup, BackupMethod, Exporter, LogStream, Metrics, Monitoring, ObjectTemplate, Operation, Stream,
+    Alert, Backup, BackupMethod, Exporter, LogStream, Metrics, Monitoring, ObjectTemplate, Operation, PartSet, Stream,
     StreamFormat,
 };
 pub use parameter::{Change, OtherParameters, Parameter, ParameterType, Rules};
