@@ -372,6 +372,12 @@ impl BackupPolicies {
         if !each {
             return newest;
         }
+        // half a set is no backup, however new it is
+        if let Ok(set) = look.catalog.newest_set(&newest.place.owner)
+            && let Some((_, oldest)) = set.parts.into_iter().min_by_key(|(_, part)| part.manifest.completed_at)
+        {
+            return oldest;
+        }
         let (name, namespace) = (instance.name_any(), instance.namespace());
         let there = self.around.pods.select(|pod| {
             pod.namespace() == namespace && pod.labels().get(labels::INSTANCE).is_some_and(|of| *of == name)
