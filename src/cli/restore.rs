@@ -192,7 +192,7 @@ async fn chosen<'a>(arguments: &Arguments, source: &Source, catalog: &'a Catalog
             .at("--at")
             .remedy("leave --at out: a backup of all groups is restored as it was made"));
     }
-    match catalog.newest_set(owner).map(|set| set.parts.first().map(|(_, part)| *part)) {
+    match catalog.newest_set(owner, Timestamp::MAX).map(|set| set.parts.first().map(|(_, part)| *part)) {
         Ok(Some(part)) => return Ok(part),
         Ok(None) | Err(SetError::Nothing) => {}
         Err(error) => {

@@ -108,13 +108,16 @@ impl Catalog {
         sets.remove(&key)
     }
 
-    /// The newest set of an instance that is whole; where none is, why the newest is not.
-    pub fn newest_set(&self, owner: &Owner) -> Result<Set<'_>, SetError> {
+    /// The newest set of an instance that was whole by then, else the first after that; where none is whole, why the newest is
+    /// not. Asked again while newer sets are made, it gives the same.
+    pub fn newest_set(&self, owner: &Owner, by: Timestamp) -> Result<Set<'_>, SetError> {
         let sets = self.sets().into_iter().filter(|((of, _), _)| *of == owner);
         let mut sets: Vec<Set<'_>> = sets.map(|(_, set)| set).collect();
-        sets.sort_by_key(|set| std::cmp::Reverse(set.completed_at()));
-        let reason = sets.first().map_or(Err(SetError::Nothing), Set::check);
-        match sets.into_iter().find(|set| set.check().is_ok()) {
+        sets.sort_by_key(Set::completed_at);
+        let later = sets.partition_point(|set| set.completed_at() <= by);
+        let reason = sets.last().map_or(Err(SetError::Nothing), Set::check);
+        let after = sets.split_off(later);
+        match sets.into_iter().rev().chain(after).find(|set| set.check().is_ok()) {
             Some(whole) => Ok(whole),
             None => Err(reason.err().unwrap_or(SetError::Nothing)),
         }

@@ -213,8 +213,14 @@ async fn what_one_operation_made_of_all_groups_is_one_backup_or_none() {
         world.memory.pass(jiff::SignedDuration::from_secs(1));
         made.place
     };
-    let newest =
-        async || world.catalog().await.newest_set(&owner()).map(|set| set.id.to_owned()).map_err(|it| it.to_string());
+    let newest = async || {
+        world
+            .catalog()
+            .await
+            .newest_set(&owner(), jiff::Timestamp::MAX)
+            .map(|set| set.id.to_owned())
+            .map_err(|it| it.to_string())
+    };
     assert_eq!(newest().await.expect_err("nothing"), "there is no set of backups of all groups of this instance");
     let first = make("one", "shard-10", "a").await;
     make("one", "shard-9", "a").await;
@@ -237,6 +243,16 @@ async fn what_one_operation_made_of_all_groups_is_one_backup_or_none() {
     let last = catalog.found.last().and_then(|found| catalog.set_of(found)).expect("a set");
     assert_eq!(last.check(), Err(SetError::Moved("two".to_owned())));
     assert_eq!(newest().await.as_deref(), Ok("one"), "parts that do not fit together are no backup either");
+    // whoever asked for the newest before a newer one was there goes on with what it was
+    for group in ["shard-1", "shard-9", "shard-10"] {
+        make("three", group, "d").await;
+    }
+    let catalog = world.catalog().await;
+    let by = |at: jiff::Timestamp| catalog.newest_set(&owner(), at).map(|set| set.id).map_err(|it| it.to_string());
+    let one = catalog.set_of(catalog.get(&first).expect("it is there")).expect("a set").completed_at();
+    assert_eq!(newest().await.as_deref(), Ok("three"));
+    assert_eq!(by(one), Ok("one"));
+    assert_eq!(by(jiff::Timestamp::UNIX_EPOCH), Ok("one"), "what came first after it");
     // a part that is damaged damages its set
     let part = catalog.get(&again).expect("it is there");
     let damage = vec!["chunk 0 is damaged".to_owned()];

@@ -277,7 +277,7 @@ fn tried<'a>(look: &'a Look, newest: &'a Found, instance: &Instance, parted: boo
     if !parted {
         return Ok(newest);
     }
-    let set = look.catalog.newest_set(&newest.place.owner).map_err(|error| error.to_string())?;
+    let set = look.catalog.newest_set(&newest.place.owner, Timestamp::MAX).map_err(|error| error.to_string())?;
     let resolved = instance.status.as_ref().and_then(|status| status.resolved.as_ref());
     let told = resolved.and_then(|resolved| resolved.components.as_ref()).map(Packed::open).unwrap_or_default();
     let groups = told.as_object().into_iter().flat_map(serde_json::Map::values);

@@ -373,7 +373,7 @@ impl BackupPolicies {
             return newest;
         }
         // half a set is no backup, however new it is
-        if let Ok(set) = look.catalog.newest_set(&newest.place.owner)
+        if let Ok(set) = look.catalog.newest_set(&newest.place.owner, Timestamp::MAX)
             && let Some((_, oldest)) = set.parts.into_iter().min_by_key(|(_, part)| part.manifest.completed_at)
         {
             return oldest;

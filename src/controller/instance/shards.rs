@@ -2,6 +2,7 @@
 //! many groups. Until each has its own, none of the instance counts as restored.
 
 use futures::future::join_all;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::Work;
@@ -9,7 +10,7 @@ use super::decide::Going;
 use super::restore::{Ended, RESTORED};
 use crate::api::conditions::{ConditionStatus, Finding};
 use crate::api::instance::RestoreSource;
-use crate::backup::read::in_order;
+use crate::backup::read::{SetError, in_order};
 use crate::controller::repositories::restores::{Around, Restore, RestoreError};
 use crate::extension::methods;
 use crate::extension::problem::Code;
@@ -47,15 +48,15 @@ impl Work<'_> {
         };
         match methods::filled(&going.package, &going.resolved) {
             Some(component) => {
-                match around.orders(source, &groups(component), |_| String::new()).await {
+                match around.orders(source, &groups(component), |_| String::new(), self.asked_at()).await {
                     Ok(_) => None,
                     Err(
                         error @ (RestoreError::Groups { .. }
                         | RestoreError::NoSet(_)
-                        | RestoreError::Set(_)
+                        | RestoreError::Set(SetError::Damaged { .. } | SetError::Moved(_))
                         | RestoreError::NoMomentOfAll),
                     ) => refused(error),
-                    // a Secret or a repository may come, and what is to be read may be read later
+                    // a Secret, a repository or a missing part may come, and what is to be read may be read later
                     Err(error) => Some(Verdict::Waits { reason: WAITS, message: error.to_string() }),
                 }
             }
@@ -81,15 +82,23 @@ impl Work<'_> {
         let namespace = self.instance.namespace().unwrap_or_default();
         let groups = groups(component);
         let job = |group: &str| format!("restore-{uid}-{group}-{}", self.tries(group));
-        let orders = match self.around(&namespace).orders(source, &groups, job).await {
+        let orders = match self.around(&namespace).orders(source, &groups, job, self.asked_at()).await {
             Ok(orders) => orders,
             Err(error) => return waits("Waits", error.to_string()),
         };
         let asked = groups.iter().zip(&orders).map(|(group, restore)| self.ask(going, restore, Some(*group)));
         let answers = join_all(asked).await;
         let (mut done, mut goes, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-        for (group, answer) in groups.iter().zip(answers) {
+        for ((group, order), answer) in groups.iter().zip(&orders).zip(answers) {
             match answer {
+                // the agent keeps what it has: a part of another set stays there
+                Ok(Some(id)) if order.order.backup.is_none_or(|part| part.to_string() != id) => {
+                    let message = format!(
+                        "{group} was filled from {id}, which is no part of the backup that the other groups are filled from: \
+                         delete this instance with its volumes, and name the backup in the one that takes its place"
+                    );
+                    return waits("Mixed", message);
+                }
                 Ok(Some(id)) => done.push(format!("{id} into {group}")),
                 Ok(None) => goes.push(format!("{group}: its first pod is not there yet")),
                 Err(Ended::Goes(message)) => goes.push(format!("{group}: {message}")),
@@ -115,6 +124,13 @@ impl Work<'_> {
         let note = format!("restored the parts of a backup of {from}: {}", done.join(", "));
         self.shared.events.normal(self.instance, "Restored", "restore", note.clone()).await;
         (Some("its processes may start now".to_owned()), finding(ConditionStatus::True, "Restored", &note))
+    }
+
+    /// When the instance was asked for, to the end of the second it is told in.
+    fn asked_at(&self) -> Timestamp {
+        let created = self.instance.metadata.creation_timestamp.as_ref();
+        let end = created.and_then(|time| time.0.checked_add(SignedDuration::from_millis(999)).ok());
+        end.unwrap_or(Timestamp::MAX)
     }
 
     /// How often putting a part into a group has failed.

@@ -195,12 +195,14 @@ impl Around<'_> {
         Ok(meant.restore(last, job))
     }
 
-    /// The same for each of several groups, in their order: a set has a part for each.
+    /// The same for each of several groups, in their order: a set has a part for each. Where nobody says which, it is one that
+    /// stays the same while newer ones are made: parts of two do not fit together.
     pub async fn orders(
         &self,
         source: &RestoreSource,
         groups: &[&str],
         job: impl Fn(&str) -> String,
+        by: Timestamp,
     ) -> Result<Vec<Restore>, RestoreError> {
         let meant = self.meant(source).await?;
         let Meant { look, owner, ring, id, from, .. } = &meant;
@@ -213,7 +215,7 @@ impl Around<'_> {
                 let found = look.catalog.get(&place).ok_or(ChainError::NoSuchBackup(*id))?;
                 look.catalog.set_of(found).ok_or(RestoreError::NoSet(*id))?
             }
-            None => look.catalog.newest_set(owner)?,
+            None => look.catalog.newest_set(owner, by)?,
         };
         set.check()?;
         if set.size != groups.len() {
