@@ -9,7 +9,6 @@ use super::{Catalog, Found};
 use crate::api::labels::{GROUP, SET, SET_SAME, SET_SIZE};
 use crate::backup::id::Id;
 use crate::backup::layout::Owner;
-use crate::backup::manifest::Level;
 
 /// Why a set cannot be put back as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,11 +56,6 @@ impl Set<'_> {
         self.size.saturating_sub(self.parts.len())
     }
 
-    /// How well all of it is proven: as its part is that is proven least.
-    pub fn proof(&self) -> Option<(Level, Timestamp)> {
-        self.parts.iter().map(|(_, part)| part.proof()).min()
-    }
-
     /// Whether all of it can be put back, as far as the repository tells.
     pub fn check(&self) -> Result<(), SetError> {
         let id = self.id.to_owned();
@@ -83,36 +77,26 @@ impl Set<'_> {
 impl Catalog {
     /// All sets, whole or not, by whose they are and what they are called.
     pub fn sets(&self) -> BTreeMap<(&Owner, &str), Set<'_>> {
-        let mut sets: BTreeMap<(&Owner, &str), Set<'_>> = BTreeMap::new();
-        for found in &self.found {
-            let (Some((id, size)), Some(group)) = (found.set(), found.manifest.labels.get(GROUP)) else { continue };
-            let set = sets.entry((&found.place.owner, id)).or_insert_with(|| Set { id, size, parts: Vec::new() });
-            // an agent that was started anew in the middle may have made one twice
-            match set.parts.iter().position(|(known, _)| *known == group.as_str()) {
-                Some(at) if set.parts[at].1.manifest.completed_at >= found.manifest.completed_at => {}
-                Some(at) => set.parts[at].1 = found,
-                None => set.parts.push((group.as_str(), found)),
-            }
-        }
-        for set in sets.values_mut() {
-            set.parts.sort_by_key(|(group, _)| in_order(group));
-        }
-        sets
+        gather(self.found.iter())
     }
 
     /// The set that a backup is a part of.
     pub fn set_of(&self, found: &Found) -> Option<Set<'_>> {
-        let (id, _) = found.set()?;
-        let mut sets = self.sets();
-        let key = sets.keys().find(|(owner, known)| **owner == found.place.owner && *known == id).copied()?;
-        sets.remove(&key)
+        let wanted = found.set()?;
+        let same = |one: &&Found| one.place.owner == found.place.owner && one.set() == Some(wanted);
+        gather(self.found.iter().filter(same)).into_values().next()
+    }
+
+    /// Whether it is a part of a set that is no backup.
+    pub fn is_half(&self, found: &Found) -> bool {
+        self.set_of(found).is_some_and(|set| set.check().is_err())
     }
 
     /// The newest set of an instance that was whole by then, else the first after that; where none is whole, why the newest is
     /// not. Asked again while newer sets are made, it gives the same.
     pub fn newest_set(&self, owner: &Owner, by: Timestamp) -> Result<Set<'_>, SetError> {
-        let sets = self.sets().into_iter().filter(|((of, _), _)| *of == owner);
-        let mut sets: Vec<Set<'_>> = sets.map(|(_, set)| set).collect();
+        let own = self.found.iter().filter(|found| found.place.owner == *owner);
+        let mut sets: Vec<Set<'_>> = gather(own).into_values().collect();
         sets.sort_by_key(Set::completed_at);
         let later = sets.partition_point(|set| set.completed_at() <= by);
         let reason = sets.last().map_or(Err(SetError::Nothing), Set::check);
@@ -122,6 +106,24 @@ impl Catalog {
             None => Err(reason.err().unwrap_or(SetError::Nothing)),
         }
     }
+}
+
+fn gather<'a>(all: impl Iterator<Item = &'a Found>) -> BTreeMap<(&'a Owner, &'a str), Set<'a>> {
+    let mut sets: BTreeMap<(&Owner, &str), Set<'_>> = BTreeMap::new();
+    for found in all {
+        let (Some((id, size)), Some(group)) = (found.set(), found.manifest.labels.get(GROUP)) else { continue };
+        let set = sets.entry((&found.place.owner, id)).or_insert_with(|| Set { id, size, parts: Vec::new() });
+        // an agent that was started anew in the middle may have made one twice
+        match set.parts.iter().position(|(known, _)| *known == group.as_str()) {
+            Some(at) if set.parts[at].1.manifest.completed_at >= found.manifest.completed_at => {}
+            Some(at) => set.parts[at].1 = found,
+            None => set.parts.push((group.as_str(), found)),
+        }
+    }
+    for set in sets.values_mut() {
+        set.parts.sort_by_key(|(group, _)| in_order(group));
+    }
+    sets
 }
 
 /// Groups in the order people count them: `shard-2` comes before `shard-10`.

@@ -467,14 +467,16 @@ fn begun_for(look: &Look, uid: &str, schedule: &Schedule) -> Option<Timestamp> {
     as_asked.map(|manifest| manifest.started_at).max()
 }
 
-/// The newest sound backup of each instance.
+/// The newest sound backup of each instance; half a set is none.
 fn newest<'a>(ground: &'a Ground<'_>) -> impl Iterator<Item = &'a Found> {
     ground.instances.iter().filter_map(|instance| newest_of(ground.look.as_ref()?, &instance.uid()?))
 }
 
 fn newest_of<'a>(look: &'a Look, uid: &str) -> Option<&'a Found> {
     let of_instance = look.catalog.found.iter().filter(|found| found.place.owner.instance.as_str() == uid);
-    of_instance.filter(|found| found.damage().is_none()).max_by_key(|found| found.manifest.completed_at)
+    let mut sound: Vec<&Found> = of_instance.filter(|found| found.damage().is_none()).collect();
+    sound.sort_by_key(|found| found.manifest.completed_at);
+    sound.into_iter().rev().find(|found| !look.catalog.is_half(found))
 }
 
 /// The instance whose newest proven backup is the oldest.

@@ -31,7 +31,7 @@ fn scene() -> impl Strategy<Value = Facts> {
             one.condemned_at = (condemned == 0).then_some(one.completed_at);
             // of those that were begun one after the other
             let id = format!("s{}", number / 3);
-            one.set = part.then_some(PartOf { id, whole: number % 2 == 0, lacks: number % 4 == 1 });
+            one.set = part.then_some(PartOf { id, whole: number.is_multiple_of(2), lacks: number % 4 == 1 });
             backups.push(one);
         }
         Facts { backups, ..Facts::default() }
