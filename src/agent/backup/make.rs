@@ -169,11 +169,17 @@ fn request(order: &BackupOrder, config: &AgentConfig, epoch: Option<Epoch>) -> R
 }
 
 /// What the last backup of this kind had, so that one that is nearly empty is noticed.
+struct Last {
+    bytes: u64,
+    /// Digest of how the data was spread over the groups then.
+    same: Option<String>,
+}
+
 async fn last_size(
     repository: &Repository,
     order: &BackupOrder,
     config: &AgentConfig,
-) -> Result<Option<u64>, BackupError> {
+) -> Result<Option<Last>, BackupError> {
     let catalog = Catalog::of(repository, &order.owner).await?;
     let same = catalog.found.iter().filter(|found| {
         let manifest = &found.manifest;
@@ -181,7 +187,10 @@ async fn last_size(
         manifest.method == order.method && manifest.type_ == order.type_ && group
     });
     let last = same.max_by_key(|found| found.manifest.completed_at);
-    Ok(last.and_then(|found| Some(found.manifest.streams.iter().find(|stream| stream.name == STREAM)?.bytes)))
+    Ok(last.and_then(|found| {
+        let bytes = found.manifest.streams.iter().find(|stream| stream.name == STREAM)?.bytes;
+        Some(Last { bytes, same: found.manifest.labels.get(SET_SAME).cloned() })
+    }))
 }
 
 struct Reading<'a> {
@@ -190,7 +199,7 @@ struct Reading<'a> {
     method: &'a BackupMethod,
     freezer: &'a Arc<Freezer>,
     order: &'a BackupOrder,
-    before: Option<u64>,
+    before: Option<Last>,
     reporter: &'a Reporter,
 }
 
@@ -215,7 +224,10 @@ impl Reading<'_> {
             self.reporter.stage(JobState::Running, "reads the data");
             let left = until.saturating_duration_since(Instant::now());
             let least = if self.order.may_shrink { 0 } else { LEAST_PERCENT };
-            let source = source(self.around, self.method, before, left, self.before, least).await?;
+            // where groups came or went, less in this one is no loss
+            let moved = |last: &&Last| last.same.is_some() && self.spread(before) != last.same;
+            let last = self.before.as_ref().filter(|last| !moved(last)).map(|last| last.bytes);
+            let source = source(self.around, self.method, before, left, last, least).await?;
             Ok::<_, BackupError>(writing.stream(source).await?)
         })
         .await;
@@ -231,6 +243,12 @@ impl Reading<'_> {
         Ok(Learnt { marks: self.marks(&before, &after)?, facts: self.facts(&after.after(&before))?, same })
     }
 
+    /// Digest of how the data is spread over the groups, as steps that saved this found it.
+    fn spread(&self, saved: &Saved) -> Option<String> {
+        let value = saved.value(&self.method.set.as_ref()?.same)?;
+        Some(Digest::of(value.to_string().as_bytes()).short(LABEL))
+    }
+
     /// How the data is spread over the groups, where this is a part of a set; it may not have changed meanwhile.
     fn same(&self, before: &Saved, after: &Saved) -> Result<Option<String>, BackupError> {
         let Some(set) = self.method.set.as_ref().filter(|_| self.order.labels.contains_key(SET)) else {
@@ -239,11 +257,11 @@ impl Reading<'_> {
         let value = |saved: &Saved, when: &str| {
             let source = &set.same;
             let gives_nothing = || BackupError::Package(format!("set.same: {source} gives nothing {when} the reading"));
-            saved.value(source).ok_or_else(gives_nothing)
+            self.spread(saved).ok_or_else(gives_nothing)
         };
         let (first, last) = (value(before, "before")?, value(after, "after")?);
         if first == last {
-            return Ok(Some(Digest::of(first.to_string().as_bytes()).short(LABEL)));
+            return Ok(Some(first));
         }
         Err(BackupError::Precondition {
             message: "the data was spread over the groups anew while it was read; this is no part of a backup"
