@@ -219,3 +219,47 @@ pub fn tell_problems(catalog: &Catalog) {
         eprintln!("not believed: {}: {}", problem.object, problem.reason);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(backup: &str, part: Option<(&str, &str)>, phase: &str) -> Row {
+        let said = part.map(|(group, set)| {
+            let all = [(labels::GROUP, group), (labels::SET, set), (labels::SET_SIZE, "3")];
+            all.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+        });
+        Row {
+            backup: backup.to_owned(),
+            instance: "orders".to_owned(),
+            part: said.as_ref().and_then(Part::of),
+            type_: "Full".to_owned(),
+            phase: phase.to_owned(),
+            size: "1 KiB".to_owned(),
+            verified: "Committed".to_owned(),
+            completed_at: None,
+            expires_at: None,
+            message: None,
+        }
+    }
+
+    #[test]
+    fn half_a_set_is_told_from_a_whole_one() {
+        let mut rows = vec![
+            row("alone", None, "Completed"),
+            row("a", Some(("shard-0", "one")), "Completed"),
+            row("b", Some(("shard-1", "one")), "Completed"),
+            row("c", Some(("shard-2", "one")), "Expiring"),
+            row("d", Some(("shard-0", "two")), "Completed"),
+            // its agent was started anew in the middle
+            row("e", Some(("shard-0", "two")), "Completed"),
+            row("f", Some(("shard-1", "two")), "Damaged"),
+        ];
+        count(&mut rows);
+        let told = rows.iter().map(|row| row.part.as_ref().map(|part| (part.group.as_str(), part.missing)));
+        let (one, two) = (|group| Some((group, 0)), |group| Some((group, 2)));
+        let wanted =
+            [None, one("shard-0"), one("shard-1"), one("shard-2"), two("shard-0"), two("shard-0"), two("shard-1")];
+        assert_eq!(told.collect::<Vec<_>>(), wanted);
+    }
+}
