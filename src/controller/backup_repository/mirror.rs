@@ -71,7 +71,8 @@ fn spec(seen: &Seen<'_>, owner: &Owner, id: Id) -> BackupSpec {
 fn committed(seen: &Seen<'_>, found: &Found) -> Wanted {
     let manifest = &found.manifest;
     let spec = spec(seen, &found.place.owner, manifest.id);
-    let mut labels = found.wish.as_ref().and_then(|wish| wish.labels.clone()).unwrap_or_else(|| manifest.labels.clone());
+    let mut labels =
+        found.wish.as_ref().and_then(|wish| wish.labels.clone()).unwrap_or_else(|| manifest.labels.clone());
     // what belongs together is not for people to say
     let own = |name: &&String| found.set().is_some() && [GROUP, PART, SET, SET_SIZE].contains(&name.as_str());
     labels.extend(
