@@ -56,12 +56,12 @@ meet() {
   next=0
   for range in $(for name in $(names); do slots "$name"; done | sort -n); do
     if [ "${range%-*}" != "$next" ]; then
-      echo "the restored shards do not fit together: slot $next is not where it is to be, in $range; restore parts that were made together" >&2
+      echo "the shards do not fit together: slot $next is not where it is to be, in $range; what is restored has to be parts that were made together" >&2
       return 1
     fi
     next=$((${range#*-} + 1))
   done
-  [ "$next" = 16384 ] || { echo "the restored shards have slots up to $next of 16384; restore all parts that were made together" >&2; return 1; }
+  [ "$next" = 16384 ] || { echo "the shards have slots up to $next of 16384; what is restored has to be all parts that were made together" >&2; return 1; }
   for name in $(names); do
     pod=$(leader "$name")
     if [ "$pod" != "$1" ] && ! known "$1" "$pod"; then
@@ -81,7 +81,7 @@ case $command in
 create)
   any=$(leader "$(names | head -n 1)")
   if ! formed "$any"; then
-    if [ -n "$(slots "$(names | head -n 1)")" ]; then
+    if [ -n "$(for name in $(names); do slots "$name"; done)" ]; then
       meet "$any"
     else
       primaries=""

@@ -7,24 +7,24 @@ set -eu
 flags="--no-auth-warning"
 [ "${TLS:-false}" = "True" ] || [ "${TLS:-false}" = "true" ] && flags="$flags --tls --cacert /midship/tls/ca.crt --cert /midship/tls/tls.crt --key /midship/tls/tls.key"
 fail() { echo "$1" >&2; exit 1; }
-nodes() {
+nodes() { # what the primary of this shard sees, into nodes and own
   nodes=$(redis-cli $flags -p "$PORT" cluster nodes)
-  # a slot that is being moved is in two places: [slot->-node] and [slot-<-node]
-  case $nodes in
-    *'->-'* | *'-<-'*) fail "slots are being moved between shards" ;;
-    *myself,*) ;;
-    *) fail "the cluster cannot be asked: $nodes" ;;
+  own=$(printf '%s\n' "$nodes" | grep 'myself,') || fail "the cluster cannot be asked: $nodes"
+  case $own in
+    *'myself,slave'*)
+      leader=$(printf '%s\n' "$own" | cut -d ' ' -f 4)
+      at=$(printf '%s\n' "$nodes" | grep "^$leader ") || fail "nobody knows whose replica this is"
+      # of a slot that is being moved only those two know between whom it moves, and not their replicas
+      at=$(printf '%s\n' "$at" | cut -d ' ' -f 2 | sed 's/:[0-9]*@.*//')
+      nodes=$(redis-cli $flags -h "$at" -p "$PORT" cluster nodes)
+      own=$(printf '%s\n' "$nodes" | grep 'myself,') || fail "the primary of this shard cannot be asked: $nodes" ;;
   esac
+  # such a slot is in two places: [slot->-node] and [slot-<-node]
+  case $nodes in *'->-'* | *'-<-'*) fail "slots are being moved between shards" ;; esac
 }
 case $1 in
 own)
   nodes
-  own=$(printf '%s\n' "$nodes" | grep 'myself,')
-  case $own in
-    *'myself,slave'*)
-      leader=$(printf '%s\n' "$own" | cut -d ' ' -f 4)
-      own=$(printf '%s\n' "$nodes" | grep "^$leader ") || fail "nobody knows whose replica this is" ;;
-  esac
   slots=$(printf '%s\n' "$own" | cut -s -d ' ' -f 9-)
   [ -n "$slots" ] || fail "this shard has no slots"
   printf '%s\n' "$slots" ;;
