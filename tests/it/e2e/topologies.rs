@@ -121,7 +121,7 @@ async fn come_back_as_a_whole(stage: &Stage<'_>) {
 
     // into more shards they do not fit, and nothing is begun that would have to be cleared away
     let mut wide = shards(&[1, 1, 1, 1]);
-    let more = json!({ "type": "redis", "extensionVersion": "1.1.0", "version": "7.0", "topology": "cluster",
+    let more = json!({ "type": stage.type_, "extensionVersion": "1.1.0", "version": "7.0", "topology": "cluster",
         "deletionPolicy": "Delete", "tls": { "issuer": "builtin" },
         "restore": { "repository": part.spec.repository, "instance": { "name": NAME }, "identity": { "name": IDENTITY } } });
     wide.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());

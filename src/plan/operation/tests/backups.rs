@@ -79,8 +79,11 @@ fn what_a_policy_prefers_is_no_reason_to_make_no_backup() {
 
 /// An instance of which three groups are wanted, and those with these pods are there.
 fn in_shards(pods: &[(&str, &str)], more: Value) -> Scene {
-    let method = "prefer: replica\n      eachGroup: true\n      set: {same: spread.stdout}\n";
-    let mut scene = scene(&[], &[], more).with_package(&MANIFEST.replace("prefer: replica\n", method));
+    let look = "[{exec: [look], save: spread}]";
+    let method = format!(
+        "prefer: replica\n      eachGroup: true\n      set: {{same: spread.stdout}}\n      before: {look}\n      after: {look}\n"
+    );
+    let mut scene = scene(&[], &[], more).with_package(&MANIFEST.replace("prefer: replica\n", &method));
     scene.pods =
         pods.iter().map(|(name, group)| Pod { group: (*group).to_owned(), ..pod(name, 0, "primary") }).collect();
     let groups = json!([{ "name": "shard-0" }, { "name": "shard-1" }, { "name": "shard-2" }]);
