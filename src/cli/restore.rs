@@ -121,7 +121,8 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let instance: Instance = read(object)?;
     let instance = session.ask(session.instances().create(&PostParams::default(), &instance)).await?;
     let what = match found.set() {
-        Some((set, size)) => format!("the set {set} of {size} backups"),
+        Some((set, size)) if whole => format!("the set {set} of {size} backups"),
+        Some((set, size)) => format!("the backup {}, a part of the set {set} of {size}", found.place.id),
         None => format!("the backup {}", found.place.id),
     };
     let sentence = format!("Instance {}/{name} is made from {what}", session.namespace);

@@ -43,8 +43,11 @@ fn of_group<'a>(
     let there = || newest_first.iter().filter(|backup| backup.sound && chain_is_sound(facts, backup));
     // and neither does a part of what lacks others
     let sound = || there().filter(|backup| backup.set.as_ref().is_none_or(|set| set.whole));
-    if let Some(newest) = sound().next().or_else(|| there().next()) {
-        keep(newest, Reason::Newest);
+    let newest = sound().next().or_else(|| there().next());
+    // parts that were made by themselves do not take the place of what is whole
+    let whole = sound().find(|backup| backup.set.is_some());
+    for one in newest.into_iter().chain(whole.filter(|whole| newest.is_none_or(|newest| newest.id != whole.id))) {
+        keep(one, Reason::Newest);
     }
     for backup in newest_first.iter().filter(|backup| backup.set.as_ref().is_some_and(|set| set.lacks)) {
         let until = backup.completed_at.checked_add(UNFINISHED).unwrap_or(Timestamp::MAX);

@@ -122,6 +122,18 @@ fn half_a_set_is_no_backup_and_a_part_that_stays_keeps_the_others() {
 }
 
 #[test]
+fn parts_that_were_made_by_themselves_do_not_push_out_the_newest_set() {
+    let alone = |id: &str, day| BackupFacts { group: Some(id[..1].into()), ..backup(id, day) };
+    let set = [part("a1", 1, "one", true, false), part("b1", 1, "one", true, false)];
+    let facts = facts(set.into_iter().chain([alone("a2", 2), alone("b2", 2)]));
+    let decided = decide(&facts, Rules { count: Some(1), ..Rules::default() }, 9);
+    for stays in ["a1: stays: the newest sound one", "b1: stays: the newest sound one"] {
+        assert!(decided.contains(stays), "{decided}");
+    }
+    assert!(decided.contains("a2: stays: the newest sound one of its instance; number 1 of the newest 1"), "{decided}");
+}
+
+#[test]
 fn parts_of_a_set_that_is_being_made_wait_for_the_others() {
     let facts = facts([
         part("a1", 1, "one", true, false),
