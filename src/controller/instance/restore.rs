@@ -95,7 +95,7 @@ impl Work<'_> {
         components.dedup();
         let mut ran = false;
         for (component, group) in Self::proven_in(going, &components) {
-            let host = match (self.first(component, group), group) {
+            let host = match (self.first(going, component, group), group) {
                 (Some(host), _) => host,
                 (None, None) => continue,
                 (None, Some(group)) => {
@@ -130,8 +130,14 @@ impl Work<'_> {
     }
 
     /// The address of the pod that backups are restored to, or a part of one for a group.
-    fn first(&self, wanted: Option<&ComponentName>, group: Option<&str>) -> Option<String> {
+    fn first(&self, going: &Going, wanted: Option<&ComponentName>, group: Option<&str>) -> Option<String> {
         let (name, namespace) = (self.instance.name_any(), self.instance.namespace());
+        let wanted = wanted.or_else(|| going.package.main_component().filter(|_| group.is_some()));
+        // a part goes into no other pod of the group, though that be there before: both would have it
+        let lowest = group.and_then(|group| {
+            let ordinals = going.resolved.component(wanted?.as_str())?.group(group)?.ordinals();
+            ordinals.into_iter().map(u32::from).min()
+        });
         let mut pods = self.shared.pods.select(|pod| {
             let component = pod.labels().get(labels::COMPONENT);
             pod.metadata.namespace == namespace
@@ -141,7 +147,8 @@ impl Work<'_> {
                 && group.is_none_or(|group| pod.labels().get(labels::GROUP).is_some_and(|of| of == group))
         });
         pods.sort_by_key(|pod| ordinal(pod));
-        pods.first().and_then(|pod| pod.status.as_ref()?.pod_ip.clone())
+        let first = pods.first().filter(|pod| lowest.is_none_or(|lowest| ordinal(pod) == lowest));
+        first.and_then(|pod| pod.status.as_ref()?.pod_ip.clone())
     }
 
     /// What was restored; nothing while there is nobody to ask.
@@ -164,7 +171,7 @@ impl Work<'_> {
                            instance with one group";
             return Err(Ended::Failed(Problem::new(Code::Unsupported, message)));
         }
-        let host = self.first(method.component.as_ref(), group);
+        let host = self.first(going, method.component.as_ref(), group);
         let Some(host) = host else { return Ok(None) };
         let (name, namespace) = (self.instance.name_any(), self.instance.namespace().unwrap_or_default());
         let client = self.shared.agents.client(&name, &namespace, &host).await;
