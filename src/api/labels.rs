@@ -8,6 +8,12 @@ pub const COMPONENT: &str = "midship.dev/component";
 pub const GROUP: &str = "midship.dev/group";
 /// A backup is of one group of pods and has a part of the data.
 pub const PART: &str = "midship.dev/part";
+/// The backups that one operation made of all groups of pods: the operation's UID.
+pub const SET: &str = "midship.dev/set";
+/// How many parts such a set has.
+pub const SET_SIZE: &str = "midship.dev/set-size";
+/// Digest of what has to be the same in all parts of a set.
+pub const SET_SAME: &str = "midship.dev/set-same";
 /// The place of a pod in its group.
 pub const ORDINAL: &str = "midship.dev/ordinal";
 /// The confirmed role of a pod; Services select it.

@@ -19,7 +19,7 @@ use super::store::{Key, StoreError, list_all};
 use super::write::{WriteError, void};
 use crate::api::labels::GROUP;
 use crate::plan::retention::{
-    AttemptFacts, AttemptVerdict, BackupFacts, Facts, LogNeed, Plan, Refusal, Remains, Verdict,
+    AttemptFacts, AttemptVerdict, BackupFacts, Facts, LogNeed, PartOf, Plan, Refusal, Remains, Verdict,
 };
 
 /// What was seen longer ago is looked at again before anything is removed.
@@ -102,8 +102,10 @@ pub fn name(place: &Place) -> String {
 
 /// What retention decides from. `cluster` is ours: what belongs to others counts, and is left alone.
 pub fn facts(catalog: &Catalog, cluster: &Uid, wishes: &Wishes, clock_skew: SignedDuration) -> Facts {
+    let sets = catalog.sets();
     let backups = catalog.found.iter().map(|found| {
         let manifest = &found.manifest;
+        let set = found.set().and_then(|(id, _)| sets.get(&(&found.place.owner, id)));
         let parent = manifest.parent.as_ref();
         let in_place = |id| name(&Place { owner: found.place.owner.clone(), id });
         BackupFacts {
@@ -117,6 +119,11 @@ pub fn facts(catalog: &Catalog, cluster: &Uid, wishes: &Wishes, clock_skew: Sign
             // what people want of it may be in what cannot be read
             hold: wishes.hold.contains(&found.place.id) || !found.unreadable.is_empty(),
             sound: found.damage().is_none(),
+            set: set.map(|set| PartOf {
+                id: format!("{}/{}/{}", found.place.owner.cluster, found.place.owner.instance, set.id),
+                whole: set.check().is_ok(),
+                lacks: set.missing() > 0,
+            }),
             restored_at: found.verified.get(&Level::Restored).filter(|one| one.problems.is_empty()).map(|one| one.at),
             condemned_at: found.tombstone.as_ref().map(|tombstone| tombstone.at),
             bytes: manifest.chunks.stored_bytes,

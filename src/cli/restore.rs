@@ -26,7 +26,7 @@ use super::session::Session;
 use super::wait::{Look, seconds, watch};
 use crate::api::conditions::{ConditionStatus, READY, find};
 use crate::api::{API_VERSION, BackupRepository, Instance, labels};
-use crate::backup::read::{Catalog, Found, Target};
+use crate::backup::read::{Catalog, Found, SetError, Target};
 use crate::backup::store::s3::Credentials;
 use crate::controller::repositories::keys;
 use crate::controller::repositories::place::Place;
@@ -99,10 +99,12 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     }
     let repository = repository(arguments, &session, &source, found).await?;
     let identity = identity(arguments, &session, &source, found).await?;
+    // who named no part wants all of them, and an instance with one group would get one
+    let whole = arguments.backup.is_none() && found.set().is_some_and(|(_, size)| size > 1);
     let restore = without_nothing(json!({
         "repository": repository,
         "instance": { "uid": found.place.owner.instance },
-        "id": arguments.at.is_none().then(|| found.place.id.to_string()),
+        "id": (arguments.at.is_none() && !whole).then(|| found.place.id.to_string()),
         "pointInTime": arguments.at.map(|at| at.to_string()),
         "identity": identity.map(|name| json!({ "name": name })),
     }));
@@ -118,7 +120,12 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let object = json!({ "apiVersion": API_VERSION, "kind": "Instance", "metadata": { "name": name }, "spec": spec });
     let instance: Instance = read(object)?;
     let instance = session.ask(session.instances().create(&PostParams::default(), &instance)).await?;
-    let sentence = format!("Instance {}/{name} is made from the backup {}", session.namespace, found.place.id);
+    let what = match found.set() {
+        Some((set, size)) if whole => format!("the set {set} of {size} backups"),
+        Some((set, size)) => format!("the backup {}, a part of the set {set} of {size}", found.place.id),
+        None => format!("the backup {}", found.place.id),
+    };
+    let sentence = format!("Instance {}/{name} is made from {what}", session.namespace);
     if arguments.no_wait {
         output::told(format, &instance, &sentence)?;
         return Ok(Outcome::Done);
@@ -181,13 +188,22 @@ async fn chosen<'a>(arguments: &Arguments, source: &Source, catalog: &'a Catalog
     if parts.len() < 2 || !found.is_part() {
         return Ok(found);
     }
+    if arguments.at.is_some() {
+        return Err(CommandError::new("its groups have no common log that leads to a moment")
+            .at("--at")
+            .remedy("leave --at out: a backup of all groups is restored as it was made"));
+    }
+    match catalog.newest_set(owner, Timestamp::MAX).map(|set| set.parts.first().map(|(_, part)| *part)) {
+        Ok(Some(part)) => return Ok(part),
+        Ok(None) | Err(SetError::Nothing) => {}
+        Err(error) => {
+            return Err(CommandError::new(error.to_string()).at(source.address()).remedy("make another backup"));
+        }
+    }
     let parts: Vec<String> = parts.iter().map(|(group, found)| format!("{} ({group})", found.place.id)).collect();
     Err(CommandError::new("each backup of it is of one group of its pods and has a part of the data")
         .at(source.address())
-        .remedy(format!(
-            "parts are not put together: restore each into an instance of its own that has one group: one of {}",
-            parts.join(", ")
-        )))
+        .remedy(format!("restore each into an instance of its own that has one group: one of {}", parts.join(", "))))
 }
 
 /// What the new instance is to be: as a file says, or as the old one was.

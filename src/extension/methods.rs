@@ -2,6 +2,7 @@
 
 use super::contract::BackupMethod;
 use super::problem::{Code, Refusal};
+use super::resolved::ResolvedComponent;
 use super::{Package, Resolved, install};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,19 +46,42 @@ pub fn is_detached(package: &Package, component: &str, role: Option<&str>, follo
     })
 }
 
+/// The component whose groups each have a part of the data, where it has several, and whether its package can put parts that
+/// were made together into them.
+fn split<'r>(package: &Package, resolved: &'r Resolved) -> Option<(&'r ResolvedComponent, bool)> {
+    let (methods, main) = (&package.manifest.backup.as_ref()?.methods, package.main_component());
+    resolved.components.iter().filter(|component| component.groups.len() > 1).find_map(|component| {
+        let of_it = |method: &&BackupMethod| method.component.as_ref().or(main) == Some(&component.name);
+        let of_it: Vec<&BackupMethod> = methods.values().filter(of_it).collect();
+        let each = !of_it.is_empty() && of_it.iter().all(|method| method.each_group);
+        each.then(|| (component, of_it.iter().all(|method| method.set.is_some())))
+    })
+}
+
+/// The component whose groups are each to be filled from a part of a backup.
+pub fn filled<'r>(package: &Package, resolved: &'r Resolved) -> Option<&'r ResolvedComponent> {
+    resolved.restore.as_ref()?;
+    split(package, resolved).filter(|(_, together)| *together).map(|(component, _)| component)
+}
+
+/// The component whose groups each have a part of the data, where it has several.
+pub fn parted<'r>(package: &Package, resolved: &'r Resolved) -> Option<&'r ResolvedComponent> {
+    split(package, resolved).map(|(component, _)| component)
+}
+
+/// Whether backups of the package may be parts of a whole.
+pub fn makes_parts(package: &Package) -> bool {
+    package.manifest.backup.iter().flat_map(|backup| backup.methods.values()).any(|method| method.each_group)
+}
+
 /// Why an instance cannot be filled from a backup: each of its groups has a part of the data, and a backup holds one part.
 pub fn in_parts(package: &Package, resolved: &Resolved) -> Option<Refusal> {
     resolved.restore.as_ref()?;
-    let (methods, main) = (&package.manifest.backup.as_ref()?.methods, package.main_component());
-    let split = resolved.components.iter().filter(|component| component.groups.len() > 1).find(|component| {
-        let of_it = |method: &&BackupMethod| method.component.as_ref().or(main) == Some(&component.name);
-        let mut of_it = methods.values().filter(of_it).peekable();
-        of_it.peek().is_some() && of_it.all(|method| method.each_group)
-    })?;
+    let (split, _) = split(package, resolved).filter(|(_, together)| !together)?;
     let reason = format!(
-        "{} has {} groups, each with a part of the data, and a backup is of one of them: parts are not put together. Restore \
-         each part into an instance of its own that has one group (spec.restore.id names the backup), and bring the data over \
-         with the middleware's own tools",
+        "{} has {} groups, each with a part of the data, a backup is of one of them, and its package does not say how parts are \
+         put together (backup.methods.<name>.set). Restore each part into an instance of its own that has one group \
+         (spec.restore.id names the backup), and bring the data over with the middleware's own tools",
         split.name,
         split.groups.len()
     );
@@ -73,11 +97,12 @@ mod tests {
 
     #[test]
     fn shards_are_not_filled_from_a_backup_of_one_of_them() {
-        let mut refused = Vec::new();
+        let (mut refused, mut put_together) = (Vec::new(), 0);
         for (name, package) in shipped() {
             let version = package.manifest.versions.first().expect("a version").version.clone();
             let methods = package.manifest.backup.iter().flat_map(|backup| backup.methods.values());
             let split = methods.clone().count() > 0 && methods.clone().all(|method| method.each_group);
+            let together = methods.clone().all(|method| method.set.is_some());
             for topology in package.manifest.topologies.keys() {
                 let mut spec = json!({ "type": package.manifest.type_, "extensionVersion": package.manifest.version,
                     "version": version, "topology": topology });
@@ -87,10 +112,13 @@ mod tests {
                 let (wanted, _) = sample(&package, spec);
                 let several = wanted.components.iter().any(|component| component.groups.len() > 1);
                 let refusal = in_parts(&package, &wanted);
-                assert_eq!(refusal.is_some(), several && split, "{name} {topology}");
+                assert_eq!(refusal.is_some(), several && split && !together, "{name} {topology}");
+                assert_eq!(filled(&package, &wanted).is_some(), several && split && together, "{name} {topology}");
+                put_together += usize::from(several && split && together);
                 refused.extend(refusal);
             }
         }
+        assert!(put_together > 0, "a package puts shards together");
         let first = refused.first().expect("a package with shards").to_string();
         assert!(first.starts_with("spec.restore: ") && first.contains(" has 3 groups, each with a part"), "{first}");
     }

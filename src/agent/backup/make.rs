@@ -16,9 +16,10 @@ use super::segments::line;
 use super::source::{STREAM, source};
 use super::{BackupError, Surroundings, bounded, method, open, with};
 use crate::agent::actions::{Actor, Saved, Steps};
-use crate::api::labels::PART;
+use crate::api::labels::{PART, SET, SET_SAME};
 use crate::api::operation::BackupType;
 use crate::backup::clock::Clock;
+use crate::backup::digest::Digest;
 use crate::backup::id::Id;
 use crate::backup::keys::Epoch;
 use crate::backup::layout::Owner;
@@ -37,6 +38,8 @@ pub const GROUP: &str = "midship.dev/group";
 /// What a backup's description calls what is compared with what is restored.
 pub const FACTS: &str = "facts";
 const MOST_FACTS: usize = 64 << 10;
+/// Digits of a digest that fit into the value of a label.
+const LABEL: usize = 63;
 /// The agent has little memory: fewer bytes in flight than the library would take.
 const CHUNK: usize = 8 << 20;
 const MEMORY: usize = 64 << 20;
@@ -61,6 +64,8 @@ struct Marks {
 struct Learnt {
     marks: Option<Marks>,
     facts: Map<String, Value>,
+    /// Digest of how the data is spread over the groups.
+    same: Option<String>,
 }
 
 /// Makes it. Where an incremental one cannot be made it is a full one, and the outcome says why.
@@ -160,9 +165,12 @@ impl Making<'_> {
         };
         let read = reading.read(&mut writing, cancel, until).await;
         let proven = match read {
-            Ok(Learnt { marks, facts }) => {
+            Ok(Learnt { marks, facts, same }) => {
                 if !facts.is_empty() {
                     writing.describe(FACTS, Value::Object(facts));
+                }
+                if let Some(same) = same {
+                    writing.label(SET_SAME, same);
                 }
                 self.reporter.stage(JobState::Completing, "waits for the log that the backup needs");
                 bounded(cancel, until, limit, span(self.repository, &order.owner, marks)).await
@@ -233,6 +241,7 @@ fn check(method: &BackupMethod, order: &BackupOrder) -> Result<(), BackupError> 
 fn request(order: &BackupOrder, config: &AgentConfig, epoch: Option<Epoch>, parent: Option<&Parent>) -> Request {
     let mut labels = order.labels.clone();
     labels.insert(GROUP.to_owned(), config.group.to_string());
+    labels.remove(SET_SAME);
     if config.backup.get(&order.method).is_some_and(|method| method.each_group) {
         labels.insert(PART.to_owned(), "true".to_owned());
     }
@@ -253,9 +262,15 @@ fn request(order: &BackupOrder, config: &AgentConfig, epoch: Option<Epoch>, pare
     }
 }
 
-/// What the last backup of this kind had, so that one that is nearly empty is noticed. One that adds to others has what was
-/// changed, which can be nothing.
-fn last_size(catalog: &Catalog, order: &BackupOrder, config: &AgentConfig) -> Option<u64> {
+/// What the last backup of this kind had, so that one that is nearly empty is noticed.
+struct Last {
+    bytes: u64,
+    /// Digest of how the data was spread over the groups then.
+    same: Option<String>,
+}
+
+/// The last backup of this kind. One that adds to others has what was changed, which can be nothing.
+fn last_size(catalog: &Catalog, order: &BackupOrder, config: &AgentConfig) -> Option<Last> {
     if order.type_ == BackupType::Incremental {
         return None;
     }
@@ -265,7 +280,9 @@ fn last_size(catalog: &Catalog, order: &BackupOrder, config: &AgentConfig) -> Op
         manifest.method == order.method && manifest.type_ == order.type_ && group
     });
     let last = same.max_by_key(|found| found.manifest.completed_at);
-    Some(last?.manifest.streams.iter().find(|stream| stream.name == STREAM)?.bytes)
+    let found = last?;
+    let bytes = found.manifest.streams.iter().find(|stream| stream.name == STREAM)?.bytes;
+    Some(Last { bytes, same: found.manifest.labels.get(SET_SAME).cloned() })
 }
 
 struct Reading<'a> {
@@ -274,7 +291,7 @@ struct Reading<'a> {
     method: &'a BackupMethod,
     freezer: &'a Arc<Freezer>,
     order: &'a BackupOrder,
-    before: Option<u64>,
+    before: Option<Last>,
     job: Map<String, Value>,
     reporter: &'a Reporter,
 }
@@ -300,7 +317,10 @@ impl Reading<'_> {
             self.reporter.stage(JobState::Running, "reads the data");
             let left = until.saturating_duration_since(Instant::now());
             let least = if self.order.may_shrink { 0 } else { LEAST_PERCENT };
-            let source = source(self.around, self.method, before, left, self.before, least).await?;
+            // where groups came or went, less in this one is no loss
+            let moved = |last: &&Last| last.same.is_some() && self.spread(before) != last.same;
+            let last = self.before.as_ref().filter(|last| !moved(last)).map(|last| last.bytes);
+            let source = source(self.around, self.method, before, left, last, least).await?;
             Ok::<_, BackupError>(writing.stream(source).await?)
         })
         .await;
@@ -312,7 +332,35 @@ impl Reading<'_> {
         thawed?;
         let after = after.map_err(|_| BackupError::TimedOut(AFTER))??;
         let before = saved.ok_or(BackupError::Cancelled)?;
-        Ok(Learnt { marks: self.marks(&before, &after)?, facts: self.facts(&after.after(&before))? })
+        let same = self.same(&before, &after)?;
+        Ok(Learnt { marks: self.marks(&before, &after)?, facts: self.facts(&after.after(&before))?, same })
+    }
+
+    /// Digest of how the data is spread over the groups, as steps that saved this found it.
+    fn spread(&self, saved: &Saved) -> Option<String> {
+        let value = saved.value(&self.method.set.as_ref()?.same)?;
+        Some(Digest::of(value.to_string().as_bytes()).short(LABEL))
+    }
+
+    /// How the data is spread over the groups, where this is a part of a set; it may not have changed meanwhile.
+    fn same(&self, before: &Saved, after: &Saved) -> Result<Option<String>, BackupError> {
+        let Some(set) = self.method.set.as_ref().filter(|_| self.order.labels.contains_key(SET)) else {
+            return Ok(None);
+        };
+        let value = |saved: &Saved, when: &str| {
+            let source = &set.same;
+            let gives_nothing = || BackupError::Package(format!("set.same: {source} gives nothing {when} the reading"));
+            self.spread(saved).ok_or_else(gives_nothing)
+        };
+        let (first, last) = (value(before, "before")?, value(after, "after")?);
+        if first == last {
+            return Ok(Some(first));
+        }
+        Err(BackupError::Precondition {
+            message: "the data was spread over the groups anew while it was read; this is no part of a backup"
+                .to_owned(),
+            hint: "make another backup once groups have come or gone",
+        })
     }
 
     fn extras(&self) -> Map<String, Value> {

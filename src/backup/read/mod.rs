@@ -4,12 +4,14 @@
 mod catalog;
 mod chain;
 mod restore;
+mod sets;
 
 use std::collections::BTreeMap;
 
 pub use catalog::{Begun, Catalog, Failed, Found, Leftover, Problem};
 pub use chain::{ChainError, Target};
 pub use restore::{Content, ReadError};
+pub use sets::{Set, SetError, in_order};
 
 use super::keys::epoch::EpochError;
 use super::keys::{Epoch, Identity, Kit, Opener};

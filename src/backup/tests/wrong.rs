@@ -10,10 +10,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::faults::{Fault, Faulty};
 use super::world::{END, World, owner, rows, source, uid};
-use crate::api::labels::{GROUP, PART};
+use crate::api::labels::{GROUP, PART, SET, SET_SAME, SET_SIZE};
 use crate::backup::layout::{Line, Owner};
 use crate::backup::manifest::{Level, LogSpan};
-use crate::backup::read::{Content, Found, Keyring, Target};
+use crate::backup::read::{Content, Found, Keyring, SetError, Target};
 use crate::backup::verify;
 use crate::backup::write::{Gate, Settings, Source, SourceEnd, WriteError, Writing};
 
@@ -207,6 +207,72 @@ async fn of_shards_each_has_a_newest_backup_of_its_own() {
     let parts = catalog.parts(&catalog.found[0]);
     let parts: Vec<_> = parts.iter().map(|(group, found)| (*group, found.place.id)).collect();
     assert_eq!(parts, [("shard-0", made[2]), ("shard-1", made[1])]);
+}
+
+#[tokio::test]
+async fn what_one_operation_made_of_all_groups_is_one_backup_or_none() {
+    let world = World::new(false).await;
+    let make = async |set: &str, group: &str, same: &str| {
+        let mut request = world.request(None);
+        let told = [(GROUP, group), (PART, "true"), (SET, set), (SET_SIZE, "3")];
+        request.labels.extend(told.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let writing = Writing::begin(&world.repository, &world.key, world.clock(), request, world.settings.clone());
+        let mut writing = writing.await.expect("begun");
+        writing.stream(source("data", rows(10, 0))).await.expect("written");
+        writing.label(SET_SAME, same.to_owned());
+        let made = writing.commit(None).await.expect("committed");
+        world.memory.pass(jiff::SignedDuration::from_secs(1));
+        made.place
+    };
+    let newest = async || {
+        world
+            .catalog()
+            .await
+            .newest_set(&owner(), jiff::Timestamp::MAX)
+            .map(|set| set.id.to_owned())
+            .map_err(|it| it.to_string())
+    };
+    assert_eq!(newest().await.expect_err("nothing"), "there is no set of backups of all groups of this instance");
+    let first = make("one", "shard-10", "a").await;
+    make("one", "shard-9", "a").await;
+    assert_eq!(newest().await.expect_err("half"), "the set one has 2 of its 3 parts");
+    make("one", "shard-1", "a").await;
+    assert_eq!(newest().await.as_deref(), Ok("one"));
+    // an agent that was started anew in the middle makes its part once more
+    let again = make("one", "shard-10", "a").await;
+    for group in ["shard-1", "shard-9"] {
+        make("two", group, "b").await;
+    }
+    let catalog = world.catalog().await;
+    let set = catalog.set_of(catalog.get(&first).expect("it is there")).expect("a set");
+    let parts: Vec<_> = set.parts.iter().map(|(group, _)| *group).collect();
+    assert_eq!((parts, set.size), (vec!["shard-1", "shard-9", "shard-10"], 3), "as people count them");
+    assert_eq!(set.parts[2].1.place, again);
+    assert_eq!(newest().await.as_deref(), Ok("one"), "half a set is no backup");
+    make("two", "shard-10", "c").await;
+    let catalog = world.catalog().await;
+    let last = catalog.found.last().and_then(|found| catalog.set_of(found)).expect("a set");
+    assert_eq!(last.check(), Err(SetError::Moved("two".to_owned())));
+    assert_eq!(newest().await.as_deref(), Ok("one"), "parts that do not fit together are no backup either");
+    // whoever asked for the newest before a newer one was there goes on with what it was
+    for group in ["shard-1", "shard-9", "shard-10"] {
+        make("three", group, "d").await;
+    }
+    let catalog = world.catalog().await;
+    let by = |at: jiff::Timestamp| catalog.newest_set(&owner(), at).map(|set| set.id).map_err(|it| it.to_string());
+    let one = catalog.set_of(catalog.get(&first).expect("it is there")).expect("a set").completed_at();
+    assert_eq!(newest().await.as_deref(), Ok("three"));
+    assert_eq!(by(one), Ok("one"));
+    assert_eq!(by(jiff::Timestamp::UNIX_EPOCH), Ok("one"), "what came first after it");
+    // a part that is damaged damages its set
+    let part = catalog.get(&again).expect("it is there");
+    let damage = vec!["chunk 0 is damaged".to_owned()];
+    let recorded = verify::record(&world.repository, part, (Level::Read, None), damage, &world.key, world.now()).await;
+    recorded.expect("recorded");
+    let catalog = world.catalog().await;
+    let set = catalog.set_of(catalog.get(&first).expect("it is there")).expect("a set");
+    let told = set.check().expect_err("damaged").to_string();
+    assert_eq!(told, format!("the part {} (shard-10) of the set one is damaged: chunk 0 is damaged", again.id));
 }
 
 #[tokio::test]

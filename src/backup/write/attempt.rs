@@ -134,6 +134,11 @@ impl<'a> Writing<'a> {
         self.request.description.insert(name.to_owned(), value);
     }
 
+    /// Adds a label: everybody may read it.
+    pub fn label(&mut self, name: &str, value: String) {
+        self.request.labels.insert(name.to_owned(), value);
+    }
+
     pub fn place(&self) -> &Place {
         &self.place
     }

@@ -1,5 +1,7 @@
 //! `midship backup list`: from the cluster's Backup objects, or straight from a store.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use clap::Args;
 use jiff::Timestamp;
 use kube::api::ListParams;
@@ -13,9 +15,9 @@ use super::super::error::CommandError;
 use super::super::output::{self, Cell, Format, Table, Tone};
 use super::super::session::{Session, instance_name};
 use super::source;
-use crate::api::Backup;
 use crate::api::backup::BackupPhase;
 use crate::api::instance::BackedUpInstance;
+use crate::api::{Backup, labels};
 use crate::backup::read::{Catalog, Found};
 use crate::controller::repositories::words::{age, size};
 
@@ -34,6 +36,9 @@ pub struct Arguments {
 struct Row {
     backup: String,
     instance: String,
+    /// The group it is of, where it is a part of a set of backups of all groups, and what that set lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<Part>,
     #[serde(rename = "type")]
     type_: String,
     phase: String,
@@ -44,6 +49,47 @@ struct Row {
     message: Option<String>,
 }
 
+/// Which part a backup is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Part {
+    group: String,
+    set: String,
+    size: usize,
+    missing: usize,
+}
+
+impl Part {
+    /// From the labels of the backup; how many others there are is counted later.
+    fn of(said: &BTreeMap<String, String>) -> Option<Self> {
+        let group = said.get(labels::GROUP)?.clone();
+        let (set, size) = (said.get(labels::SET)?.clone(), said.get(labels::SET_SIZE)?.parse().ok()?);
+        Some(Self { group, set, size, missing: 0 })
+    }
+
+    fn cell(&self) -> Cell {
+        let whole = format!("{} of {}", self.group, self.size);
+        match self.missing {
+            0 => Cell::new(whole, Tone::Good),
+            missing => Cell::new(format!("{whole}, {missing} missing"), Tone::Bad),
+        }
+    }
+}
+
+/// Half a set is no backup: how many parts are not there.
+fn count(rows: &mut [Row]) {
+    let mut there: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| ["Completed", "Expiring"].contains(&row.phase.as_str())) {
+        let Some(part) = &row.part else { continue };
+        there.entry((row.instance.clone(), part.set.clone())).or_default().insert(part.group.clone());
+    }
+    for row in rows {
+        let Some(part) = &mut row.part else { continue };
+        let known = there.get(&(row.instance.clone(), part.set.clone())).map_or(0, BTreeSet::len);
+        part.missing = part.size.saturating_sub(known);
+    }
+}
+
 pub async fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Result<Outcome, CommandError> {
     let straight = arguments.source.is_store() || arguments.source.repository.is_some();
     let mut rows =
@@ -52,19 +98,25 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
         return Ok(Outcome::Done);
     }
     rows.sort_by(|a, b| (&a.instance, a.completed_at, &a.backup).cmp(&(&b.instance, b.completed_at, &b.backup)));
+    count(&mut rows);
     output::print(format, &rows, || table(&rows, Timestamp::now()))?;
     Ok(Outcome::Done)
 }
 
 fn table(rows: &[Row], now: Timestamp) -> Table {
-    let mut table = Table::new(&["BACKUP", "INSTANCE", "TYPE", "PHASE", "SIZE", "PROVEN", "AGE", "GOES"]);
+    let parts = rows.iter().any(|row| row.part.is_some());
+    let mut columns = vec!["BACKUP", "INSTANCE", "TYPE", "PHASE", "SIZE", "PROVEN", "AGE", "GOES"];
+    if parts {
+        columns.insert(2, "PART");
+    }
+    let mut table = Table::new(&columns);
     for row in rows {
         let tone = match row.phase.as_str() {
             "Completed" => Tone::Good,
             "Damaged" | "Failed" => Tone::Bad,
             _ => Tone::Doubtful,
         };
-        table.row(vec![
+        let mut cells: Vec<Cell> = vec![
             row.backup.as_str().into(),
             row.instance.as_str().into(),
             row.type_.as_str().into(),
@@ -73,7 +125,11 @@ fn table(rows: &[Row], now: Timestamp) -> Table {
             row.verified.as_str().into(),
             row.completed_at.map_or(String::new(), |at| age(at, now)).into(),
             row.expires_at.as_deref().unwrap_or_default().into(),
-        ]);
+        ];
+        if parts {
+            cells.insert(2, row.part.as_ref().map_or_else(|| "".into(), Part::cell));
+        }
+        table.row(cells);
     }
     table
 }
@@ -104,6 +160,7 @@ fn of_object(backup: &Backup) -> Row {
     Row {
         backup: backup.name_any(),
         instance: name.map(|name| name.to_string()).or(uid).unwrap_or_default(),
+        part: status.labels.as_ref().and_then(Part::of),
         type_: word(status.type_.and_then(|type_| serde_json::to_value(type_).ok())),
         phase: word(status.phase.and_then(|phase| serde_json::to_value(phase).ok())),
         size: status.size.unwrap_or_default(),
@@ -145,6 +202,7 @@ fn of_found(found: &Found, instance: String) -> Row {
     Row {
         backup: manifest.id.to_string(),
         instance,
+        part: found.set().and_then(|_| Part::of(&manifest.labels)),
         type_: format!("{:?}", manifest.type_),
         phase: format!("{phase:?}"),
         size: size(manifest.chunks.stored_bytes),
@@ -159,5 +217,49 @@ fn of_found(found: &Found, instance: String) -> Row {
 pub fn tell_problems(catalog: &Catalog) {
     for problem in catalog.told() {
         eprintln!("not believed: {}: {}", problem.object, problem.reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(backup: &str, part: Option<(&str, &str)>, phase: &str) -> Row {
+        let said = part.map(|(group, set)| {
+            let all = [(labels::GROUP, group), (labels::SET, set), (labels::SET_SIZE, "3")];
+            all.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+        });
+        Row {
+            backup: backup.to_owned(),
+            instance: "orders".to_owned(),
+            part: said.as_ref().and_then(Part::of),
+            type_: "Full".to_owned(),
+            phase: phase.to_owned(),
+            size: "1 KiB".to_owned(),
+            verified: "Committed".to_owned(),
+            completed_at: None,
+            expires_at: None,
+            message: None,
+        }
+    }
+
+    #[test]
+    fn half_a_set_is_told_from_a_whole_one() {
+        let mut rows = vec![
+            row("alone", None, "Completed"),
+            row("a", Some(("shard-0", "one")), "Completed"),
+            row("b", Some(("shard-1", "one")), "Completed"),
+            row("c", Some(("shard-2", "one")), "Expiring"),
+            row("d", Some(("shard-0", "two")), "Completed"),
+            // its agent was started anew in the middle
+            row("e", Some(("shard-0", "two")), "Completed"),
+            row("f", Some(("shard-1", "two")), "Damaged"),
+        ];
+        count(&mut rows);
+        let told = rows.iter().map(|row| row.part.as_ref().map(|part| (part.group.as_str(), part.missing)));
+        let (one, two) = (|group| Some((group, 0)), |group| Some((group, 2)));
+        let wanted =
+            [None, one("shard-0"), one("shard-1"), one("shard-2"), two("shard-0"), two("shard-0"), two("shard-1")];
+        assert_eq!(told.collect::<Vec<_>>(), wanted);
     }
 }

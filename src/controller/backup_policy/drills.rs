@@ -11,8 +11,10 @@ use serde_json::json;
 use super::{BackupPolicies, Ground, Memory, newest_of, without_nulls};
 use crate::api::backup_policy::FailedDrill;
 use crate::api::labels::{self, DRILL};
+use crate::api::packed::Packed;
 use crate::api::{API_VERSION, BackupPolicy, Instance};
 use crate::backup::manifest::Level;
+use crate::backup::read::Found;
 use crate::backup::verify;
 use crate::cluster::problem::Problem;
 use crate::controller::frame::Failure;
@@ -150,9 +152,16 @@ impl BackupPolicies {
             Became::Goes => return Ok(true),
             Became::Proven => {
                 let repository = &look.opened.repository;
-                let recorded = verify::record(repository, found, (Level::Restored, None), Vec::new(), key, now).await;
-                recorded
-                    .map_err(|error| Failure::new("NotRecorded", format!("the drill cannot be recorded: {error}")))?;
+                let set = look.catalog.set_of(found);
+                let parts =
+                    set.map_or_else(|| vec![found], |set| set.parts.into_iter().map(|(_, part)| part).collect());
+                for part in parts {
+                    let recorded =
+                        verify::record(repository, part, (Level::Restored, None), Vec::new(), key, now).await;
+                    recorded.map_err(|error| {
+                        Failure::new("NotRecorded", format!("the drill cannot be recorded: {error}"))
+                    })?;
+                }
                 self.around.known.changed(&ground.repository);
                 let note = format!("the backup {id} was restored as a test, and serves");
                 self.events.normal(ground.policy, "Restorable", &id, note.clone()).await;
@@ -199,13 +208,15 @@ impl BackupPolicies {
         let packages = used_by(instance);
         let package = packages.iter().find_map(|used| self.around.packages.ready(used));
         let method = package.as_deref().and_then(|it| it.manifest.backup.as_ref()?.methods.get(&found.manifest.method));
-        if method.is_some_and(|method| method.each_group) && look.catalog.parts(found).len() > 1 {
-            let why = format!(
-                "each backup of {name} is of one of its groups, and parts are not put together: none can be restored as a test"
-            );
-            memory.drills.insert(uid, Ended { at: now, well: false, instance: name, backup: String::new(), note: why });
-            return Ok(false);
-        }
+        let parted = method.is_some_and(|method| method.each_group) && look.catalog.parts(found).len() > 1;
+        let found = match tried(look, found, instance, parted) {
+            Ok(found) => found,
+            Err(why) => {
+                let note = format!("the backups of {name} cannot be restored as a test: {why}");
+                memory.drills.insert(uid, Ended { at: now, well: false, instance: name, backup: String::new(), note });
+                return Ok(false);
+            }
+        };
         let id = found.place.id.to_string();
         let restore = json!({ "repository": ground.policy.spec.repository, "instance": { "uid": uid }, "id": id,
             "identity": identity.map(|identity| json!({ "name": identity.name })) });
@@ -259,6 +270,25 @@ impl BackupPolicies {
     fn instances(&self, namespace: Option<String>) -> Api<Instance> {
         Api::namespaced(self.client.clone(), &namespace.unwrap_or_default())
     }
+}
+
+/// The backup that is tried: where each is a part, one of the newest set of all parts, which is restored as a whole.
+fn tried<'a>(look: &'a Look, newest: &'a Found, instance: &Instance, parted: bool) -> Result<&'a Found, String> {
+    if !parted {
+        return Ok(newest);
+    }
+    let set = look.catalog.newest_set(&newest.place.owner, Timestamp::MAX).map_err(|error| error.to_string())?;
+    let resolved = instance.status.as_ref().and_then(|status| status.resolved.as_ref());
+    let told = resolved.and_then(|resolved| resolved.components.as_ref()).map(Packed::open).unwrap_or_default();
+    let groups = told.as_object().into_iter().flat_map(serde_json::Map::values);
+    let most = groups.filter_map(|component| Some(component.get("groups")?.as_array()?.len())).max();
+    if let Some(groups) = most.filter(|groups| *groups != set.size) {
+        return Err(format!(
+            "the newest has {} parts, and by now there are {groups} groups; the next backup can be",
+            set.size
+        ));
+    }
+    set.parts.first().map(|(_, part)| *part).ok_or_else(|| "the newest has no parts".to_owned())
 }
 
 /// When a drill of the instance was last made, or was not yet wanted.

@@ -372,6 +372,12 @@ impl BackupPolicies {
         if !each {
             return newest;
         }
+        // half a set is no backup, however new it is
+        if let Ok(set) = look.catalog.newest_set(&newest.place.owner, Timestamp::MAX)
+            && let Some((_, oldest)) = set.parts.into_iter().min_by_key(|(_, part)| part.manifest.completed_at)
+        {
+            return oldest;
+        }
         let (name, namespace) = (instance.name_any(), instance.namespace());
         let there = self.around.pods.select(|pod| {
             pod.namespace() == namespace && pod.labels().get(labels::INSTANCE).is_some_and(|of| *of == name)
@@ -461,14 +467,16 @@ fn begun_for(look: &Look, uid: &str, schedule: &Schedule) -> Option<Timestamp> {
     as_asked.map(|manifest| manifest.started_at).max()
 }
 
-/// The newest sound backup of each instance.
+/// The newest sound backup of each instance; half a set is none.
 fn newest<'a>(ground: &'a Ground<'_>) -> impl Iterator<Item = &'a Found> {
     ground.instances.iter().filter_map(|instance| newest_of(ground.look.as_ref()?, &instance.uid()?))
 }
 
 fn newest_of<'a>(look: &'a Look, uid: &str) -> Option<&'a Found> {
     let of_instance = look.catalog.found.iter().filter(|found| found.place.owner.instance.as_str() == uid);
-    of_instance.filter(|found| found.damage().is_none()).max_by_key(|found| found.manifest.completed_at)
+    let mut sound: Vec<&Found> = of_instance.filter(|found| found.damage().is_none()).collect();
+    sound.sort_by_key(|found| found.manifest.completed_at);
+    sound.into_iter().rev().find(|found| !look.catalog.is_half(found))
 }
 
 /// The instance whose newest proven backup is the oldest.

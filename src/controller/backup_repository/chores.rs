@@ -271,7 +271,7 @@ pub fn expires(catalog: &Catalog, cluster: &Uid, plan: &Plan) -> BTreeMap<Id, Ti
         Verdict::Wait { until } => Some(*until),
         Verdict::Keep(reasons) => {
             let ends = reasons.iter().map(|reason| match reason {
-                Reason::Age { until } | Reason::Label { until, .. } => Some(*until),
+                Reason::Age { until } | Reason::Unfinished { until } | Reason::Label { until, .. } => Some(*until),
                 _ => None,
             });
             ends.collect::<Option<Vec<_>>>()?.into_iter().max()

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::backup::{Backup, BackupPhase, BackupSpec, BackupStatus, Verified};
 use crate::api::conditions::{ConditionStatus, Finding, READY, merge};
 use crate::api::instance::BackedUpInstance;
+use crate::api::labels::{GROUP, PART, SET, SET_SIZE};
 use crate::api::operation::BackupType;
 use crate::backup::id::Id;
 use crate::backup::layout::Owner;
@@ -70,7 +71,13 @@ fn spec(seen: &Seen<'_>, owner: &Owner, id: Id) -> BackupSpec {
 fn committed(seen: &Seen<'_>, found: &Found) -> Wanted {
     let manifest = &found.manifest;
     let spec = spec(seen, &found.place.owner, manifest.id);
-    let labels = found.wish.as_ref().and_then(|wish| wish.labels.as_ref()).unwrap_or(&manifest.labels);
+    let mut labels =
+        found.wish.as_ref().and_then(|wish| wish.labels.clone()).unwrap_or_else(|| manifest.labels.clone());
+    // what belongs together is not for people to say
+    let own = |name: &&String| found.set().is_some() && [GROUP, PART, SET, SET_SIZE].contains(&name.as_str());
+    labels.extend(
+        manifest.labels.iter().filter(|(name, _)| own(name)).map(|(name, value)| (name.clone(), value.clone())),
+    );
     let (level, proven_at) = found.proof();
     let damage = found.damage().map(|one| one.problems.join("; "));
     let phase = match (&damage, &found.tombstone) {
@@ -93,7 +100,7 @@ fn committed(seen: &Seen<'_>, found: &Found) -> Wanted {
         verified_at: Some(moment(proven_at)),
         message,
         held: found.wish.as_ref().map(|wish| wish.hold).filter(|hold| *hold),
-        labels: Some(labels.clone()).filter(|labels| !labels.is_empty()),
+        labels: Some(labels).filter(|labels| !labels.is_empty()),
         expires_at: seen.expires.get(&manifest.id).map(|at| moment(*at)),
         ..BackupStatus::default()
     };

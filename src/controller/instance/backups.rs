@@ -29,19 +29,21 @@ pub fn summary(shared: &Instances, instance: &Instance) -> Option<BackupSummary>
         return None;
     }
     let uid = instance.uid().unwrap_or_default();
-    let all = looks.iter().flat_map(|(name, look)| look.catalog.found.iter().map(move |found| (name, found)));
-    let own = all.filter(|(_, found)| {
+    let all = looks.iter().flat_map(|(name, look)| look.catalog.found.iter().map(move |found| (name, look, found)));
+    let own = all.filter(|(_, _, found)| {
         found.place.owner.instance.as_str() == uid && found.damage().is_none() && found.tombstone.is_none()
     });
     let mut own: Vec<_> = own.collect();
-    own.sort_by_key(|(_, found)| Reverse((found.manifest.completed_at, found.place.id)));
-    let restored = own.iter().find(|(_, found)| {
+    own.sort_by_key(|(_, _, found)| Reverse((found.manifest.completed_at, found.place.id)));
+    let restored = own.iter().find(|(_, _, found)| {
         found.verified.get(&Level::Restored).is_some_and(|verification| verification.problems.is_empty())
     });
-    let name = |(name, found): &(&ObjectName, &crate::backup::read::Found)| object_name(name, found.place.id);
+    // half a set is no backup
+    let latest = own.iter().find(|(_, look, found)| !look.catalog.is_half(found));
+    let name = |(name, _, found): &(&ObjectName, &Look, &crate::backup::read::Found)| object_name(name, found.place.id);
     let window = shared.known.window(&uid);
     Some(BackupSummary {
-        latest: own.first().map(name),
+        latest: latest.map(name),
         latest_verified: restored.map(name),
         recoverable_from: window.map(|(from, _)| moment(from)),
         recoverable_until: window.map(|(_, until)| moment(until)),

@@ -12,6 +12,7 @@ mod memory;
 mod observe;
 mod remove;
 mod restore;
+mod shards;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -248,6 +249,9 @@ impl Work<'_> {
             Err(None) => return Ok(Next::WhenChanged),
             Err(Some(verdict)) => return self.stays(&verdict, &observed, &components).await,
         };
+        if let Some(verdict) = self.misfit(&going).await {
+            return self.stays(&verdict, &observed, &components).await;
+        }
         self.begin(&going).await?;
         let made = match self.make(&going, &observed).await? {
             Ok(made) => made,
@@ -475,7 +479,7 @@ impl Work<'_> {
         }
         self.say(Said::of(verdict), observed, components).await?;
         Ok(match verdict {
-            Verdict::Waits { reason: "Missing", .. } => Next::After(LOOK_AGAIN),
+            Verdict::Waits { reason: "Missing" | shards::WAITS, .. } => Next::After(LOOK_AGAIN),
             Verdict::Waits { reason: UNCHECKED, .. } => Next::After(RULES),
             // somebody else's object may be gone by then
             Verdict::Refused(_) => Next::After(FOREIGN),

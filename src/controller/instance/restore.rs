@@ -12,7 +12,8 @@ use crate::api::conditions::{ConditionStatus, Finding, find};
 use crate::api::{InstanceStatus, labels};
 use crate::controller::repositories::orders::ordinal;
 use crate::controller::repositories::progress::{newest, told};
-use crate::controller::repositories::restores::{Around, Restore};
+use crate::controller::repositories::restores::Restore;
+use crate::extension::methods;
 use crate::lifecycle::backup::Outcome;
 use crate::lifecycle::problem::{Code, Problem};
 use crate::names::ComponentName;
@@ -42,24 +43,21 @@ impl Work<'_> {
         let Some(source) = self.instance.spec.restore.clone().filter(|_| going.resolved.restore.is_some()) else {
             return (None, None);
         };
+        if let Some(component) = methods::filled(&going.package, &going.resolved) {
+            return self.restore_groups(going, &source, component).await;
+        }
         let finding = |status, reason, message: &str| Some(Finding::new(RESTORED, status, reason, message));
         let uid = self.instance.uid().unwrap_or_default();
         let attempt = self.remembered.attempts.get(RESTORED).copied().unwrap_or(0);
         let namespace = self.instance.namespace().unwrap_or_default();
-        let around = Around {
-            client: &self.shared.client,
-            caches: &self.shared.caches,
-            known: &self.shared.known,
-            namespace: &namespace,
-        };
-        let restore = match around.order(&source, format!("restore-{uid}-{attempt}"), None).await {
+        let restore = match self.around(&namespace).order(&source, format!("restore-{uid}-{attempt}"), None).await {
             Ok(restore) => restore,
             Err(error) => {
                 let message = error.to_string();
                 return (Some(message.clone()), finding(ConditionStatus::False, "Waits", &message));
             }
         };
-        match self.ask(going, &restore).await {
+        match self.ask(going, &restore, None).await {
             Ok(Some(done)) => {
                 let note = format!("restored the backup {} of {}", done, restore.from);
                 self.shared.events.normal(self.instance, "Restored", "restore", note.clone()).await;
@@ -96,8 +94,16 @@ impl Work<'_> {
         components.sort();
         components.dedup();
         let mut ran = false;
-        for component in components {
-            let Some(host) = self.first(component.as_ref()) else { continue };
+        for (component, group) in Self::proven_in(going, &components) {
+            let host = match (self.first(going, component, group), group) {
+                (Some(host), _) => host,
+                (None, None) => continue,
+                (None, Some(group)) => {
+                    let message =
+                        format!("the data was restored and is not proven: {group} has no pod that can be asked");
+                    return (Some(message.clone()), finding(ConditionStatus::False, "Waits", &message));
+                }
+            };
             let (name, namespace) = (self.instance.name_any(), self.instance.namespace().unwrap_or_default());
             let asked = match self.shared.agents.client(&name, &namespace, &host).await {
                 Ok(client) => client.prove(CHECKS).await,
@@ -123,22 +129,35 @@ impl Work<'_> {
         (None, finding(ConditionStatus::True, reason, message))
     }
 
-    /// The address of the pod that backups are restored to.
-    fn first(&self, wanted: Option<&ComponentName>) -> Option<String> {
+    /// The address of the pod that backups are restored to, or a part of one for a group.
+    fn first(&self, going: &Going, wanted: Option<&ComponentName>, group: Option<&str>) -> Option<String> {
         let (name, namespace) = (self.instance.name_any(), self.instance.namespace());
+        let wanted = wanted.or_else(|| going.package.main_component().filter(|_| group.is_some()));
+        // a part goes into no other pod of the group, though that be there before: both would have it
+        let lowest = group.and_then(|group| {
+            let ordinals = going.resolved.component(wanted?.as_str())?.group(group)?.ordinals();
+            ordinals.into_iter().map(u32::from).min()
+        });
         let mut pods = self.shared.pods.select(|pod| {
             let component = pod.labels().get(labels::COMPONENT);
             pod.metadata.namespace == namespace
                 && pod.metadata.deletion_timestamp.is_none()
                 && pod.labels().get(labels::INSTANCE) == Some(&name)
                 && wanted.is_none_or(|wanted| component.is_some_and(|of| of == wanted.as_str()))
+                && group.is_none_or(|group| pod.labels().get(labels::GROUP).is_some_and(|of| of == group))
         });
         pods.sort_by_key(|pod| ordinal(pod));
-        pods.first().and_then(|pod| pod.status.as_ref()?.pod_ip.clone())
+        let first = pods.first().filter(|pod| lowest.is_none_or(|lowest| ordinal(pod) == lowest));
+        first.and_then(|pod| pod.status.as_ref()?.pod_ip.clone())
     }
 
     /// What was restored; nothing while there is nobody to ask.
-    async fn ask(&self, going: &Going, restore: &Restore) -> Result<Option<String>, Ended> {
+    pub(super) async fn ask(
+        &self,
+        going: &Going,
+        restore: &Restore,
+        group: Option<&str>,
+    ) -> Result<Option<String>, Ended> {
         let declared = going.package.manifest.backup.as_ref().and_then(|backup| backup.methods.get(&restore.method));
         let Some(method) = declared else {
             let message = format!(
@@ -147,12 +166,12 @@ impl Work<'_> {
             );
             return Err(Ended::Failed(Problem::new(Code::Unsupported, message)));
         };
-        if method.each_group && going.resolved.components.iter().any(|one| one.groups.len() > 1) {
-            let message = "the backup is of one group of several, which cannot be put together again yet: restore it to an \
+        if group.is_none() && method.each_group && going.resolved.components.iter().any(|one| one.groups.len() > 1) {
+            let message = "the backup is of one group of several, and its package does not put parts together: restore it to an \
                            instance with one group";
             return Err(Ended::Failed(Problem::new(Code::Unsupported, message)));
         }
-        let host = self.first(method.component.as_ref());
+        let host = self.first(going, method.component.as_ref(), group);
         let Some(host) = host else { return Ok(None) };
         let (name, namespace) = (self.instance.name_any(), self.instance.namespace().unwrap_or_default());
         let client = self.shared.agents.client(&name, &namespace, &host).await;
@@ -185,7 +204,7 @@ fn done(id: &str, until: Option<Timestamp>) -> String {
 }
 
 /// Why a restore is not done.
-enum Ended {
+pub(super) enum Ended {
     /// It is under way, or nobody answers.
     Goes(String),
     Failed(Problem),

@@ -15,6 +15,7 @@ use crate::api::{BackupPolicy, Instance};
 use crate::backup::id::Id;
 use crate::backup::layout::{Owner, Place};
 use crate::backup::manifest::Wish;
+use crate::backup::read::{Catalog, Set, SetError};
 use crate::backup::wish;
 use crate::cluster::Key;
 use crate::controller::repositories::coverage::{Coverage, collector, writes};
@@ -25,6 +26,7 @@ use crate::controller::repositories::words::{size, span};
 use crate::extension::methods;
 use crate::lifecycle::Code;
 use crate::lifecycle::backup::{BackupOrder, JobProgress, Outcome as Ended};
+use crate::plan::operation::kinds::backup::{is_last, parts};
 use crate::plan::operation::{Outcome, Run, patience};
 
 /// How long an agent may take to begin.
@@ -79,6 +81,12 @@ impl Hands<'_> {
                     && let Err(error) = hold(&ground, *id).await
                 {
                     return Outcome::Goes(format!("the backup {id} is complete, and not held yet: {error}"));
+                }
+                if parts(self.world).is_some()
+                    && is_last(self.world, run.index)
+                    && let Err(outcome) = whole(&ground, *id).await
+                {
+                    return outcome;
                 }
                 Outcome::Done(Some(summary(&ground, &progress, *id, full_because.as_deref().or(why))))
             }
@@ -166,6 +174,7 @@ impl Hands<'_> {
             bandwidth,
             timeout: patience(&self.operation.spec).0,
             with_log: archives && comes && method.1.logs.is_some(),
+            set: parts(self.world).and_then(|parts| Some((self.operation.uid()?, parts))),
         };
         let Look { opened, catalog, .. } = &ground.look;
         let order = orders::backup(wanted, ground.instance, ground.owner.clone(), opened, catalog);
@@ -212,6 +221,21 @@ async fn hold(ground: &Ground<'_>, id: Id) -> Result<(), String> {
     let wish = Wish { at: Timestamp::now(), hold: true, labels: None };
     let place = Place { owner: ground.owner.clone(), id };
     wish::record(&ground.look.opened.repository, &place, &wish, key).await.map_err(|error| error.to_string())
+}
+
+/// Whether the parts that were made are a backup: the repository tells.
+async fn whole(ground: &Ground<'_>, id: Id) -> Result<(), Outcome> {
+    let read = Catalog::of(&ground.look.opened.repository, &ground.owner).await;
+    let catalog = read.map_err(|error| {
+        Outcome::Goes(format!("the last part {id} is complete, and the others cannot be looked at: {error}"))
+    })?;
+    let place = Place { owner: ground.owner.clone(), id };
+    let set = catalog.get(&place).and_then(|found| catalog.set_of(found));
+    let checked = set.as_ref().map_or(Err(SetError::Nothing), Set::check);
+    checked.map_err(|error| Outcome::Failed {
+        message: format!("{error}; what was made is no backup of the whole instance, make another one"),
+        refused: true,
+    })
 }
 
 fn summary(ground: &Ground<'_>, progress: &JobProgress, id: Id, why: Option<&str>) -> String {

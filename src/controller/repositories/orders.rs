@@ -113,6 +113,8 @@ pub struct Wanted<'a> {
     pub timeout: Duration,
     /// Whether its log is archived.
     pub with_log: bool,
+    /// What it is a part of: the name of the set, and how many parts that has.
+    pub set: Option<(String, usize)>,
 }
 
 /// The order, and why it is for another type than was wanted.
@@ -123,7 +125,7 @@ pub fn backup(
     opened: &Opened,
     catalog: &Catalog,
 ) -> Result<(BackupOrder, Option<&'static str>), OrderError> {
-    let Wanted { job, method: (name, method), type_, labels, bandwidth, timeout, with_log } = wanted;
+    let Wanted { job, method: (name, method), type_, labels: mut own, bandwidth, timeout, with_log, set } = wanted;
     let declared =
         |type_| if method.types.is_empty() { type_ == BackupType::Full } else { method.types.contains(&type_) };
     if !declared(type_) {
@@ -150,6 +152,11 @@ pub fn backup(
         Type::Full => (BackupType::Full, None),
         Type::Incremental => (BackupType::Incremental, newest.map(|newest| newest.place.id)),
     };
+    // nobody else says what belongs together
+    own.retain(|name, _| ![labels::SET, labels::SET_SIZE, labels::SET_SAME].contains(&name.as_str()));
+    if let Some((id, size)) = set {
+        own.extend([(labels::SET.to_owned(), id), (labels::SET_SIZE.to_owned(), size.to_string())]);
+    }
     let order = BackupOrder {
         job,
         repository: repository(opened),
@@ -158,7 +165,7 @@ pub fn backup(
         method: name.to_owned(),
         type_,
         parent,
-        labels,
+        labels: own,
         description: description(instance),
         bandwidth,
         timeout,

@@ -15,7 +15,7 @@ use crate::backup::id::Id;
 use crate::backup::keys::epoch::EpochError;
 use crate::backup::keys::{Identity, KeyProblem, Kit, KitError, Opener};
 use crate::backup::layout::{Owner, Place};
-use crate::backup::read::{ChainError, Content, Found, Keyring, ReadError, Target};
+use crate::backup::read::{ChainError, Content, Found, Keyring, ReadError, SetError, Target};
 use crate::backup::replay::{self, Asked, ReplayError};
 use crate::backup::store::StoreError;
 use crate::backup::sweep;
@@ -49,10 +49,27 @@ pub enum RestoreError {
     )]
     Several { name: String, repository: Key, uids: String },
     #[error(
-        "each backup of {of} is of one of its groups and has a part of the data ({groups}), and parts are not put together: \
-         restore each into an instance of its own that has one group, named by spec.restore.id ({newest})"
+        "each backup of {of} is of one of its {count} groups and has a part of the data ({groups}): give the new instance as \
+         many groups, or restore each part into an instance of its own that has one, named by spec.restore.id ({newest})"
     )]
-    Parts { of: String, groups: String, newest: String },
+    Parts { of: String, count: usize, groups: String, newest: String },
+    #[error(
+        "the backup of {of} has {parts} parts, one for each of its groups, and this instance has {groups} groups: give it \
+         {parts}; each part goes into one group"
+    )]
+    Groups { of: String, parts: usize, groups: usize },
+    #[error(
+        "the backup {0} is of one group of several and belongs to no set of all of them: restore it into an instance that has \
+         one group"
+    )]
+    NoSet(Id),
+    #[error(transparent)]
+    Set(#[from] SetError),
+    #[error(
+        "spec.restore.pointInTime: the groups of an instance have no common log that leads to a moment: leave it out; a backup \
+         of all groups is restored as it was made"
+    )]
+    NoMomentOfAll,
     #[error(
         "the backup {0} is encrypted: give spec.restore.identity, a Secret with the key `identity` and the private key in it"
     )]
@@ -98,6 +115,41 @@ pub struct Restore {
     look: Look,
 }
 
+/// What a source names.
+struct Meant {
+    repository: Key,
+    look: Look,
+    identity: Option<Identity>,
+    kit: Option<Kit>,
+    ring: Option<Keyring>,
+    owner: Owner,
+    /// The backup that is named, where no moment is.
+    id: Option<Id>,
+    at: Option<Timestamp>,
+    /// Whose data it is, as far as that is known.
+    from: String,
+}
+
+impl Meant {
+    fn restore(&self, found: &Found, job: String) -> Restore {
+        let order = RestoreOrder {
+            job,
+            repository: orders::repository(&self.look.opened),
+            // a log can be encrypted where the backup it goes on from is not
+            identity: self.identity.clone(),
+            kit: self.kit.clone(),
+            owner: self.owner.clone(),
+            // which one a log goes on from to a time, the agent finds out: it can read how the log went
+            backup: self.at.is_none().then_some(found.place.id),
+            until: self.at.map_or(Until::Backup, Until::Time),
+            timeout: TIMEOUT,
+            replace: false,
+        };
+        let (method, from) = (found.manifest.method.clone(), self.from.clone());
+        Restore { order, method, from, look: self.look.clone() }
+    }
+}
+
 /// What is asked of the rooms around.
 pub struct Around<'a> {
     pub client: &'a Client,
@@ -115,6 +167,73 @@ impl Around<'_> {
         job: String,
         by: Option<Timestamp>,
     ) -> Result<Restore, RestoreError> {
+        let meant = self.meant(source).await?;
+        let Meant { look, owner, ring, id, at, from, .. } = &meant;
+        let target = match (id, at) {
+            (_, Some(at)) => Target::By(*at),
+            (Some(id), None) => Target::Backup(*id),
+            (None, None) => by.map_or(Target::Newest, Target::By),
+        };
+        let chain = look.catalog.chain(owner, target)?;
+        for found in &chain {
+            opens(found, ring.as_ref())?;
+        }
+        let last = chain.last().ok_or(RestoreError::Nothing)?;
+        // a part that nobody asked for would pass for the whole
+        let named = source.backup.is_some() || source.id.is_some();
+        let parts = if !named && last.is_part() { look.catalog.parts(last) } else { BTreeMap::new() };
+        if parts.len() > 1 {
+            let join = |texts: Vec<String>| texts.join(", ");
+            let (of, count) = (from.clone(), parts.len());
+            let newest = parts.values().map(|found| found.place.id.to_string()).collect();
+            let groups = parts.into_keys().map(str::to_owned).collect();
+            return Err(RestoreError::Parts { of, count, groups: join(groups), newest: join(newest) });
+        }
+        if look.opened.key.is_some() {
+            self.spare(&meant.repository, look, &chain).await?;
+        }
+        Ok(meant.restore(last, job))
+    }
+
+    /// The same for each of several groups, in their order: a set has a part for each. Where nobody says which, it is one that
+    /// stays the same while newer ones are made: parts of two do not fit together.
+    pub async fn orders(
+        &self,
+        source: &RestoreSource,
+        groups: &[&str],
+        job: impl Fn(&str) -> String,
+        by: Timestamp,
+    ) -> Result<Vec<Restore>, RestoreError> {
+        let meant = self.meant(source).await?;
+        let Meant { look, owner, ring, id, from, .. } = &meant;
+        if meant.at.is_some() {
+            return Err(RestoreError::NoMomentOfAll);
+        }
+        let set = match id {
+            Some(id) => {
+                let place = Place { owner: owner.clone(), id: *id };
+                let found = look.catalog.get(&place).ok_or(ChainError::NoSuchBackup(*id))?;
+                look.catalog.set_of(found).ok_or(RestoreError::NoSet(*id))?
+            }
+            None => look.catalog.newest_set(owner, by)?,
+        };
+        set.check()?;
+        if set.size != groups.len() {
+            return Err(RestoreError::Groups { of: from.clone(), parts: set.size, groups: groups.len() });
+        }
+        let parts: Vec<&Found> = set.parts.iter().map(|(_, part)| *part).collect();
+        for part in &parts {
+            opens(part, ring.as_ref())?;
+        }
+        if look.opened.key.is_some() {
+            self.spare(&meant.repository, look, &parts).await?;
+        }
+        let filled = groups.iter().zip(parts);
+        Ok(filled.map(|(&group, part)| meant.restore(part, job(group))).collect())
+    }
+
+    /// What a source names, as far as that is the same for one backup and for many.
+    async fn meant(&self, source: &RestoreSource) -> Result<Meant, RestoreError> {
         let RestoreSource { backup, repository, instance, id, point_in_time, identity } = source;
         let (identity, kit) = match identity {
             Some(reference) => self.identity(reference).await.map(|(identity, kit)| (Some(identity), kit))?,
@@ -140,43 +259,10 @@ impl Around<'_> {
         let owner = self.owner(&look, &repository, &instance, ring.as_ref()).await?;
         let at = point_in_time.as_ref().map(|text| text.parse::<Timestamp>().map_err(|_| text.clone())).transpose();
         let at = at.map_err(RestoreError::Moment)?;
-        let target = match (&id, at) {
-            (_, Some(at)) => Target::By(at),
-            (Some(id), None) => Target::Backup(id.parse().map_err(RestoreError::Id)?),
-            (None, None) => by.map_or(Target::Newest, Target::By),
-        };
-        let chain = look.catalog.chain(&owner, target)?;
-        for found in &chain {
-            opens(found, ring.as_ref())?;
-        }
-        let last = chain.last().ok_or(RestoreError::Nothing)?;
+        // with a moment, what is named beside it says nothing
+        let id = id.filter(|_| at.is_none()).map(|id| id.parse::<Id>().map_err(RestoreError::Id)).transpose()?;
         let from = instance.name.map_or_else(|| owner.instance.to_string(), |name| name.to_string());
-        // a part that nobody asked for would pass for the whole
-        let parts = if id.is_none() && last.is_part() { look.catalog.parts(last) } else { BTreeMap::new() };
-        if parts.len() > 1 {
-            let join = |texts: Vec<String>| texts.join(", ");
-            let newest = parts.values().map(|found| found.place.id.to_string()).collect();
-            let groups = parts.into_keys().map(str::to_owned).collect();
-            return Err(RestoreError::Parts { of: from, groups: join(groups), newest: join(newest) });
-        }
-        if look.opened.key.is_some() {
-            self.spare(&repository, &look, &chain).await?;
-        }
-        let order = RestoreOrder {
-            job,
-            repository: orders::repository(&look.opened),
-            // a log can be encrypted where the backup it goes on from is not
-            identity,
-            kit,
-            owner,
-            // which one a log goes on from to a time, the agent finds out: it can read how the log went
-            backup: at.is_none().then_some(last.place.id),
-            until: at.map_or(Until::Backup, Until::Time),
-            timeout: TIMEOUT,
-            replace: false,
-        };
-        let method = last.manifest.method.clone();
-        Ok(Restore { order, method, from, look })
+        Ok(Meant { repository, look, identity, kit, ring, owner, id, at, from })
     }
 
     /// A backup is not removed under whoever restores it: what is condemned anew waits another day.

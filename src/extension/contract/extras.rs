@@ -68,6 +68,9 @@ pub struct BackupMethod {
     /// Whether each group is backed up for itself, as for shards.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub each_group: bool,
+    /// With `eachGroup`: how the parts that one operation makes of all groups are one backup, which is put back as a whole.
+    /// Without it each part can only be restored by itself.
+    pub set: Option<PartSet>,
     /// When this method can be used; always where left out.
     pub when: Option<Expression>,
     /// Steps before the data is read.
@@ -98,6 +101,16 @@ pub struct Incremental {
     pub when: Expression,
     /// What it needs, for people, as in "needs version 3 and change-log: true".
     pub needs: String,
+}
+
+/// The parts that one operation makes of all groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PartSet {
+    /// How the data is spread over the groups, as every group tells it alike: an expression over what the steps in `before`
+    /// saved and, under the same names, those in `after`. Where it is not the same before and after the reading, and in all
+    /// parts, there is no backup.
+    pub same: Expression,
 }
 
 /// What a backup reads: exactly one of these.

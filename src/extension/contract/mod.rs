@@ -24,7 +24,7 @@ pub use component::{Component, ConfigFile, Port, Process, User, UserFile, Volume
 pub use delivery::{Connection, Credentials, SecretSpec, Service, TlsSupport};
 pub use extras::{
     Alert, Backup, BackupMethod, Exporter, Incremental, LogStream, Metrics, Monitoring, ObjectTemplate, Operation,
-    Stream, StreamFormat,
+    PartSet, Stream, StreamFormat,
 };
 pub use parameter::{Change, OtherParameters, Parameter, ParameterType, Rules};
 pub use role::Role;

@@ -392,6 +392,12 @@ fn backup(lint: &mut Lint<'_>) {
         if sources.iter().filter(|there| **there).count() != 1 {
             lint.at(&format!("{field}.stream"), "give exactly one of exec, volume and file");
         }
+        if method.set.is_some() && !method.each_group {
+            lint.at(&format!("{field}.set"), "parts of a set come from eachGroup: say that too, or leave it out");
+        }
+        if method.set.is_some() && method.logs.is_some() {
+            lint.at(&format!("{field}.set"), "the log of one group leads to no moment of all: leave set or logs out");
+        }
         if let Some(reason) = end_mark(&method.stream) {
             lint.at(&format!("{field}.stream"), reason);
         }

@@ -93,18 +93,13 @@ pub fn check(lint: &mut Lint<'_>) {
             let field = format!("{field}.facts.{fact}");
             let saved: Vec<&str> = refs(&before).into_iter().chain(refs(&after)).collect();
             reader.expression(&field, expression, &saved);
-            if reader
-                .lint
-                .package
-                .engine
-                .expression_reads(&field, expression)
-                .is_ok_and(|reads| reads.iter().any(|read| read.split('.').next() == Some("secret")))
-            {
-                reader.lint.at(
-                    &field,
-                    "a fact is kept with the backup, where others may read it: it cannot be made from a secret",
-                );
-            }
+            reader.no_secret(&field, expression, "a fact");
+        }
+        if let Some(set) = &method.set {
+            let field = format!("{field}.set.same");
+            let both: Vec<&str> = refs(&before).into_iter().filter(|name| refs(&after).contains(name)).collect();
+            reader.expression(&field, &set.same, &both);
+            reader.no_secret(&field, &set.same, "what tells parts of a set");
         }
         if let Some(span) = method.logs.as_ref().and_then(|logs| logs.span.as_ref()) {
             for (name, expression, saved) in
@@ -326,6 +321,16 @@ impl Reader<'_, '_> {
         if text.contains("{{") || text.contains("{%") {
             let reads = self.lint.package.engine.text_reads(&format!("{FIELD}{field}"), text);
             self.report(field, reads, more);
+        }
+    }
+
+    /// What is kept with a backup is not made from a secret.
+    fn no_secret(&mut self, field: &str, expression: &str, what: &str) {
+        let reads = self.lint.package.engine.expression_reads(field, expression);
+        if reads.is_ok_and(|reads| reads.iter().any(|read| read.split('.').next() == Some("secret"))) {
+            let why =
+                format!("{what} is kept with the backup, where others may read it: it cannot be made from a secret");
+            self.lint.at(field, why);
         }
     }
 

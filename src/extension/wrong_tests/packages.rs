@@ -474,6 +474,12 @@ fn a_wrong_package_says_where_and_why() {
             "extension.yaml:13:27: give exactly one of exec, volume and file",
         ),
         (
+            "parts of nothing",
+            "backup: null",
+            "backup: {methods: {full: {set: {same: topology}, stream: {volume: {name: data}}, restore: {volume: data}}}}",
+            "extension.yaml:13:27: parts of a set come from eachGroup: say that too, or leave it out",
+        ),
+        (
             "a backup of an unknown volume",
             "backup: null",
             "backup: {methods: {full: {stream: {volume: {name: date}}, restore: {volume: data}}}}",

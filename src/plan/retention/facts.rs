@@ -20,10 +20,23 @@ pub struct BackupFacts {
     pub hold: bool,
     /// Not known to be damaged.
     pub sound: bool,
+    /// What it is a part of: the backups that one operation made of all groups. All of them stay or go.
+    pub set: Option<PartOf>,
     pub restored_at: Option<Timestamp>,
     pub condemned_at: Option<Timestamp>,
     pub bytes: u64,
     pub log: Option<LogNeed>,
+}
+
+/// A part of a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartOf {
+    /// Unique in the repository.
+    pub id: String,
+    /// Whether the set can be put back as far as it is known: no part is missing or damaged, and they fit together.
+    pub whole: bool,
+    /// Whether parts are missing, which may still come.
+    pub lacks: bool,
 }
 
 /// The log a backup needs, from this segment on.

@@ -14,7 +14,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use facts::{AttemptFacts, BackupFacts, Facts, LogNeed, Remains, Rules};
+pub use facts::{AttemptFacts, BackupFacts, Facts, LogNeed, PartOf, Remains, Rules};
 pub use guard::{Guards, Refusal};
 
 /// Why a backup stays.
@@ -38,6 +38,12 @@ pub enum Reason {
     NeededBy(String),
     /// A backup that is being made adds to it.
     AttemptAddsToIt(String),
+    /// Another part of its set stays.
+    PartStays(String),
+    /// The other parts of its set may still come.
+    Unfinished {
+        until: Timestamp,
+    },
     /// The newest of its instance that is not known to be damaged.
     Newest,
     /// The newest of its instance that was restored as a test.
@@ -191,6 +197,8 @@ impl fmt::Display for Reason {
             Self::Hold => f.write_str("it is held"),
             Self::NeededBy(id) => write!(f, "{id} adds to it"),
             Self::AttemptAddsToIt(id) => write!(f, "{id}, which is being made, adds to it"),
+            Self::PartStays(id) => write!(f, "{id}, another part of its set, stays"),
+            Self::Unfinished { until } => write!(f, "other parts of its set may still come until {until}"),
             Self::Newest => f.write_str("the newest sound one of its instance"),
             Self::NewestRestored => f.write_str("the newest one that was restored as a test"),
             Self::NoRules => f.write_str("nobody said how long backups of this instance are kept"),

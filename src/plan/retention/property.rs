@@ -9,10 +9,17 @@ use super::tests::backup;
 use super::*;
 
 fn scene() -> impl Strategy<Value = Facts> {
-    let one = (0i64..60, any::<Option<prop::sample::Index>>(), any::<bool>(), prop::bool::weighted(0.1), 0u8..4);
+    let one = (
+        0i64..60,
+        any::<Option<prop::sample::Index>>(),
+        any::<bool>(),
+        prop::bool::weighted(0.1),
+        0u8..4,
+        any::<bool>(),
+    );
     prop::collection::vec(one, 1..25).prop_map(|rows| {
         let mut backups: Vec<BackupFacts> = Vec::new();
-        for (number, (day, parent, sound, hold, condemned)) in rows.into_iter().enumerate() {
+        for (number, (day, parent, sound, hold, condemned, part)) in rows.into_iter().enumerate() {
             let parent = parent.filter(|_| !backups.is_empty()).map(|index| index.get(&backups).clone());
             let mut one = backup(&format!("b{number:02}"), day);
             if let Some(parent) = parent {
@@ -22,6 +29,9 @@ fn scene() -> impl Strategy<Value = Facts> {
             one.sound = sound;
             one.hold = hold;
             one.condemned_at = (condemned == 0).then_some(one.completed_at);
+            // of those that were begun one after the other
+            let id = format!("s{}", number / 3);
+            one.set = part.then_some(PartOf { id, whole: number.is_multiple_of(2), lacks: number % 4 == 1 });
             backups.push(one);
         }
         Facts { backups, ..Facts::default() }
@@ -43,6 +53,11 @@ proptest! {
             .map(|one| one.id.as_str()).collect();
         for one in facts.backups.iter().filter(|one| !going.contains(one.id.as_str())) {
             prop_assert!(one.parent.as_deref().is_none_or(|parent| !going.contains(parent)), "{} lost its parent", one.id);
+        }
+        let set = |one: &BackupFacts| one.set.as_ref().map(|set| set.id.clone());
+        for one in facts.backups.iter().filter(|one| one.set.is_some() && !going.contains(one.id.as_str())) {
+            let mut others = facts.backups.iter().filter(|other| set(other) == set(one));
+            prop_assert!(others.all(|other| !going.contains(other.id.as_str())), "{} lost a part of its set", one.id);
         }
         for one in &facts.backups {
             prop_assert!(!(one.hold && going.contains(one.id.as_str())));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Reason;
 use super::facts::{BackupFacts, Facts, Remains, Rules};
@@ -24,8 +24,11 @@ pub fn kept<'a>(facts: &'a Facts, rules: &BTreeMap<String, Rules>, now: Timestam
             kept.entry(&parent.id).or_default().push(Reason::AttemptAddsToIt(attempt.id.clone()));
         }
     }
-    with_parents(facts, kept)
+    with_what_is_needed(facts, kept)
 }
+
+/// How long the other parts of a set may take to come: an operation does not go on for longer.
+const UNFINISHED: SignedDuration = SignedDuration::from_hours(48);
 
 fn of_group<'a>(
     facts: &Facts,
@@ -37,9 +40,20 @@ fn of_group<'a>(
 ) {
     let mut keep = |backup: &'a BackupFacts, reason| kept.entry(backup.id.as_str()).or_default().push(reason);
     // damaged ones take no place among the newest so many: they would push out what can be restored
-    let sound = || newest_first.iter().filter(|backup| backup.sound && chain_is_sound(facts, backup));
-    if let Some(newest) = sound().next() {
-        keep(newest, Reason::Newest);
+    let there = || newest_first.iter().filter(|backup| backup.sound && chain_is_sound(facts, backup));
+    // and neither does a part of what lacks others
+    let sound = || there().filter(|backup| backup.set.as_ref().is_none_or(|set| set.whole));
+    let newest = sound().next().or_else(|| there().next());
+    // parts that were made by themselves do not take the place of what is whole
+    let whole = sound().find(|backup| backup.set.is_some());
+    for one in newest.into_iter().chain(whole.filter(|whole| newest.is_none_or(|newest| newest.id != whole.id))) {
+        keep(one, Reason::Newest);
+    }
+    for backup in newest_first.iter().filter(|backup| backup.set.as_ref().is_some_and(|set| set.lacks)) {
+        let until = backup.completed_at.checked_add(UNFINISHED).unwrap_or(Timestamp::MAX);
+        if until > now {
+            keep(backup, Reason::Unfinished { until });
+        }
     }
     let restored = sound().filter(|backup| backup.restored_at.is_some()).max_by_key(|backup| backup.completed_at);
     if let Some(restored) = restored {
@@ -100,22 +114,33 @@ fn chain_is_sound(facts: &Facts, backup: &BackupFacts) -> bool {
     false
 }
 
-/// What a kept backup adds to is kept, and what that adds to, to the full one.
-fn with_parents<'a>(facts: &'a Facts, mut kept: Kept<'a>) -> Kept<'a> {
+/// What a kept backup adds to is kept, and what that adds to, to the full one; and with a part all of its set.
+fn with_what_is_needed<'a>(facts: &'a Facts, mut kept: Kept<'a>) -> Kept<'a> {
+    let by_id: BTreeMap<&str, &BackupFacts> = facts.backups.iter().map(|backup| (backup.id.as_str(), backup)).collect();
+    let mut sets: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for backup in &facts.backups {
+        if let Some(set) = &backup.set {
+            sets.entry(set.id.as_str()).or_default().push(backup.id.as_str());
+        }
+    }
     let mut waiting: Vec<&str> = kept.keys().copied().collect();
     while let Some(id) = waiting.pop() {
-        let parent = facts.backups.iter().find(|backup| backup.id == id).and_then(|backup| backup.parent.as_ref());
-        let Some(parent) = parent.and_then(|parent| facts.backups.iter().find(|backup| backup.id == *parent)) else {
-            continue;
-        };
-        let reasons = kept.entry(&parent.id).or_default();
-        let new = reasons.is_empty();
-        let reason = Reason::NeededBy(id.to_owned());
-        if !reasons.contains(&reason) {
-            reasons.push(reason);
-        }
-        if new {
-            waiting.push(&parent.id);
+        let Some(backup) = by_id.get(id) else { continue };
+        let parent = backup.parent.as_deref().and_then(|parent| by_id.get(parent));
+        let parent = parent.map(|parent| (parent.id.as_str(), Reason::NeededBy(id.to_owned())));
+        // one reason is enough for each part, and the part it names has one of its own
+        let parts = backup.set.as_ref().and_then(|set| sets.get(set.id.as_str()));
+        let parts = parts.into_iter().flatten().filter(|part| !kept.contains_key(**part));
+        let parts = parts.map(|part| (*part, Reason::PartStays(id.to_owned())));
+        let needed: Vec<(&str, Reason)> = parent.into_iter().chain(parts).collect();
+        for (id, reason) in needed {
+            let reasons = kept.entry(id).or_default();
+            if reasons.is_empty() {
+                waiting.push(id);
+            }
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
         }
     }
     kept

@@ -23,6 +23,7 @@ pub fn backup(id: &str, day: i64) -> BackupFacts {
         labels: BTreeMap::new(),
         hold: false,
         sound: true,
+        set: None,
         restored_at: None,
         condemned_at: None,
         bytes: 1,
@@ -86,6 +87,69 @@ fn each_group_has_its_own_newest_and_its_own_failures() {
     let guarded = decide(&facts, by(), 9);
     assert_eq!(goes(&guarded), ["b1", "b2"], "{guarded}");
     assert!(guarded.contains("a1: stays: the last attempt"), "{guarded}");
+}
+
+/// A part of a set of two, of the group that its name begins with.
+fn part(id: &str, day: i64, set: &str, whole: bool, lacks: bool) -> BackupFacts {
+    let set = Some(PartOf { id: set.into(), whole, lacks });
+    BackupFacts { group: Some(id[..1].into()), set, ..backup(id, day) }
+}
+
+#[test]
+fn half_a_set_is_no_backup_and_a_part_that_stays_keeps_the_others() {
+    let whole = |id, day, set| part(id, day, set, true, false);
+    // of the third one part was never made, one of the fourth is damaged: neither pushes out what can be restored
+    let half = part("a3", 3, "three", false, true);
+    let (fine, broken) = (part("a4", 4, "four", false, false), part("b4", 4, "four", false, false));
+    let all = [whole("a1", 1, "one"), whole("b1", 1, "one"), whole("a2", 2, "two"), whole("b2", 2, "two"), half, fine];
+    let facts = facts(all.into_iter().chain([BackupFacts { sound: false, ..broken }]));
+    insta::assert_snapshot!(decide(&facts, Rules { count: Some(1), ..Rules::default() }, 9), @r"
+    refused: 5 of 7 backups would go at once, more than 30%: look at the plan and allow it if it is meant
+    a1: goes: nothing keeps it; it waits with a tombstone first
+    b1: goes: nothing keeps it; it waits with a tombstone first
+    a2: stays: the newest sound one of its instance; number 1 of the newest 1
+    b2: stays: the newest sound one of its instance; number 1 of the newest 1
+    a3: goes: nothing keeps it; it waits with a tombstone first
+    a4: goes: nothing keeps it; it waits with a tombstone first
+    b4: goes: nothing keeps it; it waits with a tombstone first
+    ");
+    let mut held = facts;
+    held.backups[1].hold = true;
+    held.backups[0].condemned_at = Some(at(3));
+    let decided = decide(&held, Rules { count: Some(1), ..Rules::default() }, 9);
+    assert!(decided.contains("b1: stays: it is held\n"), "{decided}");
+    assert!(decided.contains("a1: stays after all: b1, another part of its set, stays\n"), "{decided}");
+}
+
+#[test]
+fn parts_that_were_made_by_themselves_do_not_push_out_the_newest_set() {
+    let alone = |id: &str, day| BackupFacts { group: Some(id[..1].into()), ..backup(id, day) };
+    let set = [part("a1", 1, "one", true, false), part("b1", 1, "one", true, false)];
+    let facts = facts(set.into_iter().chain([alone("a2", 2), alone("b2", 2)]));
+    let decided = decide(&facts, Rules { count: Some(1), ..Rules::default() }, 9);
+    for stays in ["a1: stays: the newest sound one", "b1: stays: the newest sound one"] {
+        assert!(decided.contains(stays), "{decided}");
+    }
+    assert!(decided.contains("a2: stays: the newest sound one of its instance; number 1 of the newest 1"), "{decided}");
+}
+
+#[test]
+fn parts_of_a_set_that_is_being_made_wait_for_the_others() {
+    let facts = facts([
+        part("a1", 1, "one", true, false),
+        part("b1", 1, "one", true, false),
+        part("a2", 2, "two", false, true),
+    ]);
+    let by = || Rules { count: Some(1), ..Rules::default() };
+    let now = decide(&facts, by(), 3);
+    assert!(now.contains("a1: stays: the newest sound one of its instance"), "{now}");
+    assert!(now.contains("a2: stays: other parts of its set may still come until "), "{now}");
+    assert!(decide(&facts, by(), 9).contains("a2: goes: "), "{now}");
+    // where there is nothing better, what there is stays
+    let alone = BTreeMap::from([("orders".to_owned(), by())]);
+    let plan =
+        plan(&Facts { backups: vec![facts.backups[2].clone()], ..Facts::default() }, &alone, &Guards::default(), at(9));
+    assert_eq!(plan.decisions[0].verdict, Verdict::Keep(vec![Reason::Newest]));
 }
 
 #[test]

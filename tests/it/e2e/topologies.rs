@@ -1,14 +1,20 @@
 //! Topologies that find their primaries by themselves: shards, which talk over TLS, come and go with their data, sentinels
 //! replace a primary.
 
-use kube::api::{Patch, PatchParams};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use midship::api::conditions::{READY, find};
 use midship::api::instance::Phase;
+use midship::api::{Backup, Component, Instance};
 use serde_json::{Value, json};
 
+use super::backup::vault::{IDENTITY, Vault};
 use super::stage::{IN_TIME, NAME, Stage, stage_test};
 use crate::harness::wait_for;
 
 const KEYS: usize = 200;
+/// What the command line waits at most.
+const PATIENCE: &str = "240";
 /// As people talk to shards.
 const CLIENT: &str = "redis-cli --tls --cacert /midship/tls/ca.crt";
 
@@ -60,7 +66,7 @@ fn counted(stage: &Stage<'_>) -> Result<(usize, usize), String> {
 
 #[test]
 fn shards_come_and_go_and_their_keys_stay() {
-    stage_test("redis/1.0.0", "redis-7.0", async |stage| {
+    stage_test("redis/1.1.0", "redis-7.0", async |stage| {
         let mut spec = shards(&[1, 1, 1]);
         (spec["version"], spec["topology"], spec["deletionPolicy"]) = (json!("7.0"), json!("cluster"), json!("Delete"));
         spec["tls"] = json!({ "issuer": "builtin" });
@@ -80,9 +86,75 @@ fn shards_come_and_go_and_their_keys_stay() {
         // whoever leaves is known no more
         change(stage, shards(&[1, 1, 1])).await;
         grown(stage, 3, 3).await;
-        let read = format!("for i in $(seq 1 {KEYS}); do echo GET key$i; done | {CLIENT} -c | grep -c value");
-        assert_eq!(redis(stage, &pod, &read).await, KEYS.to_string(), "no key went with the shard");
+        let password = stage.password().await;
+        assert_eq!(values(stage, &pod, &password).await, written(), "no key went with the shard");
+        come_back_as_a_whole(stage).await;
     });
+}
+
+fn written() -> String {
+    (1..=KEYS).map(|key| format!("value{key}")).collect::<Vec<_>>().join(" ")
+}
+
+/// The value of each key, wherever its slot is.
+async fn values(stage: &Stage<'_>, pod: &str, password: &str) -> String {
+    let read = format!(
+        "export REDISCLI_AUTH={password}; for i in $(seq 1 {KEYS}); do echo GET key$i; done | {CLIENT} -c | grep value | xargs"
+    );
+    stage.answer(&stage.scene.namespace, pod, "redis", &["sh", "-c", &read]).await.trim().to_owned()
+}
+
+/// Shards whose slots are scattered by now are backed up, and restored into others.
+async fn come_back_as_a_whole(stage: &Stage<'_>) {
+    let vault = Vault::new(stage).await;
+    vault.policy(stage, json!({})).await;
+    let made = stage.midship(&["backup", "create", NAME, "--timeout", PATIENCE]);
+    assert!(made.code == 0, "{made}");
+    let part = vault.backup(stage, "the last part", |one| has_group(one, "shard-2")).await;
+    vault.backup(stage, "the first part", |one| has_group(one, "shard-0")).await;
+    vault.backup(stage, "the part between", |one| has_group(one, "shard-1")).await;
+    let listed = stage.midship(&["backup", "list", NAME]);
+    for shard in ["shard-0 of 3", "shard-1 of 3", "shard-2 of 3"] {
+        assert!(listed.code == 0 && listed.stdout.contains(shard), "{listed}");
+    }
+    assert!(!listed.stdout.contains("missing"), "{listed}");
+
+    // into more shards they do not fit, and nothing is begun that would have to be cleared away
+    let mut wide = shards(&[1, 1, 1, 1]);
+    let more = json!({ "type": stage.type_, "extensionVersion": "1.1.0", "version": "7.0", "topology": "cluster",
+        "deletionPolicy": "Delete", "tls": { "issuer": "builtin" },
+        "restore": { "repository": part.spec.repository, "instance": { "name": NAME }, "identity": { "name": IDENTITY } } });
+    wide.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    stage.make::<Instance>(json!({ "kind": "Instance", "metadata": { "name": "wide" }, "spec": wide })).await;
+    let told = wait_for("the restore to be refused", IN_TIME, async || {
+        let status = stage.instances().get("wide").await.map_err(|error| error.to_string())?.status.unwrap_or_default();
+        let ready = find(&status.conditions, READY).map(|ready| ready.message.clone()).unwrap_or_default();
+        if ready.contains("parts") { Ok(ready) } else { Err(ready) }
+    })
+    .await;
+    let sentence =
+        format!("the backup of {NAME} has 3 parts, one for each of its groups, and this instance has 4 groups");
+    assert!(told.contains(&sentence), "{told}");
+    let components = stage.scene.objects::<Component>().list(&ListParams::default()).await.expect("a list").items;
+    assert!(components.iter().all(|component| component.spec.instance.as_str() != "wide"), "nothing was made of it");
+    stage.instances().delete("wide", &DeleteParams::default()).await.expect("it can be deleted");
+
+    let told = vault.midship(stage, &["restore", "again", "--backup", &part.name_any(), "--timeout", PATIENCE]);
+    assert!(told.code == 0 && told.stdout.contains("again serves"), "{told}");
+    let status = stage.one_is("again", Phase::Running, |_| true).await;
+    let restored = find(&status.conditions, "Restored").expect("it was restored");
+    for shard in ["into shard-0", "into shard-1", "into shard-2"] {
+        assert!(restored.message.contains(shard), "{restored:?}");
+    }
+    let proven = find(&status.conditions, "Proven").expect("it was checked");
+    assert_eq!(proven.reason, "Checked", "{proven:?}");
+    let password = stage.password_of("again").await;
+    assert_eq!(values(stage, "again-redis-shard-0-0", &password).await, written(), "every key is there with its value");
+}
+
+fn has_group(backup: &Backup, group: &str) -> bool {
+    let labels = backup.status.as_ref().and_then(|status| status.labels.as_ref());
+    labels.is_some_and(|labels| labels.get("midship.dev/group").is_some_and(|of| of == group))
 }
 
 #[test]

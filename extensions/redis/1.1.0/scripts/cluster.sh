@@ -42,6 +42,35 @@ leader() {
   first "$1"
 }
 
+# whether all shards are in one cluster that serves
+formed() {
+  cli -h "$1" -p "$PORT" cluster info | grep -q 'cluster_state:ok' || return 1
+  for name in $(names); do known "$1" "$(leader "$name")" || return 1; done
+}
+# the slots that a shard has by itself
+slots() { cli -h "$(leader "$1")" -p "$PORT" cluster nodes | grep 'myself,' | cut -s -d ' ' -f 9- | tr ' ' '\n' | grep '^[0-9]' || true; }
+
+# meet AT: shards that were filled from backups have the slots of their keys already. They come together only where these are
+# all slots, each once: of two with the same slot one would throw its keys away.
+meet() {
+  next=0
+  for range in $(for name in $(names); do slots "$name"; done | sort -n); do
+    if [ "${range%-*}" != "$next" ]; then
+      echo "the shards do not fit together: slot $next is not where it is to be, in $range; what is restored has to be parts that were made together" >&2
+      return 1
+    fi
+    next=$((${range#*-} + 1))
+  done
+  [ "$next" = 16384 ] || { echo "the shards have slots up to $next of 16384; what is restored has to be all parts that were made together" >&2; return 1; }
+  for name in $(names); do
+    pod=$(leader "$name")
+    if [ "$pod" != "$1" ] && ! known "$1" "$pod"; then
+      cli -h "$1" -p "$PORT" cluster meet "$(cli -h "$pod" -p "$PORT" config get cluster-announce-ip | tail -n 1)" "$PORT"
+    fi
+  done
+  for name in $(names); do hears "$1" "$(leader "$name")"; hears "$(leader "$name")" "$1"; done
+}
+
 follow() { # SHARD HOST: HOST becomes a replica in SHARD
   primary=$(leader "$1")
   [ "$2" = "$primary" ] && return 0
@@ -50,11 +79,15 @@ follow() { # SHARD HOST: HOST becomes a replica in SHARD
 
 case $command in
 create)
-  any=$(first "$(names | head -n 1)")
-  if ! cli -h "$any" -p "$PORT" cluster info | grep -q 'cluster_state:ok'; then
-    primaries=""
-    for name in $(names); do primaries="$primaries $(first "$name"):$PORT"; done
-    cli --cluster create $primaries --cluster-replicas 0 --cluster-yes
+  any=$(leader "$(names | head -n 1)")
+  if ! formed "$any"; then
+    if [ -n "$(for name in $(names); do slots "$name"; done)" ]; then
+      meet "$any"
+    else
+      primaries=""
+      for name in $(names); do primaries="$primaries $(first "$name"):$PORT"; done
+      cli --cluster create $primaries --cluster-replicas 0 --cluster-yes
+    fi
     settle "$any"
   fi
   for name in $(names); do for pod in $(pods "$name"); do follow "$name" "$pod"; done; done ;;

@@ -5,6 +5,7 @@ use super::Kind;
 use crate::api::labels::BACKUP_POLICY;
 use crate::api::operation::Target;
 use crate::extension::methods;
+use crate::names::ComponentName;
 use crate::plan::operation::deed::{Deed, Planned};
 use crate::plan::operation::world::{Pod, World, pods_of};
 
@@ -18,7 +19,50 @@ fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
     // what a policy prefers was there when it asked, and that it is gone by now is no reason to make no backup
     let by_policy = world.operation.metadata.labels.as_ref().is_some_and(|all| all.contains_key(BACKUP_POLICY));
     let chosen = if chosen.is_err() && by_policy { pods(world, wanted, None) } else { chosen };
-    Ok(chosen?.into_iter().map(|pod| step(&pod.name)).collect())
+    let chosen = chosen?;
+    if let Some(groups) = set_size(world, wanted, spec.target.as_ref())
+        && chosen.len() != groups
+    {
+        let (instance, there) = (&spec.instance, chosen.len());
+        return Err(format!(
+            "{instance} is to have {groups} groups, and {there} of them have pods that can be backed up: a backup of it needs \
+             a part of each; make it once they have come or gone"
+        ));
+    }
+    Ok(chosen.into_iter().map(|pod| step(&pod.name)).collect())
+}
+
+/// How many parts a backup of all groups needs; nothing where it is not made of parts that belong together.
+fn set_size(world: &World<'_>, wanted: Option<&str>, target: Option<&Target>) -> Option<usize> {
+    let component = set_of(world, wanted, target)?;
+    let told = world.instance?.status.as_ref()?.resolved.as_ref()?.components.as_ref()?.open();
+    Some(told.get(component)?.get("groups")?.as_array()?.len())
+}
+
+/// The component all of whose groups are backed up together, where its package can put the parts together.
+fn set_of<'w>(world: &'w World<'_>, wanted: Option<&str>, target: Option<&Target>) -> Option<&'w str> {
+    let package = world.package.as_ref()?;
+    let (_, method) = methods::choose(package, wanted).ok()?;
+    method.set.as_ref().filter(|_| method.each_group)?;
+    // who means one group of several makes a part by itself
+    if target.is_some_and(|target| target.component.is_some() || target.group.is_some() || !target.pods.is_empty()) {
+        return None;
+    }
+    method.component.as_ref().or_else(|| package.main_component()).map(ComponentName::as_str)
+}
+
+/// How many parts the set has that this operation makes; nothing where it makes none.
+pub fn parts(world: &World<'_>) -> Option<usize> {
+    let spec = world.spec();
+    let wanted = spec.backup.as_ref().and_then(|backup| backup.method.as_deref());
+    set_of(world, wanted, spec.target.as_ref())?;
+    let parts = world.status.steps.iter().filter(|step| recall(&step.name).is_some()).count();
+    (parts > 1).then_some(parts)
+}
+
+/// Whether a step is the last one that makes a backup.
+pub fn is_last(world: &World<'_>, index: usize) -> bool {
+    world.status.steps.iter().skip(index + 1).all(|step| recall(&step.name).is_none())
 }
 
 /// Whose agents make it: one pod, or one of each group where each has data of its own.

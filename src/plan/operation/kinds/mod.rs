@@ -1,6 +1,6 @@
 //! The types of operations there are, each in a file of its own. This table is the one place that says which.
 
-mod backup;
+pub mod backup;
 mod configure;
 mod custom;
 mod horizontal_scale;

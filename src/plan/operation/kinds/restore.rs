@@ -60,8 +60,8 @@ fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
     pods.sort_by_key(|pod| (pod.rank, std::cmp::Reverse(pod.ordinal)));
     if pods.iter().any(|pod| pod.group != pods[0].group || pod.component != pods[0].component) {
         return Err(format!(
-            "{instance} has several groups with data of their own: they cannot be restored in place; restore each \
-             part into an instance of its own with one group (spec.restore.id names the backup)"
+            "{instance} has several groups with data of their own: they cannot be restored in place; make a new instance \
+             with spec.restore and as many groups, and move clients to it"
         ));
     }
     if pods.len() > 1 && !topology.is_none_or(Topology::failover_by_midship) {

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::world::Scene;
+use super::world::{Scene, pod};
 use crate::api::labels::BACKUP_POLICY;
 use crate::api::operation::OperationPhase;
+use crate::plan::operation::Pod;
+use crate::plan::operation::kinds::backup::{is_last, parts};
 
 const MANIFEST: &str = r#"
 type: made-up
@@ -73,4 +75,39 @@ fn what_a_policy_prefers_is_no_reason_to_make_no_backup() {
     let mut scene = scene(&["a-1", "a-2"], &[], json!({ "target": { "role": "replica" } }));
     scene.operation.metadata.labels = Some([(BACKUP_POLICY.to_owned(), "uid".to_owned())].into());
     assert_eq!(ended(scene), Ok("back up a-0".to_owned()));
+}
+
+/// An instance of which three groups are wanted, and those with these pods are there.
+fn in_shards(pods: &[(&str, &str)], more: Value) -> Scene {
+    let look = "[{exec: [look], save: spread}]";
+    let method = format!(
+        "prefer: replica\n      eachGroup: true\n      set: {{same: spread.stdout}}\n      before: {look}\n      after: {look}\n"
+    );
+    let mut scene = scene(&[], &[], more).with_package(&MANIFEST.replace("prefer: replica\n", &method));
+    scene.pods =
+        pods.iter().map(|(name, group)| Pod { group: (*group).to_owned(), ..pod(name, 0, "primary") }).collect();
+    let groups = json!([{ "name": "shard-0" }, { "name": "shard-1" }, { "name": "shard-2" }]);
+    let status = scene.instance.as_mut().and_then(|instance| instance.status.as_mut()).expect("a status");
+    let resolved = status.resolved.as_mut().expect("what is in force");
+    resolved.components = Some(json!({ "server": { "groups": groups } }).into());
+    scene
+}
+
+#[test]
+fn a_part_of_each_group_is_made_or_none_at_all() {
+    const ALL: [(&str, &str); 3] = [("a-0", "shard-0"), ("b-0", "shard-1"), ("c-0", "shard-2")];
+    let mut all = in_shards(&ALL, json!({}));
+    assert_eq!(all.run(), OperationPhase::Succeeded, "{}", all.message());
+    assert_eq!(all.log, ["back up a-0", "back up b-0", "back up c-0"]);
+    assert_eq!(parts(&all.seen()), Some(3));
+    assert_eq!([0, 1, 2].map(|index| is_last(&all.seen(), index)), [false, false, true]);
+    // a group that comes or goes has a part of the data that would be missing
+    let refused = ended(in_shards(&ALL[..2], json!({}))).expect_err("one is missing");
+    let wanted =
+        "cache is to have 3 groups, and 2 of them have pods that can be backed up: a backup of it needs a part of each";
+    assert!(refused.contains(wanted), "{refused}");
+    // who means one of them has one part, which is no set
+    let mut one = in_shards(&ALL, json!({ "target": { "group": "shard-1" } }));
+    assert_eq!(one.run(), OperationPhase::Succeeded, "{}", one.message());
+    assert_eq!((one.log.join(", ").as_str(), parts(&one.seen())), ("back up b-0", None));
 }

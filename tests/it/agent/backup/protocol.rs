@@ -86,6 +86,39 @@ async fn only_a_stream_that_ended_well_and_says_so_becomes_a_backup() {
 }
 
 #[tokio::test]
+async fn a_part_says_how_the_data_is_spread_and_is_none_where_that_changed_meanwhile() {
+    let pod = Pod::start(&sleeper());
+    let vault = Vault::new().await;
+    let spread = pod.path("spread");
+    std::fs::write(&spread, "0-9").unwrap();
+    let look = json!([{ "exec": ["cat", spread], "save": "spread" }]);
+    let part = |script: &str| {
+        let mut part = method(script);
+        (part["eachGroup"], part["set"]) = (json!(true), json!({ "same": "spread.stdout" }));
+        (part["before"], part["after"]) = (look.clone(), look.clone());
+        part
+    };
+    let moves = format!("echo 0-4 5-9 > {}; echo the end", spread.display());
+    let bench = bench(&pod, methods(json!({ "stays": part("echo the end"), "moves": part(&moves) })));
+    let order = |name: &str| {
+        let mut order = vault.backup(name, name);
+        let told = [("midship.dev/set", "one"), ("midship.dev/set-size", "1"), ("midship.dev/set-same", "whatever")];
+        order.labels.extend(told.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        order
+    };
+    done(&bench.backup(order("stays")).await);
+    let catalog = vault.catalog().await;
+    let set = catalog.set_of(&catalog.found[0]).expect("it is a part");
+    assert_eq!((set.check(), set.parts.len()), (Ok(()), 1));
+    let same = catalog.found[0].manifest.labels.get("midship.dev/set-same").expect("it says how");
+    assert!(same.len() == 63 && same.bytes().all(|digit| digit.is_ascii_hexdigit()), "{same}");
+    let ended = bench.backup(order("moves")).await;
+    let why = "the data was spread over the groups anew while it was read; this is no part of a backup";
+    assert_eq!(failure(&ended).message, why);
+    assert_eq!(vault.catalog().await.found.len(), 1);
+}
+
+#[tokio::test]
 async fn a_store_that_is_not_there_or_another_one_fails_the_backup() {
     let pod = Pod::start(&sleeper());
     let (vault, other) = (Vault::new().await, Vault::new().await);

@@ -3,7 +3,7 @@
 mod drills;
 mod elsewhere;
 mod in_place;
-mod vault;
+pub mod vault;
 
 use kube::ResourceExt;
 use midship::api::instance::Phase;
