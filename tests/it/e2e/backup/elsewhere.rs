@@ -34,6 +34,8 @@ fn what_one_cluster_backed_up_another_restores_from_bucket_and_key_alone() {
         let before = digest(stage, NAME).await;
         let made = stage.midship(&["backup", "create", NAME, "--timeout", PATIENCE]);
         assert!(made.code == 0, "{made}");
+        let listed = stage.midship(&["backup", "list", NAME]);
+        assert!(listed.stdout.contains("Completed"), "whoever made it finds it: {listed}");
         nameless(&vault, &stage.scene.namespace).await;
 
         stage.kill_controller();
