@@ -108,7 +108,7 @@ pub async fn read(repository: &Repository, found: &Found, part: Option<u64>) -> 
     Ok(problems.into_iter().flatten().collect())
 }
 
-fn suffix(found: &Found) -> &'static str {
+pub(super) fn suffix(found: &Found) -> &'static str {
     if found.manifest.epoch.is_some() { ENCRYPTED } else { CLEAR }
 }
 

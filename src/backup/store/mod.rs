@@ -30,7 +30,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 pub use error::{Cause, Doing, StoreError};
 pub use filesystem::Filesystem;
@@ -123,6 +123,16 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// nothing happens.
     fn lock<'a>(&'a self, _key: &'a Key) -> StoreFuture<'a, ()> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// For how long it locks what a restore needs; nothing where it does not.
+    fn locks_for(&self) -> Option<SignedDuration> {
+        None
+    }
+
+    /// Until when nobody may delete an object; nothing where it is not locked, or where the store does not say.
+    fn locked_until<'a>(&'a self, _key: &'a Key) -> StoreFuture<'a, Option<Timestamp>> {
+        Box::pin(std::future::ready(Ok(None)))
     }
 
     /// Whether it refuses what was changed on the way to it. Where not, what was written is read again.

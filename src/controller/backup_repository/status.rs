@@ -16,6 +16,9 @@ pub const RETENTION: &str = "Retention";
 /// Whether everything that is stored is what was written.
 pub const INTACT: &str = "Intact";
 
+/// Whether what retention keeps stays locked.
+pub const LOCKED: &str = "Locked";
+
 /// How it went.
 pub enum Seen<'a> {
     Usable {
@@ -61,6 +64,7 @@ pub fn next(
             });
             let mut findings = vec![ready(opened, catalog, stored), intact(opened, catalog, *chores)];
             findings.extend(chores.and_then(retention));
+            findings.extend(chores.filter(|_| locks(spec)).and_then(locked));
             findings
         }
         Seen::Unusable { reason, message, passing } => {
@@ -72,7 +76,12 @@ pub fn next(
         }
     };
     status.conditions = merge(&before.conditions, &findings, generation, now);
+    status.conditions.retain(|condition| condition.type_ != LOCKED || locks(spec));
     status
+}
+
+fn locks(spec: &BackupRepositorySpec) -> bool {
+    spec.s3.as_ref().is_some_and(|s3| s3.lock.is_some())
 }
 
 fn ready(opened: &Opened, catalog: &Catalog, stored: u64) -> Finding {
@@ -123,4 +132,17 @@ fn retention(chores: &Result<Report, String>) -> Option<Finding> {
             Some(Finding::new(RETENTION, status, reason, message))
         }
     }
+}
+
+fn locked(chores: &Result<Report, String>) -> Option<Finding> {
+    let problems = &chores.as_ref().ok()?.locks.problems;
+    Some(match problems.as_slice() {
+        [] => {
+            Finding::new(LOCKED, ConditionStatus::True, "Kept", "what is kept stays locked for as long as it is kept")
+        }
+        [first, rest @ ..] => {
+            let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
+            Finding::new(LOCKED, ConditionStatus::False, "NotLengthened", format!("{first}{more}; it is tried again"))
+        }
+    })
 }

@@ -15,7 +15,7 @@ use aws_sdk_s3::types::{
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 pub use settings::{Checksums, Credentials, Lock, LockMode, Settings};
 
@@ -194,9 +194,13 @@ impl S3 {
 
     /// Whether nobody may delete it now, as far as we may know.
     async fn is_locked(&self, key: &Key) -> bool {
+        matches!(self.kept_until(key).await, Ok(Some(until)) if until > Timestamp::now())
+    }
+
+    async fn kept_until(&self, key: &Key) -> Result<Option<Timestamp>, StoreError> {
         let asked = self.client.head_object().bucket(&self.bucket).key(self.full(key.as_str())).send().await;
-        let until = asked.ok().and_then(|answer| timestamp(answer.object_lock_retain_until_date()?));
-        until.is_some_and(|until| until > Timestamp::now())
+        let answer = asked.map_err(|error| self.failed(Doing::LookAt, key.as_str(), cause(&error)))?;
+        Ok(answer.object_lock_retain_until_date().and_then(timestamp))
     }
 
     /// A store that does not know the question does not have the feature; nor has one that does not let us ask.
@@ -264,6 +268,14 @@ impl Store for S3 {
 
     fn lock<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()> {
         Box::pin(self.keep(key))
+    }
+
+    fn locks_for(&self) -> Option<SignedDuration> {
+        self.lock.map(|lock| SignedDuration::try_from(lock.time).unwrap_or(SignedDuration::MAX))
+    }
+
+    fn locked_until<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<Timestamp>> {
+        Box::pin(self.kept_until(key))
     }
 
     fn checks_content(&self) -> bool {
