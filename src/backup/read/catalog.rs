@@ -14,11 +14,13 @@ use crate::backup::id::Id;
 use crate::backup::layout::{self, Owner, Place, Uid};
 use crate::backup::manifest::{Attempt, Commit, Level, Manifest, Tombstone, Verification, Void, Wish};
 use crate::backup::repository::Repository;
-use crate::backup::store::{Key, StoreError, list_all, list_folders, list_level};
+use crate::backup::store::{Cause, Doing, Key, StoreError, list_all, list_folders, list_level};
 use crate::backup::wish;
 
 /// Folders that are looked into at the same time.
 const AT_ONCE: usize = 8;
+/// Backups, and instances that have them, in one repository; what shows more is none. Tests have no time for so many.
+const MOST: usize = if cfg!(test) { 2_000 } else { 200_000 };
 
 /// A backup that is there.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,10 +124,12 @@ impl Catalog {
                     _ => problems.push(stranger(format!("{}{cluster}/{instance}", layout::CLUSTERS))),
                 }
             }
+            within(repository, owners.len() + problems.len())?;
         }
         let mut all = Self { problems, ..Self::default() };
         for owner in owners {
             all.add(Self::of(repository, &owner).await?);
+            within(repository, all.len())?;
         }
         Ok(all)
     }
@@ -137,6 +141,7 @@ impl Catalog {
 
     async fn of_owner(repository: &Repository, owner: &Owner) -> Result<Self, StoreError> {
         let names = list_folders(repository.store(), &owner.folder()).await?;
+        within(repository, names.len())?;
         let looks = names.into_iter().map(|name| async move {
             match name.parse::<Id>() {
                 Ok(id) => look(repository, Place { owner: owner.clone(), id }).await,
@@ -155,6 +160,10 @@ impl Catalog {
             }
         }
         Ok(catalog)
+    }
+
+    fn len(&self) -> usize {
+        self.found.len() + self.begun.len() + self.failed.len() + self.leftovers.len() + self.problems.len()
     }
 
     fn add(&mut self, other: Self) {
@@ -188,6 +197,15 @@ impl Catalog {
     pub fn get(&self, place: &Place) -> Option<&Found> {
         self.found.iter().find(|found| found.place == *place)
     }
+}
+
+/// A store that shows ever more keeps nobody for ever, and fills nobody's memory.
+fn within(repository: &Repository, many: usize) -> Result<(), StoreError> {
+    if many <= MOST {
+        return Ok(());
+    }
+    let cause = Cause::Unavailable(format!("it shows more than {MOST} backups or instances"));
+    Err(StoreError::new(&repository.store().address(), Doing::List, layout::CLUSTERS, cause))
 }
 
 fn stranger(object: String) -> Problem {

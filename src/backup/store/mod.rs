@@ -44,6 +44,12 @@ use super::digest::Digest;
 /// make us hold it in memory.
 pub const LARGEST_OBJECT: u64 = 48 << 20;
 
+/// What the names of one listing may take together, and what a name and a page take beside their letters. The longest backup
+/// there can be takes three quarters of that. Tests have no room for so many.
+const MOST_LISTED: usize = if cfg!(test) { 8 << 20 } else { 256 << 20 };
+const PER_NAME: usize = 96;
+const PER_PAGE: usize = 1 << 10;
+
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// What is to be written.
@@ -157,7 +163,7 @@ pub async fn list_level(store: &dyn Store, prefix: &str) -> Result<(Vec<ObjectIn
 }
 
 /// All pages of a listing as one. Servers that are changed meanwhile, or put together from several, show an object on two
-/// pages: it counts once. One that sends us back to a page we had would keep us for ever.
+/// pages: it counts once. One that sends us back to a page we had, or shows ever more, would keep us for ever.
 async fn every_page(
     store: &dyn Store,
     prefix: &str,
@@ -165,15 +171,25 @@ async fn every_page(
 ) -> Result<(Vec<ObjectInfo>, Vec<String>), StoreError> {
     let mut list = List { prefix: prefix.to_owned(), folders, ..List::default() };
     let (mut objects, mut names) = (Vec::new(), Vec::new());
-    let mut gone_on_at = HashSet::new();
+    let (mut gone_on_at, mut listed) = (HashSet::new(), 0);
+    let odd = |what: &str| {
+        let cause = Cause::Unavailable(what.to_owned());
+        Err(StoreError::new(&store.address(), Doing::List, prefix, cause))
+    };
     loop {
         let page = store.list(&list).await?;
+        let shown =
+            page.objects.iter().map(|object| object.key.as_str()).chain(page.folders.iter().map(String::as_str));
+        listed += PER_PAGE + page.next.as_ref().map_or(0, String::len);
+        listed += shown.map(|name| name.len() + PER_NAME).sum::<usize>();
+        if listed > MOST_LISTED {
+            return odd("its listing is longer than that of any repository");
+        }
         objects.extend(page.objects);
         names.extend(page.folders);
         let Some(next) = page.next else { break };
         if !gone_on_at.insert(next.clone()) {
-            let cause = Cause::Unavailable("it gives the same page of the listing again and again".into());
-            return Err(StoreError::new(&store.address(), Doing::List, prefix, cause));
+            return odd("it gives the same page of the listing again and again");
         }
         list.after = Some(next);
     }

@@ -1,6 +1,7 @@
 //! A store in a bucket of S3 or of one of the many servers that speak its protocol. One request per call: deadlines and
 //! retries are `Resilient`'s.
 
+mod bounded;
 mod cause;
 mod settings;
 
@@ -23,6 +24,7 @@ use super::{
     Body, Cause, Doing, Features, Key, LARGEST_OBJECT, List, ObjectInfo, Page, Store, StoreError, StoreFuture,
 };
 use crate::backup::layout::is_needed;
+use bounded::{Bounded, TELLING};
 use cause::cause;
 
 /// What the protocol gives on one page at most.
@@ -31,6 +33,8 @@ const PAGE: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct S3 {
     client: Client,
+    /// For the bytes of objects: its answers may be as long as these.
+    reader: Client,
     bucket: String,
     /// Empty, or ends in '/'.
     prefix: String,
@@ -44,10 +48,13 @@ impl S3 {
         let prefix = settings.prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let Settings { bucket, checksums, lock, .. } = settings;
-        let store = |client| Self { client, bucket: bucket.clone(), prefix, checksums: *checksums, lock: *lock };
-        settings.client().map(store).map_err(|reason| {
+        let config = settings.config().map_err(|reason| {
             StoreError::new(&format!("s3://{}", settings.bucket), Doing::Open, "the bucket", Cause::Setting(reason))
-        })
+        })?;
+        let bounded = |most| Client::from_conf(config.clone().interceptor(Bounded(most)).build());
+        let longest = usize::try_from(LARGEST_OBJECT).unwrap_or(usize::MAX).saturating_add(TELLING);
+        let (client, reader) = (bounded(TELLING), bounded(longest));
+        Ok(Self { client, reader, bucket: bucket.clone(), prefix, checksums: *checksums, lock: *lock })
     }
 
     fn full(&self, key: &str) -> String {
@@ -91,7 +98,7 @@ impl S3 {
 
     async fn read(&self, key: &Key, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
         let failed = |cause| self.failed(Doing::Read, key.as_str(), cause);
-        let mut request = self.client.get_object().bucket(&self.bucket).key(self.full(key.as_str()));
+        let mut request = self.reader.get_object().bucket(&self.bucket).key(self.full(key.as_str()));
         if let Some(range) = range {
             if range.is_empty() {
                 return Ok(Bytes::new());
