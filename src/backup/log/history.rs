@@ -121,7 +121,7 @@ pub async fn window(
                 .ranges
                 .iter()
                 .map(|run| run.first)
-                .find(|first| *first <= last + 1 && *first >= span.first)
+                .find(|first| *first <= last.saturating_add(1) && *first >= span.first)
                 .unwrap_or(u64::MAX),
         };
         let Some(run) = history.ranges.iter().find(|run| run.contains(from)) else {
@@ -192,7 +192,7 @@ pub async fn seal(repository: &Repository, line: &Line, key: &SigningKey, all: b
     let open: Vec<&Segment> = history.segments.iter().filter(|segment| !is_sealed(segment.number)).collect();
     let archive = Archive { repository, line: line.clone() };
     let mut made = Vec::new();
-    for run in open.chunk_by(|a, b| b.number == a.number + 1) {
+    for run in open.chunk_by(|a, b| a.number.checked_add(1) == Some(b.number)) {
         for part in run.chunks(SEALED_TOGETHER) {
             if part.len() < SEALED_TOGETHER && !all {
                 continue;

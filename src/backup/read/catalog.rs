@@ -14,11 +14,13 @@ use crate::backup::id::Id;
 use crate::backup::layout::{self, Owner, Place, Uid};
 use crate::backup::manifest::{Attempt, Commit, Level, Manifest, Tombstone, Verification, Void, Wish};
 use crate::backup::repository::Repository;
-use crate::backup::store::{Cause, Doing, Key, StoreError, list_all, list_folders, list_level};
+use crate::backup::store::{Cause, Doing, Key, StoreError, list_folders, list_level, list_notes, newest};
 use crate::backup::wish;
 
 /// Folders that are looked into at the same time.
 const AT_ONCE: usize = 8;
+/// Notes beside a backup that are none, and are told all the same.
+const STRANGE: usize = 8;
 /// Backups, and instances that have them, in one repository; what shows more is none. Tests have no time for so many.
 const MOST: usize = if cfg!(test) { 2_000 } else { 200_000 };
 
@@ -238,8 +240,7 @@ async fn look_once(repository: &Repository, place: &Place) -> Result<Option<Entr
         let looked = committed(repository, place, &beside).await;
         return problem(looked);
     }
-    let all = list_all(store, &place.folder()).await?;
-    let Some(newest) = all.iter().map(|object| object.modified).max() else { return Ok(None) };
+    let Some(newest) = newest(store, &place.folder()).await? else { return Ok(None) };
     if has(&place.tombstone()) || !has(&place.attempt()) {
         return Ok(Some(Entry::Leftover(Leftover { place: place.clone(), newest })));
     }
@@ -317,14 +318,18 @@ async fn verifications(
     place: &Place,
     unreadable: &mut Vec<Problem>,
 ) -> Result<BTreeMap<Level, Verification>, DocumentError> {
-    let objects = list_all(repository.store(), &place.verifications()).await?;
+    let objects = list_notes(repository.store(), &place.verifications()).await?;
     let mut newest: BTreeMap<&str, &Key> = BTreeMap::new();
     for object in &objects {
         let level = object.key.name().split('.').nth(1).unwrap_or_default();
         newest.insert(level, &object.key);
     }
+    // what is no level is read to be told of; whoever puts much of it there keeps nobody busy with it
+    let known = [Level::Listed, Level::Read, Level::Restored].map(|level| format!("{level:?}").to_lowercase());
+    let (known, strange): (Vec<_>, Vec<_>) =
+        newest.into_iter().partition(|(level, _)| known.iter().any(|known| known == level));
     let mut found = BTreeMap::new();
-    for key in newest.into_values() {
+    for (_, key) in known.into_iter().chain(strange.into_iter().take(STRANGE)) {
         let read: Result<Verification, _> = repository.document(key).await;
         if let Some(verification) = note_of(read, unreadable)? {
             found.insert(verification.level, verification);
