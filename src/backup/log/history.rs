@@ -13,10 +13,12 @@ use crate::backup::keys::SigningKey;
 use crate::backup::layout::{self, Line, Segment};
 use crate::backup::manifest::{LogSpan, Stored};
 use crate::backup::repository::Repository;
-use crate::backup::store::{list_all, list_folders};
+use crate::backup::store::{Cause, Doing, StoreError, list_all, list_folders};
 
 /// Segments in one seal.
 const SEALED_TOGETHER: usize = 64;
+/// Of all logs in one repository, as they are held for a moment.
+const MOST_SEGMENTS: usize = 4_000_000;
 
 /// A line of a log as the store shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +64,11 @@ pub async fn histories(repository: &Repository) -> Result<Vec<History>, LogError
     let mut found = Vec::new();
     for system in list_folders(repository.store(), layout::LOGS).await? {
         found.extend(lines(repository, &system).await?);
+        let segments: usize = found.iter().map(|history| history.segments.len() + 1).sum();
+        if segments > MOST_SEGMENTS {
+            let cause = Cause::Unavailable(format!("it shows more than {MOST_SEGMENTS} segments of logs"));
+            return Err(StoreError::new(&repository.store().address(), Doing::List, layout::LOGS, cause).into());
+        }
     }
     Ok(found)
 }
