@@ -18,7 +18,7 @@ use crate::backup::store::{Cause, Doing, StoreError, list_all, list_folders};
 /// Segments in one seal.
 const SEALED_TOGETHER: usize = 64;
 /// Of all logs in one repository, as they are held for a moment.
-const MOST_SEGMENTS: usize = 4_000_000;
+const MOST_SEGMENTS: usize = 2_000_000;
 
 /// A line of a log as the store shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,13 +64,18 @@ pub async fn histories(repository: &Repository) -> Result<Vec<History>, LogError
     let mut found = Vec::new();
     for system in list_folders(repository.store(), layout::LOGS).await? {
         found.extend(lines(repository, &system).await?);
-        let segments: usize = found.iter().map(|history| history.segments.len() + 1).sum();
-        if segments > MOST_SEGMENTS {
-            let cause = Cause::Unavailable(format!("it shows more than {MOST_SEGMENTS} segments of logs"));
-            return Err(StoreError::new(&repository.store().address(), Doing::List, layout::LOGS, cause).into());
-        }
+        within(repository, &found)?;
     }
     Ok(found)
+}
+
+/// A store that shows ever more fills nobody's memory.
+fn within(repository: &Repository, found: &[History]) -> Result<(), StoreError> {
+    if found.iter().map(|history| history.segments.len() + 1).sum::<usize>() <= MOST_SEGMENTS {
+        return Ok(());
+    }
+    let cause = Cause::Unavailable(format!("it shows more than {MOST_SEGMENTS} segments of logs"));
+    Err(StoreError::new(&repository.store().address(), Doing::List, layout::LOGS, cause))
 }
 
 /// Every line of one system's log.
@@ -79,6 +84,7 @@ pub async fn lines(repository: &Repository, system: &str) -> Result<Vec<History>
     for timeline in list_folders(repository.store(), &format!("{}{system}/", layout::LOGS)).await? {
         if let Some(line) = Line::read(system, &timeline) {
             found.push(History::read(repository, &line).await?);
+            within(repository, &found)?;
         }
     }
     Ok(found)
