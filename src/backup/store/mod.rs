@@ -162,7 +162,7 @@ pub async fn list_notes(store: &dyn Store, prefix: &str) -> Result<Vec<ObjectInf
 /// When the newest object under a prefix was written. What is listed is not held.
 pub async fn newest(store: &dyn Store, prefix: &str) -> Result<Option<Timestamp>, StoreError> {
     let mut newest = None;
-    pages(store, prefix, false, MOST_LISTED, &mut |page| {
+    pages(store, prefix, false, MOST_LISTED, &mut |page: Page| {
         newest = newest.max(page.objects.iter().map(|object| object.modified).max());
     })
     .await?;
@@ -188,7 +188,7 @@ async fn every_page(
     most: usize,
 ) -> Result<(Vec<ObjectInfo>, Vec<String>), StoreError> {
     let (mut objects, mut names) = (Vec::new(), Vec::new());
-    pages(store, prefix, folders, most, &mut |page| {
+    pages(store, prefix, folders, most, &mut |page: Page| {
         objects.extend(page.objects);
         names.extend(page.folders);
     })
