@@ -146,3 +146,25 @@ fn locked(chores: &Result<Report, String>) -> Option<Finding> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::locks::Locks;
+
+    #[test]
+    fn a_lock_that_cannot_be_made_longer_is_told_with_its_reason() {
+        let found = |problems: &[&str]| {
+            let problems = problems.iter().map(|&problem| problem.to_owned()).collect();
+            let report = Report { locks: Locks { lengthened: 0, problems }, ..Report::default() };
+            let finding = locked(&Ok(report)).expect("chores were done");
+            (finding.status, finding.reason, finding.message)
+        };
+        let kept = "what is kept stays locked for as long as it is kept".to_owned();
+        assert_eq!(found(&[]), (ConditionStatus::True, "Kept".to_owned(), kept));
+        let told = "c/x: access is denied, and 1 more; it is tried again".to_owned();
+        let problems = ["c/x: access is denied", "c/y: access is denied"];
+        assert_eq!(found(&problems), (ConditionStatus::False, "NotLengthened".to_owned(), told));
+        assert!(locked(&Err("the store is away".to_owned())).is_none(), "nobody knows more than before");
+    }
+}
