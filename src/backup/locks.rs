@@ -27,7 +27,9 @@ const GIVES_UP: usize = 3;
 enum LockError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the lock of {0} ends at {1}, and the store does not make it longer: it may be of another mode")]
+    #[error(
+        "the lock of {0} ends at {1}, and the store does not make it longer: it may be of another mode, or s3:PutObjectRetention is missing"
+    )]
     Stays(Key, Timestamp),
     #[error("the store does not say until when {0} is locked: s3:GetObjectRetention may be missing")]
     Unsaid(Key),

@@ -17,8 +17,8 @@ use crate::backup::store::{Cause, Doing, StoreError, list_all, list_folders};
 
 /// Segments in one seal.
 const SEALED_TOGETHER: usize = 64;
-/// Of all logs in one repository, as they are held for a moment.
-const MOST_SEGMENTS: usize = 2_000_000;
+/// Of all logs in one repository, as they are held for a moment: those of hundreds of instances, kept for months.
+const MOST_SEGMENTS: usize = 6_000_000;
 
 /// A line of a log as the store shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -136,18 +136,20 @@ impl Chores {
         }
         let histories = log::histories(repository).await?;
         self.check_logs(&catalog, &histories, &mut report).await?;
-        if self.sweeps {
-            // what was just found damaged counts
-            let catalog = if report.changed() { Catalog::read(repository).await? } else { catalog };
-            let removed = self.remove(&catalog, &histories, key, &mut report).await;
-            report.locks = self.lengthen(&catalog, &histories).await;
-            removed?;
-        }
+        // what was just found damaged counts
+        let catalog = if report.changed() { Catalog::read(repository).await? } else { catalog };
+        let removed = if self.sweeps { self.remove(&catalog, &histories, key, &mut report).await } else { Ok(()) };
+        report.locks = self.lengthen(&catalog, &histories).await;
+        removed?;
         Ok(report)
     }
 
-    /// What retention keeps stays locked for as long, whether anything may be removed or not. Damage is told elsewhere.
+    /// What retention keeps stays locked for as long, whether anything may be removed or not, and by whom. Damage is told
+    /// elsewhere.
     async fn lengthen(&self, catalog: &Catalog, histories: &[History]) -> Locks {
+        if self.opened.repository.store().locks_for().is_none() {
+            return Locks::default();
+        }
         let now = Timestamp::now();
         let plan = decide(catalog, &self.cluster, &self.rules, self.opened.clock_ahead, Guards::default(), now);
         let stays = plan.stays();

@@ -198,7 +198,13 @@ fn last_end(kept: &BTreeMap<&str, &[Reason]>, id: &str, longest: usize) -> Optio
     let ends = kept.get(id)?.iter().map(|reason| match reason {
         Reason::Age { until } | Reason::Label { until, .. } => Some(*until),
         Reason::NeededBy(child) => last_end(kept, child, shorter),
-        _ => None,
+        Reason::Count { .. }
+        | Reason::Hold
+        | Reason::AttemptAddsToIt(_)
+        | Reason::Newest
+        | Reason::NewestRestored
+        | Reason::NoRules
+        | Reason::LastAttemptFailed => None,
     });
     ends.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
