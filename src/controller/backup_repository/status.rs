@@ -64,7 +64,7 @@ pub fn next(
             });
             let mut findings = vec![ready(opened, catalog, stored), intact(opened, catalog, *chores)];
             findings.extend(chores.and_then(retention));
-            findings.extend(chores.filter(|_| locks(spec)).and_then(locked));
+            findings.extend(chores.filter(|_| locks(spec)).map(locked));
             findings
         }
         Seen::Unusable { reason, message, passing } => {
@@ -134,9 +134,13 @@ fn retention(chores: &Result<Report, String>) -> Option<Finding> {
     }
 }
 
-fn locked(chores: &Result<Report, String>) -> Option<Finding> {
-    let problems = &chores.as_ref().ok()?.locks.problems;
-    Some(match problems.as_slice() {
+fn locked(chores: &Result<Report, String>) -> Finding {
+    let problems = match chores {
+        Ok(report) => report.locks.problems.as_slice(),
+        // locks end meanwhile
+        Err(message) => return Finding::new(LOCKED, ConditionStatus::Unknown, "NotLookedAt", message),
+    };
+    match problems {
         [] => {
             Finding::new(LOCKED, ConditionStatus::True, "Kept", "what is kept stays locked for as long as it is kept")
         }
@@ -144,7 +148,7 @@ fn locked(chores: &Result<Report, String>) -> Option<Finding> {
             let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
             Finding::new(LOCKED, ConditionStatus::False, "NotLengthened", format!("{first}{more}; it is tried again"))
         }
-    })
+    }
 }
 
 #[cfg(test)]
@@ -154,17 +158,20 @@ mod tests {
 
     #[test]
     fn a_lock_that_cannot_be_made_longer_is_told_with_its_reason() {
+        let told = |chores| {
+            let finding = locked(&chores);
+            (finding.status, finding.reason, finding.message)
+        };
         let found = |problems: &[&str]| {
             let problems = problems.iter().map(|&problem| problem.to_owned()).collect();
-            let report = Report { locks: Locks { lengthened: 0, problems }, ..Report::default() };
-            let finding = locked(&Ok(report)).expect("chores were done");
-            (finding.status, finding.reason, finding.message)
+            told(Ok(Report { locks: Locks { lengthened: 0, problems }, ..Report::default() }))
         };
         let kept = "what is kept stays locked for as long as it is kept".to_owned();
         assert_eq!(found(&[]), (ConditionStatus::True, "Kept".to_owned(), kept));
-        let told = "c/x: access is denied, and 1 more; it is tried again".to_owned();
+        let first = "c/x: access is denied, and 1 more; it is tried again".to_owned();
         let problems = ["c/x: access is denied", "c/y: access is denied"];
-        assert_eq!(found(&problems), (ConditionStatus::False, "NotLengthened".to_owned(), told));
-        assert!(locked(&Err("the store is away".to_owned())).is_none(), "nobody knows more than before");
+        assert_eq!(found(&problems), (ConditionStatus::False, "NotLengthened".to_owned(), first));
+        let away = "the store is away".to_owned();
+        assert_eq!(told(Err(away.clone())), (ConditionStatus::Unknown, "NotLookedAt".to_owned(), away));
     }
 }
