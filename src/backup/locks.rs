@@ -35,6 +35,17 @@ enum LockError {
     Unsaid(Key),
 }
 
+impl LockError {
+    /// Whether others may be locked all the same: those of another mode are the oldest ones, and come first.
+    fn is_about_object(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_not_found(),
+            Self::Stays(..) => true,
+            Self::Unsaid(_) => false,
+        }
+    }
+}
+
 /// A backup that stays.
 #[derive(Clone, Copy, Debug)]
 pub struct Kept<'a> {
@@ -159,8 +170,8 @@ impl Keeper<'_> {
                 self.in_a_row = 0;
             }
             Err(error) => {
+                self.in_a_row += usize::from(!error.is_about_object());
                 self.locks.problems.push(error.to_string());
-                self.in_a_row += 1;
             }
         }
         self.in_a_row < GIVES_UP

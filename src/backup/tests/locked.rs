@@ -196,3 +196,20 @@ async fn what_cannot_be_locked_is_told_and_tried_again_and_others_are_locked() {
     assert_eq!(keep_locked(&world, &[(0, None), (1, None)]).await.problems, [""; 0]);
     assert_eq!(open_to_deletion(&world, &[first.place.manifest(), index]).await, [""; 0]);
 }
+
+#[tokio::test]
+async fn however_many_lack_an_object_the_others_are_locked() {
+    let world = World::new(false).await;
+    let mut made = Vec::new();
+    for seed in 0..5 {
+        made.push(world.back_up(&world.repository, None, &rows(3000, seed)).await.expect("it is made").place);
+        world.memory.pass(SignedDuration::from_secs(1));
+    }
+    world.memory.lock_for(LOCK, |_| false);
+    for place in &made[..4] {
+        world.memory.tamper(&place.index(".zst"), |_| None);
+    }
+    let all: Vec<(usize, Option<Timestamp>)> = (0..5).map(|at| (at, None)).collect();
+    assert_eq!(keep_locked(&world, &all).await.problems.len(), 4);
+    assert_eq!(open_to_deletion(&world, &[made[4].manifest(), made[4].index(".zst")]).await, [""; 0]);
+}
