@@ -98,7 +98,7 @@ pub struct S3Store {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectLock {
-    /// For how long from when it is written, such as 35d; at least as long as backups are kept.
+    /// For how long from when it is written, such as 35d; what is kept for longer is locked for longer.
     pub period: Duration,
     /// Governance (assumed): those with s3:BypassGovernanceRetention may delete; Compliance: nobody may, whatever happens.
     pub mode: Option<LockMode>,

@@ -10,7 +10,7 @@
 //! | `read` | the catalog, chains, restoring |
 //! | `log` | archived logs |
 //! | `replay` | which backup is put back, and what of its log after it |
-//! | `verify`, `sweep`, `wish` | proving, removing, and what people want kept |
+//! | `verify`, `sweep`, `locks`, `wish` | proving, removing, keeping locked, and what people want kept |
 
 pub mod clock;
 pub mod digest;
@@ -18,6 +18,7 @@ pub mod document;
 pub mod id;
 pub mod keys;
 pub mod layout;
+pub mod locks;
 pub mod log;
 pub mod manifest;
 pub mod read;

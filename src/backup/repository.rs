@@ -10,10 +10,14 @@ use super::document::{DocumentError, Domain, Signers, put_same};
 use super::id::Id;
 use super::keys::{PublicKey, SigningKey};
 use super::layout::{self, Uid};
-use super::store::{Key, Store, StoreError, list_all};
+use super::store::{Cause, Doing, Key, Store, StoreError, list_all, list_notes};
 
 /// What this program writes, and the newest it can read.
 pub const FORMAT: u32 = 1;
+
+/// Keys that sign in one repository, one for each cluster, and what one is written in: each is held against each.
+const MOST_SIGNERS: usize = 200;
+const LARGEST_SIGNER: usize = 16 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
@@ -123,8 +127,16 @@ impl Repository {
     /// Signers vouch for each other; one for whom nobody of ours vouches does not count.
     async fn read_signers(&mut self) -> Result<(), RepositoryError> {
         let mut waiting = Vec::new();
-        for object in list_all(&*self.store, layout::SIGNERS).await? {
-            waiting.push((object.key.clone(), self.store.get(&object.key, None).await?));
+        let objects = list_notes(&*self.store, layout::SIGNERS).await?;
+        if objects.len() > MOST_SIGNERS {
+            let cause = Cause::Unavailable(format!("it shows more than {MOST_SIGNERS} signing keys"));
+            return Err(StoreError::new(&self.store.address(), Doing::List, layout::SIGNERS, cause).into());
+        }
+        for object in objects {
+            let bytes = self.store.get(&object.key, None).await?;
+            if bytes.len() <= LARGEST_SIGNER {
+                waiting.push((object.key, bytes));
+            }
         }
         loop {
             let before = waiting.len();

@@ -12,7 +12,7 @@ use super::log;
 use super::manifest::{Level, SHARES, Verification, listing_digest};
 use super::read::{Catalog, Found};
 use super::repository::Repository;
-use super::store::{Key, StoreError, list_all};
+use super::store::{Key, StoreError, list_all, list_notes};
 use crate::backup::words::in_bytes;
 
 const AT_ONCE: usize = 4;
@@ -108,7 +108,7 @@ pub async fn read(repository: &Repository, found: &Found, part: Option<u64>) -> 
     Ok(problems.into_iter().flatten().collect())
 }
 
-fn suffix(found: &Found) -> &'static str {
+pub(super) fn suffix(found: &Found) -> &'static str {
     if found.manifest.epoch.is_some() { ENCRYPTED } else { CLEAR }
 }
 
@@ -138,7 +138,7 @@ pub async fn record(
     let verification = Verification { at, level, part, in_a_row, problems };
     let name = format!("{level:?}").to_lowercase();
     let same = format!(".{name}.json");
-    let mut before = list_all(repository.store(), &found.place.verifications()).await?;
+    let mut before = list_notes(repository.store(), &found.place.verifications()).await?;
     before.retain(|object| object.key.as_str().ends_with(&same));
     let at = Place::after(at, before.iter().map(|object| object.key.name()));
     repository.put_document(&found.place.verification(at, &name), &verification, key).await?;

@@ -6,11 +6,11 @@ use super::keys::SigningKey;
 use super::layout::Place;
 use super::manifest::Wish;
 use super::repository::Repository;
-use super::store::list_all;
+use super::store::list_notes;
 
 /// The one that counts.
 pub async fn newest(repository: &Repository, place: &Place) -> Result<Option<Wish>, DocumentError> {
-    let objects = list_all(repository.store(), &place.wishes()).await?;
+    let objects = list_notes(repository.store(), &place.wishes()).await?;
     match objects.last() {
         Some(object) => repository.document(&object.key).await.map(Some),
         None => Ok(None),
@@ -24,7 +24,7 @@ pub async fn record(
     wish: &Wish,
     key: &SigningKey,
 ) -> Result<(), DocumentError> {
-    let before = list_all(repository.store(), &place.wishes()).await?;
+    let before = list_notes(repository.store(), &place.wishes()).await?;
     let at = Place::after(wish.at, before.iter().map(|object| object.key.name()));
     repository.put_document(&place.wish(at), wish, key).await?;
     for object in before {

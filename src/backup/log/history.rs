@@ -13,10 +13,12 @@ use crate::backup::keys::SigningKey;
 use crate::backup::layout::{self, Line, Segment};
 use crate::backup::manifest::{LogSpan, Stored};
 use crate::backup::repository::Repository;
-use crate::backup::store::{list_all, list_folders};
+use crate::backup::store::{Cause, Doing, StoreError, list_all, list_folders};
 
 /// Segments in one seal.
 const SEALED_TOGETHER: usize = 64;
+/// Of all logs in one repository, as they are held for a moment: those of hundreds of instances, kept for months.
+const MOST_SEGMENTS: usize = 6_000_000;
 
 /// A line of a log as the store shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +64,18 @@ pub async fn histories(repository: &Repository) -> Result<Vec<History>, LogError
     let mut found = Vec::new();
     for system in list_folders(repository.store(), layout::LOGS).await? {
         found.extend(lines(repository, &system).await?);
+        within(repository, &found)?;
     }
     Ok(found)
+}
+
+/// A store that shows ever more fills nobody's memory.
+fn within(repository: &Repository, found: &[History]) -> Result<(), StoreError> {
+    if found.iter().map(|history| history.segments.len() + 1).sum::<usize>() <= MOST_SEGMENTS {
+        return Ok(());
+    }
+    let cause = Cause::Unavailable(format!("it shows more than {MOST_SEGMENTS} segments of logs"));
+    Err(StoreError::new(&repository.store().address(), Doing::List, layout::LOGS, cause))
 }
 
 /// Every line of one system's log.
@@ -72,6 +84,7 @@ pub async fn lines(repository: &Repository, system: &str) -> Result<Vec<History>
     for timeline in list_folders(repository.store(), &format!("{}{system}/", layout::LOGS)).await? {
         if let Some(line) = Line::read(system, &timeline) {
             found.push(History::read(repository, &line).await?);
+            within(repository, &found)?;
         }
     }
     Ok(found)
@@ -121,7 +134,7 @@ pub async fn window(
                 .ranges
                 .iter()
                 .map(|run| run.first)
-                .find(|first| *first <= last + 1 && *first >= span.first)
+                .find(|first| *first <= last.saturating_add(1) && *first >= span.first)
                 .unwrap_or(u64::MAX),
         };
         let Some(run) = history.ranges.iter().find(|run| run.contains(from)) else {
@@ -192,7 +205,7 @@ pub async fn seal(repository: &Repository, line: &Line, key: &SigningKey, all: b
     let open: Vec<&Segment> = history.segments.iter().filter(|segment| !is_sealed(segment.number)).collect();
     let archive = Archive { repository, line: line.clone() };
     let mut made = Vec::new();
-    for run in open.chunk_by(|a, b| b.number == a.number + 1) {
+    for run in open.chunk_by(|a, b| a.number.checked_add(1) == Some(b.number)) {
         for part in run.chunks(SEALED_TOGETHER) {
             if part.len() < SEALED_TOGETHER && !all {
                 continue;

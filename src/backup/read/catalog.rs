@@ -14,11 +14,15 @@ use crate::backup::id::Id;
 use crate::backup::layout::{self, Owner, Place, Uid};
 use crate::backup::manifest::{Attempt, Commit, Level, Manifest, Tombstone, Verification, Void, Wish};
 use crate::backup::repository::Repository;
-use crate::backup::store::{Key, StoreError, list_all, list_folders, list_level};
+use crate::backup::store::{Cause, Doing, Key, StoreError, list_folders, list_level, list_notes, newest};
 use crate::backup::wish;
 
 /// Folders that are looked into at the same time.
 const AT_ONCE: usize = 8;
+/// Notes beside a backup that are none, and are told all the same.
+const STRANGE: usize = 8;
+/// Backups, and instances that have them, in one repository; what shows more is none. Tests have no time for so many.
+const MOST: usize = if cfg!(test) { 2_000 } else { 200_000 };
 
 /// A backup that is there.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,10 +126,12 @@ impl Catalog {
                     _ => problems.push(stranger(format!("{}{cluster}/{instance}", layout::CLUSTERS))),
                 }
             }
+            within(repository, owners.len() + problems.len())?;
         }
         let mut all = Self { problems, ..Self::default() };
         for owner in owners {
             all.add(Self::of(repository, &owner).await?);
+            within(repository, all.len())?;
         }
         Ok(all)
     }
@@ -137,6 +143,7 @@ impl Catalog {
 
     async fn of_owner(repository: &Repository, owner: &Owner) -> Result<Self, StoreError> {
         let names = list_folders(repository.store(), &owner.folder()).await?;
+        within(repository, names.len())?;
         let looks = names.into_iter().map(|name| async move {
             match name.parse::<Id>() {
                 Ok(id) => look(repository, Place { owner: owner.clone(), id }).await,
@@ -155,6 +162,10 @@ impl Catalog {
             }
         }
         Ok(catalog)
+    }
+
+    fn len(&self) -> usize {
+        self.found.len() + self.begun.len() + self.failed.len() + self.leftovers.len() + self.problems.len()
     }
 
     fn add(&mut self, other: Self) {
@@ -190,6 +201,15 @@ impl Catalog {
     }
 }
 
+/// A store that shows ever more keeps nobody for ever, and fills nobody's memory.
+fn within(repository: &Repository, many: usize) -> Result<(), StoreError> {
+    if many <= MOST {
+        return Ok(());
+    }
+    let cause = Cause::Unavailable(format!("it shows more than {MOST} backups or instances"));
+    Err(StoreError::new(&repository.store().address(), Doing::List, layout::CLUSTERS, cause))
+}
+
 fn stranger(object: String) -> Problem {
     Problem { object, reason: "it is no part of a repository".into() }
 }
@@ -220,8 +240,7 @@ async fn look_once(repository: &Repository, place: &Place) -> Result<Option<Entr
         let looked = committed(repository, place, &beside).await;
         return problem(looked);
     }
-    let all = list_all(store, &place.folder()).await?;
-    let Some(newest) = all.iter().map(|object| object.modified).max() else { return Ok(None) };
+    let Some(newest) = newest(store, &place.folder()).await? else { return Ok(None) };
     if has(&place.tombstone()) || !has(&place.attempt()) {
         return Ok(Some(Entry::Leftover(Leftover { place: place.clone(), newest })));
     }
@@ -299,14 +318,18 @@ async fn verifications(
     place: &Place,
     unreadable: &mut Vec<Problem>,
 ) -> Result<BTreeMap<Level, Verification>, DocumentError> {
-    let objects = list_all(repository.store(), &place.verifications()).await?;
+    let objects = list_notes(repository.store(), &place.verifications()).await?;
     let mut newest: BTreeMap<&str, &Key> = BTreeMap::new();
     for object in &objects {
         let level = object.key.name().split('.').nth(1).unwrap_or_default();
         newest.insert(level, &object.key);
     }
+    // what is no level is read to be told of; whoever puts much of it there keeps nobody busy with it
+    let known = [Level::Listed, Level::Read, Level::Restored].map(|level| format!("{level:?}").to_lowercase());
+    let (known, strange): (Vec<_>, Vec<_>) =
+        newest.into_iter().partition(|(level, _)| known.iter().any(|known| known == level));
     let mut found = BTreeMap::new();
-    for key in newest.into_values() {
+    for (_, key) in known.into_iter().chain(strange.into_iter().take(STRANGE)) {
         let read: Result<Verification, _> = repository.document(key).await;
         if let Some(verification) = note_of(read, unreadable)? {
             found.insert(verification.level, verification);

@@ -21,6 +21,17 @@ struct Inner {
     objects: BTreeMap<Key, (Bytes, Timestamp)>,
     now: Timestamp,
     lock: Option<Lock>,
+    /// Until when single ones are locked.
+    longer: BTreeMap<Key, Timestamp>,
+}
+
+impl Inner {
+    /// When the lock of an object ends.
+    fn ends(&self, key: &Key) -> Option<Timestamp> {
+        let (_, written) = self.objects.get(key)?;
+        let first = self.lock.filter(|(_, which)| which(key)).map(|(time, _)| *written + time);
+        first.max(self.longer.get(key).copied())
+    }
 }
 
 /// Objects that cannot be deleted for so long after they were written.
@@ -28,35 +39,36 @@ type Lock = (SignedDuration, fn(&Key) -> bool);
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { objects: BTreeMap::new(), now: "2026-01-01T00:00:00Z".parse().expect("a time"), lock: None }
+        let now = "2026-01-01T00:00:00Z".parse().expect("a time");
+        Self { objects: BTreeMap::new(), now, lock: None, longer: BTreeMap::new() }
     }
 }
 
 impl Memory {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn state(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("nobody panicked")
     }
 
     pub fn now(&self) -> Timestamp {
-        self.lock().now
+        self.state().now
     }
 
     pub fn pass(&self, time: SignedDuration) {
-        self.lock().now += time;
+        self.state().now += time;
     }
 
     /// Lets nobody delete such objects until so long after they were written.
     pub fn lock_for(&self, time: SignedDuration, which: fn(&Key) -> bool) {
-        self.lock().lock = Some((time, which));
+        self.state().lock = Some((time, which));
     }
 
     pub fn keys(&self) -> Vec<Key> {
-        self.lock().objects.keys().cloned().collect()
+        self.state().objects.keys().cloned().collect()
     }
 
     /// Changes an object behind the back of everybody; none removes it.
     pub fn tamper(&self, key: &Key, change: impl FnOnce(Option<Vec<u8>>) -> Option<Vec<u8>>) {
-        let mut inner = self.lock();
+        let mut inner = self.state();
         let now = inner.now;
         let before = inner.objects.remove(key).map(|(bytes, _)| bytes.to_vec());
         if let Some(bytes) = change(before) {
@@ -76,7 +88,7 @@ impl Store for Memory {
 
     fn put_new<'a>(&'a self, key: &'a Key, body: Body) -> StoreFuture<'a, ()> {
         Box::pin(async move {
-            let mut inner = self.lock();
+            let mut inner = self.state();
             let now = inner.now;
             let result = if Digest::of(&body.bytes) != body.sha256 {
                 Err(Cause::Checksum("its digest is another one".into()))
@@ -92,7 +104,7 @@ impl Store for Memory {
 
     fn get<'a>(&'a self, key: &'a Key, range: Option<Range<u64>>) -> StoreFuture<'a, Bytes> {
         Box::pin(async move {
-            let found = self.lock().objects.get(key).map(|(bytes, _)| bytes.clone()).ok_or(Cause::NotFound);
+            let found = self.state().objects.get(key).map(|(bytes, _)| bytes.clone()).ok_or(Cause::NotFound);
             let found = found.map(|bytes| {
                 let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(bytes.len());
                 range.map_or(bytes.clone(), |range| bytes.slice(at(range.start)..at(range.end)))
@@ -108,14 +120,14 @@ impl Store for Memory {
                 size: bytes.len() as u64,
                 modified: *modified,
             };
-            let found = self.lock().objects.get(key).map(info).ok_or(Cause::NotFound);
+            let found = self.state().objects.get(key).map(info).ok_or(Cause::NotFound);
             self.answer(Doing::LookAt, key.as_str(), found)
         })
     }
 
     fn list<'a>(&'a self, list: &'a List) -> StoreFuture<'a, Page> {
         Box::pin(async move {
-            let inner = self.lock();
+            let inner = self.state();
             let mut page = Page::default();
             let limit = list.limit.unwrap_or(1000).max(1);
             let mut last = list.after.clone().unwrap_or_default();
@@ -146,13 +158,13 @@ impl Store for Memory {
 
     fn delete<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()> {
         Box::pin(async move {
-            let mut inner = self.lock();
-            let (now, lock) = (inner.now, inner.lock.filter(|(_, which)| which(key)));
-            let end = inner.objects.get(key).zip(lock).map(|((_, modified), (time, _))| *modified + time);
-            let result = if let Some(end) = end.filter(|end| *end > now) {
+            let mut inner = self.state();
+            let now = inner.now;
+            let result = if let Some(end) = inner.ends(key).filter(|end| *end > now) {
                 Err(Cause::Locked(format!("until {end}")))
             } else {
                 inner.objects.remove(key);
+                inner.longer.remove(key);
                 Ok(())
             };
             self.answer(Doing::Delete, key.as_str(), result)
@@ -161,5 +173,32 @@ impl Store for Memory {
 
     fn features(&self) -> StoreFuture<'_, Features> {
         Box::pin(async { Ok(Features::default()) })
+    }
+
+    fn lock<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            let mut inner = self.state();
+            let Some((time, _)) = inner.lock else { return Ok(()) };
+            let until = inner.now + time;
+            let result = if inner.objects.contains_key(key) {
+                inner.longer.insert(key.clone(), until);
+                Ok(())
+            } else {
+                Err(Cause::NotFound)
+            };
+            self.answer(Doing::Lock, key.as_str(), result)
+        })
+    }
+
+    fn locks_for(&self) -> Option<SignedDuration> {
+        self.state().lock.map(|(time, _)| time)
+    }
+
+    fn locked_until<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<Timestamp>> {
+        Box::pin(async move {
+            let inner = self.state();
+            let found = if inner.objects.contains_key(key) { Ok(inner.ends(key)) } else { Err(Cause::NotFound) };
+            self.answer(Doing::LookAt, key.as_str(), found)
+        })
     }
 }

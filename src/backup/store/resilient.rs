@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 
 use super::{Body, Cause, Doing, Features, Key, List, ObjectInfo, Page, Store, StoreError, StoreFuture};
@@ -143,6 +144,14 @@ impl Store for Resilient {
 
     fn lock<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()> {
         Box::pin(self.with_retries(Doing::Lock, key.as_str(), move || self.inner.lock(key)))
+    }
+
+    fn locks_for(&self) -> Option<SignedDuration> {
+        self.inner.locks_for()
+    }
+
+    fn locked_until<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<Timestamp>> {
+        Box::pin(self.with_retries(Doing::LookAt, key.as_str(), move || self.inner.locked_until(key)))
     }
 
     fn checks_content(&self) -> bool {

@@ -121,6 +121,20 @@ async fn a_second_cluster_signs_only_when_a_known_key_vouches_for_it() {
 }
 
 #[tokio::test]
+async fn more_signing_keys_than_there_are_clusters_are_not_held_against_each_other() {
+    let world = World::new(false).await;
+    let open = async || Repository::open(Arc::new(world.memory.clone()), &Trust::Keys(vec![world.key.public()])).await;
+    let put = |name: &str, size| world.memory.tamper(&layout::signer(name), |_| Some(vec![b' '; size]));
+    put("large", 1 << 20);
+    assert!(open().await.expect("that is none").signers().knows(&world.key.public()));
+    for number in 0..200 {
+        put(&number.to_string(), 1);
+    }
+    let error = open().await.expect_err("nobody has so many");
+    assert!(error.to_string().contains("it shows more than 200 signing keys"), "{error}");
+}
+
+#[tokio::test]
 async fn an_epoch_that_was_not_finished_is_none() {
     let world = World::new(true).await;
     let epoch = world.epoch.clone().expect("encrypted");

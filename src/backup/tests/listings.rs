@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use super::killed::retain;
 use super::world::{World, rows};
@@ -25,6 +26,8 @@ enum Way {
     Overlaps,
     /// After the last page comes the first.
     Circles,
+    /// There is always one more page.
+    Grows,
     /// What is called so is not shown.
     LeavesOut(&'static str),
     /// What is called so may not be deleted.
@@ -49,6 +52,16 @@ impl Odd {
                 page.folders.extend(page.folders.clone());
             }
             Way::Circles => page.next = page.next.or(Some("anew".into())),
+            Way::Grows => {
+                let from = list.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(0);
+                let object = |number: u64| ObjectInfo {
+                    key: Key::parse(&format!("{}{number:0150}", list.prefix)).expect("a key"),
+                    size: 1,
+                    modified: Timestamp::UNIX_EPOCH,
+                };
+                page.objects = (from..from + 1000).map(object).collect();
+                page.next = Some((from + 1000).to_string());
+            }
             Way::LeavesOut(name) => page.objects.retain(|object| object.key.name() != name),
             Way::Keeps(_) => {}
         }
@@ -102,13 +115,19 @@ async fn an_object_on_two_pages_counts_once() {
 }
 
 #[tokio::test]
-async fn a_listing_that_comes_back_to_its_beginning_is_an_error() {
+async fn a_listing_without_an_end_is_an_error() {
     let world = World::new(true).await;
-    let odd = Odd { inner: world.memory.clone(), way: Way::Circles };
-    for prefix in ["", "keys/"] {
-        let error = list_all(&odd, prefix).await.expect_err("it has no end");
-        assert!(error.to_string().contains("the same page of the listing again and again"), "{error}");
-        assert!(list_folders(&odd, prefix).await.is_err());
+    let says = [
+        (Way::Circles, "it gives the same page of the listing again and again"),
+        (Way::Grows, "its listing is longer than that of any repository"),
+    ];
+    for (way, says) in says {
+        let odd = Odd { inner: world.memory.clone(), way };
+        for prefix in ["", "keys/"] {
+            let error = list_all(&odd, prefix).await.expect_err("it has no end");
+            assert!(error.to_string().contains(says), "{error}");
+            assert!(list_folders(&odd, prefix).await.is_err());
+        }
     }
 }
 
@@ -154,4 +173,16 @@ async fn what_may_not_be_deleted_does_not_count_as_cleared() {
     }
     let swept = retain(&world, &world.repository, Rules::default(), &Wishes::default()).await.expect("it goes");
     assert_eq!((swept.cleared, swept.locked), (1, 0), "{swept:?}");
+}
+
+#[tokio::test]
+async fn more_than_any_repository_has_is_not_looked_through() {
+    let world = World::new(false).await;
+    world.back_up(&world.repository, None, &rows(3000, 1)).await.expect("it is made");
+    for number in 0..2_000 {
+        let key = Key::parse(&format!("c/made-up/{number}/b/x")).expect("a key");
+        world.memory.tamper(&key, |_| Some(vec![1]));
+    }
+    let error = Catalog::read(&world.repository).await.expect_err("nobody has so many");
+    assert!(error.to_string().contains("it shows more than 2000 backups or instances"), "{error}");
 }

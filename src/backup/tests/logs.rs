@@ -17,7 +17,7 @@ use crate::backup::sweep::{Swept, Wishes, facts, sweep_logs};
 use crate::backup::write::Writing;
 use crate::plan::retention::{Guards, plan};
 
-fn line(timeline: u32) -> Line {
+pub fn line(timeline: u32) -> Line {
     Line { system: uid("7300000000000000001"), timeline }
 }
 
@@ -25,7 +25,7 @@ fn segment(number: u64) -> Segment {
     Segment { number, name: uid(&format!("segment{number}")) }
 }
 
-async fn push(
+pub async fn push(
     world: &World,
     timeline: u32,
     number: u64,

@@ -10,6 +10,7 @@ use crate::backup::document::DocumentError;
 use crate::backup::id::Id;
 use crate::backup::keys::SigningKey;
 use crate::backup::layout::{Place, Uid};
+use crate::backup::locks::{self, Kept, Locks};
 use crate::backup::log::{self, History, LogError};
 use crate::backup::manifest::Level;
 use crate::backup::read::{Catalog, Found};
@@ -72,6 +73,8 @@ pub struct Report {
     /// Backups that could not be looked at, and why.
     pub unproven: Vec<String>,
     pub swept: Swept,
+    /// Of what is kept.
+    pub locks: Locks,
     /// Why nothing may be removed.
     pub refusal: Option<String>,
     /// The backups that are there, also those that the listing left out.
@@ -133,12 +136,30 @@ impl Chores {
         }
         let histories = log::histories(repository).await?;
         self.check_logs(&catalog, &histories, &mut report).await?;
-        if self.sweeps {
-            // what was just found damaged counts
-            let catalog = if report.changed() { Catalog::read(repository).await? } else { catalog };
-            self.remove(&catalog, &histories, key, &mut report).await?;
-        }
+        // what was just found damaged counts
+        let catalog = if report.changed() { Catalog::read(repository).await? } else { catalog };
+        let removed = if self.sweeps { self.remove(&catalog, &histories, key, &mut report).await } else { Ok(()) };
+        report.locks = self.lengthen(&catalog, &histories).await;
+        removed?;
         Ok(report)
+    }
+
+    /// What retention keeps stays locked for as long, whether anything may be removed or not, and by whom. Damage is told
+    /// elsewhere.
+    async fn lengthen(&self, catalog: &Catalog, histories: &[History]) -> Locks {
+        if self.opened.repository.store().locks_for().is_none() {
+            return Locks::default();
+        }
+        let now = Timestamp::now();
+        let plan = decide(catalog, &self.cluster, &self.rules, self.opened.clock_ahead, Guards::default(), now);
+        let stays = plan.stays();
+        let sound = catalog.found.iter().filter(|found| found.damage().is_none());
+        let kept = sound.filter_map(|found| {
+            let until = stays.get(sweep::name(&found.place).as_str())?;
+            Some(Kept { found, until: *until })
+        });
+        let kept: Vec<Kept<'_>> = kept.collect();
+        locks::lengthen(&self.opened.repository, &kept, histories, now).await
     }
 
     async fn prove(

@@ -281,6 +281,10 @@ impl BackupRepositories {
                     let note = format!("could not be looked at: {first}{more}; it is tried again");
                     self.events.warning(repository, "NotVerified", "verify", note).await;
                 }
+                if let Some(first) = report.locks.problems.first() {
+                    let note = format!("a lock is not made longer: {first}");
+                    self.events.warning(repository, "NotLocked", "lock", note).await;
+                }
                 if report.swept.removed + report.swept.condemned > 0 {
                     let swept = &report.swept;
                     let note = format!("{} backups were condemned, {} removed", swept.condemned, swept.removed);

@@ -16,6 +16,9 @@ pub const RETENTION: &str = "Retention";
 /// Whether everything that is stored is what was written.
 pub const INTACT: &str = "Intact";
 
+/// Whether what retention keeps stays locked.
+pub const LOCKED: &str = "Locked";
+
 /// How it went.
 pub enum Seen<'a> {
     Usable {
@@ -61,6 +64,7 @@ pub fn next(
             });
             let mut findings = vec![ready(opened, catalog, stored), intact(opened, catalog, *chores)];
             findings.extend(chores.and_then(retention));
+            findings.extend(chores.filter(|_| locks(spec)).map(locked));
             findings
         }
         Seen::Unusable { reason, message, passing } => {
@@ -72,7 +76,12 @@ pub fn next(
         }
     };
     status.conditions = merge(&before.conditions, &findings, generation, now);
+    status.conditions.retain(|condition| condition.type_ != LOCKED || locks(spec));
     status
+}
+
+fn locks(spec: &BackupRepositorySpec) -> bool {
+    spec.s3.as_ref().is_some_and(|s3| s3.lock.is_some())
 }
 
 fn ready(opened: &Opened, catalog: &Catalog, stored: u64) -> Finding {
@@ -122,5 +131,47 @@ fn retention(chores: &Result<Report, String>) -> Option<Finding> {
             let (status, reason, message) = finding;
             Some(Finding::new(RETENTION, status, reason, message))
         }
+    }
+}
+
+fn locked(chores: &Result<Report, String>) -> Finding {
+    let problems = match chores {
+        Ok(report) => report.locks.problems.as_slice(),
+        // locks end meanwhile
+        Err(message) => return Finding::new(LOCKED, ConditionStatus::Unknown, "NotLookedAt", message),
+    };
+    match problems {
+        [] => {
+            Finding::new(LOCKED, ConditionStatus::True, "Kept", "what is kept stays locked for as long as it is kept")
+        }
+        [first, rest @ ..] => {
+            let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
+            Finding::new(LOCKED, ConditionStatus::False, "NotLengthened", format!("{first}{more}; it is tried again"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::locks::Locks;
+
+    #[test]
+    fn a_lock_that_cannot_be_made_longer_is_told_with_its_reason() {
+        let told = |chores| {
+            let finding = locked(&chores);
+            (finding.status, finding.reason, finding.message)
+        };
+        let found = |problems: &[&str]| {
+            let problems = problems.iter().map(|&problem| problem.to_owned()).collect();
+            told(Ok(Report { locks: Locks { lengthened: 0, problems }, ..Report::default() }))
+        };
+        let kept = "what is kept stays locked for as long as it is kept".to_owned();
+        assert_eq!(found(&[]), (ConditionStatus::True, "Kept".to_owned(), kept));
+        let first = "c/x: access is denied, and 1 more; it is tried again".to_owned();
+        let problems = ["c/x: access is denied", "c/y: access is denied"];
+        assert_eq!(found(&problems), (ConditionStatus::False, "NotLengthened".to_owned(), first));
+        let away = "the store is away".to_owned();
+        assert_eq!(told(Err(away.clone())), (ConditionStatus::Unknown, "NotLookedAt".to_owned(), away));
     }
 }

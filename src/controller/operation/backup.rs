@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use super::agents::{Agent, outcome};
 use super::carry_out::Hands;
 use super::instance_of;
+use crate::api::backup::BackupPhase;
 use crate::api::labels::BACKUP_POLICY;
 use crate::api::operation::{BackupRequest, BackupType, OperationType, UNTOUCHED};
 use crate::api::{BackupPolicy, Instance};
@@ -19,13 +20,14 @@ use crate::backup::read::{Catalog, Set, SetError};
 use crate::backup::wish;
 use crate::cluster::Key;
 use crate::controller::repositories::coverage::{Coverage, collector, writes};
-use crate::controller::repositories::known::Look;
+use crate::controller::repositories::known::{Look, object_name};
 use crate::controller::repositories::orders::{self, Wanted};
 use crate::controller::repositories::progress::{newest, told};
 use crate::controller::repositories::words::{size, span};
 use crate::extension::methods;
 use crate::lifecycle::Code;
 use crate::lifecycle::backup::{BackupOrder, JobProgress, Outcome as Ended};
+use crate::names::ObjectName;
 use crate::plan::operation::kinds::backup::{is_last, parts};
 use crate::plan::operation::{Outcome, Run, patience};
 
@@ -35,6 +37,9 @@ pub(super) const BEGIN: Duration = Duration::from_secs(10);
 const CANCEL: Duration = Duration::from_secs(15);
 /// How long progress is followed before it is told.
 pub(super) const FOLLOW: Duration = Duration::from_secs(2);
+/// How long the end of a backup is held back until its object shows it, and how often that is looked for.
+const SHOWN: Duration = Duration::from_secs(10);
+const LOOKS_FOR_IT: Duration = Duration::from_millis(100);
 
 /// Everything a backup is ordered from.
 struct Ground<'a> {
@@ -76,20 +81,40 @@ impl Hands<'_> {
                 Outcome::Failed { message, refused: false }
             }
             Some(Ended::Committed { id, full_because, .. }) => {
-                self.shared.known.changed(&ground.repository);
                 if ground.request.hold == Some(true)
                     && let Err(error) = hold(&ground, *id).await
                 {
                     return Outcome::Goes(format!("the backup {id} is complete, and not held yet: {error}"));
                 }
+                self.shared.known.changed(&ground.repository);
                 if parts(self.world).is_some()
                     && is_last(self.world, run.index)
                     && let Err(outcome) = whole(&ground, *id).await
                 {
                     return outcome;
                 }
+                self.shown(&ground.repository, *id).await;
                 Outcome::Done(Some(summary(&ground, &progress, *id, full_because.as_deref().or(why))))
             }
+        }
+    }
+
+    /// Whoever hears that a backup was made is to find it: its object comes with the next look through the store. A store that
+    /// takes longer shows it later; the backup is none the worse for it.
+    async fn shown(&self, repository: &Key, id: Id) {
+        let Ok(name) = repository.name.parse::<ObjectName>() else { return };
+        let key = Key { namespace: repository.namespace.clone(), name: object_name(&name, id) };
+        let is_shown = || {
+            let phase = self.shared.caches.backups.get(&key).and_then(|backup| backup.status.as_ref()?.phase);
+            phase.is_some_and(|phase| phase != BackupPhase::Running)
+        };
+        let wait = async {
+            while !is_shown() {
+                tokio::time::sleep(LOOKS_FOR_IT).await;
+            }
+        };
+        if tokio::time::timeout(SHOWN, wait).await.is_err() {
+            tracing::info!(backup = %key, "it is complete, and the store was not looked through yet");
         }
     }
 

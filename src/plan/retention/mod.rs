@@ -177,6 +177,16 @@ fn logs(facts: &Facts) -> BTreeMap<String, u64> {
 }
 
 impl Plan {
+    /// What stays, and until when, where that is known: until the last of its reasons ends, and of those of what adds to it.
+    pub fn stays(&self) -> BTreeMap<&str, Option<Timestamp>> {
+        let kept = self.decisions.iter().filter_map(|decision| match &decision.verdict {
+            Verdict::Keep(reasons) | Verdict::Revive(reasons) => Some((decision.id.as_str(), reasons.as_slice())),
+            Verdict::Condemn | Verdict::Wait { .. } | Verdict::Remove => None,
+        });
+        let kept: BTreeMap<&str, &[Reason]> = kept.collect();
+        kept.keys().map(|id| (*id, last_end(&kept, id, kept.len()))).collect()
+    }
+
     /// Whether doing it would change anything.
     pub fn is_idle(&self) -> bool {
         let quiet = |decision: &Decision| matches!(decision.verdict, Verdict::Keep(_) | Verdict::Wait { .. });
@@ -186,6 +196,23 @@ impl Plan {
         self.refusal.is_some()
             || (self.decisions.iter().all(quiet) && self.attempts.iter().all(|(_, verdict)| still(verdict)))
     }
+}
+
+/// When the last reason of a backup ends. No chain has more than `longest` of them.
+fn last_end(kept: &BTreeMap<&str, &[Reason]>, id: &str, longest: usize) -> Option<Timestamp> {
+    let shorter = longest.checked_sub(1)?;
+    let ends = kept.get(id)?.iter().map(|reason| match reason {
+        Reason::Age { until } | Reason::Label { until, .. } | Reason::Unfinished { until } => Some(*until),
+        Reason::NeededBy(other) | Reason::PartStays(other) => last_end(kept, other, shorter),
+        Reason::Count { .. }
+        | Reason::Hold
+        | Reason::AttemptAddsToIt(_)
+        | Reason::Newest
+        | Reason::NewestRestored
+        | Reason::NoRules
+        | Reason::LastAttemptFailed => None,
+    });
+    ends.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 impl fmt::Display for Reason {

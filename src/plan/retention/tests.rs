@@ -250,3 +250,16 @@ fn logs_stay_from_the_oldest_backup_that_is_there() {
     facts.backups.pop();
     assert_eq!(first(&facts), Some(10));
 }
+
+#[test]
+fn what_stays_says_until_when_where_that_is_known() {
+    let full = backup("full", 0);
+    let more = BackupFacts { parent: Some("full".into()), ..backup("more", 10) };
+    let held = BackupFacts { hold: true, ..backup("held", 1) };
+    let newest = backup("newest", 11);
+    let facts = facts([full, more, held, newest]);
+    let rules = BTreeMap::from([("orders".to_owned(), Rules { age: Some(days(20)), ..Rules::default() })]);
+    let plan = plan(&facts, &rules, &Guards::default(), at(12));
+    let known = BTreeMap::from([("full", Some(at(30))), ("more", Some(at(30))), ("held", None), ("newest", None)]);
+    assert_eq!(plan.stays(), known);
+}

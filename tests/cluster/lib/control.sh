@@ -23,7 +23,7 @@ identity() { cert "$1" "$2"; kubeconfig "$1"; } # name subject
 
 api_ready() { answers --cacert "$STATE/pki/ca.crt" "https://$API/readyz"; }
 
-control_plane() { # api|full controllers audit
+control_plane() { # api|full|beside controllers audit
   local ip=127.0.0.1 args=() PORT ETCD PEER who
   local parts="etcd apiserver"
   [[ $1 == api && -z $2 ]] || parts+=" controller-manager"
@@ -32,13 +32,17 @@ control_plane() { # api|full controllers audit
   rm -f "$STATE/ready"
   running || kill_strays
   echo "$PROGRAMS" >"$STATE/programs"
-  if alive etcd && { alive apiserver || [[ $1 == full ]]; }; then read -r PORT ETCD PEER <"$STATE/ports"; else
+  if alive etcd && { alive apiserver || [[ $1 != api ]]; }; then read -r PORT ETCD PEER <"$STATE/ports"; else
     stop 2 scheduler controller-manager apiserver etcd
     read -r PORT ETCD PEER < <(stable_ports 3)
   fi
-  if [[ $1 == full ]]; then ip=$HOST_IP PORT=6443; else args+=(--endpoint-reconciler-type none); fi
+  case $1 in
+    full) ip=$HOST_IP PORT=6443 ;;
+    beside) ip=$HOST_IP ;;
+    api) args+=(--endpoint-reconciler-type none) ;;
+  esac
   # without the controllers nobody makes the default ServiceAccount, and no pod could be created
-  [[ $1 == full || -n $2 ]] || args+=(--disable-admission-plugins ServiceAccount)
+  [[ $1 != api || -n $2 ]] || args+=(--disable-admission-plugins ServiceAccount)
   if [[ -n $3 ]]; then
     printf 'apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n' >"$STATE/audit-policy.yaml"
     args+=(--audit-policy-file "$STATE/audit-policy.yaml" --audit-log-path "$STATE/log/audit.log")

@@ -6,34 +6,45 @@
 # A node has no default route, and the host does not forward: nothing can leave the machine.
 
 OWNER=/run/midship.owner # names the state directory of the one full cluster of this machine
+BESIDE=/run/midship.beside # and that of the one beside it, whose only node has the number 0
+mark_of() { if [[ $1 == beside ]]; then echo $BESIDE; else echo $OWNER; fi; } # mode
 
 packages() {
   ((EUID == 0)) || die "a full cluster needs root (--api-only does not)"
   need runc:runc nft:nftables iptables:iptables ip:iproute2 losetup:mount mkfs.xfs:xfsprogs unshare:util-linux
 }
 
-machine_is_free() { # or STATE's own
-  local other; other=$(cat $OWNER 2>/dev/null) || true
+machine_is_free() { # mode; or STATE's own
+  local other; other=$(cat "$(mark_of "$1")" 2>/dev/null) || true
   [[ -z $other || $other == "$STATE" ]] || ! (STATE=$other; running) ||
-    die "this machine already runs a full cluster, in $other; only one fits. Use it (MIDSHIP_CLUSTER=$other), end it (MIDSHIP_CLUSTER=$other $0 down), or use --api-only"
+    die "this machine already runs a full cluster$([[ $1 == full ]] || echo ' beside another'), in $other; only one fits. Use it (MIDSHIP_CLUSTER=$other), end it (MIDSHIP_CLUSTER=$other $0 down), or use --api-only"
+  [[ $1 != beside ]] || (STATE=$(cat $OWNER 2>/dev/null) && running) || die "--beside is for a second cluster: no full one runs on this machine"
 }
-claim_machine() {
-  local other n; other=$(cat $OWNER 2>/dev/null) || true
-  machine_is_free
+claim_machine() { # mode
+  local other n numbers=({1..9}); other=$(cat "$(mark_of "$1")" 2>/dev/null) || true
+  machine_is_free "$1"
+  [[ $1 != beside ]] || numbers=(0)
   if [[ -n $other && $other != "$STATE" ]]; then
-    for n in {1..9}; do node_unlink "$n"; done # it died without `down`
+    for n in "${numbers[@]}"; do node_unlink "$n"; done # it died without `down`
   fi
   case $STATE/ in /run/* | /var/run/* | /var/lib/* | /var/log/*) die "MIDSHIP_CLUSTER may not be under /run, /var/lib or /var/log" ;; esac
-  echo "$STATE" >$OWNER
+  echo "$STATE" >"$(mark_of "$1")"
 }
 
-owns_machine() { [[ $(cat "$STATE/mode" 2>/dev/null) == full && $(cat $OWNER 2>/dev/null || echo "$STATE") == "$STATE" ]]; }
+owns_machine() { # or the place beside its owner
+  local mode; mode=$(cat "$STATE/mode" 2>/dev/null) || return
+  [[ $mode != api && $(cat "$(mark_of "$mode")" 2>/dev/null || echo "$STATE") == "$STATE" ]]
+}
 
 release_machine() {
-  ! ip link show midship-br >/dev/null 2>&1 || ip link del midship-br
-  no_cgroups midship
-  [[ -n $(ls -A /run/netns 2>/dev/null) ]] || { umount /run/netns; rmdir /run/netns; } 2>/dev/null || true
-  rm -f $OWNER
+  local mode; mode=$(<"$STATE/mode")
+  [[ $mode != beside ]] || { node_unlink 0; no_cgroups midship/node-0; }
+  if [[ $mode == full || ! -e $OWNER ]]; then
+    ! ip link show midship-br >/dev/null 2>&1 || ip link del midship-br
+    no_cgroups midship
+    [[ -n $(ls -A /run/netns 2>/dev/null) ]] || { umount /run/netns; rmdir /run/netns; } 2>/dev/null || true
+  fi
+  rm -f "$(mark_of "$mode")"
 }
 
 network() {
@@ -46,17 +57,17 @@ network() {
 
 highest_node() { local d n=1; for d in "$STATE"/node-[1-9]; do [[ ! -d $d || -e $d/guest ]] || n=${d##*-}; done; echo "$n"; }
 
-nodes() { # count
+nodes() { # first last
   local n
-  for ((n = 1; n <= $1; n++)); do node_start "$n"; done
+  for ((n = $1; n <= $2; n++)); do node_start "$n"; done
   [[ ! -e $STATE/ready ]] || return 0
-  for ((n = 1; n <= $1; n++)); do node_ready "$n"; done
+  for ((n = $1; n <= $2; n++)); do node_ready "$n"; done
   wait_for 30 controller-manager "the default ServiceAccount" k get serviceaccount default
 }
 
 node_start() {
   local n=$1 name=node-$1 ip=10.200.0.$((10 + $1)) ns=midship-$1 m
-  [[ $n == [1-9] ]] || die "nodes are numbered 1 to 9"
+  [[ $n == [1-9] || "$n $(<"$STATE/mode")" == "0 beside" ]] || die "nodes are numbered 1 to 9"
   ! alive "$name" || return 0
   say "starting $name ($ip) ..."
   rm -f "$STATE/ready"
@@ -64,7 +75,7 @@ node_start() {
   if [[ -n ${MIDSHIP_NODE_TAINT:-} && ! -d $STATE/$name ]]; then mkdir -p "$STATE/$name"; touch "$STATE/$name/guest"; fi
   mkdir -p "$STATE/$name"
   cat /proc/sys/kernel/random/uuid >"$STATE/$name/boot-id"
-  local API=$HOST_IP:6443
+  local API; API=$(<"$STATE/address")
   cert "$name" "/O=system:nodes/CN=system:node:$name" "DNS:$name,IP:$ip"; kubeconfig "$name"
   identity proxy /CN=system:kube-proxy
   k apply -f - >/dev/null <<Y
@@ -83,7 +94,7 @@ Y
   ip -n "$ns" addr add "$ip/24" dev eth0
   ip -n "$ns" link set eth0 up
   ip -n "$ns" route add $SVC_CIDR via $HOST_IP # kube-proxy rewrites these before they leave; the host drops the rest
-  for ((m = 1; m <= 9; m++)); do ((m == n)) || ip -n "$ns" route add "10.244.$m.0/24" via "10.200.0.$((10 + m))"; done
+  for ((m = 1; m <= 9; m++)); do ((n == 0 || m == n)) || ip -n "$ns" route add "10.244.$m.0/24" via "10.200.0.$((10 + m))"; done
   ip route replace "10.244.$n.0/24" via "$ip"
   node_cgroups "$name"
   PATH=$(programs):$PATH STATE=$STATE PROGRAMS=$(programs) NAME=$name NUMBER=$n IP=$ip API=$API POD_CIDR=$POD_CIDR TAINT=${MIDSHIP_NODE_TAINT:-} run "$name" \

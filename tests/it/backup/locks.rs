@@ -1,17 +1,25 @@
 //! Buckets that lock: what a restore needs outlives whoever deletes it, until its time has come.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Config, Region};
 use aws_sdk_s3::types::ObjectLockMode;
 use jiff::Timestamp;
+use midship::backup::clock::Clock;
 use midship::backup::id::Id;
+use midship::backup::keys::{Epoch, Identity, SigningKey};
 use midship::backup::layout::Place;
+use midship::backup::locks::{Kept, Locks, lengthen};
+use midship::backup::read::Catalog;
+use midship::backup::repository::{Repository, Trust};
 use midship::backup::store::s3::{Credentials, Lock, LockMode, Settings};
-use midship::backup::store::{Body, S3, Store};
+use midship::backup::store::{Body, S3, Store, list_all};
+use midship::backup::write::{EndMark, Settings as Writes, Writing};
 
-use super::life::owner;
+use super::life::{owner, request, source};
 use super::servers::Server;
 
 /// Asks what stores of ours do not ask: for versions, and for locks.
@@ -72,6 +80,48 @@ async fn locks(implementation: &str) {
     let kept = kept.expect("it is there").body.collect().await.expect("it can be read").into_bytes();
     assert_eq!(kept, "x");
     store.delete(&note).await.expect("nobody locked it");
+    made_longer(&client, &settings, hour, day).await;
+}
+
+/// What is kept for longer than it is locked is locked for longer, once, and by no shorter period after that.
+async fn made_longer(client: &Client, settings: &Settings, short: Lock, long: Lock) {
+    let with =
+        |lock| Arc::new(S3::new(&Settings { lock: Some(lock), ..settings.clone() }).expect("the settings are fine"));
+    let (key, identity) = (SigningKey::generate(), Identity::generate());
+    let made = Repository::create(with(short), &key, &Trust::Anybody, Timestamp::now()).await.expect("made");
+    let epoch = Epoch::begin(&made, &[identity.recipient()], &key, Timestamp::now()).await.expect("begun");
+    let begun = Writing::begin(&made, &key, Clock::system(), request(&epoch), Writes::default()).await;
+    let mut writing = begun.expect("begun");
+    let data = source("data", b"rows and their end".to_vec(), EndMark::Ends(b"end".to_vec()));
+    writing.stream(data).await.expect("written");
+    let place = writing.commit(None).await.expect("committed").place;
+
+    let trust = Trust::Keys(vec![key.public()]);
+    let lengthened = async |lock| {
+        let repository = Repository::open(with(lock), &trust).await.expect("it is the one");
+        let catalog = Catalog::read(&repository).await.expect("read");
+        let found = catalog.get(&place).expect("it is there");
+        lengthen(&repository, &[Kept { found, until: None }], &[], Timestamp::now()).await
+    };
+    let ends = async || {
+        let mut ends = BTreeMap::new();
+        for object in list_all(&*with(short), &place.folder()).await.expect("listed") {
+            let name = format!("{}/{}", settings.prefix, object.key);
+            let answer = client.head_object().bucket(&settings.bucket).key(name).send().await.expect("it is there");
+            ends.extend(answer.object_lock_retain_until_date().map(|until| (object.key, until.secs())));
+        }
+        ends
+    };
+    let before = ends().await;
+    assert_eq!(before.len(), 3, "the chunk, the index and the manifest: {before:?}");
+    assert_eq!(lengthened(short).await, Locks::default(), "none ends soon");
+    assert_eq!(lengthened(long).await, Locks { lengthened: 3, problems: Vec::new() });
+    let after = ends().await;
+    assert!(before.iter().all(|(key, until)| after[key] > *until), "{before:?}, {after:?}");
+    for lock in [long, short] {
+        assert_eq!(lengthened(lock).await, Locks::default(), "they are locked for that long");
+    }
+    assert_eq!(ends().await, after);
 }
 
 #[tokio::test]

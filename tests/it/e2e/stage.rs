@@ -118,21 +118,14 @@ impl<'a> Stage<'a> {
         drop(self.controller.take());
     }
 
+    /// In place of the one there was.
     pub fn start_controller(&self) {
-        self.start_controller_in(&self.scene.namespace);
-    }
-
-    /// In place of the one there was, and knowing another namespace alone.
-    pub fn start_controller_in(&self, namespace: &str) {
-        self.begin(namespace, &self.agent);
+        self.start_controller_with(&self.agent);
     }
 
     /// One as of another release, which brings another agent.
     pub fn start_controller_with(&self, agent: &str) {
-        self.begin(&self.scene.namespace, agent);
-    }
-
-    fn begin(&self, namespace: &str, agent: &str) {
+        let namespace = self.scene.namespace.as_str();
         let args =
             ["--namespaces", namespace, "--lease-namespace", namespace, "--leader-elect=false", "--agent-image", agent];
         self.controller.replace(Some(Controller::start("controller", &self.scene.kubeconfig(), &args)));
@@ -290,11 +283,7 @@ impl<'a> Stage<'a> {
     }
 
     pub async fn password_of(&self, name: &str) -> String {
-        self.password_in(&self.scene.namespace, name).await
-    }
-
-    pub async fn password_in(&self, namespace: &str, name: &str) -> String {
-        let secrets = Api::<Secret>::namespaced(self.scene.client.clone(), namespace);
+        let secrets = self.scene.objects::<Secret>();
         let secret = secrets.get(&format!("{name}-credentials")).await.expect("credentials");
         let data = secret.data.unwrap_or_default();
         String::from_utf8(data["password"].0.clone()).expect("text")
@@ -307,11 +296,7 @@ impl<'a> Stage<'a> {
     }
 
     async fn delete_one(&self, name: &str) {
-        self.delete_in(&self.scene.namespace, name).await;
-    }
-
-    pub async fn delete_in(&self, namespace: &str, name: &str) {
-        let instances = Api::<Instance>::namespaced(self.scene.client.clone(), namespace);
+        let instances = self.instances();
         instances.delete(name, &DeleteParams::default()).await.expect("it can be deleted");
         wait_for(&format!("{name} to be gone"), IN_TIME, async || match instances.get_opt(name).await {
             Ok(None) => Ok(()),

@@ -12,6 +12,6 @@ mod wait;
 pub use command::{Output, Run, find, midship};
 pub use definitions::install as install_definitions;
 pub use random::Random;
-pub use scene::{Scene, api_test, e2e_test};
+pub use scene::{Scene, api_test, e2e_test, on_another};
 pub use skip::skip;
 pub use wait::wait_for;

@@ -42,25 +42,35 @@ pub fn e2e_test(body: impl AsyncFnOnce(&Scene)) {
 
 fn test_on(tier: Tier, body: impl AsyncFnOnce(&Scene)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let scene = Scene::set(tier).await;
-        match AssertUnwindSafe(body(&scene)).catch_unwind().await {
-            Ok(()) => scene.clear().await,
-            Err(panic) => {
-                eprintln!("{}", report::of_namespace(&scene.client, &scene.namespace).await);
-                resume_unwind(panic);
-            }
+    runtime.block_on(async { play(Scene::set(tier).await, body).await });
+}
+
+/// Runs `body` on the server of another kubeconfig, in a namespace of this name.
+pub async fn on_another(kubeconfig: PathBuf, namespace: &str, body: impl AsyncFnOnce(&Scene)) {
+    play(Scene::make(Server::at(kubeconfig).await, namespace.to_owned()).await, body).await;
+}
+
+async fn play(scene: Scene, body: impl AsyncFnOnce(&Scene)) {
+    match AssertUnwindSafe(body(&scene)).catch_unwind().await {
+        Ok(()) => scene.clear().await,
+        Err(panic) => {
+            eprintln!("{}", report::of_namespace(&scene.client, &scene.namespace).await);
+            resume_unwind(panic);
         }
-    });
+    }
 }
 
 impl Scene {
     async fn set(tier: Tier) -> Self {
-        let Server { kubeconfig, client, kubectl } = Server::find(tier).await;
+        let server = Server::find(tier).await;
         if tier == Tier::Api {
-            definitions::install(&client).await;
+            definitions::install(&server.client).await;
         }
-        let namespace = namespace_for_this_test();
+        Self::make(server, namespace_for_this_test()).await
+    }
+
+    async fn make(server: Server, namespace: String) -> Self {
+        let Server { kubeconfig, client, kubectl } = server;
         let object = json!({ "metadata": { "name": namespace, "labels": { "midship.dev/test": "true" } } });
         let object: Namespace = serde_json::from_value(object).expect("a namespace");
         let namespaces: Api<Namespace> = Api::all(client.clone());

@@ -53,10 +53,20 @@ impl Server {
             let kubeconfig = if running { own.kubeconfig() } else { own.start() };
             (kubeconfig, command::find("kubectl").or_else(|| own.program("kubectl")))
         };
+        let kubectl = kubectl.expect("kubectl is neither in MIDSHIP_TEST_BIN nor on PATH: install it, or build it with `tests/cluster/cluster build`");
+        Self::asked(kubeconfig, kubectl).await
+    }
+
+    /// The one of this kubeconfig.
+    pub async fn at(kubeconfig: PathBuf) -> Self {
+        let kubectl = command::find("kubectl").expect("kubectl is neither in MIDSHIP_TEST_BIN nor on PATH");
+        Self::asked(kubeconfig, kubectl).await
+    }
+
+    async fn asked(kubeconfig: PathBuf, kubectl: PathBuf) -> Self {
         let client = answers(&kubeconfig)
             .await
             .unwrap_or_else(|error| panic!("no API server answers at {}: {error}", kubeconfig.display()));
-        let kubectl = kubectl.expect("kubectl is neither in MIDSHIP_TEST_BIN nor on PATH: install it, or build it with `tests/cluster/cluster build`");
         Self { kubeconfig, client, kubectl }
     }
 }

@@ -1,6 +1,7 @@
 //! A store in a bucket of S3 or of one of the many servers that speak its protocol. One request per call: deadlines and
 //! retries are `Resilient`'s.
 
+mod bounded;
 mod cause;
 mod settings;
 
@@ -15,7 +16,7 @@ use aws_sdk_s3::types::{
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 pub use settings::{Checksums, Credentials, Lock, LockMode, Settings};
 
@@ -23,6 +24,7 @@ use super::{
     Body, Cause, Doing, Features, Key, LARGEST_OBJECT, List, ObjectInfo, Page, Store, StoreError, StoreFuture,
 };
 use crate::backup::layout::is_needed;
+use bounded::{Bounded, TELLING};
 use cause::cause;
 
 /// What the protocol gives on one page at most.
@@ -31,6 +33,8 @@ const PAGE: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct S3 {
     client: Client,
+    /// For the bytes of objects: its answers may be as long as these.
+    reader: Client,
     bucket: String,
     /// Empty, or ends in '/'.
     prefix: String,
@@ -44,10 +48,13 @@ impl S3 {
         let prefix = settings.prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let Settings { bucket, checksums, lock, .. } = settings;
-        let store = |client| Self { client, bucket: bucket.clone(), prefix, checksums: *checksums, lock: *lock };
-        settings.client().map(store).map_err(|reason| {
+        let config = settings.config().map_err(|reason| {
             StoreError::new(&format!("s3://{}", settings.bucket), Doing::Open, "the bucket", Cause::Setting(reason))
-        })
+        })?;
+        let bounded = |most| Client::from_conf(config.clone().interceptor(Bounded(most)).build());
+        let longest = usize::try_from(LARGEST_OBJECT).unwrap_or(usize::MAX).saturating_add(TELLING);
+        let (client, reader) = (bounded(TELLING), bounded(longest));
+        Ok(Self { client, reader, bucket: bucket.clone(), prefix, checksums: *checksums, lock: *lock })
     }
 
     fn full(&self, key: &str) -> String {
@@ -91,7 +98,7 @@ impl S3 {
 
     async fn read(&self, key: &Key, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
         let failed = |cause| self.failed(Doing::Read, key.as_str(), cause);
-        let mut request = self.client.get_object().bucket(&self.bucket).key(self.full(key.as_str()));
+        let mut request = self.reader.get_object().bucket(&self.bucket).key(self.full(key.as_str()));
         if let Some(range) = range {
             if range.is_empty() {
                 return Ok(Bytes::new());
@@ -194,9 +201,13 @@ impl S3 {
 
     /// Whether nobody may delete it now, as far as we may know.
     async fn is_locked(&self, key: &Key) -> bool {
+        matches!(self.kept_until(key).await, Ok(Some(until)) if until > Timestamp::now())
+    }
+
+    async fn kept_until(&self, key: &Key) -> Result<Option<Timestamp>, StoreError> {
         let asked = self.client.head_object().bucket(&self.bucket).key(self.full(key.as_str())).send().await;
-        let until = asked.ok().and_then(|answer| timestamp(answer.object_lock_retain_until_date()?));
-        until.is_some_and(|until| until > Timestamp::now())
+        let answer = asked.map_err(|error| self.failed(Doing::LookAt, key.as_str(), cause(&error)))?;
+        Ok(answer.object_lock_retain_until_date().and_then(timestamp))
     }
 
     /// A store that does not know the question does not have the feature; nor has one that does not let us ask.
@@ -264,6 +275,14 @@ impl Store for S3 {
 
     fn lock<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, ()> {
         Box::pin(self.keep(key))
+    }
+
+    fn locks_for(&self) -> Option<SignedDuration> {
+        self.lock.map(|lock| SignedDuration::try_from(lock.time).unwrap_or(SignedDuration::MAX))
+    }
+
+    fn locked_until<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<Timestamp>> {
+        Box::pin(self.kept_until(key))
     }
 
     fn checks_content(&self) -> bool {

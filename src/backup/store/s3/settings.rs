@@ -2,11 +2,11 @@
 
 use aws_config::provider_config::ProviderConfig;
 use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
-use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Config, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    BehaviorVersion, Builder as ConfigBuilder, Config, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    SharedHttpClient,
 };
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -70,7 +70,7 @@ pub enum Checksums {
 }
 
 impl Settings {
-    pub(super) fn client(&self) -> Result<Client, String> {
+    pub(super) fn config(&self) -> Result<ConfigBuilder, String> {
         let http = self.http()?;
         let region = Region::new(self.region.clone().unwrap_or_else(|| DEFAULT_REGION.to_owned()));
         let (send, check) = match self.checksums {
@@ -108,7 +108,7 @@ impl Settings {
                 config.credentials_provider(WebIdentityTokenCredentialsProvider::builder().configure(&with).build())
             }
         };
-        Ok(Client::from_conf(config.build()))
+        Ok(config)
     }
 
     fn http(&self) -> Result<SharedHttpClient, String> {

@@ -1,5 +1,6 @@
 //! What a big backup costs: memory of the agent, time beside the programs a person would join together for it, and what the
-//! middleware notices. MIDSHIP_BENCH_GIB (20) and MIDSHIP_BENCH_DATABASE_MIB (2048) say how big.
+//! middleware notices. MIDSHIP_BENCH_GIB (20), MIDSHIP_BENCH_SPARSE_GIB (64; 1024 for a whole TiB) and
+//! MIDSHIP_BENCH_DATABASE_MIB (2048) say how big.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -91,6 +92,22 @@ fn bench_a_big_backup_takes_little_memory() {
     block(&pod.path("block"));
     let block = pod.path("block").display().to_string();
     let script = format!("while cat {block}; do :; done 2>/dev/null | head -c {bytes}; echo the end");
+    memory(&pod, script, bytes);
+}
+
+/// What grows with the size of a volume alone is its chunks, and what is remembered of each.
+#[test]
+fn bench_a_backup_of_a_sparse_volume_takes_as_little_memory() {
+    let bytes = number("MIDSHIP_BENCH_SPARSE_GIB", 64) << 30;
+    let pod = Pod::start(&sleeper());
+    pod.wait_ready();
+    let sparse = pod.path("sparse");
+    std::fs::File::create(&sparse).unwrap().set_len(bytes).unwrap();
+    memory(&pod, format!("cat {}; echo the end", sparse.display()), bytes);
+}
+
+/// Has an agent back up what a script gives, which is more than so many bytes, and looks at its memory meanwhile.
+fn memory(pod: &Pod, script: String, bytes: u64) {
     let work = Work { control: pod.socket(), dir: pod.dir.path().to_owned(), script };
     let began = Instant::now();
     // here, not in a memory that a temporary directory may be

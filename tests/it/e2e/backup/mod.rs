@@ -23,25 +23,17 @@ fn one_pod(component: &str, version: &str, size: &str, memory: &str) -> Value {
 
 /// What a server answers.
 async fn redis(stage: &Stage<'_>, instance: &str, command: &[&str]) -> String {
-    redis_in(stage, &stage.scene.namespace, instance, command).await
-}
-
-async fn redis_in(stage: &Stage<'_>, namespace: &str, instance: &str, command: &[&str]) -> String {
-    let password = stage.password_in(namespace, instance).await;
+    let password = stage.password_of(instance).await;
     let mut ask = vec!["redis-cli", "--no-auth-warning", "-a", password.as_str()];
     ask.extend(command);
-    stage.answer(namespace, &format!("{instance}-redis-0"), "redis", &ask).await
+    stage.answer(&stage.scene.namespace, &format!("{instance}-redis-0"), "redis", &ask).await
 }
 
 /// One word for everything that is in it.
 async fn digest(stage: &Stage<'_>, instance: &str) -> String {
-    digest_in(stage, &stage.scene.namespace, instance).await
-}
-
-async fn digest_in(stage: &Stage<'_>, namespace: &str, instance: &str) -> String {
     const ALL: &str = "local keys = redis.call('KEYS', '*') table.sort(keys) local all = '' \
         for _, key in ipairs(keys) do all = redis.sha1hex(all .. key .. redis.call('GET', key)) end return #keys .. ' ' .. all";
-    redis_in(stage, namespace, instance, &["EVAL", ALL, "0"]).await
+    redis(stage, instance, &["EVAL", ALL, "0"]).await
 }
 
 #[test]
