@@ -75,7 +75,7 @@ pub fn check(source: &str) -> Result<(), (usize, String)> {
         }
         amounts(tag).map_err(|reason| (tag.line, reason))?;
         if tag.puts_together()
-            && let Some(name) = tag.words.iter().skip(tag.target_words()).find(|word| made.contains(*word))
+            && let Some(name) = tag.named().find(|word| made.contains(*word))
         {
             let reason = format!(
                 "\"{name}\" was put together from other values and cannot be put together again; write it in one expression"
@@ -119,12 +119,16 @@ struct Tag<'a> {
     assigns: bool,
     /// Words before `=` or `in`.
     before: usize,
+    /// Words before the condition of a loop, which chooses among values and makes none.
+    condition: usize,
+    /// Operators before that condition.
+    making: usize,
 }
 
 impl<'a> Tag<'a> {
     /// Whether the tag makes a new value that has a name, out of several.
     fn puts_together(&self) -> bool {
-        self.statement && self.operators > 0 && matches!(self.words.first(), Some(&("set" | "with" | "for")))
+        self.statement && self.making > 0 && matches!(self.words.first(), Some(&("set" | "with" | "for")))
     }
 
     /// The names it gives.
@@ -134,8 +138,9 @@ impl<'a> Tag<'a> {
         self.words[1.min(end)..end].iter().copied().filter(|word| !ALWAYS.contains(word))
     }
 
-    fn target_words(&self) -> usize {
-        self.before
+    /// The words of what gets the names.
+    fn named(&self) -> impl Iterator<Item = &'a str> + '_ {
+        self.words[..self.condition].iter().copied().skip(self.before)
     }
 }
 
@@ -221,9 +226,18 @@ pub(super) fn after_quote(bytes: &[u8], mut at: usize, quote: u8) -> usize {
 
 fn read(text: &str, line: usize, statement: bool) -> Tag<'_> {
     let bytes = text.as_bytes();
-    let mut tag =
-        Tag { line, statement, words: Vec::new(), operators: 0, parts: 0, assigns: false, before: usize::MAX };
-    let mut at = 0;
+    let mut tag = Tag {
+        line,
+        statement,
+        words: Vec::new(),
+        operators: 0,
+        parts: 0,
+        assigns: false,
+        before: usize::MAX,
+        condition: usize::MAX,
+        making: 0,
+    };
+    let (mut at, mut depth) = (0, 0_isize);
     while at < bytes.len() {
         match bytes[at] {
             quote @ (b'"' | b'\'') => at = after_quote(bytes, at + 1, quote),
@@ -234,6 +248,12 @@ fn read(text: &str, line: usize, statement: bool) -> Tag<'_> {
                 let word = &text[at..end];
                 if word == "in" && tag.before == usize::MAX {
                     tag.before = tag.words.len();
+                }
+                // within brackets it chooses between two values; there it makes one
+                let chooses = word == "if" && depth == 0 && statement && tag.words.first() == Some(&"for");
+                if chooses && tag.condition == usize::MAX {
+                    tag.condition = tag.words.len();
+                    tag.making = tag.operators;
                 }
                 let attribute = text[..at].trim_end().ends_with('.');
                 if !attribute {
@@ -246,6 +266,7 @@ fn read(text: &str, line: usize, statement: bool) -> Tag<'_> {
                 if b"+~*|".contains(&byte) {
                     tag.operators += 1;
                 }
+                depth += isize::from(b"([{".contains(&byte)) - isize::from(b")]}".contains(&byte));
                 tag.parts += usize::from(b"+-*/%~|.<>=!([{".contains(&byte));
                 let comparison = at > 0 && b"=!<>".contains(&bytes[at - 1]) || bytes.get(at + 1) == Some(&b'=');
                 if byte == b'=' && !comparison {
@@ -257,6 +278,9 @@ fn read(text: &str, line: usize, statement: bool) -> Tag<'_> {
         }
     }
     tag.before = tag.before.min(tag.words.len());
+    if tag.condition == usize::MAX {
+        (tag.condition, tag.making) = (tag.words.len(), tag.operators);
+    }
     tag
 }
 
@@ -271,6 +295,8 @@ mod tests {
             (2, "{% set a = b + b %}\n{% set c = a + a %}"),
             (1, "{% set a = a ~ a %}{{ a }}"),
             (1, "{% for x in [b ~ b] %}{% for y in [x ~ x] %}{% endfor %}{% endfor %}"),
+            (1, "{% for x in [b ~ b] if b %}{% for y in [x ~ x] if x %}{% endfor %}{% endfor %}"),
+            (1, "{% for x in [b ~ b] %}{% for y in (x ~ x if b else x) %}{% endfor %}{% endfor %}"),
             (1, "{% with a = b ~ b %}{% with c = a ~ a %}{% endwith %}{% endwith %}"),
             (1, "{% set a = b | join(b) %}{% set c = a | replace('x', a) %}"),
             (1, "{% set a %}{{ b }}{% endset %}"),
@@ -323,6 +349,8 @@ mod tests {
             "{% set kind = 'a' if b == 'c' else 'd' %}{{ kind ~ kind }}",
             "{% set all = pods | map(attribute='host') | join(',') %}{{ all }}",
             "{% for name, value in params | items %}{{ name }} = {{ value | replace(\"'\", \"''\") }}\n{% endfor %}",
+            "{% for name, value in params | items if name != 'port' %}{{ name }} = {{ value }}\n{% endfor %}",
+            "{% for name in params if name | length > 3 %}{% set text = name ~ params[name] %}{{ text }}{% endfor %}",
             "{% if a %}{% include 'config/b.j2' %}{% endif %}{# {% macro x %} #}{% raw %}{% macro %}{% endraw %}",
             "{% set n = replicas // 2 + 1 %}quorum {{ n }}",
         ] {

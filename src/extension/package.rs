@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::contract::{Component, Manifest, Parameter, Topology, TopologyComponent};
 use super::files::{MANIFEST, PackageFiles, is_template};
-use super::parameters::ParameterSet;
+use super::parameters::{ParameterSet, said_of};
 use super::problem::Problem;
 use super::rules;
 use super::template::{Engine, FIELD, TemplateError};
@@ -106,7 +106,8 @@ impl Package {
             .map(|error| {
                 let place = error.instance_path().to_string();
                 let name = place.trim_start_matches('/');
-                if name.is_empty() { error.to_string() } else { format!("parameter {name}: {error}") }
+                let said = said_of(&error);
+                if name.is_empty() { said } else { format!("parameter {name}: {said}") }
             })
             .collect()
     }

@@ -24,7 +24,7 @@ impl Scope {
     pub fn base(engine: Arc<Engine>, context: &Value, facts: &PodFacts, secrets: &Secrets) -> Self {
         let mut scope = Self { engine, variables: BTreeMap::new() };
         let nothing = json!({ "request": {}, "changed": [], "primary": null, "target": null, "members": [],
-            "role": "", "is_primary": false, "old": null, "anew": 0, "reply": null });
+            "role": "", "is_primary": false, "old": null, "anew": 0, "created": false, "reply": null });
         let filled = secrets.fill(context, facts).unwrap_or_default();
         for (name, value) in nothing.as_object().into_iter().chain(filled.as_object()).flatten() {
             scope.set(name, value);

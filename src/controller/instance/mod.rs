@@ -224,7 +224,8 @@ impl Work<'_> {
             Ok(assumed) => {
                 let policies = self.shared.caches.backup_policies.list();
                 let collectors = collectors(policies.iter().map(AsRef::as_ref), self.instance);
-                Surroundings { replicas, restored, collectors: Some(collectors), ..assumed }
+                let created = create::is_done(self.before);
+                Surroundings { replicas, restored, created, collectors: Some(collectors), ..assumed }
             }
             Err(verdict) => return self.stays(&verdict, &observed, &components).await,
         };

@@ -10,7 +10,7 @@ use crate::api::instance::{FailoverMode, ProcessRestart};
 use crate::api::values::{Duration, KeyRef};
 use crate::extension::agent::{AGENT_FILE, AgentConfig, FilePlan, Handing, PROCESS_FILE};
 use crate::extension::context::{self, paths};
-use crate::extension::context::{AGENT_PORT, READY_PORT};
+use crate::extension::context::{AGENT_PORT, CREATED, READY_PORT};
 use crate::extension::contract::component::{ConfigFile, UserFile, VolumeKind};
 use crate::extension::contract::step::{Exec, Step, Tcp};
 use crate::extension::contract::{BackupMethod, Change, Operation, Probe};
@@ -493,8 +493,17 @@ impl Renderer<'_> {
             backup,
             volumes,
             restore: self.resolved.restore.clone(),
-            context: place.data.clone(),
+            context: self.known_to_steps(place),
         }
+    }
+
+    /// What steps can read. That the instance was created is none of its files' business: none changes with it.
+    fn known_to_steps(&self, place: &Place<'_>) -> Value {
+        let mut context = place.data.clone();
+        if self.resolved.created {
+            context[CREATED] = json!(true);
+        }
+        context
     }
 }
 

@@ -402,6 +402,18 @@ fn a_wrong_package_says_where_and_why() {
             "extension.yaml:21:25: \"leader\" is neither pod, any, all nor a role",
         ),
         (
+            "a condition on an item that is not there yet",
+            "    env: {}",
+            "    actions: {started: {steps: [{forEach: changed, when: item.from, tcp: client}]}}",
+            "extension.yaml:21:33: \"item\" is not defined; there is instance, namespace, type, version, extension_version, topology, environment, component, group, replicas, components, params, resources, storage, ports, paths, files, tls, username, secret and 19 more",
+        ),
+        (
+            "a choice of pods that nobody makes",
+            "    env: {}",
+            "    actions: {started: {on: any, steps: [{tcp: client}]}}",
+            "extension.yaml:21:25: started is done by each pod it concerns for itself, so nobody reads this; leave it out, and give steps a `when` where not all pods are to do them",
+        ),
+        (
             "an unknown port in a step",
             "    env: {}",
             "    actions: {started: {steps: [{tcp: clients}]}}",
@@ -417,7 +429,7 @@ fn a_wrong_package_says_where_and_why() {
             "a variable that is saved too late",
             "    env: {}",
             "    actions: {started: {steps: [{resp: [GET, \"{{ answer }}\"]}, {resp: [PING], save: answer}]}}",
-            "extension.yaml:21:33: \"answer\" is not defined; there is instance, namespace, type, version, extension_version, topology, environment, component, group, replicas, components, params, resources, storage, ports, paths, files, tls, username, secret and 18 more",
+            "extension.yaml:21:33: \"answer\" is not defined; there is instance, namespace, type, version, extension_version, topology, environment, component, group, replicas, components, params, resources, storage, ports, paths, files, tls, username, secret and 19 more",
         ),
         (
             "an expression that does not parse",
