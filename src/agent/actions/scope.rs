@@ -52,6 +52,13 @@ impl Scope {
         self.variables.insert(name.to_owned(), template::context(value));
     }
 
+    /// What a step that is not done would have saved: nothing, unless an earlier one saved it.
+    pub fn leave_empty<'a>(&mut self, names: impl Iterator<Item = &'a String>) {
+        for name in names {
+            self.variables.entry(name.clone()).or_insert_with(|| template::context(&Value::Null));
+        }
+    }
+
     pub fn text(&self, name: &str, source: &str) -> Result<String, TemplateError> {
         self.engine.text(name, source, &self.all(), &Budget::default())
     }
