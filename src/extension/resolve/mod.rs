@@ -117,6 +117,8 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
     resolver.name_lengths(&resolved);
     if resolver.refusals.is_empty() {
         resolver.parameters(&mut resolved);
+    } else {
+        resolver.what_is_said(&resolved);
     }
     resolved.warnings = std::mem::take(&mut resolver.warnings);
     if resolver.refusals.is_empty() { Ok(resolved) } else { Err(Refusals(resolver.refusals)) }

@@ -9,7 +9,7 @@ use super::super::problem::Code;
 use super::super::resolved::Resolved;
 use super::super::template::{self, TemplateError};
 use super::super::{context, placeholders};
-use super::Resolver;
+use super::{MOST_PODS, Resolver};
 
 /// Where each parameter is set.
 type Said = BTreeMap<String, String>;
@@ -29,6 +29,21 @@ impl Resolver<'_> {
         }
         self.refusals.sort();
         self.refusals.dedup();
+    }
+
+    /// What is wrong with values by themselves, where other things are wrong too: people hear of all of it at once.
+    pub(super) fn what_is_said(&mut self, resolved: &Resolved) {
+        let known = self.refusals.len();
+        let components = resolved.components.iter().enumerate();
+        let groups =
+            components.flat_map(|(place, component)| (0..component.groups.len()).map(move |group| (place, group)));
+        for (place, group) in groups.take(MOST_PODS) {
+            self.said(resolved, place, group);
+        }
+        let mut found = self.refusals.split_off(known);
+        found.sort();
+        found.dedup();
+        self.refusals.append(&mut found);
     }
 
     /// What anybody says, checked, and where; a stronger null takes a value back.

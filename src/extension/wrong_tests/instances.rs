@@ -235,6 +235,13 @@ fn a_wrong_instance_says_which_field_and_what_is_allowed() {
             "spec.components[server].replicas: replicas of component server: 10 is not allowed; allowed is 1 to 5",
         ),
         (
+            "parameters beside other mistakes",
+            json!({"components": [{"name": "server", "replicas": 10, "parameters": {"cuont": 3, "count": 30}}]}),
+            "spec.components[server].replicas: replicas of component server: 10 is not allowed; allowed is 1 to 5\n\
+             spec.components[server].parameters.count: parameter count: 30 is too large; allowed is 1 to 9\n\
+             spec.components[server].parameters.cuont: there is no parameter \"cuont\"; did you mean \"count\"?",
+        ),
+        (
             "too few replicas",
             json!({"components": [{"name": "server", "replicas": 0}]}),
             "spec.components[server].replicas: replicas of component server: 0 is not allowed; allowed is 1 to 5",
