@@ -237,6 +237,10 @@ impl Planner<'_> {
         let failed = self.plan.record.failed.as_ref() == Some(&self.target.revision);
         let all: Vec<u16> = candidates.iter().map(|(ordinal, _)| *ordinal).collect();
         let mut resizing = seen.pods.values().any(|pod| pod.resize != Resizing::No);
+        // in place, with its role, and nobody before it: that is only to be had where its process alone starts anew
+        let first = self.leads_and_goes_first().filter(|first| {
+            candidates.iter().any(|(ordinal, need)| ordinal == first && matches!(need, Need::Restart { .. }))
+        });
         for (ordinal, need) in candidates {
             let pod = &seen.pods[&ordinal];
             let name = seen.pod_name(ordinal);
@@ -275,9 +279,14 @@ impl Planner<'_> {
             let free = !pod.ready() && !another_tries;
             if !free {
                 let others_left = all.iter().any(|one| *one != ordinal && !self.leads(*one));
-                if self.leads(ordinal) && (others_left || others_down > 0) {
+                if first != Some(ordinal) && self.leads(ordinal) && (others_left || others_down > 0) {
                     let role = pod.role.clone().unwrap_or_default();
                     self.wait(ordinal, "GoesLast", format!("{name} is {role} and changes after the others"));
+                    continue;
+                }
+                if let Some(first) = first.filter(|first| *first != ordinal) {
+                    let message = format!("{name} changes after {}, as the pods want it", seen.pod_name(first));
+                    self.wait(ordinal, "ItsTurn", message);
                     continue;
                 }
                 if others_down >= most {
@@ -289,7 +298,7 @@ impl Planner<'_> {
                     continue;
                 }
                 // where nobody takes it: a clean stop hands over as well, only less gently, and the pod comes back
-                if self.hands_over(ordinal, "is to be changed") == HandOver::Goes {
+                if first != Some(ordinal) && self.hands_over(ordinal, "is to be changed") == HandOver::Goes {
                     continue;
                 }
             }
