@@ -49,12 +49,21 @@ passwords() {
   fi
 }
 
+# One that followed is told them once it is promoted, and may never have heard of the new ones from a primary that is gone.
+# Whoever promotes it is in the pod, and needs none until then. The promotion puts the file back to what is configured.
+let_in() {
+  [ "$(cat /data/.passwords 2>/dev/null)" != "$(known)" ] || return 0
+  (umask 077; { printf 'host all postgres %s trust\n' 127.0.0.1/32 ::1/128; cat "$FILES/pg_hba.conf"; } > /data/.hba)
+  echo "hba_file = '/data/.hba'" >> /data/standby.conf
+}
+
 if [ "$role" = primary ]; then
+  rm -f /data/.hba
   [ ! -f /data/copying ] && [ ! -f /data/rewinding ] || { echo "a copy or rewind of the data was interrupted; it can only follow" >&2; exit 1; }
   # one that followed begins as it ended: the promotion takes it into a timeline of its own
   if [ -s $data/PG_VERSION ]; then
     : > /data/standby.conf
-    [ ! -f $data/standby.signal ] || raise no
+    [ ! -f $data/standby.signal ] || { raise no; let_in; }
     passwords
     exit 0
   fi
@@ -151,6 +160,8 @@ fi
 sed -i '/^primary_conninfo/d; /^primary_slot_name/d' $data/postgresql.auto.conf 2>/dev/null || true
 printf "primary_conninfo = '%s passfile=%s'\nprimary_slot_name = '%s'\n" "$link" "$PGPASSFILE" "$slot" >> $data/postgresql.auto.conf
 touch $data/standby.signal
+# it was to be promoted, and follows instead
+[ ! -e /data/.hba ] || ln -sf "$FILES/pg_hba.conf" /data/.hba
 # at the end: whoever comes to here again has to find a standby, not one that would be rewound once more
 [ -z "${begins:-}" ] || raise yes
 remember
