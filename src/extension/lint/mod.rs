@@ -7,6 +7,7 @@ mod places;
 mod shells;
 mod structure;
 mod templates;
+mod texts;
 mod upgrades;
 mod words;
 
@@ -26,6 +27,7 @@ pub fn check(package: &Package) -> Vec<Problem> {
     upgrades::check(&mut lint);
     actions::check(&mut lint);
     templates::check(&mut lint);
+    texts::check(&mut lint);
     lint.problems
 }
 

@@ -297,7 +297,7 @@ fn a_wrong_package_says_where_and_why() {
             "a pattern that is none",
             "count: {type: integer, minimum: 1, maximum: 9, default: 3}",
             "count: {type: string, pattern: \"[a\"}",
-            "extension.yaml:29:7: parameter count: pattern \"[a\" is no regular expression",
+            "extension.yaml:29:7: parameter count: pattern \"[a\" is no pattern that can be used: it is wrong, too large, or looks ahead or back",
         ),
         (
             "a secret with a default",
