@@ -5,7 +5,8 @@
 set -eu
 role=$1 primary=${2:-} anew=${3:-0}
 data=/data/pgdata
-export PGCONNECT_TIMEOUT=5
+# the limits that users' statements have are not for these
+export PGCONNECT_TIMEOUT=5 PGOPTIONS='-c statement_timeout=0 -c lock_timeout=0'
 slot=$(printf '%s' "$NAME" | tr - _)_slot
 # a server whose node is gone says nothing any more: without asking after it, a copy would wait for hours
 tls="sslmode=$SSLMODE sslrootcert=$CA keepalives_idle=10 keepalives_interval=5 keepalives_count=3 tcp_user_timeout=30000"
@@ -69,11 +70,13 @@ if [ "$role" = primary ]; then
   fi
   rm -rf $data /data/initdb.pass
   password admin.pass > /data/initdb.pass
-  "$BIN/initdb" -D $data.new --username=postgres --pwfile=/data/initdb.pass --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 --data-checksums
+  # a node may have huge pages that the pod may not use; older ones cannot be told here
+  case $("$BIN/initdb" --help) in *" --set "*) plain="-c huge_pages=off" ;; *) plain= ;; esac
+  "$BIN/initdb" $plain -D $data.new --username=postgres --pwfile=/data/initdb.pass --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 --data-checksums
   rm -f /data/initdb.pass
   # the role that replicas log in with, made in single-user mode, before anybody can connect
   printf "CREATE ROLE replication LOGIN REPLICATION PASSWORD '%s';\nGRANT pg_read_all_settings TO replication;\nGRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean), pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) TO replication;\n" "$(password replication.pass)" |
-    "$BIN/postgres" --single -D $data.new postgres >/dev/null
+    "$BIN/postgres" --single -D $data.new -c huge_pages=off postgres >/dev/null
   mv $data.new $data
   remember
   exit 0
