@@ -181,7 +181,7 @@ impl Renderer<'_> {
             }
         };
         let digest = own.as_ref().map(|text| short_digest(text.expose()));
-        let mut data = place.data.clone();
+        let mut data = own.is_some().then(|| place.data.clone());
         if let (Some(text), Some(format)) = (&own, config.format) {
             let set = self.package.parameters(component);
             let found = user_file::read(format, text.expose(), set, self.resolved.version.as_str());
@@ -202,7 +202,7 @@ impl Renderer<'_> {
                     Some(_) => {}
                     // nobody set the default, so the file is not overridden by it
                     None => {
-                        if let Some(params) = data["params"].as_object_mut() {
+                        if let Some(params) = data.as_mut().and_then(|data| data["params"].as_object_mut()) {
                             params.remove(&parameter);
                         }
                         self.from_files.entry(place.key()).or_default().insert(parameter, (!secret).then_some(value));
@@ -219,12 +219,22 @@ impl Renderer<'_> {
         {
             return Made { text, secret, own: digest, mark: None };
         }
-        data["user_file"] = json!(own.as_ref().map(SecretValue::expose));
+        let known;
+        let context = match &mut data {
+            Some(data) => {
+                data["user_file"] = json!(own.as_ref().map(SecretValue::expose));
+                known = Known::new(data);
+                &known
+            }
+            None => place.without_user_file(),
+        };
         let before = self.budget.left();
-        let text = self.file(&config.template, &Known::new(&data));
+        let text = self.file(&config.template, context);
         let took = before - self.budget.left();
-        let mark = (config.on_change == Some(Change::Restart))
-            .then(|| self.mark(component, &config.template, data, (&text, took)));
+        let mark = (config.on_change == Some(Change::Restart)).then(|| {
+            let data = data.unwrap_or_else(|| place.data.clone());
+            self.mark(component, &config.template, data, (&text, took))
+        });
         Made { text: SecretValue::new(text), secret, own: digest, mark }
     }
 
