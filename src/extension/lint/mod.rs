@@ -2,7 +2,9 @@
 
 mod actions;
 mod amounts;
+mod backup;
 mod bounds;
+mod component;
 mod places;
 mod shells;
 mod structure;
