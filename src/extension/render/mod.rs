@@ -10,6 +10,7 @@ mod monitoring;
 mod objects;
 mod patch;
 mod pod;
+mod process;
 mod reach;
 mod secrets;
 #[cfg(test)]
