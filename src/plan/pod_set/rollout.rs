@@ -238,9 +238,11 @@ impl Planner<'_> {
         let all: Vec<u16> = candidates.iter().map(|(ordinal, _)| *ordinal).collect();
         let mut resizing = seen.pods.values().any(|pod| pod.resize != Resizing::No);
         // in place, with its role, and nobody before it: that is only to be had where its process alone starts anew
-        let first = self.leads_and_goes_first().filter(|first| {
-            candidates.iter().any(|(ordinal, need)| ordinal == first && matches!(need, Need::Restart { .. }))
+        let leader = self.leads_and_goes_first();
+        let first = leader.filter(|leader| {
+            candidates.iter().any(|(ordinal, need)| ordinal == leader && matches!(need, Need::Restart { .. }))
         });
+        let will_be = leader.filter(|leader| !self.has_heard(*leader));
         for (ordinal, need) in candidates {
             let pod = &seen.pods[&ordinal];
             let name = seen.pod_name(ordinal);
@@ -284,8 +286,9 @@ impl Planner<'_> {
                     self.wait(ordinal, "GoesLast", format!("{name} is {role} and changes after the others"));
                     continue;
                 }
-                if let Some(first) = first.filter(|first| *first != ordinal) {
-                    let message = format!("{name} changes after {}, as the pods want it", seen.pod_name(first));
+                let before = first.or(will_be.filter(|_| matches!(need, Need::Restart { .. })));
+                if let Some(before) = before.filter(|before| *before != ordinal) {
+                    let message = format!("{name} changes after {}, as the pods want it", seen.pod_name(before));
                     self.wait(ordinal, "ItsTurn", message);
                     continue;
                 }

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::world::World;
 use super::{spec, template};
+use crate::api::pod_report::PodReport;
 use crate::plan::pod_set::{Attempt, Resizing};
 
 const ROLES: [&str; 2] = ["replica", "primary"];
@@ -279,6 +280,27 @@ fn whoever_leads_is_restarted_in_place_before_the_others_where_the_pods_want_tha
     world.change(json!({ "template": template("2") }));
     world.settle();
     assert_eq!(world.log, ["ChangeImages 2", "ChangeImages 1", "Switchover 0", "ChangeImages 0"]);
+}
+
+#[test]
+fn others_wait_until_whoever_goes_first_has_heard_of_the_configuration() {
+    let mut world = World::running(spec(json!({ "roleOrder": ROLES })));
+    world.change(json!({ "template": { "configRevision": "c2" } }));
+    world.settle();
+    world.log.clear();
+    world.asked_order = Some(vec![0]);
+    for pod in world.pods.values_mut() {
+        let report = pod.report.get_or_insert_default();
+        report.config_revision = Some("c2".into());
+        report.pending_restart = vec!["maxclients".into()];
+    }
+    let leader = world.pods.get_mut(&0).expect("it is there");
+    let heard = leader.report.replace(PodReport { config_revision: Some("c1".into()), ..PodReport::default() });
+    assert!(world.plan().actions.is_empty(), "{:?}", world.plan().actions);
+
+    world.pods.get_mut(&0).expect("it is there").report = heard;
+    world.settle();
+    assert_eq!(world.log, ["RestartProcess 0", "RestartProcess 2", "RestartProcess 1"]);
 }
 
 #[test]
