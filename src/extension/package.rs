@@ -68,6 +68,9 @@ impl Package {
                 Err(problem) => problems.push(problem),
             }
         }
+        if let Ok(whole) = yaml::value(MANIFEST, text) {
+            know_texts(&mut engine, &whole);
+        }
         let schemas = compile_schemas(&manifest, &files, problems);
         let digest = files.digest();
         Ok(Self { manifest, digest, files, engine, positions, parameters, schemas })
@@ -127,6 +130,16 @@ impl Package {
             }
             None => in_template(error),
         }
+    }
+}
+
+/// Texts of the manifest are rendered for every instance, and are compiled but once.
+fn know_texts(engine: &mut Engine, value: &Value) {
+    match value {
+        Value::String(text) => engine.know(text),
+        Value::Array(items) => items.iter().for_each(|item| know_texts(engine, item)),
+        Value::Object(fields) => fields.values().for_each(|item| know_texts(engine, item)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Number, Value};
 use super::contract::parameter::{Change, OtherParameters, Parameter, ParameterType};
 use super::problem::{closest, listed, unknown};
 use super::quantity;
-use super::rules;
+use super::rules::{self, NO_PATTERN};
 use super::versions;
 use crate::api::values::Duration;
 use crate::names::ParameterName;
@@ -145,7 +145,7 @@ impl Rule {
                 None => None,
                 Some(pattern) => Some(
                     compile(&serde_json::json!({ "pattern": pattern }))
-                        .map_err(|_| format!("pattern \"{pattern}\" is no regular expression"))?,
+                        .map_err(|_| format!("pattern \"{pattern}\" {NO_PATTERN}"))?,
                 ),
             },
             schema: parameter.schema.as_ref().map(compile).transpose()?,
@@ -413,7 +413,10 @@ mod tests {
         let cases = [
             ("a: {type: integer, minimum: 5, maximum: 1}", "minimum is above maximum"),
             ("a: {type: integer, default: x}", "its default is not allowed: \"x\" is no integer"),
-            ("a: {type: string, pattern: '['}", "pattern \"[\" is no regular expression"),
+            (
+                "a: {type: string, pattern: '['}",
+                "pattern \"[\" is no pattern that can be used: it is wrong, too large, or looks ahead or back",
+            ),
             ("a: {type: bytes, minimum: lots}", "minimum \"lots\" is no number of bytes (such as 64Mi)"),
             ("a: {type: integer, versions: seven}", "\"seven\" is no requirement; write it like >=7.0, <8"),
         ];

@@ -2,11 +2,14 @@
 
 mod actions;
 mod amounts;
+mod backup;
 mod bounds;
+mod component;
 mod places;
 mod shells;
 mod structure;
 mod templates;
+mod texts;
 mod upgrades;
 mod words;
 
@@ -26,6 +29,7 @@ pub fn check(package: &Package) -> Vec<Problem> {
     upgrades::check(&mut lint);
     actions::check(&mut lint);
     templates::check(&mut lint);
+    texts::check(&mut lint);
     lint.problems
 }
 

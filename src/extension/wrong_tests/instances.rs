@@ -220,6 +220,21 @@ fn a_wrong_instance_says_which_field_and_what_is_allowed() {
             "spec.components[server].podMetadata.labels: midship.dev/role is how Midship marks pods, such as the one that clients write to; choose another name",
         ),
         (
+            "a label of Services that is Midship's own",
+            json!({"components": [{"name": "server", "service": {"metadata": {"labels": {"midship.dev/instance": "other"}}}}]}),
+            "spec.components[server].service.metadata.labels: midship.dev/instance is how Midship marks Services; choose another name",
+        ),
+        (
+            "an annotation with a space in its name",
+            json!({"components": [{"name": "server", "podMetadata": {"annotations": {"a b": "c"}}}]}),
+            "spec.components[server].podMetadata.annotations: \"a b\" is no key for Kubernetes; write at most 63 letters, digits and inner '-', '_' and '.', and before them a domain and '/' where there is one",
+        ),
+        (
+            "a variable with a secret of the package",
+            json!({"components": [{"name": "server", "env": [{"name": "A", "value": "x ${secret:token}"}]}]}),
+            "spec.components[server].env[A].value: ${secret:token} would be filled in in the pod, which is for packages alone; write it otherwise, or give secrets in secretParameters",
+        ),
+        (
             "an affinity with a typing mistake",
             json!({"components": [{"name": "server", "scheduling": {"affinity": {"nodeAfinity": {"a": 1}}}}]}),
             "spec.components[server].scheduling.affinity.nodeAfinity: Kubernetes has no such field",
