@@ -423,6 +423,17 @@ fn a_wrong_instance_says_which_field_and_what_is_allowed() {
 }
 
 #[test]
+fn what_is_wrong_with_parameters_is_said_once_for_all_groups_and_not_without_end() {
+    let package = load(MANIFEST_TEXT, "count {{ params.count }}\n", None).expect("a right package");
+    let said = |number: usize| {
+        let wrong: serde_json::Map<_, _> = (0..number).map(|place| (format!("wrong-{place}"), json!(1))).collect();
+        let spec = json!({ "topology": "sharded", "components": [{ "name": "server", "parameters": wrong }] });
+        refusals(&package, &spec).lines().count()
+    };
+    assert_eq!((said(3), said(1500)), (3, 1000));
+}
+
+#[test]
 fn what_a_file_of_the_user_s_sets_is_held_to_the_rules_as_well() {
     for how in ["Included", "Replaces"] {
         let file = format!("demo.conf: {{template: config/demo.conf.j2, userFile: {how}, format: words}}");
