@@ -242,7 +242,12 @@ impl Planner<'_> {
         let first = leader.filter(|leader| {
             candidates.iter().any(|(ordinal, need)| ordinal == leader && matches!(need, Need::Restart { .. }))
         });
-        let will_be = leader.filter(|leader| !self.has_heard(*leader));
+        // whoever gets a new pod, or leaves, is told of nothing before: who waited for that would wait for ever
+        let will_be = leader.filter(|leader| {
+            !self.has_heard(*leader)
+                && self.wanted.contains(leader)
+                && candidates.iter().all(|(ordinal, _)| ordinal != leader)
+        });
         for (ordinal, need) in candidates {
             let pod = &seen.pods[&ordinal];
             let name = seen.pod_name(ordinal);

@@ -51,11 +51,14 @@ passwords() {
 }
 
 # One that followed is told them once it is promoted, and may never have heard of the new ones from a primary that is gone.
-# Whoever promotes it is in the pod, and needs none until then. The promotion puts the file back to what is configured.
+# Whoever promotes it is in the pod, and needs none while nothing can be written yet. The server itself puts the rules back
+# before it takes writes, whatever becomes of whoever promotes it; that one has logged in by then.
 let_in() {
   [ "$(cat /data/.passwords 2>/dev/null)" != "$(known)" ] || return 0
-  (umask 077; { printf 'host all postgres %s trust\n' 127.0.0.1/32 ::1/128; cat "$FILES/pg_hba.conf"; } > /data/.hba)
-  echo "hba_file = '/data/.hba'" >> /data/standby.conf
+  (umask 077; { printf 'host postgres postgres %s trust\n' 127.0.0.1/32 ::1/128; cat "$FILES/pg_hba.conf"; } > /data/.hba)
+  sed -i '/^recovery_end_command/d' $data/postgresql.auto.conf 2>/dev/null || true
+  printf '%s\n' "hba_file = '/data/.hba'" \
+    "recovery_end_command = 'ln -sf $FILES/pg_hba.conf /data/.hba; kill -HUP \$(head -n 1 $data/postmaster.pid)'" >> /data/standby.conf
 }
 
 if [ "$role" = primary ]; then
@@ -64,6 +67,8 @@ if [ "$role" = primary ]; then
   # one that followed begins as it ended: the promotion takes it into a timeline of its own
   if [ -s $data/PG_VERSION ]; then
     : > /data/standby.conf
+    # nobody lets others in but by what is configured
+    sed -i '/^hba_file/d' $data/postgresql.auto.conf 2>/dev/null || true
     [ ! -f $data/standby.signal ] || { raise no; let_in; }
     passwords
     exit 0
@@ -160,7 +165,7 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
   rm -rf $data/pg_replslot/*
   begins=yes
 fi
-sed -i '/^primary_conninfo/d; /^primary_slot_name/d' $data/postgresql.auto.conf 2>/dev/null || true
+sed -i '/^hba_file/d; /^primary_conninfo/d; /^primary_slot_name/d' $data/postgresql.auto.conf 2>/dev/null || true
 printf "primary_conninfo = '%s passfile=%s'\nprimary_slot_name = '%s'\n" "$link" "$PGPASSFILE" "$slot" >> $data/postgresql.auto.conf
 touch $data/standby.signal
 # it was to be promoted, and follows instead

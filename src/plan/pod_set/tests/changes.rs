@@ -298,6 +298,15 @@ fn others_wait_until_whoever_goes_first_has_heard_of_the_configuration() {
     let heard = leader.report.replace(PodReport { config_revision: Some("c1".into()), ..PodReport::default() });
     assert!(world.plan().actions.is_empty(), "{:?}", world.plan().actions);
 
+    // one that gets a new pod is told of nothing before, and goes last
+    let before = world.pods[&0].clone();
+    let leader = world.pods.get_mut(&0).expect("it is there");
+    (leader.revision, leader.parts) = (Some("another".to_owned()), None);
+    let planned = world.plan().actions;
+    let planned: Vec<String> = planned.iter().map(|one| format!("{} {}", one.what.word(), one.ordinal)).collect();
+    assert_eq!(planned, ["RestartProcess 2"]);
+    world.pods.insert(0, before);
+
     world.pods.get_mut(&0).expect("it is there").report = heard;
     world.settle();
     assert_eq!(world.log, ["RestartProcess 0", "RestartProcess 2", "RestartProcess 1"]);
