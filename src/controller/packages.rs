@@ -16,6 +16,9 @@ pub enum State {
     Ready(Arc<Package>),
     /// Its rules could not be checked, for this reason: what runs on it goes on, and nothing begins to.
     Unchecked(Arc<Package>, String),
+    /// It was found right once, and is found wrong now, as by a Midship that is newer: what runs on it goes on, and nothing
+    /// begins to.
+    Refused(Arc<Package>, String),
     /// It is installed and cannot be used, for this reason.
     Broken(String),
 }
@@ -23,7 +26,7 @@ pub enum State {
 impl State {
     fn package(&self) -> Option<&Arc<Package>> {
         match self {
-            Self::Ready(package) | Self::Unchecked(package, _) => Some(package),
+            Self::Ready(package) | Self::Unchecked(package, _) | Self::Refused(package, _) => Some(package),
             Self::Broken(_) => None,
         }
     }
@@ -57,7 +60,7 @@ impl Packages {
         let told = |state: &State| {
             let why = match state {
                 State::Ready(_) => None,
-                State::Unchecked(_, reason) | State::Broken(reason) => Some(reason.clone()),
+                State::Unchecked(_, reason) | State::Refused(_, reason) | State::Broken(reason) => Some(reason.clone()),
             };
             (state.package().map(|package| package.digest.clone()), why)
         };

@@ -18,6 +18,9 @@ pub const AGENT_PORT: u16 = 7440;
 /// The port on which agents tell the kubelet whether the process is ready, and nothing else.
 pub const READY_PORT: u16 = 7441;
 
+/// What steps read of an instance that was created; without it they read that it was not.
+pub const CREATED: &str = "created";
+
 /// Where things lie in a pod.
 pub mod paths {
     pub const BIN: &str = "/midship/bin";

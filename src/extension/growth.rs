@@ -73,9 +73,13 @@ pub fn check(source: &str) -> Result<(), (usize, String)> {
         if tag.statement && first == "set" && !tag.assigns {
             return Err((tag.line, "\"set\" needs a value here: {% set name = value %}".to_owned()));
         }
+        if tag.recursive {
+            let reason = "\"recursive\" is not available in packages; write a loop within the loop";
+            return Err((tag.line, reason.to_owned()));
+        }
         amounts(tag).map_err(|reason| (tag.line, reason))?;
         if tag.puts_together()
-            && let Some(name) = tag.words.iter().skip(tag.target_words()).find(|word| made.contains(*word))
+            && let Some(name) = tag.named().find(|word| made.contains(*word))
         {
             let reason = format!(
                 "\"{name}\" was put together from other values and cannot be put together again; write it in one expression"
@@ -119,23 +123,35 @@ struct Tag<'a> {
     assigns: bool,
     /// Words before `=` or `in`.
     before: usize,
+    /// Words before the condition of a loop, which chooses among values and makes none.
+    condition: usize,
+    /// Operators before that condition.
+    making: usize,
+    /// A loop that can be called, with what its body makes.
+    recursive: bool,
+    /// What `with` gives names to.
+    given: Vec<&'a str>,
 }
 
 impl<'a> Tag<'a> {
     /// Whether the tag makes a new value that has a name, out of several.
     fn puts_together(&self) -> bool {
-        self.statement && self.operators > 0 && matches!(self.words.first(), Some(&("set" | "with" | "for")))
+        self.statement && self.making > 0 && matches!(self.words.first(), Some(&("set" | "with" | "for")))
     }
 
     /// The names it gives.
     fn sets(&self) -> impl Iterator<Item = &'a str> + '_ {
-        // `with` gives several, each before its own `=`; taking all its words is on the safe side
-        let end = if self.words.first() == Some(&"with") { self.words.len() } else { self.before };
-        self.words[1.min(end)..end].iter().copied().filter(|word| !ALWAYS.contains(word))
+        // `with` gives several, each before its own `=`; taking all its words is on the safe side, but for those that every
+        // template reads
+        let with = self.words.first() == Some(&"with");
+        let end = if with { self.words.len() } else { self.before };
+        let all = self.words[1.min(end)..end].iter().copied().filter(move |word| !with || !ALWAYS.contains(word));
+        all.chain(self.given.iter().copied())
     }
 
-    fn target_words(&self) -> usize {
-        self.before
+    /// The words of what gets the names.
+    fn named(&self) -> impl Iterator<Item = &'a str> + '_ {
+        self.words[..self.condition].iter().copied().skip(self.before)
     }
 }
 
@@ -221,9 +237,20 @@ pub(super) fn after_quote(bytes: &[u8], mut at: usize, quote: u8) -> usize {
 
 fn read(text: &str, line: usize, statement: bool) -> Tag<'_> {
     let bytes = text.as_bytes();
-    let mut tag =
-        Tag { line, statement, words: Vec::new(), operators: 0, parts: 0, assigns: false, before: usize::MAX };
-    let mut at = 0;
+    let mut tag = Tag {
+        line,
+        statement,
+        words: Vec::new(),
+        operators: 0,
+        parts: 0,
+        assigns: false,
+        before: usize::MAX,
+        condition: usize::MAX,
+        making: 0,
+        recursive: false,
+        given: Vec::new(),
+    };
+    let (mut at, mut depth) = (0, 0_isize);
     while at < bytes.len() {
         match bytes[at] {
             quote @ (b'"' | b'\'') => at = after_quote(bytes, at + 1, quote),
@@ -234,6 +261,15 @@ fn read(text: &str, line: usize, statement: bool) -> Tag<'_> {
                 let word = &text[at..end];
                 if word == "in" && tag.before == usize::MAX {
                     tag.before = tag.words.len();
+                }
+                // within brackets it chooses between two values; there it makes one
+                let of_loop = statement && tag.words.first() == Some(&"for") && tag.before != usize::MAX;
+                if of_loop && depth == 0 && ends_operand(&text[..at]) {
+                    if word == "if" && tag.condition == usize::MAX && !is_tested(&tag.words) {
+                        tag.condition = tag.words.len();
+                        tag.making = tag.operators;
+                    }
+                    tag.recursive |= word == "recursive";
                 }
                 let attribute = text[..at].trim_end().ends_with('.');
                 if !attribute {
@@ -246,9 +282,15 @@ fn read(text: &str, line: usize, statement: bool) -> Tag<'_> {
                 if b"+~*|".contains(&byte) {
                     tag.operators += 1;
                 }
+                depth += isize::from(b"([{".contains(&byte)) - isize::from(b")]}".contains(&byte));
                 tag.parts += usize::from(b"+-*/%~|.<>=!([{".contains(&byte));
                 let comparison = at > 0 && b"=!<>".contains(&bytes[at - 1]) || bytes.get(at + 1) == Some(&b'=');
                 if byte == b'=' && !comparison {
+                    if depth == 0 && tag.words.first() == Some(&"with") {
+                        // within brackets there are several
+                        let first = if text[..at].trim_ascii_end().ends_with(')') { 0 } else { tag.words.len() - 1 };
+                        tag.given.extend(tag.words[first..].iter().copied());
+                    }
                     tag.assigns = true;
                     tag.before = tag.before.min(tag.words.len());
                 }
@@ -257,7 +299,26 @@ fn read(text: &str, line: usize, statement: bool) -> Tag<'_> {
         }
     }
     tag.before = tag.before.min(tag.words.len());
+    if tag.condition == usize::MAX {
+        (tag.condition, tag.making) = (tag.words.len(), tag.operators);
+    }
     tag
+}
+
+/// Whether a value ends here, so that a word of the language comes next. Elsewhere the same word is a name, which may be any.
+fn ends_operand(before: &str) -> bool {
+    let before = before.trim_ascii_end();
+    let rest = before.trim_end_matches(|letter: char| letter.is_ascii_alphanumeric() || letter == '_');
+    let word = &before[rest.len()..];
+    if word.is_empty() {
+        return before.ends_with([')', ']', '}', '"', '\'']);
+    }
+    !PART_WORDS.contains(&word) || rest.trim_ascii_end().ends_with('.')
+}
+
+/// Whether a test was named last: the next word may be what it compares with.
+fn is_tested(words: &[&str]) -> bool {
+    words.iter().rev().nth(1).is_some_and(|word| ["is", "not"].contains(word))
 }
 
 #[cfg(test)]
@@ -271,6 +332,18 @@ mod tests {
             (2, "{% set a = b + b %}\n{% set c = a + a %}"),
             (1, "{% set a = a ~ a %}{{ a }}"),
             (1, "{% for x in [b ~ b] %}{% for y in [x ~ x] %}{% endfor %}{% endfor %}"),
+            (1, "{% for x in [b ~ b] if b %}{% for y in [x ~ x] if x %}{% endfor %}{% endfor %}"),
+            (1, "{% for x in [b ~ b] %}{% for y in (x ~ x if b else x) %}{% endfor %}{% endfor %}"),
+            (2, "{% for x in [b ~ b] %}\n{% for y in b.if + [x ~ x] %}{% endfor %}{% endfor %}"),
+            (2, "{% for if in [b ~ b] %}\n{% for y in if + [if ~ if] %}{% endfor %}{% endfor %}"),
+            (2, "{% for x in [b ~ b] %}\n{% for y in not if or [x ~ x] %}{% endfor %}{% endfor %}"),
+            (2, "{% for x in [b ~ b] %}\n{% for y in b is eq if or [x ~ x] %}{% endfor %}{% endfor %}"),
+            (2, "{{ b }}\n{% for x in [b] recursive %}{{ loop([x ~ x]) }}{% endfor %}"),
+            (1, "{% for x in [b] if not x recursive %}{{ loop([x ~ x]) }}{% endfor %}"),
+            (1, "{% for x in [b] if 1 recursive %}{{ loop([x ~ x]) }}{% endfor %}"),
+            (2, "{% set group = b ~ b %}\n{% set c = group ~ group %}"),
+            (2, "{% with group = version ~ type %}\n{% set c = group ~ group %}{% endwith %}"),
+            (2, "{% with (group, d) = [version ~ type, 1] %}\n{% set c = group ~ group %}{% endwith %}"),
             (1, "{% with a = b ~ b %}{% with c = a ~ a %}{% endwith %}{% endwith %}"),
             (1, "{% set a = b | join(b) %}{% set c = a | replace('x', a) %}"),
             (1, "{% set a %}{{ b }}{% endset %}"),
@@ -323,6 +396,10 @@ mod tests {
             "{% set kind = 'a' if b == 'c' else 'd' %}{{ kind ~ kind }}",
             "{% set all = pods | map(attribute='host') | join(',') %}{{ all }}",
             "{% for name, value in params | items %}{{ name }} = {{ value | replace(\"'\", \"''\") }}\n{% endfor %}",
+            "{% for name, value in params | items if name != 'port' %}{{ name }} = {{ value }}\n{% endfor %}",
+            "{% with a = group ~ version %}{% set c = group ~ version %}{{ c }}{% endwith %}",
+            "{% for x in range(3) if x is odd %}{% for recursive in b.recursive %}{{ recursive }}{% endfor %}{% endfor %}",
+            "{% for name in params if name | length > 3 %}{% set text = name ~ params[name] %}{{ text }}{% endfor %}",
             "{% if a %}{% include 'config/b.j2' %}{% endif %}{# {% macro x %} #}{% raw %}{% macro %}{% endraw %}",
             "{% set n = replicas // 2 + 1 %}quorum {{ n }}",
         ] {

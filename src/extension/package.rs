@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::contract::{Component, Manifest, Parameter, Topology, TopologyComponent};
 use super::files::{MANIFEST, PackageFiles, is_template};
-use super::parameters::ParameterSet;
+use super::parameters::{ParameterSet, said_of};
 use super::problem::Problem;
 use super::rules;
 use super::template::{Engine, FIELD, TemplateError};
@@ -68,6 +68,9 @@ impl Package {
                 Err(problem) => problems.push(problem),
             }
         }
+        if let Ok(whole) = yaml::value(MANIFEST, text) {
+            know_texts(&mut engine, &whole);
+        }
         let schemas = compile_schemas(&manifest, &files, problems);
         let digest = files.digest();
         Ok(Self { manifest, digest, files, engine, positions, parameters, schemas })
@@ -106,7 +109,8 @@ impl Package {
             .map(|error| {
                 let place = error.instance_path().to_string();
                 let name = place.trim_start_matches('/');
-                if name.is_empty() { error.to_string() } else { format!("parameter {name}: {error}") }
+                let said = said_of(&error);
+                if name.is_empty() { said } else { format!("parameter {name}: {said}") }
             })
             .collect()
     }
@@ -126,6 +130,16 @@ impl Package {
             }
             None => in_template(error),
         }
+    }
+}
+
+/// Texts of the manifest are rendered for every instance, and are compiled but once.
+fn know_texts(engine: &mut Engine, value: &Value) {
+    match value {
+        Value::String(text) => engine.know(text),
+        Value::Array(items) => items.iter().for_each(|item| know_texts(engine, item)),
+        Value::Object(fields) => fields.values().for_each(|item| know_texts(engine, item)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jsonschema::Validator;
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{ValidationError, Validator};
 use serde_json::{Number, Value};
 
 use super::contract::parameter::{Change, OtherParameters, Parameter, ParameterType};
 use super::problem::{closest, listed, unknown};
 use super::quantity;
-use super::rules;
+use super::rules::{self, NO_PATTERN};
 use super::versions;
 use crate::api::values::Duration;
 use crate::names::ParameterName;
@@ -144,7 +145,7 @@ impl Rule {
                 None => None,
                 Some(pattern) => Some(
                     compile(&serde_json::json!({ "pattern": pattern }))
-                        .map_err(|_| format!("pattern \"{pattern}\" is no regular expression"))?,
+                        .map_err(|_| format!("pattern \"{pattern}\" {NO_PATTERN}"))?,
                 ),
             },
             schema: parameter.schema.as_ref().map(compile).transpose()?,
@@ -200,15 +201,7 @@ impl Rule {
         if !parameter.values.is_empty()
             && !parameter.values.iter().any(|allowed| convert(parameter.type_, allowed).as_ref() == Ok(&converted))
         {
-            let allowed: Vec<String> = parameter.values.iter().map(plain).collect();
-            let hint = closest(&plain(value), allowed.iter().map(String::as_str))
-                .map(|name| format!("; did you mean \"{name}\"?"))
-                .unwrap_or_default();
-            let shown = plain(value).escape_default().to_string();
-            return Err(format!(
-                "\"{shown}\" is not allowed; allowed are {}{hint}",
-                listed(allowed.iter().map(String::as_str))
-            ));
+            return Err(not_allowed(value, &parameter.values));
         }
         if let Some(number) = amount(parameter.type_, &converted) {
             if self.minimum.is_some_and(|minimum| number < minimum) {
@@ -230,7 +223,7 @@ impl Rule {
         if let Some(schema) = &self.schema
             && let Err(error) = schema.validate(&converted)
         {
-            return Err(format!("{error}"));
+            return Err(said_of(&error));
         }
         Ok(converted)
     }
@@ -247,6 +240,25 @@ impl Rule {
 
 /// A line more could be a setting more.
 const ONE_LINE: &str = "line breaks and other control characters are not allowed";
+
+/// What a JSON Schema says of a value, with everything that is allowed where it says that.
+pub fn said_of(error: &ValidationError<'_>) -> String {
+    match error.kind() {
+        ValidationErrorKind::Enum { options } => {
+            not_allowed(error.instance(), options.as_array().map(Vec::as_slice).unwrap_or_default())
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn not_allowed(value: &Value, allowed: &[Value]) -> String {
+    let allowed: Vec<String> = allowed.iter().map(plain).collect();
+    let hint = closest(&plain(value), allowed.iter().map(String::as_str))
+        .map(|name| format!("; did you mean \"{name}\"?"))
+        .unwrap_or_default();
+    let shown = plain(value).escape_default().to_string();
+    format!("\"{shown}\" is not allowed; allowed are {}{hint}", listed(allowed.iter().map(String::as_str)))
+}
 
 /// A value as people write it.
 pub fn plain(value: &Value) -> String {
@@ -337,7 +349,8 @@ mod tests {
         let set = set(
             "policy: {type: string, enum: [none, lru, lfu]}\ncount: {type: integer, minimum: 1, maximum: 16}\n\
              size: {type: bytes, minimum: 1Mi}\nwait: {type: duration, maximum: 1m}\nnew: {type: integer, versions: '>=7'}\n\
-             name: {type: string, pattern: '^[a-z]+$'}\nfree: {type: string}",
+             name: {type: string, pattern: '^[a-z]+$'}\nfree: {type: string}\n\
+             kinds: {type: list, schema: {items: {enum: [error, warning, notice, debug, all]}}}",
         );
         let cases = [
             (
@@ -356,6 +369,11 @@ mod tests {
             ("wait", json!("2m"), "parameter wait: 2m is too large; allowed is 1m and less"),
             ("new", json!(1), "parameter new: version 6.2 does not have it; it needs >=7"),
             ("name", json!("A"), "parameter name: \"A\" does not match ^[a-z]+$"),
+            (
+                "kinds",
+                json!(["error", "warnings"]),
+                "parameter kinds: \"warnings\" is not allowed; allowed are error, warning, notice, debug and all; did you mean \"warning\"?",
+            ),
             ("polici", json!("lru"), "there is no parameter \"polici\"; did you mean \"policy\"?"),
         ];
         for (name, value, expected) in cases {
@@ -395,7 +413,10 @@ mod tests {
         let cases = [
             ("a: {type: integer, minimum: 5, maximum: 1}", "minimum is above maximum"),
             ("a: {type: integer, default: x}", "its default is not allowed: \"x\" is no integer"),
-            ("a: {type: string, pattern: '['}", "pattern \"[\" is no regular expression"),
+            (
+                "a: {type: string, pattern: '['}",
+                "pattern \"[\" is no pattern that can be used: it is wrong, too large, or looks ahead or back",
+            ),
             ("a: {type: bytes, minimum: lots}", "minimum \"lots\" is no number of bytes (such as 64Mi)"),
             ("a: {type: integer, versions: seven}", "\"seven\" is no requirement; write it like >=7.0, <8"),
         ];

@@ -85,22 +85,28 @@ pub fn refused(placeholder: &str) -> String {
 
 /// The data with every secret made up, of characters that whatever escapes, measures, cuts or changes a text gives away.
 pub fn disguised(data: &Value) -> Option<Value> {
+    has_secrets(data).then(|| {
+        let mut made = data.clone();
+        disguise(&mut made);
+        made
+    })
+}
+
+fn has_secrets(data: &Value) -> bool {
     match data {
-        Value::String(text) if has_secret(text) => Some(Value::String(text.replace("${secret:", MARK))),
-        Value::Array(items) if items.iter().any(|item| disguised(item).is_some()) => {
-            Some(items.iter().map(|item| disguised(item).unwrap_or_else(|| item.clone())).collect())
-        }
-        Value::Object(map) => {
-            let changed: Map<String, Value> =
-                map.iter().filter_map(|(key, item)| Some((key.clone(), disguised(item)?))).collect();
-            if changed.is_empty() {
-                return None;
-            }
-            let mut all = map.clone();
-            all.extend(changed);
-            Some(Value::Object(all))
-        }
-        _ => None,
+        Value::String(text) => has_secret(text),
+        Value::Array(items) => items.iter().any(has_secrets),
+        Value::Object(map) => map.values().any(has_secrets),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+fn disguise(data: &mut Value) {
+    match data {
+        Value::String(text) if has_secret(text) => *text = text.replace("${secret:", MARK),
+        Value::Array(items) => items.iter_mut().for_each(disguise),
+        Value::Object(map) => map.values_mut().for_each(disguise),
+        _ => {}
     }
 }
 
@@ -197,6 +203,13 @@ mod tests {
         assert!(!has_secret(text));
         assert_eq!(undisguised(text), "x ${secret:c} y");
         assert_eq!(super::disguised(&json!({ "d": "${pod:ip}" })), None);
+    }
+
+    #[test]
+    fn data_within_data_is_disguised_in_one_pass() {
+        let nest = |text: &str| (0..100).fold(json!(text), |inner, _| json!([inner]));
+        // each level looked at twice, this would not end
+        assert_eq!(super::disguised(&nest("${secret:c}")), Some(nest(&format!("{MARK}c}}"))));
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Resolved {
     pub failover: Failover,
     /// The restore without which its first pods do not start; none once it is done.
     pub restore: Option<String>,
+    /// Whether what the package does once for a new instance was done: from then on a pod without data has lost it.
+    pub created: bool,
     pub backup_policy: Option<ObjectName>,
     /// Whether a policy collects its log.
     pub log_collected: bool,

@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 
 use super::yaml::join;
 
+/// What is said of a pattern that is not taken.
+pub const NO_PATTERN: &str = "is no pattern that can be used: it is wrong, too large, or looks ahead or back";
+
 /// Parts that may be looked at for one value, where each reference counts as what it refers to.
 const MOST: u64 = 5_000;
 /// Bytes of a pattern once it is compiled.
@@ -62,8 +65,7 @@ pub fn compile(schema: &Value) -> Result<Validator, Wrong> {
         });
         match error.kind() {
             ValidationErrorKind::Format { format } if format == "regex" => {
-                let reason = "is no pattern that can be used: it is wrong, too large, or looks ahead or back";
-                refused(&field, format!("{} {reason}", error.instance()))
+                refused(&field, format!("{} {NO_PATTERN}", error.instance()))
             }
             _ => Wrong { field, reason: error.to_string(), refused: false },
         }

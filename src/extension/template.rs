@@ -115,6 +115,15 @@ impl Engine {
             .map_err(|error| explain(&error, name))
     }
 
+    /// Compiles a text of the manifest once for all that is rendered of it.
+    pub fn know(&mut self, source: &str) {
+        if is_plain(source) || bounded(source, source).is_err() {
+            return;
+        }
+        // what is wrong with it is told, with its place, where it is rendered
+        let _ = self.environment.add_template_owned(known_as(source), product::template(source).into_owned());
+    }
+
     /// Renders a template file.
     pub fn file(&self, name: &str, context: &Value, budget: &Budget) -> Result<String, TemplateError> {
         let template = self.environment.get_template(name).map_err(|error| explain(&error, name))?;
@@ -132,8 +141,11 @@ impl Engine {
 
     /// Renders a text of the manifest. Most have nothing in them to render.
     pub fn text(&self, name: &str, source: &str, context: &Value, budget: &Budget) -> Result<String, TemplateError> {
-        if !source.contains("{{") && !source.contains("{%") && !source.contains("{#") {
+        if is_plain(source) {
             return Ok(source.to_owned());
+        }
+        if let Ok(template) = self.environment.get_template(&known_as(source)) {
+            return run(&template, name, context, TEXT, budget);
         }
         bounded(name, source)?;
         let source = product::template(source);
@@ -193,6 +205,16 @@ impl Engine {
     pub fn knows_function(&self, name: &str) -> bool {
         self.environment.globals().any(|(known, _)| known == name)
     }
+}
+
+/// Nothing in it is to be rendered.
+fn is_plain(source: &str) -> bool {
+    !source.contains("{{") && !source.contains("{%") && !source.contains("{#")
+}
+
+/// What a text of the manifest is called among templates: no file is called so, and errors name its field in place of it.
+fn known_as(source: &str) -> String {
+    format!("<{source}")
 }
 
 /// A context made of plain data.
@@ -358,6 +380,18 @@ mod tests {
     fn what_is_not_defined_is_an_error_with_its_line() {
         assert_eq!(text("x\n{{ b }}"), Err("t:2: \"b\" is not defined".into()));
         assert_eq!(text("{{ map.other }}"), Err("t:1: \"map.other\" is not defined".into()));
+    }
+
+    #[test]
+    fn a_text_that_was_compiled_before_says_the_same_and_errs_in_the_same_words() {
+        let texts = ["{{ a }}-{{ map.k }}", "x\n{{ b }}", "{{ a | times(", "{% for a in range(100000) %}{% endfor %}"];
+        let known = context(&json!({ "a": 1, "map": { "k": true } }));
+        let mut engine = Engine::new();
+        let said = |engine: &Engine| texts.map(|source| engine.text("field:x", source, &known, &Budget::default()));
+        let before = said(&engine);
+        texts.iter().for_each(|source| engine.know(source));
+        assert_eq!(said(&engine), before);
+        assert_eq!(before[0].as_deref(), Ok("1-true"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Runs steps one after another: conditions, loops, tries, deadlines, and what they save.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -147,6 +148,7 @@ impl Runner<'_> {
 
     async fn step(&self, step: &Step, scope: &mut Scope, clock: Clock, stack: &[&str]) -> Result<(), Failure> {
         if !scope.holds("when", step.when.as_deref()).map_err(Failure::invalid)? {
+            scope.leave_empty(step.save.iter().chain(step.set.iter().flat_map(BTreeMap::keys)));
             return Ok(());
         }
         let clock = clock.within(step.timeout.map(|timeout| timeout.0));

@@ -24,7 +24,7 @@ impl Scope {
     pub fn base(engine: Arc<Engine>, context: &Value, facts: &PodFacts, secrets: &Secrets) -> Self {
         let mut scope = Self { engine, variables: BTreeMap::new() };
         let nothing = json!({ "request": {}, "changed": [], "primary": null, "target": null, "members": [],
-            "role": "", "is_primary": false, "old": null, "anew": 0, "reply": null });
+            "role": "", "is_primary": false, "old": null, "anew": 0, "created": false, "reply": null });
         let filled = secrets.fill(context, facts).unwrap_or_default();
         for (name, value) in nothing.as_object().into_iter().chain(filled.as_object()).flatten() {
             scope.set(name, value);
@@ -50,6 +50,13 @@ impl Scope {
 
     pub fn set(&mut self, name: &str, value: &Value) {
         self.variables.insert(name.to_owned(), template::context(value));
+    }
+
+    /// What a step that is not done would have saved: nothing, unless an earlier one saved it.
+    pub fn leave_empty<'a>(&mut self, names: impl Iterator<Item = &'a String>) {
+        for name in names {
+            self.variables.entry(name.clone()).or_insert_with(|| template::context(&Value::Null));
+        }
     }
 
     pub fn text(&self, name: &str, source: &str) -> Result<String, TemplateError> {

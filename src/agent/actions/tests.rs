@@ -156,6 +156,35 @@ async fn what_is_not_declared_or_does_not_apply_is_not_done() {
 }
 
 #[tokio::test]
+async fn steps_know_whether_the_instance_was_created() {
+    let actions = json!({ "promote": { "steps": [
+        { "when": "created", "process": "restart" }, { "when": "not created", "process": "stop" } ] } });
+    let fresh = Stage::new(json!({ "actions": actions }), vec![]);
+    assert_eq!(fresh.promote(json!({})).await, Ok(Some(json!({}))));
+    assert_eq!(fresh.calls(), ["process Stop"]);
+    let settled = Stage::new(json!({ "actions": actions, "context": { "created": true } }), vec![]);
+    assert_eq!(settled.promote(json!({})).await, Ok(Some(json!({}))));
+    assert_eq!(settled.calls(), ["process Restart"]);
+}
+
+#[tokio::test]
+async fn a_step_that_is_not_done_saves_nothing_that_can_be_asked_for() {
+    let actions = json!({ "promote": {
+        "steps": [
+            { "when": "is_primary", "resp": ["A"], "save": "asked" },
+            { "when": "is_primary", "set": { "much": "1", "kept": "2" } },
+            { "set": { "kept": "3" } },
+            { "when": "is_primary", "set": { "kept": "4" } },
+            { "when": "asked or much", "process": "stop" },
+            { "when": "asked is none and kept == 3", "process": "restart" },
+        ],
+        "result": { "asked": "asked", "kept": "kept" } } });
+    let stage = Stage::new(json!({ "actions": actions }), vec![]);
+    assert_eq!(stage.promote(json!({})).await, Ok(Some(json!({ "asked": null, "kept": 3 }))));
+    assert_eq!(stage.calls(), ["process Restart"]);
+}
+
+#[tokio::test]
 async fn answers_are_saved_and_make_the_result() {
     let stage = Stage::new(
         json!({ "actions": { "promote": {

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::watch;
@@ -84,11 +84,20 @@ pub async fn exec(pid1: &Pid1, call: ExecCall, deadline: Instant) -> Answer {
         (None, Some(signal)) => 128 + Signal::parse(signal).map_or(0, Signal::number),
         (None, None) => return Err(DriverError::new("PID 1 does not say how the command ended")),
     };
-    let mut answer = json!({ "code": code, "stdout": stdout.text(), "stderr": stderr.text() });
+    let mut answer =
+        json!({ "code": code, "json": parsed(&stdout.bytes), "stdout": stdout.text(), "stderr": stderr.text() });
     if stdout.dropped + stderr.dropped > 0 {
         answer["truncated"] = json!(stdout.dropped + stderr.dropped);
     }
     Ok(answer)
+}
+
+/// What a command wrote as JSON: an object or a list, else nothing.
+fn parsed(bytes: &[u8]) -> Value {
+    match bytes.trim_ascii_start().first() {
+        Some(b'{' | b'[') => serde_json::from_slice(bytes).unwrap_or_default(),
+        _ => Value::Null,
+    }
 }
 
 /// How a command ended whose output goes elsewhere, and the last of what it said on standard error.

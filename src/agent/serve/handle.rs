@@ -56,6 +56,20 @@ impl Agent {
         ProcessResult { process: status.process.clone(), pid: status.pid, changed: true, forced: false }
     }
 
+    /// Whether the package wants this pod restarted before all others: then nobody else is fit to take over from it yet.
+    async fn goes_first(&self) -> bool {
+        match self.shared.actor().run("restartOrder", self.shared.extras()).await {
+            Ok(answer) => {
+                let first = answer.as_ref().and_then(|answer| answer.get("order")?.get(0)?.as_str());
+                first == Some(self.shared.place().pod.as_str())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "in which order pods are restarted cannot be found out; it goes by role");
+                false
+            }
+        }
+    }
+
     /// Before a restart: another pod that has all of the data goes on, since what comes up again may have less. Something
     /// where the process was started anew for that, so that nothing is left to be done.
     async fn hand_over_first(&self) -> Option<ProcessResult> {
@@ -65,6 +79,9 @@ impl Agent {
             let holds = findings.summary.as_ref().is_some_and(|summary| summary.holds);
             which(&findings).filter(|_| holds && place.handed_out() && !place.others().is_empty())?
         };
+        if self.goes_first().await {
+            return None;
+        }
         if let Err(problem) = api::Agent::switchover(self, Transfer { target: None, force: false }).await {
             tracing::warn!(%problem, "nobody can take the role over; the process is restarted with it");
             return None;

@@ -186,7 +186,10 @@ impl Extensions {
         }
         let before = memory.verdict.take();
         let verdict = match self.read(&name, &now, extension).await {
-            Ok(Judged { package, unchecked: Some(why) }) if !self.was_checked(&name, &package) => {
+            Ok(Judged { package, wrong: Some(unusable), .. }) => {
+                Err(self.refuse(extension, before.as_ref(), Some(package), unusable).await)
+            }
+            Ok(Judged { package, unchecked: Some(why), .. }) if !self.was_checked(&name, &package) => {
                 let unusable = Unusable::unchecked(&why);
                 if self.packages.put(&name, State::Unchecked(package, unusable.message.clone())) {
                     self.tell_instances(&name);
@@ -205,15 +208,7 @@ impl Extensions {
                 }
                 Ok(())
             }
-            Err(unusable) => {
-                // what was read once goes on serving the instances that use it
-                let kept = self.packages.ready(&name).is_some_and(|package| package.digest == extension.spec.digest);
-                if !kept && self.packages.put(&name, State::Broken(unusable.message.clone())) {
-                    self.tell_instances(&name);
-                }
-                self.warn(extension, before.as_ref(), &unusable).await;
-                Err(unusable)
-            }
+            Err(unusable) => Err(self.refuse(extension, before.as_ref(), None, unusable).await),
         };
         (memory.tries, memory.next_try) = match &verdict {
             Err(unusable) if [UNCHECKED, read::TOO_SLOW].contains(&unusable.reason) => {
@@ -224,6 +219,32 @@ impl Extensions {
         memory.read = Some(now);
         memory.verdict = Some(verdict.clone());
         verdict
+    }
+
+    /// Nothing begins to use the package. What was found right once goes on serving the instances that run on it: by this
+    /// process, or by one before it, since its files are the same for ever.
+    async fn refuse(
+        &self,
+        extension: &Extension,
+        before: Option<&Result<(), Unusable>>,
+        package: Option<Arc<Package>>,
+        mut unusable: Unusable,
+    ) -> Unusable {
+        let name = extension.name_any();
+        let kept = self.packages.ready(&name).is_some_and(|package| package.digest == extension.spec.digest);
+        let was_right = extension.status.as_ref().is_some_and(|status| status.summary.is_some());
+        let state = match package.filter(|_| was_right) {
+            Some(package) => {
+                unusable.message += "; what runs on this version goes on, and nothing begins to use it";
+                State::Refused(package, unusable.message.clone())
+            }
+            None => State::Broken(unusable.message.clone()),
+        };
+        if !kept && self.packages.put(&name, state) {
+            self.tell_instances(&name);
+        }
+        self.warn(extension, before, &unusable).await;
+        unusable
     }
 
     /// Reads and judges. What is being judged already is waited for, and never begun beside itself.

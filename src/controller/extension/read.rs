@@ -77,10 +77,12 @@ fn cut(text: String) -> String {
     }
 }
 
-/// A package in which nothing wrong was found.
+/// A package that what runs on it can be worked with, and what was found of it.
 #[derive(Clone, Debug)]
 pub struct Judged {
     pub package: Arc<Package>,
+    /// What is wrong with it.
+    pub wrong: Option<Unusable>,
     /// Why its rules could not be checked.
     pub unchecked: Option<String>,
 }
@@ -173,7 +175,8 @@ fn judge(
         );
         return Err(Unusable::new("DigestMismatch", message, false));
     }
-    let package = Package::load(files).map_err(|problems| Unusable::wrong("InvalidPackage", lines(&problems.0)))?;
+    let examined = Package::examine(files);
+    let (package, problems) = examined.map_err(|problems| Unusable::wrong("InvalidPackage", lines(&problems.0)))?;
     let manifest = &package.manifest;
     if manifest.type_ != spec.type_ || manifest.version != spec.version {
         let message = format!(
@@ -182,14 +185,32 @@ fn judge(
         );
         return Err(Unusable::new("AnotherPackage", message, false));
     }
-    let proof = proof::check_while(&package, rules, time_is_left);
+    let tried = if problems.0.is_empty() {
+        try_out(&package, rules, time_is_left)
+    } else {
+        Err(Unusable::wrong("InvalidPackage", lines(&problems.0)))
+    };
+    let package = Arc::new(package);
+    Ok(match tried {
+        Ok(unchecked) => Judged { package, wrong: None, unchecked },
+        Err(wrong) => Judged { package, wrong: Some(wrong), unchecked: None },
+    })
+}
+
+/// What only rendering and the package's own tests show; something where its rules could not be checked.
+fn try_out(
+    package: &Package,
+    rules: &dyn CueCheck,
+    time_is_left: &dyn Fn() -> bool,
+) -> Result<Option<String>, Unusable> {
+    let proof = proof::check_while(package, rules, time_is_left);
     if !proof.problems.is_empty() {
         if proof.problems.iter().all(|problem| problem.reason == TOO_LONG) {
             return Err(Unusable::late());
         }
-        return Err(Unusable::wrong("InvalidPackage", lines(&proof.problems)));
+        return Err(Unusable::wrong("InvalidPackage", proof.problems.iter().map(ToString::to_string).collect()));
     }
-    let mut outcomes = cases::run_while(&package, rules, time_is_left);
+    let mut outcomes = cases::run_while(package, rules, time_is_left);
     if outcomes.last().is_some_and(|last| last.failures == [TOO_LONG])
         && outcomes.iter().rev().skip(1).all(cases::Outcome::passed)
     {
@@ -201,11 +222,7 @@ fn judge(
         format!("{}:{}: {}: {why}", outcome.path, outcome.line, outcome.name)
     });
     let failed: Vec<String> = failed.collect();
-    if failed.is_empty() {
-        Ok(Judged { package: Arc::new(package), unchecked })
-    } else {
-        Err(Unusable::wrong("TestsFailed", failed))
-    }
+    if failed.is_empty() { Ok(unchecked) } else { Err(Unusable::wrong("TestsFailed", failed)) }
 }
 
 #[cfg(test)]
@@ -227,6 +244,10 @@ mod tests {
         (spec, vec![("ConfigMap home/part".to_owned(), changed.collect())])
     }
 
+    fn wrong(judged: Result<Judged, Unusable>) -> Unusable {
+        judged.and_then(|judged| judged.wrong.map_or(Ok(()), Err)).expect_err("something is wrong")
+    }
+
     fn digest(parts: &Parts) -> String {
         let files: PackageFiles = install::files(parts).expect("plain");
         files.digest()
@@ -236,7 +257,8 @@ mod tests {
     fn a_package_that_is_right_is_ready() {
         let (spec, parts) = installed(|_, text| text);
         let judged = judge(&spec, &parts, &Nobody, &|| true).expect("right");
-        assert_eq!((judged.package.digest.as_str(), judged.unchecked), (spec.digest.as_str(), None));
+        assert_eq!((judged.wrong, judged.unchecked), (None, None));
+        assert_eq!(judged.package.digest, spec.digest);
     }
 
     #[test]
@@ -251,9 +273,27 @@ mod tests {
     fn what_is_wrong_is_told_with_its_place() {
         let (mut spec, parts) = installed(|_, text| text.replace("connections = {{ params", "connections = {{ parms"));
         spec.digest = digest(&parts);
-        let refused = judge(&spec, &parts, &Nobody, &|| true).expect_err("a mistake");
+        let judged = judge(&spec, &parts, &Nobody, &|| true);
+        assert!(judged.is_ok(), "what runs on it can be worked with");
+        let refused = wrong(judged);
         assert_eq!(refused.reason, "InvalidPackage");
         assert!(refused.errors[0].starts_with("config/server.conf.j2:2"), "{:?}", refused.errors);
+    }
+
+    #[test]
+    fn without_a_template_there_is_a_package_and_without_its_parameters_there_is_none() {
+        let (mut spec, parts) = installed(|path, text| match path {
+            "config/server.conf.j2" => text + "{{ 'x' * 99999999 }}",
+            _ => text,
+        });
+        spec.digest = digest(&parts);
+        let judged = judge(&spec, &parts, &Nobody, &|| true).expect("what runs on it can be worked with");
+        assert_eq!(judged.wrong.expect("it is refused").reason, "InvalidPackage");
+
+        let (mut spec, parts) = installed(|_, text| text.replace("minimum: 1,", "minimum: 9999999999,"));
+        spec.digest = digest(&parts);
+        let refused = judge(&spec, &parts, &Nobody, &|| true).expect_err("what it would make lacks settings");
+        assert_eq!(refused.reason, "InvalidPackage");
     }
 
     #[test]
@@ -263,7 +303,7 @@ mod tests {
             _ => text,
         });
         spec.digest = digest(&parts);
-        let refused = judge(&spec, &parts, &Nobody, &|| true).expect_err("a test fails");
+        let refused = wrong(judge(&spec, &parts, &Nobody, &|| true));
         assert_eq!(refused.reason, "TestsFailed");
         assert!(refused.message.starts_with("tests/render.yaml:2: connections are in"), "{}", refused.message);
     }
@@ -271,7 +311,7 @@ mod tests {
     #[test]
     fn what_could_not_be_judged_in_time_is_judged_again() {
         let (spec, parts) = installed(|_, text| text);
-        let late = judge(&spec, &parts, &Nobody, &|| false).expect_err("no time at all");
+        let late = wrong(judge(&spec, &parts, &Nobody, &|| false));
         assert_eq!((late.reason, late.passing, late.errors.len()), (TOO_SLOW, true, 0), "{}", late.message);
     }
 

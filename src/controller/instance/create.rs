@@ -8,7 +8,7 @@ use serde_json::Map;
 use super::Work;
 use super::decide::Going;
 use crate::api::conditions::{CREATED, ConditionStatus, Finding, find};
-use crate::api::labels;
+use crate::api::{InstanceStatus, labels};
 use crate::extension::context;
 use crate::extension::contract::Action;
 use crate::extension::resolved::ResolvedComponent;
@@ -22,16 +22,20 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// No reconcile waits longer for an answer; the agent goes on meanwhile, and is asked again.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Whether it was done.
+pub fn is_done(before: &InstanceStatus) -> bool {
+    find(&before.conditions, CREATED).is_some_and(|found| found.status == ConditionStatus::True)
+}
+
 impl Work<'_> {
     /// Why it is not done yet, and the condition that it is.
     pub(super) async fn create(&mut self, going: &Going) -> (Option<String>, Option<Finding>) {
-        let done = find(&self.before.conditions, CREATED).is_some_and(|found| found.status == ConditionStatus::True);
         let declared = going.resolved.components.iter().filter_map(|component| {
             let actions = &going.package.component(component.name.as_str())?.actions;
             Some((component.name.to_string(), actions.create.clone()?))
         });
         let declared: Vec<(String, Action)> = declared.collect();
-        if done || declared.is_empty() {
+        if is_done(self.before) || declared.is_empty() {
             return (None, None);
         }
         for (component, action) in &declared {

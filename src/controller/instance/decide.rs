@@ -20,6 +20,8 @@ use crate::plan::instance::versions::{self, Course, Stand};
 /// What is to be in force.
 pub struct Going {
     pub package: Arc<Package>,
+    /// What is wrong with the package by now, which serves all the same what runs on it.
+    pub doubt: Option<String>,
     pub resolved: Resolved,
     pub runs: Stand,
     pub target: Option<Stand>,
@@ -78,17 +80,8 @@ pub async fn decide(
     let (runs, target) = stands(status);
     let on_it = |stand: &Option<Stand>| stand.as_ref().is_some_and(|stand| stand.extension == wanted.extension);
     let is_on_it = on_it(&runs) || on_it(&target);
-    let package = match packages.state(&extension) {
-        Some(State::Ready(package)) => package,
-        Some(State::Unchecked(package, _)) if is_on_it => package,
-        Some(State::Unchecked(_, reason)) => {
-            let message = format!("Extension {extension} is not ready: {reason}");
-            return Err(Some(Verdict::Waits { reason: UNCHECKED, message }));
-        }
-        Some(State::Broken(reason)) => {
-            let message = format!("Extension {extension} is not ready: {reason}");
-            return Err(Some(Verdict::Waits { reason: "ExtensionNotReady", message }));
-        }
+    let (package, doubt) = match packages.state(&extension) {
+        Some(state) => usable(&extension, state, is_on_it).map_err(Some)?,
         None if installed != Installed::No => return Err(None),
         None => return Err(Some(missing(spec.type_.as_str(), spec.extension_version.as_str(), packages))),
     };
@@ -132,7 +125,24 @@ pub async fn decide(
         Some(before) => changes::between(&package, &before, &resolved).map_err(|it| Some(Verdict::Refused(it)))?,
         None => Vec::new(),
     };
-    Ok(Going { package, resolved, runs, target, begins, changes })
+    Ok(Going { package, doubt, resolved, runs, target, begins, changes })
+}
+
+/// The package to work with, and what to warn of where it is only for what runs on it already.
+fn usable(extension: &str, state: State, is_on_it: bool) -> Result<(Arc<Package>, Option<String>), Verdict> {
+    let not_ready = |reason: &str| format!("Extension {extension} is not ready: {reason}");
+    match state {
+        State::Ready(package) => Ok((package, None)),
+        State::Unchecked(package, _) if is_on_it => Ok((package, None)),
+        State::Refused(package, reason) if is_on_it => {
+            let way_out = "move to a version that is mended";
+            Ok((package, Some(format!("Extension {extension} is found wrong by now: {reason}; {way_out}"))))
+        }
+        State::Unchecked(_, reason) => Err(Verdict::Waits { reason: UNCHECKED, message: not_ready(&reason) }),
+        State::Refused(_, reason) | State::Broken(reason) => {
+            Err(Verdict::Waits { reason: "ExtensionNotReady", message: not_ready(&reason) })
+        }
+    }
 }
 
 /// What the rules refuse of an instance as users' own files make it.
@@ -188,4 +198,32 @@ fn missing(type_: &str, version: &str, packages: &Packages) -> Verdict {
         format!("Extension {type_} {version} is not installed, only {known}; install it, and this goes on by itself")
     };
     Verdict::Waits { reason: "ExtensionMissing", message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::extension::describe;
+    use crate::names::ExtensionType;
+
+    #[test]
+    fn a_package_that_is_found_wrong_after_an_upgrade_of_midship_serves_what_runs_on_it_and_nothing_else() {
+        let files = describe::scaffold(&ExtensionType::parse("demo").expect("a type"));
+        let package = Arc::new(Package::load(files).unwrap_or_else(|problems| panic!("{problems}")));
+        let refused = || State::Refused(package.clone(), "extension.yaml:3: it is too much".to_owned());
+
+        let (served, doubt) = usable("demo-0.1.0", refused(), true).expect("it runs");
+        assert_eq!(served.digest, package.digest);
+        let told = "Extension demo-0.1.0 is found wrong by now: extension.yaml:3: it is too much; move to a version that is mended";
+        assert_eq!(doubt.as_deref(), Some(told));
+
+        let waits = |state, is_on_it| match usable("demo-0.1.0", state, is_on_it).expect_err("it waits") {
+            Verdict::Waits { reason, message } => (reason, message),
+            other => panic!("{other:?}"),
+        };
+        let message = "Extension demo-0.1.0 is not ready: extension.yaml:3: it is too much".to_owned();
+        assert_eq!(waits(refused(), false), ("ExtensionNotReady", message.clone()));
+        let broken = State::Broken("extension.yaml:3: it is too much".to_owned());
+        assert_eq!(waits(broken, true), ("ExtensionNotReady", message));
+    }
 }

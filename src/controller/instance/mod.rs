@@ -225,7 +225,8 @@ impl Work<'_> {
             Ok(assumed) => {
                 let policies = self.shared.caches.backup_policies.list();
                 let collectors = collectors(policies.iter().map(AsRef::as_ref), self.instance);
-                Surroundings { replicas, restored, collectors: Some(collectors), ..assumed }
+                let created = create::is_done(self.before);
+                Surroundings { replicas, restored, created, collectors: Some(collectors), ..assumed }
             }
             Err(verdict) => return self.stays(&verdict, &observed, &components).await,
         };
@@ -279,7 +280,7 @@ impl Work<'_> {
         let newest: BTreeMap<PartId, u64> =
             self.remembered.applied.iter().map(|(id, kept)| (id.clone(), kept.applied.counter)).collect();
         let components = observed.seen(&newest);
-        let mut also = warnings(&going.resolved, &made.left_out);
+        let mut also = warnings(&going, &made.left_out);
         let ready = status::settled(&name, self.before, &observed, &components) && !going.resolved.stopped;
         let (mut unfinished, created) = if ready { self.create(&going).await } else { (None, None) };
         also.extend(created);
@@ -559,8 +560,8 @@ fn foreign(list: &[(PartId, String)]) -> Refusals {
     Refusals(refusals.collect())
 }
 
-fn warnings(resolved: &Resolved, left_out: &LeftOut) -> Vec<Finding> {
-    let mut said = resolved.warnings.clone();
+fn warnings(going: &Going, left_out: &LeftOut) -> Vec<Finding> {
+    let mut said: Vec<String> = going.doubt.clone().into_iter().chain(going.resolved.warnings.clone()).collect();
     said.extend(kinds::notes(left_out));
     let (status, reason) =
         if said.is_empty() { (ConditionStatus::False, "None") } else { (ConditionStatus::True, "Warnings") };

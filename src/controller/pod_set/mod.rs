@@ -152,10 +152,8 @@ impl<A: Agents> PodSets<A> {
     /// Asks the pods, once for each change, in which order they want to be disturbed.
     async fn ask_order(&self, set: &PodSet, remembered: &mut Remembered, current: &Template) {
         let config = set.spec.template.config_revision.clone().unwrap_or_default();
-        let about = format!("{}/{config}", current.revision);
-        let asked = remembered.asked_order.as_ref().is_some_and(|(asked, _)| *asked == about);
         let Some(good) = set.status.as_ref().and_then(|status| status.last_good_revision.as_ref()) else { return };
-        if asked || !current.has_agent() {
+        if !current.has_agent() {
             return;
         }
         let mine = |pod: &Pod| pod.owner_references().iter().any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref());
@@ -166,7 +164,19 @@ impl<A: Agents> PodSets<A> {
         if *good == current.revision && !views.iter().any(restarts) {
             return;
         }
-        let Some((pod, _)) = pods.iter().zip(&views).find(|(_, view)| view.ready()) else { return };
+        // whoever leads may be the first, so that another one who does is another question
+        let last = set.spec.role_order.last().map(crate::names::RoleName::as_str);
+        let leads = views.iter().find(|view| last.is_some() && view.role.as_deref() == last);
+        let about = format!("{}/{config}/{}", current.revision, leads.map_or("", |view| view.uid.as_str()));
+        if remembered.asked_order.as_ref().is_some_and(|(asked, _)| *asked == about) {
+            return;
+        }
+        // one that has not heard of the configuration yet knows no order for it
+        let has_heard = |view: &pod_set::Pod| {
+            view.report.as_ref().and_then(|report| report.config_revision.as_deref()) == Some(config.as_str())
+        };
+        let ready = || pods.iter().zip(&views).filter(|(_, view)| view.ready());
+        let Some((pod, _)) = ready().find(|(_, view)| has_heard(view)).or_else(|| ready().next()) else { return };
         let name = set.name_any();
         let order = match self.agents.restart_order(pod).await {
             Ok(order) => order,

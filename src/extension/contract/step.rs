@@ -85,7 +85,8 @@ impl Step {
 }
 
 /// A command in the middleware's container: a list of words, or `command` or `script` with more.
-/// The answer is `{code, stdout, stderr}`; a code other than 0 is a failure unless `expect` says otherwise.
+/// The answer is `{code, stdout, stderr, json}`, `json` being what it wrote where that is an object or a list; a code
+/// other than 0 is a failure unless `expect` says otherwise.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]

@@ -11,6 +11,23 @@ use crate::extension::growth::ALWAYS;
 use crate::extension::problem::{listed, unknown};
 use crate::names::ComponentName;
 
+/// Actions that each pod does for itself, whoever has it do so: nobody chooses among pods there.
+const OWN: [&str; 14] = [
+    "prepare",
+    "started",
+    "beforeStop",
+    "reload",
+    "promote",
+    "demote",
+    "follow",
+    "switchover",
+    "healthCheck",
+    "restartOrder",
+    "freeze",
+    "unfreeze",
+    "rotateCredentials",
+    "rotateCertificates",
+];
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 pub fn check(lint: &mut Lint<'_>) {
@@ -19,7 +36,14 @@ pub fn check(lint: &mut Lint<'_>) {
         let field = format!("components.{name}");
         for (moment, action) in component.actions.declared() {
             let field = format!("{field}.actions.{moment}");
-            check_on(lint, &field, action.on.as_deref(), component);
+            let known = check_on(lint, &field, action.on.as_deref(), component);
+            if known && OWN.contains(&moment) && !matches!(action.on.as_deref(), None | Some("pod")) {
+                let reason = format!(
+                    "{moment} is done by each pod it concerns for itself, so nobody reads this; leave it out, and give steps \
+                     a `when` where not all pods are to do them"
+                );
+                lint.at(&format!("{field}.on"), reason);
+            }
             if action.steps.is_empty() {
                 lint.at(&field, "an action has at least one step");
             }
@@ -98,7 +122,8 @@ fn promotion(lint: &mut Lint<'_>, field: &str, name: &ComponentName, component: 
     }
 }
 
-fn check_on(lint: &mut Lint<'_>, field: &str, on: Option<&str>, component: &Component) {
+/// Whether there is such a choice of pods.
+fn check_on(lint: &mut Lint<'_>, field: &str, on: Option<&str>, component: &Component) -> bool {
     const WORDS: [&str; 3] = ["pod", "any", "all"];
     let roles: Vec<&str> = component.roles.iter().map(|role| role.name.as_str()).collect();
     if let Some(on) = on
@@ -106,7 +131,9 @@ fn check_on(lint: &mut Lint<'_>, field: &str, on: Option<&str>, component: &Comp
         && !roles.contains(&on)
     {
         lint.at(&format!("{field}.on"), format!("\"{}\" is neither pod, any, all nor a role", on.escape_default()));
+        return false;
     }
+    true
 }
 
 fn steps(lint: &mut Lint<'_>, field: &str, steps: &[Step], component: &Component) {

@@ -2,12 +2,15 @@
 
 mod actions;
 mod amounts;
+mod backup;
 mod bounds;
+mod component;
 mod incremental;
 mod places;
 mod shells;
 mod structure;
 mod templates;
+mod texts;
 mod upgrades;
 mod words;
 
@@ -27,6 +30,7 @@ pub fn check(package: &Package) -> Vec<Problem> {
     upgrades::check(&mut lint);
     actions::check(&mut lint);
     templates::check(&mut lint);
+    texts::check(&mut lint);
     lint.problems
 }
 

@@ -25,6 +25,7 @@ pub const RUNNING: &[&str] = &[
     "is_primary",
     "old",
     "anew",
+    "created",
     "thresholds",
 ];
 
@@ -278,7 +279,12 @@ impl Reader<'_, '_> {
             let seen: Vec<String> =
                 known.iter().filter(|name| *name != "item" || step.for_each.is_some()).cloned().collect();
             let seen = refs(&seen);
-            for expression in [&step.when, &step.for_each, &step.expect, &step.until].into_iter().flatten() {
+            // whether a step is done, and for what, is asked before there is any item
+            let before: Vec<&str> = seen.iter().copied().filter(|name| *name != "item").collect();
+            for expression in [&step.when, &step.for_each].into_iter().flatten() {
+                self.expression(&field, expression, &before);
+            }
+            for expression in [&step.expect, &step.until].into_iter().flatten() {
                 self.expression(&field, expression, &seen);
             }
             if let Some(message) = &step.fail {

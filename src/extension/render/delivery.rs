@@ -165,7 +165,9 @@ fn client_service(
     };
     let mut metadata = object_metadata(resolved, name, Some(component.name.as_str()));
     if let Some(extra) = &options.metadata {
-        for (label, value) in extra.labels.iter().flatten() {
+        // as on pods, those by which it is known stay
+        let known = metadata["labels"].clone();
+        for (label, value) in extra.labels.iter().flatten().filter(|(label, _)| known.get(label.as_str()).is_none()) {
             metadata["labels"][label] = json!(value);
         }
         if let Some(annotations) = &extra.annotations {

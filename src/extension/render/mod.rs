@@ -10,11 +10,13 @@ mod monitoring;
 mod objects;
 mod patch;
 mod pod;
+mod process;
 mod reach;
 mod secrets;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::api::ObjectMeta;
@@ -212,11 +214,21 @@ struct Place<'a> {
     group: &'a ResolvedGroup,
     data: Value,
     context: Known,
+    /// What files can read that nobody wrote anything of their own into.
+    for_files: OnceCell<Known>,
 }
 
 impl Place<'_> {
     fn key(&self) -> (ComponentName, GroupName) {
         (self.component.name.clone(), self.group.name.clone())
+    }
+
+    fn without_user_file(&self) -> &Known {
+        self.for_files.get_or_init(|| {
+            let mut data = self.data.clone();
+            data["user_file"] = Value::Null;
+            Known::new(&data)
+        })
     }
 }
 
@@ -226,7 +238,8 @@ impl<'a> Renderer<'a> {
         let mut groups = Vec::new();
         for group in &component.groups {
             let data = context::group(self.package, resolved, component, group);
-            let place = Place { component, declared, group, context: Known::new(&data), data };
+            let context = Known::new(&data);
+            let place = Place { component, declared, group, data, context, for_files: OnceCell::new() };
             let config = self.config(&place, rendered);
             let template = self.pod(&place, &config);
             groups.push(ComponentGroup {

@@ -216,6 +216,21 @@ fn where_pods_may_run_reaches_them_as_it_was_asked_for() {
 }
 
 #[test]
+fn steps_are_told_that_the_instance_was_created_and_nothing_else_changes_with_that() {
+    let package = load(MANIFEST_TEXT, PEERS, None).unwrap_or_else(|problems: Problems| panic!("{problems}"));
+    let (mut resolved, before) =
+        sample(&package, json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0" }));
+    assert_eq!(told(&before).context.get("created"), None, "steps read false then");
+    resolved.created = true;
+    let secrets = [("token".to_owned(), SecretValue::new("made-up"))].into_iter().collect();
+    let inputs = Inputs { agent_image: "agent:1".to_owned(), secrets, ..Inputs::default() };
+    let after = render(&package, &resolved, &inputs).unwrap_or_else(|refusals| panic!("{refusals}"));
+    assert_eq!(told(&after).context["created"], true);
+    assert_eq!(told(&after).revision, told(&before).revision);
+    assert_eq!(told(&after).files, told(&before).files);
+}
+
+#[test]
 fn a_password_that_ends_with_its_line_is_refused() {
     let text = manifest("secrets: {token: 32}\n", "secrets: {token: 32}\ncredentials: {username: admin}\n");
     let package = load(&text, PEERS, None).unwrap_or_else(|problems: Problems| panic!("{problems}"));

@@ -100,7 +100,11 @@ impl Resolver<'_> {
             .reduce(|weaker, stronger| merge::fields(&weaker, &stronger))
             .unwrap_or_default();
         self.files_and_secrets(name, declared, asked, &field);
-        self.check_metadata(asked.pod_metadata.as_ref(), &field);
+        let marked = "pods, such as the one that clients write to";
+        self.check_metadata(asked.pod_metadata.as_ref(), &format!("{field}.podMetadata"), marked);
+        let service = asked.service.as_ref().and_then(|service| service.metadata.as_ref());
+        self.check_metadata(service, &format!("{field}.service.metadata"), "Services");
+        self.check_env(&asked.env, &field);
         ResolvedComponent {
             name: name.clone(),
             image: self.image(name, asked, &field),

@@ -37,6 +37,8 @@ pub struct Surroundings {
     pub replicas: BTreeMap<ComponentName, u16>,
     /// Whether what the instance is to be restored from was restored: its pods wait no more.
     pub restored: bool,
+    /// Whether what the package does once for a new instance was done.
+    pub created: bool,
     /// Who collects logs, where that is known; otherwise the policy that the instance names is taken to.
     pub collectors: Option<Collectors>,
 }
@@ -102,6 +104,7 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
         network,
         failover,
         restore: spec.restore.as_ref().filter(|_| !surroundings.restored).map(restore_name),
+        created: surroundings.created,
         log_collected: match &surroundings.collectors {
             Some(collectors) => {
                 collectors.chose_it || backup.as_ref().is_some_and(|own| collectors.names.contains(&own.policy))
@@ -118,6 +121,8 @@ pub fn resolve(package: &Package, asked: Asked<'_>, surroundings: &Surroundings)
     resolver.name_lengths(&resolved);
     if resolver.refusals.is_empty() {
         resolver.parameters(&mut resolved);
+    } else {
+        resolver.what_is_said(&resolved);
     }
     if spec.maintenance.is_some() {
         resolver.warnings.push(NO_WINDOWS.to_owned());

@@ -9,17 +9,22 @@ use super::super::problem::Code;
 use super::super::resolved::Resolved;
 use super::super::template::{self, TemplateError};
 use super::super::{context, placeholders};
-use super::Resolver;
+use super::{MOST_PODS, Resolver};
+
+/// More than this is not said of parameters: what is wrong in an instance is wrong in each of its groups.
+const MOST_REFUSALS: usize = 1000;
 
 /// Where each parameter is set.
 type Said = BTreeMap<String, String>;
 
 impl Resolver<'_> {
     pub(super) fn parameters(&mut self, resolved: &mut Resolved) {
+        let known = self.refusals.len();
         for place in 0..resolved.components.len() {
             for group in 0..resolved.components[place].groups.len() {
                 let (values, said) = self.said(resolved, place, group);
                 let all = self.with_defaults(resolved, place, group, values);
+                self.say_once(known);
                 resolved.components[place].groups[group].parameters = all;
                 resolved.components[place].groups[group].said = said;
             }
@@ -29,6 +34,28 @@ impl Resolver<'_> {
         }
         self.refusals.sort();
         self.refusals.dedup();
+    }
+
+    /// What is wrong with values by themselves, where other things are wrong too: people hear of all of it at once.
+    pub(super) fn what_is_said(&mut self, resolved: &Resolved) {
+        let known = self.refusals.len();
+        let components = resolved.components.iter().enumerate();
+        let groups =
+            components.flat_map(|(place, component)| (0..component.groups.len()).map(move |group| (place, group)));
+        for (place, group) in groups.take(MOST_PODS) {
+            self.said(resolved, place, group);
+            self.say_once(known);
+        }
+    }
+
+    /// Of what was refused besides what was known, each once and in order.
+    fn say_once(&mut self, known: usize) {
+        if self.refusals.len() > known {
+            let mut found = self.refusals.split_off(known);
+            found.sort();
+            found.dedup();
+            self.refusals.append(&mut found);
+        }
     }
 
     /// What anybody says, checked, and where; a stronger null takes a value back.
@@ -57,6 +84,9 @@ impl Resolver<'_> {
         let (mut values, mut said) = (BTreeMap::new(), Said::new());
         for (from, parameters) in layers {
             for (parameter, value) in parameters {
+                if self.refusals.len() >= MOST_REFUSALS {
+                    return (values, said);
+                }
                 let field = format!("{from}.parameters.{parameter}");
                 if value.is_null() {
                     values.remove(&parameter);

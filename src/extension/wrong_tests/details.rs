@@ -28,6 +28,26 @@ fn a_parameter_that_is_in_two_files_is_told_with_its_place() {
 }
 
 #[test]
+fn texts_for_people_hide_nothing_and_move_nothing() {
+    let of = |from: &str, to: &str| said(&MANIFEST_TEXT.replacen(from, to, 1), RULES);
+    let turned = of("title: Demo", "title: \"De\\u202Emo\"");
+    assert_eq!(turned, "extension.yaml:3:1: title has the invisible character U+202E; leave it out");
+    let coloured = of("title: Demo", "description: \"a\\e[31mred\"");
+    assert_eq!(coloured, "extension.yaml:3:1: description has the invisible character U+001B; leave it out");
+    let broken = of("title: Demo", "keywords: [one, \"two\\nthree\"]");
+    assert!(broken.ends_with("keywords has the invisible character U+000A; leave it out"), "{broken}");
+    assert_eq!(of("title: Demo", "description: \"one\\ntwo\""), "nothing wrong");
+
+    let rules = "    rules: {schema: params/rules.json}\n";
+    let manifest = MANIFEST_TEXT.replacen(rules, &format!("{rules}    parametersFile: params/more.yaml\n"), 1);
+    let more = "extra: {type: integer, description: \"a\\u200Bb\"}\n";
+    let told =
+        said_of(&[(MANIFEST, &manifest), (CONFIG, GOOD), ("params/rules.json", RULES), ("params/more.yaml", more)]);
+    assert!(told.starts_with("params/more.yaml:1:"), "{told}");
+    assert!(told.ends_with("description has the invisible character U+200B; leave it out"), "{told}");
+}
+
+#[test]
 fn a_port_whose_condition_fails_is_told_with_its_place() {
     let manifest = MANIFEST_TEXT.replacen("client: 7000", "client: {port: 7000, when: \"1 + 'a'\"}", 1);
     let package = super::load(&manifest, GOOD, None).unwrap_or_else(|problems| panic!("{problems}"));

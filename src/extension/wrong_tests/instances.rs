@@ -220,6 +220,21 @@ fn a_wrong_instance_says_which_field_and_what_is_allowed() {
             "spec.components[server].podMetadata.labels: midship.dev/role is how Midship marks pods, such as the one that clients write to; choose another name",
         ),
         (
+            "a label of Services that is Midship's own",
+            json!({"components": [{"name": "server", "service": {"metadata": {"labels": {"midship.dev/instance": "other"}}}}]}),
+            "spec.components[server].service.metadata.labels: midship.dev/instance is how Midship marks Services; choose another name",
+        ),
+        (
+            "an annotation with a space in its name",
+            json!({"components": [{"name": "server", "podMetadata": {"annotations": {"a b": "c"}}}]}),
+            "spec.components[server].podMetadata.annotations: \"a b\" is no key for Kubernetes; write at most 63 letters, digits and inner '-', '_' and '.', and before them a domain and '/' where there is one",
+        ),
+        (
+            "a variable with a secret of the package",
+            json!({"components": [{"name": "server", "env": [{"name": "A", "value": "x ${secret:token}"}]}]}),
+            "spec.components[server].env[A].value: ${secret:token} would be filled in in the pod, which is for packages alone; write it otherwise, or give secrets in secretParameters",
+        ),
+        (
             "an affinity with a typing mistake",
             json!({"components": [{"name": "server", "scheduling": {"affinity": {"nodeAfinity": {"a": 1}}}}]}),
             "spec.components[server].scheduling.affinity.nodeAfinity: Kubernetes has no such field",
@@ -233,6 +248,13 @@ fn a_wrong_instance_says_which_field_and_what_is_allowed() {
             "too many replicas",
             json!({"components": [{"name": "server", "replicas": 10}]}),
             "spec.components[server].replicas: replicas of component server: 10 is not allowed; allowed is 1 to 5",
+        ),
+        (
+            "parameters beside other mistakes",
+            json!({"components": [{"name": "server", "replicas": 10, "parameters": {"cuont": 3, "count": 30}}]}),
+            "spec.components[server].replicas: replicas of component server: 10 is not allowed; allowed is 1 to 5\n\
+             spec.components[server].parameters.count: parameter count: 30 is too large; allowed is 1 to 9\n\
+             spec.components[server].parameters.cuont: there is no parameter \"cuont\"; did you mean \"count\"?",
         ),
         (
             "too few replicas",
@@ -398,6 +420,17 @@ fn a_wrong_instance_says_which_field_and_what_is_allowed() {
     ];
     let found = cases.iter().map(|(name, spec, expected)| (*name, refusals(&package, spec), *expected));
     compare(&found.collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_wrong_with_parameters_is_said_once_for_all_groups_and_not_without_end() {
+    let package = load(MANIFEST_TEXT, "count {{ params.count }}\n", None).expect("a right package");
+    let said = |number: usize| {
+        let wrong: serde_json::Map<_, _> = (0..number).map(|place| (format!("wrong-{place}"), json!(1))).collect();
+        let spec = json!({ "topology": "sharded", "components": [{ "name": "server", "parameters": wrong }] });
+        refusals(&package, &spec).lines().count()
+    };
+    assert_eq!((said(3), said(1500)), (3, 1000));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod details;
 mod instances;
 mod packages;
+mod parts;
 
 use serde_json::json;
 
@@ -82,6 +83,19 @@ pub fn compare(found: &[(&str, String, &str)]) {
         .map(|(name, found, expected)| format!("{name}\n   found: {found}\nexpected: {expected}"))
         .collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Of each: its name, what of the package is replaced with what (or the file that is added), and what is said of it.
+pub fn each_says(cases: &[(&str, &str, &str, &str)]) {
+    let found = cases.iter().map(|(name, from, to, expected)| {
+        let more = to.strip_prefix("#file ");
+        assert!(more.is_some() || MANIFEST_TEXT.contains(from), "{name}: the base has no {from}");
+        let manifest = if more.is_some() { MANIFEST_TEXT.to_owned() } else { MANIFEST_TEXT.replacen(from, to, 1) };
+        let found = load(&manifest, "count {{ params.count }}\n", more)
+            .map_or_else(|problems| problems.to_string(), |_| "nothing wrong".to_owned());
+        (*name, found, *expected)
+    });
+    compare(&found.collect::<Vec<_>>());
 }
 
 #[test]

@@ -237,6 +237,17 @@ impl Planner<'_> {
         let failed = self.plan.record.failed.as_ref() == Some(&self.target.revision);
         let all: Vec<u16> = candidates.iter().map(|(ordinal, _)| *ordinal).collect();
         let mut resizing = seen.pods.values().any(|pod| pod.resize != Resizing::No);
+        // in place, with its role, and nobody before it: that is only to be had where its process alone starts anew
+        let leader = self.leads_and_goes_first();
+        let first = leader.filter(|leader| {
+            candidates.iter().any(|(ordinal, need)| ordinal == leader && matches!(need, Need::Restart { .. }))
+        });
+        // whoever gets a new pod, or leaves, is told of nothing before: who waited for that would wait for ever
+        let will_be = leader.filter(|leader| {
+            !self.has_heard(*leader)
+                && self.wanted.contains(leader)
+                && candidates.iter().all(|(ordinal, _)| ordinal != leader)
+        });
         for (ordinal, need) in candidates {
             let pod = &seen.pods[&ordinal];
             let name = seen.pod_name(ordinal);
@@ -275,9 +286,15 @@ impl Planner<'_> {
             let free = !pod.ready() && !another_tries;
             if !free {
                 let others_left = all.iter().any(|one| *one != ordinal && !self.leads(*one));
-                if self.leads(ordinal) && (others_left || others_down > 0) {
+                if first != Some(ordinal) && self.leads(ordinal) && (others_left || others_down > 0) {
                     let role = pod.role.clone().unwrap_or_default();
                     self.wait(ordinal, "GoesLast", format!("{name} is {role} and changes after the others"));
+                    continue;
+                }
+                let before = first.or(will_be.filter(|_| matches!(need, Need::Restart { .. })));
+                if let Some(before) = before.filter(|before| *before != ordinal) {
+                    let message = format!("{name} changes after {}, as the pods want it", seen.pod_name(before));
+                    self.wait(ordinal, "ItsTurn", message);
                     continue;
                 }
                 if others_down >= most {
@@ -289,7 +306,7 @@ impl Planner<'_> {
                     continue;
                 }
                 // where nobody takes it: a clean stop hands over as well, only less gently, and the pod comes back
-                if self.hands_over(ordinal, "is to be changed") == HandOver::Goes {
+                if first != Some(ordinal) && self.hands_over(ordinal, "is to be changed") == HandOver::Goes {
                     continue;
                 }
             }

@@ -7,10 +7,12 @@ quoted() { password "$1" | sed "s/'/''/g"; }
 
 rm -rf $data $fresh /data/initdb.pass
 (umask 077; password admin.pass > /data/initdb.pass)
-"$BIN/initdb" -D $fresh --username=postgres --pwfile=/data/initdb.pass --auth=trust --encoding=UTF8 --locale=C.UTF-8 --data-checksums >/dev/null
+# a node may have huge pages that the pod may not use; see prepare.sh
+case $("$BIN/initdb" --help) in *" --set "*) plain="-c huge_pages=off" ;; *) plain= ;; esac
+"$BIN/initdb" $plain -D $fresh --username=postgres --pwfile=/data/initdb.pass --auth=trust --encoding=UTF8 --locale=C.UTF-8 --data-checksums >/dev/null
 rm -f /data/initdb.pass
 "$BIN/postgres" -D $fresh -c listen_addresses= -c unix_socket_directories=/tmp -c port="$PORT" -c archive_mode=off \
-  -c max_wal_size=4GB >$said 2>&1 &
+  -c huge_pages=off -c max_wal_size=4GB >$said 2>&1 &
 server=$!
 trap 'kill -QUIT $server 2>/dev/null || true' EXIT
 until "$BIN/pg_isready" -q -h /tmp -p "$PORT" -t 2; do kill -0 $server || { tail -n 3 $said >&2; exit 1; }; sleep 0.2; done

@@ -5,7 +5,8 @@
 set -eu
 role=$1 primary=${2:-} anew=${3:-0}
 data=/data/pgdata
-export PGCONNECT_TIMEOUT=5
+# the limits that users' statements have are not for these
+export PGCONNECT_TIMEOUT=5 PGOPTIONS='-c statement_timeout=0 -c lock_timeout=0'
 slot=$(printf '%s' "$NAME" | tr - _)_slot
 # a server whose node is gone says nothing any more: without asking after it, a copy would wait for hours
 tls="sslmode=$SSLMODE sslrootcert=$CA keepalives_idle=10 keepalives_interval=5 keepalives_count=3 tcp_user_timeout=30000"
@@ -49,22 +50,38 @@ passwords() {
   fi
 }
 
+# One that followed is told them once it is promoted, and may never have heard of the new ones from a primary that is gone.
+# Whoever promotes it is in the pod, and needs none while nothing can be written yet. The server itself puts the rules back
+# before it takes writes, whatever becomes of whoever promotes it; that one has logged in by then.
+let_in() {
+  [ "$(cat /data/.passwords 2>/dev/null)" != "$(known)" ] || return 0
+  (umask 077; { printf 'host postgres postgres %s trust\n' 127.0.0.1/32 ::1/128; cat "$FILES/pg_hba.conf"; } > /data/.hba)
+  sed -i '/^recovery_end_command/d' $data/postgresql.auto.conf 2>/dev/null || true
+  printf '%s\n' "hba_file = '/data/.hba'" \
+    "recovery_end_command = 'ln -sf $FILES/pg_hba.conf /data/.hba; kill -HUP \$(head -n 1 $data/postmaster.pid)'" >> /data/standby.conf
+}
+
 if [ "$role" = primary ]; then
+  rm -f /data/.hba
   [ ! -f /data/copying ] && [ ! -f /data/rewinding ] || { echo "a copy or rewind of the data was interrupted; it can only follow" >&2; exit 1; }
   # one that followed begins as it ended: the promotion takes it into a timeline of its own
   if [ -s $data/PG_VERSION ]; then
     : > /data/standby.conf
-    [ ! -f $data/standby.signal ] || raise no
+    # nobody lets others in but by what is configured
+    sed -i '/^hba_file/d' $data/postgresql.auto.conf 2>/dev/null || true
+    [ ! -f $data/standby.signal ] || { raise no; let_in; }
     passwords
     exit 0
   fi
   rm -rf $data /data/initdb.pass
   password admin.pass > /data/initdb.pass
-  "$BIN/initdb" -D $data.new --username=postgres --pwfile=/data/initdb.pass --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 --data-checksums
+  # a node may have huge pages that the pod may not use; older ones cannot be told here
+  case $("$BIN/initdb" --help) in *" --set "*) plain="-c huge_pages=off" ;; *) plain= ;; esac
+  "$BIN/initdb" $plain -D $data.new --username=postgres --pwfile=/data/initdb.pass --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 --data-checksums
   rm -f /data/initdb.pass
   # the role that replicas log in with, made in single-user mode, before anybody can connect
   printf "CREATE ROLE replication LOGIN REPLICATION PASSWORD '%s';\nGRANT pg_read_all_settings TO replication;\nGRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean), pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) TO replication;\n" "$(password replication.pass)" |
-    "$BIN/postgres" --single -D $data.new postgres >/dev/null
+    "$BIN/postgres" --single -D $data.new -c huge_pages=off postgres >/dev/null
   mv $data.new $data
   remember
   exit 0
@@ -148,9 +165,11 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
   rm -rf $data/pg_replslot/*
   begins=yes
 fi
-sed -i '/^primary_conninfo/d; /^primary_slot_name/d' $data/postgresql.auto.conf 2>/dev/null || true
+sed -i '/^hba_file/d; /^primary_conninfo/d; /^primary_slot_name/d' $data/postgresql.auto.conf 2>/dev/null || true
 printf "primary_conninfo = '%s passfile=%s'\nprimary_slot_name = '%s'\n" "$link" "$PGPASSFILE" "$slot" >> $data/postgresql.auto.conf
 touch $data/standby.signal
+# it was to be promoted, and follows instead
+[ ! -e /data/.hba ] || ln -sf "$FILES/pg_hba.conf" /data/.hba
 # at the end: whoever comes to here again has to find a standby, not one that would be rewound once more
 [ -z "${begins:-}" ] || raise yes
 remember

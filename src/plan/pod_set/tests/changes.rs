@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::world::World;
 use super::{spec, template};
+use crate::api::pod_report::PodReport;
 use crate::plan::pod_set::{Attempt, Resizing};
 
 const ROLES: [&str; 2] = ["replica", "primary"];
@@ -255,6 +256,60 @@ fn the_pods_own_order_comes_before_that_of_roles() {
     world.change(json!({ "template": template("2") }));
     world.settle();
     assert_eq!(world.happened("ChangeImages"), [1, 0, 2]);
+}
+
+#[test]
+fn whoever_leads_is_restarted_in_place_before_the_others_where_the_pods_want_that() {
+    let mut world = World::running(spec(json!({ "roleOrder": ROLES })));
+    world.change(json!({ "template": { "configRevision": "c2" } }));
+    world.settle();
+    world.log.clear();
+    world.asked_order = Some(vec![0]);
+    for pod in world.pods.values_mut() {
+        pod.report.get_or_insert_default().pending_restart = vec!["maxclients".into()];
+    }
+    let plan = world.plan();
+    let waits: Vec<&str> = plan.waits.iter().map(|wait| wait.message.as_str()).collect();
+    let after = |name: &str| format!("{name} changes after shop-cache-0, as the pods want it");
+    assert_eq!(waits, [after("shop-cache-2"), after("shop-cache-1")]);
+    world.settle();
+    assert_eq!(world.log, ["RestartProcess 0", "RestartProcess 2", "RestartProcess 1"]);
+
+    // what takes more than a new start of its process takes the role from it, so that others have to be ready for it
+    world.log.clear();
+    world.change(json!({ "template": template("2") }));
+    world.settle();
+    assert_eq!(world.log, ["ChangeImages 2", "ChangeImages 1", "Switchover 0", "ChangeImages 0"]);
+}
+
+#[test]
+fn others_wait_until_whoever_goes_first_has_heard_of_the_configuration() {
+    let mut world = World::running(spec(json!({ "roleOrder": ROLES })));
+    world.change(json!({ "template": { "configRevision": "c2" } }));
+    world.settle();
+    world.log.clear();
+    world.asked_order = Some(vec![0]);
+    for pod in world.pods.values_mut() {
+        let report = pod.report.get_or_insert_default();
+        report.config_revision = Some("c2".into());
+        report.pending_restart = vec!["maxclients".into()];
+    }
+    let leader = world.pods.get_mut(&0).expect("it is there");
+    let heard = leader.report.replace(PodReport { config_revision: Some("c1".into()), ..PodReport::default() });
+    assert!(world.plan().actions.is_empty(), "{:?}", world.plan().actions);
+
+    // one that gets a new pod is told of nothing before, and goes last
+    let before = world.pods[&0].clone();
+    let leader = world.pods.get_mut(&0).expect("it is there");
+    (leader.revision, leader.parts) = (Some("another".to_owned()), None);
+    let planned = world.plan().actions;
+    let planned: Vec<String> = planned.iter().map(|one| format!("{} {}", one.what.word(), one.ordinal)).collect();
+    assert_eq!(planned, ["RestartProcess 2"]);
+    world.pods.insert(0, before);
+
+    world.pods.get_mut(&0).expect("it is there").report = heard;
+    world.settle();
+    assert_eq!(world.log, ["RestartProcess 0", "RestartProcess 2", "RestartProcess 1"]);
 }
 
 #[test]

@@ -178,4 +178,45 @@ async fn postgres_comes_back_from_a_dump() {
         target.ask(json!({ "postgres": { "database": "shop", "sql": "SELECT sum(n)::int AS sum FROM t" } })).await;
     assert_eq!(rows["rows"], json!([{ "sum": 12_502_500 }]));
     assert_eq!(sql(&target, "SELECT count(*) AS n FROM pg_roles WHERE rolname = 'app'").await, json!([{ "n": 1 }]));
+    never_heard_of_its_password(&target).await;
+}
+
+/// One that followed, and never heard of a password that was changed while all was stopped, is promoted, and told it then.
+async fn never_heard_of_its_password(server: &Container) {
+    server.stop();
+    std::fs::write(server.data("pgdata/standby.signal"), "").unwrap();
+    std::fs::write(server.data("../midship/files/admin.pass"), "*:*:*:postgres:another\n").unwrap();
+    std::fs::write(server.data("../midship/secrets/password"), "another").unwrap();
+    server.prepare().await;
+    server.start_again().await;
+    assert_eq!(sql(server, "SELECT pg_is_in_recovery() AS standby").await, json!([{ "standby": true }]));
+    let is_let_in = async |password: &str| {
+        let ask = [
+            "{{ values.bin }}/psql",
+            "-XAtqw",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            "{{ ports.client }}",
+            "-U",
+            "postgres",
+            "-c",
+            "SELECT 1",
+        ];
+        let exec = json!({ "command": ask, "env": { "PGPASSWORD": password } });
+        server.ask(json!({ "exec": exec, "expect": "reply.code >= 0" })).await["code"] == 0
+    };
+    assert!(is_let_in("none").await, "whoever promotes it has to get in");
+    let around = &*server.bench.around;
+    let mut extras = midship::agent::backup::Surroundings::extras(around);
+    extras.insert("role".to_owned(), json!("replica"));
+    midship::agent::backup::Surroundings::actor(around).run("promote", extras).await.unwrap();
+    // the rules are read anew a moment after the server was told to
+    let end = Instant::now() + LONG;
+    while is_let_in("none").await {
+        assert!(Instant::now() < end, "it lets everybody in");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!is_let_in("made-up-password").await, "the old one is no longer of use");
+    assert!(is_let_in("another").await, "the new one is");
 }

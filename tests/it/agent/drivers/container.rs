@@ -28,13 +28,17 @@ async fn exec_runs_a_command_in_the_middlewares_container() {
     let script = "echo $OF_PROCESS $OF_STEP $0; tr a-z A-Z; echo careful >&2";
     let step = json!({ "exec": { "command": ["sh", "-c", script, "{{ pod.name }}"], "env": { "OF_STEP": "s" },
         "stdin": "hello {{ pod.ordinal }}\n" } });
-    let answer = json!({ "code": 0, "stdout": "p s shop-db-0\nHELLO 0\n", "stderr": "careful\n" });
+    let answer = json!({ "code": 0, "json": null, "stdout": "p s shop-db-0\nHELLO 0\n", "stderr": "careful\n" });
     assert_eq!(ask(&pod, step).await, Ok(answer));
 
     let step = json!({ "exec": ["sh", "-c", "echo one; echo two >&2; exit 4"] });
     assert_eq!(ask(&pod, step).await, failed("exec", "exited with code 4: two"));
     let step = json!({ "exec": ["sh", "-c", "kill -9 $$"], "expect": "reply.code == 137" });
-    assert_eq!(ask(&pod, step).await, Ok(json!({ "code": 137, "stdout": "", "stderr": "" })));
+    assert_eq!(ask(&pod, step).await, Ok(json!({ "code": 137, "json": null, "stdout": "", "stderr": "" })));
+    let step = json!({ "exec": ["echo", r#" {"members": [{"id": 7}]}"#], "expect": "reply.json.members[0].id == 7" });
+    assert_eq!(ask(&pod, step).await.map(|answer| answer["json"].clone()), Ok(json!({ "members": [{ "id": 7 }] })));
+    let step = json!({ "exec": ["echo", "{no json"] });
+    assert_eq!(ask(&pod, step).await.map(|answer| answer["json"].clone()), Ok(Value::Null));
     let step = json!({ "exec": ["none"] });
     assert_eq!(ask(&pod, step).await, failed("exec", "cannot run none: it is nowhere in PATH of this image"));
 }
