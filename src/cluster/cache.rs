@@ -19,6 +19,7 @@ use super::guard::Guard;
 use super::problem::Problem;
 use super::scope::{Scope, Watched};
 use super::slim::Slim;
+use super::watching;
 
 /// Names an object within its kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,7 +158,7 @@ where
         let task = {
             let health = health.clone();
             async move {
-                let stream = watcher(api, config).default_backoff();
+                let stream = watcher(api, config).backoff(watching::backoff());
                 let mut stream = std::pin::pin!(stream);
                 while let Some(event) = stream.next().await {
                     match event {

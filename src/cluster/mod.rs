@@ -13,6 +13,7 @@ pub mod rate_limit;
 pub mod scope;
 pub mod secrets;
 pub mod slim;
+pub mod watching;
 
 pub use cache::{Cache, Key};
 pub use parts::Parts;

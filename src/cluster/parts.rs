@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::cache::{Key, describe};
 use super::scope::Scope;
+use super::watching;
 use crate::api::labels;
 
 /// The kinds that are watched: group, version, kind, plural.
@@ -200,7 +201,7 @@ impl Watch {
         config.label_selector = Some(format!("{}={}", labels::MANAGED_BY, labels::MANAGER));
         let said = problem.clone();
         let task = async move {
-            let mut stream = std::pin::pin!(watcher(api, config).default_backoff());
+            let mut stream = std::pin::pin!(watcher(api, config).backoff(watching::backoff()));
             // names of a list that has begun: what is not among them at its end is gone
             let mut listed: HashMap<Key, ObjectMeta> = HashMap::new();
             while let Some(event) = stream.next().await {

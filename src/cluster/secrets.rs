@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::cache::{Key, describe};
 use super::scope::{Scope, Watched};
+use super::watching;
 use crate::api::labels;
 
 /// Told of every Secret that appears, changes or goes.
@@ -35,7 +36,7 @@ async fn watch(api: Api<PartialObjectMeta<Secret>>, on_change: OnChange) {
     // what Midship makes itself is no credential of anybody, and releases of Helm are many and large
     let others = format!("{}!={}", labels::MANAGED_BY, labels::MANAGER);
     let config = Config::default().timeout(290).labels(&others).fields("type!=helm.sh/release.v1");
-    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    let mut events = std::pin::pin!(watcher(api, config).backoff(watching::backoff()));
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(secret) | Event::InitApply(secret) | Event::Delete(secret)) => {

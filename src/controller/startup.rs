@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::Options;
 use crate::cluster::discovery::{self, Definition, DefinitionState, definitions, optional_kinds};
 use crate::cluster::problem::Problem;
-use crate::cluster::{access, client};
+use crate::cluster::{access, client, watching};
 use crate::serve::health::Readiness;
 
 /// The readiness gate this room keeps.
@@ -59,7 +59,8 @@ pub async fn wait(options: &Options, readiness: &Readiness) -> Usable {
 }
 
 async fn attempt(options: &Options) -> Result<Usable, Problem> {
-    let config = options.target.config().await?;
+    let mut config = options.target.config().await?;
+    config.read_timeout = Some(watching::SILENT);
     let server = config.cluster_url.to_string();
     let lease_namespace = options.lease_namespace.as_ref().map(ToString::to_string);
     let lease_namespace = lease_namespace.unwrap_or_else(|| config.default_namespace.clone());

@@ -27,7 +27,7 @@ pub struct Trial<'a> {
 pub fn trial(kind: Kind, replicas: usize, more: Value, body: impl AsyncFnOnce(&Trial<'_>)) {
     let (package, image, version, container, port, size) = match kind {
         Kind::Redis => ("redis/1.1.0", "redis-7.0", "7.0", "redis", 6379, "64Mi"),
-        Kind::Postgres => ("postgresql/1.1.0", "postgres-17", "17", "postgres", 5432, "512Mi"),
+        Kind::Postgres => ("postgresql/1.1.0", "postgres-17", "17", "postgres", 5432, "2Gi"),
     };
     stage_test(package, image, async |stage| {
         let mut component = json!({ "name": container, "replicas": replicas, "storage": { "data": { "size": size } } });
