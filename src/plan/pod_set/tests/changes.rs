@@ -14,7 +14,6 @@ fn only_images_change_in_place_replicas_first_and_the_leader_last() {
     let mut world = World::running(spec(json!({ "roleOrder": ROLES })));
     world.change(json!({ "template": template("2") }));
     world.settle();
-    world.log.retain(|line| !line.starts_with("ChangePod "));
     assert_eq!(world.log, ["ChangeImages 2", "ChangeImages 1", "Switchover 0", "ChangeImages 0"]);
     assert_eq!(world.images(), ["cache:2"; 3]);
     assert_eq!(world.reason(), "Ready");
@@ -280,6 +279,7 @@ fn whoever_leads_is_restarted_in_place_before_the_others_where_the_pods_want_tha
     world.log.clear();
     world.change(json!({ "template": template("2") }));
     world.settle();
+    world.log.retain(|line| !line.starts_with("ChangePod "));
     assert_eq!(world.log, ["ChangeImages 2", "ChangeImages 1", "Switchover 0", "ChangeImages 0"]);
 }
 
