@@ -184,13 +184,14 @@ pub async fn sweep(
         return Err(SweepError::Stale(age));
     }
     let mut swept = Swept::default();
-    let backups: BTreeMap<String, &Place> =
-        catalog.found.iter().map(|found| (name(&found.place), &found.place)).collect();
+    let backups: BTreeMap<String, &Found> = catalog.found.iter().map(|found| (name(&found.place), found)).collect();
     // the newest first: what adds to another goes before it, also when this is ended in between
     let mut decisions: Vec<_> = plan.decisions.iter().collect();
-    decisions.sort_by_key(|decision| backups.get(&decision.id).map(|place| std::cmp::Reverse(place.id)));
+    decisions.sort_by_key(|decision| backups.get(&decision.id).map(|found| std::cmp::Reverse(found.place.id)));
+    // what those add to that the store does not let go, or that somebody wants back
+    let mut needed = BTreeSet::new();
     for decision in decisions {
-        let Some(place) = backups.get(&decision.id) else { continue };
+        let Some(Found { place, manifest, .. }) = backups.get(&decision.id) else { continue };
         match &decision.verdict {
             Verdict::Keep(_) | Verdict::Wait { .. } => {}
             Verdict::Condemn => {
@@ -206,8 +207,10 @@ pub async fn sweep(
                 }
             },
             Verdict::Remove => {
-                if remove(repository, place, &mut swept).await? {
+                if !needed.contains(&name(place)) && remove(repository, place, &mut swept).await? {
                     swept.removed += 1;
+                } else if let Some(parent) = &manifest.parent {
+                    needed.insert(name(&Place { owner: place.owner.clone(), id: parent.id }));
                 }
             }
         }

@@ -87,6 +87,11 @@ impl Catalog {
         gather(self.found.iter().filter(same)).into_values().next()
     }
 
+    /// Of how many parts a backup is one, as far as anybody knows: others may never have been made, or be damaged.
+    pub fn parts_of(&self, found: &Found) -> usize {
+        self.parts(found).len().max(found.set().map_or(0, |(_, size)| size))
+    }
+
     /// Whether it is a part of a set that is no backup.
     pub fn is_half(&self, found: &Found) -> bool {
         self.set_of(found).is_some_and(|set| set.check().is_err())

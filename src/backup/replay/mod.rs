@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::id::Id;
-use super::layout::{Line, Owner, Segment};
-use super::log::{Archive, HeaderError, History, Lineage, LogError, histories, history_line, history_segment};
+use super::layout::{Line, Owner, Segment, Uid};
+use super::log::{Archive, HeaderError, History, Lineage, LogError, history_line, history_segment, lines};
 use super::manifest::LogSpan;
 use super::read::{Catalog, ChainError, Found, Keyring, Target};
 use super::repository::Repository;
@@ -134,7 +134,7 @@ async fn undone(repository: &Repository, ring: &Keyring, catalog: &Catalog) -> R
     if spans().next().is_none() {
         return Ok(undone);
     }
-    let all = histories(repository).await?;
+    let all = logs(repository, spans().map(|(_, span)| &span.line).collect()).await?;
     let mut known = BTreeMap::new();
     for (id, span) in spans() {
         let system = &span.line.system;
@@ -150,6 +150,17 @@ async fn undone(repository: &Repository, ring: &Keyring, catalog: &Catalog) -> R
         }
     }
     Ok(undone)
+}
+
+/// The logs that these are lines of, and how their timelines followed from one another. Of others a store may have any number.
+async fn logs(repository: &Repository, of: Vec<&Line>) -> Result<Vec<History>, ReplayError> {
+    let told = of.iter().filter_map(|line| Some(history_line(line)?.system));
+    let systems: BTreeSet<Uid> = of.iter().map(|line| line.system.clone()).chain(told).collect();
+    let mut found = Vec::new();
+    for system in systems {
+        found.extend(lines(repository, system.as_str()).await?);
+    }
+    Ok(found)
 }
 
 /// Along which timelines the log of a backup's system is replayed, and how long its segments are; nothing where it has one

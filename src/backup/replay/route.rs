@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{ReplayError, Until, lineage};
+use super::{ReplayError, Until, lineage, logs};
 use crate::backup::layout::{Line, Segment};
-use crate::backup::log::{Archive, History, Left, Lineage, Share, histories, history_line, history_segment};
+use crate::backup::log::{Archive, History, Left, Lineage, Share, history_line, history_segment};
 use crate::backup::manifest::LogSpan;
 use crate::backup::read::Keyring;
 use crate::backup::repository::Repository;
@@ -27,7 +27,7 @@ pub async fn route(
     span: &LogSpan,
     until: Until,
 ) -> Result<Route, ReplayError> {
-    let all = histories(repository).await?;
+    let all = logs(repository, vec![&span.line]).await?;
     let mut route = Route::default();
     if let Some(own) = history_line(&span.line) {
         for history in all.iter().filter(|history| history.line.system == own.system) {

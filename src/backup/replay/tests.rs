@@ -73,6 +73,20 @@ fn address(number: u64) -> String {
 }
 
 #[tokio::test]
+async fn however_much_there_is_of_other_logs_one_is_replayed() {
+    let log = Log::new().await;
+    log.segments(1, 8..=20, 0).await;
+    let other = Line { system: uid("7300000000000000002"), timeline: 1 };
+    for number in 0..5_001 {
+        let segment = Segment { number, name: uid(&format!("00000001{number:016X}")) };
+        log.world.memory.tamper(&other.segment(&segment, ".zst"), |_| Some(Vec::new()));
+    }
+    let refused = histories(&log.world.repository).await.expect_err("they are too many").to_string();
+    assert!(refused.contains("it shows more than 5000 segments of logs"), "{refused}");
+    assert_eq!(log.at(13).await.expect("a route").len(), 5);
+}
+
+#[tokio::test]
 async fn a_log_is_taken_as_far_as_a_time_needs_it() {
     let log = Log::new().await;
     log.segments(1, 8..=20, 0).await;

@@ -51,6 +51,29 @@ async fn what_is_locked_stays_until_its_lock_ends_and_that_is_no_failure() {
 }
 
 #[tokio::test]
+async fn what_a_locked_backup_adds_to_waits_for_its_lock_as_well() {
+    let world = World::new(false).await;
+    world.memory.lock_for(LOCK, |_| false);
+    world.back_up(&world.repository, None, &rows(3000, 1)).await.expect("it is made");
+    let full = world.catalog().await.found.remove(0);
+    world.memory.pass(SignedDuration::from_secs(1));
+    let more = world.back_up(&world.repository, Some(full), &rows(3000, 2)).await.expect("it is made").place;
+    world.memory.pass(SignedDuration::from_secs(1));
+    world.back_up(&world.repository, None, &rows(3000, 3)).await.expect("it is made");
+    world.memory.lock(&more.manifest()).await.expect("it is there");
+    let sweep = async || retain(&world, &world.repository, newest_only(), &Wishes::default()).await.expect("swept");
+    assert_eq!(sweep().await.condemned, 2);
+    world.memory.pass(SignedDuration::from_hours(25));
+    let swept = sweep().await;
+    assert_eq!((swept.removed, swept.locked, swept.problems.len()), (0, 1, 0), "{swept:?}");
+    world.restore(Target::Backup(more.id)).await.expect("what is shown can be restored");
+    world.memory.pass(LOCK);
+    let swept = sweep().await;
+    assert_eq!((swept.removed, swept.locked, swept.problems.len()), (2, 0, 0), "{swept:?}");
+    assert_eq!(world.catalog().await.found.len(), 1);
+}
+
+#[tokio::test]
 async fn a_store_that_locks_whatever_is_written_can_be_used() {
     let world = World::new(true).await;
     world.memory.lock_for(LOCK, |_| true);

@@ -234,6 +234,9 @@ async fn what_one_operation_made_of_all_groups_is_one_backup_or_none() {
     };
     assert_eq!(newest().await.expect_err("nothing"), "there is no set of backups of all groups of this instance");
     let first = make("one", "shard-10", "a").await;
+    let catalog = world.catalog().await;
+    let alone = catalog.get(&first).expect("it is there");
+    assert_eq!((catalog.parts(alone).len(), catalog.parts_of(alone)), (1, 3), "the first one does not pass for all");
     make("one", "shard-9", "a").await;
     assert_eq!(newest().await.expect_err("half"), "the set one has 2 of its 3 parts");
     make("one", "shard-1", "a").await;

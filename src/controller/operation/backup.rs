@@ -51,6 +51,14 @@ struct Ground<'a> {
     owner: Owner,
 }
 
+impl Ground<'_> {
+    /// Whether a backup is a full one, or nobody has seen yet what it is.
+    fn may_be_full(&self, id: Id) -> bool {
+        let found = self.look.catalog.get(&Place { owner: self.owner.clone(), id });
+        found.is_none_or(|found| found.manifest.type_ == BackupType::Full)
+    }
+}
+
 impl Hands<'_> {
     pub(super) async fn back_up(&self, run: &Run, pod: &str) -> Outcome {
         let ground = match self.ground().await {
@@ -94,7 +102,9 @@ impl Hands<'_> {
                     return outcome;
                 }
                 self.shown(&ground.repository, *id).await;
-                Outcome::Done(Some(summary(&ground, &progress, *id, full_because.as_deref().or(why))))
+                // one that was seen in the store meanwhile is not what it was to add to
+                let why = full_because.as_deref().or(why).filter(|_| ground.may_be_full(*id));
+                Outcome::Done(Some(summary(&ground, &progress, *id, why)))
             }
         }
     }
@@ -245,6 +255,10 @@ async fn hold(ground: &Ground<'_>, id: Id) -> Result<(), String> {
     let key = ground.look.opened.key.as_ref().ok_or("the repository is only read")?;
     let wish = Wish { at: Timestamp::now(), hold: true, labels: None };
     let place = Place { owner: ground.owner.clone(), id };
+    // whoever comes back to it finds it held, and writes nothing over what people want by now
+    if matches!(wish::newest(&ground.look.opened.repository, &place).await, Ok(Some(there)) if there.hold) {
+        return Ok(());
+    }
     wish::record(&ground.look.opened.repository, &place, &wish, key).await.map_err(|error| error.to_string())
 }
 

@@ -1,6 +1,5 @@
 //! From what an instance is to be restored from to what its agent is asked for.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -181,10 +180,10 @@ impl Around<'_> {
         let last = chain.last().ok_or(RestoreError::Nothing)?;
         // a part that nobody asked for would pass for the whole
         let named = source.backup.is_some() || source.id.is_some();
-        let parts = if !named && last.is_part() { look.catalog.parts(last) } else { BTreeMap::new() };
-        if parts.len() > 1 {
+        let count = if !named && last.is_part() { look.catalog.parts_of(last) } else { 1 };
+        if count > 1 {
+            let (of, parts) = (from.clone(), look.catalog.parts(last));
             let join = |texts: Vec<String>| texts.join(", ");
-            let (of, count) = (from.clone(), parts.len());
             let newest = parts.values().map(|found| found.place.id.to_string()).collect();
             let groups = parts.into_keys().map(str::to_owned).collect();
             return Err(RestoreError::Parts { of, count, groups: join(groups), newest: join(newest) });

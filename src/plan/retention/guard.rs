@@ -1,5 +1,7 @@
 //! When nothing may be removed at all, whatever the rules say.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::SignedDuration;
 
 use super::facts::Facts;
@@ -13,7 +15,7 @@ pub struct Guards {
     /// How long the note of a failed attempt stays.
     pub memory: SignedDuration,
     pub most_skew: SignedDuration,
-    /// At most this share of all backups is condemned at once, in percent,
+    /// At most this share of all backups is condemned at once, in percent; what stays and goes together counts once,
     pub most_percent: usize,
     /// but so many always may be.
     pub always: usize,
@@ -41,7 +43,8 @@ pub enum Refusal {
     #[error("the clock of the store and ours are {0} apart: ages cannot be believed")]
     Clock(SignedDuration),
     #[error(
-        "{going} of {all} backups would go at once, more than {percent}%: look at the plan and allow it if it is meant"
+        "{going} of {all} backups would go at once, more than {percent}%, where each chain and each set counts as one: look at \
+         the plan and allow it if it is meant"
     )]
     TooMany { going: usize, all: usize, percent: usize },
 }
@@ -53,8 +56,39 @@ pub fn check(facts: &Facts, decisions: &[Decision], guards: &Guards) -> Option<R
     if facts.clock_skew.abs() > guards.most_skew {
         return Some(Refusal::Clock(facts.clock_skew));
     }
-    let going = decisions.iter().filter(|decision| decision.verdict == Verdict::Condemn).count();
-    let (all, percent) = (decisions.len(), guards.most_percent);
+    let units = units(facts);
+    let count = |of: &dyn Fn(&Decision) -> bool| {
+        let those = decisions.iter().filter(|decision| of(decision));
+        those.filter_map(|decision| units.get(decision.id.as_str())).collect::<BTreeSet<_>>().len()
+    };
+    let going = count(&|decision| decision.verdict == Verdict::Condemn);
+    let (all, percent) = (count(&|_| true), guards.most_percent);
     let many = going > guards.always && going * 100 > all * percent;
     (many && !guards.allow_many).then_some(Refusal::TooMany { going, all, percent })
+}
+
+/// Which backups are one, by a number for each: what adds to something, and the parts of a set. A chain goes when its last
+/// backup may, all of it, and that is no sign of a mistake.
+fn units(facts: &Facts) -> BTreeMap<&str, usize> {
+    let places: BTreeMap<&str, usize> =
+        facts.backups.iter().enumerate().map(|(at, backup)| (backup.id.as_str(), at)).collect();
+    let mut sets: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut joined: Vec<usize> = (0..facts.backups.len()).collect();
+    for (at, backup) in facts.backups.iter().enumerate() {
+        let parent = backup.parent.as_deref().and_then(|parent| places.get(parent).copied());
+        let part = backup.set.as_ref().map(|set| *sets.entry(set.id.as_str()).or_insert(at));
+        for other in parent.into_iter().chain(part) {
+            let (one, other) = (first(&joined, at), first(&joined, other));
+            joined[one.max(other)] = one.min(other);
+        }
+    }
+    places.into_iter().map(|(id, at)| (id, first(&joined, at))).collect()
+}
+
+/// The first of all that are joined with this one: each names one before it, or itself.
+fn first(joined: &[usize], mut at: usize) -> usize {
+    while joined[at] != at {
+        at = joined[at];
+    }
+    at
 }

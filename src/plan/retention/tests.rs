@@ -104,7 +104,7 @@ fn half_a_set_is_no_backup_and_a_part_that_stays_keeps_the_others() {
     let all = [whole("a1", 1, "one"), whole("b1", 1, "one"), whole("a2", 2, "two"), whole("b2", 2, "two"), half, fine];
     let facts = facts(all.into_iter().chain([BackupFacts { sound: false, ..broken }]));
     insta::assert_snapshot!(decide(&facts, Rules { count: Some(1), ..Rules::default() }, 9), @r"
-    refused: 5 of 7 backups would go at once, more than 30%: look at the plan and allow it if it is meant
+    refused: 3 of 4 backups would go at once, more than 30%, where each chain and each set counts as one: look at the plan and allow it if it is meant
     a1: goes: nothing keeps it; it waits with a tombstone first
     b1: goes: nothing keeps it; it waits with a tombstone first
     a2: stays: the newest sound one of its instance; number 1 of the newest 1
@@ -224,6 +224,32 @@ fn guards_refuse_what_looks_like_a_mistake() {
     assert!(decide(&facts, by(), 20).starts_with("refused: the clock of the store"));
     facts.unreadable.push("c/1/2/b/3/manifest.json was changed".into());
     assert!(decide(&facts, by(), 20).starts_with("refused: 1 objects cannot be read"));
+}
+
+#[test]
+fn a_chain_or_a_set_that_goes_as_a_whole_is_one_backup_of_many() {
+    // a week's chain is as many backups as days, and goes with its last one: a third of three weeks is no mistake
+    let chain = |name: &str, week: i64| -> Vec<BackupFacts> {
+        let parent = |day: i64| (day > 0).then(|| format!("{name}{}", day - 1));
+        let day = |day: i64| BackupFacts { parent: parent(day), ..backup(&format!("{name}{day}"), week * 7 + day) };
+        (0..7).map(day).collect()
+    };
+    let going = |facts: &Facts, rules, now| {
+        let all = BTreeMap::from([("orders".to_owned(), rules)]);
+        let plan = plan(facts, &all, &Guards::default(), at(now));
+        (plan.refusal, plan.decisions.iter().filter(|one| one.verdict == Verdict::Condemn).count())
+    };
+    let chains = facts(["a", "b", "c"].into_iter().zip(0..).flat_map(|(name, week)| chain(name, week)));
+    let fortnight = || Rules { age: Some(days(14)), ..Rules::default() };
+    assert_eq!(going(&chains, fortnight(), 20), (None, 7));
+    let parts =
+        |day: i64| ["a", "b", "c"].map(|group| part(&format!("{group}{day}"), day, &format!("s{day}"), true, false));
+    let sets = facts((0..3).flat_map(parts));
+    assert_eq!(going(&sets, Rules { count: Some(2), ..Rules::default() }, 9), (None, 3));
+    // many of them are many
+    let chains = facts(["a", "b", "c", "d"].into_iter().zip(0..).flat_map(|(name, week)| chain(name, week)));
+    let refused = Refusal::TooMany { going: 3, all: 4, percent: 30 };
+    assert_eq!(going(&chains, Rules { count: Some(1), ..Rules::default() }, 40), (Some(refused), 21));
 }
 
 #[test]
