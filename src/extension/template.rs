@@ -391,7 +391,7 @@ mod tests {
         let before = said(&engine);
         texts.iter().for_each(|source| engine.know(source));
         assert_eq!(said(&engine), before);
-        assert_eq!(before[0].as_deref(), Ok("1-true"));
+        assert_eq!(before[0].as_deref(), Ok("1-True"));
     }
 
     #[test]

@@ -135,7 +135,7 @@ fn table(rows: &[Row], now: Timestamp) -> Table {
 }
 
 async fn of_cluster(arguments: &Arguments, connection: &Connection) -> Result<Vec<Row>, CommandError> {
-    let session = Session::open(connection).await?;
+    let session = Session::open(connection).await.map_err(source::or_the_store_itself)?;
     let api: Api<Backup> = Api::namespaced(session.client.clone(), &session.namespace);
     let all = session.ask(api.list(&ListParams::default())).await?;
     let wanted = arguments.instance.as_deref().map(instance_name).transpose()?;

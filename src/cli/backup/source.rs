@@ -81,6 +81,11 @@ pub struct Source {
     ring: Option<Keyring>,
 }
 
+/// What else can be done where no cluster is to be had.
+pub fn or_the_store_itself(error: CommandError) -> CommandError {
+    error.remedy("or name the store itself, which needs no cluster: --from s3://BUCKET/PREFIX")
+}
+
 impl SourceArguments {
     /// Whether no cluster is to be asked.
     pub fn is_store(&self) -> bool {
@@ -93,9 +98,7 @@ impl SourceArguments {
         let (place, home) = match (&self.from, &self.repository) {
             (Some(address), None) => (self.place(address)?, None),
             (from, _) => {
-                let session = Session::open(connection).await.map_err(|error| {
-                    error.remedy("or name the store itself, which needs no cluster: --from s3://BUCKET/PREFIX")
-                })?;
+                let session = Session::open(connection).await.map_err(or_the_store_itself)?;
                 let home = self.home(&session).await?;
                 let place = match from {
                     // the same store, as it can be reached from here
