@@ -179,7 +179,7 @@ where
                             let kind = K::kind(&());
                             let problem = describe(&error);
                             tracing::warn!(%kind, %problem, "the watch was interrupted");
-                            health.trouble.happened(format!("{kind}: {problem}"));
+                            health.trouble.happened(format!("{kind}: {problem}"), &error);
                         }
                     }
                 }

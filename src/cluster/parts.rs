@@ -211,7 +211,7 @@ impl Watch {
                         let kind = KINDS[place.kind].2;
                         let problem = describe(&error);
                         tracing::warn!(kind, %problem, "the watch was interrupted");
-                        said.happened(format!("{kind}: {problem}"));
+                        said.happened(format!("{kind}: {problem}"), &error);
                         continue;
                     }
                 };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kube::Config;
 use kube::runtime::utils::{Backoff, ResetTimerBackoff};
+use kube::runtime::watcher::Error;
 
 /// How long the API server may send nothing on a connection where something is waited for. It sends word to every watch once
 /// a minute, and ends what takes it longer than a minute: whoever is silent for longer is gone, although nobody said so.
@@ -27,6 +28,8 @@ const HELD: Duration = Duration::from_mins(1);
 /// A watch that fails says so more often than this, also where each try is waited for in vain. One that runs again may have
 /// nothing to say: where nothing changes, nobody hears of it.
 const FAILS_AGAIN: Duration = Duration::from_mins(2);
+/// A watch that breaks off so soon after the last time did not run meanwhile.
+const AT_ONCE: Duration = Duration::from_secs(30);
 
 /// The waits of one watch. Those of others differ a little, so that not all of them come at once.
 pub fn backoff() -> impl Backoff {
@@ -35,11 +38,27 @@ pub fn backoff() -> impl Backoff {
 
 /// What keeps a watch from running.
 #[derive(Debug, Default)]
-pub struct Trouble(RwLock<Option<(String, Instant)>>);
+pub struct Trouble(RwLock<Option<Last>>);
+
+/// What went wrong last.
+#[derive(Debug)]
+struct Last {
+    what: String,
+    at: Instant,
+    /// It keeps the watch from running; one that only broke off goes on.
+    keeps: bool,
+}
 
 impl Trouble {
-    pub fn happened(&self, what: String) {
-        *self.0.write().expect("no panic while it is held") = Some((what, Instant::now()));
+    pub fn happened(&self, what: String, error: &Error) {
+        self.add(what, matches!(error, Error::WatchFailed(_)), Instant::now());
+    }
+
+    /// Where one that ran broke off, the next try tells whether it runs, unless that breaks off at once, too.
+    fn add(&self, what: String, broke_off: bool, at: Instant) {
+        let mut last = self.0.write().expect("no panic while it is held");
+        let again = last.as_ref().is_some_and(|before| at.duration_since(before.at) < AT_ONCE);
+        *last = Some(Last { what, at, keeps: !broke_off || again });
     }
 
     pub fn is_over(&self) {
@@ -52,7 +71,8 @@ impl Trouble {
 
     fn at(&self, now: Instant) -> Option<String> {
         let last = self.0.read().expect("no panic while it is held");
-        last.as_ref().filter(|(_, said)| now.duration_since(*said) < FAILS_AGAIN).map(|(what, _)| what.clone())
+        let keeps = last.as_ref().filter(|last| last.keeps && now.duration_since(last.at) < FAILS_AGAIN);
+        keeps.map(|last| last.what.clone())
     }
 }
 
@@ -106,12 +126,25 @@ mod tests {
     fn a_watch_that_says_nothing_any_more_runs_again() {
         let trouble = Trouble::default();
         assert_eq!(trouble.now(), None);
-        trouble.happened("refused".to_owned());
+        trouble.happened("refused".to_owned(), &Error::NoResourceVersion);
         assert_eq!(trouble.now().as_deref(), Some("refused"));
         let said = Instant::now();
         assert_eq!(trouble.at(said + SILENT + LONGEST).as_deref(), Some("refused"), "the next try is waited for");
         assert_eq!(trouble.at(said + FAILS_AGAIN), None, "where nothing changes, nothing is heard of it");
         trouble.is_over();
         assert_eq!(trouble.now(), None);
+    }
+
+    #[test]
+    fn a_watch_that_breaks_off_now_and_then_runs_and_one_that_does_at_once_does_not() {
+        let (trouble, begin) = (Trouble::default(), Instant::now());
+        for minute in 0..3 {
+            let at = begin + SILENT * minute;
+            trouble.add("silent".to_owned(), true, at);
+            assert_eq!(trouble.at(at), None, "it goes on");
+        }
+        let at = begin + SILENT * 2 + LONGEST;
+        trouble.add("garbled".to_owned(), true, at);
+        assert_eq!(trouble.at(at).as_deref(), Some("garbled"));
     }
 }
