@@ -19,7 +19,7 @@ use super::guard::Guard;
 use super::problem::Problem;
 use super::scope::{Scope, Watched};
 use super::slim::Slim;
-use super::watching;
+use super::watching::{self, Trouble};
 
 /// Names an object within its kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +70,7 @@ struct Part<K: Resource<DynamicType = ()> + Clone + 'static> {
 /// What a watch has to say besides objects.
 #[derive(Default)]
 struct Health {
-    problem: RwLock<Option<String>>,
+    trouble: Trouble,
     unreadable: RwLock<BTreeMap<Key, String>>,
 }
 
@@ -132,7 +132,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
 
     /// What keeps the watch from running, where something does.
     pub fn problem(&self) -> Option<String> {
-        self.parts.iter().find_map(|part| part.health.problem.read().expect("no panic while it is held").clone())
+        self.parts.iter().find_map(|part| part.health.trouble.now())
     }
 
     /// Returns once every object has been seen.
@@ -163,7 +163,7 @@ where
                 while let Some(event) = stream.next().await {
                     match event {
                         Ok(event) => {
-                            health.problem.write().expect("no panic while it is held").take();
+                            health.trouble.is_over();
                             let done = matches!(event, Event::InitDone);
                             if let Some(event) = readable(event, &health, &on_change) {
                                 let touched = apply(&mut writer, &event);
@@ -179,8 +179,7 @@ where
                             let kind = K::kind(&());
                             let problem = describe(&error);
                             tracing::warn!(%kind, %problem, "the watch was interrupted");
-                            *health.problem.write().expect("no panic while it is held") =
-                                Some(format!("{kind}: {problem}"));
+                            health.trouble.happened(format!("{kind}: {problem}"), &error);
                         }
                     }
                 }

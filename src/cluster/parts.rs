@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::cache::{Key, describe};
 use super::scope::Scope;
-use super::watching;
+use super::watching::{self, Trouble};
 use crate::api::labels;
 
 /// The kinds that are watched: group, version, kind, plural.
@@ -102,7 +102,7 @@ pub struct Parts {
 }
 
 struct Watch {
-    problem: Arc<RwLock<Option<String>>>,
+    trouble: Arc<Trouble>,
     synced: watch::Receiver<bool>,
     _task: AbortOnDropHandle<()>,
 }
@@ -149,7 +149,7 @@ impl Parts {
 
     /// What keeps a watch from running, where something does.
     pub fn problem(&self) -> Option<String> {
-        self.watches.iter().find_map(|watch| watch.problem.read().expect("no panic while it is held").clone())
+        self.watches.iter().find_map(|watch| watch.trouble.now())
     }
 
     /// Returns once every part has been seen.
@@ -195,11 +195,11 @@ struct Place {
 
 impl Watch {
     fn start(place: Place, api: Api<PartialObjectMeta<DynamicObject>>, seen: Arc<Seen>, on_change: OnChange) -> Self {
-        let problem: Arc<RwLock<Option<String>>> = Arc::default();
+        let trouble: Arc<Trouble> = Arc::default();
         let (sender, synced) = watch::channel(false);
         let mut config = watcher::Config::default().timeout(290);
         config.label_selector = Some(format!("{}={}", labels::MANAGED_BY, labels::MANAGER));
-        let said = problem.clone();
+        let said = trouble.clone();
         let task = async move {
             let mut stream = std::pin::pin!(watcher(api, config).backoff(watching::backoff()));
             // names of a list that has begun: what is not among them at its end is gone
@@ -211,11 +211,11 @@ impl Watch {
                         let kind = KINDS[place.kind].2;
                         let problem = describe(&error);
                         tracing::warn!(kind, %problem, "the watch was interrupted");
-                        *said.write().expect("no panic while it is held") = Some(format!("{kind}: {problem}"));
+                        said.happened(format!("{kind}: {problem}"), &error);
                         continue;
                     }
                 };
-                said.write().expect("no panic while it is held").take();
+                said.is_over();
                 match event {
                     Event::Apply(object) => {
                         put(&seen, place.kind, &object.metadata);
@@ -240,7 +240,7 @@ impl Watch {
                 }
             }
         };
-        Self { problem, synced, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
+        Self { trouble, synced, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
     }
 }
 

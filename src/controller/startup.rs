@@ -59,8 +59,7 @@ pub async fn wait(options: &Options, readiness: &Readiness) -> Usable {
 }
 
 async fn attempt(options: &Options) -> Result<Usable, Problem> {
-    let mut config = options.target.config().await?;
-    config.read_timeout = Some(watching::SILENT);
+    let config = watching::impatient(options.target.config().await?);
     let server = config.cluster_url.to_string();
     let lease_namespace = options.lease_namespace.as_ref().map(ToString::to_string);
     let lease_namespace = lease_namespace.unwrap_or_else(|| config.default_namespace.clone());

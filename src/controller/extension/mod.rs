@@ -231,9 +231,13 @@ impl Extensions {
         mut unusable: Unusable,
     ) -> Unusable {
         let name = extension.name_any();
-        let kept = self.packages.ready(&name).is_some_and(|package| package.digest == extension.spec.digest);
+        let digest = &extension.spec.digest;
+        let is_right = |state: State| matches!(state, State::Ready(package) if package.digest == *digest);
+        let kept = self.packages.state(&name).is_some_and(is_right);
         let was_right = extension.status.as_ref().is_some_and(|status| status.summary.is_some());
-        let state = match package.filter(|_| was_right) {
+        // read before, and in doubt since: now there is another reason
+        let before_that = self.packages.ready(&name).filter(|package| package.digest == *digest);
+        let state = match package.filter(|_| was_right).or(before_that) {
             Some(package) => {
                 unusable.message += "; what runs on this version goes on, and nothing begins to use it";
                 State::Refused(package, unusable.message.clone())
