@@ -90,7 +90,7 @@ impl Iterator for Waits {
         self.spread = self.spread * 5 % 257;
         let part = u32::try_from(self.spread).unwrap_or_default();
         // between three quarters of it and all
-        Some(wait - wait * part / (4 * 257))
+        Some(wait.saturating_sub(wait * part / (4 * 257)))
     }
 }
 

@@ -389,7 +389,9 @@ mod tests {
         let mut engine = Engine::new();
         let said = |engine: &Engine| texts.map(|source| engine.text("field:x", source, &known, &Budget::default()));
         let before = said(&engine);
-        texts.iter().for_each(|source| engine.know(source));
+        for source in &texts {
+            engine.know(source);
+        }
         assert_eq!(said(&engine), before);
         assert_eq!(before[0].as_deref(), Ok("1-True"));
     }

@@ -11,7 +11,7 @@ use crate::plan::operation::world::World;
 
 /// What agents take where nothing else is said.
 const STOPS: StdDuration = StdDuration::from_secs(30);
-const STARTS: StdDuration = StdDuration::from_secs(60);
+const STARTS: StdDuration = StdDuration::from_mins(1);
 /// One that was not ready in time is started again and given twice the time, as after a crash of a large database: so many
 /// times the first are four starts.
 const TRIES: u32 = 1 + 2 + 4 + 8;
