@@ -176,10 +176,7 @@ where
                             }
                         }
                         Err(error) => {
-                            let kind = K::kind(&());
-                            let problem = describe(&error);
-                            tracing::warn!(%kind, %problem, "the watch was interrupted");
-                            health.trouble.happened(format!("{kind}: {problem}"), &error);
+                            health.trouble.happened(&K::kind(&()), &describe(&error), &error);
                         }
                     }
                 }

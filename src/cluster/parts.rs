@@ -208,10 +208,7 @@ impl Watch {
                 let event = match event {
                     Ok(event) => event,
                     Err(error) => {
-                        let kind = KINDS[place.kind].2;
-                        let problem = describe(&error);
-                        tracing::warn!(kind, %problem, "the watch was interrupted");
-                        said.happened(format!("{kind}: {problem}"), &error);
+                        said.happened(KINDS[place.kind].2, &describe(&error), &error);
                         continue;
                     }
                 };

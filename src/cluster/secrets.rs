@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::cache::{Key, describe};
 use super::scope::{Scope, Watched};
-use super::watching;
+use super::watching::{self, Trouble};
 use crate::api::labels;
 
 /// Told of every Secret that appears, changes or goes.
@@ -36,6 +36,8 @@ async fn watch(api: Api<PartialObjectMeta<Secret>>, on_change: OnChange) {
     // what Midship makes itself is no credential of anybody, and releases of Helm are many and large
     let others = format!("{}!={}", labels::MANAGED_BY, labels::MANAGER);
     let config = Config::default().timeout(290).labels(&others).fields("type!=helm.sh/release.v1");
+    // nobody waits for this one: what it has missed is seen at the next look
+    let trouble = Trouble::default();
     let mut events = std::pin::pin!(watcher(api, config).backoff(watching::backoff()));
     while let Some(event) = events.next().await {
         match event {
@@ -43,10 +45,7 @@ async fn watch(api: Api<PartialObjectMeta<Secret>>, on_change: OnChange) {
                 on_change(&Key::of_meta(&secret.metadata));
             }
             Ok(Event::Init | Event::InitDone) => {}
-            Err(error) => {
-                let problem = describe(&error);
-                tracing::warn!(kind = "Secret", %problem, "the watch was interrupted");
-            }
+            Err(error) => trouble.happened("Secret", &describe(&error), &error),
         }
     }
 }

@@ -9,7 +9,8 @@ use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::Error;
 
 /// How long the API server may send nothing on a connection where something is waited for. It sends word to every watch once
-/// a minute, and ends what takes it longer than a minute: whoever is silent for longer is gone, although nobody said so.
+/// a minute, unless it never heard of an object of the kind, and ends what takes it longer than a minute: whoever is silent for
+/// longer is gone, although nobody said so. A watch that is ended for nothing goes on where it was.
 const SILENT: Duration = Duration::from_secs(90);
 
 /// Ends the patience with a server that is silent. It counts from when something was asked: a connection that was idle
@@ -50,15 +51,24 @@ struct Last {
 }
 
 impl Trouble {
-    pub fn happened(&self, what: String, error: &Error) {
-        self.add(what, matches!(error, Error::WatchFailed(_)), Instant::now());
+    /// Remembers what went wrong, and says it where the watch does not go on by itself.
+    pub fn happened(&self, kind: &str, problem: &str, error: &Error) {
+        let broke_off = matches!(error, Error::WatchFailed(_));
+        if self.add(format!("{kind}: {problem}"), broke_off, Instant::now()) {
+            tracing::warn!(kind, problem, "the watch was interrupted");
+        } else {
+            tracing::debug!(kind, problem, "the watch broke off, and goes on");
+        }
     }
 
     /// Where one that ran broke off, the next try tells whether it runs, unless that breaks off at once, too.
-    fn add(&self, what: String, broke_off: bool, at: Instant) {
+    /// Returns whether it keeps the watch from running.
+    fn add(&self, what: String, broke_off: bool, at: Instant) -> bool {
         let mut last = self.0.write().expect("no panic while it is held");
         let again = last.as_ref().is_some_and(|before| at.duration_since(before.at) < AT_ONCE);
-        *last = Some(Last { what, at, keeps: !broke_off || again });
+        let keeps = !broke_off || again;
+        *last = Some(Last { what, at, keeps });
+        keeps
     }
 
     pub fn is_over(&self) {
@@ -126,10 +136,10 @@ mod tests {
     fn a_watch_that_says_nothing_any_more_runs_again() {
         let trouble = Trouble::default();
         assert_eq!(trouble.now(), None);
-        trouble.happened("refused".to_owned(), &Error::NoResourceVersion);
-        assert_eq!(trouble.now().as_deref(), Some("refused"));
+        trouble.happened("Pod", "refused", &Error::NoResourceVersion);
+        assert_eq!(trouble.now().as_deref(), Some("Pod: refused"));
         let said = Instant::now();
-        assert_eq!(trouble.at(said + SILENT + LONGEST).as_deref(), Some("refused"), "the next try is waited for");
+        assert_eq!(trouble.at(said + SILENT + LONGEST).as_deref(), Some("Pod: refused"), "the next try is waited for");
         assert_eq!(trouble.at(said + FAILS_AGAIN), None, "where nothing changes, nothing is heard of it");
         trouble.is_over();
         assert_eq!(trouble.now(), None);
