@@ -166,10 +166,7 @@ where
                             health.trouble.is_over();
                             let done = matches!(event, Event::InitDone);
                             if let Some(event) = readable(event, &health, &on_change) {
-                                let touched = apply(&mut writer, &event);
-                                for meta in &touched {
-                                    on_change(&Key::of_meta(meta), Some(meta));
-                                }
+                                apply(&mut writer, &event, |meta| on_change(&Key::of_meta(meta), Some(meta)));
                             }
                             if done {
                                 synced_sender.send_replace(true);
@@ -230,18 +227,23 @@ fn readable<K: Resource<DynamicType = ()> + Slim>(
     }
 }
 
-/// Brings the store up to date and says which objects that touches. After an interruption these are also the ones that
-/// went away unseen.
-fn apply<K: Resource<DynamicType = ()> + Clone + 'static>(writer: &mut Writer<K>, event: &Event<K>) -> Vec<ObjectMeta> {
+/// Brings the store up to date and tells of the objects that touches. What a list says is there once all of it was read: whoever
+/// was told before would look at what was known until then, and be told no more. With it comes what went away unseen.
+fn apply<K: Resource<DynamicType = ()> + Clone + 'static>(
+    writer: &mut Writer<K>,
+    event: &Event<K>,
+    mut tell: impl FnMut(&ObjectMeta),
+) {
     let before = if matches!(event, Event::InitDone) { writer.as_reader().state() } else { Vec::new() };
     writer.apply_watcher_event(event);
     match event {
-        Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => vec![object.meta().clone()],
-        Event::Init => Vec::new(),
+        Event::Apply(object) | Event::Delete(object) => tell(object.meta()),
+        Event::Init | Event::InitApply(_) => {}
         Event::InitDone => {
             let now = writer.as_reader();
-            let gone = |object: &Arc<K>| now.get(&ObjectRef::from_obj(object.as_ref())).is_none();
-            before.iter().filter(|object| gone(object)).map(|object| object.meta().clone()).collect()
+            let gone = |object: &&Arc<K>| now.get(&ObjectRef::from_obj(object.as_ref())).is_none();
+            before.iter().filter(gone).for_each(|object| tell(object.meta()));
+            now.state().iter().for_each(|object| tell(object.meta()));
         }
     }
 }
@@ -254,5 +256,48 @@ pub(super) fn describe(error: &kube::runtime::watcher::Error) -> String {
         }
         Error::WatchError(status) => status.message.clone(),
         Error::NoResourceVersion => "the API server sent a list without a version".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::json;
+
+    use super::*;
+
+    fn config_map(name: &str, version: &str) -> ConfigMap {
+        let object = json!({ "metadata": { "name": name, "namespace": "shop", "resourceVersion": version } });
+        serde_json::from_value(object).expect("a ConfigMap")
+    }
+
+    #[test]
+    fn whoever_is_told_of_a_change_finds_it_in_the_store() {
+        let (store, mut writer) = store::<ConfigMap>();
+        let version = |name: &str| {
+            let found = store.get(&ObjectRef::new(name).within("shop"));
+            found.and_then(|object| object.metadata.resource_version.clone())
+        };
+        let mut told = |event: Event<ConfigMap>| {
+            let mut told = Vec::new();
+            apply(&mut writer, &event, |meta| {
+                let name = meta.name.clone().expect("a name");
+                assert!(version(&name).is_none_or(|there| Some(there) == meta.resource_version), "{name}");
+                told.push(name);
+            });
+            told.sort();
+            told
+        };
+        assert_eq!(told(Event::Init), Vec::<String>::new());
+        assert_eq!(told(Event::InitApply(config_map("a", "1"))), Vec::<String>::new());
+        assert_eq!(told(Event::InitApply(config_map("b", "1"))), Vec::<String>::new());
+        assert_eq!(told(Event::InitDone), ["a", "b"]);
+        assert_eq!(told(Event::Apply(config_map("b", "2"))), ["b"]);
+        // the watch was interrupted: meanwhile a changed, b went, c came
+        assert_eq!(told(Event::Init), Vec::<String>::new());
+        assert_eq!(told(Event::InitApply(config_map("a", "5"))), Vec::<String>::new(), "nobody would see it yet");
+        assert_eq!(told(Event::InitApply(config_map("c", "4"))), Vec::<String>::new());
+        assert_eq!(told(Event::InitDone), ["a", "b", "c"]);
+        assert_eq!((version("a").as_deref(), version("b"), version("c").as_deref()), (Some("5"), None, Some("4")));
     }
 }
