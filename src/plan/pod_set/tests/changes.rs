@@ -258,8 +258,8 @@ fn the_pods_own_order_comes_before_that_of_roles() {
     assert_eq!(world.happened("ChangeImages"), [1, 0, 2]);
 }
 
-#[test]
-fn whoever_leads_is_restarted_in_place_before_the_others_where_the_pods_want_that() {
+/// All pods have a configuration that needs a restart, and want whoever leads to begin.
+fn where_the_leader_goes_first() -> World {
     let mut world = World::running(spec(json!({ "roleOrder": ROLES })));
     world.change(json!({ "template": { "configRevision": "c2" } }));
     world.settle();
@@ -268,6 +268,12 @@ fn whoever_leads_is_restarted_in_place_before_the_others_where_the_pods_want_tha
     for pod in world.pods.values_mut() {
         pod.report.get_or_insert_default().pending_restart = vec!["maxclients".into()];
     }
+    world
+}
+
+#[test]
+fn whoever_leads_is_restarted_in_place_before_the_others_where_the_pods_want_that() {
+    let mut world = where_the_leader_goes_first();
     let plan = world.plan();
     let waits: Vec<&str> = plan.waits.iter().map(|wait| wait.message.as_str()).collect();
     let after = |name: &str| format!("{name} changes after shop-cache-0, as the pods want it");
@@ -285,15 +291,9 @@ fn whoever_leads_is_restarted_in_place_before_the_others_where_the_pods_want_tha
 
 #[test]
 fn others_wait_until_whoever_goes_first_has_heard_of_the_configuration() {
-    let mut world = World::running(spec(json!({ "roleOrder": ROLES })));
-    world.change(json!({ "template": { "configRevision": "c2" } }));
-    world.settle();
-    world.log.clear();
-    world.asked_order = Some(vec![0]);
+    let mut world = where_the_leader_goes_first();
     for pod in world.pods.values_mut() {
-        let report = pod.report.get_or_insert_default();
-        report.config_revision = Some("c2".into());
-        report.pending_restart = vec!["maxclients".into()];
+        pod.report.get_or_insert_default().config_revision = Some("c2".into());
     }
     let leader = world.pods.get_mut(&0).expect("it is there");
     let heard = leader.report.replace(PodReport { config_revision: Some("c1".into()), ..PodReport::default() });
