@@ -7,7 +7,7 @@ use std::time::Duration;
 use gix_transport::Protocol;
 use gix_transport::client::blocking_io::http::{self, GetResponse, PostBodyDataKind, PostResponse};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::{BoxedTransport, RemoteError, Wire};
 use crate::repo::error::{chain, clean};
@@ -20,6 +20,8 @@ const MAX_ERROR_PAGE: usize = 4096;
 /// How much of an answer may be left after what was asked for, and how long its end is waited for.
 const MAX_REST: usize = 4096;
 const END_COMES_WITHIN: Duration = Duration::from_millis(200);
+/// How often a question is asked that no connection took.
+const MAX_ASKED: usize = 5;
 
 /// One thread drives all HTTP connections, so that idle ones are kept and closed properly whoever asks.
 static RUNTIME: LazyLock<io::Result<tokio::runtime::Runtime>> = LazyLock::new(|| {
@@ -79,7 +81,7 @@ impl Exchange {
         if let Some(body) = body {
             request = request.body(body);
         }
-        self.wait(request.send())
+        self.wait(handed_over(request))
     }
 
     fn accept(&self, response: Response) -> io::Result<Response> {
@@ -153,6 +155,24 @@ impl Exchange {
             reason: chain_without_url(error),
         }
     }
+}
+
+/// The answer. A server that refuses a client certificate says so on a connection that is already there for the question:
+/// where it is gone before it has taken that, only the next one tells why.
+async fn handed_over(request: RequestBuilder) -> Result<Response, reqwest::Error> {
+    for _ in 1..MAX_ASKED {
+        let Some(again) = request.try_clone() else { break };
+        match again.send().await {
+            Err(error) if was_never_taken(&error) => {}
+            answer => return answer,
+        }
+    }
+    request.send().await
+}
+
+fn was_never_taken(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
+        || error.source().is_some_and(was_never_taken)
 }
 
 /// The TLS error in a chain; input and output errors hide what they carry from their own chain.

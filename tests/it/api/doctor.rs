@@ -6,8 +6,8 @@ use insta::assert_snapshot;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::chart::definitions::copy;
@@ -16,7 +16,7 @@ use super::controller::create;
 use super::controller::process::SOON;
 use super::controller::scratch::{Scratch, scratch_test};
 use crate::chart::helm::{self, chart};
-use crate::harness::{Output, Run, install_definitions, midship, wait_for};
+use crate::harness::{Output, Run, install_definitions, midship, remove_definitions, wait_for};
 
 fn doctor(scratch: &Scratch, kubeconfig: &Path, args: &[&str]) -> Output {
     let config = kubeconfig.display().to_string();
@@ -94,12 +94,7 @@ fn the_doctor_finds_what_is_ill_and_says_what_mends_it() {
         assert_eq!(remedy, "midship crds | kubectl apply --server-side --force-conflicts -f -");
         obey(scratch, Path::new("/"), &remedy);
         becomes_ok("definitions", || json(&admin)).await;
-        definitions.delete("instances.midship.dev", &DeleteParams::default()).await.expect("it can be deleted");
-        wait_for("the definition to go", SOON, async || match definitions.get_opt("instances.midship.dev").await {
-            Ok(None) => Ok(()),
-            other => Err(format!("{:?}", other.map(|found| found.is_some()))),
-        })
-        .await;
+        remove_definitions(&scratch.client, &["instances.midship.dev".to_owned()]).await;
         let (_, found, remedy) = verdict(&json(&admin), "definitions");
         assert_eq!(found, "instances missing");
         obey(scratch, Path::new("/"), &remedy);
@@ -191,13 +186,10 @@ fn what_the_doctor_says_of_helm_can_be_done_in_the_order_it_is_said() {
         becomes_ok("definitions", json).await;
 
         // definitions by hand and then the controller by Helm
-        for line in [
-            "helm uninstall midship -n scratch",
-            "kubectl delete crd --all --wait=true --timeout=150s",
-            "midship crds | kubectl apply --server-side --force-conflicts -f -",
-        ] {
-            obey(scratch, place.path(), line);
-        }
+        obey(scratch, place.path(), "helm uninstall midship -n scratch");
+        let all: Vec<String> = midship::api::crds().iter().map(ResourceExt::name_any).collect();
+        remove_definitions(&scratch.client, &all).await;
+        obey(scratch, place.path(), "midship crds | kubectl apply --server-side --force-conflicts -f -");
         becomes_ok("definitions", json).await;
         let (_, _, remedy) = verdict(&json(), "leader");
         obey(scratch, place.path(), &remedy);

@@ -1,10 +1,11 @@
-//! Our definitions on the server under test: applied when they are not yet what this build says, and waited for.
+//! Our definitions on the server under test: applied when they are not yet what this build says, taken away, and waited
+//! for.
 
 use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -31,6 +32,35 @@ pub async fn install(client: &Client) {
     .await;
     let mark = json!({ "metadata": { "annotations": { DIGEST: digest } } });
     api.patch_metadata(&last, &PatchParams::default(), &Patch::Merge(&mark)).await.expect("a definition can be marked");
+}
+
+/// Takes definitions away with all that they define. Where a server is asked while it has not yet read what there is of a
+/// kind, it gives up and looks again only minutes later, or when the definition changes: so what stays is touched.
+pub async fn remove(client: &Client, names: &[String]) {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for name in names {
+        api.delete(name, &DeleteParams::default()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    let mut looks = 0;
+    wait_for("the definitions to go", Duration::from_mins(1), async || {
+        looks += 1;
+        for name in names {
+            let touched = json!({ "metadata": { "annotations": { "midship.dev/test-waits": looks.to_string() } } });
+            match api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(&touched)).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(format!("{name}: {error}")),
+                Ok(_) => {
+                    let there = api.get_opt(name).await.map_err(|error| format!("{name}: {error}"))?;
+                    return Err(format!(
+                        "{name}: {:?}",
+                        there.and_then(|there| there.status).map(|status| status.conditions)
+                    ));
+                }
+            }
+        }
+        Ok(())
+    })
+    .await;
 }
 
 async fn apply(api: &Api<CustomResourceDefinition>, crd: &CustomResourceDefinition) {

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::repository::instance;
 use super::team::team_on;
 use crate::api::controller::scratch::scratch_test;
-use crate::harness::{install_definitions, wait_for};
+use crate::harness::{install_definitions, remove_definitions, wait_for};
 
 /// Sources and watches come back to what fails after longer and longer times.
 const WHILE: Duration = Duration::from_mins(1);
@@ -35,15 +35,7 @@ fn a_definition_that_is_deleted_costs_nothing_else_and_all_is_applied_again_once
             let definitions: Api<CustomResourceDefinition> = Api::all(scratch.client.clone());
             let all = midship::api::crds();
             let definition = all.iter().find(|one| one.spec.names.kind == "Instance").expect("a definition");
-            let name = definition.name_any();
-            definitions.delete(&name, &DeleteParams::default()).await.expect("it can be deleted");
-            wait_for("the definition to be gone with all that it defines", WHILE, async || {
-                match definitions.get_opt(&name).await.map_err(|error| error.to_string())? {
-                    None => Ok(()),
-                    Some(there) => Err(format!("{:?}", there.status)),
-                }
-            })
-            .await;
+            remove_definitions(&scratch.client, &[definition.name_any()]).await;
 
             team.repository.write("b.yaml", &instance("b", "1"));
             team.repository.write("map.yaml", &MAP.replace("a: x", "a: y"));
