@@ -292,6 +292,7 @@ impl State {
             self.until(),
             self.tenure.is_none().then(|| self.expires_at()).flatten(),
             (self.retry_at > now).then_some(self.retry_at),
+            (self.start_again > now).then_some(self.start_again),
             self.leaving.as_ref().map(|leaving| leaving.until),
             self.clear_at,
         ];

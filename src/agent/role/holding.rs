@@ -40,7 +40,7 @@ impl State {
                     self.grant(Grant::Holder, out);
                 }
             }
-            Process::Down if self.is_to_start() && !self.stopping && !self.hands_over() && now >= self.retry_at => {
+            Process::Down if self.starts(now) && !self.stopping && !self.hands_over() => {
                 self.order(Deed::Start, out);
             }
             Process::Up => self.serve(now, out),
@@ -406,6 +406,11 @@ impl State {
     /// Whether the process was stopped for the role's sake, and has not asked for permission to start since.
     pub(super) fn is_to_start(&self) -> bool {
         self.parked || self.starting
+    }
+
+    /// Whether it is asked to start now.
+    pub(super) fn starts(&self, now: Millis) -> bool {
+        self.is_to_start() && now >= self.retry_at.max(self.start_again)
     }
 
     pub(super) fn because(&mut self, reason: &str) {

@@ -27,6 +27,7 @@ impl State {
             data,
             doing: None,
             retry_at: 0,
+            start_again: 0,
             following: None,
             peers: BTreeMap::new(),
             asking: None,
@@ -374,7 +375,7 @@ impl State {
             // it was asked for; whether it begins shows when permission is asked
             Deed::Start => {
                 (self.parked, self.starting) = (failed, !failed);
-                self.retry_at = now.saturating_add(START_AGAIN);
+                self.start_again = now.saturating_add(START_AGAIN);
             }
             Deed::Stop => self.parked = true,
             // heard of late, it may be about a process that has ended, and says nothing about the one after it

@@ -471,6 +471,8 @@ pub struct State {
     doing: Option<Deed>,
     /// When a deed that failed may be tried again.
     retry_at: Millis,
+    /// A start was asked for, and is not asked for again before.
+    start_again: Millis,
     following: Option<(String, u64)>,
     peers: BTreeMap<String, Peer>,
     /// Since when an answer of theirs is waited for.

@@ -243,6 +243,28 @@ fn whoever_gives_the_role_away_keeps_its_label_until_clients_have_found_the_next
 }
 
 #[test]
+fn whoever_started_again_a_moment_ago_takes_the_role_at_once_when_it_is_given_to_it() {
+    let led = |version: &str, given: bool| {
+        let holder = (!given).then(|| Holder { pod: "p-1".into(), uid: "b".into() });
+        let candidate = given.then(|| "p-0".to_owned());
+        let record = Record { holder, candidate, epoch: 4, served: Some(4), duration: 10_000, ..Record::default() };
+        Event::Lease(Some(Seen { record, version: version.into() }))
+    };
+    let state = State::new(settings(2), Some(3), 0).resumed(true);
+    let (state, _) = feed(state, Event::Process(Process::Down), 0);
+    let (state, orders) = feed(state, led("1", false), 10);
+    assert_eq!(orders, [Order::Do(Deed::Start)]);
+    let (mut state, _) = feed(state, Event::Did { deed: Deed::Start, result: Ok(()) }, 20);
+    for event in [led("2", false), Event::Process(Process::Asking), Event::Data(Some(4))] {
+        state = feed(state, event, 30).0;
+    }
+    let (state, _) = feed(state, Event::Prepared { ok: true, told: true }, 40);
+    let (state, _) = feed(state, Event::Process(Process::Up), 50);
+    let (_, orders) = feed(state, led("3", true), 1_000);
+    assert!(matches!(orders[..], [Order::Write { purpose: Purpose::Take, .. }]), "{orders:?}");
+}
+
+#[test]
 fn a_pod_that_is_left_alone_does_not_begin_without_what_another_one_had() {
     let stands = |data, last: &str, later: Millis| {
         let record = Record { epoch: 3, served: Some(3), last: Some(last.into()), ..Record::default() };

@@ -148,7 +148,7 @@ impl State {
                     self.reason = format!("waits until {by} serves");
                 }
             }
-            Process::Down if self.is_to_start() && now >= self.retry_at => self.order(Deed::Start, out),
+            Process::Down if self.starts(now) => self.order(Deed::Start, out),
             Process::Up => {
                 if self.killed.is_some() {
                     self.because(UNDEAD);
