@@ -44,6 +44,11 @@ fn a_postgresql_with_a_replica_comes_up_restarts_and_hands_over() {
         assert_eq!(sql(stage, &heir, "SELECT what FROM sold").await, "a lamp");
         sql(stage, &heir, "INSERT INTO sold VALUES ('a chair')").await;
         has_sold(stage, &primary, "2").await;
+        // a file for each timeline of a segment is kept until that segment is old
+        let timelines = "SELECT count(DISTINCT left(name, 8)) FROM pg_ls_waldir() \
+                         WHERE substr(name, 9, 16) = substr(pg_walfile_name(pg_current_wal_insert_lsn()), 9)";
+        assert_eq!(sql(stage, &heir, timelines).await, "1", "whoever came back had the new primary begin a segment");
+        assert_eq!(sql(stage, &heir, "SHOW max_wal_size").await, "64MB", "a quarter of its volume");
 
         stage.delete().await;
         assert_eq!(stage.claims().await, Vec::<String>::new(), "its volumes went with it");

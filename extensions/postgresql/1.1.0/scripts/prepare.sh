@@ -52,6 +52,9 @@ passwords() {
 
 # what a restore left that was given up
 rm -rf /data/chain
+# Ends of timelines that a promotion set aside. No server reads them, none is archived, and each is a whole segment: a volume
+# that is full of them is one that nothing starts on.
+rm -f $data/pg_wal/*.partial $data/pg_wal/archive_status/*.partial.*
 
 # One that followed is told them once it is promoted, and may never have heard of the new ones from a primary that is gone.
 # Whoever promotes it is in the pod, and needs none while nothing can be written yet. The server itself puts the rules back
@@ -123,6 +126,11 @@ ask "SELECT pg_create_physical_replication_slot('$slot') WHERE NOT EXISTS (SELEC
 if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
   [ -s $data/PG_VERSION ] || touch /data/copying
   if [ ! -f /data/copying ]; then
+    # Servers drop log by its position alone, and while timelines begin within one segment, as after crashes with few writes
+    # between them, it stands still: each would keep a whole file. A copy, which comes without this, begins a segment by itself.
+    ask "SELECT pg_switch_wal() WHERE (SELECT count(DISTINCT left(name, 8)) FROM pg_ls_waldir()
+      WHERE substr(name, 9, 16) = substr(pg_walfile_name(pg_current_wal_insert_lsn()), 9)) > 1" >/dev/null
+    # by then the control file tells the timeline that a rewind is to end in, and what is old goes before it is copied
     ask CHECKPOINT
     restored=$(ask "SELECT pg_read_file('restored.id', 0, 64, true)")
     line=$(ask "SELECT substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)")
