@@ -184,7 +184,7 @@ impl Plan {
             Verdict::Condemn | Verdict::Wait { .. } | Verdict::Remove => None,
         });
         let kept: BTreeMap<&str, &[Reason]> = kept.collect();
-        kept.keys().map(|id| (*id, last_end(&kept, id, kept.len()))).collect()
+        last_ends(&kept)
     }
 
     /// Whether doing it would change anything.
@@ -198,21 +198,55 @@ impl Plan {
     }
 }
 
-/// When the last reason of a backup ends. No chain has more than `longest` of them.
-fn last_end(kept: &BTreeMap<&str, &[Reason]>, id: &str, longest: usize) -> Option<Timestamp> {
-    let shorter = longest.checked_sub(1)?;
-    let ends = kept.get(id)?.iter().map(|reason| match reason {
-        Reason::Age { until } | Reason::Label { until, .. } | Reason::Unfinished { until } => Some(*until),
-        Reason::NeededBy(other) | Reason::PartStays(other) => last_end(kept, other, shorter),
-        Reason::Count { .. }
-        | Reason::Hold
-        | Reason::AttemptAddsToIt(_)
-        | Reason::Newest
-        | Reason::NewestRestored
-        | Reason::NoRules
-        | Reason::LastAttemptFailed => None,
-    });
-    ends.collect::<Option<Vec<_>>>()?.into_iter().max()
+/// When something ends; never is later than any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    At(Timestamp),
+    Never,
+}
+
+/// When the last reason of each backup ends. Ends are handed on, the latest first, to what stays because of it: chains of sets
+/// have more ways through them than could ever be walked.
+fn last_ends<'a>(kept: &BTreeMap<&'a str, &'a [Reason]>) -> BTreeMap<&'a str, Option<Timestamp>> {
+    let mut ends: BTreeMap<&'a str, End> = BTreeMap::new();
+    let mut because_of: BTreeMap<&'a str, Vec<&'a str>> = BTreeMap::new();
+    for (&id, &reasons) in kept {
+        for reason in reasons {
+            let end = match reason {
+                Reason::Age { until } | Reason::Label { until, .. } | Reason::Unfinished { until } => End::At(*until),
+                Reason::NeededBy(other) | Reason::PartStays(other) if kept.contains_key(other.as_str()) => {
+                    because_of.entry(other.as_str()).or_default().push(id);
+                    continue;
+                }
+                Reason::NeededBy(_)
+                | Reason::PartStays(_)
+                | Reason::Count { .. }
+                | Reason::Hold
+                | Reason::AttemptAddsToIt(_)
+                | Reason::Newest
+                | Reason::NewestRestored
+                | Reason::NoRules
+                | Reason::LastAttemptFailed => End::Never,
+            };
+            let last = ends.entry(id).or_insert(end);
+            *last = end.max(*last);
+        }
+    }
+    let mut waiting: Vec<(End, &'a str)> = ends.iter().map(|(id, end)| (*end, *id)).collect();
+    waiting.sort_unstable();
+    while let Some((end, id)) = waiting.pop() {
+        for stays in because_of.get(id).into_iter().flatten().copied() {
+            if ends.get(stays).is_none_or(|known| *known < end) {
+                ends.insert(stays, end);
+                waiting.push((end, stays));
+            }
+        }
+    }
+    let told = |id: &'a str| match ends.get(id) {
+        Some(End::At(until)) => Some(*until),
+        Some(End::Never) | None => None,
+    };
+    kept.keys().map(|&id| (id, told(id))).collect()
 }
 
 impl fmt::Display for Reason {

@@ -289,3 +289,35 @@ fn what_stays_says_until_when_where_that_is_known() {
     let known = BTreeMap::from([("full", Some(at(30))), ("more", Some(at(30))), ("held", None), ("newest", None)]);
     assert_eq!(plan.stays(), known);
 }
+
+#[test]
+fn until_when_something_stays_is_known_for_long_chains_of_sets_and_for_rings() {
+    let known = |backups: Vec<BackupFacts>, day: i64| {
+        let facts = facts(backups);
+        let plan = plan(&facts, &rules(Rules { age: Some(days(20)), ..Rules::default() }), &Guards::default(), at(day));
+        plan.stays().into_iter().map(|(id, until)| (id.to_owned(), until)).collect::<BTreeMap<_, _>>()
+    };
+    // there are more ways from the first of them to the last than anybody can walk
+    let parts = |day: i64| {
+        ["a", "b", "c"].map(|group| BackupFacts {
+            parent: (day > 0).then(|| format!("{group}{}", day - 1)),
+            ..part(&format!("{group}{day}"), day, &format!("s{day}"), false, false)
+        })
+    };
+    let alone = ["a", "b", "c"]
+        .map(|group| BackupFacts { group: Some(group.into()), ..backup(&format!("{group}-alone"), 101) });
+    let ends = known((0..100).flat_map(parts).chain(alone).collect(), 102);
+    let (newest, chains): (Vec<_>, Vec<_>) = ends.iter().partition(|(id, _)| id.ends_with("-alone"));
+    assert_eq!((newest.len(), chains.len()), (3, 300));
+    assert!(newest.iter().all(|(_, until)| until.is_none()));
+    assert!(chains.iter().all(|(_, until)| **until == Some(at(119))), "{chains:?}");
+
+    // nothing that a store says makes this go on for ever
+    let ring = |id: &str, day: i64, parent: &str| BackupFacts {
+        parent: Some(parent.into()),
+        ..part(id, day, "one", false, false)
+    };
+    let ring = vec![ring("a1", 1, "b1"), ring("b1", 2, "a1"), ring("c1", 3, "c1")];
+    let until = Some(at(23));
+    assert_eq!(known(ring, 22), BTreeMap::from(["a1", "b1", "c1"].map(|id| (id.to_owned(), until))));
+}
