@@ -133,5 +133,5 @@ pub fn id(hex: &str) -> ObjectId {
 }
 
 pub fn bounds() -> Bounds {
-    Bounds::new(Duration::from_secs(30))
+    Bounds::new(Duration::from_mins(1))
 }
