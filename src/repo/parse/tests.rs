@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::format_collect, clippy::format_push_string)]
 
 use proptest::prelude::ProptestConfig;
-use proptest::proptest;
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
@@ -199,7 +198,7 @@ fn reading_many_small_files_is_fast() {
     assert!(took.as_secs() < 30, "{took:?} for 500 files");
 }
 
-proptest! {
+proptest::proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
