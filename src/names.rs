@@ -337,6 +337,7 @@ impl JsonSchema for Ordinal {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
     use super::*;
 
@@ -402,6 +403,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn parsing_never_panics(text in any::<String>()) {
             for shape in all_shapes() {

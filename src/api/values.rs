@@ -331,6 +331,7 @@ pub struct ExtraMetadata {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
     use super::*;
 
@@ -361,6 +362,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn a_duration_reads_back_as_it_was_written(millis in 0u64..10_000_000_000) {
             let duration = Duration(StdDuration::from_millis(millis));

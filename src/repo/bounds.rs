@@ -119,15 +119,16 @@ mod tests {
     #[test]
     fn an_interrupt_reaches_computing_code() {
         let flag = Arc::new(AtomicBool::new(false));
-        let bounds = Bounds::new(Duration::from_mins(1)).interrupted_by(Arc::clone(&flag));
-        let started = Instant::now();
-        bounds.watching(|stop| {
+        let bounds = Bounds::new(Duration::from_hours(1)).interrupted_by(Arc::clone(&flag));
+        let give_up = Instant::now() + Duration::from_mins(1);
+        let reached = bounds.watching(|stop| {
             flag.store(true, Ordering::Relaxed);
-            while !stop.load(Ordering::Relaxed) && started.elapsed() < Duration::from_secs(10) {
+            while !stop.load(Ordering::Relaxed) && Instant::now() < give_up {
                 std::thread::yield_now();
             }
+            stop.load(Ordering::Relaxed)
         });
-        assert!(started.elapsed() < Duration::from_secs(5));
+        assert!(reached);
         assert!(matches!(bounds.check(), Err(RemoteError::Interrupted)));
     }
 

@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_program_gets_its_input_and_is_ended_at_the_deadline() {
-        let bounds = Bounds::new(Duration::from_secs(20));
+        let bounds = Bounds::new(Duration::from_mins(1));
         let done = run(Command::new("cat"), b"hello", &bounds).unwrap();
         assert_eq!((done.success, done.output.as_slice()), (true, &b"hello"[..]));
         let mut sleep = Command::new("sleep");

@@ -31,6 +31,8 @@ impl Fixture {
         fs::create_dir(fixture.path()).unwrap();
         fixture.git(&["init", "-q", "--bare", "-b", "main", "."]);
         fixture.git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+        // nothing goes on in it once a push has ended
+        fixture.git(&["config", "receive.autogc", "false"]);
         fixture
     }
 
@@ -133,5 +135,5 @@ pub fn id(hex: &str) -> ObjectId {
 }
 
 pub fn bounds() -> Bounds {
-    Bounds::new(Duration::from_secs(30))
+    Bounds::new(Duration::from_mins(1))
 }

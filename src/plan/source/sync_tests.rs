@@ -1,6 +1,7 @@
 //! Scenarios of the sync planner, and what must hold in all of them.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::plan::source::ObjectKind;
@@ -311,6 +312,8 @@ fn live_state() -> impl Strategy<Value = Live> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_plan_that_was_carried_out_leaves_nothing_to_do_and_never_touches_others(
         wanted in prop::collection::btree_map(0u8..6, 0u8..3, 0..6),

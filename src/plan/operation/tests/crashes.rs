@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use serde_json::json;
 
 use super::world::{Scene, pod};
@@ -26,6 +27,8 @@ fn scene(pods: u16, concurrency: usize, retries: u32, own_steps: bool) -> Scene 
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_controller_that_dies_anywhere_does_each_step_once(
         pods in 1u16..7,
