@@ -69,7 +69,11 @@ stop() {
   for name; do if alive "$name"; then kill "$(pid_of "$name")" 2>/dev/null || true; fi; done
   for name; do
     for ((i = 0; i < grace; i++)); do alive "$name" || break; sleep 0.05; done
-    if alive "$name"; then kill -9 -- "-$(pid_of "$name")" 2>/dev/null || kill -9 "$(pid_of "$name")" 2>/dev/null || true; fi
+    if alive "$name"; then
+      kill -9 -- "-$(pid_of "$name")" 2>/dev/null || kill -9 "$(pid_of "$name")" 2>/dev/null || true
+      # its ports are free once it is gone
+      for ((i = 0; i < 200; i++)); do alive "$name" || break; sleep 0.05; done
+    fi
     rm -f "$STATE/run/$name.pid"
   done
 }
@@ -97,7 +101,7 @@ wait_for() {
     sleep 0.1
   done
 }
-answers() { curl -fsS -m 1 "$@"; }
+answers() { curl -fsS -m 5 "$@"; }
 
 # --- owners: a state that was started for another process goes when the last of those is gone
 

@@ -28,10 +28,8 @@ pub async fn install(client: &Client) {
         return;
     }
     join_all(wanted.iter().map(|crd| apply(&api, crd))).await;
-    wait_for("the definitions to be served as they are wanted", IN_TIME, async || {
-        served(client, &api, &wanted).await
-    })
-    .await;
+    wait_for("the definitions to be served as they are wanted", IN_TIME, async || served(client, &api, &wanted).await)
+        .await;
     let mark = json!({ "metadata": { "annotations": { DIGEST: digest } } });
     api.patch_metadata(&last, &PatchParams::default(), &Patch::Merge(&mark)).await.expect("a definition can be marked");
 }

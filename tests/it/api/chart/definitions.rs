@@ -24,7 +24,7 @@ impl Copy {
     fn of_the_chart(scene: &Scene) -> Self {
         let (group, roles) = (format!("{}.test", scene.namespace), format!("{}:", scene.namespace));
         let folder = tempfile::tempdir().expect("a directory");
-        // nor is it among what one word lists, for others who say that while these come and go
+        // whoever lists everything of ours by one word meanwhile sees nothing of these, which come and go
         let category = format!("categories:\n    - {}\n", scene.namespace);
         copy(&chart(), folder.path(), &|text| {
             let text = text.replace("midship.dev", &group).replace("midship:", &roles);

@@ -230,10 +230,12 @@ impl Kit<'_> {
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
         K::DynamicType: Default,
     {
-        wait_for(&format!("{name} to be gone"), SOON * 2, async || match self.scene.objects::<K>().get_opt(name).await {
-            Ok(None) => Ok(()),
-            Ok(Some(found)) => Err(format!("finalizers {:?}", found.finalizers())),
-            Err(error) => Err(error.to_string()),
+        wait_for(&format!("{name} to be gone"), SOON * 2, async || {
+            match self.scene.objects::<K>().get_opt(name).await {
+                Ok(None) => Ok(()),
+                Ok(Some(found)) => Err(format!("finalizers {:?}", found.finalizers())),
+                Err(error) => Err(error.to_string()),
+            }
         })
         .await;
     }
