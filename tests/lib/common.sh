@@ -86,9 +86,14 @@ strays() { # PIDs and their states, of this STATE or of all
     [[ -z $state ]] || echo "${file%/environ} $state"
   done
 }
-kill_strays() { # those of STATE
-  local pid state
-  while read -r pid state; do [[ $state != "$STATE" ]] || kill -9 "$pid" 2>/dev/null || true; done < <(strays "$STATE")
+kill_strays() { # those of STATE; whoever removes its folder next does so when they are gone
+  local pid state i left
+  for ((i = 0; i < 100; i++)); do
+    left=
+    while read -r pid state; do [[ $state != "$STATE" ]] || { left=1; kill -9 "$pid" 2>/dev/null || true; }; done < <(strays "$STATE")
+    [[ -n $left ]] || return 0
+    sleep 0.1
+  done
 }
 
 # wait_for SECONDS NAME WHAT COMMAND...: until the command succeeds; fails at once when process NAME has ended.
