@@ -69,7 +69,11 @@ stop() {
   for name; do if alive "$name"; then kill "$(pid_of "$name")" 2>/dev/null || true; fi; done
   for name; do
     for ((i = 0; i < grace; i++)); do alive "$name" || break; sleep 0.05; done
-    if alive "$name"; then kill -9 -- "-$(pid_of "$name")" 2>/dev/null || kill -9 "$(pid_of "$name")" 2>/dev/null || true; fi
+    if alive "$name"; then
+      kill -9 -- "-$(pid_of "$name")" 2>/dev/null || kill -9 "$(pid_of "$name")" 2>/dev/null || true
+      # its ports are free once it is gone
+      for ((i = 0; i < 200; i++)); do alive "$name" || break; sleep 0.05; done
+    fi
     rm -f "$STATE/run/$name.pid"
   done
 }
@@ -82,9 +86,14 @@ strays() { # PIDs and their states, of this STATE or of all
     [[ -z $state ]] || echo "${file%/environ} $state"
   done
 }
-kill_strays() { # those of STATE
-  local pid state
-  while read -r pid state; do [[ $state != "$STATE" ]] || kill -9 "$pid" 2>/dev/null || true; done < <(strays "$STATE")
+kill_strays() { # those of STATE; whoever removes its folder next does so when they are gone
+  local pid state i left
+  for ((i = 0; i < 100; i++)); do
+    left=
+    while read -r pid state; do [[ $state != "$STATE" ]] || { left=1; kill -9 "$pid" 2>/dev/null || true; }; done < <(strays "$STATE")
+    [[ -n $left ]] || return 0
+    sleep 0.1
+  done
 }
 
 # wait_for SECONDS NAME WHAT COMMAND...: until the command succeeds; fails at once when process NAME has ended.
@@ -97,7 +106,7 @@ wait_for() {
     sleep 0.1
   done
 }
-answers() { curl -fsS -m 1 "$@"; }
+answers() { curl -fsS -m 5 "$@"; }
 
 # --- owners: a state that was started for another process goes when the last of those is gone
 

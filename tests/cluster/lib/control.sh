@@ -75,7 +75,7 @@ control_plane() { # api|full|beside controllers audit
   [[ $1 == api && -z $2 ]] || controllers # it waits for the API server by itself
   [[ $1 == api ]] || run scheduler "$PROGRAMS/kube-scheduler" --kubeconfig "$STATE/scheduler.kubeconfig" --authentication-kubeconfig "$STATE/scheduler.kubeconfig" \
     --authorization-kubeconfig "$STATE/scheduler.kubeconfig" --leader-elect=false --bind-address 127.0.0.1 --secure-port 0
-  wait_for 60 apiserver "the API server" api_ready
+  wait_for 180 apiserver "the API server" api_ready
   [[ $1 == api ]] || addons
 }
 

@@ -92,7 +92,7 @@ fn a_broken_authority_is_never_overwritten_and_a_deleted_one_is_made_anew() {
         assert_eq!(authority(scene).await.resource_version(), before.resource_version());
 
         secrets.delete(AUTHORITY_SECRET, &DeleteParams::default()).await.expect("it can be deleted");
-        wait_for("the Secret to be gone", std::time::Duration::from_secs(20), async || {
+        wait_for("the Secret to be gone", std::time::Duration::from_mins(1), async || {
             match secrets.get_opt(AUTHORITY_SECRET).await {
                 Ok(None) => Ok(()),
                 other => Err(format!("{:?}", other.map(|found| found.is_some()))),

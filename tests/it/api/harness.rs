@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::api::controller::create;
 use crate::harness::{Scene, api_test, report, wait_for};
 
-const SOON: std::time::Duration = std::time::Duration::from_secs(20);
+const SOON: std::time::Duration = std::time::Duration::from_mins(1);
 
 async fn phase(client: &Client, namespace: &str) -> Option<String> {
     let namespaces: Api<Namespace> = Api::all(client.clone());

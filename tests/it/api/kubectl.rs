@@ -220,8 +220,8 @@ fn kubectl_waits_for_conditions_and_fields() {
             objects().into_iter().find(|(kind, ..)| *kind == Kind::Instance).expect("it is there");
         create(scene, kind, LONG_NAME, &spec, status);
         let name = format!("inst/{LONG_NAME}");
-        scene.kubectl(["wait", "--for=condition=Ready", &name, "--timeout=20s"]).stdout();
-        scene.kubectl(["wait", "--for=jsonpath={.status.phase}=Upgrading", &name, "--timeout=20s"]).stdout();
+        scene.kubectl(["wait", "--for=condition=Ready", &name, "--timeout=60s"]).stdout();
+        scene.kubectl(["wait", "--for=jsonpath={.status.phase}=Upgrading", &name, "--timeout=60s"]).stdout();
     });
 }
 

@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 use super::wait_for;
 
 const DIGEST: &str = "midship.dev/test-digest";
+/// How long a server may take to take them up, or away, while others are at work beside it.
+const IN_TIME: Duration = Duration::from_mins(2);
 
 /// Makes the server serve exactly `midship::api::crds()`. Costs one request where it already does.
 pub async fn install(client: &Client) {
@@ -26,23 +28,27 @@ pub async fn install(client: &Client) {
         return;
     }
     join_all(wanted.iter().map(|crd| apply(&api, crd))).await;
-    wait_for("the definitions to be served as they are wanted", Duration::from_mins(1), async || {
-        served(client, &api, &wanted).await
-    })
-    .await;
+    wait_for("the definitions to be served as they are wanted", IN_TIME, async || served(client, &api, &wanted).await)
+        .await;
     let mark = json!({ "metadata": { "annotations": { DIGEST: digest } } });
     api.patch_metadata(&last, &PatchParams::default(), &Patch::Merge(&mark)).await.expect("a definition can be marked");
 }
 
-/// Takes definitions away with all that they define. Where a server is asked while it has not yet read what there is of a
-/// kind, it gives up and looks again only minutes later, or when the definition changes: so what stays is touched.
+/// Takes definitions away with all that they define.
 pub async fn remove(client: &Client, names: &[String]) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for name in names {
         api.delete(name, &DeleteParams::default()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
+    gone(client, names).await;
+}
+
+/// Waits until definitions that somebody deleted are gone. Where a server is asked while it has not yet read what there is
+/// of a kind, it gives up and looks again only minutes later, or when the definition changes: so what stays is touched.
+pub async fn gone(client: &Client, names: &[String]) {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let mut looks = 0;
-    wait_for("the definitions to go", Duration::from_mins(1), async || {
+    wait_for("the definitions to go", IN_TIME, async || {
         looks += 1;
         for name in names {
             let touched = json!({ "metadata": { "annotations": { "midship.dev/test-waits": looks.to_string() } } });

@@ -10,7 +10,7 @@ mod skip;
 mod wait;
 
 pub use command::{Output, Run, find, midship};
-pub use definitions::{install as install_definitions, remove as remove_definitions};
+pub use definitions::{gone as definitions_gone, install as install_definitions, remove as remove_definitions};
 pub use random::Random;
 pub use scene::{Scene, api_test, e2e_test, on_another};
 pub use skip::skip;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{instance, on, run};
 use crate::harness::{Output, Scene, api_test, wait_for};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(1);
 
 async fn with_pods(scene: &Scene, annotations: Value) {
     let instances = scene.objects::<Instance>();
@@ -145,7 +145,12 @@ fn a_command_in_a_pod_ends_as_it_ended() {
         let pod = json!({ "metadata": { "name": "orders-cache-0" },
             "spec": { "containers": [{ "name": "cache", "image": "example.com/none" }] } });
         let pod: Pod = serde_json::from_value(pod).expect("a pod");
-        scene.objects::<Pod>().create(&PostParams::default(), &pod).await.expect("created");
+        // the namespace's account comes a moment after the namespace
+        wait_for("a pod to be made", SOON, async || {
+            let made = scene.objects::<Pod>().create(&PostParams::default(), &pod).await;
+            made.map(|_| ()).map_err(|error| error.to_string())
+        })
+        .await;
         let folder = tempfile::tempdir().expect("a folder");
         let fake = folder.path().join("kubectl");
         let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap_or_default());

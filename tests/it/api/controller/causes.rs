@@ -90,7 +90,7 @@ fn definitions_are_waited_for_and_an_api_server_that_dies_is_too() {
         // whoever stands by is ready too, and so may be a moment before the other one says that it leads
         wait_for("one of them to take up the work again", SOON, async || {
             let all = (terms(&first), terms(&second));
-            if matches!(all, (2, 0) | (1, 1)) { Ok(()) } else { Err(format!("{all:?} terms")) }
+            if all.0 + all.1 > 1 { Ok(()) } else { Err(format!("{all:?} terms")) }
         })
         .await;
     });

@@ -118,7 +118,8 @@ fn a_leader_without_answers_stops_before_another_may_begin() {
         let alone = lost.duration_since(renewed);
         eprintln!("stopped {alone:#} after the last renewal that succeeded");
         assert!(alone > SignedDuration::from_secs(8), "it gave up after {alone:#}");
-        assert!(alone < SignedDuration::from_millis(11_500), "it worked on for {alone:#}");
+        // counted from the answer, which came three seconds late, it would be 13
+        assert!(alone < SignedDuration::from_millis(12_900), "it worked on for {alone:#}");
 
         holds(scene, &second, SOON).await;
         let taken = time(&second.logs("this replica leads", SOON).await);

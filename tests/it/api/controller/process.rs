@@ -17,8 +17,8 @@ use crate::harness::wait_for;
 /// How soon it has to be there, or end, on a busy machine: it ends what it has begun within 20 s.
 pub const SOON: Duration = Duration::from_secs(45);
 
-/// How soon it says what it waits for.
-const SAID_WITHIN: Duration = Duration::from_secs(10);
+/// How soon it says what it waits for, on a busy machine: with nothing else to do it takes less than ten seconds.
+const SAID_WITHIN: Duration = Duration::from_secs(30);
 
 /// Ends with the test. When that failed, its log is printed.
 pub struct Controller {

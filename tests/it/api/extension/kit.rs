@@ -223,16 +223,19 @@ impl Kit<'_> {
         .await
     }
 
-    /// Waits until an object is gone.
+    /// Waits until an object is gone. Whoever takes away what belonged to something stands still for half a minute where kinds
+    /// come and go meanwhile.
     pub async fn gone<K>(&self, name: &str)
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
         K::DynamicType: Default,
     {
-        wait_for(&format!("{name} to be gone"), SOON, async || match self.scene.objects::<K>().get_opt(name).await {
-            Ok(None) => Ok(()),
-            Ok(Some(found)) => Err(format!("finalizers {:?}", found.finalizers())),
-            Err(error) => Err(error.to_string()),
+        wait_for(&format!("{name} to be gone"), SOON * 2, async || {
+            match self.scene.objects::<K>().get_opt(name).await {
+                Ok(None) => Ok(()),
+                Ok(Some(found)) => Err(format!("finalizers {:?}", found.finalizers())),
+                Err(error) => Err(error.to_string()),
+            }
         })
         .await;
     }

@@ -64,6 +64,9 @@ async fn applied(team: &Team<'_>) -> Option<String> {
 
 /// The files of instances that audit commits added or removed, as often as they did.
 fn recorded(team: &Team<'_>, change: &str) -> Vec<String> {
+    if team.repository.audit().is_empty() {
+        return Vec::new();
+    }
     let filter = format!("--diff-filter={change}");
     let log = team.repository.git(&["log", &filter, "--name-only", "--no-renames", "--format=", "midship/audit/test"]);
     let mut files: Vec<String> = log.lines().filter(|line| line.contains("instance")).map(str::to_owned).collect();

@@ -1,6 +1,6 @@
 //! A commit that says something new of some objects only: those are looked at, and nothing else is forgotten for it.
 
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::repository::instance;
@@ -16,6 +16,23 @@ async fn patch(team: &Team<'_>, name: &str, patch: Value) {
 fn looked(team: &Team<'_>) -> Option<u64> {
     let log = team.controller.log();
     log.iter().rev().find(|line| line["message"] == "planned" && !line["looked"].is_null())?["looked"].as_u64()
+}
+
+/// Waits until whoever looks after the instances has said how they are, which is a change of them, too, and until that was
+/// looked at.
+async fn settled(team: &Team<'_>) {
+    wait_for("every instance to say how it is", SOON, async || {
+        let all = team.instances().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let silent = all.items.iter().filter(|one| one.status.is_none()).count();
+        if silent == 0 { Ok(()) } else { Err(format!("{silent} say nothing")) }
+    })
+    .await;
+    let polls = team.polls();
+    wait_for("two more polls", SOON, async || {
+        let now = team.polls();
+        if now >= polls + 2 { Ok(()) } else { Err(format!("{now}")) }
+    })
+    .await;
 }
 
 async fn runs(team: &Team<'_>, wanted: &[&str]) {
@@ -38,6 +55,7 @@ fn a_commit_of_one_file_is_one_change_and_everything_else_stays_applied_and_reco
         assert!(audit[0].contains(": 3 created\n"), "{}", audit[0]);
         let files = team.repository.audit_files();
         assert!(team.becomes("Applied").await.ends_with(": 3 objects applied"));
+        settled(team).await;
 
         team.repository.write("b.yaml", &instance("b", "7.2"));
         team.repository.commit("Upgrade b");

@@ -96,6 +96,9 @@ fn from_push_to_record(way: usize) {
         becomes(team, "Applied", &second).await;
         assert_eq!(team.running().await, ["a 2", "b 1"]);
         wait_for("both to be recorded", SOON, async || {
+            if repository.on_server(&["for-each-ref", "refs/heads/midship"]).is_empty() {
+                return Err("there is no branch".to_owned());
+            }
             let log = repository.on_server(&["log", "--format=%B", "midship/audit/test"]);
             let told = [&first, &second].iter().all(|commit| log.contains(&format!("Midship-Commit: {commit}")));
             if told { Ok(()) } else { Err(log) }

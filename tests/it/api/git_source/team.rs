@@ -16,7 +16,7 @@ use crate::api::controller::process::Controller;
 use crate::harness::{Scene, api_test, wait_for};
 
 /// Deadline of what takes a second or two on a machine with nothing else to do.
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_mins(1);
 
 pub struct Team<'a> {
     pub scene: &'a Scene,

@@ -19,9 +19,12 @@ fn a_rewritten_history_is_held_until_somebody_agrees() {
         let third = team.repository.commit("Third");
         team.becomes("Applied").await;
         team.has(&["a 3"]).await;
-        team.repository.git(&["reset", "-q", "--hard", "HEAD~2"]);
+        // made aside, so that nobody looks at what it begins with
+        team.repository.git(&["checkout", "-q", "-b", "other", "HEAD~2"]);
         team.repository.write("a.yaml", &instance("a", "9"));
-        let rewritten = team.repository.commit("Rewritten");
+        team.repository.commit("Rewritten");
+        team.repository.git(&["checkout", "-q", "-B", "main"]);
+        let rewritten = team.repository.head();
         let message = team.says("NotFastForward").await;
         assert_eq!(
             message,

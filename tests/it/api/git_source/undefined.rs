@@ -14,7 +14,7 @@ use crate::api::controller::scratch::scratch_test;
 use crate::harness::{install_definitions, remove_definitions, wait_for};
 
 /// Sources and watches come back to what fails after longer and longer times.
-const WHILE: Duration = Duration::from_mins(1);
+const WHILE: Duration = Duration::from_mins(2);
 const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\ndata: {a: x}\n";
 
 #[test]

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::repository::instance;
 use super::{SOON, Team, team_test};
+use crate::harness::wait_for;
 
 const SECRET: &str = "s3cret of the hook";
 
@@ -19,12 +20,17 @@ fn signature(body: &str) -> String {
 
 async fn post(team: &Team<'_>, path: &str, headers: &[(&str, String)], body: &str) -> (u16, String) {
     let url = format!("http://{}/hooks/{path}", team.controller.webhooks().await);
-    let mut request = reqwest::Client::new().post(url).timeout(SOON).body(body.to_owned());
-    for (name, value) in headers {
-        request = request.header(*name, value);
-    }
-    let answer = request.send().await.expect("it answers");
-    (answer.status().as_u16(), answer.text().await.expect("it says something"))
+    // while the API server takes its time, whoever delivers is told to come again
+    wait_for("a word on the delivery", SOON, async || {
+        let mut request = reqwest::Client::new().post(&url).timeout(SOON).body(body.to_owned());
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let answer = request.send().await.expect("it answers");
+        let (status, text) = (answer.status().as_u16(), answer.text().await.expect("it says something"));
+        if status == 503 { Err(text) } else { Ok((status, text)) }
+    })
+    .await
 }
 
 #[test]
