@@ -95,7 +95,7 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
 #[track_caller]
 pub fn quick(what: &str, most: Duration, mut attempt: impl FnMut() -> Duration) {
     let mut all = Vec::new();
-    while all.len() < 5 {
+    while all.len() < 20 {
         let took = attempt();
         println!("{what}: {took:?}");
         if took < most {
