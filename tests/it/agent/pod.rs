@@ -179,7 +179,8 @@ impl Pod {
     }
 
     pub fn ask(&self, request: &Request) -> Result<Value, Problem> {
-        match Client::connect(&self.socket(), LONG).and_then(|mut client| client.ask(request)) {
+        // an order is answered when it is carried out, and a database may take its time to stop
+        match Client::connect(&self.socket(), LONG * 4).and_then(|mut client| client.ask(request)) {
             Ok(answer) => Ok(answer),
             Err(CtlError::Refused(problem)) => Err(problem),
             Err(error) => panic!("{error}\n{}", self.log()),
