@@ -246,23 +246,25 @@ fn a_thousand_connections_neither_lock_others_out_nor_take_memory() {
         let count = descriptors();
         if count < 60 { Ok(()) } else { Err(format!("{count} descriptors")) }
     });
-    let ticks = pod.ticks();
-    let since = Instant::now();
     let memory = until("memory to be given back", || {
         let memory = pod.memory();
         if memory <= MOST_KIB { Ok(memory) } else { Err(format!("{memory} KiB")) }
     });
     println!("resident memory of PID 1 with a thousand connections: {memory} KiB");
     still_well(&pod);
+    let (used, time) = until("PID 1 to have little to do with those that stay", || {
+        let (ticks, since) = (pod.ticks(), Instant::now());
+        std::thread::sleep(Duration::from_millis(500));
+        let (used, time) = (Duration::from_millis((pod.ticks() - ticks) * 10), since.elapsed());
+        if used <= time / 4 { Ok((used, time)) } else { Err(format!("{used:?} in {time:?}")) }
+    });
+    println!("processor time of PID 1 with them: {used:?} in {time:?}");
     pod.order(Op::Restart);
     drop(open);
     until("all to be gone", || {
         let count = descriptors();
         if count < 15 { Ok(()) } else { Err(format!("{count} descriptors")) }
     });
-    let used = Duration::from_millis((pod.ticks() - ticks) * 10);
-    println!("processor time of PID 1 meanwhile: {used:?} in {:?}", since.elapsed());
-    assert!(used <= since.elapsed() / 4 + Duration::from_millis(50), "{used:?} in {:?}", since.elapsed());
     assert_ne!(pod.wait_ready().pid, before.pid);
 }
 

@@ -128,6 +128,8 @@ fn a_command_ends_when_whoever_ordered_it_hangs_up() {
 fn what_is_kept_of_the_output_is_bounded_and_says_so() {
     let pod = Pod::start(&sleeper());
     pod.wait_ready();
+    // what is needed for any command is there before
+    exec(&pod, &["true"]);
     let before = pod.memory();
     let script = "$| = 1; print 'a' x 100; print 'o' x 3_000_000; print STDERR 'e' x 1_000_000; print STDERR 'last'";
     let result = exec(&pod, &["perl", "-e", script]);
@@ -173,6 +175,8 @@ fn only_so_many_commands_run_at_once_and_the_process_stays_in_hand() {
 fn streams_of_any_length_go_past_pid_1() {
     let pod = Pod::start(&sleeper());
     pod.wait_ready();
+    // what is needed for any command is there before
+    assert!(ctl(&pod, &[], &["true"]).status().unwrap().success());
     let (ticks, memory) = (pod.ticks(), pod.memory());
     let mut client = ctl(&pod, &["--env", "LEVEL=1"], &["sh", "-c", "tr a b; echo $LEVEL >&2; exit 7"])
         .stdin(Stdio::piped())

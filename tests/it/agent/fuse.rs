@@ -69,7 +69,7 @@ fn a_disk_that_does_not_answer_holds_up_no_kill() {
     // what is to be remembered goes where nobody takes it
     let disk = pod.path("init.state.json.new");
     nix::unistd::mkfifo(&disk, Mode::S_IRWXU).unwrap();
-    set(&pod, Some(boottime() + 2_500));
+    set(&pod, Some(boottime() + 5_000));
     let mut stop = serde_json::to_vec(&Request::new(Op::Stop)).unwrap();
     stop.push(b'\n');
     let mut asks = UnixStream::connect(pod.socket()).unwrap();

@@ -351,6 +351,10 @@ impl MemoryGroup {
             fs::create_dir(&dir).ok()?;
             let group = Self(dir);
             fs::write(group.0.join(limit), "67108864").ok()?;
+            // what can be swapped out is never too much; where nothing can, there is no such limit
+            for (limit, most) in [("memory.memsw.limit_in_bytes", "67108864"), ("memory.swap.max", "0")] {
+                let _ = fs::write(group.0.join(limit), most);
+            }
             Some(group)
         })
     }

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use midship::agent::ctl::Client;
 use midship::agent::init::protocol::Op;
 use serde_json::json;
 
-use super::pod::{AGENT, Place, Pod, appears, namespaces_work, shell, unshare, until, with};
+use super::pod::{AGENT, LONG, Place, Pod, appears, namespaces_work, shell, unshare, until, with};
 use crate::harness::skip;
 
 fn holds(path: &Path, text: &str) {
@@ -164,7 +165,7 @@ fn a_console_that_nobody_reads_does_not_stop_pid_1() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    appears(&socket);
+    until("the control socket", || Client::connect(&socket, LONG).map(drop).map_err(|error| error.to_string()));
     let ctl = |order: &str| {
         let output = Command::new(AGENT).args(["ctl", order, "--socket"]).arg(&socket).output().unwrap();
         String::from_utf8(output.stdout).unwrap()

@@ -95,7 +95,7 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
 #[track_caller]
 pub fn quick(what: &str, most: Duration, mut attempt: impl FnMut() -> Duration) {
     let mut all = Vec::new();
-    while all.len() < 5 {
+    while all.len() < 20 {
         let took = attempt();
         println!("{what}: {took:?}");
         if took < most {
@@ -179,7 +179,8 @@ impl Pod {
     }
 
     pub fn ask(&self, request: &Request) -> Result<Value, Problem> {
-        match Client::connect(&self.socket(), LONG).and_then(|mut client| client.ask(request)) {
+        // an order is answered when it is carried out, and a database may take its time to stop
+        match Client::connect(&self.socket(), LONG * 4).and_then(|mut client| client.ask(request)) {
             Ok(answer) => Ok(answer),
             Err(CtlError::Refused(problem)) => Err(problem),
             Err(error) => panic!("{error}\n{}", self.log()),

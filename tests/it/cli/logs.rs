@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// Longer than the API server may take to answer other questions.
-const SILENCE: Duration = Duration::from_secs(2);
-const LONG: Duration = Duration::from_secs(20);
+const SILENCE: Duration = Duration::from_secs(5);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Starts it and returns its address.
 fn server() -> String {
@@ -79,7 +79,7 @@ current-context: here
     );
     std::fs::write(&kubeconfig, text).expect("it can be written");
     let mut child = Command::new(env!("CARGO_BIN_EXE_midship"))
-        .args(["logs", "orders", "--follow", "--request-timeout", "1", "--kubeconfig"])
+        .args(["logs", "orders", "--follow", "--request-timeout", "4", "--kubeconfig"])
         .arg(&kubeconfig)
         .env_clear()
         .stdout(Stdio::piped())

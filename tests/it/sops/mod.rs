@@ -88,7 +88,11 @@ fn what_was_changed_since_is_refused_with_its_place() {
     let person = Person::new();
     let regex = ["--encrypted-regex", "^(data|stringData)$"];
     let sealed = person.encrypt(YAML, "yaml", &regex);
-    let line = |key: &str| sealed.lines().find(|line| line.trim_start().starts_with(key)).expect("the line").to_owned();
+    // the keys of people are random text, which may begin with anything
+    let line = |key: &str| {
+        let key = format!("{key}:");
+        sealed.lines().find(|line| line.trim_start().starts_with(&key)).expect("the line").to_owned()
+    };
     let value = |key: &str| line(key).split_once(": ").expect("a value").1.to_owned();
     let refused = |text: &str| {
         let problem = open(text, &person).expect_err("it was changed");

@@ -212,13 +212,13 @@ impl Container {
     }
 }
 
-/// A port nobody listens on: not one of those that systems give out by themselves, and in each test another one, so that
-/// nobody takes it before the middleware does.
+/// A port nobody listens on: not one of those that systems or the scripts of tests/services give out by themselves, and in
+/// each test another one, so that nobody takes it before the middleware does.
 pub fn free_port() -> u16 {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
     let ports = std::iter::repeat_with(|| {
         let next = std::process::id().wrapping_mul(16) + TAKEN.fetch_add(1, Ordering::Relaxed);
-        u16::try_from(10_000 + next % 20_000).unwrap()
+        u16::try_from(10_000 + next % 10_000).unwrap()
     });
     ports.take(1000).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }

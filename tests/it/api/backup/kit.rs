@@ -28,8 +28,9 @@ use tempfile::TempDir;
 use crate::api::controller::process::Controller;
 use crate::harness::{Scene, api_test, wait_for};
 
-/// Deadline of what takes a second or two on a machine with nothing else to do.
-pub const SOON: Duration = Duration::from_mins(1);
+/// Deadline of what takes a second or two on a machine with nothing else to do. A store that could not be used is tried
+/// again within a minute.
+pub const SOON: Duration = Duration::from_mins(2);
 const END: &[u8] = b"-- end --";
 
 pub struct Kit<'a> {

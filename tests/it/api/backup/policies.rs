@@ -16,7 +16,7 @@ use crate::harness::wait_for;
 
 fn policy(more: Value) -> Value {
     let mut spec = json!({ "repository": "vault", "instances": ["orders"],
-        "schedules": [{ "name": "nightly", "cron": "30 2 * * *", "timeZone": "Europe/Berlin" }],
+        "schedules": [{ "name": "nightly", "cron": "30 4 * * *", "timeZone": "Europe/Berlin" }],
         "retention": { "count": 7 } });
     spec.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
     object("BackupPolicy", "daily", spec)
@@ -38,7 +38,7 @@ fn a_policy_tells_what_it_covers_and_when_it_is_next() {
         })
         .await;
         let next = status.next.expect("it comes");
-        assert!(next.contains("T02:30:00") && next.contains("Europe/Berlin"), "{next}");
+        assert!(next.contains("T04:30:00") && next.contains("Europe/Berlin"), "{next}");
     });
 }
 

@@ -19,7 +19,7 @@ use crate::api::controller::process::Controller;
 use crate::harness::{Scene, api_test, wait_for};
 
 /// Deadline of what takes a second or two on a machine with nothing else to do.
-pub const SOON: Duration = Duration::from_mins(1);
+pub const SOON: Duration = Duration::from_mins(2);
 
 const MANIFEST: &str = r#"
 type: TYPE

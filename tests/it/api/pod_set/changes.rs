@@ -108,10 +108,13 @@ fn a_change_that_fails_is_taken_back() {
             "{message}"
         );
         have_images(stage, ["store:1"; 3]).await;
-        let set: PodSet = stage.set().await;
-        let status = set.status.expect("a status");
-        assert_eq!(status.failed_revision, status.revision);
-        assert!(find(&status.conditions, "Stalled").is_some());
+        wait_for("the pod set to say which revision failed", SOON, async || {
+            let set: PodSet = stage.set().await;
+            let status = set.status.expect("a status");
+            let told = status.failed_revision == status.revision && find(&status.conditions, "Stalled").is_some();
+            if told { Ok(()) } else { Err(format!("{status:?}")) }
+        })
+        .await;
         stage.apply(json!({ "update": update("1m"), "groups": group("store:3") })).await;
         have_images(stage, ["store:3"; 3]).await;
         stage.becomes("Ready").await;

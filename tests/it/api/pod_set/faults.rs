@@ -35,7 +35,12 @@ fn a_pod_that_is_deleted_or_evicted_comes_back_with_its_volume() {
 #[test]
 fn a_pod_of_somebody_else_stands_in_the_way_and_is_named() {
     stage_test(async |stage| {
-        stage.scene.kubectl(["run", "shop-store-1", "--image=other:1"]).stdout();
+        // the namespace's account, which a pod has to have, comes a moment after the namespace
+        wait_for("the pod of somebody else", SOON, async || {
+            let run = stage.scene.kubectl(["run", "shop-store-1", "--image=other:1"]).output();
+            if run.code == 0 { Ok(()) } else { Err(run) }
+        })
+        .await;
         stage.apply(json!({})).await;
         let message = wait_for("the pod set to complain", SOON, async || {
             let status = stage.component().await.status.unwrap_or_default();
@@ -76,6 +81,13 @@ fn what_the_api_server_refuses_is_said_in_its_words() {
 fn what_is_refused_again_and_again_wakes_nobody_and_is_tried_less_and_less_often() {
     stage_test(async |stage| {
         stage.scene.kubectl(["create", "quota", "none", "--hard=pods=0"]).stdout();
+        // until then it is said that nobody knows what is used
+        wait_for("the quota to count", SOON, async || {
+            let quota = ["get", "quota", "none", "--output=jsonpath={.status.hard.pods}"];
+            let hard = stage.scene.kubectl(quota).stdout();
+            if hard == "0" { Ok(()) } else { Err(format!("{hard:?}")) }
+        })
+        .await;
         // without volumes, of which there would be news
         let mut template = super::template("store:1");
         template["volumes"] = json!({});
