@@ -122,7 +122,7 @@ impl<A: Agents> PodSets<A> {
         };
         let done = {
             let shared = Arc::new(Mutex::new(&mut *remembered));
-            let steps = carry_out::carry_out(&hands, &seen, &plan, &shared);
+            let steps = Box::pin(carry_out::carry_out(&hands, &seen, &plan, &shared));
             self.shown_while(set, Some(&plan), &shared, steps).await
         };
         if let Err(failure) = done {
@@ -226,7 +226,7 @@ impl<A: Agents> PodSets<A> {
         let name = set.name_any();
         let asked = {
             let shared = Mutex::new(&mut *remembered);
-            self.shown_while(set, None, &shared, self.agents.restart_order(pod)).await
+            self.shown_while(set, None, &shared, Box::pin(self.agents.restart_order(pod))).await
         };
         let order = match asked {
             Ok(order) => order,
