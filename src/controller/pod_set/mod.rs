@@ -82,10 +82,10 @@ impl<A: Agents> Reconciler for PodSets<A> {
 impl<A: Agents> PodSets<A> {
     async fn bring_on(&self, set: &PodSet, remembered: &mut Remembered) -> Result<Next, Failure> {
         let name = set.name_any();
-        let before = remembered.said.clone().or_else(|| set.status.clone()).unwrap_or_default();
         let current = Template::of(&set.spec, &set.spec.template);
         revisions::keep(&self.client, set, remembered, &current).await?;
         self.ask_order(set, remembered, &current).await;
+        let before = remembered.said.clone().or_else(|| set.status.clone()).unwrap_or_default();
         let namespace = set.namespace().unwrap_or_default();
         let gives_away = self.agents.asks(&about(set, &namespace, None), Hook::PreScaleIn);
         let (seen, live) = observe::observe(&name, set, &before, &self.workloads, gives_away, remembered);
@@ -120,10 +120,11 @@ impl<A: Agents> PodSets<A> {
             templates: &templates,
             namespace: &namespace,
         };
+        let asks = plan.actions.iter().any(|action| action.what.asks_agents());
         let done = {
             let shared = Arc::new(Mutex::new(&mut *remembered));
             let steps = Box::pin(carry_out::carry_out(&hands, &seen, &plan, &shared));
-            self.shown_while(set, Some(&plan), &shared, steps).await
+            if asks { self.shown_while(set, Some(&plan), &shared, steps).await } else { steps.await }
         };
         if let Err(failure) = done {
             let since = refused.map_or(seen.now, |refused| refused.since);
