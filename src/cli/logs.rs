@@ -83,11 +83,11 @@ pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outco
         };
         let pod = pod.name_any();
         let opened = async move {
-            let question = api.log_stream(&pod, &parameters);
-            let log =
-                if arguments.follow { session.await_answer(question).await? } else { session.ask(question).await? };
-            let prefix = if prefixed { format!("{pod} ") } else { String::new() };
             let place = format!("Pod {}/{pod}", session.namespace);
+            let question = api.log_stream(&pod, &parameters);
+            let log = if arguments.follow { session.await_answer(question).await } else { session.ask(question).await };
+            let log = log.map_err(|error| error.at(place.clone()))?;
+            let prefix = if prefixed { format!("{pod} ") } else { String::new() };
             let lines = lines(Box::pin(log)).map_ok(move |line| format!("{prefix}{line}"));
             Ok::<_, CommandError>(lines.map_err(move |error| {
                 CommandError::new(format!("its logs broke off: {error}")).at(place.clone()).remedy("run this again")
@@ -101,12 +101,22 @@ pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outco
     } else {
         stream::iter(streams).flatten().boxed_local()
     };
-    while let Some(line) = all.try_next().await? {
-        if !is_read(format_args!("{}\n", printable(&line))) {
-            break;
+    let mut whole = true;
+    while let Some(next) = all.next().await {
+        match next {
+            Ok(line) => {
+                if !is_read(format_args!("{}\n", printable(&line))) {
+                    break;
+                }
+            }
+            // what cannot be had of one pod, such as on a lost node, hides nothing of the others
+            Err(error) => {
+                error.print();
+                whole = false;
+            }
         }
     }
-    Ok(Outcome::Done)
+    Ok(if whole { Outcome::Done } else { Outcome::Ended(1) })
 }
 
 /// The lines of a log. What is no UTF-8 in one is shown as such, and ends nothing.

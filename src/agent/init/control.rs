@@ -138,7 +138,10 @@ impl Server {
     pub fn serve(&mut self, fds: &[PollFd], now: Millis) -> Vec<(Key, Request)> {
         let mut asked = Vec::new();
         let Some((listener, fds)) = fds.split_first() else { return asked };
-        for (client, fd) in self.clients.iter_mut().zip(fds) {
+        for client in &mut self.clients {
+            // by its own descriptor: others may have been dropped since
+            let own = client.stream.as_raw_fd();
+            let Some(fd) = fds.iter().find(|fd| fd.fd == own) else { continue };
             let mut alive = true;
             if fd.revents & WRITABLE != 0 {
                 alive = client.flush(now);

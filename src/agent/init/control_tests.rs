@@ -45,6 +45,26 @@ fn a_follower_that_never_reads_is_dropped_and_others_go_on() {
 }
 
 #[test]
+fn nobody_is_taken_for_another_one_that_was_dropped_meanwhile() {
+    let (_dir, path, mut server) = listening();
+    let (_deaf, asked) = connect_and_ask(&mut server, &path, "{\"op\":\"events\"}\n");
+    server.follow(asked[0].0, &Response::done(0, serde_json::json!({})), &[], 1);
+    let (mut asks, asked) = connect_and_ask(&mut server, &path, "{\"op\":\"status\"}\n");
+    server.answer(asked[0].0, &Response::done(0, serde_json::json!({})), 1);
+    let (_waits, asked) = connect_and_ask(&mut server, &path, "{\"op\":\"stop\"}\n");
+    let waits = asked[0].0;
+    asks.write_all(b"{\"op\":\"ready\"}\n").unwrap();
+    let mut fds = Vec::new();
+    server.watched(1, &mut fds);
+    super::super::sys::poll(&mut fds, Some(50)).unwrap();
+    (0..10_000).for_each(|_| server.publish(&"x".repeat(99), 1));
+    assert_eq!(server.clients.len(), 2, "whoever never reads is dropped");
+    let asked = server.serve(&fds, 1);
+    assert_eq!(asked.iter().map(|(_, request)| request.op).collect::<Vec<_>>(), [Op::Ready]);
+    assert!(server.has(waits), "it waits for its answer");
+}
+
+#[test]
 fn what_one_client_leaves_unread_is_bounded() {
     let (_dir, path, mut server) = listening();
     let (_stream, asked) = connect_and_ask(&mut server, &path, &"{\"op\":\"status\"}\n".repeat(200));

@@ -19,8 +19,9 @@ use crate::lifecycle::values::Task;
 const ACTION: &str = "create";
 /// An action without a timeout of its own has this one.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// No reconcile waits longer for an answer; the agent goes on meanwhile, and is asked again.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// No look waits longer for an answer, since what it saw is shown only at its end, and others wait for theirs. The agent goes
+/// on meanwhile, and is asked again by the same key.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether it was done.
 pub fn is_done(before: &InstanceStatus) -> bool {

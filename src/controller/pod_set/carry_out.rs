@@ -47,12 +47,12 @@ enum Undone {
     Failed(String),
 }
 
-/// Carries everything out that can be, and says what could not.
+/// Carries everything out that can be, and says what could not. What is remembered is held for moments alone.
 pub async fn carry_out<A: Agents>(
     hands: &Hands<'_, A>,
     seen: &Observed<'_>,
     plan: &Plan,
-    remembered: &mut Remembered,
+    shared: &Arc<Mutex<&mut Remembered>>,
 ) -> Result<(), String> {
     let mut by_pod: Vec<(u16, Vec<&Action>)> = Vec::new();
     for action in &plan.actions {
@@ -61,7 +61,6 @@ pub async fn carry_out<A: Agents>(
             None => by_pod.push((action.ordinal, vec![action])),
         }
     }
-    let shared = Arc::new(Mutex::new(remembered));
     let one_pod = |(_, actions): (u16, Vec<&Action>)| {
         let shared = shared.clone();
         let actions: Vec<Action> = actions.into_iter().cloned().collect();

@@ -6,6 +6,7 @@ mod memory;
 mod observe;
 mod revisions;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::PatchParams;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::time::sleep;
 
 use super::caches::Caches;
 use super::frame::{Failure, Next, Reconciler};
@@ -33,6 +36,8 @@ use memory::{Memory, Refused, Remembered};
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 /// When to look again after something was done, should no change be seen.
 const AFTER_A_STEP: Duration = Duration::from_secs(30);
+/// While something is under way, what changes shows so often: who leads is known within a second.
+const SHOWN: Duration = Duration::from_millis(500);
 /// How long a pod that ended by itself has to run well until its past is forgotten.
 const FORGIVEN: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
 
@@ -77,10 +82,10 @@ impl<A: Agents> Reconciler for PodSets<A> {
 impl<A: Agents> PodSets<A> {
     async fn bring_on(&self, set: &PodSet, remembered: &mut Remembered) -> Result<Next, Failure> {
         let name = set.name_any();
-        let before = remembered.said.clone().or_else(|| set.status.clone()).unwrap_or_default();
         let current = Template::of(&set.spec, &set.spec.template);
         revisions::keep(&self.client, set, remembered, &current).await?;
         self.ask_order(set, remembered, &current).await;
+        let before = remembered.said.clone().or_else(|| set.status.clone()).unwrap_or_default();
         let namespace = set.namespace().unwrap_or_default();
         let gives_away = self.agents.asks(&about(set, &namespace, None), Hook::PreScaleIn);
         let (seen, live) = observe::observe(&name, set, &before, &self.workloads, gives_away, remembered);
@@ -94,8 +99,8 @@ impl<A: Agents> PodSets<A> {
         let generation = set.metadata.generation;
         let refused = remembered.refused.clone().filter(|refused| refused.generation == generation);
         // what has to be remembered is written before it is acted upon
-        let report = |refused: Option<&Refused>| status::status(&seen, &plan, generation, refused.map(Refused::told));
-        self.publish(set, remembered, report(refused.as_ref())).await?;
+        let report = status::status(&seen, &plan, generation, refused.as_ref().map(Refused::told));
+        self.publish(set, remembered, report).await?;
         if plan.actions.is_empty() {
             if plan.record.last_good != before.last_good_revision {
                 let good = plan.record.last_good.as_deref();
@@ -115,22 +120,64 @@ impl<A: Agents> PodSets<A> {
             templates: &templates,
             namespace: &namespace,
         };
-        let done = carry_out::carry_out(&hands, &seen, &plan, remembered).await;
+        let asks = plan.actions.iter().any(|action| action.what.asks_agents());
+        let done = {
+            let shared = Arc::new(Mutex::new(&mut *remembered));
+            let steps = Box::pin(carry_out::carry_out(&hands, &seen, &plan, &shared));
+            if asks { self.shown_while(set, Some(&plan), &shared, steps).await } else { steps.await }
+        };
         if let Err(failure) = done {
             let since = refused.map_or(seen.now, |refused| refused.since);
-            let refused = Refused { generation, why: failure.clone(), since };
-            self.publish(set, remembered, report(Some(&refused))).await?;
-            remembered.refused = Some(refused);
+            remembered.refused = Some(Refused { generation, why: failure.clone(), since });
+            self.show(set, Some(&plan), remembered).await?;
             return Err(Failure::new("NotCarriedOut", failure));
         }
         if remembered.refused.take().is_some() {
-            self.publish(set, remembered, report(None)).await?;
+            self.show(set, Some(&plan), remembered).await?;
         }
         let wait = match next(&plan, remembered, seen.now) {
             Next::After(wait) => wait.min(AFTER_A_STEP),
             Next::WhenChanged => AFTER_A_STEP,
         };
         Ok(Next::After(wait))
+    }
+
+    /// Does something that may wait for an agent, and shows meanwhile what changes: one that hangs hides no other.
+    async fn shown_while<T>(
+        &self,
+        set: &PodSet,
+        plan: Option<&Plan>,
+        remembered: &Mutex<&mut Remembered>,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = work.as_mut() => return done,
+                () = sleep(SHOWN) => {}
+            }
+            // it does not go on meanwhile: what it holds it would hold for ever
+            let Ok(mut remembered) = remembered.try_lock() else { continue };
+            if let Err(error) = self.show(set, plan, &mut remembered).await {
+                tracing::debug!(%error, "what changed meanwhile is not shown yet");
+            }
+        }
+    }
+
+    /// Publishes what is there by now: of the plan that is carried out, or of what would be planned.
+    async fn show(&self, set: &PodSet, plan: Option<&Plan>, remembered: &mut Remembered) -> Result<(), Failure> {
+        let (name, namespace) = (set.name_any(), set.namespace().unwrap_or_default());
+        let before = remembered.said.clone().or_else(|| set.status.clone()).unwrap_or_default();
+        let gives_away = self.agents.asks(&about(set, &namespace, None), Hook::PreScaleIn);
+        let (seen, _) = observe::observe(&name, set, &before, &self.workloads, gives_away, remembered);
+        let made = plan.is_none().then(|| pod_set::plan(&seen));
+        let Some(plan) = plan.or(made.as_ref()) else { return Ok(()) };
+        let generation = set.metadata.generation;
+        let refused = remembered.refused.clone();
+        let refused = refused.filter(|refused| refused.generation == generation && !plan.actions.is_empty());
+        let status = status::status(&seen, plan, generation, refused.as_ref().map(Refused::told));
+        self.publish(set, remembered, status).await
     }
 
     /// Whoever came to follow another pod says how: what it had alone may be gone.
@@ -178,7 +225,11 @@ impl<A: Agents> PodSets<A> {
         let ready = || pods.iter().zip(&views).filter(|(_, view)| view.ready());
         let Some((pod, _)) = ready().find(|(_, view)| has_heard(view)).or_else(|| ready().next()) else { return };
         let name = set.name_any();
-        let order = match self.agents.restart_order(pod).await {
+        let asked = {
+            let shared = Mutex::new(&mut *remembered);
+            self.shown_while(set, None, &shared, Box::pin(self.agents.restart_order(pod))).await
+        };
+        let order = match asked {
             Ok(order) => order,
             Err(error) => {
                 tracing::warn!(%error, "pods could not be asked for their order; it goes by role");

@@ -175,6 +175,18 @@ impl What {
         }
     }
 
+    /// Whether an agent is asked, which may not answer for long.
+    pub fn asks_agents(&self) -> bool {
+        matches!(
+            self,
+            Self::RestartProcess { .. }
+                | Self::Switchover { .. }
+                | Self::PreScaleIn { .. }
+                | Self::PostScaleOut { .. }
+                | Self::PostScaleIn { .. }
+        )
+    }
+
     /// In one word, for events.
     pub fn word(&self) -> &'static str {
         match self {

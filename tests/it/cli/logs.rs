@@ -1,7 +1,8 @@
-//! `midship logs`, against a server that speaks as the API server does of one pod.
+//! `midship logs`, against a server that speaks as the API server does of one pod, and of two, one of them on a lost node.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,9 @@ fn answer(mut stream: &TcpStream) {
     let first = lines.next().unwrap_or_default();
     lines.take_while(|line| !line.is_empty()).for_each(drop);
     let path = first.split([' ', '?']).nth(1).unwrap_or_default();
+    let lost = path.contains("/namespaces/lost/");
     let metadata = |name: &str| json!({ "name": name, "namespace": "shop" });
-    let (status, body) = match path {
+    let (status, body) = match path.replace("/lost/", "/shop/").as_str() {
         "/apis/midship.dev/v1alpha1/namespaces/shop/instances/orders" => {
             let spec = json!({ "type": "cache", "extensionVersion": "1.0.0", "version": "7.0" });
             let mut object = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "Instance", "spec": spec });
@@ -42,10 +44,14 @@ fn answer(mut stream: &TcpStream) {
             ("200 OK", version)
         }
         "/api/v1/namespaces/shop/pods" => {
-            let pod = json!({ "metadata": metadata("orders-0"), "spec": { "containers": [{ "name": "cache" }] } });
-            ("200 OK", json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": [pod] }))
+            let names: &[&str] = if lost { &["orders-0", "orders-1"] } else { &["orders-0"] };
+            let pod =
+                |name: &&str| json!({ "metadata": metadata(name), "spec": { "containers": [{ "name": "cache" }] } });
+            let pods: Vec<Value> = names.iter().map(pod).collect();
+            ("200 OK", json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods }))
         }
-        "/api/v1/namespaces/shop/pods/orders-0/log" => {
+        "/api/v1/namespaces/shop/pods/orders-1/log" => ("200 OK", json!("ready")),
+        "/api/v1/namespaces/shop/pods/orders-0/log" if !lost => {
             // the API server sends nothing at all before the first line
             std::thread::sleep(SILENCE);
             ("200 OK", Value::Null)
@@ -66,10 +72,9 @@ fn answer(mut stream: &TcpStream) {
     }
 }
 
-#[test]
-fn logs_wait_for_a_quiet_pod_show_any_bytes_and_end_with_their_reader() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let kubeconfig = folder.path().join("kubeconfig");
+/// What leads to such a server.
+fn kubeconfig(folder: &Path) -> PathBuf {
+    let kubeconfig = folder.join("kubeconfig");
     let text = format!(
         "clusters: [{{name: here, cluster: {{server: \"{}\"}}}}]
 contexts: [{{name: here, context: {{cluster: here, namespace: shop}}}}]
@@ -78,9 +83,30 @@ current-context: here
         server()
     );
     std::fs::write(&kubeconfig, text).expect("it can be written");
+    kubeconfig
+}
+
+#[test]
+fn a_pod_whose_logs_cannot_be_had_hides_those_of_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_midship"))
+        .args(["logs", "orders", "--namespace", "lost", "--kubeconfig"])
+        .arg(kubeconfig(folder.path()))
+        .env_clear()
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "orders-1 \"ready\"\n", "{said}");
+    assert!(said.contains("Pod lost/orders-0") && !said.contains("Pod lost/orders-1"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+}
+
+#[test]
+fn logs_wait_for_a_quiet_pod_show_any_bytes_and_end_with_their_reader() {
+    let folder = tempfile::tempdir().expect("a folder");
     let mut child = Command::new(env!("CARGO_BIN_EXE_midship"))
         .args(["logs", "orders", "--follow", "--request-timeout", "4", "--kubeconfig"])
-        .arg(&kubeconfig)
+        .arg(kubeconfig(folder.path()))
         .env_clear()
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,7 +1,9 @@
-//! Pods end, vanish, or lose their nodes.
+//! Pods end, vanish, lose their nodes, or have agents that do not answer.
 
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use super::{SOON, stage_test};
 use crate::harness::wait_for;
@@ -54,6 +56,36 @@ fn a_pod_of_somebody_else_stands_in_the_way_and_is_named() {
         assert!(message.contains("shop-store-1"), "{message}");
         stage.scene.kubectl(["delete", "pod", "shop-store-1", "--force", "--grace-period=0"]).output();
         stage.becomes("Ready").await;
+    });
+}
+
+#[test]
+fn a_role_that_changes_while_the_agent_of_another_pod_does_not_answer_is_shown_meanwhile() {
+    stage_test(async |stage| {
+        stage.apply(json!({})).await;
+        stage.becomes("Ready").await;
+        // it takes connections, and never says a word
+        let silent = TcpListener::bind("127.66.0.1:7440").await.expect("the address is free");
+        let (pods, how) = (stage.pods(), PatchParams::default());
+        let address = json!({ "status": { "podIP": "127.66.0.1", "podIPs": [{ "ip": "127.66.0.1" }] } });
+        let patched = pods.patch_status("shop-store-2", &how, &Patch::Merge(&address)).await;
+        patched.expect("it gets an address");
+        let report = json!({ "ready": true, "configRevision": "c1", "pendingRestart": ["size"] }).to_string();
+        let report = json!({ "metadata": { "annotations": { "midship.dev/report": report } } });
+        pods.patch("shop-store-2", &how, &Patch::Merge(&report)).await.expect("its process has to be restarted");
+        let called = timeout(SOON, silent.accept()).await.expect("its agent is called in time");
+        let _called = called.expect("there is a connection");
+        let role = json!({ "metadata": { "labels": { "midship.dev/role": "first" } } });
+        pods.patch("shop-store-0", &how, &Patch::Merge(&role)).await.expect("another one gets a role");
+        wait_for("the role to be shown", SOON, async || {
+            let members = stage.set().await.status.unwrap_or_default().pods;
+            let shown = members.iter().any(|member| member.role.as_deref() == Some("first"));
+            if shown { Ok(()) } else { Err(format!("{members:?}")) }
+        })
+        .await;
+        // that takes four attempts of three seconds
+        let ended = stage.controller.logged("an agent did not do what it was asked for");
+        assert_eq!(ended, None, "the call is still under way");
     });
 }
 
