@@ -16,7 +16,7 @@ use super::segments::line;
 use super::source::{STREAM, source};
 use super::{BackupError, Surroundings, bounded, method, open, with};
 use crate::agent::actions::{Actor, Saved, Steps};
-use crate::api::labels::{PART, SET, SET_SAME};
+use crate::api::labels::{GROUP, PART, SET, SET_SAME};
 use crate::api::operation::BackupType;
 use crate::backup::clock::Clock;
 use crate::backup::digest::Digest;
@@ -33,8 +33,6 @@ use crate::extension::agent::AgentConfig;
 use crate::extension::contract::BackupMethod;
 use crate::lifecycle::backup::{BackupOrder, JobState, Outcome};
 
-/// The label that says which group of pods a backup is of.
-pub const GROUP: &str = "midship.dev/group";
 /// What a backup's description calls what is compared with what is restored.
 pub const FACTS: &str = "facts";
 const MOST_FACTS: usize = 64 << 10;
