@@ -484,14 +484,22 @@ fn oldest_proof(ground: &Ground<'_>) -> Option<(String, Option<Timestamp>)> {
     let look = ground.look.as_ref()?;
     let proof = |instance: &Arc<Instance>| {
         let uid = instance.uid().unwrap_or_default();
-        let proven = look.catalog.found.iter().filter(|found| found.place.owner.instance.as_str() == uid);
-        let proven = proven.filter(|found| found.damage().is_none() && found.proof().0 > Level::Committed);
-        let mut proven: Vec<&Found> = proven.collect();
+        let own = look.catalog.found.iter().filter(|found| found.place.owner.instance.as_str() == uid);
+        let mut proven: Vec<&Found> = own.filter(|found| is_proven(found)).collect();
         proven.sort_by_key(|found| found.manifest.completed_at);
-        let newest = proven.into_iter().rev().find(|found| look.catalog.is_restorable(found));
+        // a set is proven as well as its part that is proven least
+        let all = |found: &Found| {
+            let set = look.catalog.set_of(found);
+            set.is_none_or(|set| set.parts.iter().all(|(_, part)| is_proven(part)))
+        };
+        let newest = proven.into_iter().rev().find(|&found| look.catalog.is_restorable(found) && all(found));
         (instance.name_any(), newest.map(|found| found.manifest.completed_at))
     };
     ground.instances.iter().map(proof).min_by_key(|(_, proven)| *proven)
+}
+
+fn is_proven(found: &Found) -> bool {
+    found.damage().is_none() && found.proof().0 > Level::Committed
 }
 
 fn is_open(operation: &Operation) -> bool {
