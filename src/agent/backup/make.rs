@@ -16,7 +16,7 @@ use super::segments::line;
 use super::source::{STREAM, source};
 use super::{BackupError, Surroundings, bounded, method, open, with};
 use crate::agent::actions::{Actor, Saved, Steps};
-use crate::api::labels::{PART, SET, SET_SAME};
+use crate::api::labels::{GROUP, PART, SET, SET_SAME};
 use crate::api::operation::BackupType;
 use crate::backup::clock::Clock;
 use crate::backup::digest::Digest;
@@ -33,8 +33,6 @@ use crate::extension::agent::AgentConfig;
 use crate::extension::contract::BackupMethod;
 use crate::lifecycle::backup::{BackupOrder, JobState, Outcome};
 
-/// The label that says which group of pods a backup is of.
-pub const GROUP: &str = "midship.dev/group";
 /// What a backup's description calls what is compared with what is restored.
 pub const FACTS: &str = "facts";
 const MOST_FACTS: usize = 64 << 10;
@@ -154,14 +152,10 @@ impl Making<'_> {
         self.reporter.count(writing.progress());
         let left = self.leave().await;
         let reading = Reading {
-            around: self.around,
-            actor: self.actor,
-            method: self.method,
-            freezer: self.freezer,
+            making: self,
             order,
             before: last_size(self.catalog, order, config),
             job: job(order, left.as_deref(), parent),
-            reporter: self.reporter,
         };
         let read = reading.read(&mut writing, cancel, until).await;
         let proven = match read {
@@ -181,7 +175,10 @@ impl Making<'_> {
             Ok(span) => {
                 self.reporter.stage(JobState::Completing, "proves what is stored, and commits");
                 let Committed { place, manifest, digest } = commit(self.repository, order, writing, span).await?;
-                self.keep(place.id).await;
+                // what an earlier attempt left, and nobody could take away, is not this one's
+                if left.is_some() {
+                    self.keep(place.id).await;
+                }
                 let completed_at = manifest.completed_at;
                 Ok(Outcome::Committed { id: place.id, manifest: digest, completed_at, full_because })
             }
@@ -286,14 +283,10 @@ fn last_size(catalog: &Catalog, order: &BackupOrder, config: &AgentConfig) -> Op
 }
 
 struct Reading<'a> {
-    around: &'a dyn Surroundings,
-    actor: &'a Actor,
-    method: &'a BackupMethod,
-    freezer: &'a Arc<Freezer>,
+    making: &'a Making<'a>,
     order: &'a BackupOrder,
     before: Option<Last>,
     job: Map<String, Value>,
-    reporter: &'a Reporter,
 }
 
 impl Reading<'_> {
@@ -304,30 +297,31 @@ impl Reading<'_> {
         cancel: &CancellationToken,
         until: Instant,
     ) -> Result<Learnt, BackupError> {
-        let session = self.actor.session();
+        let session = self.making.actor.session();
         let mut saved = None;
         let read = bounded(cancel, until, self.order.timeout, async {
-            self.reporter.stage(JobState::Preparing, "runs the steps before the data is read");
+            self.making.reporter.stage(JobState::Preparing, "runs the steps before the data is read");
             let extras = self.extras();
-            let what = Steps { name: "backup.before", steps: &self.method.before, timeout: None, session: &session };
-            let before = saved.insert(self.actor.steps(what, extras).await?);
-            if self.method.stream.volume.is_some() {
-                self.freezer.freeze().await?;
+            let what =
+                Steps { name: "backup.before", steps: &self.making.method.before, timeout: None, session: &session };
+            let before = saved.insert(self.making.actor.steps(what, extras).await?);
+            if self.making.method.stream.volume.is_some() {
+                self.making.freezer.freeze().await?;
             }
-            self.reporter.stage(JobState::Running, "reads the data");
+            self.making.reporter.stage(JobState::Running, "reads the data");
             let left = until.saturating_duration_since(Instant::now());
             let least = if self.order.may_shrink { 0 } else { LEAST_PERCENT };
             // where groups came or went, less in this one is no loss
             let moved = |last: &&Last| last.same.is_some() && self.spread(before) != last.same;
             let last = self.before.as_ref().filter(|last| !moved(last)).map(|last| last.bytes);
-            let source = source(self.around, self.method, before, left, last, least).await?;
+            let source = source(self.making.around, self.making.method, before, left, last, least).await?;
             Ok::<_, BackupError>(writing.stream(source).await?)
         })
         .await;
-        let thawed = self.freezer.thaw().await;
-        let after = Steps { name: "backup.after", steps: &self.method.after, timeout: None, session: &session };
-        let after = tokio::time::timeout(AFTER, self.actor.steps(after, self.extras())).await;
-        self.actor.end(&session);
+        let thawed = self.making.freezer.thaw().await;
+        let after = Steps { name: "backup.after", steps: &self.making.method.after, timeout: None, session: &session };
+        let after = tokio::time::timeout(AFTER, self.making.actor.steps(after, self.extras())).await;
+        self.making.actor.end(&session);
         read?;
         thawed?;
         let after = after.map_err(|_| BackupError::TimedOut(AFTER))??;
@@ -338,13 +332,13 @@ impl Reading<'_> {
 
     /// Digest of how the data is spread over the groups, as steps that saved this found it.
     fn spread(&self, saved: &Saved) -> Option<String> {
-        let value = saved.value(&self.method.set.as_ref()?.same)?;
+        let value = saved.value(&self.making.method.set.as_ref()?.same)?;
         Some(Digest::of(value.to_string().as_bytes()).short(LABEL))
     }
 
     /// How the data is spread over the groups, where this is a part of a set; it may not have changed meanwhile.
     fn same(&self, before: &Saved, after: &Saved) -> Result<Option<String>, BackupError> {
-        let Some(set) = self.method.set.as_ref().filter(|_| self.order.labels.contains_key(SET)) else {
+        let Some(set) = self.making.method.set.as_ref().filter(|_| self.order.labels.contains_key(SET)) else {
             return Ok(None);
         };
         let value = |saved: &Saved, when: &str| {
@@ -364,13 +358,13 @@ impl Reading<'_> {
     }
 
     fn extras(&self) -> Map<String, Value> {
-        with(self.around.extras(), "job", self.job.clone())
+        with(self.making.around.extras(), "job", self.job.clone())
     }
 
     /// What the method wants to be known of the data when it is restored.
     fn facts(&self, saved: &Saved) -> Result<Map<String, Value>, BackupError> {
         let mut facts = Map::new();
-        for (name, source) in &self.method.facts {
+        for (name, source) in &self.making.method.facts {
             let value = saved.value(source);
             let value = value.ok_or_else(|| BackupError::Package(format!("facts.{name}: {source} gives nothing")))?;
             facts.insert(name.clone(), value);
@@ -384,7 +378,7 @@ impl Reading<'_> {
     }
 
     fn marks(&self, before: &Saved, after: &Saved) -> Result<Option<Marks>, BackupError> {
-        let span = self.method.logs.as_ref().and_then(|logs| logs.span.as_ref());
+        let span = self.making.method.logs.as_ref().and_then(|logs| logs.span.as_ref());
         let Some(span) = span.filter(|_| self.order.with_log) else { return Ok(None) };
         let text = |saved: &Saved, source: &str| match saved.value(source) {
             Some(Value::String(text)) if !text.is_empty() => Ok(text),

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::Reporter;
 use super::kept::Kept;
-use super::make::{FACTS, GROUP};
+use super::make::FACTS;
 use super::marker::Marker;
 use super::replaced;
 use super::segments::fetch;
@@ -26,6 +26,7 @@ use crate::agent::actions::{Actor, Extras, Steps};
 use crate::agent::init::protocol::{Op, Request, Status};
 use crate::agent::serve::mark;
 use crate::agent::stream::write_to;
+use crate::api::labels::GROUP;
 use crate::backup::id::Id;
 use crate::backup::read::{ChainError, Content, Found, Keyring, ReadError};
 use crate::backup::replay::{Asked, choose, route};

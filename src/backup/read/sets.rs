@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Catalog, Found};
+use super::{Catalog, Found, Target};
 use crate::api::labels::{GROUP, SET, SET_SAME, SET_SIZE};
 use crate::backup::id::Id;
 use crate::backup::layout::Owner;
@@ -92,9 +92,11 @@ impl Catalog {
         self.parts(found).len().max(found.set().map_or(0, |(_, size)| size))
     }
 
-    /// Whether it is a part of a set that is no backup.
-    pub fn is_half(&self, found: &Found) -> bool {
-        self.set_of(found).is_some_and(|set| set.check().is_err())
+    /// Whether it can be put back, as far as the repository tells: with all it adds to, and where it is a part of a set, with
+    /// the others.
+    pub fn is_restorable(&self, found: &Found) -> bool {
+        let chain = self.chain(&found.place.owner, Target::Backup(found.place.id));
+        chain.is_ok() && self.set_of(found).is_none_or(|set| set.check().is_ok())
     }
 
     /// The newest set of an instance that was whole by then, else the first after that; where none is whole, why the newest is

@@ -101,8 +101,15 @@ async fn incremental_backups_build_on_what_is_there() {
     let nothing = chain(Target::By(full.manifest.completed_at), false).expect_err("there was none then");
     assert!(nothing.to_string().starts_with("there is no backup of this instance that was complete at"), "{nothing}");
 
+    let restorable = async || {
+        let catalog = world.catalog().await;
+        catalog.is_restorable(catalog.get(&second.place).expect("it is there"))
+    };
+    assert!(restorable().await);
+
     // a parent that is gone is told before anything is read from the source
     world.memory.tamper(&full.place.manifest(), |_| None);
+    assert!(!restorable().await, "it adds to what is gone");
     let error = world.back_up(&world.repository, parent.clone(), &one).await.expect_err("no parent");
     assert!(matches!(error, WriteError::Parent(_)), "{error}");
     assert_eq!(world.catalog().await.failed[0].void.reason, error.to_string());
@@ -237,6 +244,7 @@ async fn what_one_operation_made_of_all_groups_is_one_backup_or_none() {
     let catalog = world.catalog().await;
     let alone = catalog.get(&first).expect("it is there");
     assert_eq!((catalog.parts(alone).len(), catalog.parts_of(alone)), (1, 3), "the first one does not pass for all");
+    assert!(!catalog.is_restorable(alone));
     make("one", "shard-9", "a").await;
     assert_eq!(newest().await.expect_err("half"), "the set one has 2 of its 3 parts");
     make("one", "shard-1", "a").await;
@@ -247,6 +255,7 @@ async fn what_one_operation_made_of_all_groups_is_one_backup_or_none() {
         make("two", group, "b").await;
     }
     let catalog = world.catalog().await;
+    assert!(catalog.is_restorable(catalog.get(&first).expect("it is there")));
     let set = catalog.set_of(catalog.get(&first).expect("it is there")).expect("a set");
     let parts: Vec<_> = set.parts.iter().map(|(group, _)| *group).collect();
     assert_eq!((parts, set.size), (vec!["shard-1", "shard-9", "shard-10"], 3), "as people count them");

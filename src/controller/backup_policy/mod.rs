@@ -467,7 +467,7 @@ fn begun_for(look: &Look, uid: &str, schedule: &Schedule) -> Option<Timestamp> {
     as_asked.map(|manifest| manifest.started_at).max()
 }
 
-/// The newest sound backup of each instance; half a set is none.
+/// The newest sound backup of each instance; half a set is none, nor is what adds to one that is damaged.
 fn newest<'a>(ground: &'a Ground<'_>) -> impl Iterator<Item = &'a Found> {
     ground.instances.iter().filter_map(|instance| newest_of(ground.look.as_ref()?, &instance.uid()?))
 }
@@ -476,7 +476,7 @@ fn newest_of<'a>(look: &'a Look, uid: &str) -> Option<&'a Found> {
     let of_instance = look.catalog.found.iter().filter(|found| found.place.owner.instance.as_str() == uid);
     let mut sound: Vec<&Found> = of_instance.filter(|found| found.damage().is_none()).collect();
     sound.sort_by_key(|found| found.manifest.completed_at);
-    sound.into_iter().rev().find(|found| !look.catalog.is_half(found))
+    sound.into_iter().rev().find(|found| look.catalog.is_restorable(found))
 }
 
 /// The instance whose newest proven backup is the oldest.
@@ -484,11 +484,22 @@ fn oldest_proof(ground: &Ground<'_>) -> Option<(String, Option<Timestamp>)> {
     let look = ground.look.as_ref()?;
     let proof = |instance: &Arc<Instance>| {
         let uid = instance.uid().unwrap_or_default();
-        let proven = look.catalog.found.iter().filter(|found| found.place.owner.instance.as_str() == uid);
-        let proven = proven.filter(|found| found.damage().is_none() && found.proof().0 > Level::Committed);
-        (instance.name_any(), proven.map(|found| found.manifest.completed_at).max())
+        let own = look.catalog.found.iter().filter(|found| found.place.owner.instance.as_str() == uid);
+        let mut proven: Vec<&Found> = own.filter(|found| is_proven(found)).collect();
+        proven.sort_by_key(|found| found.manifest.completed_at);
+        // a set is proven as well as its part that is proven least
+        let all = |found: &Found| {
+            let set = look.catalog.set_of(found);
+            set.is_none_or(|set| set.parts.iter().all(|(_, part)| is_proven(part)))
+        };
+        let newest = proven.into_iter().rev().find(|&found| look.catalog.is_restorable(found) && all(found));
+        (instance.name_any(), newest.map(|found| found.manifest.completed_at))
     };
     ground.instances.iter().map(proof).min_by_key(|(_, proven)| *proven)
+}
+
+fn is_proven(found: &Found) -> bool {
+    found.damage().is_none() && found.proof().0 > Level::Committed
 }
 
 fn is_open(operation: &Operation) -> bool {

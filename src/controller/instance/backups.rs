@@ -38,8 +38,8 @@ pub fn summary(shared: &Instances, instance: &Instance) -> Option<BackupSummary>
     let restored = own.iter().find(|(_, _, found)| {
         found.verified.get(&Level::Restored).is_some_and(|verification| verification.problems.is_empty())
     });
-    // half a set is no backup
-    let latest = own.iter().find(|(_, look, found)| !look.catalog.is_half(found));
+    // half a set is no backup, nor is what adds to one that is damaged
+    let latest = own.iter().find(|(_, look, found)| look.catalog.is_restorable(found));
     let name = |(name, _, found): &(&ObjectName, &Look, &crate::backup::read::Found)| object_name(name, found.place.id);
     let window = shared.known.window(&uid);
     Some(BackupSummary {

@@ -112,7 +112,7 @@ pub fn plan(facts: &Facts, rules: &BTreeMap<String, Rules>, guards: &Guards, now
             (false, None) => Verdict::Keep(reasons),
             (false, Some(_)) => Verdict::Revive(reasons),
             (true, None) => Verdict::Condemn,
-            (true, Some(at)) => match at + guards.grace {
+            (true, Some(at)) => match after(at, guards.grace) {
                 until if until > now => Verdict::Wait { until },
                 _ => Verdict::Remove,
             },
@@ -153,17 +153,27 @@ fn attempt_verdict(attempt: &AttemptFacts, guards: &Guards, now: Timestamp) -> A
     match attempt.remains {
         // the writer stops at the end of its lease; an hour more is for clocks that differ
         Remains::Open => {
-            let until = (attempt.started_at + attempt.lease).max(attempt.active_at) + guards.grace.min(HOUR);
+            let ends = after(attempt.started_at, attempt.lease).max(attempt.active_at);
+            let until = after(ends, guards.grace.min(HOUR));
             if until > now { AttemptVerdict::Leave { until } } else { AttemptVerdict::Void }
         }
-        Remains::Over { at } if at + guards.grace > now => AttemptVerdict::Remember { until: at + guards.grace },
-        Remains::Note { at } if at + guards.memory > now => AttemptVerdict::Remember { until: at + guards.memory },
+        Remains::Over { at } if after(at, guards.grace) > now => {
+            AttemptVerdict::Remember { until: after(at, guards.grace) }
+        }
+        Remains::Note { at } if after(at, guards.memory) > now => {
+            AttemptVerdict::Remember { until: after(at, guards.memory) }
+        }
         Remains::Note { .. } => AttemptVerdict::Forget,
         Remains::Over { .. } | Remains::Leftover => AttemptVerdict::Clear,
     }
 }
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// What would be after all times is at the last one: nobody who was given that long stops retention for all others.
+fn after(at: Timestamp, time: SignedDuration) -> Timestamp {
+    at.checked_add(time).unwrap_or(Timestamp::MAX)
+}
 
 /// A backup's log is needed as long as the backup is there, whatever was decided about it: only what is gone needs nothing.
 /// One that is being made begins later in the log than any that is there.

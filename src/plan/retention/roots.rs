@@ -8,23 +8,25 @@ use super::Reason;
 use super::facts::{BackupFacts, Facts, Remains, Rules};
 
 pub type Kept<'a> = BTreeMap<&'a str, Vec<Reason>>;
+type ById<'a> = BTreeMap<&'a str, &'a BackupFacts>;
 
 pub fn kept<'a>(facts: &'a Facts, rules: &BTreeMap<String, Rules>, now: Timestamp) -> Kept<'a> {
     let mut kept = Kept::new();
+    let by_id: ById<'a> = facts.backups.iter().map(|backup| (backup.id.as_str(), backup)).collect();
     let mut groups: BTreeMap<(&str, Option<&str>), Vec<&BackupFacts>> = BTreeMap::new();
     for backup in &facts.backups {
         groups.entry((backup.instance.as_str(), backup.group.as_deref())).or_default().push(backup);
     }
     for ((instance, _), mut backups) in groups {
         backups.sort_by(|a, b| (b.completed_at, &b.id).cmp(&(a.completed_at, &a.id)));
-        of_group(facts, instance, &backups, rules.get(instance), now, &mut kept);
+        of_group(facts, &by_id, instance, &backups, rules.get(instance), now, &mut kept);
     }
     for attempt in facts.attempts.iter().filter(|attempt| attempt.remains == Remains::Open) {
         if let Some(parent) = facts.backups.iter().find(|backup| Some(&backup.id) == attempt.parent.as_ref()) {
             kept.entry(&parent.id).or_default().push(Reason::AttemptAddsToIt(attempt.id.clone()));
         }
     }
-    with_what_is_needed(facts, kept)
+    with_what_is_needed(facts, &by_id, kept)
 }
 
 /// How long the other parts of a set may take to come: an operation does not go on for longer.
@@ -32,6 +34,7 @@ const UNFINISHED: SignedDuration = SignedDuration::from_hours(48);
 
 fn of_group<'a>(
     facts: &Facts,
+    by_id: &ById<'a>,
     instance: &str,
     newest_first: &[&'a BackupFacts],
     rules: Option<&Rules>,
@@ -40,7 +43,7 @@ fn of_group<'a>(
 ) {
     let mut keep = |backup: &'a BackupFacts, reason| kept.entry(backup.id.as_str()).or_default().push(reason);
     // damaged ones take no place among the newest so many: they would push out what can be restored
-    let there = || newest_first.iter().filter(|backup| backup.sound && chain_is_sound(facts, backup));
+    let there = || newest_first.iter().filter(|backup| backup.sound && chain_is_sound(by_id, backup));
     // and neither does a part of what lacks others
     let sound = || there().filter(|backup| backup.set.as_ref().is_none_or(|set| set.whole));
     let newest = sound().next().or_else(|| there().next());
@@ -99,15 +102,15 @@ fn of_group<'a>(
 }
 
 /// A backup can be restored only with all it adds to.
-fn chain_is_sound(facts: &Facts, backup: &BackupFacts) -> bool {
+fn chain_is_sound(by_id: &ById<'_>, backup: &BackupFacts) -> bool {
     let mut next = backup;
-    for _ in 0..=facts.backups.len() {
+    for _ in 0..=by_id.len() {
         if !next.sound {
             return false;
         }
         let Some(parent) = &next.parent else { return true };
-        match facts.backups.iter().find(|other| other.id == *parent) {
-            Some(parent) => next = parent,
+        match by_id.get(parent.as_str()) {
+            Some(&parent) => next = parent,
             None => return false,
         }
     }
@@ -115,8 +118,7 @@ fn chain_is_sound(facts: &Facts, backup: &BackupFacts) -> bool {
 }
 
 /// What a kept backup adds to is kept, and what that adds to, to the full one; and with a part all of its set.
-fn with_what_is_needed<'a>(facts: &'a Facts, mut kept: Kept<'a>) -> Kept<'a> {
-    let by_id: BTreeMap<&str, &BackupFacts> = facts.backups.iter().map(|backup| (backup.id.as_str(), backup)).collect();
+fn with_what_is_needed<'a>(facts: &'a Facts, by_id: &ById<'a>, mut kept: Kept<'a>) -> Kept<'a> {
     let mut sets: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for backup in &facts.backups {
         if let Some(set) = &backup.set {

@@ -265,6 +265,11 @@ fn attempts_are_left_alone_while_somebody_may_work_on_them() {
     assert!(matches!(verdict(Remains::Note { at: at(2) }, 30), AttemptVerdict::Remember { .. }));
     assert_eq!(verdict(Remains::Note { at: at(2) }, 33), AttemptVerdict::Forget);
     assert_eq!(verdict(Remains::Leftover, 0), AttemptVerdict::Clear);
+    // an operation that was given all the time there is
+    let for_ever = AttemptFacts { lease: SignedDuration::MAX, ..failed(0, Remains::Open) };
+    let facts = Facts { attempts: vec![for_ever], ..Facts::default() };
+    let left = plan(&facts, &BTreeMap::new(), &Guards::default(), at(9)).attempts[0].1;
+    assert_eq!(left, AttemptVerdict::Leave { until: Timestamp::MAX });
 }
 
 #[test]

@@ -127,6 +127,19 @@ async fn where_a_backup_can_add_to_nothing_it_is_a_full_one_and_says_why() {
 }
 
 #[tokio::test]
+async fn what_an_earlier_attempt_left_passes_for_no_other_backups() {
+    let pod = Pod::start(&sleeper());
+    let vault = Vault::new().await;
+    let bench = numbered(&pod, "1.0");
+    // a folder stands for what cannot be taken away
+    let kept = pod.path("data/.midship-kept");
+    std::fs::create_dir_all(kept.join("new")).unwrap();
+    let full = first(&pod, &bench, &vault).await;
+    assert!(!kept.join(full.to_string()).exists());
+    assert!(kept.join("new").exists());
+}
+
+#[tokio::test]
 async fn a_chain_that_cannot_be_put_together_is_refused_before_anything_is_changed() {
     let pod = Pod::start(&sleeper());
     let vault = Vault::new().await;
