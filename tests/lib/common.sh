@@ -59,7 +59,7 @@ run() {
   ! alive "$name" || return 0
   rm -f "$STATE/run/$name.pid"
   MIDSHIP_STATE=$STATE setsid "$lib/process" "$STATE/run/$name.pid" "$STATE/log/$name.log" "$@" &
-  for ((i = 0; i < 1000; i++)); do [[ ! -s $STATE/run/$name.pid ]] || return 0; sleep 0.01; done
+  for ((i = 0; i < 6000; i++)); do [[ ! -s $STATE/run/$name.pid ]] || return 0; sleep 0.01; done
   die "$name could not be started"
 }
 
@@ -82,9 +82,14 @@ strays() { # PIDs and their states, of this STATE or of all
     [[ -z $state ]] || echo "${file%/environ} $state"
   done
 }
-kill_strays() { # those of STATE
-  local pid state
-  while read -r pid state; do [[ $state != "$STATE" ]] || kill -9 "$pid" 2>/dev/null || true; done < <(strays "$STATE")
+kill_strays() { # those of STATE; who was killed may take a moment to be gone, and to let go of ports and files
+  local pid state left i
+  for ((i = 0; i < 100; i++)); do
+    left=''
+    while read -r pid state; do [[ $state != "$STATE" ]] || { left=1; kill -9 "$pid" 2>/dev/null || true; }; done < <(strays "$STATE")
+    [[ -n $left ]] || return 0
+    sleep 0.1
+  done
 }
 
 # wait_for SECONDS NAME WHAT COMMAND...: until the command succeeds; fails at once when process NAME has ended.
@@ -97,7 +102,18 @@ wait_for() {
     sleep 0.1
   done
 }
-answers() { curl -fsS -m 1 "$@"; }
+answers() { curl -fsS -m 5 "$@"; }
+
+# again COMMAND...: what asks the network is tried three times
+again() {
+  local tries
+  for tries in 1 2; do
+    if "$@"; then return; fi
+    say "$1 failed, trying again ..."
+    sleep $((tries * 5))
+  done
+  "$@"
+}
 
 # --- owners: a state that was started for another process goes when the last of those is gone
 
@@ -195,7 +211,7 @@ add() { # PACKAGE...
 }
 # what tests and their servers call, wherever they run
 need_programs() { need curl:curl openssl:openssl python3:python3 zstd:zstd git:git gpg:gnupg ssh-keygen:openssh-client; }
-apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o APT::Sandbox::User=root "$@" >/dev/null 2> >(grep -v apt-utils >&2); }
+apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o APT::Sandbox::User=root "$@" >/dev/null 2> >(grep -v apt-utils >&2); }
 
 # view FILE...: a directory with links to these programs, named by what they are
 view() {

@@ -75,7 +75,7 @@ control_plane() { # api|full|beside controllers audit
   [[ $1 == api && -z $2 ]] || controllers # it waits for the API server by itself
   [[ $1 == api ]] || run scheduler "$PROGRAMS/kube-scheduler" --kubeconfig "$STATE/scheduler.kubeconfig" --authentication-kubeconfig "$STATE/scheduler.kubeconfig" \
     --authorization-kubeconfig "$STATE/scheduler.kubeconfig" --leader-elect=false --bind-address 127.0.0.1 --secure-port 0
-  wait_for 60 apiserver "the API server" api_ready
+  wait_for 180 apiserver "the API server" api_ready
   [[ $1 == api ]] || addons
 }
 
@@ -88,8 +88,8 @@ controllers() {
 
 # storage classes, DNS, and the one resizer; it asks a csi-loop of its own, since growing is each node's work
 addons() {
-  wait_for 30 apiserver "the add-ons" k apply --server-side --force-conflicts -f "$here/lib/addons.yaml"
+  wait_for 120 apiserver "the add-ons" k apply --server-side --force-conflicts -f "$here/lib/addons.yaml"
   run csi-loop "$PROGRAMS/csi-loop" --socket "$STATE/run/csi.sock"
-  wait_for 10 csi-loop "csi-loop" test -S "$STATE/run/csi.sock"
+  wait_for 60 csi-loop "csi-loop" test -S "$STATE/run/csi.sock"
   run csi-resizer "$PROGRAMS/csi-resizer" --csi-address "$STATE/run/csi.sock" --kubeconfig "$STATE/admin.kubeconfig" --handle-volume-inuse-error=false
 }

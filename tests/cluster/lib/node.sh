@@ -62,7 +62,7 @@ nodes() { # first last
   for ((n = $1; n <= $2; n++)); do node_start "$n"; done
   [[ ! -e $STATE/ready ]] || return 0
   for ((n = $1; n <= $2; n++)); do node_ready "$n"; done
-  wait_for 30 controller-manager "the default ServiceAccount" k get serviceaccount default
+  wait_for 120 controller-manager "the default ServiceAccount" k get serviceaccount default
 }
 
 node_start() {
@@ -124,12 +124,12 @@ no_cgroups() { find /sys/fs/cgroup -depth -type d \( -path "*/$1" -o -path "*/$1
 
 node_ready() {
   local name=node-$1 ip=10.200.0.$((10 + $1)) log=node-$1/kubelet
-  wait_for 90 "$log" "the kubelet of $name" answers "http://$ip:10248/healthz"
-  wait_for 60 "$log" "$name" k wait --for=jsonpath='{.status.nodeInfo.bootID}'="$(<"$STATE/$name/boot-id")" "node/$name" --timeout=2s
-  wait_for 60 "$log" "$name" k wait --for=condition=Ready "node/$name" --timeout=2s
-  wait_for 30 "node-$1/csi-loop" "storage on $name" k wait --for=jsonpath='{.spec.drivers[0].name}'=loop.csi.midship.test "csinode/$name" --timeout=2s
-  wait_for 30 "node-$1/kube-proxy" "kube-proxy on $name" answers "http://$ip:10256/healthz"
-  wait_for 30 "node-$1/coredns" "DNS on $name" answers "http://$ip:8181/ready"
+  wait_for 180 "$log" "the kubelet of $name" answers "http://$ip:10248/healthz"
+  wait_for 120 "$log" "$name" k wait --for=jsonpath='{.status.nodeInfo.bootID}'="$(<"$STATE/$name/boot-id")" "node/$name" --timeout=2s
+  wait_for 120 "$log" "$name" k wait --for=condition=Ready "node/$name" --timeout=2s
+  wait_for 120 "node-$1/csi-loop" "storage on $name" k wait --for=jsonpath='{.spec.drivers[0].name}'=loop.csi.midship.test "csinode/$name" --timeout=2s
+  wait_for 120 "node-$1/kube-proxy" "kube-proxy on $name" answers "http://$ip:10256/healthz"
+  wait_for 120 "node-$1/coredns" "DNS on $name" answers "http://$ip:8181/ready"
 }
 
 # pid 1 of a running node, as the host sees it
@@ -190,7 +190,7 @@ load_into() { # number file...: skips what was the last to be loaded under its n
     tries=0
     until said=$(node_enter "$n" ctr -n k8s.io images import --snapshotter overlayfs "$file" 2>&1); do
       ! crashed "$n" || return 0
-      ((++tries < 10)) || die "node-$n: $file: $said"
+      ((++tries < 60)) || die "node-$n: $file: $said"
     done
     { grep -vF "${file##*/} " "$loaded" 2>/dev/null; echo "$what"; } >"$loaded.new" || true; mv "$loaded.new" "$loaded"
   done
