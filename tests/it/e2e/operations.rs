@@ -10,7 +10,7 @@ use midship::api::instance::Phase;
 use midship::api::operation::OperationPhase;
 use serde_json::json;
 
-use super::stage::{IN_TIME, NAME, Stage, stage_test};
+use super::stage::{IN_TIME, NAME, PATIENT, Stage, stage_test};
 use crate::harness::wait_for;
 
 const SERVER: &str = "redis";
@@ -24,7 +24,7 @@ fn a_redis_with_tls_is_operated_from_its_creation_to_its_end() {
         own(stage).await;
         stage
             .create(json!({ "version": "7.0", "topology": "replication", "deletionPolicy": "Delete",
-                "tls": { "issuer": "builtin" }, "credentials": { "secretName": "mine" },
+                "tls": { "issuer": "builtin" }, "credentials": { "secretName": "mine" }, "failover": { "timeout": PATIENT },
                 "components": [{ "name": "redis", "replicas": 3, "storage": { "data": { "size": "32Mi" } },
                     "configFiles": { "users.acl": { "secret": { "name": "users", "key": "acl" } },
                         "redis.conf": { "configMap": { "name": "settings", "key": "conf" } } },

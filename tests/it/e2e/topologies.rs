@@ -14,7 +14,7 @@ use crate::harness::wait_for;
 
 const KEYS: usize = 200;
 /// What the command line waits at most.
-const PATIENCE: &str = "240";
+const PATIENCE: &str = "480";
 /// As people talk to shards.
 const CLIENT: &str = "redis-cli --tls --cacert /midship/tls/ca.crt";
 

@@ -13,7 +13,7 @@ use super::stage::{NAME, Stage, stage_test};
 use vault::Vault;
 
 /// What the command line waits at most.
-const PATIENCE: &str = "240";
+const PATIENCE: &str = "480";
 
 fn one_pod(component: &str, version: &str, size: &str, memory: &str) -> Value {
     json!({ "version": version, "topology": "standalone", "deletionPolicy": "Delete",
