@@ -183,7 +183,14 @@ async fn switchover(stage: &Stage<'_>) {
     let told = stage.midship(&["switchover", NAME, "--to", &heir]);
     assert!(told.code == 0 && told.stdout.contains("succeeded"), "{told}");
     println!("a switchover took {:.1} s", begun.elapsed().as_secs_f64());
-    stage.is(Phase::Running, |status| status.primary.as_deref() == Some(heir.as_str())).await;
+    // each pod says its role by itself
+    stage
+        .is(Phase::Running, |status| {
+            let is = |name: &str| if name == heir { "primary" } else { "replica" };
+            status.primary.as_ref() == Some(&heir)
+                && status.members.iter().all(|member| member.role.as_deref() == Some(is(&member.name)))
+        })
+        .await;
     let refused = stage.refused("again", json!({ "type": "Switchover", "switchover": { "from": primary } })).await;
     assert!(refused.contains("has the role replica now"), "{refused}");
 }
