@@ -7,6 +7,8 @@ tool=${0##*/}
 lib=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 CACHE=${MIDSHIP_CACHE:-$HOME/.cache/midship}
 BIN=$CACHE/bin
+# a network that stumbles now and then is no reason to end a run
+export CARGO_NET_RETRY=${CARGO_NET_RETRY:-10} PIP_RETRIES=${PIP_RETRIES:-10}
 PATH=$PATH:/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 # a version manager's python3 costs 0.2 s at each start
 PYTHON=python3; [[ ! -x /usr/bin/python3 ]] || PYTHON=/usr/bin/python3
