@@ -72,10 +72,10 @@ control_plane() { # api|full|beside controllers audit
     --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction --allow-privileged \
     --default-not-ready-toleration-seconds 5 --default-unreachable-toleration-seconds 5 "${args[@]}" ${MIDSHIP_APISERVER_ARGS:-}
   for who in controller-manager scheduler; do identity "$who" "/CN=system:kube-$who"; done
-  [[ $1 == api && -z $2 ]] || controllers # it waits for the API server by itself
+  wait_for 180 apiserver "the API server" api_ready
+  [[ $1 == api && -z $2 ]] || controllers # it ends where the API server is not there within 10 s
   [[ $1 == api ]] || run scheduler "$PROGRAMS/kube-scheduler" --kubeconfig "$STATE/scheduler.kubeconfig" --authentication-kubeconfig "$STATE/scheduler.kubeconfig" \
     --authorization-kubeconfig "$STATE/scheduler.kubeconfig" --leader-elect=false --bind-address 127.0.0.1 --secure-port 0
-  wait_for 180 apiserver "the API server" api_ready
   [[ $1 == api ]] || addons
 }
 
