@@ -106,17 +106,6 @@ wait_for() {
 }
 answers() { curl -fsS -m 5 "$@"; }
 
-# again COMMAND...: what asks the network is tried three times
-again() {
-  local tries
-  for tries in 1 2; do
-    if "$@"; then return; fi
-    say "$1 failed, trying again ..."
-    sleep $((tries * 5))
-  done
-  "$@"
-}
-
 # --- owners: a state that was started for another process goes when the last of those is gone
 
 own() { # [PID]: kept for PID; without one, kept until somebody says `down`
@@ -214,6 +203,17 @@ add() { # PACKAGE...
 # what tests and their servers call, wherever they run
 need_programs() { need curl:curl openssl:openssl python3:python3 zstd:zstd git:git gpg:gnupg ssh-keygen:openssh-client; }
 apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o APT::Sandbox::User=root "$@" >/dev/null 2> >(grep -v apt-utils >&2); }
+
+# again COMMAND...: what asks the network is tried three times
+again() {
+  local tries
+  for tries in 1 2; do
+    if "$@"; then return; fi
+    say "$1 failed, trying again ..."
+    sleep $((tries * 5))
+  done
+  "$@"
+}
 
 # view FILE...: a directory with links to these programs, named by what they are
 view() {
