@@ -74,7 +74,7 @@ fn network_of(uid: &str) -> File {
     for process in processes.filter_map(Result::ok) {
         let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
         let of_pod = environment.split(|byte| *byte == 0).any(|one| one == wanted.as_bytes());
-        if let Some(network) = of_pod.then(|| File::open(process.path().join("ns/net")).ok()).flatten() {
+        if of_pod && let Ok(network) = File::open(process.path().join("ns/net")) {
             return network;
         }
     }
