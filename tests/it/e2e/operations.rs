@@ -1,6 +1,7 @@
 //! Operations on a Redis with TLS and what a user brings along: processes are restarted, roles handed over, pods come and
 //! go, parameters change.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -197,6 +198,7 @@ async fn switchover(stage: &Stage<'_>) {
 
 /// Replicas are stopped two at a time, leave their Service, and start again.
 async fn batch(stage: &Stage<'_>) {
+    let restarts = stage.restarts().await;
     let target = json!({ "role": "replica" });
     let stop = json!({ "type": "Process", "target": target, "process": { "action": "Stop", "concurrency": 2 } });
     let status = stage.done("halt", stop).await;
@@ -212,6 +214,16 @@ async fn batch(stage: &Stage<'_>) {
     let start = json!({ "type": "Process", "target": { "pods": stopped }, "process": { "action": "Start", "concurrency": 2, "interval": "1s" } });
     stage.done("go", start).await;
     stage.runs().await;
+    tell_of_a_start(stage, &restarts, &stopped).await;
+}
+
+/// Waits until each of these pods tells that its process was started again since.
+async fn tell_of_a_start(stage: &Stage<'_>, since: &BTreeMap<String, u64>, pods: &[String]) {
+    wait_for("pods to tell of a start", IN_TIME, async || {
+        let now = stage.restarts().await;
+        if pods.iter().all(|pod| now[pod] > since[pod]) { Ok(()) } else { Err(format!("{now:?} after {since:?}")) }
+    })
+    .await;
 }
 
 /// A controller that is killed while it works, and one that starts, touch no pod; the operation goes on.
@@ -269,6 +281,7 @@ async fn parameters(stage: &Stage<'_>) {
         if answer.ends_with("32") { Ok(()) } else { Err(answer) }
     })
     .await;
+    tell_of_a_start(stage, &restarts, &restarts.keys().cloned().collect::<Vec<_>>()).await;
     assert_eq!(stage.identities(SERVER).await, before, "processes were restarted, not pods");
     let wrong = configure(json!({ "databases": 0 }), json!({ "onFailure": "Rollback" }));
     let refused = stage.refused("wrong", wrong).await;
