@@ -76,6 +76,7 @@ control_plane() { # api|full|beside controllers audit
   [[ $1 == api && -z $2 ]] || controllers # it ends where the API server is not there within 10 s
   [[ $1 == api ]] || run scheduler "$PROGRAMS/kube-scheduler" --kubeconfig "$STATE/scheduler.kubeconfig" --authentication-kubeconfig "$STATE/scheduler.kubeconfig" \
     --authorization-kubeconfig "$STATE/scheduler.kubeconfig" --leader-elect=false --bind-address 127.0.0.1 --secure-port 0
+  [[ $1 != api || -z $2 ]] || wait_for 120 controller-manager "the default ServiceAccount" k get serviceaccount default
   [[ $1 == api ]] || addons
 }
 
