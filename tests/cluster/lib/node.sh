@@ -78,7 +78,7 @@ node_start() {
   local API; API=$(<"$STATE/address")
   cert "$name" "/O=system:nodes/CN=system:node:$name" "DNS:$name,IP:$ip"; kubeconfig "$name"
   identity proxy /CN=system:kube-proxy
-  k apply -f - >/dev/null <<Y
+  cat >"$STATE/$name/dns.yaml" <<Y
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: kube-dns-$name, namespace: kube-system, labels: {kubernetes.io/service-name: kube-dns, endpointslice.kubernetes.io/managed-by: midship}}
@@ -86,6 +86,7 @@ addressType: IPv4
 endpoints: [{addresses: [$ip], nodeName: $name, conditions: {ready: true}}]
 ports: [{name: dns, port: 53, protocol: UDP}, {name: dns-tcp, port: 53, protocol: TCP}]
 Y
+  wait_for 60 apiserver "the endpoint of DNS on $name" k apply -f "$STATE/$name/dns.yaml"
   node_unlink "$n"
   ip netns add "$ns"
   ip link add "midship-n$n" type veth peer name eth0 netns "$ns"
@@ -157,8 +158,8 @@ node_kill() {
 node_remove() { # number: crashes it, and forgets it and its disk
   [[ $1 == [2-9] ]] || die "remove-node takes 2 to 9: the first node stays"
   node_kill "$1"
-  k delete node "node-$1" --ignore-not-found >/dev/null
-  k delete endpointslice "kube-dns-node-$1" --namespace kube-system --ignore-not-found >/dev/null
+  again k delete node "node-$1" --ignore-not-found >/dev/null
+  again k delete endpointslice "kube-dns-node-$1" --namespace kube-system --ignore-not-found >/dev/null
   (lock "$STATE/run/load.lock" 300 "images are being loaded"; rm -rf --one-file-system "$STATE/node-$1")
 }
 

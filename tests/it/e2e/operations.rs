@@ -33,8 +33,8 @@ fn a_redis_with_tls_is_operated_from_its_creation_to_its_end() {
             .await;
         let primary = stage.primary().await;
         wait_for("people to see it run", IN_TIME, async || {
-            let table = stage.scene.kubectl(["get", "instances"]).stdout();
-            let all = [primary.as_str(), "Running", "3/3"].iter().all(|part| table.contains(part));
+            let table = stage.scene.kubectl(["get", "instances"]).output();
+            let all = [primary.as_str(), "Running", "3/3"].iter().all(|part| table.stdout.contains(part));
             if all { Ok(()) } else { Err(table) }
         })
         .await;
@@ -297,8 +297,9 @@ async fn grow(stage: &Stage<'_>) {
     let larger = json!({ "component": "redis", "sizes": { "data": "96Mi" } });
     stage.done("grow", json!({ "type": "VolumeExpand", "volumeExpand": larger })).await;
     wait_for("every claim to say that it has grown", IN_TIME, async || {
-        let said = stage.scene.kubectl(["get", "pvc", "-o", "jsonpath={.items[*].status.capacity.storage}"]).stdout();
-        if said.split_whitespace().all(|size| size == "96Mi") { Ok(()) } else { Err(said) }
+        let said = stage.scene.kubectl(["get", "pvc", "-o", "jsonpath={.items[*].status.capacity.storage}"]).output();
+        let grown = said.stdout.split_whitespace().all(|size| size == "96Mi");
+        if said.code == 0 && grown { Ok(()) } else { Err(said) }
     })
     .await;
     wait_for("the process to have the room", IN_TIME, async || {
