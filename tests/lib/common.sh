@@ -84,10 +84,10 @@ strays() { # PIDs and their states, of this STATE or of all
     [[ -z $state ]] || echo "${file%/environ} $state"
   done
 }
-kill_strays() { # those of STATE; who was killed may take a moment to be gone, and to let go of ports and files
-  local pid state left i
+kill_strays() { # those of STATE; whoever removes its folder next does so when they are gone
+  local pid state i left
   for ((i = 0; i < 100; i++)); do
-    left=''
+    left=
     while read -r pid state; do [[ $state != "$STATE" ]] || { left=1; kill -9 "$pid" 2>/dev/null || true; }; done < <(strays "$STATE")
     [[ -n $left ]] || return 0
     sleep 0.1
