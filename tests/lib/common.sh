@@ -7,6 +7,8 @@ tool=${0##*/}
 lib=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 CACHE=${MIDSHIP_CACHE:-$HOME/.cache/midship}
 BIN=$CACHE/bin
+# a network that stumbles now and then is no reason to end a run
+export CARGO_NET_RETRY=${CARGO_NET_RETRY:-10} PIP_RETRIES=${PIP_RETRIES:-10}
 PATH=$PATH:/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 # a version manager's python3 costs 0.2 s at each start
 PYTHON=python3; [[ ! -x /usr/bin/python3 ]] || PYTHON=/usr/bin/python3
@@ -59,7 +61,7 @@ run() {
   ! alive "$name" || return 0
   rm -f "$STATE/run/$name.pid"
   MIDSHIP_STATE=$STATE setsid "$lib/process" "$STATE/run/$name.pid" "$STATE/log/$name.log" "$@" &
-  for ((i = 0; i < 1000; i++)); do [[ ! -s $STATE/run/$name.pid ]] || return 0; sleep 0.01; done
+  for ((i = 0; i < 6000; i++)); do [[ ! -s $STATE/run/$name.pid ]] || return 0; sleep 0.01; done
   die "$name could not be started"
 }
 
@@ -204,7 +206,18 @@ add() { # PACKAGE...
 }
 # what tests and their servers call, wherever they run
 need_programs() { need curl:curl openssl:openssl python3:python3 zstd:zstd git:git gpg:gnupg ssh-keygen:openssh-client; }
-apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o APT::Sandbox::User=root "$@" >/dev/null 2> >(grep -v apt-utils >&2); }
+apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o APT::Sandbox::User=root "$@" >/dev/null 2> >(grep -v apt-utils >&2); }
+
+# again COMMAND...: what asks the network is tried three times
+again() {
+  local tries
+  for tries in 1 2; do
+    if "$@"; then return; fi
+    say "$1 failed, trying again ..."
+    sleep $((tries * 5))
+  done
+  "$@"
+}
 
 # view FILE...: a directory with links to these programs, named by what they are
 view() {

@@ -21,11 +21,17 @@ go_build() {
     [[ ! -d $to ]] || exit 0
     rm -rf "$new"; mkdir -p "$new"
     say "building ${folder##*/} ($position), about $minutes minutes on two idle cores ..."
-    (cd "$folder" && CGO_ENABLED=0 exec go build -v -buildvcs=false -trimpath -ldflags "$GO_FLAGS" -o "$new/" tool) >"$new.log" 2>&1 &
-    builder=$!
-    trap 'kill $builder 2>/dev/null || true' EXIT
-    watch_build $builder "${folder##*/} ($position)" "$new.log" "$minutes"
-    wait $builder || { grep -v downloading "$new.log" | tail -n 20 >&2; die "${folder##*/} could not be built: read $new.log"; }
+    # Go asks a proxy once for each module and gives up where it stumbles; what it has by then it keeps
+    for tries in 3 2 1; do
+      (cd "$folder" && CGO_ENABLED=0 exec go build -v -buildvcs=false -trimpath -ldflags "$GO_FLAGS" -o "$new/" tool) >"$new.log" 2>&1 &
+      builder=$!
+      trap 'kill $builder 2>/dev/null || true' EXIT
+      watch_build $builder "${folder##*/} ($position)" "$new.log" "$minutes"
+      ! wait $builder || break
+      ((tries > 1)) || { grep -v downloading "$new.log" | tail -n 20 >&2; die "${folder##*/} could not be built: read $new.log"; }
+      say "${folder##*/} could not be built, trying again ..."
+      sleep 5
+    done
     (cd "$new" && "$after")
     rm -f "$new.log"
     mv -T "$new" "$to"
@@ -72,7 +78,7 @@ go_install() {
       lock "$BIN/.lock-$1" 3600
       [[ ! -d $to ]] || exit 0
       rm -rf "$BIN/.new-$1"; mkdir -p "$BIN/.new-$1"
-      (cd / && GOTOOLCHAIN=local CGO_ENABLED=0 GOBIN=$BIN/.new-$1 go install -trimpath -ldflags '-s -w' "$2") >"$BIN/.new-$1/log" 2>&1 ||
+      (cd / && GOTOOLCHAIN=local CGO_ENABLED=0 GOBIN=$BIN/.new-$1 again go install -trimpath -ldflags '-s -w' "$2") >"$BIN/.new-$1/log" 2>&1 ||
         { tail -n 20 "$BIN/.new-$1/log" >&2; die "$1 could not be built"; }
       rm "$BIN/.new-$1/log"
       mv -T "$BIN/.new-$1" "$to"

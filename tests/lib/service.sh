@@ -81,7 +81,7 @@ venv() { # NAME PACKAGE...: prints the folder of a Python environment
     if [[ ! -e $to/.done ]]; then
       need python3:python3
       $PYTHON -c 'import ensurepip' 2>/dev/null || add python3-venv # Debian's python3 comes without
-      rm -rf "$to"; { $PYTHON -m venv "$to" && "$to/bin/pip" install -q "$@"; } >&2 || die "could not install $*"
+      rm -rf "$to"; { $PYTHON -m venv "$to" && again "$to/bin/pip" install -q "$@"; } >&2 || die "could not install $*"
       touch "$to/.done"
     fi
   fi

@@ -10,9 +10,9 @@ gitea_home() { # prints the folder with gitea and its files
       lock "$BIN/.lock-gitea" 7200 "another process builds gitea"
       [[ ! -d $to ]] || exit 0
       say "building gitea $GITEA, about 10 minutes on two idle cores ..."
-      module=$(cd / && GOTOOLCHAIN=local go mod download -json "code.gitea.io/gitea@v$GITEA" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+      module=$(cd / && GOTOOLCHAIN=local again go mod download -json "code.gitea.io/gitea@v$GITEA" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
       rm -rf "$new"; mkdir -p "$new"; cp -r "$module" "$new/src"; chmod -R u+w "$new/src"
-      (cd "$new/src" && GOTOOLCHAIN=local go build -trimpath -tags 'sqlite sqlite_unlock_notify' -ldflags "-s -w -X main.Version=$GITEA" -o "$new/gitea" .) >&2
+      (cd "$new/src" && GOTOOLCHAIN=local again go build -trimpath -tags 'sqlite sqlite_unlock_notify' -ldflags "-s -w -X main.Version=$GITEA" -o "$new/gitea" .) >&2
       mv "$new/src"/{options,templates,public} "$new/"; rm -rf "$new/src"
       mv -T "$new" "$to"
     )
@@ -92,7 +92,7 @@ END
   fi
   TOKEN=$(cat "$STATE/token")
   run http "${as[@]}" web
-  wait_for 60 http gitea curl -fs "${curl[@]}" "$url/api/healthz"
+  wait_for 180 http gitea curl -fs "${curl[@]}" "$url/api/healthz"
   echo "[$LISTEN]:${ports[1]} $(cut -d' ' -f1,2 "$STATE/ssh/hostkey.pub")" >"$STATE/ssh/known_hosts"
   local one user; for one in key:midship:"$USER_PASSWORD" reader-key:reader:"$READER_PASSWORD"; do # a second start finds the keys there
     IFS=: read -r key user pass <<<"$one"

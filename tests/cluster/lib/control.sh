@@ -72,10 +72,11 @@ control_plane() { # api|full|beside controllers audit
     --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction --allow-privileged \
     --default-not-ready-toleration-seconds 5 --default-unreachable-toleration-seconds 5 "${args[@]}" ${MIDSHIP_APISERVER_ARGS:-}
   for who in controller-manager scheduler; do identity "$who" "/CN=system:kube-$who"; done
-  [[ $1 == api && -z $2 ]] || controllers # it waits for the API server by itself
+  wait_for 180 apiserver "the API server" api_ready
+  [[ $1 == api && -z $2 ]] || controllers # it ends where the API server is not there within 10 s
   [[ $1 == api ]] || run scheduler "$PROGRAMS/kube-scheduler" --kubeconfig "$STATE/scheduler.kubeconfig" --authentication-kubeconfig "$STATE/scheduler.kubeconfig" \
     --authorization-kubeconfig "$STATE/scheduler.kubeconfig" --leader-elect=false --bind-address 127.0.0.1 --secure-port 0
-  wait_for 180 apiserver "the API server" api_ready
+  [[ $1 != api || -z $2 ]] || wait_for 120 controller-manager "the default ServiceAccount" k get serviceaccount default
   [[ $1 == api ]] || addons
 }
 
@@ -88,8 +89,8 @@ controllers() {
 
 # storage classes, DNS, and the one resizer; it asks a csi-loop of its own, since growing is each node's work
 addons() {
-  wait_for 30 apiserver "the add-ons" k apply --server-side --force-conflicts -f "$here/lib/addons.yaml"
+  wait_for 120 apiserver "the add-ons" k apply --server-side --force-conflicts -f "$here/lib/addons.yaml"
   run csi-loop "$PROGRAMS/csi-loop" --socket "$STATE/run/csi.sock"
-  wait_for 10 csi-loop "csi-loop" test -S "$STATE/run/csi.sock"
+  wait_for 60 csi-loop "csi-loop" test -S "$STATE/run/csi.sock"
   run csi-resizer "$PROGRAMS/csi-resizer" --csi-address "$STATE/run/csi.sock" --kubeconfig "$STATE/admin.kubeconfig" --handle-volume-inuse-error=false
 }

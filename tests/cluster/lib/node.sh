@@ -62,7 +62,7 @@ nodes() { # first last
   for ((n = $1; n <= $2; n++)); do node_start "$n"; done
   [[ ! -e $STATE/ready ]] || return 0
   for ((n = $1; n <= $2; n++)); do node_ready "$n"; done
-  wait_for 30 controller-manager "the default ServiceAccount" k get serviceaccount default
+  wait_for 120 controller-manager "the default ServiceAccount" k get serviceaccount default
 }
 
 node_start() {
@@ -78,7 +78,7 @@ node_start() {
   local API; API=$(<"$STATE/address")
   cert "$name" "/O=system:nodes/CN=system:node:$name" "DNS:$name,IP:$ip"; kubeconfig "$name"
   identity proxy /CN=system:kube-proxy
-  k apply -f - >/dev/null <<Y
+  cat >"$STATE/$name/dns.yaml" <<Y
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: kube-dns-$name, namespace: kube-system, labels: {kubernetes.io/service-name: kube-dns, endpointslice.kubernetes.io/managed-by: midship}}
@@ -86,6 +86,7 @@ addressType: IPv4
 endpoints: [{addresses: [$ip], nodeName: $name, conditions: {ready: true}}]
 ports: [{name: dns, port: 53, protocol: UDP}, {name: dns-tcp, port: 53, protocol: TCP}]
 Y
+  wait_for 60 apiserver "the endpoint of DNS on $name" k apply -f "$STATE/$name/dns.yaml"
   node_unlink "$n"
   ip netns add "$ns"
   ip link add "midship-n$n" type veth peer name eth0 netns "$ns"
@@ -124,12 +125,12 @@ no_cgroups() { find /sys/fs/cgroup -depth -type d \( -path "*/$1" -o -path "*/$1
 
 node_ready() {
   local name=node-$1 ip=10.200.0.$((10 + $1)) log=node-$1/kubelet
-  wait_for 90 "$log" "the kubelet of $name" answers "http://$ip:10248/healthz"
-  wait_for 60 "$log" "$name" k wait --for=jsonpath='{.status.nodeInfo.bootID}'="$(<"$STATE/$name/boot-id")" "node/$name" --timeout=2s
-  wait_for 60 "$log" "$name" k wait --for=condition=Ready "node/$name" --timeout=2s
-  wait_for 30 "node-$1/csi-loop" "storage on $name" k wait --for=jsonpath='{.spec.drivers[0].name}'=loop.csi.midship.test "csinode/$name" --timeout=2s
-  wait_for 30 "node-$1/kube-proxy" "kube-proxy on $name" answers "http://$ip:10256/healthz"
-  wait_for 30 "node-$1/coredns" "DNS on $name" answers "http://$ip:8181/ready"
+  wait_for 180 "$log" "the kubelet of $name" answers "http://$ip:10248/healthz"
+  wait_for 120 "$log" "$name" k wait --for=jsonpath='{.status.nodeInfo.bootID}'="$(<"$STATE/$name/boot-id")" "node/$name" --timeout=2s
+  wait_for 120 "$log" "$name" k wait --for=condition=Ready "node/$name" --timeout=2s
+  wait_for 120 "node-$1/csi-loop" "storage on $name" k wait --for=jsonpath='{.spec.drivers[0].name}'=loop.csi.midship.test "csinode/$name" --timeout=2s
+  wait_for 120 "node-$1/kube-proxy" "kube-proxy on $name" answers "http://$ip:10256/healthz"
+  wait_for 120 "node-$1/coredns" "DNS on $name" answers "http://$ip:8181/ready"
 }
 
 # pid 1 of a running node, as the host sees it
@@ -157,8 +158,8 @@ node_kill() {
 node_remove() { # number: crashes it, and forgets it and its disk
   [[ $1 == [2-9] ]] || die "remove-node takes 2 to 9: the first node stays"
   node_kill "$1"
-  k delete node "node-$1" --ignore-not-found >/dev/null
-  k delete endpointslice "kube-dns-node-$1" --namespace kube-system --ignore-not-found >/dev/null
+  again k delete node "node-$1" --ignore-not-found >/dev/null
+  again k delete endpointslice "kube-dns-node-$1" --namespace kube-system --ignore-not-found >/dev/null
   (lock "$STATE/run/load.lock" 300 "images are being loaded"; rm -rf --one-file-system "$STATE/node-$1")
 }
 
@@ -190,7 +191,7 @@ load_into() { # number file...: skips what was the last to be loaded under its n
     tries=0
     until said=$(node_enter "$n" ctr -n k8s.io images import --snapshotter overlayfs "$file" 2>&1); do
       ! crashed "$n" || return 0
-      ((++tries < 10)) || die "node-$n: $file: $said"
+      ((++tries < 60)) || die "node-$n: $file: $said"
     done
     { grep -vF "${file##*/} " "$loaded" 2>/dev/null; echo "$what"; } >"$loaded.new" || true; mv "$loaded.new" "$loaded"
   done

@@ -9,7 +9,7 @@ use midship::api::instance::Phase;
 use midship::api::pod_report::PodReport;
 use serde_json::json;
 
-use super::stage::{IN_TIME, NAME, Stage, package_test, stage_test};
+use super::stage::{IN_TIME, NAME, PATIENT, Stage, package_test, stage_test};
 use crate::harness::{Run, wait_for};
 
 const SERVER: &str = "postgres";
@@ -19,6 +19,7 @@ fn a_postgresql_with_a_replica_comes_up_restarts_and_hands_over() {
     stage_test("postgresql/1.1.0", "postgres-17", async |stage| {
         stage
             .create(json!({ "version": "17", "topology": "replication", "deletionPolicy": "Delete",
+                "failover": { "timeout": PATIENT },
                 "components": [{ "name": "postgres", "replicas": 2, "storage": { "data": { "size": "256Mi" } },
                     "resources": { "requests": { "cpu": "10m", "memory": "128Mi" }, "limits": { "memory": "256Mi" } } }] }))
             .await;
@@ -68,7 +69,7 @@ async fn fewer_connections(stage: &Stage<'_>, primary: &str) {
 
 #[test]
 fn a_replica_whose_log_is_gone_at_the_primary_is_copied_anew() {
-    // nobody waits minutes for what is certain at once
+    // nobody waits minutes for what is certain at once; whoever was killed looks for its primary again every 5 s
     let package = tempfile::tempdir().expect("a folder");
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("extensions/postgresql/1.1.0");
     let copied = Run::new("cp").arg("-r").arg(format!("{}/.", ours.display())).arg(package.path()).output();
@@ -76,11 +77,12 @@ fn a_replica_whose_log_is_gone_at_the_primary_is_copied_anew() {
     let manifest = package.path().join("extension.yaml");
     let text = fs::read_to_string(&manifest).expect("a manifest");
     assert!(text.contains("attachWithin: 5m"), "{text}");
-    fs::write(&manifest, text.replace("attachWithin: 5m", "attachWithin: 3s")).expect("it can be written");
+    fs::write(&manifest, text.replace("attachWithin: 5m", "attachWithin: 20s")).expect("it can be written");
 
     package_test(package.path(), "postgres-17", async |stage| {
         stage
             .create(json!({ "version": "17", "topology": "replication", "deletionPolicy": "Delete",
+                "failover": { "timeout": PATIENT },
                 "components": [{ "name": "postgres", "replicas": 2, "storage": { "data": { "size": "256Mi" } },
                     "parameters": { "wal_keep_size": 0, "min_wal_size": "32Mi", "max_wal_size": "32Mi" },
                     "resources": { "requests": { "cpu": "10m", "memory": "128Mi" }, "limits": { "memory": "256Mi" } } }] }))

@@ -18,4 +18,4 @@ mod versions;
 use std::time::Duration;
 
 /// Deadline of what takes seconds on a machine with nothing else to do.
-const SOON: Duration = Duration::from_secs(90);
+const SOON: Duration = Duration::from_mins(4);

@@ -1,6 +1,7 @@
 //! Operations on a Redis with TLS and what a user brings along: processes are restarted, roles handed over, pods come and
 //! go, parameters change.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -10,7 +11,7 @@ use midship::api::instance::Phase;
 use midship::api::operation::OperationPhase;
 use serde_json::json;
 
-use super::stage::{IN_TIME, NAME, Stage, stage_test};
+use super::stage::{IN_TIME, NAME, PATIENT, Stage, stage_test};
 use crate::harness::wait_for;
 
 const SERVER: &str = "redis";
@@ -24,7 +25,7 @@ fn a_redis_with_tls_is_operated_from_its_creation_to_its_end() {
         own(stage).await;
         stage
             .create(json!({ "version": "7.0", "topology": "replication", "deletionPolicy": "Delete",
-                "tls": { "issuer": "builtin" }, "credentials": { "secretName": "mine" },
+                "tls": { "issuer": "builtin" }, "credentials": { "secretName": "mine" }, "failover": { "timeout": PATIENT },
                 "components": [{ "name": "redis", "replicas": 3, "storage": { "data": { "size": "32Mi" } },
                     "configFiles": { "users.acl": { "secret": { "name": "users", "key": "acl" } },
                         "redis.conf": { "configMap": { "name": "settings", "key": "conf" } } },
@@ -32,8 +33,8 @@ fn a_redis_with_tls_is_operated_from_its_creation_to_its_end() {
             .await;
         let primary = stage.primary().await;
         wait_for("people to see it run", IN_TIME, async || {
-            let table = stage.scene.kubectl(["get", "instances"]).stdout();
-            let all = [primary.as_str(), "Running", "3/3"].iter().all(|part| table.contains(part));
+            let table = stage.scene.kubectl(["get", "instances"]).output();
+            let all = [primary.as_str(), "Running", "3/3"].iter().all(|part| table.stdout.contains(part));
             if all { Ok(()) } else { Err(table) }
         })
         .await;
@@ -183,13 +184,21 @@ async fn switchover(stage: &Stage<'_>) {
     let told = stage.midship(&["switchover", NAME, "--to", &heir]);
     assert!(told.code == 0 && told.stdout.contains("succeeded"), "{told}");
     println!("a switchover took {:.1} s", begun.elapsed().as_secs_f64());
-    stage.is(Phase::Running, |status| status.primary.as_deref() == Some(heir.as_str())).await;
+    // each pod says its role by itself
+    stage
+        .is(Phase::Running, |status| {
+            let is = |name: &str| if name == heir { "primary" } else { "replica" };
+            status.primary.as_ref() == Some(&heir)
+                && status.members.iter().all(|member| member.role.as_deref() == Some(is(&member.name)))
+        })
+        .await;
     let refused = stage.refused("again", json!({ "type": "Switchover", "switchover": { "from": primary } })).await;
     assert!(refused.contains("has the role replica now"), "{refused}");
 }
 
 /// Replicas are stopped two at a time, leave their Service, and start again.
 async fn batch(stage: &Stage<'_>) {
+    let restarts = stage.restarts().await;
     let target = json!({ "role": "replica" });
     let stop = json!({ "type": "Process", "target": target, "process": { "action": "Stop", "concurrency": 2 } });
     let status = stage.done("halt", stop).await;
@@ -205,6 +214,16 @@ async fn batch(stage: &Stage<'_>) {
     let start = json!({ "type": "Process", "target": { "pods": stopped }, "process": { "action": "Start", "concurrency": 2, "interval": "1s" } });
     stage.done("go", start).await;
     stage.runs().await;
+    tell_of_a_start(stage, &restarts, &stopped).await;
+}
+
+/// Waits until each of these pods tells that its process was started again since.
+async fn tell_of_a_start(stage: &Stage<'_>, since: &BTreeMap<String, u64>, pods: &[String]) {
+    wait_for("pods to tell of a start", IN_TIME, async || {
+        let now = stage.restarts().await;
+        if pods.iter().all(|pod| now[pod] > since[pod]) { Ok(()) } else { Err(format!("{now:?} after {since:?}")) }
+    })
+    .await;
 }
 
 /// A controller that is killed while it works, and one that starts, touch no pod; the operation goes on.
@@ -262,6 +281,7 @@ async fn parameters(stage: &Stage<'_>) {
         if answer.ends_with("32") { Ok(()) } else { Err(answer) }
     })
     .await;
+    tell_of_a_start(stage, &restarts, &restarts.keys().cloned().collect::<Vec<_>>()).await;
     assert_eq!(stage.identities(SERVER).await, before, "processes were restarted, not pods");
     let wrong = configure(json!({ "databases": 0 }), json!({ "onFailure": "Rollback" }));
     let refused = stage.refused("wrong", wrong).await;
@@ -277,8 +297,9 @@ async fn grow(stage: &Stage<'_>) {
     let larger = json!({ "component": "redis", "sizes": { "data": "96Mi" } });
     stage.done("grow", json!({ "type": "VolumeExpand", "volumeExpand": larger })).await;
     wait_for("every claim to say that it has grown", IN_TIME, async || {
-        let said = stage.scene.kubectl(["get", "pvc", "-o", "jsonpath={.items[*].status.capacity.storage}"]).stdout();
-        if said.split_whitespace().all(|size| size == "96Mi") { Ok(()) } else { Err(said) }
+        let said = stage.scene.kubectl(["get", "pvc", "-o", "jsonpath={.items[*].status.capacity.storage}"]).output();
+        let grown = said.stdout.split_whitespace().all(|size| size == "96Mi");
+        if said.code == 0 && grown { Ok(()) } else { Err(said) }
     })
     .await;
     wait_for("the process to have the room", IN_TIME, async || {

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::stage::{IN_TIME, NAME, Stage, stage_test};
+use super::stage::{IN_TIME, NAME, PATIENT, Stage, stage_test};
 use crate::harness::wait_for;
 
 const SERVER: &str = "postgres";
@@ -35,7 +35,11 @@ fn a_postgresql_15_keeps_to_its_users_own_password_certificates_rules_and_settin
         })
         .await;
         let streams = "SELECT bool_and(ssl) FROM pg_stat_replication JOIN pg_stat_ssl USING (pid)";
-        assert_eq!(sql(stage, &primary, streams).await, "t", "replication is over TLS");
+        wait_for("replication to be over TLS", IN_TIME, async || {
+            let found = sql(stage, &primary, streams).await;
+            if found == "t" { Ok(()) } else { Err(found) }
+        })
+        .await;
 
         let ca = connection(stage, "ca").await;
         stage.exec(&replica, SERVER, &["sh", "-c", "printf %s \"$1\" >/tmp/ca", "sh", &ca]).expect("it can be written");
@@ -84,7 +88,7 @@ async fn own(stage: &Stage<'_>) {
     stage
         .create(json!({ "version": "15", "topology": "replication", "deletionPolicy": "Delete",
             "credentials": { "secretName": "mine" },
-            "tls": { "issuer": "builtin", "clientCertificates": "Required" },
+            "tls": { "issuer": "builtin", "clientCertificates": "Required" }, "failover": { "timeout": PATIENT },
             "components": [{ "name": "postgres", "replicas": 2, "storage": { "data": { "size": "256Mi" } },
                 "resources": { "requests": { "cpu": "10m", "memory": "128Mi" }, "limits": { "memory": "256Mi" } },
                 "configFiles": { "pg_hba.conf": { "secret": { "name": "rules", "key": "hba" } },

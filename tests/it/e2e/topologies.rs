@@ -14,7 +14,7 @@ use crate::harness::wait_for;
 
 const KEYS: usize = 200;
 /// What the command line waits at most.
-const PATIENCE: &str = "240";
+const PATIENCE: &str = "480";
 /// As people talk to shards.
 const CLIENT: &str = "redis-cli --tls --cacert /midship/tls/ca.crt";
 
@@ -52,7 +52,8 @@ async fn grown(stage: &Stage<'_>, nodes: usize, shards: usize) {
     })
     .await;
     stage.is(Phase::Running, |_| true).await;
-    assert_eq!(counted(stage), Ok((nodes, shards)), "nothing changes once it runs");
+    let now = wait_for("the nodes to be counted", IN_TIME, async || counted(stage)).await;
+    assert_eq!(now, (nodes, shards), "nothing changes once it runs");
 }
 
 /// How many nodes the cluster knows, and how many of them have slots.
@@ -75,7 +76,11 @@ fn shards_come_and_go_and_their_keys_stay() {
         grown(stage, 3, 3).await;
         let pod = format!("{NAME}-redis-shard-0-0");
         let fill = format!("for i in $(seq 1 {KEYS}); do echo SET key$i value$i; done | {CLIENT} -c | grep -c OK");
-        assert_eq!(redis(stage, &pod, &fill).await, KEYS.to_string());
+        wait_for("every key to be taken", IN_TIME, async || {
+            let taken = redis(stage, &pod, &fill).await;
+            if taken == KEYS.to_string() { Ok(()) } else { Err(taken) }
+        })
+        .await;
 
         // a shard gets slots of its own
         change(stage, shards(&[1, 1, 1, 1])).await;
@@ -87,7 +92,7 @@ fn shards_come_and_go_and_their_keys_stay() {
         change(stage, shards(&[1, 1, 1])).await;
         grown(stage, 3, 3).await;
         let password = stage.password().await;
-        assert_eq!(values(stage, &pod, &password).await, written(), "no key went with the shard");
+        has_all(stage, &pod, &password).await;
         come_back_as_a_whole(stage).await;
     });
 }
@@ -96,12 +101,16 @@ fn written() -> String {
     (1..=KEYS).map(|key| format!("value{key}")).collect::<Vec<_>>().join(" ")
 }
 
-/// The value of each key, wherever its slot is.
-async fn values(stage: &Stage<'_>, pod: &str, password: &str) -> String {
+/// Waits until each key has its value, wherever its slot is: shards hear of each other's slots within seconds.
+async fn has_all(stage: &Stage<'_>, pod: &str, password: &str) {
     let read = format!(
         "export REDISCLI_AUTH={password}; for i in $(seq 1 {KEYS}); do echo GET key$i; done | {CLIENT} -c | grep value | xargs"
     );
-    stage.answer(&stage.scene.namespace, pod, "redis", &["sh", "-c", &read]).await.trim().to_owned()
+    wait_for("every key to be there with its value", IN_TIME, async || {
+        let found = stage.exec(pod, "redis", &["sh", "-c", &read])?;
+        if found == written() { Ok(()) } else { Err(found) }
+    })
+    .await;
 }
 
 /// Shards whose slots are scattered by now are backed up, and restored into others.
@@ -149,12 +158,31 @@ async fn come_back_as_a_whole(stage: &Stage<'_>) {
     let proven = find(&status.conditions, "Proven").expect("it was checked");
     assert_eq!(proven.reason, "Checked", "{proven:?}");
     let password = stage.password_of("again").await;
-    assert_eq!(values(stage, "again-redis-shard-0-0", &password).await, written(), "every key is there with its value");
+    has_all(stage, "again-redis-shard-0-0", &password).await;
 }
 
 fn has_group(backup: &Backup, group: &str) -> bool {
     let labels = backup.status.as_ref().and_then(|status| status.labels.as_ref());
     labels.is_some_and(|labels| labels.get("midship.dev/group").is_some_and(|of| of == group))
+}
+
+/// Waits until each sentinel has heard of a replica and of another sentinel, which takes seconds: who knows of none replaces
+/// nobody.
+async fn know_each_other(stage: &Stage<'_>) {
+    let ask = format!("REDISCLI_AUTH={} redis-cli -p 26379 sentinel master {NAME}", stage.password().await);
+    wait_for("the sentinels to know whom there is", IN_TIME, async || {
+        let pods = stage.pods().await;
+        for pod in pods.iter().map(ResourceExt::name_any).filter(|name| name.contains("-sentinel-")) {
+            let said = stage.exec(&pod, "sentinel", &["sh", "-c", &ask])?;
+            let told: Vec<&str> = said.lines().map(str::trim).collect();
+            let none = |what: &str| told.windows(2).any(|pair| pair == [what, "0"]);
+            if none("num-slaves") || none("num-other-sentinels") {
+                return Err(format!("{pod}: {said}"));
+            }
+        }
+        Ok(())
+    })
+    .await;
 }
 
 #[test]
@@ -169,6 +197,7 @@ fn sentinels_replace_a_primary_that_is_gone_and_it_is_shown() {
         stage.create(spec).await;
         let first = stage.primary().await;
         assert_eq!(redis(stage, &first, "redis-cli set greeting hello").await, "OK");
+        know_each_other(stage).await;
         // not merely an end of the process, which would be started again sooner than anybody misses it
         stage
             .done("halt", json!({ "type": "Process", "target": { "pods": [first] }, "process": { "action": "Stop" } }))

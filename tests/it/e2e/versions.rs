@@ -7,7 +7,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use midship::api::instance::Phase;
 use serde_json::{Value, json};
 
-use super::stage::{IN_TIME, NAME, Stage, package_test, stage_test};
+use super::stage::{IN_TIME, NAME, PATIENT, Stage, package_test, stage_test};
 use crate::harness::wait_for;
 
 /// Little of everything.
@@ -70,7 +70,8 @@ fn a_memcached_keeps_what_it_is_given() {
 fn a_valkey_known_by_its_package_alone_is_reconfigured_and_hands_over() {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages/valkey/1.0.0");
     package_test(&package, "valkey-8.0", async |stage| {
-        let spec = json!({ "version": "8.0", "deletionPolicy": "Delete", "components": [{ "name": "server", "replicas": 2 }] });
+        let spec = json!({ "version": "8.0", "deletionPolicy": "Delete", "failover": { "timeout": PATIENT },
+            "components": [{ "name": "server", "replicas": 2 }] });
         stage.create(spec).await;
         let primary = stage.primary().await;
         let ask = async |pod: &str, words: &str| {
@@ -137,7 +138,11 @@ fn a_process_is_told_before_its_pod_goes_and_only_then_stopped() {
         })
         .await;
         stage.is(Phase::Running, |_| true).await;
-        let said = stage.answer(&stage.scene.namespace, &pod, "sitter", &["cat", "/data/said"]).await;
+        let said = wait_for("the new process to have begun", IN_TIME, async || {
+            let said = stage.exec(&pod, "sitter", &["cat", "/data/said"])?;
+            if said.lines().count() == 4 { Ok(said) } else { Err(said) }
+        })
+        .await;
         assert_eq!(said.lines().collect::<Vec<_>>(), ["began", "parted", "stopped", "began"], "{NAME}");
         stage.delete().await;
     });

@@ -11,10 +11,10 @@ use serde_json::json;
 
 use super::super::cluster::{self, Beside};
 use super::super::images;
-use super::super::stage::{NAME, Stage, stage_test};
+use super::super::stage::{IN_TIME, NAME, Stage, stage_test};
 use super::vault::Vault;
 use super::{PATIENCE, digest, one_pod, redis};
-use crate::harness::{Scene, midship, on_another, skip};
+use crate::harness::{Scene, midship, on_another, skip, wait_for};
 
 const PACKAGE: &str = "redis/1.1.0";
 const IMAGE: &str = "redis-7.0";
@@ -34,8 +34,12 @@ fn what_one_cluster_backed_up_another_restores_from_bucket_and_key_alone() {
         let before = digest(stage, NAME).await;
         let made = stage.midship(&["backup", "create", NAME, "--timeout", PATIENCE]);
         assert!(made.code == 0, "{made}");
-        let listed = stage.midship(&["backup", "list", NAME]);
-        assert!(listed.stdout.contains("Completed"), "whoever made it finds it: {listed}");
+        // the end of a backup is held back until then, but not for ever
+        wait_for("whoever made it to find it", IN_TIME, async || {
+            let listed = stage.midship(&["backup", "list", NAME]);
+            if listed.stdout.contains("Completed") { Ok(()) } else { Err(listed) }
+        })
+        .await;
         nameless(&vault, &stage.scene.namespace).await;
 
         stage.kill_controller();

@@ -7,7 +7,7 @@ use midship::api::backup::BackupPhase;
 use midship::api::operation::OperationPhase;
 use serde_json::json;
 
-use super::super::stage::{IN_TIME, NAME, stage_test};
+use super::super::stage::{IN_TIME, NAME, PATIENT, stage_test};
 use super::vault::Vault;
 use super::{PATIENCE, one_pod, redis};
 use crate::harness::wait_for;
@@ -19,6 +19,7 @@ fn a_backup_takes_the_place_of_what_is_there_after_a_backup_of_that() {
         vault.policy(stage, json!({})).await;
         let mut spec = one_pod("redis", "7.0", "32Mi", "64Mi");
         (spec["topology"], spec["components"][0]["replicas"]) = (json!("replication"), json!(2));
+        spec["failover"] = json!({ "timeout": PATIENT });
         stage.create(spec).await;
         let primary = stage.primary().await;
         let ask = async |command: &[&str]| redis_of(stage, &primary, command).await;

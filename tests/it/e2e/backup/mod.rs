@@ -9,11 +9,12 @@ use kube::ResourceExt;
 use midship::api::instance::Phase;
 use serde_json::{Value, json};
 
-use super::stage::{NAME, Stage, stage_test};
+use super::stage::{IN_TIME, NAME, Stage, stage_test};
+use crate::harness::wait_for;
 use vault::Vault;
 
 /// What the command line waits at most.
-const PATIENCE: &str = "240";
+const PATIENCE: &str = "480";
 
 fn one_pod(component: &str, version: &str, size: &str, memory: &str) -> Value {
     json!({ "version": version, "topology": "standalone", "deletionPolicy": "Delete",
@@ -103,7 +104,7 @@ fn a_postgresql_goes_back_to_the_moment_before_a_table_was_dropped() {
         spec["backup"] = json!({ "policy": "policy" });
         stage.create(spec).await;
         stage.runs().await;
-        let ask = async |text: &str| sql(stage, NAME, text).await.expect("an answer");
+        let ask = async |text: &str| wait_for("an answer", IN_TIME, async || sql(stage, NAME, text).await).await;
         ask("CREATE TABLE orders (id int PRIMARY KEY, what text); INSERT INTO orders SELECT n, md5(n::text) FROM generate_series(1, 5000) n").await;
         let made = stage.midship(&["backup", "create", NAME, "--timeout", PATIENCE]);
         assert!(made.code == 0, "{made}");
@@ -129,7 +130,8 @@ fn a_postgresql_goes_back_to_the_moment_before_a_table_was_dropped() {
             vault.midship(stage, &["restore", "again", "--instance", &uid, "--at", &moment, "--timeout", PATIENCE]);
         assert!(told.code == 0 && told.stdout.contains("again serves: restored the backup"), "{told}");
         stage.one_is("again", Phase::Running, |status| status.primary.is_some()).await;
-        assert_eq!(sql(stage, "again", all).await.as_deref(), Ok(before.as_str()));
+        let restored = wait_for("an answer", IN_TIME, async || sql(stage, "again", all).await).await;
+        assert_eq!(restored, before);
         let refused = sql(stage, "again", "SELECT * FROM later").await.expect_err("it came after that moment");
         assert!(refused.contains("does not exist"), "{refused}");
     });

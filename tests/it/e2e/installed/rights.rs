@@ -8,7 +8,7 @@ use midship::api::instance::Phase;
 use serde_json::{Value, json};
 
 use crate::chart::helm::{chart, helm};
-use crate::e2e::stage::{NAME, Stage};
+use crate::e2e::stage::{NAME, PATIENT, Stage};
 use crate::harness::{Scene, e2e_test};
 
 const SERVER: &str = "redis";
@@ -45,7 +45,7 @@ impl<'a> Release<'a> {
         let run = run.arg(chart()).args(["--namespace", &self.home, "--set", "crds.install=false,replicas=1"]);
         let run = image.iter().fold(run, |run, one| run.args(["--set-string", one]));
         run.args(more).stdout();
-        let deployment = ["rollout", "status", "deployment/midship", "--timeout=120s"];
+        let deployment = ["rollout", "status", "deployment/midship", "--timeout=240s"];
         self.scene.kubectl(deployment).args(["--namespace", &self.home]).stdout();
     }
 }
@@ -83,7 +83,7 @@ fn a_database_is_made_for_the_whole_cluster_and_changed_for_one_namespace_under_
         stage.install();
         stage
             .create(json!({ "version": "7.0", "topology": "replication", "deletionPolicy": "Delete",
-                "tls": { "issuer": "builtin" }, "network": { "policy": true },
+                "tls": { "issuer": "builtin" }, "network": { "policy": true }, "failover": { "timeout": PATIENT },
                 "components": [{ "name": SERVER, "replicas": 1, "storage": { "data": { "size": "32Mi" } },
                     "resources": { "requests": { "cpu": "10m", "memory": "64Mi" }, "limits": { "memory": "128Mi" } } }] }))
             .await;

@@ -14,7 +14,7 @@ use super::TRUSTED;
 use super::trial::{Trial, trial};
 use super::writer::{Connection, Kind, Writers};
 use crate::e2e::cluster;
-use crate::e2e::stage::{IN_TIME, NAME};
+use crate::e2e::stage::{IN_TIME, NAME, PATIENT};
 use crate::harness::wait_for;
 
 /// Long enough for whatever would happen without a controller.
@@ -31,7 +31,7 @@ const SILENT: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_controller_that_is_away_or_exchanged_touches_no_pod_and_no_connection() {
-    trial(Kind::Redis, 2, json!({}), async |trial| {
+    trial(Kind::Redis, 2, json!({ "failover": { "timeout": PATIENT } }), async |trial| {
         trial.settled().await;
         let stage = trial.stage;
         let (identities, restarts) = (stage.identities("redis").await, stage.restarts().await);

@@ -1,6 +1,7 @@
 //! What is done to pods: their process killed or paused, the pod deleted, its network cut, or the API server out of reach.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::fd::AsRawFd;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::DeleteParams;
@@ -24,7 +25,8 @@ pub async fn delete(trial: &Trial<'_>, pod: &str) {
 
 /// What a pod reaches no more, until this is dropped.
 pub struct Cut {
-    network: PathBuf,
+    /// Held open: whichever process it was found with may end meanwhile.
+    network: File,
     rule: Vec<String>,
 }
 
@@ -53,7 +55,7 @@ impl Cut {
     }
 
     fn ip(&self, what: &str) -> Run {
-        let network = format!("--net={}", self.network.display());
+        let network = format!("--net=/proc/{}/fd/{}", std::process::id(), self.network.as_raw_fd());
         Run::new("nsenter").args([network.as_str(), "ip", "rule", what]).args(&self.rule)
     }
 }
@@ -66,13 +68,14 @@ impl Drop for Cut {
 }
 
 /// The network of a pod whose agent knows its uid from its environment: nodes are namespaces of this machine.
-fn network_of(uid: &str) -> PathBuf {
+fn network_of(uid: &str) -> File {
     let wanted = format!("MIDSHIP_POD_UID={uid}");
     let processes = std::fs::read_dir("/proc").expect("this machine has processes");
     for process in processes.filter_map(Result::ok) {
         let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
-        if environment.split(|byte| *byte == 0).any(|one| one == wanted.as_bytes()) {
-            return process.path().join("ns/net");
+        let of_pod = environment.split(|byte| *byte == 0).any(|one| one == wanted.as_bytes());
+        if of_pod && let Ok(network) = File::open(process.path().join("ns/net")) {
+            return network;
         }
     }
     panic!("no process of the pod {uid} runs on this machine")

@@ -17,12 +17,10 @@ use tokio::time::sleep;
 use self::faults::Cut;
 use self::trial::trial;
 use self::writer::Kind;
+use super::stage::PATIENT;
 
 /// Longer than a lease lasts.
 const OUTAGE: Duration = Duration::from_secs(45);
-/// How long a holder may be silent where it is not measured: pods of a test share a machine with compilers that leave them
-/// next to nothing, and who is not heard of for seconds has not failed.
-const PATIENT: &str = "20s";
 /// An agent that has only just started promises nothing.
 const TRUSTED: Duration = Duration::from_secs(31);
 

@@ -3,9 +3,9 @@
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::PATIENT;
 use super::trial::{Trial, trial};
 use super::writer::Kind;
+use crate::e2e::stage::PATIENT;
 
 /// There and back, so that each pod gives the role up and takes it.
 const ROUNDS: usize = 4;

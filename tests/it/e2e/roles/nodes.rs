@@ -5,11 +5,10 @@ use kube::ResourceExt;
 use midship::api::instance::Phase;
 use serde_json::{Value, json};
 
-use super::PATIENT;
 use super::trial::{Trial, trial};
 use super::writer::Kind;
 use crate::e2e::cluster;
-use crate::e2e::stage::NAME;
+use crate::e2e::stage::{NAME, PATIENT};
 use crate::harness::skip;
 
 /// The numbers of the nodes that may break.
