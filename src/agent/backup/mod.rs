@@ -3,6 +3,7 @@
 
 mod adding;
 mod archive;
+mod checks;
 mod error;
 mod freeze;
 mod job;
@@ -44,6 +45,7 @@ pub use marker::{Facts, Hold, Marker, hold};
 pub use volume::Begun;
 
 use archive::Archiver;
+use checks::Checks;
 use freeze::Freezer;
 use job::{Jobs, Kind};
 
@@ -69,6 +71,7 @@ pub struct Backups {
     jobs: Jobs,
     archiver: Archiver,
     freezer: Arc<Freezer>,
+    checks: Checks,
 }
 
 impl Backups {
@@ -76,7 +79,8 @@ impl Backups {
     pub fn new(around: Arc<dyn Surroundings>) -> Arc<Self> {
         let freezer = Arc::new(Freezer::new(around.clone()));
         tokio::spawn(freezer.clone().recover());
-        Arc::new(Self { jobs: Jobs::default(), archiver: Archiver::new(around.clone()), freezer, around })
+        let (jobs, checks) = (Jobs::default(), Checks::default());
+        Arc::new(Self { jobs, archiver: Archiver::new(around.clone()), freezer, checks, around })
     }
 
     pub fn backup(&self, order: BackupOrder) -> Result<watch::Receiver<JobProgress>, Problem> {
@@ -102,7 +106,9 @@ impl Backups {
 
     /// Runs the checks of the method the data was restored by; false where there is nothing to check.
     pub async fn prove(&self) -> Result<bool, Problem> {
-        Ok(restore::prove(&*self.around).await?)
+        let Some(marker) = restore::marked(&*self.around).await? else { return Ok(false) };
+        let around = self.around.clone();
+        self.checks.of(marker, |marker| async move { restore::prove(&*around, &marker).await }).await
     }
 
     pub async fn archive(&self, order: Option<ArchiveOrder>) -> Result<ArchiveStatus, Problem> {

@@ -93,11 +93,15 @@ fn untouched(dir: &Path, error: BackupError) -> BackupError {
     }
 }
 
+/// What was restored to this pod, if anything.
+pub async fn marked(around: &dyn Surroundings) -> Result<Option<Marker>, BackupError> {
+    let dir = data(around.actor().config())?.to_owned();
+    blocking(move || Marker::read(&dir)).await
+}
+
 /// Runs the checks of the method that the marker names. False where there is none, or it has no checks.
-pub async fn prove(around: &dyn Surroundings) -> Result<bool, BackupError> {
+pub async fn prove(around: &dyn Surroundings, marker: &Marker) -> Result<bool, BackupError> {
     let actor = around.actor();
-    let dir = data(actor.config())?.to_owned();
-    let Some(marker) = blocking(move || Marker::read(&dir)).await? else { return Ok(false) };
     let Some(name) = &marker.method else { return Ok(false) };
     let method = method(actor.config(), name)?;
     if method.check.is_empty() {

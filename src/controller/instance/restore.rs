@@ -25,8 +25,8 @@ pub const RESTORED: &str = "Restored";
 /// The condition that says that the package's checks found it whole.
 pub const PROVEN: &str = "Proven";
 
-/// How long the checks may take in one go.
-const CHECKS: Duration = Duration::from_mins(2);
+/// How long the end of the checks is waited for before others have their turn: they go on, and are asked about again.
+const CHECKS: Duration = Duration::from_secs(20);
 /// How long an agent may take to begin.
 const BEGIN: Duration = Duration::from_secs(10);
 /// How long progress is followed before others have their turn.
@@ -112,7 +112,11 @@ impl Work<'_> {
             match asked {
                 Ok(done) => ran |= done,
                 Err(problem) => {
-                    let message = format!("the data was restored and is not proven: {problem}");
+                    let message = if problem.code == Code::Timeout {
+                        "the data was restored, and the package's checks of it go on".to_owned()
+                    } else {
+                        format!("the data was restored and is not proven: {problem}")
+                    };
                     if problem.code == Code::Failed {
                         self.shared.events.warning(self.instance, "CheckFailed", "check", message.clone()).await;
                     }
