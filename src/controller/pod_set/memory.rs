@@ -30,6 +30,8 @@ const UNSEEN: Duration = Duration::from_secs(30);
 /// One pod set.
 #[derive(Default)]
 pub struct Remembered {
+    /// Of the set that all of this is about.
+    uid: Option<String>,
     pub pods: Written<Pod>,
     pub claims: Written<PersistentVolumeClaim>,
     pub troubles: Vec<Failed>,
@@ -78,6 +80,13 @@ pub struct Failed {
 }
 
 impl Remembered {
+    /// What is known of a set that is gone says nothing of one that was made since by the same name.
+    pub fn begin(&mut self, uid: Option<&String>) {
+        if self.uid.as_ref() != uid {
+            *self = Self { uid: uid.cloned(), ..Self::default() };
+        }
+    }
+
     /// Whether something that failed is not tried again yet.
     pub fn pauses(&self, uid: &str, attempt: Attempt) -> bool {
         self.troubles.iter().any(|failed| is(failed, uid, attempt) && failed.again_at > Instant::now())
@@ -252,6 +261,18 @@ mod tests {
         assert!(remembered.pauses(UID, attempt));
         remembered.worked(UID, attempt);
         assert_eq!(remembered.ended(UID, attempt), 0);
+    }
+
+    #[test]
+    fn what_was_known_of_a_set_is_forgotten_with_it() {
+        let (first, second) = ("s1".to_owned(), "s2".to_owned());
+        let mut remembered = Remembered::default();
+        remembered.begin(Some(&first));
+        remembered.stored = Some("r1".to_owned());
+        remembered.begin(Some(&first));
+        assert_eq!(remembered.stored.as_deref(), Some("r1"));
+        remembered.begin(Some(&second));
+        assert_eq!(remembered.stored, None);
     }
 
     #[test]

@@ -75,6 +75,7 @@ impl<A: Agents> Reconciler for PodSets<A> {
         }
         let remembered = self.memory.of(key);
         let mut remembered = remembered.lock().await;
+        remembered.begin(set.metadata.uid.as_ref());
         self.bring_on(&set, &mut remembered).await
     }
 }
@@ -84,6 +85,8 @@ impl<A: Agents> PodSets<A> {
         let name = set.name_any();
         let current = Template::of(&set.spec, &set.spec.template);
         revisions::keep(&self.client, set, remembered, &current).await?;
+        let good_before = remembered.said.as_ref().or(set.status.as_ref());
+        let good_before = good_before.and_then(|status| status.last_good_revision.clone());
         self.ask_order(set, remembered, &current).await;
         let before = remembered.said.clone().or_else(|| set.status.clone()).unwrap_or_default();
         let namespace = set.namespace().unwrap_or_default();
@@ -102,7 +105,7 @@ impl<A: Agents> PodSets<A> {
         let report = status::status(&seen, &plan, generation, refused.as_ref().map(Refused::told));
         self.publish(set, remembered, report).await?;
         if plan.actions.is_empty() {
-            if plan.record.last_good != before.last_good_revision {
+            if plan.record.last_good != good_before {
                 let good = plan.record.last_good.as_deref();
                 let needed: Vec<&str> = good.into_iter().chain([current.revision.as_str()]).collect();
                 revisions::prune(&self.client, set, &needed).await?;
@@ -167,6 +170,11 @@ impl<A: Agents> PodSets<A> {
 
     /// Publishes what is there by now: of the plan that is carried out, or of what would be planned.
     async fn show(&self, set: &PodSet, plan: Option<&Plan>, remembered: &mut Remembered) -> Result<(), Failure> {
+        // one that was made meanwhile, by the same name, is not told what is of this one
+        let there = self.caches.pod_sets.get(&Key::of(set));
+        if there.is_none_or(|there| there.metadata.uid != set.metadata.uid) {
+            return Ok(());
+        }
         let (name, namespace) = (set.name_any(), set.namespace().unwrap_or_default());
         let before = remembered.said.clone().or_else(|| set.status.clone()).unwrap_or_default();
         let gives_away = self.agents.asks(&about(set, &namespace, None), Hook::PreScaleIn);
