@@ -41,8 +41,7 @@ fn a_switchover_is_refused_with_the_name_of_the_pod_to_ask() {
     let seen = Seen { record: Record { holder, ..Record::default() }, version: "1".into() };
     let (state, _) = feed(state, Event::Lease(Some(seen)), 0);
     let (_, orders) = feed(state, Event::Switchover { ticket: 3, target: None, force: false }, 1);
-    let reason = "p-0 does not have the role; ask p-1".to_owned();
-    assert_eq!(orders, [Order::Answer { ticket: 3, result: Err(reason) }]);
+    assert_eq!(orders, [Order::Answer { ticket: 3, result: Err("p-0 does not have the role; ask p-1".to_owned()) }]);
 }
 
 #[test]
@@ -250,16 +249,14 @@ fn whoever_started_again_a_moment_ago_takes_the_role_at_once_when_it_is_given_to
         let record = Record { holder, candidate, epoch: 4, served: Some(4), duration: 10_000, ..Record::default() };
         Event::Lease(Some(Seen { record, version: version.into() }))
     };
-    let state = State::new(settings(2), Some(3), 0).resumed(true);
-    let (state, _) = feed(state, Event::Process(Process::Down), 0);
+    let (state, _) = feed(State::new(settings(2), Some(3), 0).resumed(true), Event::Process(Process::Down), 0);
     let (state, orders) = feed(state, led("1", false), 10);
     assert_eq!(orders, [Order::Do(Deed::Start)]);
     let (mut state, _) = feed(state, Event::Did { deed: Deed::Start, result: Ok(()) }, 20);
     for event in [led("2", false), Event::Process(Process::Asking), Event::Data(Some(4))] {
         state = feed(state, event, 30).0;
     }
-    let (state, _) = feed(state, Event::Prepared { ok: true, told: true }, 40);
-    let (state, _) = feed(state, Event::Process(Process::Up), 50);
+    let (state, _) = feed(feed(state, Event::Prepared { ok: true, told: true }, 40).0, Event::Process(Process::Up), 50);
     let (_, orders) = feed(state, led("3", true), 1_000);
     assert!(matches!(orders[..], [Order::Write { purpose: Purpose::Take, .. }]), "{orders:?}");
 }
