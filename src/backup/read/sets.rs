@@ -93,10 +93,11 @@ impl Catalog {
     }
 
     /// Whether it can be put back, as far as the repository tells: with all it adds to, and where it is a part of a set, with
-    /// the others.
+    /// the others and all that those add to.
     pub fn is_restorable(&self, found: &Found) -> bool {
-        let chain = self.chain(&found.place.owner, Target::Backup(found.place.id));
-        chain.is_ok() && self.set_of(found).is_none_or(|set| set.check().is_ok())
+        let whole = |one: &Found| self.chain(&one.place.owner, Target::Backup(one.place.id)).is_ok();
+        let others = |set: Set<'_>| set.check().is_ok() && set.parts.iter().all(|(_, part)| whole(part));
+        whole(found) && self.set_of(found).is_none_or(others)
     }
 
     /// The newest set of an instance that was whole by then, else the first after that; where none is whole, why the newest is

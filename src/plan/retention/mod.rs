@@ -144,7 +144,7 @@ fn children_first(facts: &Facts, decisions: &mut [Decision], guards: &Guards, no
             return;
         }
         for at in held_up {
-            decisions[at].verdict = Verdict::Wait { until: now + guards.grace };
+            decisions[at].verdict = Verdict::Wait { until: after(now, guards.grace) };
         }
     }
 }

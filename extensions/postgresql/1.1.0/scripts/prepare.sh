@@ -128,7 +128,9 @@ if ! "$BIN/pg_ctl" -D $data status >/dev/null 2>&1; then
   if [ ! -f /data/copying ]; then
     # Servers drop log by its position alone, and while timelines begin within one segment, as after crashes with few writes
     # between them, it stands still: each would keep a whole file. A copy, which comes without this, begins a segment by itself.
-    ask "SELECT pg_switch_wal() WHERE (SELECT count(DISTINCT left(name, 8)) FROM pg_ls_waldir()
+    # Who keeps no log for replicas would drop the segment that this one needs to go on from with the checkpoint.
+    ask "SELECT pg_switch_wal() WHERE (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_keep_size') >= 32
+      AND (SELECT count(DISTINCT left(name, 8)) FROM pg_ls_waldir()
       WHERE substr(name, 9, 16) = substr(pg_walfile_name(pg_current_wal_insert_lsn()), 9)) > 1" >/dev/null
     # by then the control file tells the timeline that a rewind is to end in, and what is old goes before it is copied
     ask CHECKPOINT
