@@ -181,6 +181,8 @@ impl Operations {
             let wait = decision.again.map(|at| Duration::try_from(at.duration_since(Timestamp::now())));
             return Ok(wait.map_or(Look::WhenChanged, |wait| Look::Later(wait.unwrap_or_default())));
         }
+        // the first step runs in the look in which the steps are decided, and is told of all of them
+        let world = seen.world(operation, &decision.status);
         let hands = Hands { shared: self, operation, world: &world };
         let outcomes = join_all(decision.run.iter().map(|run| hands.carry_out(run))).await;
         let goes = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Goes(_)));

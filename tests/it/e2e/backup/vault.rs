@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::config::Kubeconfig;
 use midship::api::backup::BackupPhase;
+use midship::api::conditions::{ConditionStatus, READY, find};
 use midship::api::{Backup, BackupPolicy, BackupRepository};
 use midship::backup::keys::Identity;
 use midship::backup::store::s3::{Credentials, Settings};
@@ -63,6 +64,17 @@ impl Vault {
         let object = json!({ "kind": "BackupRepository", "metadata": { "name": VAULT }, "spec": spec });
         stage.make::<BackupRepository>(object).await;
         vault
+    }
+
+    /// Waits until the controller has made the repository, and looked through it.
+    pub async fn is_ready(&self, stage: &Stage<'_>) {
+        let api = stage.scene.objects::<BackupRepository>();
+        wait_for("the repository to be ready", IN_TIME, async || {
+            let status = api.get(VAULT).await.map_err(|error| error.to_string())?.status.unwrap_or_default();
+            let ready = find(&status.conditions, READY).is_some_and(|ready| ready.status == ConditionStatus::True);
+            if ready { Ok(()) } else { Err(format!("{:?}", status.conditions)) }
+        })
+        .await;
     }
 
     /// The file a person keeps, as age-keygen writes it.
