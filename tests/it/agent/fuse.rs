@@ -10,7 +10,7 @@ use midship::agent::init::state::Shown;
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 
-use super::pod::{LONG, Pod, alive, everywhere, shell, sleeper, until, with};
+use super::pod::{LONG, Pod, alive, appears, everywhere, shell, sleeper, until, with};
 
 fn set(pod: &Pod, deadline: Option<u64>) -> Value {
     let mut request = Request::new(Op::Fuse);
@@ -63,13 +63,16 @@ fn a_fuse_that_is_over_already_burns_before_the_answer() {
 
 #[test]
 fn a_disk_that_does_not_answer_holds_up_no_kill() {
-    let stubborn = shell("trap '' TERM; while :; do sleep 1; done");
-    let pod = Pod::start(&with(stubborn, json!({ "stop": { "timeout": "600s" } })));
+    let dir = tempfile::tempdir().unwrap();
+    let stubborn = shell("trap '' TERM; touch up; while :; do sleep 1; done");
+    let pod = Pod::start(&with(stubborn, json!({ "stop": { "timeout": "600s" }, "workingDir": dir.path() })));
     let process = pod.wait_ready().pid.expect("it runs");
+    // ready when it runs, and stubborn a moment later
+    appears(&dir.path().join("up"));
     // what is to be remembered goes where nobody takes it
     let disk = pod.path("init.state.json.new");
     nix::unistd::mkfifo(&disk, Mode::S_IRWXU).unwrap();
-    set(&pod, Some(boottime() + 5_000));
+    set(&pod, Some(boottime() + 15_000));
     let mut stop = serde_json::to_vec(&Request::new(Op::Stop)).unwrap();
     stop.push(b'\n');
     let mut asks = UnixStream::connect(pod.socket()).unwrap();
