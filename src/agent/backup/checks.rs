@@ -23,7 +23,10 @@ impl Checks {
         let mut told = self.under_way(marker, make);
         let outcome = told.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
         self.known().take_if(|(_, known)| known.same_channel(&told));
-        outcome.unwrap_or_else(|| Err(Problem::new(Code::Unavailable, "the checks ended without an outcome")))
+        outcome.unwrap_or_else(|| {
+            let lost = Problem::new(Code::Unavailable, "the checks ended without an outcome");
+            Err(lost.hint("ask again to have them made anew; the agent's log says why they ended"))
+        })
     }
 
     fn under_way<Work>(&self, marker: Marker, make: impl FnOnce(Marker) -> Work) -> Told
