@@ -3,6 +3,8 @@
 pub mod agent;
 pub mod api;
 pub mod backup;
+#[cfg(test)]
+mod chance;
 pub mod cli;
 pub mod cluster;
 pub mod controller;

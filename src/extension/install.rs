@@ -164,7 +164,6 @@ fn config_map(
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use proptest::test_runner::RngSeed;
 
     use super::*;
     use crate::extension::describe;
@@ -217,7 +216,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(crate::chance::fixed())]
 
         #[test]
         fn every_path_has_a_key_of_its_own(one in "[a-z0-9._-]{1,12}(/[a-z0-9._-]{1,12}){0,3}") {

@@ -58,7 +58,6 @@ pub fn missing(runs: &[Range], first: u64, last: u64) -> Vec<Range> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use proptest::test_runner::RngSeed;
 
     use super::*;
 
@@ -73,7 +72,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(crate::chance::fixed())]
 
         #[test]
         fn every_number_is_in_a_run_or_missing(numbers in proptest::collection::vec(0u64..60, 0..40)) {

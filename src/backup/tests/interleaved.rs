@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use jiff::SignedDuration;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::faults::{Fault, Faulty};
 use super::killed::retain;
@@ -249,7 +248,7 @@ impl Story {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::chance::cases(48))]
 
     #[test]
     fn no_backup_that_is_shown_is_ever_unrestorable(steps in prop::collection::vec(step(), 1..14)) {

@@ -124,7 +124,6 @@ fn back_off(key: &Key, failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use proptest::test_runner::RngSeed;
 
     use super::*;
 
@@ -215,7 +214,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(crate::chance::fixed())]
 
         #[test]
         fn no_change_is_ever_forgotten_and_nothing_runs_twice_at_a_time(steps in prop::collection::vec(step(), 0..200)) {

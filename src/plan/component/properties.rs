@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use serde_json::json;
 
 use super::tests::{group, settle, spec};
@@ -57,7 +56,7 @@ fn names(least: usize) -> impl Strategy<Value = BTreeSet<&'static str>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::chance::fixed())]
 
     #[test]
     fn no_group_goes_with_its_pods_or_with_a_share_that_only_it_has(

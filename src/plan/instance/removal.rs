@@ -83,7 +83,6 @@ pub fn next(remains: &Remains) -> Step {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use proptest::test_runner::RngSeed;
 
     use super::*;
 
@@ -174,7 +173,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(crate::chance::fixed())]
 
         #[test]
         fn no_volume_goes_without_the_three_agreements(

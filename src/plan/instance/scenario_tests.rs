@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::parts::{Applied, Live, PartId, Plan, Situation, Why, plan};
 
@@ -169,7 +168,7 @@ fn what_is_held_is_neither_applied_nor_deleted() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::chance::fixed())]
 
     #[test]
     fn whatever_happens_one_pass_brings_it_to_rest(

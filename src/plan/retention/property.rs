@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::tests::backup;
 use super::*;
@@ -40,7 +39,7 @@ fn scene() -> impl Strategy<Value = Facts> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::chance::fixed())]
 
     #[test]
     fn what_stays_has_all_it_needs(facts in scene(), count in 0usize..5, age in 0i64..60, allow_many: bool) {

@@ -135,7 +135,6 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use proptest::test_runner::RngSeed;
 
     use super::*;
 
@@ -201,7 +200,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(crate::chance::fixed())]
 
         #[test]
         fn looking_often_or_rarely_starts_each_time_once(steps in prop::collection::vec(1i64..5000, 1..60), who in "[a-z]{1,4}") {

@@ -1,7 +1,6 @@
 //! Scenarios of the sync planner, and what must hold in all of them.
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::plan::source::ObjectKind;
@@ -312,7 +311,7 @@ fn live_state() -> impl Strategy<Value = Live> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::chance::fixed())]
 
     #[test]
     fn a_plan_that_was_carried_out_leaves_nothing_to_do_and_never_touches_others(

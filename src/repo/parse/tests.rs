@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::format_collect, clippy::format_push_string)]
 
-use proptest::prelude::ProptestConfig;
-use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
 use super::*;
@@ -199,7 +197,7 @@ fn reading_many_small_files_is_fast() {
 }
 
 proptest::proptest! {
-    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::chance::fixed())]
 
     #[test]
     fn whatever_comes_in_nothing_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {

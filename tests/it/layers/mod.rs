@@ -157,9 +157,12 @@ fn the_map_of_rooms_says_what_is_held_here() {
         assert_eq!((all_but, rooms), (&rule.all_but, &held), "docs/architecture.md: the row of src/{room}");
     }
     let mapped: BTreeSet<&str> = said.iter().map(|(room, ..)| room.as_str()).collect();
-    let rooms: BTreeSet<String> =
-        files(&["src"]).iter().filter_map(|file| module_of(&file.path).into_iter().next()).collect();
-    let rooms = rooms.iter().map(String::as_str).filter(|room| !["bin", "lib", "main"].contains(room));
+    let sources = files(&["src"]);
+    let root = sources.iter().filter(|file| file.path == "src/lib.rs");
+    let tests: Vec<String> = root.flat_map(|file| paths::read(&file.text, &[]).test_modules).collect();
+    let rooms: BTreeSet<String> = sources.iter().filter_map(|file| module_of(&file.path).into_iter().next()).collect();
+    let rooms = rooms.iter().filter(|room| !tests.contains(room));
+    let rooms = rooms.map(String::as_str).filter(|room| !["bin", "lib", "main"].contains(room));
     assert_eq!(rooms.collect::<BTreeSet<_>>(), mapped, "rooms of src/, and rows of docs/architecture.md");
 }
 
@@ -253,10 +256,15 @@ fn layers(files: &[File]) -> Vec<String> {
         .filter_map(|(_, module, _)| module.get(1).map(String::as_str))
         .filter(|folder| !["frame", "repositories"].contains(folder))
         .collect();
+    // a module of the root that is there for tests alone: the compiler keeps everything else from it
+    let shared_by_tests = |named: &Named| {
+        named.path.first().is_some_and(|one| one == "crate")
+            && named.path.get(1..2).is_some_and(|name| for_tests.contains(name))
+    };
     let mut broken = Vec::new();
     for (file, module, said) in &read {
         let test_file = (1..=module.len()).any(|length| for_tests.contains(&module[..length]));
-        for named in &said.paths {
+        for named in said.paths.iter().filter(|named| !shared_by_tests(named)) {
             let advice = forbidden(&file.path, module, named, &kinds, test_file);
             if let Some(advice) = advice {
                 broken.push(format!("{}:{}: names {}; {advice}", file.path, named.line, named.path.join("::")));
@@ -444,6 +452,14 @@ mod tests {
         let files = [file("src/plan/mod.rs", "#[cfg(test)]\nmod golden;"), file("src/plan/golden.rs", "use std::fs;")];
         assert!(layers(&files).is_empty());
         complaint("src/plan/golden.rs", "use std::fs;");
+    }
+
+    #[test]
+    fn what_is_there_for_tests_alone_may_be_used_in_all_rooms() {
+        let drawn = "#[cfg(test)]\nmod tests { fn f() { crate::chance::fixed(); } }";
+        complaint("src/api/values.rs", drawn);
+        let root = file("src/lib.rs", "pub mod api;\n#[cfg(test)]\nmod chance;");
+        assert_eq!(layers(&[root, file("src/api/values.rs", drawn)]), [""; 0]);
     }
 
     #[test]

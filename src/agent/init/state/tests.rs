@@ -1,7 +1,6 @@
 //! The state machine against a small world of processes: what must hold whatever happens in whatever order.
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::*;
 
@@ -423,7 +422,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::chance::cases(2_000))]
 
     /// Never two processes, nothing started that was stopped, every question answered once, every wait bounded:
     /// [`World`] checks these at each step; here also that a stop stays one and that PID 1 always ends when told to.

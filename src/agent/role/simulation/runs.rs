@@ -1,7 +1,6 @@
 //! What happens to the simulated world, and what must hold then and in the end.
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::*;
 
@@ -179,7 +178,7 @@ fn hangs_somewhere(world: &mut World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 15, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::chance::cases(15))]
 
     #[test]
     fn there_are_never_two_writers_and_in_the_end_there_is_one(seed in any::<u64>(), pods in 2usize..5) {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use serde_json::json;
 
 use super::world::{Scene, pod};
@@ -27,7 +26,7 @@ fn scene(pods: u16, concurrency: usize, retries: u32, own_steps: bool) -> Scene 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::chance::fixed())]
 
     #[test]
     fn a_controller_that_dies_anywhere_does_each_step_once(

@@ -2,7 +2,6 @@
 //! last, and never delete a volume that was not agreed to be deleted.
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
 use super::promises::watched_step;
@@ -58,7 +57,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::chance::cases(60))]
 
     #[test]
     fn whatever_happens_plans_keep_their_promises_and_come_to_rest(
