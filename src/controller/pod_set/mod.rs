@@ -227,11 +227,9 @@ impl<A: Agents> PodSets<A> {
             return;
         }
         // one that has not heard of the configuration yet knows no order for it
-        let has_heard = |view: &pod_set::Pod| {
-            view.report.as_ref().and_then(|report| report.config_revision.as_deref()) == Some(config.as_str())
-        };
+        let told = set.spec.template.config_revision.as_deref();
         let ready = || pods.iter().zip(&views).filter(|(_, view)| view.ready());
-        let Some((pod, _)) = ready().find(|(_, view)| has_heard(view)).or_else(|| ready().next()) else { return };
+        let Some((pod, _)) = ready().find(|(_, view)| view.has_heard(told)).or_else(|| ready().next()) else { return };
         let name = set.name_any();
         let asked = {
             let shared = Mutex::new(&mut *remembered);

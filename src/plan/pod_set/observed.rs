@@ -192,6 +192,12 @@ impl Pod {
         !waits && self.resize == Resizing::No
     }
 
+    /// Whether it reports this revision of the configuration, where there is one that it could be told of.
+    pub fn has_heard(&self, told: Option<&str>) -> bool {
+        let reported = self.report.as_ref().and_then(|report| report.config_revision.as_deref());
+        told.is_none() || reported == told
+    }
+
     /// When it became what it is now.
     pub fn changed(&self) -> Timestamp {
         self.changed_at.map_or(self.created, |at| at.max(self.created))

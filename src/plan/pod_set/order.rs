@@ -47,13 +47,6 @@ impl Planner<'_> {
         (self.seen.pods.contains_key(&first) && self.leads(first)).then_some(first)
     }
 
-    /// Whether a pod has taken the newest configuration over.
-    pub(super) fn has_heard(&self, ordinal: u16) -> bool {
-        let told = &self.seen.spec.template.config_revision;
-        let report = self.seen.pods.get(&ordinal).and_then(|pod| pod.report.as_ref());
-        told.is_none() || report.is_some_and(|report| report.config_revision == *told)
-    }
-
     /// Hands the role of a pod to another before it is disturbed.
     pub(super) fn hands_over(&mut self, ordinal: u16, why: &str) -> HandOver {
         let seen = self.seen;

@@ -244,7 +244,7 @@ impl Planner<'_> {
         });
         // whoever gets a new pod, or leaves, is told of nothing before: who waited for that would wait for ever
         let will_be = leader.filter(|leader| {
-            !self.has_heard(*leader)
+            !seen.pods[leader].has_heard(seen.spec.template.config_revision.as_deref())
                 && self.wanted.contains(leader)
                 && candidates.iter().all(|(ordinal, _)| ordinal != leader)
         });
