@@ -30,8 +30,8 @@ const FIELD: &str = "midship_value";
 
 /// The signal of whoever asks nobody.
 const KILL: i32 = 9;
-/// So much sooner than its processor time could be used up it was not ended for that.
-const MARGIN: Duration = Duration::from_secs(1);
+/// A tick of the clock that the kernel tells processor time in.
+const TICK: Duration = Duration::from_millis(10);
 
 /// What one check may use.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +142,8 @@ impl Cue {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let to = |limit: u64| Rlimit { current: Some(limit), maximum: Some(limit) };
         prlimit(pid, Resource::Data, to(self.limits.memory))?;
-        prlimit(pid, Resource::Cpu, to(self.limits.cpu))?;
+        // it is stopped before that, by whoever waits for it: the kernel would not say why it did
+        prlimit(pid, Resource::Cpu, to(self.limits.cpu.saturating_mul(2)))?;
         prlimit(pid, Resource::Core, to(0))?;
         prlimit(pid, Resource::Fsize, to(0))?;
         Ok(())
@@ -165,11 +166,12 @@ impl Cue {
         });
         let question = question.to_owned();
         let writer = std::thread::spawn(move || input.write_all(question.as_bytes()));
-        let begun = Instant::now();
-        let end = begun + self.limits.time;
+        let greedy = || NoAnswer::Greedy(self.limits.memory >> 20, self.limits.cpu);
+        let end = Instant::now() + self.limits.time;
         let status = loop {
             match child.try_wait().map_err(NoAnswer::Talk)? {
                 Some(status) => break status,
+                None if used(child).map_err(NoAnswer::Talk)?.as_secs() >= self.limits.cpu => return Err(greedy()),
                 None if Instant::now() >= end => return Err(NoAnswer::Slow(self.limits.time.as_secs())),
                 None => std::thread::sleep(Duration::from_millis(2)),
             }
@@ -177,15 +179,26 @@ impl Cue {
         let answer = reader.join().unwrap_or_default();
         // a program that ended before it read everything says itself why
         let _ = writer.join();
-        let greedy = || NoAnswer::Greedy(self.limits.memory >> 20, self.limits.cpu);
-        let early = begun.elapsed() + MARGIN < Duration::from_secs(self.limits.cpu);
         match status.code() {
             Some(0) => Ok(Ok(())),
             Some(1) => Ok(Err(readable(&answer, lines))),
-            // by a node that is short of memory: its own limits end it with a code, or after its processor time
-            None if early && status.signal() == Some(KILL) => Err(NoAnswer::Killed),
+            // by a node that is short of memory, and not by us: without the memory it may use, it ends with a code
+            None if status.signal() == Some(KILL) => Err(NoAnswer::Killed),
             _ => Err(greedy()),
         }
+    }
+}
+
+/// The processor time that a child has used.
+fn used(child: &Child) -> std::io::Result<Duration> {
+    let stat = std::fs::read(format!("/proc/{}/stat", child.id()))?;
+    let stat = String::from_utf8_lossy(&stat);
+    // the program's name stands in parentheses, and anything may stand in it
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks: Result<Vec<u32>, _> = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>).collect();
+    match ticks.as_deref() {
+        Ok([user, system]) => Ok(TICK * user.saturating_add(*system)),
+        _ => Err(std::io::Error::other("its processor time cannot be read")),
     }
 }
 
@@ -260,9 +273,30 @@ fn place(line: &str) -> Option<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use serde_json::json;
 
     use super::*;
+
+    /// What is said of rules where a shell does this in place of the program, having a second of processor time.
+    fn ended(how: &str) -> Objection {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("cue (of a test)");
+        std::fs::write(&program, format!("#!/bin/sh\nread -r question\n{how}\n")).expect("a program");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("one that can be run");
+        let cue = Cue::new(program, Limits { cpu: 1, ..Limits::default() });
+        cue.check("#Parameters: _", &json!({})).expect_err("it says nothing of the rules")
+    }
+
+    #[test]
+    fn a_program_that_somebody_else_kills_was_not_too_costly() {
+        let killed = "it was killed before it needed what it may; give more memory where the rules are checked";
+        assert_eq!(ended("kill -KILL $$"), Objection::Unchecked(killed.to_owned()));
+        let costly = "it needs more than 512 MiB of memory or 1 s of processor time";
+        assert_eq!(ended("while :; do :; done"), Objection::Costly(costly.to_owned()));
+        assert_eq!(ended("exit 2"), Objection::Costly(costly.to_owned()));
+    }
 
     #[test]
     fn errors_name_the_parameter() {
