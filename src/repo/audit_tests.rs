@@ -184,6 +184,29 @@ fn a_refusal_carries_the_words_of_the_server() {
 }
 
 #[test]
+fn a_branch_that_somebody_else_has_locked_refuses_nothing() {
+    let scene = Scene::new();
+    let log = scene.log("a");
+    let one = [record("1", &[("x", Some("1"))])];
+    let lock = scene.fixture.path().join(format!("refs/heads/{BRANCH}.lock"));
+    fs::create_dir_all(lock.parent().unwrap()).unwrap();
+    fs::write(&lock, "").unwrap();
+    let Appended::Unreachable(error) = log.append(&one, None, &bounds()).unwrap() else { panic!("it is locked") };
+    assert!(error.is_transient(), "{error}");
+    let words = "somebody else moves refs/heads/midship/audit/test, or left a lock behind: atomic transaction failed";
+    assert!(error.to_string().contains(words), "{error}");
+    fs::remove_file(&lock).unwrap();
+    assert_eq!(pushed(log.append(&one, None, &bounds())).len(), 1);
+
+    // a branch where a folder has to be is not gone by itself
+    let scene = Scene::new();
+    let main = scene.fixture.commit(&[("z", "z")]).to_string();
+    scene.git(&["update-ref", "refs/heads/midship/audit", &main]);
+    let Appended::Refused { reason } = scene.log("a").append(&one, None, &bounds()).unwrap() else { panic!("refused") };
+    assert!(reason.contains("'refs/heads/midship/audit' exists"), "{reason}");
+}
+
+#[test]
 fn a_repository_that_is_gone_is_refused_and_a_slow_one_unreachable() {
     let scene = Scene::new();
     let one = [record("1", &[("x", Some("1"))])];

@@ -24,9 +24,14 @@ pub enum PushOutcome {
     Refused {
         reason: String,
     },
-    /// It could not be tried, or nobody knows how it ended.
+    /// It could not be tried, nobody knows how it ended, or somebody else was about to move the reference: it may go well later.
     Unreachable(RemoteError),
 }
+
+/// What servers answer where they could not move a reference, without saying why.
+const NOT_MOVED: [&str; 3] = ["failed to update ref", "atomic transaction failed", "failed to lock"];
+/// What git says of a reference that somebody else has locked, or moved before it could be locked.
+const TAKEN: [&str; 2] = [": File exists", " but expected "];
 
 /// Moves `reference` from `old` (none creates it) to `new`, sending the pack with what is new.
 pub(super) fn push(
@@ -70,6 +75,10 @@ fn try_push(
     match now {
         now if now == Some(new) => Ok(PushOutcome::Pushed),
         now if now != old => Ok(PushOutcome::LostRace { now }),
+        _ if report.is_busy(reference) => Err(RemoteError::Server {
+            host: remote.host(),
+            reason: format!("somebody else moves {reference}, or left a lock behind: {reason}"),
+        }),
         _ => Ok(PushOutcome::Refused { reason }),
     }
 }
@@ -102,6 +111,18 @@ impl Report {
         }
         reasons.extend(self.messages.iter().cloned());
         Err(clean(&reasons.join(": "), 600))
+    }
+
+    /// Whether the reference stayed because somebody else was about to move it, and not because it may not be moved.
+    fn is_busy(&self, reference: &str) -> bool {
+        let prefix = format!("ng {reference} ");
+        let Some(reason) = self.lines.iter().find_map(|line| line.strip_prefix(&prefix)) else { return false };
+        let told = || std::iter::once(reason).chain(self.messages.iter().map(String::as_str));
+        if told().any(|text| text.contains("cannot lock ref")) {
+            return told().any(|text| TAKEN.iter().any(|words| text.contains(words)));
+        }
+        // git tells why in such a message, where the server passes it on; all others are of hooks
+        NOT_MOVED.contains(&reason) && !told().any(|text| text.starts_with("error: ") || text.starts_with("fatal: "))
     }
 }
 
@@ -228,9 +249,13 @@ fn low_bits(number: usize, bits: u32) -> u8 {
 mod tests {
     use super::*;
 
-    fn report(lines: &[&str], messages: &[&str]) -> Result<(), String> {
+    fn said(lines: &[&str], messages: &[&str]) -> Report {
         let own = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect();
-        Report { lines: own(lines), messages: own(messages) }.verdict("refs/heads/a")
+        Report { lines: own(lines), messages: own(messages) }
+    }
+
+    fn report(lines: &[&str], messages: &[&str]) -> Result<(), String> {
+        said(lines, messages).verdict("refs/heads/a")
     }
 
     #[test]
@@ -244,6 +269,41 @@ mod tests {
             Err("pre-receive hook declined: frozen until Monday".into())
         );
         assert_eq!(report(&["unpack index-pack abnormal exit"], &[]), Err("unpack index-pack abnormal exit".into()));
+    }
+
+    #[test]
+    fn a_reference_that_others_have_locked_is_told_from_one_that_may_not_be_moved() {
+        let busy = |reason: &str, messages: &[&str]| {
+            said(&["unpack ok", &format!("ng refs/heads/a {reason}")], messages).is_busy("refs/heads/a")
+        };
+        let lock =
+            "error: cannot lock ref 'refs/heads/a': Unable to create '/srv/a.git/./refs/heads/a.lock': File exists.";
+        let moved = "cannot lock ref 'refs/heads/a': is at 1111111 but expected 2222222";
+        let taken: [(&str, &[&str]); 7] = [
+            ("atomic transaction failed", &[lock, "Another git process seems to be running in this repository"]),
+            ("failed to update ref", &[lock]),
+            ("failed to update ref", &[moved]),
+            (moved, &[]),
+            ("failed to update ref", &[]),
+            ("failed to update ref", &["the branch will move on Monday"]),
+            ("failed to lock", &[]),
+        ];
+        for (reason, messages) in taken {
+            assert!(busy(reason, messages), "{reason}: {messages:?}");
+        }
+        let folder = "error: cannot lock ref 'refs/heads/a': 'refs/heads/a/b' exists; cannot create 'refs/heads/a'";
+        let denied = "error: cannot lock ref 'refs/heads/a': Unable to create '/srv/a.git/./refs/heads/a.lock': Permission denied";
+        let refused: [(&str, &[&str]); 5] = [
+            ("pre-receive hook declined", &["frozen until Monday"]),
+            ("protected branch hook declined", &[]),
+            ("atomic transaction failed", &[folder]),
+            ("failed to update ref", &[denied]),
+            ("failed to update ref", &["error: ref updates aborted by hook"]),
+        ];
+        for (reason, messages) in refused {
+            assert!(!busy(reason, messages), "{reason}: {messages:?}");
+        }
+        assert!(!said(&["unpack ok", "ng refs/heads/ab failed to update ref"], &[]).is_busy("refs/heads/a"));
     }
 
     #[test]
