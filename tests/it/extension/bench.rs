@@ -1,6 +1,5 @@
 //! What rendering costs, and that it grows with the number of instances and nothing else.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,22 +7,12 @@ use midship::extension::{Asked, Package, PackageFiles, Surroundings, cases};
 use midship::names::{InstanceName, NamespaceName};
 use serde_json::json;
 
+use crate::harness::files_below;
+
 fn shipped(path: &str) -> Package {
-    fn walk(root: &Path, at: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
-        for entry in std::fs::read_dir(at).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                walk(root, &path, found);
-            } else {
-                let name = path.strip_prefix(root).expect("below").to_str().expect("text").to_owned();
-                found.insert(name, std::fs::read(&path).expect("a file"));
-            }
-        }
-    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("extensions").join(path);
-    let mut files = BTreeMap::new();
-    walk(&root, &root, &mut files);
-    Package::load(PackageFiles::new(files).expect("plain files")).unwrap_or_else(|problems| panic!("{problems}"))
+    Package::load(PackageFiles::new(files_below(&root)).expect("plain files"))
+        .unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 /// Resolves and renders so many instances, each of a name of its own.

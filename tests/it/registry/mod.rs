@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::{Output, Run, find, midship};
+use crate::harness::{Output, Run, files_below, find, midship};
 
 const TYPE: &str = "application/vnd.midship.extension.v1";
 
@@ -86,24 +86,6 @@ fn oras() -> PathBuf {
     })
 }
 
-/// Every file of a package with its contents.
-fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
-    fn walk(root: &Path, at: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
-        for entry in std::fs::read_dir(at).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                walk(root, &path, found);
-            } else {
-                let name = path.strip_prefix(root).expect("below").to_str().expect("text").to_owned();
-                found.insert(name, std::fs::read(&path).expect("a file"));
-            }
-        }
-    }
-    let mut found = BTreeMap::new();
-    walk(root, root, &mut found);
-    found
-}
-
 #[test]
 fn a_package_goes_through_a_registry_unchanged_whoever_carries_it() {
     let server = Server::start();
@@ -121,7 +103,7 @@ fn a_package_goes_through_a_registry_unchanged_whoever_carries_it() {
     let by_digest = server.reference(&format!("sharded@{digest}"));
     let pulled = server.midship(&["pull", &by_digest, "--to", to.to_str().expect("text")]);
     assert_eq!(pulled.code, 0, "{pulled}");
-    assert_eq!(files(&to.join("sharded/1.0.0")), files(&package));
+    assert_eq!(files_below(&to.join("sharded/1.0.0")), files_below(&package));
 
     // oras reads what midship wrote
     let theirs = server.path("theirs");
@@ -129,10 +111,10 @@ fn a_package_goes_through_a_registry_unchanged_whoever_carries_it() {
     let tagged = format!("{}/team/sharded:1.0.0", server.get("REGISTRY"));
     let output = server.oras(&theirs, &["pull", &tagged]);
     assert_eq!(output.code, 0, "{output}");
-    assert_eq!(files(&theirs), files(&package));
+    assert_eq!(files_below(&theirs), files_below(&package));
 
     // midship reads what oras wrote
-    let names: Vec<String> = files(&package).into_keys().collect();
+    let names: Vec<String> = files_below(&package).into_keys().collect();
     let other = format!("{}/team/other:1", server.get("REGISTRY"));
     let args: Vec<&str> =
         ["push", &other, "--artifact-type", TYPE].into_iter().chain(names.iter().map(String::as_str)).collect();
@@ -141,7 +123,7 @@ fn a_package_goes_through_a_registry_unchanged_whoever_carries_it() {
     let to = server.path("other");
     let pulled = server.midship(&["pull", &server.reference("other:1"), "--to", to.to_str().expect("text")]);
     assert_eq!(pulled.code, 0, "{pulled}");
-    assert_eq!(files(&to.join("sharded/1.0.0")), files(&package));
+    assert_eq!(files_below(&to.join("sharded/1.0.0")), files_below(&package));
 
     let list = server.midship(&["list", &server.reference("sharded"), "-o", "json"]);
     let list: serde_json::Value = serde_json::from_str(&list.stdout).expect("JSON");

@@ -1,6 +1,5 @@
 //! A pod's main container from a test image: its file system unpacked, the real PID 1 in it, and a real package's files.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +21,7 @@ use tokio::time::{Instant, sleep};
 
 use super::bench::{Bench, LONG};
 use crate::agent::pod::{AGENT, Place, Pod};
-use crate::harness::skip;
+use crate::harness::{files_below, skip};
 
 /// As the official images have them.
 pub const USER: u32 = 999;
@@ -69,20 +68,7 @@ fn unpack(image: &str) -> TempDir {
 }
 
 fn package(path: &str) -> Package {
-    fn add(root: &Path, dir: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                add(root, &path, files);
-            } else {
-                let name = path.strip_prefix(root).unwrap().display().to_string();
-                files.insert(name, std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    let mut files = BTreeMap::new();
-    add(&here(path), &here(path), &mut files);
-    Package::load(PackageFiles::new(files).unwrap()).unwrap_or_else(|problems| panic!("{problems}"))
+    Package::load(PackageFiles::new(files_below(&here(path))).unwrap()).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 impl Container {

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::api::controller::process::Controller;
-use crate::harness::{Scene, api_test, wait_for};
+use crate::harness::{Scene, api_test, files_below, wait_for};
 
 /// Deadline of what takes a second or two on a machine with nothing else to do.
 pub const SOON: Duration = Duration::from_mins(2);
@@ -112,8 +112,7 @@ impl Kit<'_> {
     pub fn package(&self, folder: &str) -> PackageFiles {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let name = folder.rsplit('/').nth(1).expect("a type");
-        let mut files = Vec::new();
-        read(&root, &root, &mut files);
+        let mut files = files_below(&root);
         for (path, bytes) in &mut files {
             if path == "extension.yaml" {
                 let text = String::from_utf8(bytes.clone()).expect("text");
@@ -255,18 +254,6 @@ impl Kit<'_> {
                 })
                 .await;
             }
-        }
-    }
-}
-
-fn read(root: &Path, at: &Path, found: &mut Vec<(String, Vec<u8>)>) {
-    for entry in std::fs::read_dir(at).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            read(root, &path, found);
-        } else {
-            let name = path.strip_prefix(root).expect("below").to_str().expect("text").to_owned();
-            found.push((name, std::fs::read(&path).expect("a file")));
         }
     }
 }
