@@ -242,13 +242,7 @@ impl AuditLog {
 }
 
 fn refused_or_unreachable(error: RemoteError) -> Appended {
-    match error {
-        RemoteError::Forbidden { .. }
-        | RemoteError::CredentialsMissing { .. }
-        | RemoteError::CredentialsRefused { .. }
-        | RemoteError::NotFound { .. } => Appended::Refused { reason: error.to_string() },
-        error => Appended::Unreachable(error),
-    }
+    if error.is_refusal() { Appended::Refused { reason: error.to_string() } } else { Appended::Unreachable(error) }
 }
 
 /// Puts one commit onto a new branch, for a pull request. The branch must not be there yet, unless it

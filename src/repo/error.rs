@@ -61,6 +61,17 @@ impl RemoteError {
         }
     }
 
+    /// Whether a push that ended with this was refused: the other side answered, and does not want it from us.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Forbidden { .. }
+                | Self::CredentialsMissing { .. }
+                | Self::CredentialsRefused { .. }
+                | Self::NotFound { .. }
+        )
+    }
+
     /// Whether trying again later, with nothing changed, may help.
     pub fn is_transient(&self) -> bool {
         matches!(

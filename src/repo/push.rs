@@ -44,13 +44,8 @@ pub(super) fn push(
 ) -> PushOutcome {
     match try_push(remote, reference, old, new, pack, bounds) {
         Ok(outcome) => outcome,
-        Err(error) => match error {
-            RemoteError::Forbidden { .. }
-            | RemoteError::CredentialsMissing { .. }
-            | RemoteError::CredentialsRefused { .. }
-            | RemoteError::NotFound { .. } => PushOutcome::Refused { reason: error.to_string() },
-            error => PushOutcome::Unreachable(error),
-        },
+        Err(error) if error.is_refusal() => PushOutcome::Refused { reason: error.to_string() },
+        Err(error) => PushOutcome::Unreachable(error),
     }
 }
 
