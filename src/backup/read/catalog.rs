@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::api::backup::BackupPhase;
 use crate::api::labels::{GROUP, PART};
 use crate::backup::digest::Digest;
 use crate::backup::document::DocumentError;
@@ -48,6 +49,15 @@ impl Found {
         let stands =
             |one: &&Verification| !one.problems.is_empty() && restored.is_none_or(|restored| restored.at <= one.at);
         self.verified.values().filter(stands).max_by_key(|one| one.at)
+    }
+
+    /// How it is with it: that it is damaged matters more than that it goes soon.
+    pub fn phase(&self) -> BackupPhase {
+        match (self.damage(), &self.tombstone) {
+            (Some(_), _) => BackupPhase::Damaged,
+            (None, Some(_)) => BackupPhase::Expiring,
+            (None, None) => BackupPhase::Completed,
+        }
     }
 
     /// Whether there is more of the data in backups of other groups of pods. Groups alone do not say so: each may have all.

@@ -15,7 +15,6 @@ use super::super::error::CommandError;
 use super::super::output::{self, Cell, Format, Table, Tone};
 use super::super::session::{Session, instance_name};
 use super::source;
-use crate::api::backup::BackupPhase;
 use crate::api::instance::BackedUpInstance;
 use crate::api::{Backup, labels};
 use crate::backup::read::{Catalog, Found};
@@ -194,17 +193,12 @@ async fn from_store(arguments: &Arguments, connection: &Connection) -> Result<Ve
 fn of_found(found: &Found, instance: String) -> Row {
     let manifest = &found.manifest;
     let damage = found.damage().map(|damage| damage.problems.join("; "));
-    let phase = match (&damage, &found.tombstone) {
-        (Some(_), _) => BackupPhase::Damaged,
-        (None, Some(_)) => BackupPhase::Expiring,
-        (None, None) => BackupPhase::Completed,
-    };
     Row {
         backup: manifest.id.to_string(),
         instance,
         part: found.set().and_then(|_| Part::of(&manifest.labels)),
         type_: format!("{:?}", manifest.type_),
-        phase: format!("{phase:?}"),
+        phase: format!("{:?}", found.phase()),
         size: size(manifest.chunks.stored_bytes),
         verified: format!("{:?}", found.proof().0),
         completed_at: Some(manifest.completed_at),

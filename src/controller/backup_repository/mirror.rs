@@ -80,14 +80,9 @@ fn committed(seen: &Seen<'_>, found: &Found) -> Wanted {
     );
     let (level, proven_at) = found.proof();
     let damage = found.damage().map(|one| one.problems.join("; "));
-    let phase = match (&damage, &found.tombstone) {
-        (Some(_), _) => BackupPhase::Damaged,
-        (None, Some(_)) => BackupPhase::Expiring,
-        (None, None) => BackupPhase::Completed,
-    };
     let message = damage.clone().or_else(|| Some(found.tombstone.as_ref()?.reason.clone()));
     let status = BackupStatus {
-        phase: Some(phase),
+        phase: Some(found.phase()),
         type_: Some(manifest.type_),
         method: Some(manifest.method.clone()),
         parent: manifest.parent.as_ref().map(|parent| parent.id.to_string()),
