@@ -134,9 +134,7 @@ impl Execution {
     pub fn kill(&mut self, now: Millis) {
         self.overdue = true;
         self.kill_at = now.saturating_add(1_000);
-        let _ = sys::send_signal(-self.pid, nix::libc::SIGKILL);
-        // before it has made its own session there is no such group
-        let _ = sys::send_signal(self.pid, nix::libc::SIGKILL);
+        sys::kill_with_group(self.pid);
     }
 
     fn result(self, exit: Exit) -> Result<ExecResult, Problem> {

@@ -134,6 +134,13 @@ pub fn send_signal(pid: i32, signal: i32) -> io::Result<()> {
     check(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
+/// Kills one of our children and its group.
+pub fn kill_with_group(pid: i32) {
+    let _ = send_signal(-pid, libc::SIGKILL);
+    // before it has made its own session there is no such group
+    let _ = send_signal(pid, libc::SIGKILL);
+}
+
 /// A process that stays the same however pids are reused.
 pub struct Pidfd(OwnedFd);
 
