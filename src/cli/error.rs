@@ -29,7 +29,6 @@ impl CommandError {
         self
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
     pub fn runtime(error: std::io::Error) -> Self {
         Self::new(format!("the system gives no threads or sockets: {error}"))
             .remedy("look for limits on processes and open files: ulimit -a")

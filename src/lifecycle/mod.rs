@@ -26,9 +26,6 @@ pub mod proto {
     tonic::include_proto!("midship.lifecycle.v1");
 }
 
-/// The definition of the API over gRPC, as it is shipped.
-pub const PROTO: &str = include_str!("lifecycle.proto");
-
 /// The code of the REST API, among the metadata of an error of gRPC.
 pub const CODE_KEY: &str = "midship-code";
 /// What to do about an error, among its metadata.

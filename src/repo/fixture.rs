@@ -1,6 +1,6 @@
 //! Repositories made by the real `git` for tests, hostile ones among them.
 
-#![allow(clippy::unwrap_used, clippy::format_collect, clippy::format_push_string)]
+#![allow(clippy::unwrap_used, clippy::format_collect)]
 
 use std::fs;
 use std::io::Write;

@@ -83,11 +83,6 @@ impl RemoteUrl {
         }
     }
 
-    /// Whether the connection is encrypted and its other end is checked.
-    pub fn is_secure(&self) -> bool {
-        matches!(self, Self::Http { tls: true, .. } | Self::Ssh { .. })
-    }
-
     /// The local folder, for `file://`.
     pub fn local_path(&self) -> Option<&Path> {
         match self {

@@ -1,6 +1,6 @@
 //! Good files, hostile files, and that every message says where.
 
-#![allow(clippy::unwrap_used, clippy::format_collect, clippy::format_push_string)]
+#![allow(clippy::unwrap_used, clippy::format_collect)]
 
 use serde_json::{Value, json};
 
