@@ -9,10 +9,10 @@ use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
+use super::tried::{hopeless, tried};
 use super::{BackupPolicies, Ground, Memory, newest_of, without_nulls};
 use crate::api::backup_policy::FailedDrill;
 use crate::api::labels::{self, DRILL};
-use crate::api::packed::Packed;
 use crate::api::{API_VERSION, BackupPolicy, Instance};
 use crate::backup::manifest::Level;
 use crate::backup::read::Found;
@@ -248,7 +248,13 @@ impl BackupPolicies {
         now: Timestamp,
     ) -> Result<bool, Failure> {
         let (name, uid) = (instance.name_any(), instance.uid().unwrap_or_default());
-        let Some(found) = newest_of(look, &uid) else { return Ok(false) };
+        let Some(found) = newest_of(look, &uid) else {
+            if let Some(why) = hopeless(&look.catalog, &uid, now) {
+                let note = format!("no backup of {name} can be restored: {why}");
+                memory.drills.insert(uid, Ended { at: now, well: false, instance: name, backup: String::new(), note });
+            }
+            return Ok(false);
+        };
         let identity = ground.policy.spec.verification.as_ref().and_then(|wanted| wanted.identity.as_ref());
         if found.manifest.epoch.is_some() && identity.is_none() {
             let why =
@@ -344,25 +350,6 @@ fn said(memory: &Memory) -> Option<(bool, String)> {
 
 fn with_id<'a>(look: &'a Look, id: &str) -> Option<&'a Found> {
     look.catalog.found.iter().find(|found| found.place.id.to_string() == id)
-}
-
-/// The backup that is tried: where each is a part, one of the newest set of all parts, which is restored as a whole.
-fn tried<'a>(look: &'a Look, newest: &'a Found, instance: &Instance, parted: bool) -> Result<&'a Found, String> {
-    if !parted {
-        return Ok(newest);
-    }
-    let set = look.catalog.newest_set(&newest.place.owner, Timestamp::MAX).map_err(|error| error.to_string())?;
-    let resolved = instance.status.as_ref().and_then(|status| status.resolved.as_ref());
-    let told = resolved.and_then(|resolved| resolved.components.as_ref()).map(Packed::open).unwrap_or_default();
-    let groups = told.as_object().into_iter().flat_map(serde_json::Map::values);
-    let most = groups.filter_map(|component| Some(component.get("groups")?.as_array()?.len())).max();
-    if let Some(groups) = most.filter(|groups| *groups != set.size) {
-        return Err(format!(
-            "the newest has {} parts, and by now there are {groups} groups; the next backup can be",
-            set.size
-        ));
-    }
-    set.parts.first().map(|(_, part)| *part).ok_or_else(|| "the newest has no parts".to_owned())
 }
 
 /// When a drill of the instance was last made, or was not yet wanted.

@@ -4,6 +4,7 @@
 mod drills;
 mod logs;
 mod status;
+mod tried;
 mod turns;
 
 use std::collections::btree_map::Entry;
