@@ -105,7 +105,7 @@ impl BackupPolicies {
         };
         let suspended = ground.policy.spec.suspend.unwrap_or_default();
         let lingering = scratch.iter().find_map(|instance| lingers(instance, now));
-        let mut held_up = lingering.map(|note| Failure::new("NotRemoved", note));
+        let mut held_up = lingering.map(|note| Failure::new("NotDeleted", note));
         for instance in ground.instances.iter().filter(|_| !suspended) {
             let uid = instance.uid().unwrap_or_default();
             let Ok(next) = schedule.next(&uid, handled(ground, look, instance, memory)) else { continue };
