@@ -106,6 +106,10 @@ async fn incremental_backups_build_on_what_is_there() {
         catalog.is_restorable(catalog.get(&second.place).expect("it is there"))
     };
     assert!(restorable().await);
+    // in whatever order they are
+    let mut turned = world.catalog().await;
+    turned.found.reverse();
+    assert!(turned.found.iter().all(|found| turned.get(&found.place) == Some(found) && turned.is_restorable(found)));
 
     // a parent that is gone is told before anything is read from the source
     world.memory.tamper(&full.place.manifest(), |_| None);

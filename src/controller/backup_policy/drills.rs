@@ -1,27 +1,31 @@
 //! Drills: on a schedule the newest backup of each instance is restored into a scratch instance of its own, which has to serve
 //! and to pass the package's checks. What came of it is written into the repository; the scratch instance goes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
+use super::tried::{hopeless, tried};
 use super::{BackupPolicies, Ground, Memory, newest_of, without_nulls};
 use crate::api::backup_policy::FailedDrill;
 use crate::api::labels::{self, DRILL};
-use crate::api::packed::Packed;
 use crate::api::{API_VERSION, BackupPolicy, Instance};
 use crate::backup::manifest::Level;
 use crate::backup::read::Found;
 use crate::backup::verify;
+use crate::cluster::Key;
 use crate::cluster::problem::Problem;
 use crate::controller::frame::Failure;
 use crate::controller::packages::used_by;
 use crate::controller::repositories::known::Look;
 use crate::controller::repositories::words::moment;
-use crate::plan::drill::{Became, Ended, became, failures, is_kept, remembered, scratch_spec, telling};
+use crate::plan::drill::{
+    Became, Ended, became, failures, is_kept, is_overdue, lingers, remembered, scratch_spec, telling, tries,
+};
 use crate::plan::schedule::Schedule;
 
 /// The instance whose backup it is, by its UID.
@@ -29,6 +33,8 @@ const OF: &str = "midship.dev/drill-of";
 
 /// How long a drill may take where the policy names no time.
 const LONGEST: Duration = Duration::from_hours(1);
+/// How long a controller that has just begun may take to look through the store, before what it cannot write there is lost.
+const LOOKS: SignedDuration = SignedDuration::from_mins(10);
 
 /// What there is to say of them.
 #[derive(Default)]
@@ -71,27 +77,24 @@ impl BackupPolicies {
             memory.drills = remembered(kept);
             memory.remembers = true;
         }
-        let uid = ground.policy.uid().unwrap_or_default();
-        let scratch = self.around.caches.instances.select(|instance| {
-            instance.namespace() == ground.policy.namespace()
-                && instance.labels().get(labels::BACKUP_POLICY) == Some(&uid)
-                && instance.annotations().contains_key(DRILL)
-        });
+        memory.blind = ground.look.is_none().then(|| memory.blind.unwrap_or(now));
+        let scratch = self.scratch_of(ground.policy);
         let wanted = ground.policy.spec.verification.as_ref().filter(|wanted| wanted.restore.is_some());
-        let (Some(wanted), Some(look)) = (wanted, ground.look.as_ref()) else {
-            if wanted.is_none() {
-                for instance in &scratch {
-                    self.clear(instance).await?;
-                }
-                memory.drills.clear();
+        let Some(wanted) = wanted else {
+            for instance in &scratch {
+                self.clear(instance).await?;
             }
-            drills.failed = failures(&memory.drills);
+            memory.drills.clear();
             return Ok(drills);
         };
         for instance in &scratch {
-            drills.busy |= self.follow(ground, look, instance, kept, memory, now).await?;
+            drills.busy |= self.follow(ground, instance, kept, memory, now).await?;
         }
         drills.failed = failures(&memory.drills);
+        let Some(look) = ground.look.as_ref() else {
+            drills.said = said(memory);
+            return Ok(drills);
+        };
         let cron = wanted.restore.as_ref().map_or("", |cron| cron.0.as_str());
         let schedule = match Schedule::parse(cron, None) {
             Ok(schedule) => schedule,
@@ -101,7 +104,8 @@ impl BackupPolicies {
             }
         };
         let suspended = ground.policy.spec.suspend.unwrap_or_default();
-        let mut held_up = None;
+        let lingering = scratch.iter().find_map(|instance| lingers(instance, now));
+        let mut held_up = lingering.map(|note| Failure::new("NotDeleted", note));
         for instance in ground.instances.iter().filter(|_| !suspended) {
             let uid = instance.uid().unwrap_or_default();
             let Ok(next) = schedule.next(&uid, handled(ground, look, instance, memory)) else { continue };
@@ -117,19 +121,40 @@ impl BackupPolicies {
         }
         memory.drills.retain(|uid, _| ground.instances.iter().any(|instance| instance.uid().as_ref() == Some(uid)));
         drills.failed = failures(&memory.drills);
-        drills.said =
-            telling(&memory.drills).map(|ended| (ended.well, format!("{} ({})", ended.note, moment(ended.at))));
+        drills.said = said(memory);
         if let Some(failure) = held_up {
             drills.said = Some((false, self.held_up(ground, &failure).await));
         }
         Ok(drills)
     }
 
+    fn scratch_of(&self, policy: &BackupPolicy) -> Vec<Arc<Instance>> {
+        let uid = policy.uid().unwrap_or_default();
+        self.around.caches.instances.select(|instance| {
+            instance.namespace() == policy.namespace()
+                && instance.labels().get(labels::BACKUP_POLICY) == Some(&uid)
+                && instance.annotations().contains_key(DRILL)
+        })
+    }
+
+    /// Where the policy cannot be followed, and says why: what has taken too long goes, for it is a copy of the data.
+    pub(super) async fn give_up_drills(&self, policy: &BackupPolicy, now: Timestamp) -> Result<(), Failure> {
+        for scratch in self.scratch_of(policy) {
+            if scratch.metadata.deletion_timestamp.is_none() && is_overdue(&scratch, longest(policy), now) {
+                let id = scratch.annotations().get(DRILL).cloned().unwrap_or_default();
+                let note =
+                    format!("the backup {id} could not be proven by restoring it: its policy cannot be followed");
+                self.events.warning(policy, "DrillFailed", &id, note).await;
+                self.clear(&scratch).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Looks how a scratch instance fares. True while it is still there.
     async fn follow(
         &self,
         ground: &Ground<'_>,
-        look: &Look,
         scratch: &Instance,
         kept: &[FailedDrill],
         memory: &mut Memory,
@@ -140,50 +165,77 @@ impl BackupPolicies {
         }
         let id = scratch.annotations().get(DRILL).cloned().unwrap_or_default();
         let of = scratch.annotations().get(OF).cloned().unwrap_or_default();
-        let found = look.catalog.found.iter().find(|found| found.place.id.to_string() == id);
-        let longest = ground.policy.spec.timeout.map_or(LONGEST, |timeout| timeout.0);
         let instance = ground.instances.iter().find(|instance| instance.uid().as_ref() == Some(&of));
-        let (Some(found), Some(key), Some(instance)) = (found, look.opened.key.as_ref(), instance) else {
+        let removed = ground.look.as_ref().is_some_and(|look| with_id(look, &id).is_none());
+        let tries = tries(scratch, &ground.policy.spec.repository, &of, &id);
+        let Some(instance) = instance.filter(|_| tries && !removed).map(|instance| instance.name_any()) else {
             self.clear(scratch).await?;
             return Ok(true);
         };
-        let instance = instance.name_any();
-        match became(scratch, longest, now) {
-            Became::Goes => return Ok(true),
-            Became::Proven => {
-                let repository = &look.opened.repository;
-                let set = look.catalog.set_of(found);
-                let parts =
-                    set.map_or_else(|| vec![found], |set| set.parts.into_iter().map(|(_, part)| part).collect());
-                for part in parts {
-                    let recorded =
-                        verify::record(repository, part, (Level::Restored, None), Vec::new(), key, now).await;
-                    recorded.map_err(|error| {
-                        Failure::new("NotRecorded", format!("the drill cannot be recorded: {error}"))
-                    })?;
+        let begun = scratch.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        // clocks differ, and nothing that is told of it is older than it
+        let at = begun.map_or(now, |begun| begun.max(now));
+        let told = |well: bool| {
+            let told = memory.drills.get(&of);
+            told.is_some_and(|told| {
+                told.well == well && told.backup == id && begun.is_none_or(|begun| told.at >= begun)
+            })
+        };
+        let (told_well, told_failed) = (told(true), told(false));
+        let longest = longest(ground.policy);
+        let overdue = is_overdue(scratch, longest, now);
+        let mut outcome = became(scratch, longest, now);
+        if outcome == Became::Proven && !told_well {
+            match self.record(ground, &id, now).await {
+                Ok(()) => {
+                    let note = format!("the backup {id} was restored as a test, and serves");
+                    self.events.normal(ground.policy, "Restorable", &id, note.clone()).await;
+                    let ended = Ended { at, well: true, instance: instance.clone(), backup: id.clone(), note };
+                    memory.drills.insert(of.clone(), ended);
                 }
-                self.around.known.changed(&ground.repository);
-                let note = format!("the backup {id} was restored as a test, and serves");
-                self.events.normal(ground.policy, "Restorable", &id, note.clone()).await;
-                memory.drills.insert(of, Ended { at: now, well: true, instance, backup: id, note });
+                Err(_)
+                    if ground.look.is_none() && memory.blind.is_none_or(|since| now.duration_since(since) < LOOKS) =>
+                {
+                    return Ok(true);
+                }
+                // a copy of the data does not wait for a store for ever
+                Err(failure) if overdue => outcome = Became::Failed(failure.message),
+                Err(failure) => return Err(failure),
             }
+        }
+        match outcome {
+            Became::Goes => return Ok(true),
             // the scratch instance is what shows the failure until the status does, also to a controller after this one
-            Became::Failed(_) if is_kept(kept, &of, &id, scratch) => {}
-            Became::Failed(why) => {
-                let since = scratch.metadata.creation_timestamp.as_ref().map(|time| time.0);
-                let told = memory.drills.get(&of).is_some_and(|ended| {
-                    !ended.well && ended.backup == id && since.is_none_or(|since| ended.at >= since)
-                });
-                if !told {
+            Became::Failed(why) if !is_kept(kept, &of, &id, scratch) => {
+                if !told_failed {
                     let note = format!("the backup {id} could not be proven by restoring it: {why}");
                     self.events.warning(ground.policy, "DrillFailed", &id, note.clone()).await;
-                    memory.drills.insert(of, Ended { at: now, well: false, instance, backup: id, note });
+                    memory.drills.insert(of, Ended { at, well: false, instance, backup: id, note });
                 }
                 return Ok(true);
             }
+            Became::Proven | Became::Failed(_) => {}
         }
         self.clear(scratch).await?;
         Ok(true)
+    }
+
+    /// Writes down that a backup was restored, and with a part all of its set.
+    async fn record(&self, ground: &Ground<'_>, id: &str, now: Timestamp) -> Result<(), Failure> {
+        let unrecorded = |why: String| Failure::new("NotRecorded", format!("the drill cannot be recorded: {why}"));
+        let look = ground.look.as_ref().ok_or_else(|| unrecorded("the store was not looked through yet".to_owned()))?;
+        let (Some(found), Some(key)) = (with_id(look, id), look.opened.key.as_ref()) else {
+            return Err(unrecorded("the repository is only read, or does not have the backup any more".to_owned()));
+        };
+        let set = look.catalog.set_of(found);
+        let parts = set.map_or_else(|| vec![found], |set| set.parts.into_iter().map(|(_, part)| part).collect());
+        for part in parts {
+            let how = (Level::Restored, None);
+            let recorded = verify::record(&look.opened.repository, part, how, Vec::new(), key, now).await;
+            recorded.map_err(|error| unrecorded(error.to_string()))?;
+        }
+        self.around.known.changed(&ground.repository);
+        Ok(())
     }
 
     /// Makes a scratch instance. False where there is nothing to try, or it cannot be.
@@ -196,7 +248,13 @@ impl BackupPolicies {
         now: Timestamp,
     ) -> Result<bool, Failure> {
         let (name, uid) = (instance.name_any(), instance.uid().unwrap_or_default());
-        let Some(found) = newest_of(look, &uid) else { return Ok(false) };
+        let Some(found) = newest_of(look, &uid) else {
+            if let Some(why) = hopeless(&look.catalog, &uid, now) {
+                let note = format!("no backup of {name} can be restored: {why}");
+                memory.drills.insert(uid, Ended { at: now, well: false, instance: name, backup: String::new(), note });
+            }
+            return Ok(false);
+        };
         let identity = ground.policy.spec.verification.as_ref().and_then(|wanted| wanted.identity.as_ref());
         if found.manifest.epoch.is_some() && identity.is_none() {
             let why =
@@ -245,12 +303,22 @@ impl BackupPolicies {
                 Ok(true)
             }
             // it was begun before a crash, or the one before is going
-            Err(kube::Error::Api(error)) if error.code == 409 => Ok(true),
+            Err(kube::Error::Api(error)) if error.code == 409 => {
+                self.stranger(policy, &scratch.name_any()).map_or(Ok(true), Err)
+            }
             Err(error) => {
                 let problem = Problem::from_kube(&error).at(format!("Instance {}", scratch.name_any()));
                 Err(Failure::new("NotWritten", problem))
             }
         }
+    }
+
+    /// Why a scratch instance cannot be made as long as an instance of somebody else has its name.
+    fn stranger(&self, policy: &BackupPolicy, name: &str) -> Option<Failure> {
+        let key = Key { namespace: policy.namespace(), name: name.to_owned() };
+        let there = self.around.caches.instances.get(&key)?;
+        let why = format!("Instance {key} is no test restore and has the name that one needs: give it another name");
+        (!there.annotations().contains_key(DRILL)).then(|| Failure::new("NotWritten", why))
     }
 
     /// Removes a scratch instance with its volumes.
@@ -272,23 +340,16 @@ impl BackupPolicies {
     }
 }
 
-/// The backup that is tried: where each is a part, one of the newest set of all parts, which is restored as a whole.
-fn tried<'a>(look: &'a Look, newest: &'a Found, instance: &Instance, parted: bool) -> Result<&'a Found, String> {
-    if !parted {
-        return Ok(newest);
-    }
-    let set = look.catalog.newest_set(&newest.place.owner, Timestamp::MAX).map_err(|error| error.to_string())?;
-    let resolved = instance.status.as_ref().and_then(|status| status.resolved.as_ref());
-    let told = resolved.and_then(|resolved| resolved.components.as_ref()).map(Packed::open).unwrap_or_default();
-    let groups = told.as_object().into_iter().flat_map(serde_json::Map::values);
-    let most = groups.filter_map(|component| Some(component.get("groups")?.as_array()?.len())).max();
-    if let Some(groups) = most.filter(|groups| *groups != set.size) {
-        return Err(format!(
-            "the newest has {} parts, and by now there are {groups} groups; the next backup can be",
-            set.size
-        ));
-    }
-    set.parts.first().map(|(_, part)| *part).ok_or_else(|| "the newest has no parts".to_owned())
+fn longest(policy: &BackupPolicy) -> Duration {
+    policy.spec.timeout.map_or(LONGEST, |timeout| timeout.0)
+}
+
+fn said(memory: &Memory) -> Option<(bool, String)> {
+    telling(&memory.drills).map(|ended| (ended.well, format!("{} ({})", ended.note, moment(ended.at))))
+}
+
+fn with_id<'a>(look: &'a Look, id: &str) -> Option<&'a Found> {
+    look.catalog.found.iter().find(|found| found.place.id.to_string() == id)
 }
 
 /// When a drill of the instance was last made, or was not yet wanted.

@@ -4,6 +4,7 @@
 mod drills;
 mod logs;
 mod status;
+mod tried;
 mod turns;
 
 use std::collections::btree_map::Entry;
@@ -90,6 +91,8 @@ struct Memory {
     drills: Results,
     /// Whether what the status says of drills was taken up.
     remembers: bool,
+    /// Since when nothing is known of the store.
+    blind: Option<Timestamp>,
     /// Instances that metrics were told of.
     measured: Vec<(String, String)>,
 }
@@ -143,6 +146,7 @@ impl BackupPolicies {
                     self.events.warning(policy, reason, "plan", message.clone()).await;
                 }
                 self.say(policy, memory, &seen).await?;
+                self.give_up_drills(policy, Timestamp::now()).await?;
                 return Ok(Next::After(LOOK_AGAIN));
             }
         };

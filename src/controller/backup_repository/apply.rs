@@ -1,6 +1,6 @@
 //! Carrying the mirror out: objects are made, told, and removed as the repository has it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
@@ -23,7 +23,7 @@ const AT_ONCE: usize = 8;
 pub struct Mirror<'a> {
     pub client: &'a Client,
     pub repository: &'a BackupRepository,
-    /// The objects that are there now.
+    /// The objects of this repository that are there now.
     pub present: Vec<Arc<Backup>>,
 }
 
@@ -31,7 +31,12 @@ impl Mirror<'_> {
     /// Makes objects what they are to be. Nothing is written where nothing differs.
     pub async fn carry_out(&self, wanted: &[Wanted], catalog: &Catalog) -> Result<(), Failure> {
         let here: BTreeSet<&str> = wanted.iter().map(|one| one.spec.id.as_str()).collect();
-        let shows: Vec<_> = wanted.iter().map(|one| self.show(one)).collect();
+        // by what they show: somebody may have made another one under the name
+        let mut shown: BTreeMap<&str, &Backup> = BTreeMap::new();
+        for backup in &self.present {
+            shown.entry(backup.spec.id.as_str()).or_insert(backup);
+        }
+        let shows: Vec<_> = wanted.iter().map(|one| self.show(one, shown.get(one.spec.id.as_str()).copied())).collect();
         futures::stream::iter(shows).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
         for backup in self.present.iter().filter(|backup| !here.contains(backup.spec.id.as_str())) {
             let readable = !catalog.problems.iter().any(|problem| problem.object.contains(&backup.spec.id));
@@ -50,8 +55,7 @@ impl Mirror<'_> {
         Ok(())
     }
 
-    async fn show(&self, wanted: &Wanted) -> Result<(), Failure> {
-        let there = self.present.iter().find(|backup| wanted.is_shown_by(backup));
+    async fn show(&self, wanted: &Wanted, there: Option<&Backup>) -> Result<(), Failure> {
         let now = Time(Timestamp::now());
         if let Some(backup) = there {
             let before = backup.status.clone().unwrap_or_default();

@@ -148,11 +148,6 @@ impl Wanted {
         let conditions = merge(&before.conditions, std::slice::from_ref(&self.finding), generation, now);
         BackupStatus { observed_generation: generation, conditions, ..self.status.clone() }
     }
-
-    /// Whether this object is the one: somebody may have made another under its name.
-    pub fn is_shown_by(&self, backup: &Backup) -> bool {
-        backup.spec.repository == self.spec.repository && backup.spec.id == self.spec.id
-    }
 }
 
 /// What an object says whose backup is not in the repository, or cannot be read there.

@@ -30,6 +30,8 @@ pub struct Remembered {
     pub secrets: BTreeMap<String, (Option<String>, Values)>,
     /// How often each pod failed at what is done once.
     pub attempts: HashMap<String, u32>,
+    /// How a restore failed last, by what its attempts are counted by.
+    pub failures: HashMap<String, String>,
     /// The refusal an event was made of last, so that it is told once.
     pub told: Option<String>,
 }

@@ -69,16 +69,26 @@ impl Work<'_> {
             }
             Err(Ended::Goes(message)) => {
                 let message = format!("restores a backup of {}: {message}", restore.from);
+                let message = self.with_failure(RESTORED, message);
                 (Some(message.clone()), finding(ConditionStatus::False, "Restoring", &message))
             }
             Err(Ended::Failed(problem)) => {
                 // what was half restored is cleared away by the next attempt
                 self.remembered.attempts.insert(RESTORED.to_owned(), attempt + 1);
+                self.remembered.failures.insert(RESTORED.to_owned(), problem.to_string());
                 let message = format!("the restore failed and is tried again: {problem}");
                 let about = format!("attempt {attempt}");
                 self.shared.events.warning(self.instance, "RestoreFailed", &about, message.clone()).await;
                 (Some(message.clone()), finding(ConditionStatus::False, "Failed", &message))
             }
+        }
+    }
+
+    /// What is under way, and why it did not come to an end before: whoever stops waiting wants to know that.
+    pub(super) fn with_failure(&self, counted: &str, message: String) -> String {
+        match self.remembered.failures.get(counted) {
+            Some(why) => format!("{message}; before, it failed: {why}"),
+            None => message,
         }
     }
 

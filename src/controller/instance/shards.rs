@@ -101,7 +101,9 @@ impl Work<'_> {
                 }
                 Ok(Some(id)) => done.push(format!("{id} into {group}")),
                 Ok(None) => goes.push(format!("{group}: its first pod is not there yet")),
-                Err(Ended::Goes(message)) => goes.push(format!("{group}: {message}")),
+                Err(Ended::Goes(message)) => {
+                    goes.push(self.with_failure(&tries_of(group), format!("{group}: {message}")));
+                }
                 Err(Ended::Failed(problem)) => failed.push((*group, problem)),
             }
         }
@@ -110,6 +112,7 @@ impl Work<'_> {
             // what was half restored is cleared away by the next attempt; parts that are there stay
             let attempt = self.tries(group);
             self.remembered.attempts.insert(tries_of(group), attempt + 1);
+            self.remembered.failures.insert(tries_of(group), problem.to_string());
             let message = format!("the restore of {group} failed and is tried again: {problem}");
             let about = format!("attempt {attempt} of {group}");
             self.shared.events.warning(self.instance, "RestoreFailed", &about, message).await;

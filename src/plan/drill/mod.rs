@@ -8,11 +8,13 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
 
 use crate::api::Instance;
 use crate::api::backup_policy::FailedDrill;
 use crate::api::conditions::{ConditionStatus, READY, find};
+use crate::names::ObjectName;
 
 pub use scratch::scratch_spec;
 
@@ -20,6 +22,8 @@ pub use scratch::scratch_spec;
 const PROOFS: [&str; 3] = ["Restored", "Proven", READY];
 /// Why a restore counts as proven where the package declares no checks.
 pub const NOTHING_DECLARED: &str = "NothingDeclared";
+/// How long a scratch instance may take to be gone before that is told.
+const GOES: SignedDuration = SignedDuration::from_mins(15);
 /// Failures that are kept in the status of the policy; its list and its texts are bounded.
 const KEPT: usize = 100;
 const LONGEST_NOTE: usize = 1000;
@@ -42,13 +46,41 @@ pub fn became(scratch: &Instance, longest: Duration, now: Timestamp) -> Became {
         let why = "it serves, but its package declares no checks of the data (backup.methods.<name>.check)";
         return if unchecked { Became::Failed(why.to_owned()) } else { Became::Proven };
     }
-    let created = scratch.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-    if now.duration_since(created).unsigned_abs() < longest {
+    if !is_overdue(scratch, longest, now) {
         return Became::Goes;
     }
     let wanting = PROOFS.iter().find(|type_| !holds(type_)).and_then(|type_| find(&status.conditions, type_));
     let why = wanting.or_else(|| find(&status.conditions, READY)).map(|condition| condition.message.clone());
     Became::Failed(why.unwrap_or_else(|| format!("it was not taken up within {longest:?}")))
+}
+
+/// Whether it has taken longer than a drill may.
+pub fn is_overdue(scratch: &Instance, longest: Duration, now: Timestamp) -> bool {
+    let created = scratch.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+    now.duration_since(created).unsigned_abs() >= longest
+}
+
+/// What is to be told of one that was to go long ago: no other can be made as long as it is there.
+pub fn lingers(scratch: &Instance, now: Timestamp) -> Option<String> {
+    let since = scratch.metadata.deletion_timestamp.as_ref()?.0;
+    let name = scratch.name_any();
+    let why = format!(
+        "the scratch instance {name} of the last one has been going since {since}, and is still there; see `midship describe \
+         inst/{name}`"
+    );
+    (now.duration_since(since) >= GOES).then_some(why)
+}
+
+/// Whether this very backup went into it: whoever may make instances could make one that passes for its scratch instance, and
+/// is filled with something else.
+pub fn tries(scratch: &Instance, repository: &ObjectName, of: &str, id: &str) -> bool {
+    scratch.spec.restore.as_ref().is_some_and(|source| {
+        source.backup.is_none()
+            && source.repository.as_ref() == Some(repository)
+            && source.instance.as_ref().and_then(|instance| instance.uid.as_deref()) == Some(of)
+            && source.id.as_deref() == Some(id)
+            && source.point_in_time.is_none()
+    })
 }
 
 /// How a drill ended.

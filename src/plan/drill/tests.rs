@@ -149,6 +149,41 @@ fn only_data_that_serves_and_was_checked_counts_and_nobody_waits_for_ever() {
     assert_eq!(became(&scratch(&[]), hour, late), Became::Failed("it was not taken up within 3600s".into()));
 }
 
+#[test]
+fn only_what_was_filled_from_the_very_backup_can_prove_it() {
+    let vault = ObjectName::parse("vault").expect("a name");
+    let tried = |restore: Value| {
+        let spec = json!({ "type": "t", "extensionVersion": "1.0.0", "version": "1", "restore": restore });
+        let object =
+            json!({ "apiVersion": API_VERSION, "kind": "Instance", "metadata": { "name": "drill" }, "spec": spec });
+        tries(&serde_json::from_value(object).expect("an instance"), &vault, "u1", "B1")
+    };
+    assert!(tried(
+        json!({ "repository": "vault", "instance": { "uid": "u1" }, "id": "B1", "identity": { "name": "key" } })
+    ));
+    for other in [
+        json!({ "repository": "vault", "instance": { "uid": "u1" }, "id": "B2" }),
+        json!({ "repository": "vault", "instance": { "uid": "u2" }, "id": "B1" }),
+        json!({ "repository": "attic", "instance": { "uid": "u1" }, "id": "B1" }),
+        json!({ "backup": "vault-b1" }),
+        Value::Null,
+    ] {
+        assert!(!tried(other.clone()), "{other}");
+    }
+}
+
+#[test]
+fn a_scratch_instance_that_does_not_go_is_told() {
+    let mut going = scratch(&[]);
+    assert_eq!(lingers(&going, at("2026-03-02T12:00:00Z")), None, "nobody has told it to");
+    going.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();
+    assert_eq!(lingers(&going, at("2026-03-01T12:14:59Z")), None);
+    let told = lingers(&going, at("2026-03-01T12:15:00Z"));
+    let wanted = "the scratch instance drill of the last one has been going since 2026-03-01T12:00:00Z, and is still there; \
+                  see `midship describe inst/drill`";
+    assert_eq!(told.as_deref(), Some(wanted));
+}
+
 fn ended(minute: u32, well: bool) -> Ended {
     let at = at(&format!("2026-03-01T12:{minute:02}:00Z"));
     Ended { at, well, instance: "orders".into(), backup: "B1".into(), note: format!("minute {minute}") }

@@ -95,16 +95,22 @@ impl World<'_> {
         Some(source.map_or_else(|| path.clone(), |source| format!("{path} of the source {source}")))
     }
 
-    /// The pods that a target means, in the order in which they are disturbed: replicas first.
-    pub fn targeted(&self, target: Option<&Target>) -> Result<Vec<&Pod>, String> {
-        let instance = &self.spec().instance;
-        let mut found = pods_of(&self.pods, target);
+    /// Whether there is each pod that a target names.
+    pub fn has_named(&self, target: Option<&Target>) -> Result<(), String> {
         for name in target.iter().flat_map(|target| &target.pods) {
             if !self.pods.iter().any(|pod| pod.name == name.as_str()) {
                 let known = self.pods.iter().map(|pod| pod.name.as_str());
                 return Err(crate::extension::problem::unknown("pod", name.as_str(), known));
             }
         }
+        Ok(())
+    }
+
+    /// The pods that a target means, in the order in which they are disturbed: replicas first.
+    pub fn targeted(&self, target: Option<&Target>) -> Result<Vec<&Pod>, String> {
+        let instance = &self.spec().instance;
+        self.has_named(target)?;
+        let mut found = pods_of(&self.pods, target);
         if found.is_empty() {
             let reason = if self.pods.is_empty() { "it has none" } else { "none of its pods is meant by spec.target" };
             return Err(format!("there is nothing to do to a pod of {instance}: {reason}"));

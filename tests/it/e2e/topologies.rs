@@ -8,6 +8,7 @@ use midship::api::instance::Phase;
 use midship::api::{Backup, Component, Instance};
 use serde_json::{Value, json};
 
+use super::backup::drills;
 use super::backup::vault::{IDENTITY, Vault};
 use super::stage::{IN_TIME, NAME, Stage, stage_test};
 use crate::harness::wait_for;
@@ -150,6 +151,8 @@ async fn come_back_as_a_whole(stage: &Stage<'_>) {
     assert!(components.iter().all(|component| component.spec.instance.as_str() != "wide"), "nothing was made of it");
     stage.instances().delete("wide", &DeleteParams::default()).await.expect("it can be deleted");
 
+    // all of them are restored as a test beside that
+    let scratch = drills::begin(stage, &vault).await;
     let told = vault.midship(stage, &["restore", "again", "--backup", &part.name_any(), "--timeout", PATIENCE]);
     assert!(told.code == 0 && told.stdout.contains("again serves"), "{told}");
     let status = stage.one_is("again", Phase::Running, |_| true).await;
@@ -161,6 +164,17 @@ async fn come_back_as_a_whole(stage: &Stage<'_>) {
     assert_eq!(proven.reason, "Checked", "{proven:?}");
     let password = stage.password_of("again").await;
     has_all(stage, "again-redis-shard-0-0", &password).await;
+    for shard in ["shard-0", "shard-1", "shard-2"] {
+        let proven = |one: &Backup| has_group(one, shard) && drills::is_proven(one);
+        vault.backup(stage, "each part to be proven with the others", proven).await;
+    }
+    let told = drills::ended(stage, &scratch, "Restored").await;
+    assert_eq!(told.failed_drills, []);
+    stage
+        .one_is(NAME, Phase::Running, |status| {
+            status.backup.as_ref().is_some_and(|shown| shown.latest.is_some() && shown.latest == shown.latest_verified)
+        })
+        .await;
 }
 
 fn has_group(backup: &Backup, group: &str) -> bool {

@@ -14,20 +14,33 @@ pub const KIND: Kind =
 
 fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
     let spec = world.spec();
+    // one that is gone is not passed over: what the others have would pass for all that was meant
+    world.has_named(spec.target.as_ref())?;
     let wanted = spec.backup.as_ref().and_then(|backup| backup.method.as_deref());
     let chosen = pods(world, wanted, spec.target.as_ref());
     // what a policy prefers was there when it asked, and that it is gone by now is no reason to make no backup
     let by_policy = world.operation.metadata.labels.as_ref().is_some_and(|all| all.contains_key(BACKUP_POLICY));
     let chosen = if chosen.is_err() && by_policy { pods(world, wanted, None) } else { chosen };
     let chosen = chosen?;
+    let names_pods = spec.target.as_ref().is_some_and(|target| !target.pods.is_empty());
+    // who names one pod means what that one has
+    let alone = names_pods && chosen.len() == 1;
     if let Some(groups) = set_size(world, wanted, spec.target.as_ref())
         && chosen.len() != groups
+        && !alone
     {
         let (instance, there) = (&spec.instance, chosen.len());
-        return Err(format!(
-            "{instance} is to have {groups} groups, and {there} of them have pods that can be backed up: a backup of it needs \
-             a part of each; make it once they have come or gone"
-        ));
+        return Err(if names_pods {
+            format!(
+                "spec.target names pods of {there} of the {groups} groups of {instance}: a backup of several groups needs a part \
+                 of each; name pods of all of them, or of one"
+            )
+        } else {
+            format!(
+                "{instance} is to have {groups} groups, and {there} of them have pods that can be backed up: a backup of it \
+                 needs a part of each; make it once they have come or gone"
+            )
+        });
     }
     Ok(chosen.into_iter().map(|pod| step(&pod.name)).collect())
 }
@@ -44,8 +57,8 @@ fn set_of<'w>(world: &'w World<'_>, wanted: Option<&str>, target: Option<&Target
     let package = world.package.as_ref()?;
     let (_, method) = methods::choose(package, wanted).ok()?;
     method.set.as_ref().filter(|_| method.each_group)?;
-    // who means one group of several makes a part by itself
-    if target.is_some_and(|target| target.component.is_some() || target.group.is_some() || !target.pods.is_empty()) {
+    // who means one group of several makes a part by itself; to name the component is to mean all of its groups
+    if target.is_some_and(|target| target.group.is_some()) {
         return None;
     }
     method.component.as_ref().or_else(|| package.main_component()).map(ComponentName::as_str)

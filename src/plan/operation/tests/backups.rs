@@ -93,9 +93,10 @@ fn in_shards(pods: &[(&str, &str)], more: Value) -> Scene {
     scene
 }
 
+const ALL: [(&str, &str); 3] = [("a-0", "shard-0"), ("b-0", "shard-1"), ("c-0", "shard-2")];
+
 #[test]
 fn a_part_of_each_group_is_made_or_none_at_all() {
-    const ALL: [(&str, &str); 3] = [("a-0", "shard-0"), ("b-0", "shard-1"), ("c-0", "shard-2")];
     let mut all = in_shards(&ALL, json!({}));
     assert_eq!(all.run(), OperationPhase::Succeeded, "{}", all.message());
     assert_eq!(all.log, ["back up a-0", "back up b-0", "back up c-0"]);
@@ -107,7 +108,31 @@ fn a_part_of_each_group_is_made_or_none_at_all() {
         "cache is to have 3 groups, and 2 of them have pods that can be backed up: a backup of it needs a part of each";
     assert!(refused.contains(wanted), "{refused}");
     // who means one of them has one part, which is no set
-    let mut one = in_shards(&ALL, json!({ "target": { "group": "shard-1" } }));
-    assert_eq!(one.run(), OperationPhase::Succeeded, "{}", one.message());
-    assert_eq!((one.log.join(", ").as_str(), parts(&one.seen())), ("back up b-0", None));
+    for one in [json!({ "group": "shard-1" }), json!({ "pods": ["b-0"] })] {
+        let mut one = in_shards(&ALL, json!({ "target": one }));
+        assert_eq!(one.run(), OperationPhase::Succeeded, "{}", one.message());
+        assert_eq!((one.log.join(", ").as_str(), parts(&one.seen())), ("back up b-0", None));
+    }
+}
+
+#[test]
+fn parts_of_several_groups_belong_together_whatever_they_were_chosen_by() {
+    for all in [json!({ "component": "server" }), json!({ "pods": ["a-0", "b-0", "c-0"] })] {
+        let mut all = in_shards(&ALL, json!({ "target": all }));
+        assert_eq!(all.run(), OperationPhase::Succeeded, "{}", all.message());
+        assert_eq!(all.log, ["back up a-0", "back up b-0", "back up c-0"]);
+        assert_eq!(parts(&all.seen()), Some(3));
+    }
+    let of_component = json!({ "target": { "component": "server" } });
+    let refused = ended(in_shards(&ALL[..2], of_component)).expect_err("one is missing");
+    let wanted = "cache is to have 3 groups, and 2 of them have pods that can be backed up";
+    assert!(refused.contains(wanted), "{refused}");
+    let refused = ended(in_shards(&ALL, json!({ "target": { "pods": ["a-0", "c-0"] } }))).expect_err("one is left out");
+    let wanted = "spec.target names pods of 2 of the 3 groups of cache: a backup of several groups needs a part of each; name \
+                  pods of all of them, or of one";
+    assert!(refused.contains(wanted), "{refused}");
+    // what is left of those that were named does not pass for what was meant
+    let refused =
+        ended(in_shards(&ALL[..1], json!({ "target": { "pods": ["a-0", "b-0"] } }))).expect_err("one is gone");
+    assert!(refused.contains("there is no pod \"b-0\""), "{refused}");
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::ListParams;
@@ -45,8 +46,21 @@ fn a_policy_tells_what_it_covers_and_when_it_is_next() {
 #[test]
 fn what_a_policy_cannot_do_is_told() {
     backup_test(async |kit| {
-        kit.create::<BackupPolicy>(policy(json!({}))).await;
+        let daily = kit.create::<BackupPolicy>(policy(json!({ "timeout": "5s" }))).await;
         kit.policy("daily", "RepositoryMissing").await;
+        // as if the repository had gone while a backup in it was restored as a test
+        let mut scratch =
+            object("Instance", "drill-1", json!({ "type": "cache", "extensionVersion": "1.0.0", "version": "1.0" }));
+        scratch["metadata"]["labels"] = json!({ "midship.dev/backup-policy": daily.uid() });
+        scratch["metadata"]["annotations"] = json!({ "midship.dev/drill": "1" });
+        kit.create::<Instance>(scratch).await;
+        wait_for("the scratch instance to go once its time is over", SOON, async || {
+            let again =
+                json!({ "metadata": { "annotations": { "midship.dev/reconcile-at": Timestamp::now().to_string() } } });
+            kit.change::<BackupPolicy>("daily", again).await;
+            if drills(kit).await == 0 { Ok(()) } else { Err("it is there".to_owned()) }
+        })
+        .await;
         let schedules = json!([{ "name": "nightly", "cron": "30 2 * * *", "timeZone": "Mars/Base" }]);
         kit.change::<BackupPolicy>("daily", json!({ "spec": { "schedules": schedules } })).await;
         let wrong = kit.policy("daily", "InvalidSchedule").await.status.expect("a status");

@@ -1,6 +1,7 @@
 //! Backups as a whole: from a pod into a bucket and back into another instance, with nothing in between but Midship.
 
-mod drills;
+mod chains;
+pub mod drills;
 mod elsewhere;
 mod in_place;
 pub mod vault;
@@ -102,6 +103,7 @@ fn a_postgresql_goes_back_to_the_moment_before_a_table_was_dropped() {
         vault.policy(stage, json!({ "logs": { "enabled": true } })).await;
         let mut spec = one_pod("postgres", "17", "512Mi", "256Mi");
         spec["backup"] = json!({ "policy": "policy" });
+        spec["components"][0]["parameters"] = json!({ "summarize_wal": true });
         stage.create(spec).await;
         stage.runs().await;
         let ask = async |text: &str| wait_for("an answer", IN_TIME, async || sql(stage, NAME, text).await).await;
@@ -125,6 +127,8 @@ fn a_postgresql_goes_back_to_the_moment_before_a_table_was_dropped() {
                 until.is_some_and(|until| until.trim_end_matches('Z') > moment.split('.').next().unwrap_or_default())
             })
             .await;
+        // what is added by now is tried beside the restore to the moment before
+        let scratch = chains::begin(stage, &vault).await;
         let uid = backup.spec.instance.uid.clone().expect("a UID");
         let told =
             vault.midship(stage, &["restore", "again", "--instance", &uid, "--at", &moment, "--timeout", PATIENCE]);
@@ -134,5 +138,7 @@ fn a_postgresql_goes_back_to_the_moment_before_a_table_was_dropped() {
         assert_eq!(restored, before);
         let refused = sql(stage, "again", "SELECT * FROM later").await.expect_err("it came after that moment");
         assert!(refused.contains("does not exist"), "{refused}");
+        chains::is_proven(stage, &vault, &scratch, &backup).await;
+        chains::is_nothing_without_the_full_one(stage, &vault, &backup).await;
     });
 }
