@@ -291,7 +291,8 @@ impl Context {
             let agents = (agents.clone(), workloads.pods.clone(), known.clone());
             let (shelf, place) = ((packages.clone(), rules), (home, agent_image));
             let order = (queues, pushes.clone());
-            let instances = Instances::new(client, caches, order, events, shelf, agents.clone(), place);
+            let told = (events, self.metrics.clone());
+            let instances = Instances::new(client, caches, order, told, shelf, agents.clone(), place);
             let (client, caches, queues, events) = shared();
             let operations = Operations::new(client, caches, queues, events, packages, agents);
             (Arc::new(extensions), Arc::new(instances), Arc::new(operations))
