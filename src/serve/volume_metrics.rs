@@ -58,6 +58,13 @@ impl VolumeMetrics {
             told.remove(of);
         }
     }
+
+    /// Nothing is known of any volume any more: another replica measures them.
+    pub fn forget(&self) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.clear();
+        self.filled.clear();
+    }
 }
 
 #[cfg(test)]
@@ -89,8 +96,13 @@ mod tests {
         assert_eq!(told(), [of("cache", "cache-0", 85), of("cache", "cache-1", 90), of("orders", "orders-0", 85)]);
         metrics.filled("shop", "cache", [("cache-1", "data", 95)]);
         assert_eq!(told(), [of("cache", "cache-1", 95), of("orders", "orders-0", 85)]);
-        metrics.filled("shop", "cache", []);
+        metrics.filled("shop", "cache", std::iter::empty());
         assert_eq!(told(), [of("orders", "orders-0", 85)], "of others nothing is forgotten");
+        metrics.forget();
+        let nothing: [String; 0] = [];
+        assert_eq!(told(), nothing);
+        metrics.filled("shop", "orders", [("orders-0", "data", 85)]);
+        assert_eq!(told(), [of("orders", "orders-0", 85)]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ const CONDITION: &str = "VolumesFilling";
 const URGENT: i32 = 95;
 /// So many are named, the fullest first.
 const NAMED: usize = 10;
+/// Some volumes are folders of their node: a greater size gives them nothing.
+const SHARED: &str = "where a volume is a part of its node's disk, make room there";
 
 /// A volume that is nearly full.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,12 +71,13 @@ fn field(instance: &Instance, set: &PodSet, volume: &str) -> String {
 pub fn finding(all: &[Filling], before: &[Condition]) -> Option<Finding> {
     let Some(fullest) = all.first() else {
         find(before, CONDITION)?;
-        return Some(Finding::new(CONDITION, ConditionStatus::False, "RoomLeft", "no volume is nearly full"));
+        return Some(Finding::new(CONDITION, ConditionStatus::False, "RoomLeft", "no volume is known to be filling"));
     };
     let mut notes: Vec<String> = all.iter().take(NAMED).map(|one| one.note.clone()).collect();
     if all.len() > NAMED {
         notes.push(format!("and so are {} more", all.len() - NAMED));
     }
+    notes.push(SHARED.to_owned());
     let reason = if fullest.percent < URGENT { "NearlyFull" } else { "AlmostFull" };
     Some(Finding::new(CONDITION, ConditionStatus::True, reason, notes.join("; ")))
 }
@@ -98,7 +101,8 @@ impl Work<'_> {
         self.shared.metrics.volumes.filled(&namespace, &name, measured);
         for one in news(filling, &before.conditions, &mut self.remembered.filling) {
             let which = format!("Fill {} {} {}", one.percent, one.volume, one.pod);
-            self.shared.events.warning(self.instance, "VolumeFilling", &which, one.note).await;
+            let note = format!("{}; {SHARED}", one.note);
+            self.shared.events.warning(self.instance, "VolumeFilling", &which, note).await;
         }
     }
 }
@@ -155,7 +159,8 @@ mod tests {
         assert_eq!((condition.type_.as_str(), condition.reason.as_str()), ("VolumesFilling", "NearlyFull"));
         assert_eq!(
             condition.message,
-            "volume data of pod shop-store-a-0 is at least 85 % full: raise spec.components[store].storage.data.size"
+            "volume data of pod shop-store-a-0 is at least 85 % full: raise spec.components[store].storage.data.size; \
+             where a volume is a part of its node's disk, make room there"
         );
         let condition = said(&filling(85, 95), &[]).remove(0);
         assert_eq!(condition.reason, "AlmostFull");
@@ -163,11 +168,12 @@ mod tests {
             condition.message,
             "volume data of pod shop-store-b-0 is at least 95 % full and takes no more soon: raise \
              spec.components[store].groups[b].storage.data.size now; volume data of pod shop-store-a-0 is at least 85 % \
-             full: raise spec.components[store].storage.data.size"
+             full: raise spec.components[store].storage.data.size; where a volume is a part of its node's disk, make room \
+             there"
         );
         let condition = said(&filling(0, 0), &[condition]).remove(0);
         assert_eq!((condition.status, condition.reason.as_str()), (ConditionStatus::False, "RoomLeft"));
-        assert_eq!(condition.message, "no volume is nearly full");
+        assert_eq!(condition.message, "no volume is known to be filling");
     }
 
     #[test]
@@ -179,7 +185,7 @@ mod tests {
         let message = said(&all, &[]).remove(0).message;
         assert!(message.starts_with("volume data of pod shop-store-a-29 is at least 99 % full"), "{message}");
         let last = "pod shop-store-a-20 is at least 90 % full: raise spec.components[store].storage.data.size";
-        assert!(message.ends_with(&format!("{last}; and so are 20 more")), "{message}");
+        assert!(message.ends_with(&format!("{last}; and so are 20 more; {SHARED}")), "{message}");
     }
 
     #[test]

@@ -141,7 +141,8 @@ impl Reconciler for Instances {
                 return Err(Failure::new("Unreadable", reason));
             }
             self.memory.forget(key);
-            self.metrics.volumes.filled(key.namespace.as_deref().unwrap_or_default(), &key.name, []);
+            let namespace = key.namespace.as_deref().unwrap_or_default();
+            self.metrics.volumes.filled(namespace, &key.name, std::iter::empty());
             self.kinds.left_out(key, LeftOut::new());
             self.tell_extensions(key, BTreeSet::new());
             return Ok(Next::WhenChanged);

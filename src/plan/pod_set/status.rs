@@ -97,7 +97,7 @@ fn filling(seen: &Observed<'_>, ordinal: u16) -> BTreeMap<String, i32> {
     // who can write to the pod can write anything there
     let lasting = seen.spec.template.volumes.as_ref();
     let is_one = |volume: &str| lasting.is_some_and(|lasting| lasting.contains_key(volume));
-    filling.retain(|volume, percent| is_one(volume) && (1..=100).contains(&*percent));
+    filling.retain(|volume, percent| is_one(volume) && matches!(*percent, 1..=100));
     filling
 }
 

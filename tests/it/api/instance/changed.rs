@@ -65,8 +65,8 @@ async fn a_full_volume_is_told_of(kit: &Kit<'_>) {
         patched.map(drop).map_err(|error| error.to_string())
     })
     .await;
-    let wanted =
-        "volume data of pod cache-server-0 is at least 85 % full: raise spec.components[server].storage.data.size";
+    let wanted = "volume data of pod cache-server-0 is at least 85 % full: raise \
+                  spec.components[server].storage.data.size; where a volume is a part of its node's disk, make room there";
     wait_for("the volume to be told of", SOON, async || {
         let status = kit.instances().get("cache").await.map_err(|error| error.to_string())?.status.unwrap_or_default();
         let told = find(&status.conditions, "VolumesFilling").map(|found| found.message.clone());
