@@ -1,5 +1,7 @@
 //! What the agent of a pod reports of it, in an annotation: written by the agent alone, read by controllers and people.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -46,13 +48,15 @@ pub struct PodReport {
     pub rejoined: Option<String>,
     /// When that was.
     pub rejoined_at: Option<String>,
+    /// Volumes that are nearly full, and how full each is at least, in percent; nothing until they were looked at.
+    pub filling: Option<BTreeMap<String, i32>>,
     /// Version of the agent.
     pub agent: Option<String>,
 }
 
 impl PodReport {
     /// Reads the annotation; nothing where there is none or somebody else wrote it.
-    pub fn of(annotations: Option<&std::collections::BTreeMap<String, String>>) -> Option<Self> {
+    pub fn of(annotations: Option<&BTreeMap<String, String>>) -> Option<Self> {
         serde_json::from_str(annotations?.get(super::labels::REPORT)?).ok()
     }
 }

@@ -154,4 +154,7 @@ pub struct PodSetMember {
     pub lag: Option<i64>,
     /// What it waits for.
     pub reason: Option<String>,
+    /// Volumes that are nearly full, and how full each is at least, in percent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub filling: BTreeMap<String, i32>,
 }

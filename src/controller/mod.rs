@@ -152,6 +152,7 @@ pub async fn run(options: Options) -> Result<(), ControllerError> {
             Lost::Taken { by } => return Err(ControllerError::LeaseTaken { by }),
             Lost::NotRenewed { problem } => {
                 context.metrics.set_leading(false);
+                context.metrics.volumes.forget();
                 tracing::error!(problem, "the lease could not be renewed; nothing is worked on until it can be");
             }
         }
@@ -291,7 +292,8 @@ impl Context {
             let agents = (agents.clone(), workloads.pods.clone(), known.clone());
             let (shelf, place) = ((packages.clone(), rules), (home, agent_image));
             let order = (queues, pushes.clone());
-            let instances = Instances::new(client, caches, order, events, shelf, agents.clone(), place);
+            let told = (events, self.metrics.clone());
+            let instances = Instances::new(client, caches, order, told, shelf, agents.clone(), place);
             let (client, caches, queues, events) = shared();
             let operations = Operations::new(client, caches, queues, events, packages, agents);
             (Arc::new(extensions), Arc::new(instances), Arc::new(operations))

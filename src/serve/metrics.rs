@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::backup_metrics::BackupMetrics;
+use super::volume_metrics::VolumeMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByKind {
@@ -36,6 +37,8 @@ pub struct Metrics {
     memory: Gauge,
     /// Of backups.
     pub backups: BackupMetrics,
+    /// Of volumes.
+    pub volumes: VolumeMetrics,
 }
 
 impl Metrics {
@@ -56,7 +59,8 @@ impl Metrics {
         registry.register("resident_memory_bytes", "Resident memory of this process", memory.clone());
         registry.register("build", "What runs", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         let backups = BackupMetrics::register(&mut registry);
-        Arc::new(Self { registry, reconciles, durations, waiting, objects, leading, memory, backups })
+        let volumes = VolumeMetrics::register(&mut registry);
+        Arc::new(Self { registry, reconciles, durations, waiting, objects, leading, memory, backups, volumes })
     }
 
     pub fn reconciled(&self, kind: &'static str, failure: Option<&'static str>, took: Duration) {

@@ -7,4 +7,5 @@ pub mod lease;
 pub mod metrics;
 pub mod metrics_server;
 pub mod telemetry;
+mod volume_metrics;
 pub mod webhook;

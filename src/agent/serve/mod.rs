@@ -7,6 +7,7 @@ mod deeds;
 mod disk;
 mod engine;
 mod farewell;
+mod filling;
 mod handle;
 mod lag;
 mod lease;
@@ -108,6 +109,7 @@ async fn serve(options: Options) -> Result<(), ServeError> {
     }
     tokio::spawn(observe::run(Arc::clone(&shared)));
     tokio::spawn(lag::run(Arc::clone(&shared)));
+    tokio::spawn(filling::run(Arc::clone(&shared)));
     tokio::spawn(config::follow(Arc::clone(&shared)));
     let publisher = tokio::spawn(publish::run(Arc::clone(&shared)));
     if shared.place().handed_out() {

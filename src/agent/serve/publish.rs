@@ -267,12 +267,15 @@ fn report(findings: &Findings, status: &Status) -> PodReport {
         waits_for_restore: status.waits_for_restore.clone(),
         rejoined: findings.rejoined.as_ref().map(|(how, _)| how.clone()),
         rejoined_at: findings.rejoined.as_ref().map(|(_, at)| at.clone()),
+        filling: findings.filling.clone(),
         agent: Some(status.agent.clone()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::agent::role::Observed;
 
@@ -299,5 +302,18 @@ mod tests {
         assert!(!is_about_to_serve(&ends), "the last word is not kept waiting");
         let down = Findings { role: None, ..found(summary(true, None)) };
         assert!(!is_about_to_serve(&down), "a holder whose process does not run is told of at once");
+    }
+
+    #[test]
+    fn volumes_are_told_of_once_they_were_looked_at() {
+        let told = |filling| {
+            let found = Findings { filling, ..Findings::default() };
+            serde_json::to_value(report(&found, &Status::default())).unwrap()
+        };
+        assert!(told(None).get("filling").is_none(), "nobody knows");
+        assert_eq!(told(Some(BTreeMap::new()))["filling"], json!({}), "they have room");
+        assert_eq!(told(Some(BTreeMap::from([("data".to_owned(), 85)])))["filling"], json!({ "data": 85 }));
+        let older: PodReport = serde_json::from_str(r#"{"ready":true}"#).unwrap();
+        assert_eq!(older.filling, None, "an agent that knows nothing of it");
     }
 }

@@ -1,6 +1,6 @@
 //! What all parts of the agent have in common.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -85,6 +85,8 @@ pub struct Findings {
     pub waits_for_restore: Option<String>,
     /// How the data came to follow another pod when the process last started, and when that was.
     pub rejoined: Option<(String, String)>,
+    /// Volumes that are nearly full, and how full each is at least; nothing until they were looked at.
+    pub filling: Option<BTreeMap<String, i32>>,
     pub ended: bool,
 }
 

@@ -34,6 +34,8 @@ pub struct Remembered {
     pub failures: HashMap<String, String>,
     /// The refusal an event was made of last, so that it is told once.
     pub told: Option<String>,
+    /// How full volumes were when an event was made of it last.
+    pub filling: BTreeMap<String, i32>,
 }
 
 /// What was applied, and when.

@@ -6,6 +6,7 @@ mod backups;
 mod certificates;
 mod create;
 mod decide;
+mod filling;
 mod inputs;
 mod kinds;
 mod memory;
@@ -49,6 +50,7 @@ use crate::extension::{Refusal, Refusals, Resolved, Surroundings, install, namin
 use crate::plan::instance::health::{ComponentSeen, Verdict};
 use crate::plan::instance::parts::{PartId, Situation, plan};
 use crate::plan::instance::versions::between;
+use crate::serve::metrics::Metrics;
 use apply::{Bill, Done, Hand};
 use assumed::Assumptions;
 use certificates::Trust;
@@ -78,6 +80,7 @@ pub struct Instances {
     queues: Queues,
     pushes: Arc<Pushes>,
     events: Events,
+    metrics: Arc<Metrics>,
     packages: Arc<Packages>,
     uses: Uses,
     cue: Arc<Cue>,
@@ -97,7 +100,7 @@ impl Instances {
         client: Client,
         caches: Arc<Caches>,
         (queues, pushes): (Queues, Arc<Pushes>),
-        events: Events,
+        (events, metrics): (Events, Arc<Metrics>),
         shelf: (Arc<Packages>, Arc<Cue>),
         agents: (Arc<Agents>, Arc<Cache<Pod>>, Arc<Known>),
         place: (String, String),
@@ -113,6 +116,7 @@ impl Instances {
             queues,
             pushes,
             events,
+            metrics,
             packages,
             uses: Uses::default(),
             cue,
@@ -137,6 +141,8 @@ impl Reconciler for Instances {
                 return Err(Failure::new("Unreadable", reason));
             }
             self.memory.forget(key);
+            let namespace = key.namespace.as_deref().unwrap_or_default();
+            self.metrics.volumes.filled(namespace, &key.name, std::iter::empty());
             self.kinds.left_out(key, LeftOut::new());
             self.tell_extensions(key, BTreeSet::new());
             return Ok(Next::WhenChanged);
@@ -516,12 +522,15 @@ impl Work<'_> {
     }
 
     async fn say(&mut self, said: Said<'_>, observed: &Observed, components: &[ComponentSeen]) -> Result<(), Failure> {
-        let Said { verdict, in_force, unfinished, restoring, also } = said;
-        let report = Report { verdict, in_force, observed, components, unfinished, restoring, also };
+        let Said { verdict, in_force, unfinished, restoring, mut also } = said;
         let name = self.instance.name_any();
         let now = Time(Timestamp::now());
         // an upgrade that began meanwhile is in what was said
         let before = self.remembered.said.newest(self.instance, Some(self.before));
+        let filling = filling::of(self.instance, &observed.pod_sets);
+        also.extend(filling::finding(&filling, &before.conditions));
+        self.tell_of_filling(&filling, &before).await;
+        let report = Report { verdict, in_force, observed, components, unfinished, restoring, also };
         let mut after = status::next(&name, &before, self.instance.metadata.generation, &report, &now);
         if let Some(summary) = backups::summary(self.shared, self.instance) {
             after.backup = (summary != BackupSummary::default()).then_some(summary);

@@ -1,6 +1,6 @@
 //! What a pod set says of itself, from what is there and what is planned.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -84,7 +84,21 @@ fn member(seen: &Observed<'_>, plan: &Plan, ordinal: u16) -> Option<PodSetMember
         node: pod.and_then(|pod| pod.node.clone()),
         lag: pod.and_then(|pod| pod.report.as_ref()?.lag),
         reason: waits.or_else(|| pod.filter(|_| !ready).and_then(reason_of)).or_else(planned),
+        filling: filling(seen, ordinal),
     })
+}
+
+/// How full a pod's volumes are, where its agent says so. Those of a pod that is away, or whose agent has not looked yet,
+/// are as they were.
+fn filling(seen: &Observed<'_>, ordinal: u16) -> BTreeMap<String, i32> {
+    let told = seen.pods.get(&ordinal).and_then(|pod| pod.report.as_ref()?.filling.clone());
+    let before = || seen.status.pods.iter().find(|member| member.ordinal.get() == ordinal);
+    let mut filling = told.or_else(|| before().map(|member| member.filling.clone())).unwrap_or_default();
+    // who can write to the pod can write anything there
+    let lasting = seen.spec.template.volumes.as_ref();
+    let is_one = |volume: &str| lasting.is_some_and(|lasting| lasting.contains_key(volume));
+    filling.retain(|volume, percent| is_one(volume) && matches!(*percent, 1..=100));
+    filling
 }
 
 fn findings(

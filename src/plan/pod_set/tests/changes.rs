@@ -1,6 +1,6 @@
 //! Changes reach pods with the smallest disruption they can do with, in order, and can be taken back.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::world::World;
 use super::{spec, template};
@@ -346,4 +346,32 @@ fn what_failed_is_tried_again_with_the_next_start() {
     world.settle();
     assert_eq!(world.images(), ["cache:2"; 3]);
     assert_eq!((world.reason().as_str(), &world.status.failed_revision), ("Ready", &None));
+}
+
+#[test]
+fn a_volume_that_is_nearly_full_is_told_of_until_its_agent_says_that_it_is_not() {
+    let tell = |world: &mut World, filling: Option<Value>| {
+        let report = world.pods.get_mut(&1).expect("it is there").report.get_or_insert_default();
+        report.filling = filling.map(|filling| serde_json::from_value(filling).expect("percents"));
+        world.settle();
+    };
+    let told = |world: &World| -> Vec<Value> { world.status.pods.iter().map(|pod| json!(pod.filling)).collect() };
+    let (none, some) = (json!({}), json!({ "data": 85 }));
+    let mut world = World::running(spec(json!({})));
+    tell(&mut world, Some(json!({ "data": 85, "another": 99 })));
+    assert_eq!(told(&world), [none.clone(), some.clone(), none.clone()], "it has no other volume");
+    tell(&mut world, None);
+    assert_eq!(told(&world)[1], some, "its next agent has not looked yet");
+    world.pods.remove(&1);
+    world.step();
+    assert_eq!(told(&world)[1], some, "it is away");
+    world.settle();
+    assert_eq!(told(&world)[1], some, "it is back");
+    tell(&mut world, Some(json!({ "data": 1000 })));
+    assert_eq!(told(&world)[1], none, "that cannot be");
+    tell(&mut world, Some(some.clone()));
+    assert_eq!(told(&world)[1], some);
+    tell(&mut world, Some(none.clone()));
+    assert_eq!(told(&world), [none.clone(), none.clone(), none], "it has room");
+    assert_eq!(json!(world.status.pods[1]).get("filling"), None, "of most nothing is written");
 }

@@ -1,6 +1,6 @@
 //! Changes: those that are made, those that are refused, and those that nobody asked for.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use midship::api::conditions::find;
@@ -55,6 +55,32 @@ fn a_changed_parameter_changes_the_file_alone() {
     });
 }
 
+/// Also while something else is wrong with the instance.
+async fn a_full_volume_is_told_of(kit: &Kit<'_>) {
+    let report = json!({ "filling": { "data": 85 } }).to_string();
+    let report = json!({ "metadata": { "annotations": { "midship.dev/report": report } } });
+    wait_for("an agent to report", SOON, async || {
+        let (pods, how): (Api<Pod>, _) = (kit.scene.objects(), PatchParams::default());
+        let patched = pods.patch("cache-server-0", &how, &Patch::Merge(&report)).await;
+        patched.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+    let wanted = "volume data of pod cache-server-0 is at least 85 % full: raise \
+                  spec.components[server].storage.data.size; where a volume is a part of its node's disk, make room there";
+    wait_for("the volume to be told of", SOON, async || {
+        let status = kit.instances().get("cache").await.map_err(|error| error.to_string())?.status.unwrap_or_default();
+        let told = find(&status.conditions, "VolumesFilling").map(|found| found.message.clone());
+        if told.as_deref() == Some(wanted) { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+    wait_for("the event", SOON, async || {
+        let events = kit.scene.kubectl(["get", "events"]).stdout();
+        let told = |line: &str| line.contains("VolumeFilling") && line.contains(wanted);
+        if events.lines().any(told) { Ok(()) } else { Err(events) }
+    })
+    .await;
+}
+
 #[test]
 fn a_wrong_parameter_is_refused_and_nothing_changes() {
     kit_test(async |kit| {
@@ -70,6 +96,7 @@ fn a_wrong_parameter_is_refused_and_nothing_changes() {
         assert_eq!(status.configuration[0].state.as_deref(), Some("Rejected"));
         assert_eq!(connections(kit).await, "connections = 10\n");
         assert_eq!(kit.there::<Component>("cache-server").await.metadata.generation, component);
+        a_full_volume_is_told_of(kit).await;
         kit.patch("cache", parameter(30)).await;
         kit.becomes("cache", "Creating").await;
         assert_eq!(connections(kit).await, "connections = 30\n");
