@@ -123,7 +123,7 @@ pub async fn compare(
         may_be_ignored: snapshot.defined.may_be_ignored,
         needed: &|id| {
             let user = || users.get(&id.name).filter(|_| id.kind == ObjectKind::Extension).cloned();
-            claimed_by(others.iter(), &label, id, &|_| None).map(|claim| claim.told).or_else(user)
+            claimed_by(others.iter(), &label, id, &|_| None, &|_| true).map(|claim| claim.told).or_else(user)
         },
         whole_tree_read: snapshot.own.is_some(),
         prune: snapshot.own.as_ref().map_or(prune, |own| own.limit(prune)),

@@ -121,6 +121,12 @@ pub async fn missing(
     stream::iter(permissions).map(ask).buffered(8).try_filter_map(|missing| async { Ok(missing) }).try_collect().await
 }
 
+/// Whether whoever this client speaks for has a permission, for one object where that is named, for all of them otherwise.
+pub async fn may(client: &Client, permission: &Permission, name: Option<&str>) -> Result<bool, kube::Error> {
+    let what = ResourceAttributes { name: name.map(Into::into), ..attributes(permission) };
+    is_allowed(client, &Account::Mine, what).await
+}
+
 fn attributes(permission: &Permission) -> ResourceAttributes {
     ResourceAttributes {
         verb: Some(permission.verb.into()),

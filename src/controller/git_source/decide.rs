@@ -41,7 +41,8 @@ impl GitSources {
         part: &Part,
         (settled, operations, newest): (&mut Settled, &Operations, bool),
     ) -> Result<(Plan, Observed), Failure> {
-        let live = live::observe(&self.caches, client, settings, seen, part, settled).await?;
+        let mut live = live::observe(&self.caches, client, settings, seen, part, settled).await?;
+        live.powerless = self.powerless(&settings.label, live.uids.keys().cloned().collect()).await;
         let desired = part.desired(seen);
         let prune = settings.prune(&seen.commit);
         let mut plan = plan(&Situation {
@@ -52,7 +53,7 @@ impl GitSources {
             untrusted: &|path| seen.is_untrusted(path),
             ignored: &|path| seen.ignored.get(path).cloned(),
             may_be_ignored: seen.may_be_ignored,
-            needed: &|id| self.needed_by(id, &settings.label),
+            needed: &|id| self.needed_by(id, &settings.label, &live.powerless),
             // what a repository says of deletions counts, and cannot be known while it cannot be read; it may define by now
             // what it did not when it was last seen
             whole_tree_read: part.is_everything() && seen.settings.is_some() && newest,

@@ -189,7 +189,7 @@ impl GitSources {
         (work, client): (&Work, &Client),
         remembered: &mut Remembered,
     ) -> Done {
-        let needed = |id: &ObjectId| self.needed_by(id, &settings.label);
+        let needed = |id: &ObjectId| self.needed_by(id, &settings.label, &work.live.powerless);
         let (results, took) = apply::carry_out(&work.plan, seen, &work.live, settings, client, &needed).await;
         let kept = remembered.operations.keep(source, &self.client, (seen, &work.live, &results)).await;
         for done in results.iter().filter(|result| result.what == What::Revert && result.failure.is_none()) {
