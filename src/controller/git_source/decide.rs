@@ -8,7 +8,7 @@ use super::look::Seen;
 use super::once::Operations;
 use super::settings::Settings;
 use crate::controller::frame::Failure;
-use crate::plan::source::{Plan, Situation, plan};
+use crate::plan::source::{ObjectId, Plan, Situation, plan};
 
 impl GitSources {
     /// The plan for everything, made from a part where nothing but actions follows from that; and the part it was made from.
@@ -42,7 +42,8 @@ impl GitSources {
         (settled, operations, newest): (&mut Settled, &Operations, bool),
     ) -> Result<(Plan, Observed), Failure> {
         let mut live = live::observe(&self.caches, client, settings, seen, part, settled).await?;
-        live.powerless = self.powerless(&settings.label, live.uids.keys().cloned().collect()).await;
+        let gone: Vec<ObjectId> = live.uids.keys().cloned().collect();
+        live.powerless = self.powerless(&settings.label, &gone).await;
         let desired = part.desired(seen);
         let prune = settings.prune(&seen.commit);
         let mut plan = plan(&Situation {
