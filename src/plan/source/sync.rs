@@ -99,7 +99,7 @@ pub struct Refused {
 pub struct Plan {
     /// In the order of application; deletions last, in the opposite order.
     pub actions: Vec<Action>,
-    /// Deletions that wait for somebody to agree.
+    /// Deletions that wait.
     pub held: Vec<ObjectId>,
     pub held_because: Option<String>,
     /// Those of them that somebody else needs, and who.
@@ -253,7 +253,7 @@ fn prune(situation: &Situation<'_>, wanted: &[&Desired], plan: &mut Plan) {
     let held_because = if !situation.whole_tree_read {
         Some("the repository could not be read in full; nothing is deleted until it can be".to_owned())
     } else if situation.desired.is_empty() {
-        Some("the repository defines no object any more; an empty repository never deletes. Delete the GitSource instead, or the objects by hand".to_owned())
+        Some("the repository defines no object any more; an empty repository never deletes. Delete the GitSource instead, with spec.deletionPolicy set to Delete, or the objects by hand".to_owned())
     } else if let Some(place) = may_define_them(situation).filter(|_| gone.len() > situation.prune.agreed) {
         Some(format!(
             "{place} cannot be read, and may define what is defined nowhere else any more: nothing is deleted until it can be, \
