@@ -300,8 +300,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_as_wanted_by_now_is_not_changed_back_again() {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let source = json!({ "metadata": { "name": "main", "namespace": "shop" },
-            "spec": { "url": "https://git.example.com/a.git" } });
+        let source = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "GitSource",
+            "metadata": { "name": "main", "namespace": "shop" }, "spec": { "url": "https://git.example.com/a.git" } });
         let source: GitSource = serde_json::from_value(source).expect("a source");
         let seen = Seen::of_files([("map.yaml", FILE)]);
         let id = seen.desired[0].id.clone();

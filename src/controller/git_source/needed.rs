@@ -37,6 +37,9 @@ impl GitSources {
     /// Of these objects, which the source of this label applied, those that others define and may not write: whoever may
     /// write to a repository could keep everything alive by that. Nothing is asked where nobody else defines them.
     pub(super) async fn powerless(&self, label: &str, objects: &[ObjectId]) -> Powerless {
+        if objects.is_empty() {
+            return Powerless::default();
+        }
         let mut questions: BTreeMap<Account, BTreeSet<ObjectId>> = BTreeMap::new();
         for source in self.caches.git_sources.list() {
             let Some(account) = account_of(&source).filter(|_| is_another(&source, label)) else { continue };

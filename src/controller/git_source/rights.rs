@@ -1,17 +1,20 @@
 //! What the accounts that sources act as may not write: what such a source defines, it cannot take over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use kube::{Client, ResourceExt};
+use tokio::time::{Instant, timeout_at};
 
 use super::objects;
 use crate::api::{GROUP, GitSource};
-use crate::cluster::access::{Permission, may};
+use crate::cluster::access::{Permission, lacks};
 use crate::cluster::problem::Problem;
 use crate::plan::source::{ObjectId, ObjectKind};
 
-/// How much is asked of one account for one plan; what stays open counts as permitted.
+/// How much is asked of one account for one plan, and how long that may take; what stays open counts as permitted.
 const QUESTIONS: usize = 200;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A ServiceAccount: its namespace, and its name.
 pub type Account = (String, String);
@@ -38,9 +41,16 @@ impl Powerless {
     }
 }
 
-/// Of these objects, those that the account may not write whom this client speaks for.
+/// What may still be asked, and until when.
+struct Left {
+    questions: usize,
+    until: Instant,
+}
+
+/// Of these objects, those that the account may not write whom this client speaks for. A server that fails once is asked
+/// nothing more.
 pub async fn refused(client: &Client, objects: &BTreeSet<ObjectId>) -> BTreeSet<ObjectId> {
-    let mut left = QUESTIONS;
+    let mut left = Left { questions: QUESTIONS, until: Instant::now() + PATIENCE };
     let mut of_all: BTreeMap<(ObjectKind, Option<&str>), bool> = BTreeMap::new();
     let mut refused = BTreeSet::new();
     for id in objects {
@@ -61,9 +71,9 @@ pub async fn refused(client: &Client, objects: &BTreeSet<ObjectId>) -> BTreeSet<
 }
 
 /// Whether it is certain that an object may not be written, or none of its kind there.
-async fn is_refused(client: &Client, id: &ObjectId, name: Option<&str>, left: &mut usize) -> bool {
-    let Some(fewer) = left.checked_sub(1) else { return false };
-    *left = fewer;
+async fn is_refused(client: &Client, id: &ObjectId, name: Option<&str>, left: &mut Left) -> bool {
+    let Some(fewer) = left.questions.checked_sub(1) else { return false };
+    left.questions = fewer;
     let permission = Permission {
         verb: "patch",
         group: if id.kind.ours().is_some() { GROUP } else { "" },
@@ -71,16 +81,18 @@ async fn is_refused(client: &Client, id: &ObjectId, name: Option<&str>, left: &m
         subresource: None,
         namespace: if id.kind == ObjectKind::Namespace { Some(id.name.clone()) } else { id.namespace.clone() },
     };
-    match may(client, &permission, name).await {
-        Ok(permitted) => !permitted,
+    let problem = match timeout_at(left.until, lacks(client, &permission, name)).await {
+        Ok(Ok(lacks)) => return lacks,
         // whoever may not be acted as can do nothing at all
-        Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains("cannot impersonate") => true,
-        Err(error) => {
-            let problem = Problem::from_kube(&error);
-            tracing::warn!(object = %id, %problem, "whether another source may write it is not known");
-            false
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 && status.message.contains("cannot impersonate") => {
+            return true;
         }
-    }
+        Ok(Err(error)) => Problem::from_kube(&error).to_string(),
+        Err(_) => format!("the API server did not answer all questions within {} seconds", PATIENCE.as_secs()),
+    };
+    left.questions = 0;
+    tracing::warn!(object = %id, problem, "whether another source may write it is not known");
+    false
 }
 
 #[cfg(test)]
@@ -118,9 +130,13 @@ mod tests {
         (Client::new(service, "team"), asked)
     }
 
-    fn allowed(allowed: bool) -> (u16, Value) {
+    fn review(status: Value) -> (u16, Value) {
         let kind = ("authorization.k8s.io/v1", "SelfSubjectAccessReview");
-        (201, json!({ "apiVersion": kind.0, "kind": kind.1, "spec": {}, "status": { "allowed": allowed } }))
+        (201, json!({ "apiVersion": kind.0, "kind": kind.1, "spec": {}, "status": status }))
+    }
+
+    fn allowed(allowed: bool) -> (u16, Value) {
+        review(json!({ "allowed": allowed }))
     }
 
     fn no(code: u16, message: &str) -> (u16, Value) {
@@ -143,8 +159,12 @@ mod tests {
         let one = BTreeSet::from([instance("shop", "a")]);
         let (client, _) = server(|_, _| no(403, "selfsubjectaccessreviews is forbidden"));
         assert_eq!(refused(&client, &one).await, BTreeSet::new(), "nobody can tell");
-        let (client, _) = server(|_, _| no(500, "etcd is away"));
+        let (client, _) = server(|_, _| review(json!({ "allowed": false, "evaluationError": "a webhook is away" })));
         assert_eq!(refused(&client, &one).await, BTreeSet::new(), "nobody can tell");
+        let two = BTreeSet::from([instance("shop", "a"), instance("team", "a")]);
+        let (client, asked) = server(|_, _| no(500, "etcd is away"));
+        assert_eq!(refused(&client, &two).await, BTreeSet::new(), "nobody can tell");
+        assert_eq!(*asked.lock().expect("no panic while it is held"), 1, "it is asked nothing more");
         let (client, _) =
             server(|_, _| no(403, "serviceaccounts \"a\" is forbidden: User \"m\" cannot impersonate it"));
         assert_eq!(refused(&client, &one).await, one, "Midship may not even act as it");
