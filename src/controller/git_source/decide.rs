@@ -8,7 +8,7 @@ use super::look::Seen;
 use super::once::Operations;
 use super::settings::Settings;
 use crate::controller::frame::Failure;
-use crate::plan::source::{ObjectId, Plan, Situation, plan};
+use crate::plan::source::{ObjectId, ObjectKind, Plan, Situation, plan};
 
 impl GitSources {
     /// The plan for everything, made from a part where nothing but actions follows from that; and the part it was made from.
@@ -42,10 +42,14 @@ impl GitSources {
         (settled, operations, newest): (&mut Settled, &Operations, bool),
     ) -> Result<(Plan, Observed), Failure> {
         let mut live = live::observe(&self.caches, client, settings, seen, part, settled).await?;
-        let gone: Vec<ObjectId> = live.uids.keys().cloned().collect();
-        live.powerless = self.powerless(&settings.label, &gone).await;
         let desired = part.desired(seen);
         let prune = settings.prune(&seen.commit);
+        let goes = |id: &&ObjectId| {
+            let deleting = live.objects.get(*id).is_some_and(|there| there.deleting);
+            prune.enabled && id.kind != ObjectKind::Namespace && !deleting
+        };
+        let gone: Vec<ObjectId> = live.uids.keys().filter(goes).cloned().collect();
+        live.powerless = self.powerless(&settings.label, &gone).await;
         let mut plan = plan(&Situation {
             source: &settings.label,
             desired: &desired,

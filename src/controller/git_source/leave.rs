@@ -100,8 +100,9 @@ impl GitSources {
             .await
             .map_err(|error| Failure::new("NotObserved", Problem::from_kube(&error)))?;
         let assumes = source.status.as_ref().is_some_and(|status| status.settings.is_some());
-        let all: Vec<ObjectId> = found.iter().map(|(id, ..)| id.clone()).collect();
-        let powerless = self.powerless(&label, &all).await;
+        let to_go = found.iter().filter(|(id, _, deleting)| id.kind != ObjectKind::Namespace && !deleting);
+        let to_go: Vec<ObjectId> = to_go.map(|(id, ..)| id.clone()).collect();
+        let powerless = self.powerless(&label, &to_go).await;
         let mut left: Vec<String> = Vec::new();
         let objects = found.into_iter().filter(|(id, ..)| id.kind != ObjectKind::Namespace).rev();
         for (id, uid, deleting) in objects {
