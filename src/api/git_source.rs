@@ -185,7 +185,7 @@ pub enum SourceDeletionPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Audit {
-    /// Write audit commits (assumed when the credentials may push), or not.
+    /// Write audit commits (assumed), or not.
     pub enabled: Option<bool>,
     /// Branch; `midship/audit/<cluster>` where left out.
     #[schemars(length(max = 255), extend("x-kubernetes-validations" = [schema::a_git_name()]))]
@@ -281,7 +281,7 @@ pub struct GitSourceStatus {
     /// Files and objects that are not applied, and why; the first fifty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FileError>,
-    /// Deletions that wait for somebody to agree; the first fifty.
+    /// Deletions that wait, and for whom where somebody else needs the object; the first fifty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<String>,
     /// Objects that somebody changed, and who; the first fifty.

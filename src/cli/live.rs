@@ -123,12 +123,18 @@ pub async fn compare(
         may_be_ignored: snapshot.defined.may_be_ignored,
         needed: &|id| {
             let user = || users.get(&id.name).filter(|_| id.kind == ObjectKind::Extension).cloned();
-            claimed_by(others.iter(), &label, id, &|_| None).map(|claim| claim.told).or_else(user)
+            claimed_by(others.iter(), &label, id, &|_| None, &|_| true).map(|claim| claim.told).or_else(user)
         },
         whole_tree_read: snapshot.own.is_some(),
         prune: snapshot.own.as_ref().map_or(prune, |own| own.limit(prune)),
         drift: source.spec.drift.unwrap_or(Drift::Revert),
     });
+    let acting = others.iter().filter(|other| other.spec.service_account_name.is_some());
+    if plan.needed.keys().any(|id| claimed_by(acting.clone(), &label, id, &|_| None, &|_| true).is_some()) {
+        let note = "another GitSource defines objects whose deletion is shown as held: where its spec.serviceAccountName may not \
+                    write them, which the controller finds out, they are deleted";
+        guards.notes.push(note.to_owned());
+    }
     around.begun(&desired, &mut guards.notes).await.hold_back(&mut plan, &desired);
     let path_of = |id: &ObjectId| live.get(id)?.path.clone();
     let gone = plan.actions.iter().filter(|action| action.what == What::Delete).map(|action| &action.id);

@@ -179,7 +179,7 @@ fn text(shown: &Shown, format: Format) -> String {
         }
     }
     for one in &shown.held {
-        row(Cell::new("hold", Tone::Bad), one, "its deletion waits for somebody to agree");
+        row(Cell::new("hold", Tone::Bad), one, "its deletion waits; why is said below");
     }
     let others = [
         ("refuse", Tone::Bad, &shown.refused),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
-    SubjectAccessReviewSpec,
+    SubjectAccessReviewSpec, SubjectAccessReviewStatus,
 };
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -121,6 +121,14 @@ pub async fn missing(
     stream::iter(permissions).map(ask).buffered(8).try_filter_map(|missing| async { Ok(missing) }).try_collect().await
 }
 
+/// Whether it is certain that whoever this client speaks for lacks a permission: for one object where that is named, for all of
+/// them otherwise. A server that could not ask everybody who may permit it answers no, and why.
+pub async fn lacks(client: &Client, permission: &Permission, name: Option<&str>) -> Result<bool, kube::Error> {
+    let what = ResourceAttributes { name: name.map(Into::into), ..attributes(permission) };
+    let answer = review(client, &Account::Mine, what).await?;
+    Ok(answer.is_some_and(|answer| !answer.allowed && answer.evaluation_error.is_none()))
+}
+
 fn attributes(permission: &Permission) -> ResourceAttributes {
     ResourceAttributes {
         verb: Some(permission.verb.into()),
@@ -133,8 +141,16 @@ fn attributes(permission: &Permission) -> ResourceAttributes {
 }
 
 async fn is_allowed(client: &Client, account: &Account, what: ResourceAttributes) -> Result<bool, kube::Error> {
+    Ok(review(client, account, what).await?.is_some_and(|answer| answer.allowed))
+}
+
+async fn review(
+    client: &Client,
+    account: &Account,
+    what: ResourceAttributes,
+) -> Result<Option<SubjectAccessReviewStatus>, kube::Error> {
     let how = PostParams::default();
-    let status = match account {
+    Ok(match account {
         Account::Mine => {
             let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(what), ..Default::default() };
             let review = SelfSubjectAccessReview { spec, ..Default::default() };
@@ -154,8 +170,7 @@ async fn is_allowed(client: &Client, account: &Account, what: ResourceAttributes
             let review = SubjectAccessReview { spec, ..Default::default() };
             Api::<SubjectAccessReview>::all(client.clone()).create(&how, &review).await?.status
         }
-    };
-    Ok(status.is_some_and(|status| status.allowed))
+    })
 }
 
 /// Permissions in few words: those that differ in one thing only are said together.

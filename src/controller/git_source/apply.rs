@@ -43,7 +43,7 @@ pub struct Outcome {
 }
 
 /// Does everything that was planned, and tells how long that took. Kinds follow one another; within a kind the order does not
-/// matter.
+/// matter. What turns out to be as wanted before it is changed back has no outcome: nothing was done.
 pub async fn carry_out(
     plan: &Plan,
     seen: &Seen,
@@ -73,7 +73,7 @@ pub async fn carry_out(
         }
         // one that takes long keeps no other waiting, and is told where it belongs all the same
         ended.sort_by_key(|(place, _)| *place);
-        outcomes.extend(ended.into_iter().map(|(_, outcome)| outcome));
+        outcomes.extend(ended.into_iter().filter_map(|(_, outcome)| outcome));
     }
     (outcomes, began.elapsed())
 }
@@ -86,8 +86,11 @@ async fn one(
     settings: &Settings,
     client: &Client,
     needed: Needed<'_>,
-) -> Outcome {
+) -> Option<Outcome> {
     let began = Instant::now();
+    if action.what == What::Revert && is_as_wanted(action, seen, client).await {
+        return None;
+    }
     let failure: Result<(), String> = match (action.what, desired) {
         _ if live.unseen.contains_key(&action.id) => Err(live.unseen[&action.id].clone()),
         (What::Delete, _) => match needed(&action.id) {
@@ -103,7 +106,17 @@ async fn one(
     });
     // it repeats what is in files
     let failure = failure.map(|reason| brief::message(plain(&reason)));
-    Outcome { id: action.id.clone(), what: action.what, why: plain(&action.reason), failure, took: began.elapsed() }
+    let (id, why, took) = (action.id.clone(), plain(&action.reason), began.elapsed());
+    Some(Outcome { id, what: action.what, why, failure, took })
+}
+
+/// Whether an object is as wanted by now. What was planned from may be older than what was done last: it would be changed
+/// back, told and recorded a second time.
+async fn is_as_wanted(action: &Action, seen: &Seen, client: &Client) -> bool {
+    let Some(wanted) = seen.body(&action.id) else { return false };
+    // whoever may change it and not look goes by what was seen
+    let Ok(Some(there)) = objects::api(client, &action.id).get_opt(&action.id.name).await else { return false };
+    serde_json::to_value(&there).is_ok_and(|found| differences(wanted, &found, 1).is_empty())
 }
 
 /// What the API server said of a Secret, without any value of it that it may have quoted.
@@ -251,4 +264,58 @@ pub fn summary(outcomes: &[Outcome]) -> String {
     };
     let parts: Vec<String> = counts.into_iter().map(|(what, count)| format!("{count} {}", word(what))).collect();
     if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use kube::client::Body;
+
+    use super::*;
+    use crate::api::GitSource;
+    use crate::repo::Remotes;
+
+    const FILE: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\ndata: {a: b}\n";
+
+    /// A server that has the ConfigMap with this value and takes what is written, and what it was asked to do.
+    fn server(value: &'static str) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let heard = asked.clone();
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let method = request.method().to_string();
+            heard.lock().expect("no panic while it is held").push(method.clone());
+            let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "map", "namespace": "shop" },
+                              "data": { "a": value } });
+            async move {
+                let written = request.into_body().collect_bytes().await.expect("a body").to_vec();
+                let answer = if method == "GET" { map.to_string().into_bytes() } else { written };
+                Ok::<_, Infallible>(http::Response::new(Body::from(answer)))
+            }
+        });
+        (Client::new(service, "shop"), asked)
+    }
+
+    #[tokio::test]
+    async fn what_is_as_wanted_by_now_is_not_changed_back_again() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let source = json!({ "apiVersion": "midship.dev/v1alpha1", "kind": "GitSource",
+            "metadata": { "name": "main", "namespace": "shop" }, "spec": { "url": "https://git.example.com/a.git" } });
+        let source: GitSource = serde_json::from_value(source).expect("a source");
+        let seen = Seen::of_files([("map.yaml", FILE)]);
+        let id = seen.desired[0].id.clone();
+        let action = Action { id, what: What::Revert, reason: "somebody changed .data.a".into() };
+        let plan = Plan { actions: vec![action], ..Plan::default() };
+        for (value, done, expected) in [("b", 0, vec!["GET"]), ("c", 1, vec!["GET", "PATCH"])] {
+            let (client, asked) = server(value);
+            let settings = Settings::read(&source, &client, &Remotes::default(), false, "test").await;
+            let settings = settings.expect("it names no Secret");
+            let live = Observed::default();
+            let (outcomes, _) = carry_out(&plan, &seen, &live, &settings, &client, &|_| None).await;
+            let failures: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.failure.clone()).collect();
+            assert_eq!((outcomes.len(), failures), (done, Vec::<String>::new()), "{value}");
+            assert_eq!(*asked.lock().expect("no panic while it is held"), expected, "{value}");
+        }
+    }
 }

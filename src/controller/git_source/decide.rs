@@ -8,7 +8,7 @@ use super::look::Seen;
 use super::once::Operations;
 use super::settings::Settings;
 use crate::controller::frame::Failure;
-use crate::plan::source::{Plan, Situation, plan};
+use crate::plan::source::{ObjectId, ObjectKind, Plan, Situation, plan};
 
 impl GitSources {
     /// The plan for everything, made from a part where nothing but actions follows from that; and the part it was made from.
@@ -41,9 +41,15 @@ impl GitSources {
         part: &Part,
         (settled, operations, newest): (&mut Settled, &Operations, bool),
     ) -> Result<(Plan, Observed), Failure> {
-        let live = live::observe(&self.caches, client, settings, seen, part, settled).await?;
+        let mut live = live::observe(&self.caches, client, settings, seen, part, settled).await?;
         let desired = part.desired(seen);
         let prune = settings.prune(&seen.commit);
+        let goes = |id: &&ObjectId| {
+            let deleting = live.objects.get(*id).is_some_and(|there| there.deleting);
+            prune.enabled && id.kind != ObjectKind::Namespace && !deleting
+        };
+        let gone: Vec<ObjectId> = live.uids.keys().filter(goes).cloned().collect();
+        live.powerless = self.powerless(&settings.label, &gone).await;
         let mut plan = plan(&Situation {
             source: &settings.label,
             desired: &desired,
@@ -52,7 +58,7 @@ impl GitSources {
             untrusted: &|path| seen.is_untrusted(path),
             ignored: &|path| seen.ignored.get(path).cloned(),
             may_be_ignored: seen.may_be_ignored,
-            needed: &|id| self.needed_by(id, &settings.label),
+            needed: &|id| self.needed_by(id, &settings.label, &live.powerless),
             // what a repository says of deletions counts, and cannot be known while it cannot be read; it may define by now
             // what it did not when it was last seen
             whole_tree_read: part.is_everything() && seen.settings.is_some() && newest,

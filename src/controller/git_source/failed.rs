@@ -105,7 +105,8 @@ pub fn there(plan: &Plan, results: &[Outcome]) -> usize {
 
 /// The same for the record, which tells of deletions that wait as well.
 pub fn with_held(failed: Vec<Failed>, plan: &Plan) -> Vec<Failed> {
-    let because = plan.held_because.clone().unwrap_or_default();
+    let waits = plan.held_because.clone().unwrap_or_default();
+    let because = |id: &ObjectId| plan.needed.get(id).unwrap_or(&waits);
     let held = plan.held.iter().map(|id| Failed {
         object: Some(id.clone()),
         error: FileError {
@@ -113,7 +114,7 @@ pub fn with_held(failed: Vec<Failed>, plan: &Plan) -> Vec<Failed> {
             line: None,
             column: None,
             code: HELD.to_owned(),
-            message: format!("{id} is not deleted: {because}"),
+            message: format!("{id} is not deleted: {}", because(id)),
         },
     });
     failed.into_iter().chain(held).collect()

@@ -100,10 +100,13 @@ impl GitSources {
             .await
             .map_err(|error| Failure::new("NotObserved", Problem::from_kube(&error)))?;
         let assumes = source.status.as_ref().is_some_and(|status| status.settings.is_some());
+        let to_go = found.iter().filter(|(id, _, deleting)| id.kind != ObjectKind::Namespace && !deleting);
+        let to_go: Vec<ObjectId> = to_go.map(|(id, ..)| id.clone()).collect();
+        let powerless = self.powerless(&label, &to_go).await;
         let mut left: Vec<String> = Vec::new();
         let objects = found.into_iter().filter(|(id, ..)| id.kind != ObjectKind::Namespace).rev();
         for (id, uid, deleting) in objects {
-            let claimed = match self.claim(&label, &id).filter(|_| !deleting) {
+            let claimed = match self.claim(&label, &id, &powerless).filter(|_| !deleting) {
                 Some(claim) if !claim.certain => {
                     left.push(format!("{id} ({})", claim.told));
                     continue;

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::look::Seen;
 use super::objects::{self, DIGEST};
+use super::rights::Powerless;
 use super::settings::Settings;
 use crate::api::{GitSource, labels};
 use crate::cluster::parts::version;
@@ -38,6 +39,8 @@ pub struct Observed {
     pub uids: BTreeMap<ObjectId, String>,
     /// What may not be looked at, and why: nothing is done to it.
     pub unseen: BTreeMap<ObjectId, String>,
+    /// Who else defines what would be deleted, and may not write it.
+    pub powerless: Powerless,
 }
 
 /// Which objects are looked at.

@@ -24,6 +24,7 @@ pub mod once;
 mod pace;
 pub mod problem;
 mod remaining;
+mod rights;
 mod round;
 pub mod secrets;
 pub mod settings;

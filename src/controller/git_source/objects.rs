@@ -9,7 +9,8 @@ use crate::plan::source::{ObjectId, ObjectKind};
 /// The annotation with the digest of what was applied.
 pub const DIGEST: &str = "midship.dev/source-digest";
 
-fn resource(kind: ObjectKind) -> ApiResource {
+/// What the API server calls objects of a kind.
+pub fn resource(kind: ObjectKind) -> ApiResource {
     if let Some(kind) = kind.ours() {
         return kind.resource();
     }

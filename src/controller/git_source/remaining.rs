@@ -19,10 +19,12 @@ impl GitSources {
     pub(super) async fn remaining(&self, source: &GitSource, of: &BTreeSet<ObjectId>) -> Remaining {
         let label = source_label(&source.namespace().unwrap_or_default(), &source.name_any());
         let mut remaining = self.there(of).await;
+        let all: Vec<ObjectId> = remaining.keys().cloned().collect();
+        let powerless = self.powerless(&label, &all).await;
         for (id, whose) in &mut remaining {
             if whose.as_ref().is_none_or(|found| *found == label) {
                 // whoever defines it may not have taken it up yet
-                *whose = self.claim(&label, id).filter(|claim| claim.certain).map(|claim| claim.by);
+                *whose = self.claim(&label, id, &powerless).filter(|claim| claim.certain).map(|claim| claim.by);
             }
         }
         remaining

@@ -235,10 +235,15 @@ fn synced(
         status.applied = Some(format!("{}@{}", seen.branch, short(&seen.commit.id)));
         status.applied_commit = Some(id);
     }
-    status.held = plan.held.iter().take(LISTED).map(ToString::to_string).collect();
+    status.held = plan.held.iter().take(LISTED).map(|id| held(plan, id)).collect();
     let findings = findings(seen, plan, &errors, failed, settings);
     status.errors = errors.into_iter().take(LISTED).collect();
     findings
+}
+
+/// A deletion that waits, and for whom, where somebody else needs the object.
+fn held(plan: &Plan, id: &ObjectId) -> String {
+    plan.needed.get(id).map_or_else(|| id.to_string(), |by| format!("{id}: {by}"))
 }
 
 fn findings(seen: &Seen, plan: &Plan, errors: &[FileError], failed: bool, settings: &Settings) -> Vec<Finding> {
@@ -277,7 +282,7 @@ fn findings(seen: &Seen, plan: &Plan, errors: &[FileError], failed: bool, settin
     }
     let held = if plan.held.is_empty() { ConditionStatus::False } else { ConditionStatus::True };
     let because = plan.held_because.clone().unwrap_or_else(|| "no deletion waits".to_owned());
-    findings.push(Finding::new("Held", held, if plan.held.is_empty() { "NothingHeld" } else { "OverBudget" }, because));
+    findings.push(Finding::new("Held", held, if plan.held.is_empty() { "NothingHeld" } else { "Held" }, because));
     findings.push(fetched(seen, settings));
     findings
 }

@@ -85,6 +85,8 @@ impl GitSources {
         // instances that are made wait until all of it is applied
         let push = self.pushes.begin(&settings.label, &self.queues);
         let done = self.carry_out(source, settings, &seen, (&work, &client), remembered).await;
+        // what was as wanted by then counts with what was
+        work.plan.in_sync += work.plan.actions.len().saturating_sub(done.results.len());
         let descent = self.conclude(source, settings, &seen, (&work, &done, &client), remembered).await?;
         drop(push);
         self.note(source, settings, (&seen, &work, &done, descent), remembered).await;
@@ -189,7 +191,7 @@ impl GitSources {
         (work, client): (&Work, &Client),
         remembered: &mut Remembered,
     ) -> Done {
-        let needed = |id: &ObjectId| self.needed_by(id, &settings.label);
+        let needed = |id: &ObjectId| self.needed_by(id, &settings.label, &work.live.powerless);
         let (results, took) = apply::carry_out(&work.plan, seen, &work.live, settings, client, &needed).await;
         let kept = remembered.operations.keep(source, &self.client, (seen, &work.live, &results)).await;
         for done in results.iter().filter(|result| result.what == What::Revert && result.failure.is_none()) {

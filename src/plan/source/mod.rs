@@ -6,6 +6,7 @@ pub mod differences;
 pub mod manifest;
 pub mod object;
 pub mod once;
+mod reach;
 pub mod reserved;
 pub mod settings;
 pub mod sync;

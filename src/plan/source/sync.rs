@@ -99,9 +99,11 @@ pub struct Refused {
 pub struct Plan {
     /// In the order of application; deletions last, in the opposite order.
     pub actions: Vec<Action>,
-    /// Deletions that wait for somebody to agree.
+    /// Deletions that wait.
     pub held: Vec<ObjectId>,
     pub held_because: Option<String>,
+    /// Those of them that somebody else needs, and who.
+    pub needed: BTreeMap<ObjectId, String>,
     /// Objects that somebody changed and that are left so.
     pub drifted: BTreeMap<ObjectId, Vec<String>>,
     /// Objects that another source applied, with its name.
@@ -135,6 +137,7 @@ impl Plan {
             in_sync: _,
             done: _,
             held_because: _,
+            needed: _,
             held,
             drifted,
             foreign,
@@ -243,18 +246,14 @@ fn prune(situation: &Situation<'_>, wanted: &[&Desired], plan: &mut Plan) {
     if !situation.prune.enabled {
         return;
     }
-    let (needed, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|(id, _)| (situation.needed)(id).is_some());
-    if let Some((id, by)) = needed.first().and_then(|(id, _)| Some((id, (situation.needed)(id)?))) {
-        plan.held_because = Some(format!("{id} is not defined any more, and {by}; it is deleted once nobody needs it"));
-        plan.held = needed.into_iter().map(|(id, _)| id.clone()).collect();
-    }
+    let gone = keep_needed(gone, situation, plan);
     if gone.is_empty() {
         return;
     }
     let held_because = if !situation.whole_tree_read {
         Some("the repository could not be read in full; nothing is deleted until it can be".to_owned())
     } else if situation.desired.is_empty() {
-        Some("the repository defines no object any more; an empty repository never deletes. Delete the GitSource instead, or the objects by hand".to_owned())
+        Some("the repository defines no object any more; an empty repository never deletes. Delete the GitSource instead, with spec.deletionPolicy set to Delete, or the objects by hand".to_owned())
     } else if let Some(place) = may_define_them(situation).filter(|_| gone.len() > situation.prune.agreed) {
         Some(format!(
             "{place} cannot be read, and may define what is defined nowhere else any more: nothing is deleted until it can be, \
@@ -270,7 +269,12 @@ fn prune(situation: &Situation<'_>, wanted: &[&Desired], plan: &mut Plan) {
         let ignored: Vec<(String, String)> = gone.iter().filter_map(|(_, live)| left_out(live)).collect();
         plan.held.extend(gone.into_iter().map(|(id, _)| id.clone()));
         plan.held.sort();
-        plan.held_because = Some(because + &told_ignored(&ignored));
+        let because = because + &told_ignored(&ignored);
+        // what is needed waits whatever becomes of the rest
+        plan.held_because = Some(match plan.held_because.take() {
+            Some(needed) => format!("{because}; besides, {needed}"),
+            None => because,
+        });
         return;
     }
     plan.actions.extend(gone.into_iter().rev().map(|(id, live)| Action {
@@ -281,6 +285,32 @@ fn prune(situation: &Situation<'_>, wanted: &[&Desired], plan: &mut Plan) {
             None => format!("{} does not define it any more", live.path.as_deref().unwrap_or("the repository")),
         },
     }));
+}
+
+/// What somebody else needs is held, each for whom it is, and the rest is returned.
+fn keep_needed<'a>(
+    gone: Vec<(&'a ObjectId, &'a Live)>,
+    situation: &Situation<'_>,
+    plan: &mut Plan,
+) -> Vec<(&'a ObjectId, &'a Live)> {
+    let mut free = Vec::with_capacity(gone.len());
+    for (id, live) in gone {
+        match (situation.needed)(id) {
+            Some(by) => {
+                plan.needed.insert(id.clone(), by);
+            }
+            None => free.push((id, live)),
+        }
+    }
+    let Some((id, by)) = plan.needed.first_key_value() else { return free };
+    let more = match plan.needed.len() - 1 {
+        0 => String::new(),
+        more => format!("; {more} more are needed, too, and status.held says by whom"),
+    };
+    let because = format!("{id} is not defined any more, and {by}; it is deleted once nobody needs it{more}");
+    plan.held_because = Some(because);
+    plan.held = plan.needed.keys().cloned().collect();
+    free
 }
 
 /// Which of the files from which something is gone are there and left out.

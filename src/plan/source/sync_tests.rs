@@ -276,6 +276,28 @@ fn what_somebody_needs_is_held_and_the_rest_goes() {
 }
 
 #[test]
+fn each_that_is_needed_says_by_whom_also_where_others_wait_for_the_budget() {
+    let mut second = applied("needed", "1");
+    second.0.kind = ObjectKind::ConfigMap;
+    let live = [applied("a", "1"), applied("b", "1"), applied("needed", "1"), second.clone()];
+    let mut world = World::new(vec![desired("b", "1")], live);
+    let told = "ConfigMap shop/needed is not defined any more, and shop/cache uses it; it is deleted once nobody needs it; \
+                1 more are needed, too, and status.held says by whom";
+    let by = "shop/cache uses it".to_owned();
+    let needed = BTreeMap::from([(second.0.clone(), by.clone()), (id("needed"), by)]);
+    let plan = world.plan();
+    assert_eq!((plan.needed.clone(), plan.held_because.as_deref()), (needed.clone(), Some(told)));
+    assert_eq!(plan.actions.len(), 1, "what nobody needs goes");
+
+    world.whole = false;
+    let plan = world.plan();
+    assert_eq!((plan.needed, plan.actions), (needed, vec![]));
+    assert_eq!(plan.held, [second.0, id("a"), id("needed")]);
+    let because = "the repository could not be read in full; nothing is deleted until it can be";
+    assert_eq!(plan.held_because, Some(format!("{because}; besides, {told}")));
+}
+
+#[test]
 fn deletions_come_last_and_backwards() {
     let mut gone = applied("x", "1");
     gone.0 = ObjectId { kind: ObjectKind::Secret, ..id("old") };

@@ -1,7 +1,7 @@
 //! What several sources could take for theirs, and a source that looks elsewhere: nothing is deleted for that.
 
 use kube::api::{DeleteParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::repository::{Repository, instance};
 use super::{SOON, Team, team_test};
@@ -16,26 +16,33 @@ async fn identity(team: &Team<'_>, name: &str) -> Option<String> {
 
 /// Another source, whose repository defines a of version 2, and c; waits until it tells whose a is.
 async fn second(team: &Team<'_>) -> Repository {
-    let namespace = &team.scene.namespace;
     let other = Repository::new();
     other.write("a.yaml", &instance("a", "2"));
     other.write("c.yaml", &instance("c", "1"));
     other.commit("One of theirs, and another");
-    let mut second = team.source_object(json!({ "url": other.url(), "audit": { "enabled": false } }));
-    second.metadata.name = Some("second".into());
-    team.sources().create(&PostParams::default(), &second).await.expect("it can be made");
+    also_defines(team, ("second", &other), "a", json!({})).await;
+    other
+}
+
+/// Follows another repository that defines an object of ours; waits until it tells whose that is.
+async fn also_defines(team: &Team<'_>, (name, other): (&str, &Repository), ours: &str, more: Value) {
+    let namespace = &team.scene.namespace;
+    let mut spec = json!({ "url": other.url(), "audit": { "enabled": false } });
+    spec.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+    let mut source = team.source_object(spec);
+    source.metadata.name = Some(name.into());
+    team.sources().create(&PostParams::default(), &source).await.expect("it can be made");
     let told = format!(
-        "Instance {namespace}/a is applied by the GitSource {namespace}.main; define it in one repository only"
+        "Instance {namespace}/{ours} is applied by the GitSource {namespace}.main; define it in one repository only"
     );
-    wait_for("the second to tell whose it is", SOON, async || {
-        let status = team.sources().get("second").await.expect("it is there").status.unwrap_or_default();
+    wait_for(&format!("the {name} to tell whose it is"), SOON, async || {
+        let status = team.sources().get(name).await.expect("it is there").status.unwrap_or_default();
         match status.errors.as_slice() {
-            [one] if one.message == told && one.path == "a.yaml" => Ok(()),
+            [one] if one.message == told && one.path == format!("{ours}.yaml") => Ok(()),
             _ => Err(format!("{status:#?}")),
         }
     })
     .await;
-    other
 }
 
 #[test]
@@ -44,7 +51,9 @@ fn what_another_source_defines_too_is_neither_taken_nor_deleted_and_can_be_hande
         let namespace = team.scene.namespace.clone();
         team.repository.write("a.yaml", &instance("a", "1"));
         team.repository.write("b.yaml", &instance("b", "1"));
-        team.repository.commit("Two caches");
+        let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\ndata: {a: b}\n";
+        team.repository.write("map.yaml", map);
+        team.repository.commit("Two caches, and a map");
         team.follow(json!({})).await;
         team.becomes("Applied").await;
         let before = identity(team, "a").await;
@@ -58,7 +67,8 @@ fn what_another_source_defines_too_is_neither_taken_nor_deleted_and_can_be_hande
             team.becomes("Held").await,
             format!(
                 "Instance {namespace}/a is not defined any more, and the GitSource {namespace}/second defines it, too: set its \
-                 label midship.dev/source to {namespace}.second, and that one takes it over; it is deleted once nobody needs it"
+                 label midship.dev/source to {namespace}.second, and that one takes it over; if it is to go, delete it by hand; \
+                 it is deleted once nobody needs it"
             )
         );
         assert_eq!(team.running().await, ["a 1", "b 1", "c 1"]);
@@ -66,6 +76,17 @@ fn what_another_source_defines_too_is_neither_taken_nor_deleted_and_can_be_hande
         team.scene.kubectl(["label", "--overwrite", "instances.midship.dev", "a", &label]).stdout();
         team.has(&["a 2", "b 1", "c 1"]).await;
         assert_eq!(identity(team, "a").await, before, "it is the same, not one like it");
+        team.becomes("Applied").await;
+
+        // whoever could not take it over keeps nothing from going
+        team.scene.kubectl(["create", "serviceaccount", "powerless"]).stdout();
+        let third = Repository::new();
+        third.write("b.yaml", &instance("b", "1"));
+        third.commit("One of ours");
+        also_defines(team, ("third", &third), "b", json!({ "serviceAccountName": "powerless" })).await;
+        team.repository.remove("b.yaml");
+        team.repository.commit("It goes\n\nMidship-Allow-Deletions: 1");
+        team.has(&["a 2", "c 1"]).await;
         team.becomes("Applied").await;
     });
 }
@@ -135,7 +156,9 @@ fn more_than_a_status_lists_is_held_for_another_source_and_all_else_is_deleted()
             team.becomes("Held").await,
             format!(
                 "Instance {namespace}/i00 is not defined any more, and the GitSource {namespace}/second defines it, too: set its \
-                 label midship.dev/source to {namespace}.second, and that one takes it over; it is deleted once nobody needs it"
+                 label midship.dev/source to {namespace}.second, and that one takes it over; if it is to go, delete it by hand; \
+                 it is deleted once nobody needs it; {} more are needed, too, and status.held says by whom",
+                MANY - 1
             )
         );
         let mut left: Vec<String> = names[..MANY].iter().map(|name| format!("{name} 1")).collect();
