@@ -134,6 +134,8 @@ impl BackupPolicies {
             instance.namespace() == policy.namespace()
                 && instance.labels().get(labels::BACKUP_POLICY) == Some(&uid)
                 && instance.annotations().contains_key(DRILL)
+                // a copy that somebody made to look at is that somebody's
+                && instance.owner_references().iter().any(|owner| owner.uid == uid)
         })
     }
 
@@ -318,7 +320,9 @@ impl BackupPolicies {
         let key = Key { namespace: policy.namespace(), name: name.to_owned() };
         let there = self.around.caches.instances.get(&key)?;
         let why = format!("Instance {key} is no test restore and has the name that one needs: give it another name");
-        (!there.annotations().contains_key(DRILL)).then(|| Failure::new("NotWritten", why))
+        let tries = there.annotations().contains_key(DRILL)
+            && there.owner_references().iter().any(|owner| owner.kind == "BackupPolicy");
+        (!tries).then(|| Failure::new("NotWritten", why))
     }
 
     /// Removes a scratch instance with its volumes.

@@ -14,13 +14,19 @@ const COMES: SignedDuration = SignedDuration::from_hours(24);
 pub fn hopeless(catalog: &Catalog, uid: &str, now: Timestamp) -> Option<String> {
     let own = catalog.found.iter().filter(|found| found.place.owner.instance.as_str() == uid);
     let newest = own.max_by_key(|found| (found.manifest.completed_at, found.place.id))?;
-    if let Err(error) = catalog.chain(&newest.place.owner, Target::Backup(newest.place.id)) {
-        return Some(error.to_string());
+    let broken = |one: &Found| {
+        let chain = catalog.chain(&one.place.owner, Target::Backup(one.place.id));
+        chain.err().map(|error| error.to_string())
+    };
+    if let Some(why) = broken(newest) {
+        return Some(why);
     }
     let set = catalog.set_of(newest)?;
     match set.check() {
         Err(SetError::Missing { .. }) if now.duration_since(set.completed_at()) < COMES => None,
-        checked => checked.err().map(|error| error.to_string()),
+        Err(error) => Some(error.to_string()),
+        // the others may add to what is gone
+        Ok(()) => set.parts.iter().find_map(|(_, part)| broken(part)),
     }
 }
 

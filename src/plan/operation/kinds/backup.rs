@@ -14,9 +14,11 @@ pub const KIND: Kind =
 
 fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
     let spec = world.spec();
-    // one that is gone is not passed over: what the others have would pass for all that was meant
-    world.has_named(spec.target.as_ref())?;
     let wanted = spec.backup.as_ref().and_then(|backup| backup.method.as_deref());
+    if is_parted(world, wanted) {
+        // one that is gone is not passed over: what the others have would pass for all that was meant
+        world.has_named(spec.target.as_ref())?;
+    }
     let chosen = pods(world, wanted, spec.target.as_ref());
     // what a policy prefers was there when it asked, and that it is gone by now is no reason to make no backup
     let by_policy = world.operation.metadata.labels.as_ref().is_some_and(|all| all.contains_key(BACKUP_POLICY));
@@ -43,6 +45,12 @@ fn expand(world: &World<'_>) -> Result<Vec<Planned>, String> {
         });
     }
     Ok(chosen.into_iter().map(|pod| step(&pod.name)).collect())
+}
+
+/// Whether each group has a part of the data; else any pod that is named has all of it.
+fn is_parted(world: &World<'_>, wanted: Option<&str>) -> bool {
+    let method = world.package.as_ref().and_then(|package| methods::choose(package, wanted).ok());
+    method.is_some_and(|(_, method)| method.each_group)
 }
 
 /// How many parts a backup of all groups needs; nothing where it is not made of parts that belong together.

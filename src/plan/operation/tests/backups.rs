@@ -65,6 +65,8 @@ fn a_replica_that_lost_its_primary_is_not_backed_up_while_there_is_newer_data() 
     let replicas = json!({ "target": { "role": "replica" } });
     let refused = backed_up(&["a-1", "a-2"], &[], replicas.clone()).expect_err("their data may be old");
     assert!(refused.contains("gets the newest data: none is connected to the one that has it"), "{refused}");
+    // each of those that are named has all of it
+    assert_eq!(backed_up(&[], &[], json!({ "target": { "pods": ["gone", "a-2"] } })), from("a-2"));
     // while nobody else has any, what there is is kept
     assert_eq!(backed_up(&["a-1", "a-2"], &["a-0"], json!({})), from("a-1"));
     assert_eq!(backed_up(&["a-1", "a-2"], &["a-0", "a-1"], replicas), from("a-2"));

@@ -48,19 +48,31 @@ fn what_a_policy_cannot_do_is_told() {
     backup_test(async |kit| {
         let daily = kit.create::<BackupPolicy>(policy(json!({ "timeout": "5s" }))).await;
         kit.policy("daily", "RepositoryMissing").await;
-        // as if the repository had gone while a backup in it was restored as a test
-        let mut scratch =
-            object("Instance", "drill-1", json!({ "type": "cache", "extensionVersion": "1.0.0", "version": "1.0" }));
-        scratch["metadata"]["labels"] = json!({ "midship.dev/backup-policy": daily.uid() });
-        scratch["metadata"]["annotations"] = json!({ "midship.dev/drill": "1" });
-        kit.create::<Instance>(scratch).await;
+        // as if the repository had gone while a backup in it was restored as a test, and somebody had made a copy of that
+        for (name, owned) in [("copy", false), ("drill-1", true)] {
+            let spec = json!({ "type": "cache", "extensionVersion": "1.0.0", "version": "1.0" });
+            let mut scratch = object("Instance", name, spec);
+            scratch["metadata"]["labels"] = json!({ "midship.dev/backup-policy": daily.uid() });
+            scratch["metadata"]["annotations"] = json!({ "midship.dev/drill": "1" });
+            if owned {
+                scratch["metadata"]["ownerReferences"] = json!([{ "apiVersion": "midship.dev/v1alpha1",
+                    "kind": "BackupPolicy", "name": "daily", "uid": daily.uid(), "controller": true }]);
+            }
+            kit.create::<Instance>(scratch).await;
+        }
+        let instances = kit.scene.objects::<Instance>();
         wait_for("the scratch instance to go once its time is over", SOON, async || {
             let again =
                 json!({ "metadata": { "annotations": { "midship.dev/reconcile-at": Timestamp::now().to_string() } } });
             kit.change::<BackupPolicy>("daily", again).await;
-            if drills(kit).await == 0 { Ok(()) } else { Err("it is there".to_owned()) }
+            match instances.get_opt("drill-1").await {
+                Ok(None) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
         })
         .await;
+        let copy = instances.get("copy").await.expect("it is somebody's");
+        assert_eq!(copy.metadata.deletion_timestamp, None);
         let schedules = json!([{ "name": "nightly", "cron": "30 2 * * *", "timeZone": "Mars/Base" }]);
         kit.change::<BackupPolicy>("daily", json!({ "spec": { "schedules": schedules } })).await;
         let wrong = kit.policy("daily", "InvalidSchedule").await.status.expect("a status");
