@@ -152,7 +152,6 @@ pub async fn run(options: Options) -> Result<(), ControllerError> {
             Lost::Taken { by } => return Err(ControllerError::LeaseTaken { by }),
             Lost::NotRenewed { problem } => {
                 context.metrics.set_leading(false);
-                context.metrics.volumes.forget();
                 tracing::error!(problem, "the lease could not be renewed; nothing is worked on until it can be");
             }
         }

