@@ -15,7 +15,7 @@ use crate::harness::{Run, wait_for};
 const SERVER: &str = "postgres";
 
 #[test]
-fn a_postgresql_with_a_replica_comes_up_restarts_and_hands_over() {
+fn a_postgresql_with_a_replica_restarts_hands_over_and_is_replaced_where_it_hangs() {
     stage_test("postgresql/1.1.0", "postgres-17", async |stage| {
         stage
             .create(json!({ "version": "17", "topology": "replication", "deletionPolicy": "Delete",
@@ -50,10 +50,25 @@ fn a_postgresql_with_a_replica_comes_up_restarts_and_hands_over() {
                          WHERE substr(name, 9, 16) = substr(pg_walfile_name(pg_current_wal_insert_lsn()), 9)";
         assert_eq!(sql(stage, &heir, timelines).await, "1", "whoever came back had the new primary begin a segment");
         assert_eq!(sql(stage, &heir, "SHOW max_wal_size").await, "64MB", "a quarter of its volume");
+        hangs_with_what_nobody_else_has(stage, &heir, &primary).await;
 
         stage.delete().await;
         assert_eq!(stage.claims().await, Vec::<String>::new(), "its volumes went with it");
     });
+}
+
+/// A primary that hangs is replaced, and gives up what it did not hand on before it follows.
+async fn hangs_with_what_nobody_else_has(stage: &Stage<'_>, primary: &str, heir: &str) {
+    let sender = sql(stage, primary, "SELECT pid FROM pg_stat_replication").await;
+    stage.exec(primary, SERVER, &["kill", "-STOP", &sender]).expect("it can be stopped");
+    sql(stage, primary, "INSERT INTO sold VALUES ('a bed')").await;
+    // everything in the container but PID 1
+    stage.exec(primary, SERVER, &["sh", "-c", "kill -STOP -1"]).expect("they can be stopped");
+    stage.is(Phase::Running, |status| status.primary.as_deref() == Some(heir)).await;
+    rejoins(stage, primary, "its data was rewound: what it alone had is gone").await;
+    sql(stage, heir, "INSERT INTO sold VALUES ('a table')").await;
+    has_sold(stage, primary, "3").await;
+    assert_eq!(sql(stage, primary, "SELECT count(*) FROM sold WHERE what = 'a bed'").await, "0");
 }
 
 /// A standby that has less than its primary had does not start: the primary goes first, and stays what it is.

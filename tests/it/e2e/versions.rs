@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use midship::api::instance::Phase;
@@ -19,6 +20,13 @@ fn small(component: &str, replicas: u32, memory: &str) -> Value {
 /// The first pod of the instance.
 async fn first(stage: &Stage<'_>) -> String {
     stage.pods().await.first().expect("a pod").name_any()
+}
+
+/// How much memory a container may take, as its node has set it.
+fn memory(pod: &Pod, container: &str) -> Option<String> {
+    let states = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let state = states.iter().find(|state| state.name == container)?;
+    Some(state.resources.as_ref()?.limits.as_ref()?.get("memory")?.0.clone())
 }
 
 async fn redis_answers(stage: &Stage<'_>, version: &str) {
@@ -67,7 +75,7 @@ fn a_memcached_keeps_what_it_is_given() {
 /// A middleware that nothing in this repository but its package knows (`tests/packages/valkey`, written from the
 /// documentation alone): it comes up, is reconfigured, hands over, and loses nothing by it.
 #[test]
-fn a_valkey_known_by_its_package_alone_is_reconfigured_and_hands_over() {
+fn a_valkey_known_by_its_package_alone_is_reconfigured_grows_and_hands_over() {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages/valkey/1.0.0");
     package_test(&package, "valkey-8.0", async |stage| {
         let spec = json!({ "version": "8.0", "deletionPolicy": "Delete", "failover": { "timeout": PATIENT },
@@ -88,6 +96,24 @@ fn a_valkey_known_by_its_package_alone_is_reconfigured_and_hands_over() {
             if found.ends_with("allkeys-lru") { Ok(()) } else { Err(found) }
         })
         .await;
+
+        // more memory, and what is set by it, while pods and processes stay
+        let before = (stage.identities("server").await, stage.restarts().await);
+        let larger = json!({ "spec": { "components": [{ "name": "server", "replicas": 2,
+            "parameters": { "maxmemory-policy": "allkeys-lru" }, "resources": { "limits": { "memory": "96Mi" } } }] } });
+        stage.instances().patch(NAME, &PatchParams::default(), &Patch::Merge(&larger)).await.expect("it is legal");
+        wait_for("the pods to have more memory", IN_TIME, async || {
+            let found: Vec<_> = stage.pods().await.iter().map(|pod| memory(pod, "server")).collect();
+            if found.iter().all(|most| most.as_deref() == Some("96Mi")) { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+        wait_for("the server to use it", IN_TIME, async || {
+            let found = ask(&primary, "config get maxmemory").await;
+            if found.ends_with("\n70464307") { Ok(()) } else { Err(found) }
+        })
+        .await;
+        assert_eq!(stage.primary().await, primary);
+        assert_eq!((stage.identities("server").await, stage.restarts().await), before);
 
         let told = stage.midship(&["switchover", NAME]);
         assert!(told.code == 0, "{told}");
