@@ -162,8 +162,7 @@ impl Init {
             Ok(Done { changed, forced }) => self.done(waiter.id, changed, forced),
             Err(refusal) => Response::refused(Some(waiter.id), problem(&refusal)),
         };
-        let now = self.now();
-        self.server.answer(waiter.client, &response, now);
+        self.answers.push((waiter.client, response));
     }
 
     pub(super) fn done(&self, id: u64, changed: bool, forced: bool) -> Response {

@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, umask};
 
 use super::protocol::{Code, EXEC_BEGINS, MAX_EXEC_REQUEST, MAX_REQUEST, Op, Problem, Request, Response, STREAMS};
 use super::state::Millis;
-use super::sys::{PollFd, READABLE, WRITABLE, receive, watch};
+use super::sys::{PollFd, READABLE, Received, WRITABLE, receive, watch};
 
 const MAX_CLIENTS: usize = 32;
 /// Clients that wait for the end of an order. All but these and the followers may be sent away for a new one.
@@ -61,6 +61,8 @@ struct Client {
     input: Vec<u8>,
     /// Came with what it asks.
     descriptors: Vec<OwnedFd>,
+    /// Why what came with it is not taken.
+    refused: Option<Problem>,
     output: Vec<u8>,
     /// Sends no more.
     ended: bool,
@@ -117,6 +119,10 @@ impl Server {
     /// Listens again if nobody could reach us any more. To be called now and then.
     pub fn maintain(&mut self) -> Result<(), ControlError> {
         if self.listener.is_some() && self.path.exists() { Ok(()) } else { self.listen() }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     pub fn allow(&mut self, uids: &[u32]) {
@@ -178,6 +184,7 @@ impl Server {
     pub fn answer(&mut self, key: Key, response: &Response, now: Millis) {
         if let Some(client) = self.clients.iter_mut().find(|client| client.key == key) {
             client.stage = Stage::Open;
+            client.descriptors.clear();
             client.deadline = now.saturating_add(NEXT_REQUEST);
             client.send(response, now);
         }
@@ -261,6 +268,7 @@ impl Server {
             stage: Stage::Open,
             input: Vec::new(),
             descriptors: Vec::new(),
+            refused: None,
             output: Vec::new(),
             ended: false,
             asked: false,
@@ -302,12 +310,18 @@ impl Server {
         if client.stage != Stage::Open || client.paused(now) || !client.output.is_empty() {
             return None;
         }
-        let Some(end) = client.input.iter().position(|byte| *byte == b'\n') else {
-            let most = client.longest();
-            if client.input.len() > most {
-                let problem = Problem::new(Code::TooLong, format!("a request has at most {most} bytes"));
-                client.send_away(None, problem, now);
-            } else if client.ended {
+        if let Some(problem) = client.refused.take() {
+            client.send_away(None, problem, now);
+            return None;
+        }
+        let (end, most) = (client.input.iter().position(|byte| *byte == b'\n'), client.longest());
+        if end.unwrap_or(client.input.len()) > most {
+            let problem = Problem::new(Code::TooLong, format!("a request has at most {most} bytes"));
+            client.send_away(None, problem, now);
+            return None;
+        }
+        let Some(end) = end else {
+            if client.ended {
                 client.deadline = 0;
             }
             return None;
@@ -334,6 +348,7 @@ impl Server {
         let lasts = matches!(request.op, Op::Start | Op::Stop | Op::Restart | Op::Reload | Op::Exec);
         if lasts && waiting >= MAX_WAITING {
             let problem = Problem::new(Code::TooMany, "too many clients wait already").hint("try again later");
+            client.descriptors.clear();
             client.send(&Response::refused(Some(request.id), problem), now);
             return None;
         }
@@ -390,7 +405,7 @@ impl Client {
         let mut buffer = [0; MAX_REQUEST];
         for _ in 0..16 {
             match receive(&self.stream, &mut buffer) {
-                Ok((0, _)) => {
+                Ok(Received { bytes: 0, .. }) => {
                     self.ended = true;
                     return match self.stage {
                         Stage::Open => !self.input.is_empty(),
@@ -398,11 +413,12 @@ impl Client {
                         Stage::Waiting | Stage::Following => true,
                     };
                 }
-                Ok((got, descriptors)) if self.stage == Stage::Open => {
-                    self.input.extend_from_slice(&buffer[..got]);
-                    self.descriptors.extend(descriptors);
-                    self.descriptors.truncate(STREAMS);
-                    if self.input.len() > self.longest() {
+                Ok(received) if self.stage == Stage::Open => {
+                    self.input.extend_from_slice(&buffer[..received.bytes]);
+                    self.take(received.descriptors, received.cut);
+                    // what comes after a request with descriptors belongs to the next one
+                    let whole = !self.descriptors.is_empty() && self.input.contains(&b'\n');
+                    if whole || self.refused.is_some() || self.input.len() > self.longest() {
                         return true;
                     }
                 }
@@ -413,6 +429,22 @@ impl Client {
             }
         }
         true
+    }
+
+    /// Keeps what an operation may take, and nothing else.
+    fn take(&mut self, descriptors: Vec<OwnedFd>, cut: bool) {
+        self.descriptors.extend(descriptors);
+        if self.descriptors.len() > STREAMS {
+            let message = format!("more than {STREAMS} descriptors came with the request");
+            let hint = "exec takes standard input, output and error; nothing else takes any";
+            self.refused = Some(Problem::new(Code::BadRequest, message).hint(hint));
+        } else if cut {
+            let message = "there is no room for the descriptors that came with the request";
+            self.refused = Some(Problem::new(Code::Failed, message).hint("ask again later"));
+        }
+        if self.refused.is_some() {
+            self.descriptors.clear();
+        }
     }
 
     fn send(&mut self, response: &Response, now: Millis) {
@@ -462,6 +494,7 @@ impl Client {
     fn send_away(&mut self, id: Option<u64>, problem: Problem, now: Millis) {
         self.stage = Stage::Leaving;
         self.input = Vec::new();
+        self.descriptors.clear();
         self.send(&Response::refused(id, problem), now);
         if self.deadline > 0 {
             self.deadline = now.saturating_add(FAREWELL);

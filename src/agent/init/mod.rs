@@ -15,6 +15,7 @@ mod log;
 mod log_file;
 mod memory;
 mod output;
+mod own_files;
 mod probe;
 mod program;
 pub mod protocol;

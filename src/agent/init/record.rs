@@ -67,10 +67,16 @@ impl Record {
     }
 
     pub fn save(&self, path: &Path) -> io::Result<()> {
-        let mut fresh = PathBuf::from(path).into_os_string();
-        fresh.push(".new");
+        let fresh = Self::fresh(path);
         fs::write(&fresh, serde_json::to_vec(self)?)?;
         fs::rename(&fresh, path)
+    }
+
+    /// Where it is written before it takes the place of the one before.
+    pub fn fresh(path: &Path) -> PathBuf {
+        let mut fresh = PathBuf::from(path).into_os_string();
+        fresh.push(".new");
+        fresh.into()
     }
 }
 

@@ -17,8 +17,9 @@ use super::helper::{Helper, Job};
 use super::log::say;
 use super::memory::OomCounter;
 use super::output::Pump;
+use super::own_files;
 use super::probe::TcpProbe;
-use super::protocol::{NoticeKind, Wanted};
+use super::protocol::{NoticeKind, Response, Wanted};
 use super::readiness::Judge;
 use super::record::Record;
 use super::signals;
@@ -108,6 +109,8 @@ pub(super) struct Init {
     maintain_at: Millis,
     socket_error: Option<String>,
     pub(super) waiters: Vec<Waiter>,
+    /// What to tell whom once it is written down.
+    pub(super) answers: Vec<(Key, Response)>,
     pub(super) next_ticket: Ticket,
     pub(super) pump: Option<Pump>,
     pub(super) oom: OomCounter,
@@ -170,6 +173,7 @@ impl Init {
             maintain_at: MAINTAIN_EVERY,
             socket_error: None,
             waiters: Vec::new(),
+            answers: Vec::new(),
             next_ticket: 1,
             pump: None,
             oom: OomCounter::find(),
@@ -440,7 +444,7 @@ impl Init {
     /// Reads the configuration; one that cannot be used leaves the one before in effect.
     fn reload_config(&mut self) {
         let Some(path) = self.config_path.clone() else { return };
-        match Config::load(&path) {
+        match Config::load(&path).and_then(|loaded| self.spare_own_files(&path, loaded)) {
             Ok(loaded) if self.config.as_ref().is_some_and(|config| config.digest == loaded.digest) => {
                 if self.config_error.take().is_some() {
                     self.notice(NoticeKind::Config, "the configuration file is as it was again");
@@ -448,6 +452,20 @@ impl Init {
             }
             Ok(loaded) => self.configure(loaded),
             Err(error) => self.refuse_config(&path, &error),
+        }
+    }
+
+    /// Refuses a configuration that has output written into what PID 1 lives from.
+    fn spare_own_files(&self, path: &Path, loaded: Loaded) -> Result<Loaded, ConfigError> {
+        let own = [
+            ("the configuration of PID 1", path.to_owned()),
+            ("the control socket", self.server.path().to_owned()),
+            ("where PID 1 keeps its state", self.record_path.clone()),
+            ("where PID 1 writes its state", Record::fresh(&self.record_path)),
+        ];
+        match own_files::check(&loaded.config.output, &own) {
+            Ok(()) => Ok(loaded),
+            Err((field, message)) => Err(ConfigError::Invalid { path: path.to_owned(), field, message }),
         }
     }
 
@@ -512,6 +530,11 @@ impl Init {
         self.fence.set(self.state.fuse);
         self.tell();
         self.keep_record();
+        // whoever was answered may rely on what the next PID 1 will say
+        let now = self.now();
+        for (client, response) in std::mem::take(&mut self.answers) {
+            self.server.answer(client, &response, now);
+        }
     }
 
     pub(super) fn quit_with(&mut self, code: i32) {

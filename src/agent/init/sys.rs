@@ -11,8 +11,8 @@ use std::ptr;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
+use super::protocol::STREAMS;
 use super::state::{Exit, Millis};
 
 /// Signals that reach PID 1 as data instead of interrupting it.
@@ -206,20 +206,50 @@ pub fn poll(fds: &mut [PollFd], timeout_ms: Option<u64>) -> io::Result<()> {
     }
 }
 
-/// Reads from a socket, with the descriptors that came along.
-pub fn receive(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = nix::cmsg_space!([RawFd; super::protocol::STREAMS]);
-    let mut parts = [io::IoSliceMut::new(buffer)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
-    let mut received = Vec::new();
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(descriptors) = control {
-            // SAFETY: the kernel made these descriptors for us just now; nobody else owns them.
-            received.extend(descriptors.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+/// What came over a socket at once.
+pub struct Received {
+    pub bytes: usize,
+    pub descriptors: Vec<OwnedFd>,
+    /// More descriptors were sent than came.
+    pub cut: bool,
+}
+
+/// Room for one descriptor more than anybody may send; the kernel closes itself what does not fit.
+const ROOM: usize = size_of::<libc::cmsghdr>() + (STREAMS + 1) * size_of::<RawFd>();
+
+/// Reads from a socket, with the descriptors that came along: each that was made for us is owned, and so closed, also
+/// where others were lost on the way. The safe libraries give none of them then.
+pub fn receive(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<Received> {
+    let mut room = [0_u64; ROOM.div_ceil(size_of::<u64>())];
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: msghdr is plain data, for which all zeroes are valid.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = room.as_mut_ptr().cast();
+    message.msg_controllen = ROOM;
+    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+    // SAFETY: the message describes `part`, `room` and `buffer`, which are as large as it says and live through the call.
+    let got = unsafe { libc::recvmsg(stream.as_raw_fd(), &raw mut message, flags) };
+    let Ok(bytes) = usize::try_from(got) else { return Err(io::Error::last_os_error()) };
+    let mut descriptors = Vec::new();
+    // SAFETY: as far as the message says now, the kernel filled `room` with headers and what belongs to each. The
+    // descriptors in there it made for us just now; nobody else owns them.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(&raw const message);
+        while let Some(control) = header.as_ref() {
+            if (control.cmsg_level, control.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+                let length = control.cmsg_len.saturating_sub(size_of::<libc::cmsghdr>());
+                let data = std::slice::from_raw_parts(libc::CMSG_DATA(header), length);
+                for word in data.chunks_exact(size_of::<RawFd>()) {
+                    let fd = RawFd::from_ne_bytes([word[0], word[1], word[2], word[3]]);
+                    descriptors.push(OwnedFd::from_raw_fd(fd));
+                }
+            }
+            header = libc::CMSG_NXTHDR(&raw const message, header);
         }
     }
-    Ok((message.bytes, received))
+    Ok(Received { bytes, descriptors, cut: message.msg_flags & libc::MSG_CTRUNC != 0 })
 }
 
 /// Everything a new process needs, made before the fork, after which nothing may be allocated.

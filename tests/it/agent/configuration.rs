@@ -108,6 +108,32 @@ fn a_broken_configuration_is_kept_out_with_its_reason_and_the_old_one_stays() {
 }
 
 #[test]
+fn output_is_not_written_into_what_pid_1_lives_from() {
+    let pod = Pod::start(&sleeper());
+    let before = pod.wait_ready();
+    symlink(".", pod.path("here")).unwrap();
+    for (name, what) in [
+        ("process.json", "the configuration of PID 1"),
+        ("here/process.json", "the configuration of PID 1"),
+        ("init.sock", "the control socket"),
+        ("here/init.state.json", "where PID 1 keeps its state"),
+        ("init.state.json.new", "where PID 1 writes its state"),
+    ] {
+        let path = pod.path(name);
+        pod.configure(&with(sleeper(), json!({ "output": { "files": [{ "path": path }] } })));
+        let reason = format!(
+            "{}: output.files[0].path: {} is {what}; output needs a file of its own",
+            pod.path("process.json").display(),
+            path.display()
+        );
+        let status = pod.wait(&reason, |status| status.config.error.as_ref() == Some(&reason));
+        assert_eq!((status.config.digest, status.pid), (before.config.digest.clone(), before.pid));
+    }
+    pod.configure(&with(sleeper(), json!({ "output": { "files": [{ "path": pod.path("process.json.log") }] } })));
+    pod.wait("no error", |status| status.config.error.is_none() && status.config.digest != before.config.digest);
+}
+
+#[test]
 fn a_file_written_in_pieces_is_taken_whole() {
     let pod = Pod::start(&sleeper());
     let before = pod.wait_ready();

@@ -2,19 +2,23 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use midship::agent::ctl::{Client, CtlError};
-use midship::agent::init::protocol::{Code, Notice, NoticeKind, Op, Request, Response};
+use midship::agent::init::protocol::{
+    Code, EndReason, MAX_EXEC_REQUEST, MAX_REQUEST, Notice, NoticeKind, Op, Request, Response,
+};
 use midship::agent::init::state::Shown;
+use midship::agent::pid1;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
 use super::frugal::MOST_KIB;
-use super::pod::{AGENT, LONG, Pod, appears, shell, sleeper, until, with};
+use super::pod::{AGENT, LONG, Place, Pod, appears, shell, sleeper, until, with};
 use crate::harness::skip;
 
 /// Connects without any manners.
@@ -217,6 +221,93 @@ fn garbage_half_lines_and_endless_lines_harm_nobody() {
     still_well(&pod);
     assert_eq!(rest(half), "");
     assert_eq!(pod.status().pid, before.pid);
+}
+
+#[test]
+fn a_request_is_as_long_as_it_says_though_it_comes_as_one_line() {
+    let pod = Pod::start(&sleeper());
+    pod.wait_ready();
+    let ask = |request: &str, length: usize| {
+        let mut stream = raw(&pod);
+        // whoever asks too much may be cut off before the end
+        let _ = stream.write_all(format!("{request:length$}\n").as_bytes());
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        rest(stream)
+    };
+    let answer = ask("{\"op\":\"ready\"}", MAX_REQUEST);
+    assert!(answer.contains("\"ok\":true"), "{answer}");
+    let exec = "{\"op\":\"exec\",\"exec\":{\"command\":[\"true\"]}}";
+    for (request, most) in [("{\"op\":\"ready\"}", MAX_REQUEST), (exec, MAX_EXEC_REQUEST)] {
+        let answer = ask(request, most + 1);
+        assert_eq!(refusal(&answer), Code::TooLong);
+        assert!(answer.contains(&format!("a request has at most {most} bytes")), "{answer}");
+    }
+}
+
+#[test]
+fn descriptors_that_nobody_takes_are_closed_however_many_come() {
+    let pod = Pod::start(&sleeper());
+    let before = pod.wait_ready();
+    let path = pod.path("sent along");
+    let file = fs::File::create(&path).unwrap();
+    let open = || -> Vec<_> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", pod.init)).unwrap();
+        entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect()
+    };
+    let at_first = open().len();
+    let ask = |request: &str, count: usize| {
+        let stream = raw(&pod);
+        let sent = pid1::send(stream.as_raw_fd(), request.as_bytes(), &vec![file.as_raw_fd(); count]).unwrap();
+        assert_eq!(sent, request.len());
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        rest(stream)
+    };
+    let (status, exec) = ("{\"op\":\"status\"}\n", "{\"op\":\"exec\",\"exec\":{\"command\":[\"true\"]}}\n");
+    for _ in 0..100 {
+        for (request, count) in [(status, 4), (status, 5), (status, 253), (exec, 253), ("{\"op\":", 5)] {
+            let answer = ask(request, count);
+            assert_eq!(refusal(&answer), Code::BadRequest, "{count}: {answer}");
+            assert!(answer.contains("more than 3 descriptors came with the request"), "{count}: {answer}");
+        }
+        let answer = ask(status, 3);
+        assert!(answer.contains("\"ok\":true"), "{answer}");
+    }
+    until("what was sent to be closed", || {
+        let open = open();
+        if !open.contains(&path) && open.len() <= at_first { Ok(()) } else { Err(format!("{open:?}")) }
+    });
+    still_well(&pod);
+    assert_eq!(pod.status().pid, before.pid);
+    pod.kill_process(nix::sys::signal::Signal::SIGKILL);
+    pod.wait("another process", |status| status.state == Shown::Ready && status.pid != before.pid);
+}
+
+#[test]
+fn each_command_has_the_descriptors_that_came_with_it() {
+    let pod = Pod::start(&sleeper());
+    pod.wait_ready();
+    let stream = raw(&pod);
+    for name in ["first", "second"] {
+        let file = fs::File::create(pod.path(name)).unwrap();
+        let request = format!("{{\"op\":\"exec\",\"exec\":{{\"command\":[\"echo\",\"{name}\"]}}}}\n");
+        pid1::send(stream.as_raw_fd(), request.as_bytes(), &[file.as_raw_fd(); 3]).unwrap();
+    }
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let answers = rest(stream);
+    assert_eq!(answers.matches("\"code\":0").count(), 2, "{answers}");
+    assert_eq!((pod.read("first").as_str(), pod.read("second").as_str()), ("first\n", "second\n"));
+}
+
+#[test]
+fn a_stop_is_answered_once_the_next_pid_1_would_know_of_it() {
+    let mut pod = Pod::start(&sleeper());
+    for _ in 0..10 {
+        pod.wait_ready();
+        pod.order(Op::Stop);
+        pod = Pod::again(pod.lose(), Place::Here);
+        let last = pod.status().last_exit.expect("it ended");
+        assert_eq!(last.reason, EndReason::Requested, "{}", last.message);
+    }
 }
 
 #[test]
