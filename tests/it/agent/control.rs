@@ -230,7 +230,8 @@ fn a_request_is_as_long_as_it_says_though_it_comes_as_one_line() {
     let ask = |request: &str, length: usize| {
         let mut stream = raw(&pod);
         // whoever asks too much may be cut off before the end
-        let _ = stream.write_all(format!("{request:length$}\n").as_bytes());
+        let line = format!("{request}{}\n", " ".repeat(length - request.len()));
+        let _ = stream.write_all(line.as_bytes());
         let _ = stream.shutdown(std::net::Shutdown::Write);
         rest(stream)
     };
