@@ -132,6 +132,21 @@ fn wrong_objects_are_told_with_line_and_column() {
         ),
         (
             "x.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nimmutable: text\n",
+            "x.yaml:4:12: wrong-type: immutable: is not true or false",
+        ),
+        (
+            "x.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: Tr0ub4dor\n",
+            "x.yaml:4:13: wrong-type: stringData: is not a mapping",
+        ),
+        (
+            "x.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s, annotations: {pin: 4711}}\n",
+            "x.yaml:3:40: wrong-type: metadata.annotations.pin: is not a text",
+        ),
+        (
+            "x.yaml",
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: s}\ndat: {a: b}\n",
             "x.yaml:4:1: unknown-field: dat: unknown field \"dat\"; did you mean \"data\"?",
         ),
