@@ -260,6 +260,18 @@ impl Contents {
         files.filter_map(|path| self.ignore.of(&path).map(|place| (path, place))).collect()
     }
 
+    /// Files that are read by nobody, and would be if their endings were in small letters.
+    pub fn in_capitals(&self) -> Vec<String> {
+        let settings = format!("{}{}", self.placement.folder, manifest::SETTINGS);
+        let would_be = |path: &str| is_below(path, &self.placement) || *path == settings;
+        let overlooked = |path: &String| {
+            let (stem, ending) = path.rsplit_once('.').unwrap_or_default();
+            let small = ending.to_ascii_lowercase();
+            small != ending && would_be(&format!("{stem}.{small}")) && self.ignore.of(path).is_none()
+        };
+        self.listing.files().into_iter().map(|(path, _)| path).filter(overlooked).collect()
+    }
+
     /// What cannot be read of what is not left out.
     fn refused(&self) -> impl Iterator<Item = &Refusal> {
         let concerns = |refusal: &&Refusal| {

@@ -262,6 +262,25 @@ fn of_an_object_that_very_many_files_define_each_names_a_few_others() {
 }
 
 #[test]
+fn a_file_with_its_ending_in_capitals_is_not_read_and_can_be_told() {
+    let files = [
+        ("a.yaml", named("a")),
+        ("b.YAML", named("b")),
+        ("instances/shop/c.Yml", named("c")),
+        ("midship.YAML", "ignore: [x]\n".to_owned()),
+        ("extensions/x/1.0.0/D.JSON", "{}".to_owned()),
+        (".github/E.YML", "{}".to_owned()),
+        ("README.MD", "hello".to_owned()),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let read = contents(&files, None);
+    let mut found = read.in_capitals();
+    found.sort();
+    assert_eq!(found, ["b.YAML", "instances/shop/c.Yml", "midship.YAML"]);
+    assert_eq!(read.defined().objects.len(), 1);
+}
+
+#[test]
 fn only_a_file_that_would_be_read_may_be_too_large() {
     let large = "# nothing\n".repeat(110_000);
     let errors = said(&[("a.yaml", &named("a")), ("docs/map.svg", &large), ("b.yaml", &large)]);

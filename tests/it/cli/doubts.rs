@@ -92,6 +92,20 @@ fn a_secret_that_everybody_can_read_is_noted() {
 }
 
 #[test]
+fn a_file_that_nobody_reads_for_its_ending_in_capitals_is_noted() {
+    let repository = team();
+    repository.write("instances/shop/second.YAML", ORDERS);
+    repository.write("README.MD", "# Ours\n");
+    let told = "instances/shop/second.YAML is not read: its ending is in capitals; name it instances/shop/second.yaml if it is \
+                meant for Midship, or under ignore in midship.yaml if it is not";
+    let output = validate(&repository, &[]);
+    assert_eq!((output.code, notes(&output)), (0, vec![told.to_owned()]));
+    repository.write("midship.yaml", "ignore: [second.YAML]\n");
+    let output = validate(&repository, &[]);
+    assert_eq!((output.code, notes(&output)), (0, Vec::new()));
+}
+
+#[test]
 fn a_schedule_that_never_comes_is_refused_at_its_place() {
     let repository = team();
     repository.write("backups/shop.yaml", &BACKUPS.replace("30 1 * * *", "30 25 * * *"));
