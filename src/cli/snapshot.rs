@@ -85,7 +85,7 @@ impl Snapshot {
     pub fn seen_from(mut self, elsewhere: impl Fn(&str) -> String) -> Self {
         self.texts = self.texts.into_iter().map(|(path, text)| (elsewhere(&path), text)).collect();
         self.sealed = self.sealed.into_iter().map(|(path, id)| (elsewhere(&path), id)).collect();
-        self.in_capitals = self.in_capitals.iter().map(|path| elsewhere(path)).collect();
+        self.in_capitals = self.in_capitals.into_iter().map(|path| elsewhere(&path)).collect();
         let defined = &mut self.defined;
         for manifest in &mut defined.objects {
             manifest.path = elsewhere(&manifest.path).into();
