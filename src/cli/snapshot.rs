@@ -94,6 +94,7 @@ impl Snapshot {
             error.path = elsewhere(&error.path);
         }
         defined.unknown = std::mem::take(&mut defined.unknown).seen_from(|path| elsewhere(&path));
+        defined.wrong = defined.wrong.iter().map(|(id, path)| (id.clone(), elsewhere(path))).collect();
         let ignored = std::mem::take(&mut defined.ignored);
         defined.ignored = ignored.iter().map(|(path, place)| (elsewhere(path), elsewhere(place))).collect();
         self
