@@ -538,7 +538,7 @@ fn as_stored(body: &mut Value) {
 
 /// A mistake with its place; what it says of a hidden value is left out.
 pub fn error_at(path: &str, mistake: &Mistake, places: &impl Locate, hidden: &[String]) -> FileError {
-    let of_key = matches!(mistake.code, "unknown-field" | "status" | "encrypted");
+    let of_key = matches!(mistake.code, "unknown-field" | "bad-name" | "status" | "encrypted");
     let (line, column) = places.locate(&mistake.pointer, of_key);
     FileError {
         path: path.to_owned(),

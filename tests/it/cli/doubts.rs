@@ -159,6 +159,30 @@ fn confirmations_that_a_topology_has_no_pods_for_or_that_are_assumed_are_told_an
 }
 
 #[test]
+fn of_a_folder_and_files_in_it_only_these_files_are_judged() {
+    let repository = team();
+    repository.write("broken.yaml", "a: [\n");
+    let run = |args: &[&str]| midship().arg("validate").args(args).within(repository.path()).output();
+    let good = run(&[".", "instances/shop/orders.yaml"]);
+    assert!(good.code == 0 && good.stdout.starts_with("all is well: 1 file, 1 object"), "{good}");
+    let bad = run(&[".", "instances/shop/orders.yaml", "broken.yaml"]);
+    assert!(bad.code == 1 && bad.stdout.contains("\nbroken.yaml:"), "{bad}");
+    let folder = run(&[".", "instances"]);
+    let told = "error: among several paths this is no file\n  where: instances\n";
+    assert!(folder.code == 1 && folder.stderr.starts_with(told), "{folder}");
+}
+
+#[test]
+fn a_namespace_that_is_none_is_told_once_where_it_was_given() {
+    let repository = team();
+    let told = "error: namespace \"A B\" is not valid; use lower-case letters, digits and inner '-'\n  where: ";
+    for option in ["--default-namespace", "--allowed-namespaces"] {
+        let output = validate(&repository, &[option, "A B"]);
+        assert!(output.code == 1 && output.stderr.starts_with(&format!("{told}{option}\n")), "{output}");
+    }
+}
+
+#[test]
 fn a_folder_that_is_not_the_whole_or_holds_nothing_is_told() {
     let repository = team();
     repository.write("midship.yaml", "namespaces: {shop: {}}\n");
