@@ -104,6 +104,13 @@ impl Shape {
     }
 }
 
+/// What a name has to look like that has to match one of our patterns.
+pub fn rule_in_words(pattern: &str) -> Option<&'static str> {
+    const ALL: [Shape; 7] =
+        [Shape::Label, Shape::HostLabel, Shape::Subdomain, Shape::Semver, Shape::Version, Shape::Key, Shape::CommitId];
+    ALL.into_iter().find(|shape| shape.pattern() == pattern).map(Shape::rule)
+}
+
 fn parse(what: &'static str, shape: Shape, max: usize, text: &str) -> Result<(), NameError> {
     let rule = shape.rule();
     if text.is_empty() {

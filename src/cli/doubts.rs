@@ -60,6 +60,7 @@ pub fn notes(snapshot: &Snapshot, policies: &[(&Manifest, String)]) -> Vec<Strin
         unsaid(snapshot),
         readable(snapshot),
         unbuilt(snapshot),
+        in_capitals(snapshot),
     ];
     kinds.into_iter().flat_map(few).collect()
 }
@@ -173,6 +174,18 @@ fn unbuilt(snapshot: &Snapshot) -> Vec<String> {
         let type_: OperationType = serde_json::from_value(one.body["spec"]["type"].clone()).ok()?;
         let fails = kinds::of(type_).is_none();
         fails.then(|| format!("{}: spec.type: operations of the type {type_:?} are not built yet, and fail", one.path))
+    });
+    told.collect()
+}
+
+/// Files that look as if they were read, and are not.
+fn in_capitals(snapshot: &Snapshot) -> Vec<String> {
+    let told = snapshot.in_capitals.iter().filter_map(|path| {
+        let (stem, ending) = path.rsplit_once('.')?;
+        let small = ending.to_ascii_lowercase();
+        Some(format!(
+            "{path} is not read: its ending is in capitals; name it {stem}.{small} if it is meant for Midship, or under ignore in midship.yaml if it is not"
+        ))
     });
     told.collect()
 }

@@ -8,13 +8,17 @@ use serde_json::{Value, json};
 use super::Outcome;
 use super::error::CommandError;
 use super::output::{self, Format, Table, printable};
-use super::preview::{Preview, preview};
+use super::preview::{NoPreview, Preview, preview};
 use super::repository::Files;
 use super::snapshot::{EXTENSIONS, Shelf, Snapshot};
+use super::spot;
+use super::validate::place;
+use crate::api::git_source::FileError;
 use crate::cue::Cue;
-use crate::plan::source::Manifest;
 use crate::plan::source::manifest::SETTINGS;
+use crate::plan::source::{Manifest, ObjectId, ObjectKind};
 use crate::repo::FolderTree;
+use crate::source::Defined;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -34,6 +38,20 @@ pub struct Arguments {
     instance: Option<String>,
 }
 
+impl Arguments {
+    /// Whether an object is asked for.
+    fn names(&self, id: &ObjectId) -> bool {
+        self.instance.as_deref().is_none_or(|name| {
+            let namespace = id.namespace.as_deref().unwrap_or_default();
+            id.kind == ObjectKind::Instance && (id.name == name || format!("{namespace}/{}", id.name) == name)
+        })
+    }
+}
+
+fn told(error: &FileError) -> String {
+    format!("{}: {}", place(error), error.message)
+}
+
 pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandError> {
     let (files, only) = whole(&arguments.files)?;
     let mut snapshot = match &arguments.revision {
@@ -50,11 +68,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
             .remedy("mend the line named above"));
     }
     let wanted = |manifest: &Manifest| {
-        only.as_deref().is_none_or(|only| &*manifest.path == only)
-            && arguments.instance.as_deref().is_none_or(|name| {
-                let namespace = manifest.id.namespace.as_deref().unwrap_or_default();
-                manifest.id.name == name || format!("{namespace}/{}", manifest.id.name) == name
-            })
+        only.as_deref().is_none_or(|only| &*manifest.path == only) && arguments.names(&manifest.id)
     };
     let rules = Cue::default();
     let (mut rendered, mut refusals) = (Vec::new(), Vec::new());
@@ -66,9 +80,12 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
                 unchecked = unchecked.or_else(|| preview.unchecked.clone());
                 rendered.push((manifest, preview));
             }
-            Some(Err(reasons)) => {
+            Some(Err(NoPreview::Refused(reasons))) => {
+                refusals.extend(reasons.iter().map(|reason| told(&spot::refused(&snapshot, manifest, reason))));
+            }
+            Some(Err(without)) => {
                 let place = |reason: String| format!("{}:{}: {}: {reason}", manifest.path, manifest.line, manifest.id);
-                refusals.extend(reasons.reasons().into_iter().map(place));
+                refusals.extend(without.reasons().into_iter().map(place));
             }
         }
     }
@@ -156,14 +173,15 @@ fn ended(
     only: Option<&str>,
 ) -> Result<Outcome, CommandError> {
     let place = arguments.files.path.display().to_string();
-    let errors: Vec<String> = snapshot
-        .defined
-        .errors
-        .iter()
-        .filter(|error| only.is_none_or(|only| error.path == only))
-        .map(|error| format!("{}:{}: {}", error.path, error.line.unwrap_or(1), error.message))
-        .collect();
-    let wrong: Vec<&str> = errors.iter().chain(refusals).map(String::as_str).collect();
+    let Defined { objects, errors, wrong: mistaken, ignored, .. } = &snapshot.defined;
+    // what is wrong with others is no news to who asks for one
+    let asked_for = |error: &FileError| {
+        let is_about = |(id, path): &(ObjectId, String)| *path == error.path && arguments.names(id);
+        arguments.instance.is_none() || mistaken.iter().any(is_about)
+    };
+    let is_here = |error: &&FileError| only.is_none_or(|only| error.path == only) && asked_for(error);
+    let told: Vec<String> = errors.iter().filter(is_here).map(told).collect();
+    let wrong: Vec<&str> = told.iter().chain(refusals).map(String::as_str).collect();
     if !wrong.is_empty() {
         let what = if wrong.len() == 1 {
             "something is wrong".to_owned()
@@ -175,12 +193,11 @@ fn ended(
             .remedy("mend the places named above; `midship extension show` explains a package's parameters"));
     }
     if rendered.is_empty() {
-        let instances =
-            snapshot.defined.objects.iter().filter(|one| one.id.kind == crate::plan::source::ObjectKind::Instance);
+        let instances = objects.iter().filter(|one| one.id.kind == ObjectKind::Instance);
         let mut names: Vec<&str> = instances.map(|one| one.id.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
-        if let Some((path, line)) = only.and_then(|only| snapshot.defined.ignored.get_key_value(only)) {
+        if let Some((path, line)) = only.and_then(|only| ignored.get_key_value(only)) {
             return Err(CommandError::new(format!("{path} is ignored by {line}"))
                 .at(place)
                 .remedy("name another file, or take the pattern out"));
@@ -189,7 +206,12 @@ fn ended(
             Some(name) => CommandError::new(crate::extension::problem::unknown("instance", name, names)),
             None => CommandError::new("there is no instance here"),
         };
-        return Err(error.at(place).remedy("name a folder or file that defines instances"));
+        let error = error.at(place).remedy("name a folder or file that defines instances");
+        return Err(if errors.is_empty() {
+            error
+        } else {
+            error.remedy("or mend the files that are wrong, which may define it: midship validate names them")
+        });
     }
     Ok(Outcome::Done)
 }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::error::CommandError;
 use super::snapshot::{self, Snapshot};
+use crate::names::NamespaceName;
 use crate::plan::source::Placement;
 use crate::repo::{CommitTree, FolderTree, History, HistoryError, TreeError};
 
@@ -41,21 +42,28 @@ impl Files {
         if more.is_empty() && !self.path.is_file() {
             return Ok((self.clone(), None));
         }
-        let full = |path: &Path| {
-            let wrong = |what: String| {
-                CommandError::new(what)
-                    .at(path.display().to_string())
-                    .remedy("name one folder, or files of one repository that exist and can be read")
-            };
-            let full = path.canonicalize().map_err(|error| wrong(error.to_string()))?;
-            if full.is_file() { Ok(full) } else { Err(wrong("among several paths this is no file".to_owned())) }
+        let wrong = |path: &Path, what: String| {
+            CommandError::new(what)
+                .at(path.display().to_string())
+                .remedy("name one folder, or files of one repository that exist and can be read")
         };
-        let first = full(&self.path)?;
-        let parent = first.parent().unwrap_or(&first).to_owned();
-        let top =
-            History::open(&parent).ok().and_then(|history| history.work_tree()?.canonicalize().ok()).unwrap_or(parent);
+        let full = |path: &Path| {
+            let full = path.canonicalize().map_err(|error| wrong(path, error.to_string()))?;
+            if full.is_file() { Ok(full) } else { Err(wrong(path, "among several paths this is no file".to_owned())) }
+        };
+        let mut named: Vec<&PathBuf> = more.iter().collect();
+        let top = if self.path.is_dir() {
+            // the folder, and files in it
+            self.path.canonicalize().map_err(|error| wrong(&self.path, error.to_string()))?
+        } else {
+            named.insert(0, &self.path);
+            let first = full(&self.path)?;
+            let parent = first.parent().unwrap_or(&first).to_owned();
+            let top = History::open(&parent).ok().and_then(|history| history.work_tree()?.canonicalize().ok());
+            top.unwrap_or(parent)
+        };
         let mut inside = BTreeSet::new();
-        for path in std::iter::once(&self.path).chain(more) {
+        for path in named {
             let full = full(path)?;
             let path = full.strip_prefix(&top).map_err(|_| {
                 CommandError::new(format!("this file is not below {}", top.display()))
@@ -67,20 +75,26 @@ impl Files {
         Ok((self.of(top), Some(inside)))
     }
 
-    fn placement(&self) -> Placement {
+    fn placement(&self) -> Result<Placement, CommandError> {
+        let given = self.allowed_namespaces.iter().map(|name| ("--allowed-namespaces", name));
+        for (option, name) in given.chain([("--default-namespace", &self.default_namespace)]) {
+            NamespaceName::parse(name).map_err(|error| {
+                CommandError::new(error.to_string()).at(option).remedy("name a namespace as Kubernetes does")
+            })?;
+        }
         let allowed = (!self.allowed_namespaces.is_empty()).then(|| self.allowed_namespaces.iter().cloned().collect());
-        Placement {
+        Ok(Placement {
             default_namespace: self.default_namespace.clone(),
             allowed,
             folder: String::new(),
             // what the source may do is known in the cluster
             sources: true,
-        }
+        })
     }
 
     /// The files as they are now.
     pub fn now(&self) -> Result<Snapshot, CommandError> {
-        self.now_placed(&self.placement())
+        self.now_placed(&self.placement()?)
     }
 
     fn now_placed(&self, placement: &Placement) -> Result<Snapshot, CommandError> {
@@ -103,7 +117,7 @@ impl Files {
 
     /// The files as they were in a commit.
     pub fn at(&self, revision: &str) -> Result<Snapshot, CommandError> {
-        self.at_placed(revision, &self.placement())
+        self.at_placed(revision, &self.placement()?)
     }
 
     fn at_placed(&self, revision: &str, placement: &Placement) -> Result<Snapshot, CommandError> {

@@ -30,6 +30,8 @@ pub struct Snapshot {
     texts: BTreeMap<String, Vec<u8>>,
     /// Encrypted files and the ids of what they hold: what is in them is not known here.
     pub sealed: BTreeMap<String, ObjectId>,
+    /// Files that nobody reads, and would be read if their endings were in small letters.
+    pub in_capitals: Vec<String>,
     /// What the repository says of environments.
     settings: Option<AppliedSettings>,
     /// All it says of itself; none where that cannot be read.
@@ -73,7 +75,8 @@ pub fn read(tree: &impl FileTree, placement: &Placement) -> Result<Snapshot, Tre
     }
     let own = contents.settings().cloned();
     let settings = own.as_ref().and_then(|settings| settings.applied());
-    Ok(Snapshot { defined, shelf, texts, sealed, settings, own, ..Snapshot::default() })
+    let in_capitals = contents.in_capitals();
+    Ok(Snapshot { defined, shelf, texts, sealed, in_capitals, settings, own, ..Snapshot::default() })
 }
 
 impl Snapshot {
@@ -82,6 +85,7 @@ impl Snapshot {
     pub fn seen_from(mut self, elsewhere: impl Fn(&str) -> String) -> Self {
         self.texts = self.texts.into_iter().map(|(path, text)| (elsewhere(&path), text)).collect();
         self.sealed = self.sealed.into_iter().map(|(path, id)| (elsewhere(&path), id)).collect();
+        self.in_capitals = self.in_capitals.into_iter().map(|path| elsewhere(&path)).collect();
         let defined = &mut self.defined;
         for manifest in &mut defined.objects {
             manifest.path = elsewhere(&manifest.path).into();
@@ -90,6 +94,7 @@ impl Snapshot {
             error.path = elsewhere(&error.path);
         }
         defined.unknown = std::mem::take(&mut defined.unknown).seen_from(|path| elsewhere(&path));
+        defined.wrong = defined.wrong.iter().map(|(id, path)| (id.clone(), elsewhere(path))).collect();
         let ignored = std::mem::take(&mut defined.ignored);
         defined.ignored = ignored.iter().map(|(path, place)| (elsewhere(path), elsewhere(place))).collect();
         self

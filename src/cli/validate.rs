@@ -189,7 +189,8 @@ pub fn wrong_files(errors: &[FileError]) -> CommandError {
         .remedy("mend the places named above")
 }
 
-fn place(error: &FileError) -> String {
+/// Where in its file a mistake is, as far as that is known.
+pub fn place(error: &FileError) -> String {
     match (error.line, error.column) {
         (Some(line), Some(column)) => format!("{}:{line}:{column}", error.path),
         _ => error.path.clone(),

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::problem::closest;
 use crate::api::{Kind, schema};
-use crate::names::ObjectName;
+use crate::names::{ObjectName, rule_in_words};
 use forms::Forms;
 
 /// Something wrong with a value.
@@ -113,6 +113,9 @@ impl Checker {
         };
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
+                if let Some(pattern) = self.pattern_of_names(error) {
+                    return unexpected.iter().map(|name| bad_name(&pointer, name, pattern)).collect();
+                }
                 let known = self.fields_of(error);
                 unexpected.iter().map(|field| unknown_field(&pointer, field, &known)).collect()
             }
@@ -166,6 +169,13 @@ impl Checker {
     fn fields_of(&self, error: &ValidationError<'_>) -> Vec<String> {
         let fields = self.around(error).and_then(|schema| schema["properties"].as_object());
         fields.into_iter().flatten().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What names have to look like where they are not fields.
+    fn pattern_of_names(&self, error: &ValidationError<'_>) -> Option<&str> {
+        let schema = self.around(error)?;
+        let patterns = schema["patternProperties"].as_object().filter(|_| schema.get("properties").is_none())?;
+        patterns.keys().next().map(String::as_str)
     }
 
     /// The part of the schema that has the rule which is broken.
@@ -331,6 +341,13 @@ fn unknown_field(pointer: &str, field: &str, known: &[String]) -> Mistake {
     };
     let escaped = field.replace('~', "~0").replace('/', "~1");
     Mistake { pointer: format!("{pointer}/{escaped}"), code: "unknown-field", message }
+}
+
+fn bad_name(pointer: &str, name: &str, pattern: &str) -> Mistake {
+    let rule = rule_in_words(pattern).map_or_else(|| rule_of(pattern), |words| format!("use {words}"));
+    let message = format!("\"{}\" is not a valid name; {rule}", name.escape_default());
+    let escaped = name.replace('~', "~0").replace('/', "~1");
+    Mistake { pointer: format!("{pointer}/{escaped}"), code: "bad-name", message }
 }
 
 /// What a pattern wants, for those that are not rules with words of their own.

@@ -78,7 +78,7 @@ fn misshapen<T: JsonSchema>(path: &str, value: &Value, positions: &Positions) ->
     let placed = |mistake: super::check::Mistake| {
         let field = field_of(value, &mistake.pointer);
         // what is missing or too much is told by name, everything else by value
-        let by_name = matches!(mistake.code, "unknown-field" | "missing-field" | "duplicate");
+        let by_name = matches!(mistake.code, "unknown-field" | "bad-name" | "missing-field" | "duplicate");
         let (line, column) = if by_name { positions.of(&field) } else { positions.of_value(&field) };
         let field = if field.is_empty() { field } else { format!("{field}: ") };
         Problem::new(path, line, column, format!("{field}{}", mistake.message))

@@ -51,7 +51,7 @@ impl Metadata {
             }
         }
         serde_json::from_value(value.clone())
-            .map_err(|error| (String::new(), format!("the metadata is not as sops writes it: {error}")))
+            .map_err(|error| (String::new(), format!("the metadata is not as sops writes it: {}", wanted(&error))))
     }
 
     /// The key that the values are encrypted with.
@@ -81,6 +81,16 @@ impl Metadata {
         };
         let key = <[u8; 32]>::try_from(opened.as_slice());
         key.map(Zeroizing::new).map_err(|_| ("/age", "sops-key", "the data key does not have 32 bytes".to_owned()))
+    }
+}
+
+/// What is wanted of a value, without the value: somebody may have put a secret there.
+fn wanted(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(", expected ") {
+        Some((_, wanted)) => format!("expected {wanted}"),
+        None if text.starts_with("missing field ") => text,
+        None => "a value is of another type".to_owned(),
     }
 }
 
@@ -134,5 +144,25 @@ impl Rules {
             encrypted = matches(pattern);
         }
         encrypted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_metadata_is_told_without_its_values() {
+        let said = |age: Value| {
+            let read = Metadata::read(&json!({ "lastmodified": "now", "mac": "x", "age": age }));
+            read.err().map(|(_, message)| message)
+        };
+        let told = |reason: &str| Some(format!("the metadata is not as sops writes it: {reason}"));
+        assert_eq!(said(json!("Tr0ub4dor")), told("expected a sequence"));
+        assert_eq!(said(json!([{ "recipient": 4711, "enc": "x" }])), told("expected a string"));
+        assert_eq!(said(json!([{ "recipient": "x" }])), told("missing field `enc`"));
+        assert_eq!(said(json!([])), None);
     }
 }

@@ -17,7 +17,7 @@ use crate::extension::check;
 use crate::plan::source::manifest::{
     self, FOREIGN, Manifest, Placement, Reading, defined_twice, folder_of, holds_objects,
 };
-use crate::plan::source::{RepositorySettings, Unknown};
+use crate::plan::source::{ObjectId, RepositorySettings, Unknown};
 use crate::repo::{
     Code, Document, File, FileTree, Limits, Listing, ObjectId as BlobId, ParseLimits, Problem, Refusal, TreeError,
     parse,
@@ -61,6 +61,8 @@ pub struct Defined {
     pub errors: Vec<FileError>,
     /// What cannot be read, and so may define anything it defined before.
     pub unknown: Unknown,
+    /// Objects that mistakes are about, as far as that can be told, and the files these are in.
+    pub wrong: BTreeSet<(ObjectId, String)>,
     /// How many files hold objects.
     pub files: usize,
     /// Files that would hold objects, and the place of the pattern that leaves each out.
@@ -260,6 +262,18 @@ impl Contents {
         files.filter_map(|path| self.ignore.of(&path).map(|place| (path, place))).collect()
     }
 
+    /// Files that are read by nobody, and would be if their endings were in small letters.
+    pub fn in_capitals(&self) -> Vec<String> {
+        let settings = format!("{}{}", self.placement.folder, manifest::SETTINGS);
+        let would_be = |path: &str| is_below(path, &self.placement) || *path == settings;
+        let overlooked = |path: &String| {
+            let (stem, ending) = path.rsplit_once('.').unwrap_or_default();
+            let small = ending.to_ascii_lowercase();
+            small != ending && would_be(&format!("{stem}.{small}")) && self.ignore.of(path).is_none()
+        };
+        self.listing.files().into_iter().map(|(path, _)| path).filter(overlooked).collect()
+    }
+
     /// What cannot be read of what is not left out.
     fn refused(&self) -> impl Iterator<Item = &Refusal> {
         let concerns = |refusal: &&Refusal| {
@@ -277,6 +291,11 @@ impl Contents {
         let mut unknown = self.unknown();
         let (several, ids) = defined_twice(&mut objects);
         errors.extend(several);
+        let mut wrong: BTreeSet<(ObjectId, String)> = BTreeSet::new();
+        for (path, place) in &self.places {
+            let twice = place.reading.objects.iter().map(|one| &one.id).filter(|id| ids.contains(*id));
+            wrong.extend(place.reading.meant.iter().chain(twice).map(|id| (id.clone(), path.clone())));
+        }
         unknown.objects.extend(ids);
         errors.extend(self.own.settings.as_ref().err().into_iter().flatten().cloned());
         for refusal in self.refused() {
@@ -287,7 +306,7 @@ impl Contents {
         errors.dedup();
         unknown.places.extend(errors.iter().map(|error| error.path.clone()));
         let (ignored, may_be_ignored) = (self.ignored(), self.own.ignore.is_none());
-        Defined { objects, errors, unknown, files: self.places.len(), ignored, may_be_ignored }
+        Defined { objects, errors, unknown, wrong, files: self.places.len(), ignored, may_be_ignored }
     }
 
     /// What cannot be read: files, packages as a whole, and what stands where files or folders were.

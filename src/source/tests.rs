@@ -132,6 +132,21 @@ fn wrong_objects_are_told_with_line_and_column() {
         ),
         (
             "x.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nimmutable: text\n",
+            "x.yaml:4:12: wrong-type: immutable: is not true or false",
+        ),
+        (
+            "x.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: Tr0ub4dor\n",
+            "x.yaml:4:13: wrong-type: stringData: is not a mapping",
+        ),
+        (
+            "x.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s, annotations: {pin: 4711}}\n",
+            "x.yaml:3:40: wrong-type: metadata.annotations.pin: is not a text",
+        ),
+        (
+            "x.yaml",
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: s}\ndat: {a: b}\n",
             "x.yaml:4:1: unknown-field: dat: unknown field \"dat\"; did you mean \"data\"?",
         ),
@@ -244,6 +259,25 @@ fn of_an_object_that_very_many_files_define_each_names_a_few_others() {
          more; keep one"
     );
     assert_eq!(defined.unknown.objects.len(), 1);
+}
+
+#[test]
+fn a_file_with_its_ending_in_capitals_is_not_read_and_can_be_told() {
+    let files = [
+        ("a.yaml", named("a")),
+        ("b.YAML", named("b")),
+        ("instances/shop/c.Yml", named("c")),
+        ("midship.YAML", "ignore: [x]\n".to_owned()),
+        ("extensions/x/1.0.0/D.JSON", "{}".to_owned()),
+        (".github/E.YML", "{}".to_owned()),
+        ("README.MD", "hello".to_owned()),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let read = contents(&files, None);
+    let mut found = read.in_capitals();
+    found.sort();
+    assert_eq!(found, ["b.YAML", "instances/shop/c.Yml", "midship.YAML"]);
+    assert_eq!(read.defined().objects.len(), 1);
 }
 
 #[test]

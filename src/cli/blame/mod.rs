@@ -2,6 +2,8 @@
 
 mod trace;
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -102,7 +104,9 @@ pub fn find(
                     .at(format!("{} of {}", short(&commit.to_string()), opened.place))
                     .remedy(format!("there is one in {}: name the namespace with -n", listed(elsewhere))));
             }
+            // one name may be there in several namespaces
             let names = all.iter().filter(|one| of_kind(&one.id)).map(|one| one.id.name.as_str());
+            let names: BTreeSet<&str> = names.collect();
             Err(CommandError::new(unknown(target.kind.as_str(), &target.name, names))
                 .at(format!("{} of {}", short(&commit.to_string()), opened.place))
                 .remedy("check the name, the namespace (-n) and the branch (--branch)"))

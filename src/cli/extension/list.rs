@@ -12,7 +12,7 @@ use super::super::connection::Connection;
 use super::super::error::CommandError;
 use super::super::output::{self, Cell, Format, Table, Tone};
 use super::registry::{self, Reach};
-use super::{Packages, good};
+use super::{Packages, Wrong, all_wrong, entries, load};
 use crate::api::Extension;
 use crate::api::conditions::{ConditionStatus, READY, find};
 use crate::extension::describe::Summary;
@@ -42,23 +42,34 @@ pub fn run(arguments: &Arguments, connection: &Connection, format: Format) -> Re
     {
         return super::super::in_background(registry::list(&reference, &arguments.reach, format));
     }
-    let mut summaries = Vec::new();
+    let (mut summaries, mut wrong) = (Vec::new(), Vec::new());
     for folder in (Packages { paths: arguments.paths.clone() }).folders()? {
-        let summary = Summary::of(&good(&folder)?.manifest);
+        let package = match load(&folder)? {
+            Ok(package) => package,
+            Err(problems) => {
+                wrong.push(Wrong::new(&folder, &problems));
+                continue;
+            }
+        };
+        let summary = Summary::of(&package.manifest);
         if arguments.search.as_deref().is_none_or(|search| summary.matches(search)) {
             summaries.push(summary);
         }
     }
     summaries.sort_by(|a, b| a.type_.cmp(&b.type_).then_with(|| order(&a.version, &b.version)));
-    output::print(format, &summaries, || {
-        let mut table = Table::new(&["TYPE", "VERSION", "RUNS", "DESCRIPTION"]);
-        for summary in &summaries {
-            let cells = [&summary.type_, &summary.version, &summary.line(), &summary.description];
-            table.row(cells.into_iter().map(|text| text.as_str().into()).collect());
-        }
-        table
-    })?;
-    Ok(Outcome::Done)
+    if format.is_for_programs() || !summaries.is_empty() || wrong.is_empty() {
+        output::print(format, &entries(&summaries, &wrong), || table(&summaries))?;
+    }
+    if wrong.is_empty() { Ok(Outcome::Done) } else { Err(all_wrong(&wrong)) }
+}
+
+fn table(summaries: &[Summary]) -> Table {
+    let mut table = Table::new(&["TYPE", "VERSION", "RUNS", "DESCRIPTION"]);
+    for summary in summaries {
+        let cells = [&summary.type_, &summary.version, &summary.line(), &summary.description];
+        table.row(cells.into_iter().map(|text| text.as_str().into()).collect());
+    }
+    table
 }
 
 #[derive(Serialize)]

@@ -12,6 +12,7 @@ mod test;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::Outcome;
 use super::connection::Connection;
@@ -179,11 +180,47 @@ fn good(folder: &Path) -> Result<Package, CommandError> {
 }
 
 fn wrong(folder: &Path, problems: &Problems) -> CommandError {
-    let place = folder.display();
-    let mut error = CommandError::new(format!("the package is wrong in {}", times(problems.0.len(), "place")));
-    error =
-        error.at(problems.0.iter().map(|problem| format!("{place}/{problem}")).collect::<Vec<_>>().join("\n         "));
-    error.remedy("mend the places named above; docs/extensions.md explains every field")
+    all_wrong(&[Wrong::new(folder, problems)])
+}
+
+/// A package that is wrong, among others that are not.
+#[derive(Serialize)]
+struct Wrong {
+    path: String,
+    /// Each with its place.
+    errors: Vec<String>,
+}
+
+impl Wrong {
+    fn new(folder: &Path, problems: &Problems) -> Self {
+        let path = folder.display().to_string();
+        let errors = problems.0.iter().map(|problem| format!("{path}/{problem}")).collect();
+        Self { path, errors }
+    }
+}
+
+/// What programs read of packages, right or wrong.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Entry<'a, T> {
+    Right(&'a T),
+    Wrong(&'a Wrong),
+}
+
+fn entries<'a, T>(right: &'a [T], wrong: &'a [Wrong]) -> Vec<Entry<'a, T>> {
+    right.iter().map(Entry::Right).chain(wrong.iter().map(Entry::Wrong)).collect()
+}
+
+fn all_wrong(wrong: &[Wrong]) -> CommandError {
+    let places: Vec<&str> = wrong.iter().flat_map(|one| &one.errors).map(String::as_str).collect();
+    let number = times(places.len(), "place");
+    let what = match wrong {
+        [_] => format!("the package is wrong in {number}"),
+        several => format!("{} are wrong, in {number}", times(several.len(), "package")),
+    };
+    CommandError::new(what)
+        .at(places.join("\n         "))
+        .remedy("mend the places named above; docs/extensions.md explains every field")
 }
 
 /// What `--strict` says of checks that could not be made.

@@ -367,8 +367,10 @@ fn metadata_mistakes(metadata: Option<&Value>, kind: ObjectKind) -> Vec<Mistake>
                     mistakes.push(mistake(&pointer(key), "reserved", message));
                 }
                 for (key, value) in entries.iter().filter(|(_, value)| !value.is_string()) {
-                    let pointer = pointer(key);
-                    mistakes.push(mistake(&pointer, "wrong-type", format!("{value} is not a text (put it in quotes)")));
+                    // of a Secret no value is repeated, wherever it stands
+                    let given = if kind == ObjectKind::Secret { String::new() } else { format!("{value} ") };
+                    let message = format!("{given}is not a text (put it in quotes)");
+                    mistakes.push(mistake(&pointer(key), "wrong-type", message));
                 }
             }
             Some(_) => {
@@ -441,6 +443,7 @@ fn well_formed(kind: ObjectKind, body: &Value) -> Vec<Mistake> {
         ObjectKind::Secret => {
             let mut mistakes =
                 unknown_at_top(body, &["apiVersion", "kind", "metadata", "type", "data", "stringData", "immutable"]);
+            mistakes.extend(mistyped(body));
             mistakes.extend(entries(body, "data", true));
             mistakes.extend(entries(body, "stringData", false));
             if mistakes.is_empty() {
@@ -451,6 +454,7 @@ fn well_formed(kind: ObjectKind, body: &Value) -> Vec<Mistake> {
         ObjectKind::ConfigMap => {
             let mut mistakes =
                 unknown_at_top(body, &["apiVersion", "kind", "metadata", "data", "binaryData", "immutable"]);
+            mistakes.extend(mistyped(body));
             mistakes.extend(entries(body, "data", false));
             mistakes.extend(entries(body, "binaryData", true));
             if mistakes.is_empty() {
@@ -479,6 +483,21 @@ fn unknown_at_top(body: &Value, known: &[&str]) -> Vec<Mistake> {
             mistake(&pointer, "unknown-field", message)
         })
         .collect()
+}
+
+/// Fields of a Secret or ConfigMap that are of another type. Their values are not repeated: they may be secret.
+fn mistyped(body: &Value) -> Vec<Mistake> {
+    const FIELDS: [(&str, fn(&Value) -> bool, &str); 5] = [
+        ("type", Value::is_string, "is not a text (put it in quotes)"),
+        ("immutable", Value::is_boolean, "is not true or false"),
+        ("data", Value::is_object, "is not a mapping"),
+        ("stringData", Value::is_object, "is not a mapping"),
+        ("binaryData", Value::is_object, "is not a mapping"),
+    ];
+    let wrong = FIELDS
+        .into_iter()
+        .filter(|(field, is, _)| body.get(*field).is_some_and(|value| !value.is_null() && !is(value)));
+    wrong.map(|(field, _, message)| mistake(&format!("/{field}"), "wrong-type", message)).collect()
 }
 
 /// Entries that are no text, or not encoded where they have to be. Their values are not repeated: they may be secret.
@@ -519,7 +538,7 @@ fn as_stored(body: &mut Value) {
 
 /// A mistake with its place; what it says of a hidden value is left out.
 pub fn error_at(path: &str, mistake: &Mistake, places: &impl Locate, hidden: &[String]) -> FileError {
-    let of_key = matches!(mistake.code, "unknown-field" | "status" | "encrypted");
+    let of_key = matches!(mistake.code, "unknown-field" | "bad-name" | "status" | "encrypted");
     let (line, column) = places.locate(&mistake.pointer, of_key);
     FileError {
         path: path.to_owned(),

@@ -178,6 +178,12 @@ mod tests {
             ]
         );
         assert_eq!(
+            wrong(json!({ "namespaces": { "Shop_Dev": {} } })),
+            [
+                "bad-name: namespaces.Shop_Dev: \"Shop_Dev\" is not a valid name; use lower-case letters, digits and inner '-'"
+            ]
+        );
+        assert_eq!(
             wrong(json!({ "prune": { "maxPercent": 200 } })),
             ["out-of-range: prune.maxPercent: 200 is more than 100"]
         );

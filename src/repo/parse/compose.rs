@@ -11,6 +11,7 @@ use super::{Document, ParseLimits, scalar};
 
 /// More than this many problems in one file help nobody.
 const MAX_PROBLEMS: usize = 20;
+const UNKNOWN_TAG: &str = "this tag has no meaning here";
 
 pub(super) fn compose(path: &str, text: &str, limits: &ParseLimits) -> Result<Vec<Document>, Vec<Problem>> {
     let options = {
@@ -197,8 +198,7 @@ impl Composer<'_> {
         if let Some(tag) = tag
             && tag.core_suffix() != Some(expected)
         {
-            let reason = format!("the tag `{}` has no meaning here", tag.original());
-            let problem = self.problem(at, ProblemCode::UnknownTag, reason).hint("remove it");
+            let problem = self.problem(at, ProblemCode::UnknownTag, UNKNOWN_TAG).hint("remove it");
             self.problems.push(problem);
         }
     }
@@ -336,9 +336,10 @@ impl Composer<'_> {
     }
 }
 
-/// The value of a scalar, or code, reason and hint.
+/// The value of a scalar, or code, reason and hint. No reason repeats what is written, not even a tag: it may be the secret
+/// of a Secret, and what is said of a file is kept where many can read it.
 fn resolve(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, (ProblemCode, String, &'static str)> {
-    let unclear = |(reason, hint): scalar::Unclear| (ProblemCode::BadNumber, format!("`{text}`: {reason}"), hint);
+    let unclear = |(reason, hint): scalar::Unclear| (ProblemCode::BadNumber, reason.to_owned(), hint);
     let Some(tag) = tag else {
         return match style {
             ScalarStyle::Plain => scalar::plain(text).map_err(unclear),
@@ -346,7 +347,7 @@ fn resolve(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, (
         };
     };
     let wrong = |kind: &str| {
-        let reason = format!("`{text}` is tagged as {kind} but is none");
+        let reason = format!("this is tagged as {kind} but is none");
         (ProblemCode::UnknownTag, reason, "remove the tag or correct the value")
     };
     match tag.core_suffix() {
@@ -366,7 +367,11 @@ fn resolve(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, (
         },
         _ if tag.handle().is_empty() && tag.suffix() == "!" => Ok(Value::String(text.to_owned())),
         _ if tag.handle() == "!" && tag.suffix().is_empty() => Ok(Value::String(text.to_owned())),
-        _ => Err((ProblemCode::UnknownTag, format!("the tag `{}` has no meaning here", tag.original()), "remove it")),
+        _ => Err((
+            ProblemCode::UnknownTag,
+            UNKNOWN_TAG.to_owned(),
+            "remove it, or put the value in quotes where it begins with a !",
+        )),
     }
 }
 

@@ -174,6 +174,34 @@ fn aliases_cannot_multiply_without_end() {
 }
 
 #[test]
+fn no_message_repeats_a_value_for_it_may_be_a_secret() {
+    let cases = [
+        ("!Tr0ub4dor", "this tag has no meaning here; remove it, or put the value in quotes where it begins with a !"),
+        ("!Tr0ub4dor {}", "this tag has no meaning here; remove it"),
+        ("!Tr0ub4dor []", "this tag has no meaning here; remove it"),
+        ("!!int Tr0ub4dor", "this is tagged as a whole number but is none; remove the tag or correct the value"),
+        ("!!float Tr0ub4dor", "this is tagged as a number but is none; remove the tag or correct the value"),
+        ("!!bool Tr0ub4dor", "this is tagged as a boolean but is none; remove the tag or correct the value"),
+        ("12345678901234567890123456", "this number is too large to be kept exactly; put it in quotes if it is text"),
+        ("0xdeadbeefdeadbeefdead", "this number is too large to be kept exactly; put it in quotes if it is text"),
+        ("1e999", "this number is too large to be kept exactly; put it in quotes if it is text"),
+        (
+            "0123456",
+            "a number with a leading zero is octal to some programs and decimal to others; write 0o644 for octal, or put it in quotes",
+        ),
+    ];
+    for (value, told) in cases {
+        let text = format!("kind: Secret\nstringData:\n  password: {value}\n");
+        let problems = parse("f.yaml", text.as_bytes(), &ParseLimits::default()).unwrap_err();
+        let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), 1, "{said:?}");
+        let (place, reason) = said[0].split_once(": ").unwrap();
+        assert!(place.starts_with("f.yaml:3:"), "{place}");
+        assert_eq!(reason, told, "{value}");
+    }
+}
+
+#[test]
 fn messages_carry_nothing_that_could_fool_a_terminal() {
     let problems =
         parse("f.yaml", "\"a\\e[2J\\u202eb\": 1\n\"a\\e[2J\\u202eb\": 2\n".as_bytes(), &ParseLimits::default());

@@ -92,6 +92,20 @@ fn a_secret_that_everybody_can_read_is_noted() {
 }
 
 #[test]
+fn a_file_that_nobody_reads_for_its_ending_in_capitals_is_noted() {
+    let repository = team();
+    repository.write("instances/shop/second.YAML", ORDERS);
+    repository.write("README.MD", "# Ours\n");
+    let told = "instances/shop/second.YAML is not read: its ending is in capitals; name it instances/shop/second.yaml if it is \
+                meant for Midship, or under ignore in midship.yaml if it is not";
+    let output = validate(&repository, &[]);
+    assert_eq!((output.code, notes(&output)), (0, vec![told.to_owned()]));
+    repository.write("midship.yaml", "ignore: [second.YAML]\n");
+    let output = validate(&repository, &[]);
+    assert_eq!((output.code, notes(&output)), (0, Vec::new()));
+}
+
+#[test]
 fn a_schedule_that_never_comes_is_refused_at_its_place() {
     let repository = team();
     repository.write("backups/shop.yaml", &BACKUPS.replace("30 1 * * *", "30 25 * * *"));
@@ -142,6 +156,30 @@ fn confirmations_that_a_topology_has_no_pods_for_or_that_are_assumed_are_told_an
     }
     repository.write(path, &topology("sentinel"));
     assert!(notes(&validate(&repository, &[])).is_empty(), "who hands the role out there is the middleware");
+}
+
+#[test]
+fn of_a_folder_and_files_in_it_only_these_files_are_judged() {
+    let repository = team();
+    repository.write("broken.yaml", "a: [\n");
+    let run = |args: &[&str]| midship().arg("validate").args(args).within(repository.path()).output();
+    let good = run(&[".", "instances/shop/orders.yaml"]);
+    assert!(good.code == 0 && good.stdout.starts_with("all is well: 1 file, 1 object"), "{good}");
+    let bad = run(&[".", "instances/shop/orders.yaml", "broken.yaml"]);
+    assert!(bad.code == 1 && bad.stdout.contains("\nbroken.yaml:"), "{bad}");
+    let folder = run(&[".", "instances"]);
+    let told = "error: among several paths this is no file\n  where: instances\n";
+    assert!(folder.code == 1 && folder.stderr.starts_with(told), "{folder}");
+}
+
+#[test]
+fn a_namespace_that_is_none_is_told_once_where_it_was_given() {
+    let repository = team();
+    let told = "error: namespace \"A B\" is not valid; use lower-case letters, digits and inner '-'\n  where: ";
+    for option in ["--default-namespace", "--allowed-namespaces"] {
+        let output = validate(&repository, &[option, "A B"]);
+        assert!(output.code == 1 && output.stderr.starts_with(&format!("{told}{option}\n")), "{output}");
+    }
 }
 
 #[test]

@@ -45,6 +45,41 @@ fn a_mistake_in_a_package_is_told_with_its_place() {
 }
 
 #[test]
+fn a_wrong_package_hides_none_of_those_beside_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    begun(folder.path());
+    midship().args(["extension", "new", "alpha", "--to"]).arg(folder.path()).stdout();
+    let manifest = folder.path().join("alpha/0.1.0/extension.yaml");
+    let text = std::fs::read_to_string(&manifest).expect("it can be read");
+    std::fs::write(&manifest, text.replace("type: integer", "type: integr")).expect("it can be written");
+    let all = folder.path().display().to_string();
+    let run = |args: &[&str]| midship().arg("extension").args(args).arg(&all).output();
+    let wrong = format!("error: the package is wrong in 1 place\n  where: {}:20:27: ", manifest.display());
+    let listed = run(&["list"]);
+    assert!(listed.code == 1 && listed.stderr.starts_with(&wrong), "{listed}");
+    assert!(listed.stdout.contains("\nbroker   0.1.0"), "{listed}");
+    let tested = run(&["test"]);
+    assert!(tested.code == 1 && tested.stderr.starts_with(&wrong), "{tested}");
+    assert!(tested.stdout.contains("ok        connections are in the configuration file"), "{tested}");
+    for (command, field) in [("list", "version"), ("test", "passed")] {
+        let output = run(&[command, "-o", "json"]);
+        let value: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+        let entries = value.as_array().expect("a list");
+        assert!(output.code == 1 && entries.iter().any(|one| !one[field].is_null()), "{output}");
+        let told = entries.iter().find(|one| one["errors"].is_array()).expect("the wrong one");
+        assert_eq!(told["path"], folder.path().join("alpha/0.1.0").display().to_string(), "{output}");
+        let place = format!("{}:20:27: ", manifest.display());
+        assert!(told["errors"][0].as_str().is_some_and(|error| error.starts_with(&place)), "{output}");
+    }
+    // one that nobody tests is told beside those that fail
+    std::fs::write(&manifest, text).expect("it can be written");
+    std::fs::remove_dir_all(folder.path().join("alpha/0.1.0/tests")).expect("it is there");
+    let untested = run(&["test"]);
+    assert!(untested.stdout.contains("ok        connections are in the configuration file"), "{untested}");
+    assert!(untested.code == 1 && untested.stderr.starts_with("error: the package has no tests\n"), "{untested}");
+}
+
+#[test]
 fn a_test_that_fails_says_what_was_expected() {
     let folder = tempfile::tempdir().expect("a folder");
     let package = begun(folder.path());

@@ -133,13 +133,35 @@ fn commits_are_validated_and_rendered_whatever_the_files_are_now() {
     assert!(output.stdout.starts_with(begin) && output.stdout.ends_with("```\n\n</details>\n"), "{output}");
     assert!(output.stdout.contains("allkeys-lru") && !output.stdout.contains("made-up"), "{output}");
     let output = run(&["render", "--revision", &bad]);
-    assert!(output.code == 1 && output.stderr.contains(&format!("{file}:5: ")), "{output}");
+    assert!(output.code == 1 && output.stderr.contains(&format!("{file}:5:3: ")), "{output}");
 }
 
 #[test]
 fn an_instance_that_is_not_there_is_answered_with_the_one_that_was_meant() {
     let repository = team();
     assert_snapshot!(seen(&render(&repository, &["--instance", "ordrs"]), repository.path()));
+}
+
+#[test]
+fn who_asks_for_one_instance_is_told_of_that_one_alone() {
+    let repository = team();
+    let wrong = super::ORDERS.replace("name: orders", "name: wrong").replace("type: redis", "typ: redis");
+    repository.write("instances/shop/wrong.yaml", &wrong);
+    repository.write("broken.yaml", "a: [\n");
+    let good = render(&repository, &["--instance", "orders"]);
+    assert!(good.code == 0 && good.stdout.starts_with("# Instance shop/orders: "), "{good}");
+    let wrong = render(&repository, &["--instance", "shop/wrong"]);
+    let told = "instances/shop/wrong.yaml:5:3: spec.typ: unknown field \"typ\"; did you mean \"type\"?";
+    assert!(wrong.code == 1 && wrong.stderr.contains(told), "{wrong}");
+    assert!(!wrong.stderr.contains("broken.yaml"), "{wrong}");
+    let missing = render(&repository, &["--instance", "ordrs"]);
+    let what = "error: there is no instance \"ordrs\"; did you mean \"orders\"?\n";
+    let remedy = "to do: or mend the files that are wrong, which may define it: midship validate names them\n";
+    assert_eq!(missing.code, 1, "{missing}");
+    assert!(missing.stderr.starts_with(what) && missing.stderr.ends_with(remedy), "{missing}");
+    // as long as nobody is asked for, all of it is told
+    let all = render(&repository, &[]);
+    assert!(all.code == 1 && all.stderr.contains("broken.yaml:") && all.stderr.contains(told), "{all}");
 }
 
 #[test]

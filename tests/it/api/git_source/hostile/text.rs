@@ -61,27 +61,27 @@ pub fn cases() -> Vec<Case> {
         Case::new(
             "python-tag.yaml",
             b"a: !!python/object:os.system x\n".to_vec(),
-            "1:30 unknown-tag: the tag `!!python/object:os.system` has no meaning here; remove it",
+            "1:30 unknown-tag: this tag has no meaning here; remove it, or put the value in quotes where it begins with a !",
         ),
         Case::new(
             "own-tag.yaml",
             b"a: !include /etc/passwd\n".to_vec(),
-            "1:13 unknown-tag: the tag `!include` has no meaning here; remove it",
+            "1:13 unknown-tag: this tag has no meaning here; remove it, or put the value in quotes where it begins with a !",
         ),
         Case::new(
             "octal.yaml",
             b"a: 0644\n".to_vec(),
-            "1:4 bad-number: `0644`: a number with a leading zero is octal to some programs and decimal to others; write 0o644 for octal, or put it in quotes",
+            "1:4 bad-number: a number with a leading zero is octal to some programs and decimal to others; write 0o644 for octal, or put it in quotes",
         ),
         Case::new(
             "huge-number.yaml",
             b"a: 99999999999999999999999\n".to_vec(),
-            "1:4 bad-number: `99999999999999999999999`: this number is too large to be kept exactly; put it in quotes if it is text",
+            "1:4 bad-number: this number is too large to be kept exactly; put it in quotes if it is text",
         ),
         Case::new(
             "infinity.yaml",
             b"a: .inf\n".to_vec(),
-            "1:4 bad-number: `.inf`: infinity and not-a-number cannot be kept in an object; put it in quotes if it is text",
+            "1:4 bad-number: infinity and not-a-number cannot be kept in an object; put it in quotes if it is text",
         ),
         Case::new(
             "template.yaml",
