@@ -487,7 +487,8 @@ fn unknown_at_top(body: &Value, known: &[&str]) -> Vec<Mistake> {
 
 /// Fields of a Secret or ConfigMap that are of another type. Their values are not repeated: they may be secret.
 fn mistyped(body: &Value) -> Vec<Mistake> {
-    const FIELDS: [(&str, fn(&Value) -> bool, &str); 5] = [
+    type Is = fn(&Value) -> bool;
+    const FIELDS: [(&str, Is, &str); 5] = [
         ("type", Value::is_string, "is not a text (put it in quotes)"),
         ("immutable", Value::is_boolean, "is not true or false"),
         ("data", Value::is_object, "is not a mapping"),
