@@ -6,13 +6,17 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::seal::{SealError, unwrap, wrap};
+use super::seal::{SealError, is_whole, unwrap, wrap};
 use super::{Identity, Recipient, SigningKey};
 use crate::backup::digest::Digest;
 use crate::backup::document::{DocumentError, put_same};
 use crate::backup::layout::{self, Uid};
 use crate::backup::repository::Repository;
-use crate::backup::store::{StoreError, list_all, list_folders};
+use crate::backup::store::{Cause, Key, StoreError, list_all, list_folders, list_notes};
+use crate::backup::words::in_bytes;
+
+/// What a slot has at most; one is half a KiB.
+const LARGEST_SLOT: u64 = 16 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EpochError {
@@ -249,26 +253,69 @@ impl Epoch {
         Ok(())
     }
 
-    /// The slots as they are stored, for a recovery kit.
-    pub(super) async fn stored_slots(&self, repository: &Repository) -> Result<Vec<(String, Vec<u8>)>, EpochError> {
-        let mut found = Vec::new();
-        for slot in &self.slots {
-            let stored = repository.store().get(&layout::slot(&self.name, slot), None).await?;
-            found.push((slot.clone(), stored.to_vec()));
-        }
-        Ok(found)
+    /// Whether the key is that of the epoch of this name, which the name says: where its document was lost.
+    pub(super) fn is_named_after(name: &Uid, key: &Identity) -> bool {
+        name.as_str().split_once('-').is_some_and(|(_, fingerprint)| fingerprint == key.recipient().fingerprint())
     }
 }
 
-async fn put_slot(repository: &Repository, epoch: &Uid, key: &Identity, to: &Recipient) -> Result<(), EpochError> {
-    let place = layout::slot(epoch, &to.fingerprint());
+/// A slot as it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct StoredSlot {
+    pub place: Key,
+    /// The fingerprint of who can open it.
+    pub recipient: String,
+    pub stored: Vec<u8>,
+    /// Why nobody can open it, as far as that is seen without a private key.
+    pub wrong: Option<String>,
+}
+
+/// The slots of an epoch, whatever became of its document.
+pub(super) async fn stored_slots(repository: &Repository, epoch: &Uid) -> Result<Vec<StoredSlot>, StoreError> {
+    let mut slots = Vec::new();
+    for object in list_notes(repository.store(), &layout::epoch_folder(epoch)).await? {
+        let place = object.key;
+        let Some(recipient) = place.name().strip_suffix(".age").map(str::to_owned) else { continue };
+        if place != layout::slot(epoch, &recipient) || place == layout::canary(epoch) {
+            continue;
+        }
+        let (stored, wrong) = if object.size > LARGEST_SLOT {
+            (Vec::new(), Some(format!("it has {}, and no slot has so many", in_bytes(object.size))))
+        } else {
+            match repository.store().get(&place, None).await {
+                Ok(stored) => (stored.to_vec(), slot_is_whole(repository, epoch, &stored).err()),
+                // it was taken away meanwhile
+                Err(error) if error.is_not_found() => continue,
+                Err(StoreError { cause: cause @ Cause::TooLarge { .. }, .. }) => (Vec::new(), Some(cause.to_string())),
+                Err(error) => return Err(error),
+            }
+        };
+        slots.push(StoredSlot { place, recipient, stored, wrong });
+    }
+    Ok(slots)
+}
+
+/// Whether a slot is a file of age that has room for the key of the epoch. Whose key is in it, only a private key tells.
+pub(super) fn slot_is_whole(repository: &Repository, epoch: &Uid, stored: &[u8]) -> Result<(), String> {
+    // every key is as long as any other
+    let text = slot_text(repository, epoch, &Identity::generate());
+    is_whole(stored, text.len()).map_err(|error| error.to_string())
+}
+
+/// What is in a slot, for people and the program `age`.
+fn slot_text(repository: &Repository, epoch: &Uid, key: &Identity) -> zeroize::Zeroizing<String> {
     let secret = key.secret();
-    let text = zeroize::Zeroizing::new(format!(
+    zeroize::Zeroizing::new(format!(
         "# midship: key of epoch {epoch} of repository {}\n# public key: {}\n{}\n",
         repository.uuid(),
         key.recipient(),
         secret.expose()
-    ));
+    ))
+}
+
+async fn put_slot(repository: &Repository, epoch: &Uid, key: &Identity, to: &Recipient) -> Result<(), EpochError> {
+    let place = layout::slot(epoch, &to.fingerprint());
+    let text = slot_text(repository, epoch, key);
     let stored = wrap(text.as_bytes(), to).map_err(|error| EpochError::Seal(place.to_string(), error))?;
     match repository.store().put_new(&place, crate::backup::store::Body::new(stored)).await {
         // every sealing is another one; the fingerprint says that it is for the same recipient
