@@ -200,16 +200,21 @@ impl Epoch {
     }
 
     pub(super) fn open_slot(&self, slot: &str, stored: &[u8], identity: &Identity) -> Result<Identity, EpochError> {
-        let plain = unwrap(stored, identity).map_err(|error| EpochError::Seal(slot.to_owned(), error))?;
-        let plain = zeroize::Zeroizing::new(plain);
-        let wrong = || EpochError::WrongKey { epoch: self.name.clone(), slot: slot.to_owned() };
-        let text = std::str::from_utf8(&plain).map_err(|_| wrong())?;
-        let opened = Identity::parse(text).map_err(|_| wrong())?;
         // the document of the epoch is signed; the slot is not
-        if opened.recipient() != self.recipient {
-            return Err(wrong());
-        }
-        Ok(opened)
+        open_slot(&self.name, (slot, stored), identity, |opened| opened.recipient() == self.recipient)
+    }
+
+    /// The same where the document was lost: the name of the epoch, which stands in signed manifests, says whose key it is.
+    pub(super) fn open_slot_of_lost(
+        name: &Uid,
+        slot: &str,
+        stored: &[u8],
+        identity: &Identity,
+    ) -> Result<Identity, EpochError> {
+        let fingerprint = name.as_str().split_once('-').map(|(_, fingerprint)| fingerprint);
+        open_slot(name, (slot, stored), identity, |opened| {
+            fingerprint == Some(opened.recipient().fingerprint().as_str())
+        })
     }
 
     /// Whether the canary is as it was written, which needs no key; with the epoch's key also that it opens.
@@ -252,11 +257,21 @@ impl Epoch {
         self.slots = wanted;
         Ok(())
     }
+}
 
-    /// Whether the key is that of the epoch of this name, which the name says: where its document was lost.
-    pub(super) fn is_named_after(name: &Uid, key: &Identity) -> bool {
-        name.as_str().split_once('-').is_some_and(|(_, fingerprint)| fingerprint == key.recipient().fingerprint())
-    }
+/// What is in a slot, where it is the key that is meant.
+fn open_slot(
+    epoch: &Uid,
+    (slot, stored): (&str, &[u8]),
+    identity: &Identity,
+    is_meant: impl Fn(&Identity) -> bool,
+) -> Result<Identity, EpochError> {
+    let plain = unwrap(stored, identity).map_err(|error| EpochError::Seal(slot.to_owned(), error))?;
+    let plain = zeroize::Zeroizing::new(plain);
+    let wrong = || EpochError::WrongKey { epoch: epoch.clone(), slot: slot.to_owned() };
+    let text = std::str::from_utf8(&plain).map_err(|_| wrong())?;
+    let opened = Identity::parse(text).map_err(|_| wrong())?;
+    if is_meant(&opened) { Ok(opened) } else { Err(wrong()) }
 }
 
 /// A slot as it is stored.
