@@ -283,7 +283,7 @@ async fn epoch(
     }
     let wanted: Vec<String> = recipients.iter().map(Recipient::fingerprint).collect();
     let asked = described.new_epoch.filter(|asked| opened.keys.epoch_asked.as_deref() != Some(asked));
-    let mut why = epochs.sound.last().map_or_else(String::new, |newest| others(newest, recipients));
+    let mut why = others(&epochs.sound, recipients);
     match (epochs.newest_for(&wanted), asked) {
         (_, Some(_)) => ", as somebody asked".clone_into(&mut why),
         (None, None) => {}
@@ -305,15 +305,21 @@ async fn epoch(
     Ok(Some(begun))
 }
 
-/// Why the newest epoch is not for exactly these recipients. Whether somebody took its slots away, or they never had any, is
-/// not known: what there is, is told.
-fn others(newest: &Epoch, recipients: &[Recipient]) -> String {
-    let without = recipients.iter().filter(|one| !newest.slots.contains(&one.fingerprint()));
-    let without: Vec<&str> = without.map(Recipient::as_str).collect();
-    let same = newest.slots.len() + without.len() == recipients.len();
-    if !same || without.is_empty() {
-        return ", because the recipients are others; older backups stay with those they were made for".into();
+/// Why none of these epochs is for exactly these recipients. Whether somebody took slots away, or they never had any, is not
+/// known: what there is, is told.
+fn others(epochs: &[Epoch], recipients: &[Recipient]) -> String {
+    if epochs.is_empty() {
+        return String::new();
     }
+    let short = epochs.iter().rev().find_map(|epoch| {
+        let without = recipients.iter().filter(|one| !epoch.slots.contains(&one.fingerprint()));
+        let without: Vec<&str> = without.map(Recipient::as_str).collect();
+        let lacks = !without.is_empty() && epoch.slots.len() + without.len() == recipients.len();
+        lacks.then_some((epoch, without))
+    });
+    let Some((newest, without)) = short else {
+        return ", because the recipients are others; older backups stay with those they were made for".into();
+    };
     format!(
         ", because {} has no slot for {}: these recipients are new, or their slots were lost; where they were, put them back \
          from the recovery kit, or older backups stay closed to them",
@@ -338,7 +344,7 @@ mod tests {
         memory.tamper(&layout::slot(&begun.name, &both[1].fingerprint()), |_| None);
         let found = Epoch::named(&made, &begun.name).await.expect("found");
         assert_eq!(
-            others(&found, &both),
+            others(std::slice::from_ref(&found), &both),
             format!(
                 ", because keys/{}/ has no slot for {}: these recipients are new, or their slots were lost; where they were, \
                  put them back from the recovery kit, or older backups stay closed to them",
@@ -346,7 +352,8 @@ mod tests {
             )
         );
         let told = ", because the recipients are others; older backups stay with those they were made for";
-        assert_eq!(others(&found, &[Identity::generate().recipient()]), told);
-        assert_eq!(others(&begun, &both[..1]), told, "one was taken away");
+        assert_eq!(others(&[found], &[Identity::generate().recipient()]), told);
+        assert_eq!(others(&[begun], &both[..1]), told, "one was taken away");
+        assert_eq!(others(&[], &both), "", "the first one needs no reason");
     }
 }
