@@ -332,3 +332,55 @@ pub fn expires(catalog: &Catalog, cluster: &Uid, plan: &Plan) -> BTreeMap<Id, Ti
     let dated = plan.decisions.iter();
     dated.filter_map(|decision| Some((*by_name.get(&decision.id)?, until(&decision.verdict)?))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::layout;
+    use crate::backup::tests::world::{World, owner, rows};
+    use crate::controller::repositories::keys::Keys;
+    use crate::controller::repositories::place::Place as Store;
+
+    #[tokio::test]
+    async fn lost_keys_are_told_and_not_written_down_beside_backups() {
+        let world = World::new(true).await;
+        for seed in [1, 2] {
+            world.back_up(&world.repository, None, &rows(100, seed)).await.expect("made");
+        }
+        let opened = Opened {
+            repository: world.repository.clone(),
+            place: Store::Folder("/nowhere".into()),
+            key: None,
+            keys: Keys::default(),
+            epoch: None,
+            capabilities: None,
+            clock_ahead: SignedDuration::ZERO,
+            strange: Vec::new(),
+            news: Vec::new(),
+        };
+        let chores = Chores {
+            opened: Arc::new(opened),
+            cluster: owner().cluster,
+            rules: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            list_every: SignedDuration::from_hours(24),
+            sweeps: false,
+            before: BTreeSet::new(),
+            damaged_logs: BTreeSet::new(),
+        };
+        let well = chores.run(&world.key).await.expect("looked");
+        assert_eq!((well.listed, well.keys.len(), well.damaged.len()), (2, 0, 0));
+        let name = world.epoch.clone().expect("encrypted").name;
+        world.memory.tamper(&layout::slot(&name, &world.identity.recipient().fingerprint()), |_| None);
+        let told = chores.run(&world.key).await.expect("looked");
+        let catalog = world.catalog().await;
+        let wanted = format!(
+            "{} and 1 more: its key epoch {name} has no slot that can be read: keys/{name}/ has none; put keys/{name}/*.age \
+             back from the recovery kit",
+            catalog.found[0].place.id
+        );
+        assert_eq!(told.keys, BTreeMap::from([(name, wanted)]));
+        // a recovery kit restores them all the same
+        assert!(told.damaged.is_empty() && catalog.found.iter().all(|found| found.damage().is_none()));
+    }
+}
