@@ -47,7 +47,7 @@ impl Kit {
     }
 
     /// Refuses where what would be printed could not be counted on: a slot is none, or an epoch that backups `named` has none.
-    /// What was printed before is kept: the slots in the store are the same, or were replaced, cut or lost.
+    /// What was printed before is kept: the slots in the store are the same, or were replaced, cut, lost or taken away.
     pub async fn complete(
         repository: &Repository,
         named: &BTreeSet<Uid>,
@@ -58,7 +58,8 @@ impl Kit {
         let mut names: BTreeSet<&Uid> = epochs.sound.iter().map(|epoch| &epoch.name).collect();
         names.extend(epochs.unusable.keys());
         names.extend(named);
-        let (mut slots, mut wrong) = (Vec::new(), Vec::new());
+        names.extend(old.into_iter().flat_map(Self::epochs));
+        let (mut slots, mut wrong): (Vec<KitSlot>, Vec<String>) = (Vec::new(), Vec::new());
         for name in names {
             let (slots_before, wrong_before) = (slots.len(), wrong.len());
             let known = old.into_iter().flat_map(|old| &old.slots).filter(|known| known.epoch == *name);
@@ -74,8 +75,10 @@ impl Kit {
                     (None, Some(reason)) => wrong.push(format!("{}: {reason}", slot.place)),
                 }
             }
-            if slots.len() == slots_before {
-                slots.extend(known.into_iter().cloned());
+            for one in known {
+                if !slots[slots_before..].iter().any(|slot| slot.recipient == one.recipient) {
+                    slots.push(one.clone());
+                }
             }
             if slots.len() == slots_before && wrong.len() == wrong_before && named.contains(name) {
                 let folder = layout::epoch_folder(name);

@@ -127,7 +127,8 @@ async fn sound_keys_are_never_told_damaged() {
     let other = Uid::parse("0009-abcdef").expect("an identity");
     world.memory.tamper(&layout::canary(&other), |_| Some(vec![1]));
     assert_eq!(problems(&world, Some(&kit), Some(&first)).await, [""; 0]);
-    assert!(Kit::complete(&world.repository, &named(&world), Some(&kit)).await.is_ok());
+    let made = Kit::complete(&world.repository, &named(&world), Some(&kit)).await.expect("a kit");
+    assert_eq!((made.slots.len(), made.slots.contains(&kit.slots[0])), (3, true), "what was printed stays");
 }
 
 #[tokio::test]
