@@ -51,6 +51,10 @@ fn explain(error: &Error, command: &Command) -> CommandError {
         _ => None,
     };
     let program = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
+    // arguments know how they are called only once the whole is put together
+    let mut whole = command.clone();
+    whole.build();
+    let usage = usage.map(|usage| without_surroundings(usage, &whole));
     let place = flag.clone().or_else(|| usage.clone()).unwrap_or_else(|| program.clone());
     let mut told = CommandError::new(what.trim_end_matches(':')).at(place);
     for tip in tips {
@@ -60,9 +64,6 @@ fn explain(error: &Error, command: &Command) -> CommandError {
         let list = list.trim_start_matches("[possible values: ").trim_end_matches(']');
         told = told.remedy(format!("choose one of: {list}"));
     }
-    // arguments know how they are called only once the whole is put together
-    let mut whole = command.clone();
-    whole.build();
     let known = flag.filter(|_| error.kind() == ErrorKind::ValueValidation).and_then(|flag| find(&whole, &flag));
     if let Some(arg) = known {
         told = told.remedy(takes(arg));
@@ -72,6 +73,13 @@ fn explain(error: &Error, command: &Command) -> CommandError {
         _ if told.remedies.is_empty() => told.remedy(format!("see what there is: {program} --help")),
         _ => told,
     }
+}
+
+/// How it is written, without options that variables of the environment gave: nobody has to write those.
+fn without_surroundings(usage: String, command: &Command) -> String {
+    let given = command.get_arguments().filter(|arg| arg.get_env().is_some() && !arg.is_required_set());
+    let usage = given.fold(usage, |usage, arg| usage.replace(&format!(" {arg}"), ""));
+    command.get_subcommands().fold(usage, without_surroundings)
 }
 
 /// The argument that calls itself so, anywhere in the command.
@@ -116,10 +124,11 @@ mod tests {
             Arg::new("burst").long("burst").value_name("N").value_parser(value_parser!(u32)).help("Requests at once.");
         let output = Arg::new("output").long("output").value_parser(["table", "json"]);
         let to = Arg::new("to").long("to").value_name("FOLDER").required(true);
+        let given = Arg::new("given").long("given").value_name("FILE").env("PATH");
         let command = Command::new("midship")
             .subcommand_required(true)
             .subcommand(Command::new("controller").arg(burst).arg(output))
-            .subcommand(Command::new("man").arg(to));
+            .subcommand(Command::new("man").arg(to).arg(given));
         let error = command.clone().try_get_matches_from(args).expect_err("a mistake");
         explain(&error, &command)
     }

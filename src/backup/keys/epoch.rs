@@ -6,13 +6,17 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::seal::{SealError, unwrap, wrap};
+use super::seal::{SealError, is_whole, unwrap, wrap};
 use super::{Identity, Recipient, SigningKey};
 use crate::backup::digest::Digest;
 use crate::backup::document::{DocumentError, put_same};
 use crate::backup::layout::{self, Uid};
 use crate::backup::repository::Repository;
-use crate::backup::store::{StoreError, list_all, list_folders};
+use crate::backup::store::{Cause, Key, StoreError, list_all, list_folders, list_notes};
+use crate::backup::words::in_bytes;
+
+/// What a slot has at most; one is half a KiB.
+const LARGEST_SLOT: u64 = 16 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EpochError {
@@ -196,16 +200,21 @@ impl Epoch {
     }
 
     pub(super) fn open_slot(&self, slot: &str, stored: &[u8], identity: &Identity) -> Result<Identity, EpochError> {
-        let plain = unwrap(stored, identity).map_err(|error| EpochError::Seal(slot.to_owned(), error))?;
-        let plain = zeroize::Zeroizing::new(plain);
-        let wrong = || EpochError::WrongKey { epoch: self.name.clone(), slot: slot.to_owned() };
-        let text = std::str::from_utf8(&plain).map_err(|_| wrong())?;
-        let opened = Identity::parse(text).map_err(|_| wrong())?;
         // the document of the epoch is signed; the slot is not
-        if opened.recipient() != self.recipient {
-            return Err(wrong());
-        }
-        Ok(opened)
+        open_slot(&self.name, (slot, stored), identity, |opened| opened.recipient() == self.recipient)
+    }
+
+    /// The same where the document was lost: the name of the epoch, which stands in signed manifests, says whose key it is.
+    pub(super) fn open_slot_of_lost(
+        name: &Uid,
+        slot: &str,
+        stored: &[u8],
+        identity: &Identity,
+    ) -> Result<Identity, EpochError> {
+        let fingerprint = name.as_str().split_once('-').map(|(_, fingerprint)| fingerprint);
+        open_slot(name, (slot, stored), identity, |opened| {
+            fingerprint == Some(opened.recipient().fingerprint().as_str())
+        })
     }
 
     /// Whether the canary is as it was written, which needs no key; with the epoch's key also that it opens.
@@ -248,27 +257,80 @@ impl Epoch {
         self.slots = wanted;
         Ok(())
     }
-
-    /// The slots as they are stored, for a recovery kit.
-    pub(super) async fn stored_slots(&self, repository: &Repository) -> Result<Vec<(String, Vec<u8>)>, EpochError> {
-        let mut found = Vec::new();
-        for slot in &self.slots {
-            let stored = repository.store().get(&layout::slot(&self.name, slot), None).await?;
-            found.push((slot.clone(), stored.to_vec()));
-        }
-        Ok(found)
-    }
 }
 
-async fn put_slot(repository: &Repository, epoch: &Uid, key: &Identity, to: &Recipient) -> Result<(), EpochError> {
-    let place = layout::slot(epoch, &to.fingerprint());
+/// What is in a slot, where it is the key that is meant.
+fn open_slot(
+    epoch: &Uid,
+    (slot, stored): (&str, &[u8]),
+    identity: &Identity,
+    is_meant: impl Fn(&Identity) -> bool,
+) -> Result<Identity, EpochError> {
+    let plain = unwrap(stored, identity).map_err(|error| EpochError::Seal(slot.to_owned(), error))?;
+    let plain = zeroize::Zeroizing::new(plain);
+    let wrong = || EpochError::WrongKey { epoch: epoch.clone(), slot: slot.to_owned() };
+    let text = std::str::from_utf8(&plain).map_err(|_| wrong())?;
+    let opened = Identity::parse(text).map_err(|_| wrong())?;
+    if is_meant(&opened) { Ok(opened) } else { Err(wrong()) }
+}
+
+/// A slot as it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct StoredSlot {
+    pub place: Key,
+    /// The fingerprint of who can open it.
+    pub recipient: String,
+    pub stored: Vec<u8>,
+    /// Why nobody can open it, as far as that is seen without a private key.
+    pub wrong: Option<String>,
+}
+
+/// The slots of an epoch, whatever became of its document.
+pub(super) async fn stored_slots(repository: &Repository, epoch: &Uid) -> Result<Vec<StoredSlot>, StoreError> {
+    let mut slots = Vec::new();
+    for object in list_notes(repository.store(), &layout::epoch_folder(epoch)).await? {
+        let place = object.key;
+        let Some(recipient) = place.name().strip_suffix(".age").map(str::to_owned) else { continue };
+        if place != layout::slot(epoch, &recipient) || place == layout::canary(epoch) {
+            continue;
+        }
+        let (stored, wrong) = if object.size > LARGEST_SLOT {
+            (Vec::new(), Some(format!("it has {}, and no slot has so many", in_bytes(object.size))))
+        } else {
+            match repository.store().get(&place, None).await {
+                Ok(stored) => (stored.to_vec(), slot_is_whole(repository, epoch, &stored).err()),
+                // it was taken away meanwhile
+                Err(error) if error.is_not_found() => continue,
+                Err(StoreError { cause: cause @ Cause::TooLarge { .. }, .. }) => (Vec::new(), Some(cause.to_string())),
+                Err(error) => return Err(error),
+            }
+        };
+        slots.push(StoredSlot { place, recipient, stored, wrong });
+    }
+    Ok(slots)
+}
+
+/// Whether a slot is a file of age that has room for the key of the epoch. Whose key is in it, only a private key tells.
+pub(super) fn slot_is_whole(repository: &Repository, epoch: &Uid, stored: &[u8]) -> Result<(), String> {
+    // every key is as long as any other
+    let text = slot_text(repository, epoch, &Identity::generate());
+    is_whole(stored, text.len()).map_err(|error| error.to_string())
+}
+
+/// What is in a slot, for people and the program `age`.
+fn slot_text(repository: &Repository, epoch: &Uid, key: &Identity) -> zeroize::Zeroizing<String> {
     let secret = key.secret();
-    let text = zeroize::Zeroizing::new(format!(
+    zeroize::Zeroizing::new(format!(
         "# midship: key of epoch {epoch} of repository {}\n# public key: {}\n{}\n",
         repository.uuid(),
         key.recipient(),
         secret.expose()
-    ));
+    ))
+}
+
+async fn put_slot(repository: &Repository, epoch: &Uid, key: &Identity, to: &Recipient) -> Result<(), EpochError> {
+    let place = layout::slot(epoch, &to.fingerprint());
+    let text = slot_text(repository, epoch, key);
     let stored = wrap(text.as_bytes(), to).map_err(|error| EpochError::Seal(place.to_string(), error))?;
     match repository.store().put_new(&place, crate::backup::store::Body::new(stored)).await {
         // every sealing is another one; the fingerprint says that it is for the same recipient

@@ -1,15 +1,16 @@
 //! The recovery kit: a page to print and keep away from the cluster. With it and one private key, backups can be read when
 //! nothing else is left but the bucket, and it is known whose they are. It holds no secret by itself.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use super::epoch::{Epoch, EpochError};
+use super::epoch::{Epoch, EpochError, slot_is_whole, stored_slots};
 use super::{Identity, PublicKey};
-use crate::backup::layout::Uid;
+use crate::backup::layout::{self, Uid};
 use crate::backup::repository::{Repository, Trust};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +19,10 @@ pub enum KitError {
     Missing(&'static str),
     #[error("line {line} of the recovery kit cannot be read: {reason}")]
     Malformed { line: usize, reason: String },
+    #[error("the keys in the repository cannot be read: {0}")]
+    NotRead(String),
+    #[error("a recovery kit would open nothing here: {}", .0.join("; "))]
+    Worthless(Vec<String>),
 }
 
 /// What a kit says.
@@ -37,12 +42,51 @@ pub struct KitSlot {
 }
 
 impl Kit {
-    pub async fn of(repository: &Repository) -> Result<Self, EpochError> {
-        let mut slots = Vec::new();
-        for epoch in Epoch::all(repository).await?.sound {
-            for (recipient, stored) in epoch.stored_slots(repository).await? {
-                slots.push(KitSlot { epoch: epoch.name.clone(), recipient, stored });
+    pub async fn of(repository: &Repository) -> Result<Self, KitError> {
+        Self::complete(repository, &BTreeSet::new(), None).await
+    }
+
+    /// Refuses where what would be printed could not be counted on: a slot is none, or an epoch that backups `named` has none.
+    /// What was printed before is kept: the slots in the store are the same, or were replaced, cut, lost or taken away.
+    pub async fn complete(
+        repository: &Repository,
+        named: &BTreeSet<Uid>,
+        old: Option<&Self>,
+    ) -> Result<Self, KitError> {
+        let not_read = |error: EpochError| KitError::NotRead(error.to_string());
+        let epochs = Epoch::all(repository).await.map_err(not_read)?;
+        let mut names: BTreeSet<&Uid> = epochs.sound.iter().map(|epoch| &epoch.name).collect();
+        names.extend(epochs.unusable.keys());
+        names.extend(named);
+        names.extend(old.into_iter().flat_map(Self::epochs));
+        let (mut slots, mut wrong): (Vec<KitSlot>, Vec<String>) = (Vec::new(), Vec::new());
+        for name in names {
+            let (slots_before, wrong_before) = (slots.len(), wrong.len());
+            let known = old.into_iter().flat_map(|old| &old.slots).filter(|known| known.epoch == *name);
+            let known: Vec<&KitSlot> =
+                known.filter(|known| slot_is_whole(repository, name, &known.stored).is_ok()).collect();
+            let stored = stored_slots(repository, name).await.map_err(|error| not_read(error.into()))?;
+            for slot in stored {
+                match (known.iter().find(|known| known.recipient == slot.recipient), slot.wrong) {
+                    (Some(&known), _) => slots.push(known.clone()),
+                    (None, None) => {
+                        slots.push(KitSlot { epoch: name.clone(), recipient: slot.recipient, stored: slot.stored });
+                    }
+                    (None, Some(reason)) => wrong.push(format!("{}: {reason}", slot.place)),
+                }
             }
+            for one in known {
+                if !slots[slots_before..].iter().any(|slot| slot.recipient == one.recipient) {
+                    slots.push(one.clone());
+                }
+            }
+            if slots.len() == slots_before && wrong.len() == wrong_before && named.contains(name) {
+                let folder = layout::epoch_folder(name);
+                wrong.push(format!("{folder} has no slot, and there are backups that are encrypted to it"));
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(KitError::Worthless(wrong));
         }
         let store = repository.store().address();
         Ok(Self { store, repository: repository.uuid().clone(), signer: repository.root(), slots })
@@ -59,14 +103,36 @@ impl Kit {
         Some(epoch.open_slot("the slot in the recovery kit", &slot.stored, identity))
     }
 
+    /// The same of an epoch whose document is gone as well, or damaged.
+    pub fn unlock_lost(&self, epoch: &Uid, identity: &Identity) -> Option<Result<Identity, EpochError>> {
+        let fingerprint = identity.recipient().fingerprint();
+        let slot = self.slots.iter().find(|slot| slot.epoch == *epoch && slot.recipient == fingerprint)?;
+        Some(Epoch::open_slot_of_lost(epoch, "the slot in the recovery kit", &slot.stored, identity))
+    }
+
+    /// The epochs of which it has a slot.
+    pub fn epochs(&self) -> BTreeSet<&Uid> {
+        self.slots.iter().map(|slot| &slot.epoch).collect()
+    }
+
     pub fn text(&self, now: Timestamp) -> String {
+        self.page(now, "")
+    }
+
+    /// The page; `reached` are the options that the store is reached with, beside its address.
+    pub fn page(&self, now: Timestamp, reached: &str) -> String {
+        // a folder is where the controller has it, which the object in the cluster says
+        let known_as = if self.store.starts_with("s3://") { "" } else { " --repository REPOSITORY" };
+        let with = "--kit THIS-FILE --identity PRIVATE-KEY-FILE";
         let mut text = format!(
             "# Recovery kit\n#\n\
              # Made at {now}. Print it, and keep it where neither the cluster nor the bucket can take it along.\n\
              # With this page and ONE private key (AGE-SECRET-KEY-1…) of those it is encrypted to, backups can be\n\
              # restored when nothing else is left. Keep the private key apart from this page: this page is no secret,\n\
              # the private key is. Make a new page whenever recipients or keys change.\n#\n\
-             # With Midship:       midship restore --from {store} --kit THIS-FILE --identity PRIVATE-KEY-FILE\n\
+             # With Midship:       the first shows which backups there are, the second makes a new instance NAME of one.\n\
+             #   midship backup list --from {store}{reached} {with}\n\
+             #   midship restore NAME{known_as} --from {store}{reached} --backup ID {with}\n\
              # Without Midship:    docs/backup-by-hand.md; the programs age, zstd and tar are enough. A slot below is\n\
              #                     base64 of a file that age opens with the private key; it holds the epoch's key.\n\n\
              store: {store}\nrepository: {}\nsigner: {}\n",

@@ -18,6 +18,10 @@ pub enum SealError {
     Decompress(io::Error),
     #[error("it holds more than the {0} bytes that are said to be in it")]
     TooMuch(u64),
+    #[error("it is no file of age, or what is left of one")]
+    NotAge,
+    #[error("it has {0} of the {1} bytes that a key takes there: it was cut")]
+    Cut(usize, usize),
 }
 
 /// How objects are stored.
@@ -105,9 +109,33 @@ pub fn unwrap(stored: &[u8], identity: &Identity) -> Result<Vec<u8>, SealError> 
     age::decrypt(identity.key(), stored).map_err(|error| SealError::Decrypt(error.to_string()))
 }
 
+/// What age adds at the end of a few bytes: the tag of their one part.
+const TAG: usize = 16;
+
+/// Whether something that was wrapped is still there in full, as far as that is seen without a key: its header can be read,
+/// and what follows it has room for so many bytes.
+pub fn is_whole(stored: &[u8], plain: usize) -> Result<(), SealError> {
+    let mut rest = stored;
+    age::Decryptor::new_buffered(&mut rest).map_err(|_| SealError::NotAge)?;
+    let wanted = plain + TAG;
+    if rest.len() < wanted { Err(SealError::Cut(rest.len(), wanted)) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_of_a_file_is_told_from_a_whole_one_without_any_key() {
+        let stored = wrap(b"a key", &Identity::generate().recipient()).expect("wrapped");
+        assert!(is_whole(&stored, 5).is_ok());
+        for end in 0..stored.len() {
+            assert!(is_whole(&stored[..end], 5).is_err(), "cut at {end}");
+        }
+        let last = stored.len() - 1;
+        assert!(matches!(is_whole(&stored[..last], 5), Err(SealError::Cut(20, 21))));
+        assert!(matches!(is_whole(b"no file of age at all\n", 5), Err(SealError::NotAge)));
+    }
 
     #[test]
     fn what_is_sealed_opens_with_its_key_alone() {

@@ -27,7 +27,7 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Opens every epoch that can be opened. A kit helps where slots were lost.
+    /// Opens every epoch that can be opened. A kit helps where slots were lost, and documents of epochs.
     pub async fn unlock(repository: &Repository, identity: &Identity, kit: Option<&Kit>) -> Result<Self, EpochError> {
         let epochs = Epoch::all(repository).await?;
         let mut ring = Self { locked: epochs.unusable, ..Self::default() };
@@ -44,7 +44,32 @@ impl Keyring {
                 Err(error) => drop(ring.locked.insert(epoch.name, error.to_string())),
             }
         }
+        for name in kit.map(Kit::epochs).unwrap_or_default() {
+            if ring.keys.contains_key(name) {
+                continue;
+            }
+            match kit.and_then(|kit| kit.unlock_lost(name, identity)) {
+                Some(Ok(key)) => {
+                    ring.locked.remove(name);
+                    ring.keys.insert(name.clone(), key);
+                }
+                Some(Err(error)) => {
+                    ring.locked.entry(name.clone()).or_insert_with(|| error.to_string());
+                }
+                None => {}
+            }
+        }
         Ok(ring)
+    }
+
+    /// Whether there are epochs, and the private key opens none of them.
+    pub fn opens_nothing(&self) -> bool {
+        self.keys.is_empty() && !self.locked.is_empty()
+    }
+
+    /// Why epochs do not open.
+    pub fn locked(&self) -> impl Iterator<Item = &str> {
+        self.locked.values().map(String::as_str)
     }
 
     /// What opens a backup of this epoch.

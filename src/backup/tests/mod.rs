@@ -7,6 +7,7 @@ mod killed;
 mod listings;
 mod locked;
 mod logs;
+mod lost_keys;
 mod tampered;
 pub mod world;
 mod wrong;

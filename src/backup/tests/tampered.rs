@@ -2,7 +2,7 @@
 //! restored is what was written or nothing.
 
 use super::world::{World, rows};
-use crate::backup::keys::{Epoch, Identity, SigningKey};
+use crate::backup::keys::{Epoch, Identity, KeyCheck, SigningKey};
 use crate::backup::layout;
 use crate::backup::manifest::{Commit, Level};
 use crate::backup::read::{Catalog, Keyring, Target};
@@ -11,7 +11,7 @@ use crate::backup::store::{Key, Store};
 use crate::backup::sweep::{Wishes, facts};
 use crate::backup::verify;
 
-/// Everything that a look, a listing, a full read and the canaries find.
+/// Everything that a look, a listing, a full read and the keys find, as `midship backup verify --read --identity` does.
 async fn found_wrong(world: &World) -> Vec<String> {
     let trust = Trust::Keys(vec![world.key.public()]);
     let repository = match Repository::open(std::sync::Arc::new(world.memory.clone()), &trust).await {
@@ -23,20 +23,12 @@ async fn found_wrong(world: &World) -> Vec<String> {
     if catalog.found.len() != 2 {
         wrong.push(format!("{} backups", catalog.found.len()));
     }
+    let mut keys = KeyCheck::with(None, Some(&world.identity));
     for found in &catalog.found {
         wrong.extend(verify::list(&repository, &catalog, found).await.expect("memory answers"));
         wrong.extend(verify::read(&repository, found, None).await.expect("memory answers"));
-    }
-    match Epoch::all(&repository).await {
-        Ok(epochs) if epochs.sound.len() == 1 => {
-            for epoch in epochs.sound {
-                let opened = epoch.unlock(&repository, &world.identity).await;
-                wrong.extend(opened.as_ref().err().map(ToString::to_string));
-                wrong.extend(epoch.check_canary(&repository, opened.as_ref().ok()).await.err().map(|e| e.to_string()));
-            }
-        }
-        Ok(epochs) => wrong.push(format!("{} epochs, {:?}", epochs.sound.len(), epochs.unusable)),
-        Err(error) => wrong.push(error.to_string()),
+        let locked = keys.problems(&repository, found.manifest.epoch.as_ref()).await;
+        wrong.extend(locked.expect("memory answers"));
     }
     wrong
 }

@@ -124,11 +124,31 @@ impl SourceArguments {
         let ring = match &identity {
             Some(identity) => {
                 let unlocked = Keyring::unlock(&repository, identity, kit.as_ref()).await;
-                Some(unlocked.map_err(|error| CommandError::new(error.to_string()).at(place_of(&repository)))?)
+                let ring = unlocked.map_err(|error| CommandError::new(error.to_string()).at(place_of(&repository)))?;
+                self.opens(&ring)?;
+                Some(ring)
             }
             None => None,
         };
         Ok(Source { repository, place, home, identity, kit, ring })
+    }
+
+    /// Refuses a private key that is for nothing here, and tells what it is not for.
+    fn opens(&self, ring: &Keyring) -> Result<(), CommandError> {
+        if ring.opens_nothing() {
+            let reasons: Vec<&str> = ring.locked().collect();
+            let file = self.identity.as_ref().map_or_else(String::new, |path| path.display().to_string());
+            return Err(CommandError::new(format!("the private key opens no backup: {}", reasons.join("; ")))
+                .at(file)
+                .remedy(
+                    "give the private key of one of the recipients that backups are encrypted to; where slots were lost, \
+                     the recovery kit has them: --kit",
+                ));
+        }
+        for reason in ring.locked() {
+            eprintln!("not opened with the private key: {reason}");
+        }
+        Ok(())
     }
 
     async fn home(&self, session: &Session<'_>) -> Result<Home, CommandError> {

@@ -13,6 +13,7 @@ use super::super::error::CommandError;
 use super::super::output::{self, Cell, Format, Table, Tone};
 use super::list::tell_problems;
 use super::source;
+use crate::backup::keys::KeyCheck;
 use crate::backup::manifest::Level;
 use crate::backup::verify;
 
@@ -52,6 +53,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     };
     let bar = bar(chosen.len());
     let failed = |error: verify::VerifyError| CommandError::new(error.to_string()).at(source.address());
+    let mut keys = KeyCheck::with(source.kit.as_ref(), source.identity.as_ref());
     let mut verdicts = Vec::new();
     for found in chosen {
         bar.set_message(found.place.id.to_string());
@@ -69,6 +71,8 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
             level = looked;
             all.extend(problems);
         }
+        let locked = keys.problems(&source.repository, found.manifest.epoch.as_ref()).await;
+        all.extend(locked.map_err(|error| failed(error.into()))?);
         verdicts.push(Verdict { backup: found.place.id.to_string(), level, problems: all });
         bar.inc(1);
     }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::backup::document::DocumentError;
 use crate::backup::id::Id;
-use crate::backup::keys::SigningKey;
+use crate::backup::keys::{KeyCheck, SigningKey};
 use crate::backup::layout::{Place, Uid};
 use crate::backup::locks::{self, Kept, Locks};
 use crate::backup::log::{self, History, LogError};
@@ -70,6 +70,8 @@ pub struct Report {
     pub damaged: Vec<Id>,
     /// What is wrong with the logs that backups need, by line and segment.
     pub logs: BTreeMap<(String, u64), String>,
+    /// Why backups cannot be opened any more, by the epoch whose keys were lost or damaged.
+    pub keys: BTreeMap<Uid, String>,
     /// Backups that could not be looked at, and why.
     pub unproven: Vec<String>,
     pub swept: Swept,
@@ -134,6 +136,7 @@ impl Chores {
                 Err(error) => return Err(error),
             }
         }
+        self.check_keys(&catalog, &mut report).await?;
         let histories = log::histories(repository).await?;
         self.check_logs(&catalog, &histories, &mut report).await?;
         // what was just found damaged counts
@@ -186,6 +189,33 @@ impl Chores {
             report.damaged.extend((!problems.is_empty()).then_some(found.place.id));
             verify::record(repository, found, (Level::Read, part), problems, key, now).await?;
             report.read += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether what is ours can still be opened. That is told and not written down beside backups, for what is written down
+    /// there keeps people from restoring them with a recovery kit, and retention from keeping them.
+    async fn check_keys(&self, catalog: &Catalog, report: &mut Report) -> Result<(), ChoreError> {
+        let mut encrypted: BTreeMap<&Uid, Vec<Id>> = BTreeMap::new();
+        for found in catalog.found.iter().filter(|found| found.place.owner.cluster == self.cluster) {
+            if let Some(epoch) = &found.manifest.epoch {
+                encrypted.entry(epoch).or_default().push(found.place.id);
+            }
+        }
+        let mut keys = KeyCheck::default();
+        for (epoch, backups) in encrypted {
+            match keys.problems(&self.opened.repository, Some(epoch)).await {
+                Ok(problems) if problems.is_empty() => {}
+                Ok(problems) => {
+                    let [first, rest @ ..] = backups.as_slice() else { continue };
+                    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+                    report.keys.insert(epoch.clone(), format!("{first}{more}: {}", problems.join("; ")));
+                }
+                Err(error) if error.is_about_object() => {
+                    report.unproven.push(format!("the keys of the epoch {epoch}: {error}"));
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
@@ -301,4 +331,56 @@ pub fn expires(catalog: &Catalog, cluster: &Uid, plan: &Plan) -> BTreeMap<Id, Ti
     };
     let dated = plan.decisions.iter();
     dated.filter_map(|decision| Some((*by_name.get(&decision.id)?, until(&decision.verdict)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::layout;
+    use crate::backup::tests::world::{World, owner, rows};
+    use crate::controller::repositories::keys::Keys;
+    use crate::controller::repositories::place::Place as Store;
+
+    #[tokio::test]
+    async fn lost_keys_are_told_and_not_written_down_beside_backups() {
+        let world = World::new(true).await;
+        for seed in [1, 2] {
+            world.back_up(&world.repository, None, &rows(100, seed)).await.expect("made");
+        }
+        let opened = Opened {
+            repository: world.repository.clone(),
+            place: Store::Folder("/nowhere".into()),
+            key: None,
+            keys: Keys::default(),
+            epoch: None,
+            capabilities: None,
+            clock_ahead: SignedDuration::ZERO,
+            strange: Vec::new(),
+            news: Vec::new(),
+        };
+        let chores = Chores {
+            opened: Arc::new(opened),
+            cluster: owner().cluster,
+            rules: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            list_every: SignedDuration::from_hours(24),
+            sweeps: false,
+            before: BTreeSet::new(),
+            damaged_logs: BTreeSet::new(),
+        };
+        let well = chores.run(&world.key).await.expect("looked");
+        assert_eq!((well.listed, well.keys.len(), well.damaged.len()), (2, 0, 0));
+        let name = world.epoch.clone().expect("encrypted").name;
+        world.memory.tamper(&layout::slot(&name, &world.identity.recipient().fingerprint()), |_| None);
+        let told = chores.run(&world.key).await.expect("looked");
+        let catalog = world.catalog().await;
+        let wanted = format!(
+            "{} and 1 more: its key epoch {name} has no slot that can be read: keys/{name}/ has none; put keys/{name}/*.age \
+             back from the recovery kit",
+            catalog.found[0].place.id
+        );
+        assert_eq!(told.keys, BTreeMap::from([(name, wanted)]));
+        // a recovery kit restores them all the same
+        assert!(told.damaged.is_empty() && catalog.found.iter().all(|found| found.damage().is_none()));
+    }
 }

@@ -270,6 +270,10 @@ impl BackupRepositories {
                     let note = format!("damaged: {}; restore from others, and look at the store", ids.join(", "));
                     self.events.warning(repository, "Damaged", "verify", note).await;
                 }
+                if let Some(first) = report.keys.values().next() {
+                    let note = format!("keys are lost or damaged: {first}");
+                    self.events.warning(repository, "Damaged", "keys", note).await;
+                }
                 if let Some(first) = report.logs.values().next() {
                     let more = report.logs.len() - 1;
                     let more = if more == 0 { String::new() } else { format!(", and {more} more") };

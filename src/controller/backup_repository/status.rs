@@ -101,8 +101,9 @@ fn intact(opened: &Opened, catalog: &Catalog, chores: Option<&Result<Report, Str
     let strange = catalog.told().map(|problem| problem.reason.clone());
     let report = chores.and_then(|chores| chores.as_ref().ok());
     let logs = report.into_iter().flat_map(|report| report.logs.values().cloned());
+    let keys = report.into_iter().flat_map(|report| report.keys.values().cloned());
     let all: Vec<String> =
-        damaged.into_iter().chain(logs).chain(strange).chain(opened.strange.iter().cloned()).collect();
+        damaged.into_iter().chain(keys).chain(logs).chain(strange).chain(opened.strange.iter().cloned()).collect();
     match all.as_slice() {
         [] => Finding::new(INTACT, ConditionStatus::True, "Verified", "nothing that was looked at is damaged"),
         [first, rest @ ..] => {

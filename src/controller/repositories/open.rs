@@ -12,7 +12,7 @@ use super::place::{Place, PlaceError};
 use crate::api::backup_repository::{Access, BackupRepositorySpec};
 use crate::backup::keys::epoch::EpochError;
 use crate::backup::keys::{Epoch, KeyProblem, PublicKey, Recipient, SigningKey};
-use crate::backup::layout::Uid;
+use crate::backup::layout::{self, Uid};
 use crate::backup::repository::{Repository, RepositoryError, Trust};
 use crate::backup::store::probe::{Capabilities, Probe, probe};
 use crate::backup::store::{Cause, Patience, StoreError};
@@ -283,19 +283,15 @@ async fn epoch(
     }
     let wanted: Vec<String> = recipients.iter().map(Recipient::fingerprint).collect();
     let asked = described.new_epoch.filter(|asked| opened.keys.epoch_asked.as_deref() != Some(asked));
-    let mut why = if epochs.sound.is_empty() {
-        ""
-    } else {
-        ", because the recipients are others; older backups stay with those they were made for"
-    };
+    let mut why = others(&epochs.sound, recipients);
     match (epochs.newest_for(&wanted), asked) {
-        (_, Some(_)) => why = ", as somebody asked",
+        (_, Some(_)) => ", as somebody asked".clone_into(&mut why),
         (None, None) => {}
         (Some(epoch), None) => match epoch.check_canary(&opened.repository, None).await {
             Ok(()) => return Ok(Some(epoch.clone())),
             Err(error) if error.is_about_epoch() => {
                 opened.strange.push(error.to_string());
-                why = ", because the one before cannot be believed any more";
+                ", because the one before cannot be believed any more".clone_into(&mut why);
             }
             Err(error) => return Err(error.into()),
         },
@@ -307,4 +303,57 @@ async fn epoch(
     }
     opened.news.push(("EpochBegun", format!("backups are encrypted to the epoch {} from now on{why}", begun.name)));
     Ok(Some(begun))
+}
+
+/// Why none of these epochs is for exactly these recipients. Whether somebody took slots away, or they never had any, is not
+/// known: what there is, is told.
+fn others(epochs: &[Epoch], recipients: &[Recipient]) -> String {
+    if epochs.is_empty() {
+        return String::new();
+    }
+    let short = epochs.iter().rev().find_map(|epoch| {
+        let without = recipients.iter().filter(|one| !epoch.slots.contains(&one.fingerprint()));
+        let without: Vec<&str> = without.map(Recipient::as_str).collect();
+        let lacks = !without.is_empty() && epoch.slots.len() + without.len() == recipients.len();
+        lacks.then_some((epoch, without))
+    });
+    let Some((newest, without)) = short else {
+        return ", because the recipients are others; older backups stay with those they were made for".into();
+    };
+    format!(
+        ", because {} has no slot for {}: these recipients are new, or their slots were lost; where they were, put them back \
+         from the recovery kit, or older backups stay closed to them",
+        layout::epoch_folder(&newest.name),
+        without.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::keys::Identity;
+    use crate::backup::store::memory::Memory;
+
+    #[tokio::test]
+    async fn a_slot_that_is_not_there_is_not_told_as_another_recipient() {
+        let memory = Memory::default();
+        let (key, now) = (SigningKey::generate(), memory.now());
+        let made = Repository::create(Arc::new(memory.clone()), &key, &Trust::Anybody, now).await.expect("made");
+        let both = [Identity::generate().recipient(), Identity::generate().recipient()];
+        let begun = Epoch::begin(&made, &both, &key, now).await.expect("begun");
+        memory.tamper(&layout::slot(&begun.name, &both[1].fingerprint()), |_| None);
+        let found = Epoch::named(&made, &begun.name).await.expect("found");
+        assert_eq!(
+            others(std::slice::from_ref(&found), &both),
+            format!(
+                ", because keys/{}/ has no slot for {}: these recipients are new, or their slots were lost; where they were, \
+                 put them back from the recovery kit, or older backups stay closed to them",
+                begun.name, both[1]
+            )
+        );
+        let told = ", because the recipients are others; older backups stay with those they were made for";
+        assert_eq!(others(&[found], &[Identity::generate().recipient()]), told);
+        assert_eq!(others(&[begun], &both[..1]), told, "one was taken away");
+        assert_eq!(others(&[], &both), "", "the first one needs no reason");
+    }
 }

@@ -2,6 +2,7 @@
 
 use kube::ResourceExt;
 use midship::api::{Backup, BackupPolicy, BackupRepository};
+use midship::backup::keys::Identity;
 use serde_json::json;
 
 use super::kit::{Kit, backup_test, object};
@@ -69,6 +70,11 @@ fn a_store_is_read_without_any_cluster() {
         assert_eq!(named.stdout.matches("orders").count(), 3, "{}", named.stdout);
         let verified = done(midship(["backup", "verify", "--read", "--from", &from, "--kit", &page]));
         assert!(verified.stdout.contains("3 backups: every byte"), "{}", verified.stdout);
+        let other = kit.folders.path().join("other-key");
+        std::fs::write(&other, Identity::generate().secret().expose()).expect("a file");
+        let refused = midship(["backup", "list", "--from", &from, "--identity", &other.to_string_lossy()]).output();
+        assert_eq!(refused.code, 1, "{refused}");
+        assert!(refused.stderr.contains("the private key opens no backup: no slot of epoch 0001-"), "{refused}");
     });
 }
 
@@ -76,9 +82,31 @@ fn a_store_is_read_without_any_cluster() {
 fn damage_is_found_from_the_command_line() {
     backup_test(async |kit| {
         three(kit).await;
-        let place = kit.catalog(kit.folder_store("vault").await).await.found[1].place.clone();
-        std::fs::remove_dir_all(kit.folder("vault").join(place.chunks())).expect("it can be removed");
+        let found = kit.catalog(kit.folder_store("vault").await).await.found.remove(1);
+        let (place, epoch) = (found.place, found.manifest.epoch.expect("it is encrypted"));
         let from = format!("file://{}", kit.folder("vault").display());
+        let slot = format!("keys/{epoch}/{}.age", kit.identity.recipient().fingerprint());
+        let path = kit.folder("vault").join(&slot);
+        let bytes = std::fs::read(&path).expect("the slot");
+        let put = |bytes: &[u8]| {
+            std::fs::remove_file(&path).expect("it can be removed");
+            std::fs::write(&path, bytes).expect("it can be written");
+        };
+        put(&bytes[..5]);
+        let verified = midship(["backup", "verify", "--read", "--from", &from]).output();
+        assert_eq!(verified.code, 1, "{verified}");
+        assert!(verified.stderr.contains("3 of 3 backups are damaged"), "{verified}");
+        let junk = format!("{slot}: it is no file of age, or what is left of one");
+        let told = format!(
+            "its key epoch {epoch} has no slot that can be read: {junk}; put keys/{epoch}/*.age back from the recovery kit"
+        );
+        assert_eq!(verified.stdout.matches(&told).count(), 3, "{verified}");
+        let refused = midship(["backup", "kit", "--from", &from]).output();
+        assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{refused}");
+        assert!(refused.stderr.contains(&format!("a recovery kit would open nothing here: {junk}")), "{refused}");
+        put(&bytes);
+
+        std::fs::remove_dir_all(kit.folder("vault").join(place.chunks())).expect("it can be removed");
         let verified = midship(["backup", "verify", "--from", &from]).output();
         assert_eq!(verified.code, 1, "{verified}");
         assert!(verified.stderr.contains("1 of 3 backups are damaged"), "{}", verified.stderr);
