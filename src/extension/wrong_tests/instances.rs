@@ -174,6 +174,42 @@ fn a_secret_in_a_file_can_be_printed_and_nothing_else() {
 }
 
 #[test]
+fn what_only_the_pod_knows_decides_nothing_before_there_is_a_pod() {
+    let told = |place: &str, fact: &str| {
+        format!(
+            "{place}: \"{fact}\" can only be printed here, with no condition, filter or arithmetic: it is filled in in the pod, \
+             after rendering; ${{pod:ordinal+N}} adds to the ordinal, and steps read the value itself"
+        )
+    };
+    let file = |line: &str, fact: &str| told(&format!("config/demo.conf.j2:{line}"), fact);
+    let cases = [
+        ("printed", "id ${pod:ordinal+1} {{ pod.ordinal }} {{ pod.host ~ ':1' }}\n", "nothing wrong".to_owned()),
+        ("compared", "a\n{% if pod.ordinal == 0 %}first{% endif %}\n", file("2:7", "pod.ordinal")),
+        ("compared as another name", "{% set me = pod.name %}\n{{ 1 if me == 'a' else 2 }}\n", file("2:9", "me")),
+        ("searched", "{{ 'kv' in pod.name }}\n", file("1:12", "pod.name")),
+        ("filtered", "a {{ pod.name | upper }}\n", file("1:6", "pod.name")),
+        ("added to", "{{ pod.ordinal + 1 }}\n", file("1:4", "pod.ordinal")),
+    ];
+    let said = |manifest: &str, config: &str| {
+        load(manifest, config, None).map_or_else(|problems| problems.to_string(), |_| "nothing wrong".to_owned())
+    };
+    let of_variable = told("extension.yaml:21:11", "pod.ordinal");
+    let mut found: Vec<(&str, String, &str)> =
+        cases.iter().map(|(name, config, expected)| (*name, said(MANIFEST_TEXT, config), expected.as_str())).collect();
+    let variable = MANIFEST_TEXT.replacen("env: {}", "env: {FIRST: \"{{ pod.ordinal == 0 }}\"}", 1);
+    found.push(("in a variable", said(&variable, "a\n"), &of_variable));
+    let left_out = MANIFEST_TEXT.replacen(
+        "demo.conf: config/demo.conf.j2",
+        "demo.conf: {template: config/demo.conf.j2, when: pod.ordinal == 0}",
+        1,
+    );
+    let of_condition =
+        "extension.yaml:24:50: this is decided once for all pods of a group, so it cannot be decided by `pod`";
+    found.push(("a file's condition", said(&left_out, "a\n"), of_condition));
+    compare(&found);
+}
+
+#[test]
 fn a_wrong_instance_says_which_field_and_what_is_allowed() {
     let package =
         load(MANIFEST_TEXT, "count {{ params.count }}\n", None).unwrap_or_else(|problems| panic!("{problems}"));
