@@ -30,6 +30,8 @@ pub struct Snapshot {
     texts: BTreeMap<String, Vec<u8>>,
     /// Encrypted files and the ids of what they hold: what is in them is not known here.
     pub sealed: BTreeMap<String, ObjectId>,
+    /// Why some of them could not be opened with any key.
+    pub unopenable: Vec<FileError>,
     /// What the repository says of environments.
     settings: Option<AppliedSettings>,
     /// All it says of itself; none where that cannot be read.
@@ -63,17 +65,20 @@ pub fn read(tree: &impl FileTree, placement: &Placement) -> Result<Snapshot, Tre
             texts.insert(manifest.path.to_string(), tree.read(&manifest.path, file, &limits)?);
         }
     }
-    let mut sealed = BTreeMap::new();
+    let (mut sealed, mut unopenable) = (BTreeMap::new(), Vec::new());
     for manifest in defined.objects.iter().filter(|manifest| manifest.id.kind == ObjectKind::Secret) {
         let Some(file) = listing.get(&manifest.path) else { continue };
         let documents = parse(&manifest.path, &tree.read(&manifest.path, file, &limits)?, &ParseLimits::default());
-        if documents.unwrap_or_default().iter().any(|document| sops::is_sealed(&document.value)) {
-            sealed.insert(manifest.path.to_string(), file.id);
+        let documents = documents.unwrap_or_default();
+        if documents.iter().any(|document| sops::is_sealed(&document.value))
+            && sealed.insert(manifest.path.to_string(), file.id).is_none()
+        {
+            unopenable.extend(source::unopenable(&manifest.path, &documents));
         }
     }
     let own = contents.settings().cloned();
     let settings = own.as_ref().and_then(|settings| settings.applied());
-    Ok(Snapshot { defined, shelf, texts, sealed, settings, own, ..Snapshot::default() })
+    Ok(Snapshot { defined, shelf, texts, sealed, unopenable, settings, own, ..Snapshot::default() })
 }
 
 impl Snapshot {
@@ -82,6 +87,9 @@ impl Snapshot {
     pub fn seen_from(mut self, elsewhere: impl Fn(&str) -> String) -> Self {
         self.texts = self.texts.into_iter().map(|(path, text)| (elsewhere(&path), text)).collect();
         self.sealed = self.sealed.into_iter().map(|(path, id)| (elsewhere(&path), id)).collect();
+        for error in &mut self.unopenable {
+            error.path = elsewhere(&error.path);
+        }
         let defined = &mut self.defined;
         for manifest in &mut defined.objects {
             manifest.path = elsewhere(&manifest.path).into();
