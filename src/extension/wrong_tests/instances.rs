@@ -3,6 +3,9 @@
 use serde_json::json;
 
 use super::{MANIFEST_TEXT, compare, load, refusals};
+use crate::extension::defaults::Defaults;
+use crate::extension::{Asked, Surroundings, cases};
+use crate::names::{EnvironmentName, InstanceName, NamespaceName};
 
 #[test]
 fn a_wrong_template_is_found_when_the_package_is_loaded() {
@@ -484,4 +487,37 @@ fn what_a_file_of_the_user_s_sets_is_held_to_the_rules_as_well() {
         assert_eq!(given("high 3\n", json!({ "low": 8 })), wrong, "{how}: one in the file, one in the spec");
         assert_eq!(given("low 8\n", json!({})), "nothing wrong", "{how}");
     }
+}
+
+#[test]
+fn a_number_that_the_repository_sets_is_refused_as_the_repository_s() {
+    let three = "watcher: {replicas: {default: 3, min: 3, max: 7, odd: true}}";
+    let manifest = MANIFEST_TEXT.replacen("watcher: {replicas: {default: 1, odd: true}}", three, 1);
+    let package = load(&manifest, "count {{ params.count }}\n", None).unwrap_or_else(|problems| panic!("{problems}"));
+    let defaults: Defaults =
+        serde_json::from_value(json!({ "components": { "*": { "replicas": 1 } } })).expect("defaults");
+    let environment = EnvironmentName::parse("development").expect("a name");
+    let surroundings =
+        Surroundings { environment: Some(environment), defaults: vec![defaults], ..Surroundings::default() };
+    let (name, namespace) =
+        (InstanceName::parse("sample").expect("a name"), NamespaceName::parse("default").expect("a name"));
+    let told = |components: serde_json::Value| {
+        let spec = json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0", "components": components });
+        let spec = serde_json::from_value(spec).expect("a spec");
+        let asked = Asked { name: &name, namespace: &namespace, spec: &spec };
+        match cases::preview(&package, asked, &surroundings) {
+            Ok(_) => "nothing wrong".to_owned(),
+            Err(refusals) => refusals.to_string(),
+        }
+    };
+    assert_eq!(
+        told(json!([])),
+        "spec.components[watcher].replicas: replicas of component watcher (environments.development of midship.yaml): 1 is not \
+         allowed; allowed is 3 to 7, odd"
+    );
+    assert_eq!(
+        told(json!([{ "name": "watcher", "replicas": 1 }])),
+        "spec.components[watcher].replicas: replicas of component watcher: 1 is not allowed; allowed is 3 to 7, odd"
+    );
+    assert_eq!(told(json!([{ "name": "watcher", "replicas": 5 }])), "nothing wrong");
 }
