@@ -95,7 +95,8 @@ impl AllowedReplicas {
     pub fn refuse(&self, number: i32) -> Option<String> {
         let (min, max) = (self.min, self.max);
         if !(min..=max).contains(&number) {
-            return Some(format!("{number} is not allowed; allowed is {min} to {max}"));
+            let odd = if self.odd == Some(true) { ", odd" } else { "" };
+            return Some(format!("{number} is not allowed; allowed is {min} to {max}{odd}"));
         }
         let even = self.odd == Some(true) && number % 2 == 0 && number > 0;
         even.then(|| format!("{number} is even, and a majority needs an odd number"))

@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub sealed: BTreeMap<String, ObjectId>,
     /// Files that nobody reads, and would be read if their endings were in small letters.
     pub in_capitals: Vec<String>,
+    /// Why some of them could not be opened with any key.
+    pub unopenable: Vec<FileError>,
     /// What the repository says of environments.
     settings: Option<AppliedSettings>,
     /// All it says of itself; none where that cannot be read.
@@ -65,18 +67,21 @@ pub fn read(tree: &impl FileTree, placement: &Placement) -> Result<Snapshot, Tre
             texts.insert(manifest.path.to_string(), tree.read(&manifest.path, file, &limits)?);
         }
     }
-    let mut sealed = BTreeMap::new();
+    let (mut sealed, mut unopenable) = (BTreeMap::new(), Vec::new());
     for manifest in defined.objects.iter().filter(|manifest| manifest.id.kind == ObjectKind::Secret) {
         let Some(file) = listing.get(&manifest.path) else { continue };
         let documents = parse(&manifest.path, &tree.read(&manifest.path, file, &limits)?, &ParseLimits::default());
-        if documents.unwrap_or_default().iter().any(|document| sops::is_sealed(&document.value)) {
-            sealed.insert(manifest.path.to_string(), file.id);
+        let documents = documents.unwrap_or_default();
+        if documents.iter().any(|document| sops::is_sealed(&document.value))
+            && sealed.insert(manifest.path.to_string(), file.id).is_none()
+        {
+            unopenable.extend(source::unopenable(&manifest.path, &documents));
         }
     }
     let own = contents.settings().cloned();
     let settings = own.as_ref().and_then(|settings| settings.applied());
     let in_capitals = contents.in_capitals();
-    Ok(Snapshot { defined, shelf, texts, sealed, in_capitals, settings, own, ..Snapshot::default() })
+    Ok(Snapshot { defined, shelf, texts, sealed, unopenable, in_capitals, settings, own, ..Snapshot::default() })
 }
 
 impl Snapshot {
@@ -86,6 +91,9 @@ impl Snapshot {
         self.texts = self.texts.into_iter().map(|(path, text)| (elsewhere(&path), text)).collect();
         self.sealed = self.sealed.into_iter().map(|(path, id)| (elsewhere(&path), id)).collect();
         self.in_capitals = self.in_capitals.into_iter().map(|path| elsewhere(&path)).collect();
+        for error in &mut self.unopenable {
+            error.path = elsewhere(&error.path);
+        }
         let defined = &mut self.defined;
         for manifest in &mut defined.objects {
             manifest.path = elsewhere(&manifest.path).into();

@@ -117,12 +117,9 @@ struct Looked<'a> {
 
 /// Instances that their packages refuse, where the repository has these packages, and those that would make the same object.
 fn look(snapshot: &Snapshot) -> Looked<'_> {
-    let mut looked = Looked {
-        refused: doubts::wrong_schedules(snapshot),
-        unchecked: Vec::new(),
-        warnings: Vec::new(),
-        policies: Vec::new(),
-    };
+    let mut refused = doubts::wrong_schedules(snapshot);
+    refused.extend(snapshot.unopenable.iter().cloned());
+    let mut looked = Looked { refused, unchecked: Vec::new(), warnings: Vec::new(), policies: Vec::new() };
     let mut made: BTreeMap<(String, String, String), &Manifest> = BTreeMap::new();
     let rules = Cue::default();
     for manifest in &snapshot.defined.objects {

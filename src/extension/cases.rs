@@ -14,7 +14,7 @@ use super::cue::{self, CueCheck};
 use super::defaults::Defaults;
 use super::elsewhere::{self, Elsewhere};
 use super::package::Package;
-use super::problem::{Code, Refusals, TOO_LONG};
+use super::problem::{Code, Problem, Refusals, TOO_LONG};
 use super::render::{Inputs, Rendered, render, secret_needs};
 use super::resolve::{Asked, Surroundings, resolve};
 use super::resolved::Resolved;
@@ -158,6 +158,15 @@ pub fn run_while(package: &Package, rules: &dyn CueCheck, time_is_left: &dyn Fn(
         }
     }
     outcomes
+}
+
+/// What keeps a package's own tests from being read.
+pub fn misread(package: &Package) -> Vec<Problem> {
+    let wrong = |path: &str| {
+        let text = package.files.text(path).map_err(|problem| vec![problem]);
+        text.and_then(|text| yaml::read::<CaseFile>(path, text)).err()
+    };
+    package.files.below("tests").filter_map(wrong).flatten().collect()
 }
 
 /// Resolves and renders a spec with made-up secrets, as tests, previews and benchmarks do.

@@ -3,15 +3,18 @@
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::json;
 
-use super::cases::preview;
+use super::cases::{misread, preview};
 use super::contract::Manifest;
+use super::contract::component::FileFormat;
 use super::cue::{self, CueCheck};
 use super::files::MANIFEST;
 use super::package::Package;
+use super::placeholders::{self, Source};
 use super::problem::{Code, Problem, Refusal, TOO_LONG};
 use super::render::Rendered;
 use super::resolve::{Asked, Surroundings};
 use super::unread::unread;
+use super::yaml;
 use crate::names::{EnvironmentName, InstanceName, MiddlewareVersion, NamespaceName, TopologyName};
 
 /// More combinations of topology, environment, version and TLS than this are not tried.
@@ -129,6 +132,7 @@ pub fn check_while(package: &Package, rules: &dyn CueCheck, time_is_left: &dyn F
         let refusals = match preview(package, asked, &Surroundings::default()) {
             Ok((resolved, rendered)) => {
                 proof.problems.extend(pods(package, &rendered));
+                proof.problems.extend(formats(package, &rendered));
                 if ask { cue::check(package, &resolved, rules) } else { Vec::new() }
             }
             Err(refusals) => refusals.0,
@@ -150,6 +154,7 @@ pub fn check_while(package: &Package, rules: &dyn CueCheck, time_is_left: &dyn F
             }
         }
     }
+    proof.problems.extend(misread(package));
     proof.problems.sort();
     proof.problems.dedup();
     proof.notes.dedup();
@@ -206,6 +211,38 @@ fn pods(package: &Package, rendered: &Rendered) -> Vec<Problem> {
         }
     }
     found
+}
+
+/// Configuration files that are not of the format that the package says they have.
+fn formats(package: &Package, rendered: &Rendered) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for group in &rendered.config {
+        let declared = package.component(&group.component).map(|component| &component.config);
+        for (name, text) in &group.files {
+            let Some(config) = declared.and_then(|declared| declared.get(name)) else { continue };
+            let Some(reason) = config.format.and_then(|format| misformed(format, text)) else { continue };
+            let reason = format!("{} renders {reason}", config.template);
+            found.push(package.at(&format!("components.{}.config.{name}", group.component), reason));
+        }
+    }
+    found
+}
+
+fn misformed(format: FileFormat, text: &str) -> Option<String> {
+    // a placeholder within braces or for a number would be none of the format's
+    let known = |source: Source<'_>| Some(if source == Source::Pod("ordinal") { "0" } else { "made-up" }.to_owned());
+    let text = placeholders::expand(text, known).ok()?;
+    match format {
+        FileFormat::Yaml => {
+            let problem = yaml::values("", &text).err()?;
+            Some(format!("no YAML: line {}: {}", problem.line, problem.reason))
+        }
+        FileFormat::Json => {
+            let error = serde_json::from_str::<serde_json::Value>(&text).err()?;
+            Some(format!("no JSON: {error}"))
+        }
+        FileFormat::Words | FileFormat::Properties => None,
+    }
 }
 
 #[cfg(test)]

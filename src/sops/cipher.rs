@@ -91,6 +91,11 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// Whether a text has the form of an encrypted value: there are texts that only begin like one.
+pub fn has_form(text: &str) -> bool {
+    Parts::of(text).is_some()
+}
+
 /// Whether a text looks like an encrypted value.
 pub fn looks_encrypted(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.starts_with("ENC[AES256_GCM,"))

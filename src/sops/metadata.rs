@@ -11,6 +11,9 @@ use super::keys::Keys;
 /// How much a compiled pattern may take.
 const PATTERN_BYTES: usize = 1 << 20;
 
+/// Where SOPS keeps the data key for all else than age identities.
+const OTHERS: [&str; 6] = ["kms", "gcp_kms", "azure_kv", "hc_vault", "pgp", "key_groups"];
+
 #[derive(Deserialize)]
 pub struct Metadata {
     #[serde(default)]
@@ -54,6 +57,11 @@ impl Metadata {
             .map_err(|error| (String::new(), format!("the metadata is not as sops writes it: {}", wanted(&error))))
     }
 
+    /// Whether an age identity could open it.
+    pub fn has_recipients(&self) -> bool {
+        self.age.as_ref().is_some_and(|recipients| !recipients.is_empty())
+    }
+
     /// The key that the values are encrypted with.
     pub fn data_key(&self, keys: &Keys) -> Result<Zeroizing<[u8; 32]>, (&'static str, &'static str, String)> {
         if self.key_groups.as_ref().is_some_and(|groups| !groups.is_empty()) {
@@ -92,6 +100,11 @@ fn wanted(error: &serde_json::Error) -> String {
         None if text.starts_with("missing field ") => text,
         None => "a value is of another type".to_owned(),
     }
+}
+
+/// Whether the data key is for keys that are no age identities as well.
+pub fn is_for_others(metadata: &Value) -> bool {
+    OTHERS.iter().any(|kind| metadata[kind].as_array().is_some_and(|keys| !keys.is_empty()))
 }
 
 /// Which values are encrypted. A path is the keys that lead to a value.

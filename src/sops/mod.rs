@@ -9,9 +9,9 @@ mod tree;
 use serde_json::Value;
 use sha2::{Digest, Sha256, Sha512};
 
-use cipher::{Cipher, Plain};
+use cipher::{Cipher, Plain, has_form};
 pub use keys::{Keys, KeysError};
-use metadata::{Metadata, Rules};
+use metadata::{Metadata, Rules, is_for_others};
 pub use tree::Tree;
 
 /// The key of the metadata in every document.
@@ -44,16 +44,14 @@ pub fn is_sealed(document: &Value) -> bool {
 
 /// Decrypts all documents of a file. Either all of it is as it was encrypted, or none of it is used.
 pub fn open(documents: &[Tree], keys: &Keys) -> Result<Vec<Opened>, Problem> {
-    let place = documents.iter().position(|document| document.get(METADATA).is_some()).unwrap_or_default();
+    let (place, metadata) = metadata_of(documents);
     let at = |pointer: &str, code, message: String| Problem {
         document: place,
         pointer: format!("/{METADATA}{pointer}"),
         code,
         message,
     };
-    let metadata = documents.get(place).and_then(|document| document.get(METADATA)).map(Tree::to_value);
-    let metadata = Metadata::read(&metadata.unwrap_or_default())
-        .map_err(|(pointer, message)| at(&pointer, "sops-metadata", message))?;
+    let metadata = Metadata::read(&metadata).map_err(|(pointer, message)| at(&pointer, "sops-metadata", message))?;
     let key = metadata.data_key(keys).map_err(|(pointer, code, message)| at(pointer, code, message))?;
     let rules = Rules::new(&metadata).map_err(|(pointer, message)| at(&pointer, "sops-metadata", message))?;
     let mut walk = Walk { cipher: Cipher::new(&key), rules: &rules, hash: Sha512::new(), hidden: Vec::new() };
@@ -81,6 +79,73 @@ pub fn open(documents: &[Tree], keys: &Keys) -> Result<Vec<Opened>, Problem> {
             "the MAC does not fit the values: some were changed, moved or removed without sops; restore the file and edit it with sops".to_owned(),
         )),
         Err(reason) => Err(at("/mac", "sops-mac", format!("the MAC cannot be read: {reason}; restore the file and edit it with sops"))),
+    }
+}
+
+/// What keeps a file from being opened with whatever key, as far as it shows without one. A file for keys of other kinds is not
+/// looked at.
+pub fn unopenable(documents: &[Tree]) -> Option<Problem> {
+    let (document, written) = metadata_of(documents);
+    if is_for_others(&written) {
+        return None;
+    }
+    let at = |pointer: &str, code, message: String| {
+        Some(Problem { document, pointer: format!("/{METADATA}{pointer}"), code, message })
+    };
+    let metadata = match Metadata::read(&written) {
+        Ok(metadata) => metadata,
+        Err((pointer, message)) => return at(&pointer, "sops-metadata", message),
+    };
+    if !metadata.has_recipients() {
+        let message = "the file is encrypted for no age recipient, so that nobody can open it; encrypt what it is made from again: \
+                       sops encrypt -i --age RECIPIENT FILE";
+        return at("", "sops-key", message.to_owned());
+    }
+    if !has_form(&metadata.mac) {
+        let message = "the MAC is none that sops writes; restore the file and edit it with sops";
+        return at("/mac", "sops-mac", message.to_owned());
+    }
+    let rules = match Rules::new(&metadata) {
+        Ok(rules) => rules,
+        Err((pointer, message)) => return at(&pointer, "sops-metadata", message),
+    };
+    documents.iter().enumerate().find_map(|(document, tree)| {
+        let pointer = in_the_open(tree, &rules, &mut Vec::new(), "")?;
+        Some(Problem { document, pointer, code: "sops-value", message: IN_THE_OPEN.to_owned() })
+    })
+}
+
+const IN_THE_OPEN: &str = "this value has to be encrypted and is not; edit the file with sops";
+
+/// Which document has the metadata, and what it is.
+fn metadata_of(documents: &[Tree]) -> (usize, Value) {
+    let place = documents.iter().position(|document| document.get(METADATA).is_some()).unwrap_or_default();
+    let metadata = documents.get(place).and_then(|document| document.get(METADATA)).map(Tree::to_value);
+    (place, metadata.unwrap_or_default())
+}
+
+/// Where the first value is that the metadata says is encrypted, and that is not.
+fn in_the_open(tree: &Tree, rules: &Rules, path: &mut Vec<String>, pointer: &str) -> Option<String> {
+    match tree {
+        Tree::Map(entries) => entries.iter().find_map(|(key, value)| {
+            if path.is_empty() && key == METADATA {
+                return None;
+            }
+            path.push(key.clone());
+            let below = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+            let found = in_the_open(value, rules, path, &below);
+            path.pop();
+            found
+        }),
+        Tree::List(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(number, item)| in_the_open(item, rules, path, &format!("{pointer}/{number}"))),
+        Tree::Leaf(Value::Null) => None,
+        Tree::Leaf(value) => {
+            let sealed = value.as_str().is_some_and(|text| text.is_empty() || has_form(text));
+            (!sealed && rules.encrypted(path, value)).then(|| pointer.to_owned())
+        }
     }
 }
 
@@ -153,7 +218,7 @@ impl Walk<'_> {
             return Ok(Some(value.clone()));
         }
         let Value::String(text) = value else {
-            return Err(here("this value has to be encrypted and is not; edit the file with sops".to_owned()));
+            return Err(here(IN_THE_OPEN.to_owned()));
         };
         let additional = format!("{}:", path.join(":"));
         let plain = self.cipher.open(text, &additional).map_err(|reason| {

@@ -27,7 +27,7 @@ use ignore::Ignore;
 use own::Own;
 
 pub use edited::edited;
-pub use sealed::{Opening, in_order};
+pub use sealed::{Opening, in_order, unopenable};
 
 /// Everything a tree defines, and what is wrong with it. Reading a later tree reuses what has not changed.
 #[derive(Clone)]

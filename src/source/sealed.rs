@@ -26,6 +26,14 @@ pub fn is_sealed(documents: &[Document]) -> bool {
     documents.iter().any(|document| sops::is_sealed(&document.value))
 }
 
+/// What keeps an encrypted file from being opened with whatever key, as far as it shows without one.
+pub fn unopenable(path: &str, documents: &[Document]) -> Vec<FileError> {
+    let trees: Vec<Tree> = documents.iter().map(|document| in_order(&document.value, &document.places)).collect();
+    let Some(problem) = sops::unopenable(&trees) else { return Vec::new() };
+    let places = documents.get(problem.document).map(|document| &document.places);
+    refused(path, places, &problem.pointer, problem.code, problem.message).errors
+}
+
 /// Reads a file that was written by SOPS.
 pub fn read(path: &str, documents: Vec<Document>, placement: &Placement, opening: &Opening) -> Reading {
     let mut whole = Reading::default();

@@ -7,6 +7,7 @@ mod bounds;
 mod component;
 mod incremental;
 mod places;
+mod pods;
 mod shells;
 mod structure;
 mod templates;
@@ -30,6 +31,7 @@ pub fn check(package: &Package) -> Vec<Problem> {
     upgrades::check(&mut lint);
     actions::check(&mut lint);
     templates::check(&mut lint);
+    pods::check(&mut lint);
     texts::check(&mut lint);
     lint.problems
 }

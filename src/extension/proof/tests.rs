@@ -331,3 +331,48 @@ fn mistakes_that_only_rendering_shows_have_a_place() {
         "config/demo.conf.j2:2: unknown filter: filter upcase is unknown"
     );
 }
+
+#[test]
+fn a_file_is_of_the_format_that_is_declared_for_it() {
+    let config = |format: &str, text: &str| {
+        let file = format!("demo.conf: {{template: config/demo.conf.j2, format: {format}}}");
+        says("demo.conf: config/demo.conf.j2", &file, text)
+    };
+    for (format, text) in [
+        ("yaml", "a: [{{ pod.host }}, {{ secret.token }}]\nb: {{ params.count }}\n"),
+        ("yaml", "a: 1\n---\nb: 2\n"),
+        ("json", "{\"a\": {{ pod.ordinal }}, \"b\": ${pod:ordinal+1}, \"c\": \"{{ secret.token }}\"}\n"),
+        ("words", "a: [\n"),
+    ] {
+        assert_eq!(config(format, text), "", "{text}");
+    }
+    let yaml = config("yaml", "a: {{ params.count }}\nb: [\n");
+    assert_eq!(yaml, "extension.yaml:24:7: config/demo.conf.j2 renders no YAML: line 2: unclosed bracket '['");
+    let json = config("json", "{\"a\": {{ params.count }}\n");
+    assert!(json.starts_with("extension.yaml:24:7: config/demo.conf.j2 renders no JSON: EOF while parsing"), "{json}");
+}
+
+#[test]
+fn tests_that_cannot_be_read_are_found_without_running_them() {
+    let files = [
+        (MANIFEST, MANIFEST_TEXT),
+        ("config/demo.conf.j2", GOOD),
+        ("params/rules.json", crate::extension::wrong_tests::RULES),
+        ("tests/a.yaml", "cases: [\n"),
+        ("tests/b.yaml", "cases:\n  - name: b\n    componets: {}\n    expct: []\n"),
+    ];
+    let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
+    let package = Package::load(crate::extension::PackageFiles::new(files).expect("plain files"));
+    let package = package.unwrap_or_else(|problems| panic!("{problems}"));
+    let told: Vec<String> = check(&package, &Nobody).problems.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].starts_with("tests/a.yaml:1:") && told[0].ends_with("unclosed bracket '['"), "{told:?}");
+    assert_eq!(
+        told[1..],
+        [
+            "tests/b.yaml:3:5: cases[0].componets: unknown field \"componets\"; known are before, changes, defaults, errors, expect, \
+             instance, name, namespace, spec",
+            "tests/b.yaml:4:5: cases[0].expct: unknown field \"expct\"; did you mean \"expect\"?"
+        ]
+    );
+}

@@ -153,6 +153,7 @@ impl Resolver<'_> {
         let count = pods.replicas.clone().unwrap_or(Count { default: 1, ..Count::default() });
         let from_layers = self.layered(name, |defaults| defaults.replicas).into_iter().next_back();
         let default = from_layers.unwrap_or(i32::from(count.default));
+        let origin = self.origin_of_replicas(name, pods, asked, surroundings);
         let blank = |name: GroupName, replicas: i32, offline: Vec<Ordinal>| InstanceGroup {
             name,
             replicas,
@@ -217,9 +218,12 @@ impl Resolver<'_> {
         let mut seen = BTreeSet::new();
         for group in &groups {
             let named = if group.name.as_str() == DEFAULT_GROUP {
-                (format!("{field}.replicas"), format!("replicas of component {name}"))
+                (format!("{field}.replicas"), format!("replicas of component {name}{origin}"))
             } else {
-                (format!("{field}.groups[{}].replicas", group.name), format!("replicas of group {}", group.name))
+                (
+                    format!("{field}.groups[{}].replicas", group.name),
+                    format!("replicas of group {}{origin}", group.name),
+                )
             };
             if !seen.insert(group.name.clone()) {
                 self.refuse(format!("{field}.groups"), Code::Invalid, format!("group {} is there twice", group.name));
@@ -231,6 +235,24 @@ impl Resolver<'_> {
             self.offline(&field, group);
         }
         groups
+    }
+
+    /// Who says how many pods there are, where that is not the instance but its repository.
+    fn origin_of_replicas(
+        &self,
+        name: &ComponentName,
+        pods: &TopologyComponent,
+        asked: &InstanceComponent,
+        surroundings: &Surroundings,
+    ) -> String {
+        let mut layers = surroundings.defaults.iter().flat_map(|layer| layer.of(name.as_str()));
+        let assumed = layers.any(|said| said.replicas.is_some());
+        let scaled = pods.groups.is_none() && surroundings.replicas.contains_key(name);
+        let own = asked.replicas.is_some() || !asked.groups.is_empty() || scaled;
+        match &self.environment {
+            Some(environment) if assumed && !own => format!(" (environments.{environment} of midship.yaml)"),
+            _ => String::new(),
+        }
     }
 
     fn in_range(&mut self, field: &str, what: &str, number: u16, count: &Count) {

@@ -3,6 +3,9 @@
 use serde_json::json;
 
 use super::{MANIFEST_TEXT, compare, load, refusals};
+use crate::extension::defaults::Defaults;
+use crate::extension::{Asked, Surroundings, cases};
+use crate::names::{EnvironmentName, InstanceName, NamespaceName};
 
 #[test]
 fn a_wrong_template_is_found_when_the_package_is_loaded() {
@@ -171,6 +174,42 @@ fn a_secret_in_a_file_can_be_printed_and_nothing_else() {
         Err("config/demo.conf.j2:2: a secret cannot be compared: it is filled in in the pod, after rendering"
             .to_owned())
     );
+}
+
+#[test]
+fn what_only_the_pod_knows_decides_nothing_before_there_is_a_pod() {
+    let told = |place: &str, fact: &str| {
+        format!(
+            "{place}: \"{fact}\" can only be printed here, with no condition, filter or arithmetic: it is filled in in the pod, \
+             after rendering; ${{pod:ordinal+N}} adds to the ordinal, and steps read the value itself"
+        )
+    };
+    let file = |line: &str, fact: &str| told(&format!("config/demo.conf.j2:{line}"), fact);
+    let cases = [
+        ("printed", "id ${pod:ordinal+1} {{ pod.ordinal }} {{ pod.host ~ ':1' }}\n", "nothing wrong".to_owned()),
+        ("compared", "a\n{% if pod.ordinal == 0 %}first{% endif %}\n", file("2:7", "pod.ordinal")),
+        ("compared as another name", "{% set me = pod.name %}\n{{ 1 if me == 'a' else 2 }}\n", file("2:9", "me")),
+        ("searched", "{{ 'kv' in pod.name }}\n", file("1:12", "pod.name")),
+        ("filtered", "a {{ pod.name | upper }}\n", file("1:6", "pod.name")),
+        ("added to", "{{ pod.ordinal + 1 }}\n", file("1:4", "pod.ordinal")),
+    ];
+    let said = |manifest: &str, config: &str| {
+        load(manifest, config, None).map_or_else(|problems| problems.to_string(), |_| "nothing wrong".to_owned())
+    };
+    let of_variable = told("extension.yaml:21:11", "pod.ordinal");
+    let mut found: Vec<(&str, String, &str)> =
+        cases.iter().map(|(name, config, expected)| (*name, said(MANIFEST_TEXT, config), expected.as_str())).collect();
+    let variable = MANIFEST_TEXT.replacen("env: {}", "env: {FIRST: \"{{ pod.ordinal == 0 }}\"}", 1);
+    found.push(("in a variable", said(&variable, "a\n"), &of_variable));
+    let left_out = MANIFEST_TEXT.replacen(
+        "demo.conf: config/demo.conf.j2",
+        "demo.conf: {template: config/demo.conf.j2, when: pod.ordinal == 0}",
+        1,
+    );
+    let of_condition =
+        "extension.yaml:24:50: this is decided once for all pods of a group, so it cannot be decided by `pod`";
+    found.push(("a file's condition", said(&left_out, "a\n"), of_condition));
+    compare(&found);
 }
 
 #[test]
@@ -448,4 +487,37 @@ fn what_a_file_of_the_user_s_sets_is_held_to_the_rules_as_well() {
         assert_eq!(given("high 3\n", json!({ "low": 8 })), wrong, "{how}: one in the file, one in the spec");
         assert_eq!(given("low 8\n", json!({})), "nothing wrong", "{how}");
     }
+}
+
+#[test]
+fn a_number_that_the_repository_sets_is_refused_as_the_repository_s() {
+    let three = "watcher: {replicas: {default: 3, min: 3, max: 7, odd: true}}";
+    let manifest = MANIFEST_TEXT.replacen("watcher: {replicas: {default: 1, odd: true}}", three, 1);
+    let package = load(&manifest, "count {{ params.count }}\n", None).unwrap_or_else(|problems| panic!("{problems}"));
+    let defaults: Defaults =
+        serde_json::from_value(json!({ "components": { "*": { "replicas": 1 } } })).expect("defaults");
+    let environment = EnvironmentName::parse("development").expect("a name");
+    let surroundings =
+        Surroundings { environment: Some(environment), defaults: vec![defaults], ..Surroundings::default() };
+    let (name, namespace) =
+        (InstanceName::parse("sample").expect("a name"), NamespaceName::parse("default").expect("a name"));
+    let told = |components: serde_json::Value| {
+        let spec = json!({ "type": "demo", "extensionVersion": "1.0.0", "version": "2.0", "components": components });
+        let spec = serde_json::from_value(spec).expect("a spec");
+        let asked = Asked { name: &name, namespace: &namespace, spec: &spec };
+        match cases::preview(&package, asked, &surroundings) {
+            Ok(_) => "nothing wrong".to_owned(),
+            Err(refusals) => refusals.to_string(),
+        }
+    };
+    assert_eq!(
+        told(json!([])),
+        "spec.components[watcher].replicas: replicas of component watcher (environments.development of midship.yaml): 1 is not \
+         allowed; allowed is 3 to 7, odd"
+    );
+    assert_eq!(
+        told(json!([{ "name": "watcher", "replicas": 1 }])),
+        "spec.components[watcher].replicas: replicas of component watcher: 1 is not allowed; allowed is 3 to 7, odd"
+    );
+    assert_eq!(told(json!([{ "name": "watcher", "replicas": 5 }])), "nothing wrong");
 }

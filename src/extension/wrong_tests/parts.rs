@@ -54,6 +54,12 @@ fn a_wrong_part_of_a_package_says_where_and_why() {
             "extension.yaml:18:3: role leader is exclusive and handed out by Midship, so there has to be an action promote",
         ),
         (
+            "roles that are found, and one that Midship hands out",
+            "    env: {}",
+            "    roles: [follower, {name: leader, exclusive: true}]\n    role:\n      every: 2s\n      steps:\n        - {http: /status, save: own}\n      role: \"'leader' if own.json.leader else 'follower'\"\n      position: own.json.applied\n      follows: \"'' if own.json.leader else own.json.upstream\"\n    actions: {promote: {steps: [{http: {path: /promote, method: POST}}]}}",
+            "nothing wrong",
+        ),
+        (
             "a service for an unknown role",
             "    env: {}",
             "    services: {main: {role: leader}}",

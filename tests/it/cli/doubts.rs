@@ -106,6 +106,51 @@ fn a_file_that_nobody_reads_for_its_ending_in_capitals_is_noted() {
 }
 
 #[test]
+fn an_encrypted_file_that_nobody_could_open_is_refused_at_its_place() {
+    let repository = team();
+    let sealed = "\"ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]\"";
+    let plain = |password: &str, sops: &str| {
+        let object = "apiVersion: v1\nkind: Secret\nmetadata: {name: login, namespace: shop}\n";
+        format!("{object}stringData: {{password: {password}}}\nsops:\n{sops}")
+    };
+    let good = format!(
+        "  age: [{{recipient: age1x, enc: x}}]\n  mac: {sealed}\n  lastmodified: \"2026-01-01T00:00:00Z\"\n  encrypted_regex: \
+         ^(data|stringData)$\n"
+    );
+    let bare = "  age: []\n  pgp: []\n";
+    for (password, sops, told) in [
+        (sealed, good.clone(), None),
+        (sealed, good.replace("age: [{recipient: age1x, enc: x}]", "pgp: [{fp: x, enc: x}]"), None),
+        (
+            sealed,
+            "  mac: x\n".to_owned(),
+            Some(("5:", "lastmodified is missing or no text; the file was not written by sops, or was cut")),
+        ),
+        (
+            sealed,
+            good.replace("  age: [{recipient: age1x, enc: x}]\n", bare),
+            Some(("5:", "the file is encrypted for no age recipient, so that nobody can open it; ")),
+        ),
+        (
+            sealed,
+            good.replace(&format!("mac: {sealed}"), "mac: ENC[x]"),
+            Some(("7:", "the MAC is none that sops writes; restore the file and edit it with sops")),
+        ),
+        ("hunter2", good.clone(), Some(("4:", "this value has to be encrypted and is not; edit the file with sops"))),
+    ] {
+        repository.write("secrets/login.yaml", &plain(password, &sops));
+        let output = validate(&repository, &[]);
+        assert!(!output.to_string().contains("hunter2"), "{output}");
+        let Some((line, reason)) = told else {
+            assert_eq!(output.code, 0, "{output}");
+            continue;
+        };
+        assert!(output.code == 1 && output.stdout.contains(&format!("secrets/login.yaml:{line}")), "{output}");
+        assert!(output.stdout.contains(reason), "{output}");
+    }
+}
+
+#[test]
 fn a_schedule_that_never_comes_is_refused_at_its_place() {
     let repository = team();
     repository.write("backups/shop.yaml", &BACKUPS.replace("30 1 * * *", "30 25 * * *"));

@@ -67,6 +67,9 @@ fn everything_sops_can_write_is_read_back() {
         );
         let opened = open(&sealed, &person).unwrap_or_else(|problem| panic!("{options:?}: {problem:?}\n{sealed}"));
         assert_eq!(opened, plain(YAML), "{options:?}");
+        let trees: Vec<Tree> =
+            documents(&sealed).iter().map(|document| in_order(&document.value, &document.places)).collect();
+        assert_eq!(sops::unopenable(&trees), None, "{options:?}");
     }
     let several =
         format!("{YAML}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: second}}\nstringData: {{b: x, a: y}}\n");
