@@ -125,7 +125,7 @@ fn what_the_settings_of_the_repository_change_is_a_change_of_its_instances() {
     let lost = "from now on its volumes are deleted with it: the data is lost when it goes";
     assert!(effects(&told, "Instance shop/orders").iter().any(|effect| effect == lost), "{told}");
     let assumed = |side: &str| told["changes"][0][side]["midship.yaml"]["assumes"][0]["deletionPolicy"].clone();
-    assert_eq!((assumed("before"), assumed("after")), ("Retain".into(), "Delete".into()), "{told}");
+    assert_eq!((assumed("before"), assumed("after")), (Value::from("Retain"), Value::from("Delete")), "{told}");
     // settings that say nothing of an instance change none
     repository.write("midship.yaml", &format!("{SETTINGS}prune: {{maxCount: 3}}\n"));
     assert_eq!(value(&repository, &[]).0, 0);
@@ -166,9 +166,9 @@ const PACKAGE: &str = "extensions/redis/1.0.0";
 #[test]
 fn a_published_package_that_changes_is_told_as_refused() {
     let repository = team();
-    let path = format!("{PACKAGE}/README.md");
+    let path = format!("{PACKAGE}/extension.yaml");
     let text = std::fs::read_to_string(repository.path().join(&path)).expect("it can be read");
-    repository.write(&path, &format!("{text}\nMore.\n"));
+    repository.write(&path, &format!("{text}# more\n"));
     let (code, told) = value(&repository, &[]);
     let effects = effects(&told, "Extension redis-1.0.0");
     assert_eq!((code, effects.len()), (2, 1), "{told}");
@@ -205,7 +205,7 @@ fn more_deletions_than_the_settings_allow_are_told_as_held_until_a_commit_agrees
     let (_, told) = value(&repository, &[]);
     let effects_of = |told: &Value| effects(told, "Instance shop/orders");
     let gone = "stops and removes 3 pods; their volumes stay";
-    assert_eq!(effects_of(&told), ["will be held: its deletion waits", &format!("once it is deleted: {gone}")]);
+    assert_eq!(effects_of(&told), ["will be held: its deletion waits", format!("once it is deleted: {gone}").as_str()]);
     repository.commit("Remove it\n\nMidship-Allow-Deletions: 1");
     let (code, told) = value(&repository, &["--base", &base, "--head", "HEAD"]);
     assert_eq!((code, effects_of(&told)), (2, vec![gone.to_owned()]), "{told}");
