@@ -111,7 +111,7 @@ pub async fn compare(
     around.take_over_orphans(&mut live, &mut guards.notes).await;
     let users = around.users(&live, &mut guards.notes).await;
     let others = around.others(&live, &mut guards.notes).await;
-    let prune = Prune { agreed: guards.agreed, ..settings::prune(&source.spec) };
+    let prune = Prune { agreed: guards.agreed, ..settings::prune(source.spec.prune.as_ref()) };
     let left_out = |path: &str| snapshot.defined.ignored.get(path).cloned();
     let mut plan = plan(&Situation {
         source: &label,
@@ -199,14 +199,7 @@ impl Around<'_> {
                 return BTreeMap::new();
             }
         };
-        let mut users = BTreeMap::new();
-        for instance in &instances {
-            let name = format!("{}/{}", instance.namespace().unwrap_or_default(), instance.name_any());
-            for extension in used_by(instance) {
-                users.entry(extension).or_insert_with(|| format!("{name} uses it"));
-            }
-        }
-        users
+        users(&instances)
     }
 
     /// All sources, where something would be deleted that another one may define.
@@ -243,6 +236,18 @@ impl Around<'_> {
             }
         }
     }
+}
+
+/// Who uses each Extension: the first of them, in a sentence.
+pub fn users<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> BTreeMap<String, String> {
+    let mut users = BTreeMap::new();
+    for instance in instances {
+        let name = format!("{}/{}", instance.namespace().unwrap_or_default(), instance.name_any());
+        for extension in used_by(instance) {
+            users.entry(extension).or_insert_with(|| format!("{name} uses it"));
+        }
+    }
+    users
 }
 
 /// The source that is named, or the only one there is.

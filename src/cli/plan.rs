@@ -97,7 +97,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
 /// What the command ends with: a push that does not bring what its files say is a mistake.
 fn ended(shown: &Shown, compared: &Compared) -> Result<Outcome, CommandError> {
     if shown.errors > 0 {
-        return Err(wrong_files(&compared.snapshot.defined.errors));
+        return Err(wrong_files(&compared.snapshot.defined.errors, compared.snapshot.unsettled()));
     }
     if !shown.blocked.is_empty() {
         return Err(CommandError::new("nothing of this would be applied as it is")

@@ -23,6 +23,7 @@ pub struct Preview {
 }
 
 /// Why an instance cannot be previewed.
+#[derive(PartialEq)]
 pub enum NoPreview {
     /// The repository has no such package, or it is wrong.
     Package(String),

@@ -119,6 +119,25 @@ impl Snapshot {
         self.defined.errors.iter().find(|error| is_settings(&error.path))
     }
 
+    /// What holds for everything while the repository's own settings cannot be read; nothing where they can.
+    pub fn unsettled(&self) -> Option<&'static str> {
+        match (&self.own, self.defined.may_be_ignored) {
+            (Some(_), _) => None,
+            (None, true) => Some(
+                "until it can be read, nothing is applied from a new file, nothing is deleted, and instances keep the settings they had",
+            ),
+            (None, false) => Some("until it can be read, nothing is deleted, and instances keep the settings they had"),
+        }
+    }
+
+    /// Takes over what the repository said of itself before, where what it says now cannot be read.
+    pub fn keep_settings(&mut self, before: &Self) {
+        if self.own.is_none() {
+            self.own.clone_from(&before.own);
+            self.settings.clone_from(&before.settings);
+        }
+    }
+
     /// What the repository assumes for an instance that names this environment, or none.
     pub fn surroundings(
         &self,

@@ -21,6 +21,7 @@ use crate::cue::Cue;
 use crate::extension::Refusal;
 use crate::extension::problem::Code;
 use crate::plan::source::Manifest;
+use crate::plan::source::manifest::SETTINGS;
 use crate::source::Defined;
 
 /// How many files that are left out are named to people.
@@ -63,6 +64,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
         None => files.now()?,
         Some(revision) => files.at(revision)?,
     };
+    let unsettled = snapshot.unsettled();
     let Looked { refused, unchecked, warnings, policies } = look(&snapshot);
     let mut notes = doubts::notes(&snapshot, &policies);
     notes.extend(doubts::few(warnings));
@@ -102,7 +104,8 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<Outcome, CommandErro
     }
     let place = arguments.files.path.display().to_string();
     let wrong = format!("{} in {}", counted(errors.len(), "error"), counted(unknown.places.len(), "file"));
-    Err(CommandError::new(wrong).at(place).remedy("mend the places named above; the controller applies every other file and leaves what these files defined before"))
+    let others = "mend the places named above; the controller applies every other file and leaves what these files defined before";
+    Err(CommandError::new(wrong).at(place).remedy(unsettled.map_or_else(|| others.to_owned(), settings_first)))
 }
 
 /// What looking at every instance showed.
@@ -177,13 +180,19 @@ pub fn tell(notes: &[String], format: Format) {
     }
 }
 
-/// For commands that show what follows from files: the mistakes in them, each with its place.
-pub fn wrong_files(errors: &[FileError]) -> CommandError {
+/// What to do where the repository's own settings cannot be read, and what holds until then.
+fn settings_first(unsettled: &str) -> String {
+    format!("mend {SETTINGS} first: {unsettled}")
+}
+
+/// For commands that show what follows from files: the mistakes in them, each with its place. `unsettled` is what holds
+/// while the repository's own settings cannot be read.
+pub fn wrong_files(errors: &[FileError], unsettled: Option<&str>) -> CommandError {
     let each: Vec<String> =
         errors.iter().map(|error| printable(&format!("{}: {}", place(error), error.message))).collect();
     CommandError::new("some files are wrong; what they would change is not shown, and what they defined before stays")
         .at(each.join("\n         "))
-        .remedy("mend the places named above")
+        .remedy(unsettled.map_or_else(|| "mend the places named above".to_owned(), settings_first))
 }
 
 /// Where in its file a mistake is, as far as that is known.

@@ -137,7 +137,12 @@ impl ObjectChange {
         let longest = body.split(|c| c != '`').map(str::len).max().unwrap_or(0);
         let fence = "`".repeat(longest.max(2) + 1);
         let title = in_line(&self.title());
-        let mut text = format!("\n<details><summary>{title}</summary>\n\n{fence}diff\n{body}{fence}\n\n</details>\n");
+        let mut text = if body.is_empty() {
+            // its files are what they were, and it means something else now
+            format!("\n{title}\n")
+        } else {
+            format!("\n<details><summary>{title}</summary>\n\n{fence}diff\n{body}{fence}\n\n</details>\n")
+        };
         if !self.effects.is_empty() {
             text.push('\n');
         }

@@ -9,7 +9,7 @@ use kube::{Client, ResourceExt};
 use super::secrets::{Secrets, Versions};
 use super::trust::{ACCEPT_REWRITE, FastForward, Verification};
 pub use super::unusable::Problem;
-use crate::api::git_source::{Audit, Conflicts, Drift, GitRef, Limits as SpecLimits};
+use crate::api::git_source::{Audit, Conflicts, Drift, GitRef, Limits as SpecLimits, Prune as SpecPrune};
 use crate::api::{GitSource, GitSourceSpec};
 use crate::cluster::client::connect;
 use crate::controller::frame::Failure;
@@ -125,7 +125,7 @@ impl Settings {
         };
         let placement = placement(spec, &namespace);
         let folder = placement.folder.clone();
-        let prune = prune(spec);
+        let prune = prune(spec.prune.as_ref());
         let (limits, fetch_bytes, object_bytes) = limits(spec.limits.as_ref());
         let here = audit.as_ref().filter(|audit| audit.remote.url().to_string() == url.to_string());
         let record_branch = here.map(|audit| audit.branch.clone());
@@ -215,8 +215,8 @@ pub fn placement(spec: &GitSourceSpec, own: &str) -> Placement {
 }
 
 /// What a source says about objects whose file is gone, for a commit that agrees to no more.
-pub fn prune(spec: &GitSourceSpec) -> Prune {
-    let prune = spec.prune.clone().unwrap_or_default();
+pub fn prune(given: Option<&SpecPrune>) -> Prune {
+    let prune = given.cloned().unwrap_or_default();
     let count = |given: Option<i32>, otherwise| given.and_then(|n| usize::try_from(n).ok()).unwrap_or(otherwise);
     Prune {
         enabled: prune.enabled.unwrap_or(true),

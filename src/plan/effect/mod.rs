@@ -90,6 +90,8 @@ pub enum Whole {
         from: String,
         to: String,
     },
+    /// What becomes of the volumes once the instance is deleted is another thing by now.
+    Volumes(DeletionPolicy),
     /// Only what is around the pods changes.
     Continues,
 }
@@ -149,6 +151,9 @@ impl Effect {
         if old.resolved.topology != new.resolved.topology {
             let (from, to) = (old.resolved.topology.to_string(), new.resolved.topology.to_string());
             self.whole.push(Whole::Topology { from, to });
+        }
+        if old.resolved.deletion_policy != new.resolved.deletion_policy {
+            self.whole.push(Whole::Volumes(new.resolved.deletion_policy));
         }
         match (old.resolved.stopped, new.resolved.stopped) {
             (false, true) => return self.whole.push(Whole::Stopped { pods: old.resolved.pods().len() }),

@@ -114,6 +114,16 @@ fn coming_and_going_is_counted_and_volumes_are_told() {
 }
 
 #[test]
+fn another_fate_of_the_volumes_is_told_before_it_is_met() {
+    let (retain, delete) = (json!({ "deletionPolicy": "Retain" }), json!({ "deletionPolicy": "Delete" }));
+    let lost = "from now on its volumes are deleted with it: the data is lost when it goes";
+    let sentences = told(&package(true), retain.clone(), delete.clone());
+    assert!(sentences.iter().any(|sentence| sentence == lost), "{sentences:?}");
+    let sentences = told(&package(true), delete, retain);
+    assert!(sentences.iter().any(|sentence| sentence == "from now on its volumes stay when it is deleted"));
+}
+
+#[test]
 fn a_parameter_disturbs_as_far_as_the_package_says() {
     let package = package(true);
     let with = |name: &str| server(json!({ "parameters": { name: 2 } }));

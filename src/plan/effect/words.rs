@@ -62,6 +62,10 @@ impl fmt::Display for Whole {
                 let note = upgrade.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
                 write!(f, "upgrades the middleware from {from} to {to}{back}{note}")
             }
+            Self::Volumes(DeletionPolicy::Delete) => {
+                f.write_str("from now on its volumes are deleted with it: the data is lost when it goes")
+            }
+            Self::Volumes(DeletionPolicy::Retain) => f.write_str("from now on its volumes stay when it is deleted"),
             Self::Topology { from, to } => write!(f, "changes the topology from {from} to {to}"),
         }
     }
