@@ -81,7 +81,7 @@ pub fn read(tree: &impl FileTree, placement: &Placement) -> Result<Snapshot, Tre
     let own = contents.settings().cloned();
     let settings = own.as_ref().and_then(|settings| settings.applied());
     let in_capitals = contents.in_capitals();
-    Ok(Snapshot { defined, shelf, texts, sealed, unopenable, in_capitals, settings, own, ..Snapshot::default() })
+    Ok(Snapshot { defined, shelf, texts, sealed, in_capitals, unopenable, settings, own, ..Snapshot::default() })
 }
 
 impl Snapshot {
