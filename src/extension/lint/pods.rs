@@ -89,8 +89,12 @@ fn misused(source: &str) -> Vec<Token<'_>> {
                 continue;
             }
             let end = end_of_fact(&tokens, at);
+            if only_asked_for(&tokens, end) {
+                at = end;
+                continue;
+            }
             made_of_facts = true;
-            if !only_asked_for(&tokens, end) && (matches!(first, "if" | "elif") || !only_printed(&tokens, at, end)) {
+            if matches!(first, "if" | "elif") || !only_printed(&tokens, at, end) {
                 let (last, text) = tokens[end - 1];
                 found.push((begin + start, &tag[start..last + text.len()]));
             }
@@ -184,7 +188,7 @@ mod tests {
             "{% for pod in components.a.pods if pod.ordinal != 0 %}{{ pod.name | upper }}{% endfor %}{{ pod.name }}",
             "{% set pod = components.a.pods[0] %}{% if pod.ordinal == 0 %}{% endif %}",
             "{% macro line(pod) %}{{ pod.name | upper }}{% endmacro %}{% if pod is defined %}{{ pod.name }}{% endif %}",
-            "{% with pod = components.a.pods[0] %}{{ pod.name | upper }}{% endwith %}{{ 'a' if pod is not defined }}",
+            "{% with pod = components.a.pods[0] %}{{ pod.name | upper }}{% endwith %}{% set no = pod is not defined %}{{ 'a' if no }}",
             "{{ group.pod | upper }} {{ 'pod.name == 1' }} {# pod.name == 1 #} {% raw %}{{ pod.name | upper }}{% endraw %}",
         ] {
             assert!(misused(source).is_empty(), "{source}: {:?}", misused(source));
