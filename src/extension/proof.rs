@@ -232,6 +232,10 @@ fn misformed(format: FileFormat, text: &str) -> Option<String> {
     // a placeholder within braces or for a number would be none of the format's
     let known = |source: Source<'_>| Some(if source == Source::Pod("ordinal") { "0" } else { "made-up" }.to_owned());
     let text = placeholders::expand(text, known).ok()?;
+    if text.trim().is_empty() {
+        // one that is not wanted here
+        return None;
+    }
     match format {
         FileFormat::Yaml => {
             let problem = yaml::values("", &text).err()?;

@@ -11,9 +11,6 @@ use super::keys::Keys;
 /// How much a compiled pattern may take.
 const PATTERN_BYTES: usize = 1 << 20;
 
-/// Where SOPS keeps the data key for all else than age identities.
-const OTHERS: [&str; 6] = ["kms", "gcp_kms", "azure_kv", "hc_vault", "pgp", "key_groups"];
-
 #[derive(Deserialize)]
 pub struct Metadata {
     #[serde(default)]
@@ -102,9 +99,11 @@ fn wanted(error: &serde_json::Error) -> String {
     }
 }
 
-/// Whether the data key is for keys that are no age identities as well.
+/// Whether the data key is for keys that are no age identities as well. Each kind has a list of its own, and newer versions of
+/// sops know more kinds.
 pub fn is_for_others(metadata: &Value) -> bool {
-    OTHERS.iter().any(|kind| metadata[kind].as_array().is_some_and(|keys| !keys.is_empty()))
+    let is_list = |value: &Value| value.as_array().is_some_and(|keys| !keys.is_empty());
+    metadata.as_object().is_some_and(|fields| fields.iter().any(|(kind, keys)| kind != "age" && is_list(keys)))
 }
 
 /// Which values are encrypted. A path is the keys that lead to a value.
@@ -177,5 +176,12 @@ mod tests {
         assert_eq!(said(json!([{ "recipient": 4711, "enc": "x" }])), told("expected a string"));
         assert_eq!(said(json!([{ "recipient": "x" }])), told("missing field `enc`"));
         assert_eq!(said(json!([])), None);
+    }
+
+    #[test]
+    fn keys_of_kinds_that_came_later_are_others() {
+        assert!(is_for_others(&json!({ "age": null, "later_kms": [{ "enc": "x" }], "mac": "x" })));
+        assert!(!is_for_others(&json!({ "age": [{ "enc": "x" }], "kms": [], "pgp": null, "mac": "x" })));
+        assert!(!is_for_others(&Value::Null));
     }
 }

@@ -43,16 +43,17 @@ pub struct KitSlot {
 
 impl Kit {
     pub async fn of(repository: &Repository) -> Result<Self, KitError> {
-        Self::complete(repository, &BTreeSet::new(), None).await
+        Self::complete(repository, &BTreeSet::new(), None).await.map(|(kit, _)| kit)
     }
 
-    /// Refuses where what would be printed could not be counted on: a slot is none, or an epoch that backups `named` has none.
-    /// What was printed before is kept: the slots in the store are the same, or were replaced, cut, lost or taken away.
+    /// Also what it lacks: a slot is none, or an epoch that backups `named` has none. Refuses where nothing is left; what one
+    /// epoch lost for good keeps nobody from a kit for the others. What was printed before is kept: the slots in the store are
+    /// the same, or were replaced, cut, lost or taken away.
     pub async fn complete(
         repository: &Repository,
         named: &BTreeSet<Uid>,
         old: Option<&Self>,
-    ) -> Result<Self, KitError> {
+    ) -> Result<(Self, Vec<String>), KitError> {
         let not_read = |error: EpochError| KitError::NotRead(error.to_string());
         let epochs = Epoch::all(repository).await.map_err(not_read)?;
         let mut names: BTreeSet<&Uid> = epochs.sound.iter().map(|epoch| &epoch.name).collect();
@@ -85,11 +86,12 @@ impl Kit {
                 wrong.push(format!("{folder} has no slot, and there are backups that are encrypted to it"));
             }
         }
-        if !wrong.is_empty() {
+        if slots.is_empty() && !wrong.is_empty() {
             return Err(KitError::Worthless(wrong));
         }
         let store = repository.store().address();
-        Ok(Self { store, repository: repository.uuid().clone(), signer: repository.root(), slots })
+        let kit = Self { store, repository: repository.uuid().clone(), signer: repository.root(), slots };
+        Ok((kit, wrong))
     }
 
     pub fn trust(&self) -> Trust {

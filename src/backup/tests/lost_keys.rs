@@ -127,7 +127,8 @@ async fn sound_keys_are_never_told_damaged() {
     let other = Uid::parse("0009-abcdef").expect("an identity");
     world.memory.tamper(&layout::canary(&other), |_| Some(vec![1]));
     assert_eq!(problems(&world, Some(&kit), Some(&first)).await, [""; 0]);
-    let made = Kit::complete(&world.repository, &named(&world), Some(&kit)).await.expect("a kit");
+    let (made, lacks) = Kit::complete(&world.repository, &named(&world), Some(&kit)).await.expect("a kit");
+    assert_eq!(lacks, [""; 0]);
     assert_eq!((made.slots.len(), made.slots.contains(&kit.slots[0])), (3, true), "what was printed stays");
 }
 
@@ -160,7 +161,7 @@ async fn no_kit_is_made_that_opens_nothing_and_an_old_one_helps() {
     let world = World::new(true).await;
     let places = Places::of(&world);
     let kit = Kit::of(&world.repository).await.expect("a kit");
-    let make = async |old| Kit::complete(&world.repository, &named(&world), old).await;
+    let make = async |old| Kit::complete(&world.repository, &named(&world), old).await.map(|(kit, _)| kit);
     let (name, slot) = (&places.name, &places.slot);
     world.memory.tamper(slot, |bytes| bytes.map(|bytes| bytes[..5].to_vec()));
     let junk = format!("{slot}: it is no file of age, or what is left of one");
@@ -178,6 +179,18 @@ async fn no_kit_is_made_that_opens_nothing_and_an_old_one_helps() {
         }
         assert_eq!(make(Some(&kit)).await, Ok(kit.clone()));
     }
+}
+
+#[tokio::test]
+async fn a_kit_is_made_of_what_is_left_and_it_is_told_what_it_lacks() {
+    let world = World::new(true).await;
+    let slot = Places::of(&world).slot;
+    world.memory.tamper(&slot, |_| Some(vec![7; 5]));
+    let begun = Epoch::begin(&world.repository, &[world.identity.recipient()], &world.key, world.now()).await;
+    let begun = begun.expect("begun");
+    let (kit, lacks) = Kit::complete(&world.repository, &named(&world), None).await.expect("a kit");
+    assert_eq!(kit.epochs(), BTreeSet::from([&begun.name]));
+    assert_eq!(lacks, [format!("{slot}: it is no file of age, or what is left of one")]);
 }
 
 #[tokio::test]

@@ -14,6 +14,9 @@ use crate::backup::keys::{KeyCheck, Kit, KitError};
 use crate::backup::layout::Uid;
 use crate::controller::repositories::place::Place;
 
+const PUT_BACK: &str = "put the slots back from a copy or an older version of the store, or give the kit that was printed before \
+                        with --kit: what it has is kept";
+
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -25,25 +28,31 @@ pub async fn run(arguments: &Arguments, connection: &Connection) -> Result<Outco
     let catalog = source.catalog().await?;
     tell_problems(&catalog);
     let named: BTreeSet<Uid> = catalog.found.iter().filter_map(|found| found.manifest.epoch.clone()).collect();
-    let kit = Kit::complete(&source.repository, &named, source.kit.as_ref()).await;
-    let kit = kit.map_err(|error| {
+    let made = Kit::complete(&source.repository, &named, source.kit.as_ref()).await;
+    let (kit, lacks) = made.map_err(|error| {
         let told = CommandError::new(error.to_string()).at(source.address());
         match error {
-            KitError::Worthless(_) => told.remedy(
-                "put the slots back from a copy or an older version of the store, or give the kit that was printed before \
-                 with --kit: what it has is kept",
-            ),
+            KitError::Worthless(_) => told.remedy(PUT_BACK),
             _ => told,
         }
     })?;
     let mut keys = KeyCheck::with(Some(&kit), None);
     for epoch in &named {
-        for problem in keys.problems(&source.repository, Some(epoch)).await? {
-            eprintln!("a backup is damaged: {problem}");
+        match keys.problems(&source.repository, Some(epoch)).await {
+            Ok(problems) => {
+                for problem in problems {
+                    eprintln!("a backup is damaged: {problem}");
+                }
+            }
+            Err(error) => eprintln!("the keys of the epoch {epoch} could not be looked at: {error}"),
         }
     }
     println!("{}", kit.page(Timestamp::now(), &reached(&source.place)).trim_end());
-    Ok(Outcome::Done)
+    if lacks.is_empty() {
+        return Ok(Outcome::Done);
+    }
+    let lacks = format!("this recovery kit does not open everything: {}", lacks.join("; "));
+    Err(CommandError::new(lacks).at(source.address()).remedy(PUT_BACK))
 }
 
 /// The options that reach a store, where its address is not enough.

@@ -142,7 +142,7 @@ impl SourceArguments {
                 .at(file)
                 .remedy(
                     "give the private key of one of the recipients that backups are encrypted to; where slots were lost, \
-                     the recovery kit has them: --kit",
+                     the recovery kit has them: --kit; what is not encrypted is read without --identity",
                 ));
         }
         for reason in ring.locked() {

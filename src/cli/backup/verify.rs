@@ -1,5 +1,6 @@
 //! `midship backup verify`: is everything still there, and is it what was written? Needs no private key.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
@@ -54,7 +55,7 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
     let bar = bar(chosen.len());
     let failed = |error: verify::VerifyError| CommandError::new(error.to_string()).at(source.address());
     let mut keys = KeyCheck::with(source.kit.as_ref(), source.identity.as_ref());
-    let mut verdicts = Vec::new();
+    let (mut verdicts, mut unseen) = (Vec::new(), BTreeSet::new());
     for found in chosen {
         bar.set_message(found.place.id.to_string());
         let mut looks = vec![(Level::Listed, verify::list(&source.repository, &catalog, found).await.map_err(failed)?)];
@@ -71,12 +72,21 @@ pub async fn run(arguments: &Arguments, connection: &Connection, format: Format)
             level = looked;
             all.extend(problems);
         }
-        let locked = keys.problems(&source.repository, found.manifest.epoch.as_ref()).await;
-        all.extend(locked.map_err(|error| failed(error.into()))?);
+        match keys.problems(&source.repository, found.manifest.epoch.as_ref()).await {
+            Ok(locked) => all.extend(locked),
+            // what we may not read is no damage
+            Err(error) if error.is_about_object() => {
+                unseen.insert(error.to_string());
+            }
+            Err(error) => return Err(failed(error.into())),
+        }
         verdicts.push(Verdict { backup: found.place.id.to_string(), level, problems: all });
         bar.inc(1);
     }
     bar.finish_and_clear();
+    for error in unseen {
+        eprintln!("keys could not be looked at: {error}");
+    }
     output::print(format, &verdicts, || table(&verdicts))?;
     let bad = verdicts.iter().filter(|verdict| !verdict.problems.is_empty()).count();
     let strange = catalog.told().count();

@@ -297,6 +297,17 @@ mod tests {
     }
 
     #[test]
+    fn an_installed_package_is_not_held_to_what_only_new_ones_are() {
+        let (mut spec, parts) = installed(|path, text| match path {
+            "config/server.conf.j2" => text + "{% if pod.ordinal == 0 %}# first\n{% endif %}",
+            _ => text,
+        });
+        spec.digest = digest(&parts);
+        assert_eq!(judge(&spec, &parts, &Nobody, &|| true).expect("it can be used").wrong, None);
+        assert!(Package::load(install::files(&parts).expect("plain")).is_err(), "a new one is refused");
+    }
+
+    #[test]
     fn a_package_whose_own_tests_fail_is_not_ready() {
         let (mut spec, parts) = installed(|path, text| match path {
             "tests/render.yaml" => text.replace("connections = 7", "connections = 8"),

@@ -73,7 +73,9 @@ fn misused(source: &str) -> Vec<Token<'_>> {
         let first = tokens.first().filter(|_| statement).map_or("", |token| token.1);
         match first {
             "for" => loops.push(tokens.iter().map(|token| token.1).take_while(|word| *word != "in").collect()),
-            "endfor" => drop(loops.pop()),
+            // what is given to them, and the names that they give to it
+            "macro" | "call" | "with" => loops.push(tokens.iter().map(|token| token.1).collect()),
+            "endfor" | "endmacro" | "endcall" | "endwith" => drop(loops.pop()),
             _ => {}
         }
         let assigned = tokens.iter().position(|token| token.1 == "=").filter(|_| first == "set");
@@ -87,6 +89,10 @@ fn misused(source: &str) -> Vec<Token<'_>> {
                 continue;
             }
             let end = end_of_fact(&tokens, at);
+            if only_asked_for(&tokens, end) {
+                at = end;
+                continue;
+            }
             made_of_facts = true;
             if matches!(first, "if" | "elif") || !only_printed(&tokens, at, end) {
                 let (last, text) = tokens[end - 1];
@@ -117,6 +123,13 @@ fn end_of_fact(tokens: &[Token<'_>], at: usize) -> usize {
         "[" if word(3) == "]" => at + 4,
         _ => at + 1,
     }
+}
+
+/// Whether it is only asked if there is such a fact at all, which is known: a template may be shared with what has no pod.
+fn only_asked_for(tokens: &[Token<'_>], end: usize) -> bool {
+    let word = |place: usize| tokens.get(place).map_or("", |token| token.1);
+    let negated = usize::from(word(end + 1) == "not");
+    word(end) == "is" && ["defined", "undefined"].contains(&word(end + 1 + negated))
 }
 
 /// Whether these tokens are printed as they are, for all that stands beside them.
@@ -174,6 +187,8 @@ mod tests {
             "{% set me = pod.host %}{{ me }} {% set all = [pod.host] %}{{ all | length }}",
             "{% for pod in components.a.pods if pod.ordinal != 0 %}{{ pod.name | upper }}{% endfor %}{{ pod.name }}",
             "{% set pod = components.a.pods[0] %}{% if pod.ordinal == 0 %}{% endif %}",
+            "{% macro line(pod) %}{{ pod.name | upper }}{% endmacro %}{% if pod is defined %}{{ pod.name }}{% endif %}",
+            "{% with pod = components.a.pods[0] %}{{ pod.name | upper }}{% endwith %}{% set no = pod is not defined %}{{ 'a' if no }}",
             "{{ group.pod | upper }} {{ 'pod.name == 1' }} {# pod.name == 1 #} {% raw %}{{ pod.name | upper }}{% endraw %}",
         ] {
             assert!(misused(source).is_empty(), "{source}: {:?}", misused(source));
@@ -196,6 +211,7 @@ mod tests {
             ("{{ not pod.zone }}", (7, "pod.zone")),
             ("{% set me = pod.ordinal %}{{ me % 2 }}", (29, "me")),
             ("{% for pod in all %}{% endfor %}{{ pod.ip | quote }}", (35, "pod.ip")),
+            ("{% macro line(pod) %}{% endmacro %}{{ pod.ip | quote }}", (38, "pod.ip")),
         ] {
             assert_eq!(misused(source), [found], "{source}");
         }

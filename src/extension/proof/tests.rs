@@ -342,6 +342,7 @@ fn a_file_is_of_the_format_that_is_declared_for_it() {
         ("yaml", "a: [{{ pod.host }}, {{ secret.token }}]\nb: {{ params.count }}\n"),
         ("yaml", "a: 1\n---\nb: 2\n"),
         ("json", "{\"a\": {{ pod.ordinal }}, \"b\": ${pod:ordinal+1}, \"c\": \"{{ secret.token }}\"}\n"),
+        ("json", "\n"),
         ("words", "a: [\n"),
     ] {
         assert_eq!(config(format, text), "", "{text}");
