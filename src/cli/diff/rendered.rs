@@ -1,7 +1,7 @@
 //! `midship diff --rendered`: the objects that instances become. An instance that is refused keeps what it became before, and
 //! a package that is refused is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -53,6 +53,14 @@ pub fn changes(base: &Snapshot, head: &Snapshot) -> Changes {
             stay.push(stays(old.map(|(old, _)| *old), manifest, effects));
         }
     }
+    let there: BTreeSet<&ObjectId> = head.defined.objects.iter().map(|manifest| &manifest.id).collect();
+    for (id, (manifest, made)) in before {
+        if let Err(reason @ NoPreview::Package(_)) = made
+            && !there.contains(id)
+        {
+            stay.push(goes(manifest, sentences(Some(Err(reason)), None, false)));
+        }
+    }
     for (old, new) in packages(base, head) {
         // what it makes is shown all the same, to whoever is still at work on it
         stay.extend(republished(Some(old), Some(new)).map(|told| stays(Some(old), new, vec![told])));
@@ -96,6 +104,17 @@ fn stays(old: Option<&Manifest>, new: &Manifest, effects: Vec<String>) -> Object
         fate: if old.is_some() { Fate::Update } else { Fate::Create },
         before: old.map(body),
         after: Some(body(new)),
+        effects,
+    }
+}
+
+/// An instance of which nobody can tell which objects go with it.
+fn goes(old: &Manifest, effects: Vec<String>) -> ObjectChange {
+    ObjectChange {
+        object: old.id.to_string(),
+        fate: Fate::Delete,
+        before: Some(Value::clone(&old.body)),
+        after: None,
         effects,
     }
 }

@@ -167,6 +167,10 @@ fn what_there_is_while_the_settings_cannot_be_read_is_not_told_as_nothing() {
     let assumed = |side: &str| told["changes"][0][side]["midship.yaml"].clone();
     assert_eq!(assumed("before"), json!({ "wrong": "midship.yaml cannot be read" }), "{told}");
     assert_eq!(assumed("after")["environment"], "production", "{told}");
+    repository.remove("instances/shop/orders.yaml");
+    let (code, told) = value(&repository, &["--rendered"]);
+    assert_eq!((code, &told["changes"][0]["fate"]), (2, &Value::from("delete")), "{told}");
+    assert_eq!(effects(&told, "Instance shop/orders"), [unknown], "{told}");
 }
 
 #[test]
