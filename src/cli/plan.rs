@@ -11,6 +11,7 @@ use super::live::{Against, Compared, compare};
 use super::output::{self, Cell, Format, Table, Tone, in_markdown, printable};
 use super::repository::Files;
 use super::validate::{counted, wrong_files};
+use crate::cue::Cue;
 use crate::plan::source::{ObjectId, What};
 
 #[derive(Args)]
@@ -117,11 +118,13 @@ fn ended(shown: &Shown, compared: &Compared) -> Result<Outcome, CommandError> {
 
 fn shown(compared: &Compared) -> Shown {
     let Compared { source, plan, snapshot, live, ignored: _, guards } = compared;
+    // asked once of what is alike
+    let rules = Cue::default();
     let actions = plan.actions.iter().map(|action| ShownAction {
         action: verb(action.what),
         object: action.id.to_string(),
         reason: action.reason.clone(),
-        effects: effects(&action.id, live.get(&action.id), action.what != What::Delete, snapshot),
+        effects: effects(&action.id, live.get(&action.id), action.what != What::Delete, snapshot, &rules),
     });
     let is_wanted = |id: &ObjectId| snapshot.defined.objects.iter().any(|manifest| manifest.id == *id);
     let leaving = |id: &ObjectId| {

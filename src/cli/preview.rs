@@ -23,7 +23,7 @@ pub struct Preview {
 }
 
 /// Why an instance cannot be previewed.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum NoPreview {
     /// The repository has no such package, or it is wrong.
     Package(String),

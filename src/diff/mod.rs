@@ -7,6 +7,7 @@ mod redact;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -19,6 +20,8 @@ pub use redact::Redaction;
 const COMMENT_BYTES: usize = 55_000;
 /// How many changes are named beyond that.
 const NAMED: usize = 50;
+/// How long the shortest way from a text to another is looked for: what takes longer is shown by a longer way.
+const AT_MOST: Duration = Duration::from_secs(2);
 
 /// What happens to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -109,7 +112,7 @@ impl ObjectChange {
         let text =
             |value: Option<&Value>| value.and_then(|value| serde_saphyr::to_string(value).ok()).unwrap_or_default();
         let (before, after) = (text(self.before.as_ref()), text(self.after.as_ref()));
-        let diff = TextDiff::from_lines(&before, &after);
+        let diff = TextDiff::configure().timeout(AT_MOST).diff_lines(&before, &after);
         let line = |change: similar::Change<&str>| Line {
             tag: change.tag(),
             text: change.value().trim_end_matches('\n').to_owned(),

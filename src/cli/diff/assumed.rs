@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::preview::NoPreview;
 use super::super::snapshot::Snapshot;
-use super::meaning::{Try, is_suspended, sentences, try_out};
+use super::meaning::{Try, is_suspended, sentences, try_out, unread};
 use crate::cue::Cue;
 use crate::diff::{Changes, Fate, ObjectChange};
 use crate::names::{EnvironmentName, NamespaceName};
@@ -44,6 +44,9 @@ pub fn add(changes: &mut Changes, base: &Snapshot, head: &Snapshot) {
 
 /// What the repository's settings say of an instance: its environment, and what is assumed there.
 fn assumed(snapshot: &Snapshot, manifest: &Manifest) -> Value {
+    if snapshot.own.is_none() {
+        return json!({ "wrong": unread() });
+    }
     let own = manifest.body["spec"]["environment"].as_str().and_then(|name| EnvironmentName::parse(name).ok());
     let Ok(namespace) = NamespaceName::parse(manifest.id.namespace.as_deref().unwrap_or_default()) else {
         return Value::Null;

@@ -32,7 +32,7 @@ pub fn explain(changes: &mut Changes, base: &Snapshot, head: &Snapshot) {
 }
 
 /// What it means that an object in the cluster becomes what the files say, or goes.
-pub fn effects(id: &ObjectId, live: Option<&Arc<Value>>, stays: bool, snapshot: &Snapshot) -> Vec<String> {
+pub fn effects(id: &ObjectId, live: Option<&Arc<Value>>, stays: bool, snapshot: &Snapshot, rules: &Cue) -> Vec<String> {
     if !matches!(id.kind, ObjectKind::Instance | ObjectKind::Extension) {
         return Vec::new();
     }
@@ -44,7 +44,7 @@ pub fn effects(id: &ObjectId, live: Option<&Arc<Value>>, stays: bool, snapshot: 
         digest: String::new(),
     });
     let wanted = snapshot.defined.objects.iter().find(|manifest| manifest.id == *id).filter(|_| stays);
-    meaning((snapshot, there.as_ref()), (snapshot, wanted), &Cue::default())
+    meaning((snapshot, there.as_ref()), (snapshot, wanted), rules)
 }
 
 fn meaning(
@@ -67,9 +67,13 @@ fn meaning(
 pub fn try_out(snapshot: &Snapshot, manifest: Option<&Manifest>, rules: &Cue) -> Try {
     let instance = manifest.filter(|manifest| manifest.id.kind == ObjectKind::Instance)?;
     if snapshot.own.is_none() {
-        return Some(Err(NoPreview::Package(format!("{SETTINGS} cannot be read"))));
+        return Some(Err(NoPreview::Package(unread())));
     }
     preview(snapshot, instance, rules)
+}
+
+pub fn unread() -> String {
+    format!("{SETTINGS} cannot be read")
 }
 
 pub fn is_suspended(manifest: &Manifest) -> bool {
@@ -96,7 +100,7 @@ pub fn sentences(old: Try, new: Try, suspended: bool) -> Vec<String> {
 }
 
 /// The API server refuses other content under a version that is installed.
-fn republished(old: Option<&Manifest>, new: Option<&Manifest>) -> Option<String> {
+pub fn republished(old: Option<&Manifest>, new: Option<&Manifest>) -> Option<String> {
     let digest = |manifest: &Manifest| manifest.body["spec"]["digest"].as_str().map(str::to_owned);
     let (was, is) = (digest(old?)?, digest(new?)?);
     (was != is).then(|| {

@@ -20,6 +20,7 @@ use super::output::Format;
 use super::repository::Files;
 use super::snapshot::Snapshot;
 use super::validate::{tell, wrong_files};
+use crate::cue::Cue;
 use crate::diff::{Changes, Objects, Redaction, compare};
 use crate::plan::source::{Manifest, ObjectId, Plan, What};
 use shown::Shown;
@@ -120,10 +121,12 @@ async fn live(arguments: &Arguments, connection: &Connection, format: Format) ->
     }
     let mut changes = compare(&before, &after, &Redaction::new(&one_time_key()?));
     changes.unchanged += compared.plan.in_sync;
+    let ids: BTreeMap<String, &ObjectId> = before.keys().chain(after.keys()).map(|id| (id.to_string(), id)).collect();
+    // asked once of what is alike
+    let rules = Cue::default();
     for change in &mut changes.changes {
-        let id = before.keys().chain(after.keys()).find(|id| id.to_string() == change.object);
-        if let Some(id) = id {
-            change.effects = effects(id, before.get(id), after.contains_key(id), &compared.snapshot);
+        if let Some(id) = ids.get(&change.object).copied() {
+            change.effects = effects(id, before.get(id), after.contains_key(id), &compared.snapshot, &rules);
         }
     }
     let ignored: BTreeMap<String, &String> = compared.ignored.iter().map(|(id, told)| (id.to_string(), told)).collect();

@@ -1,7 +1,7 @@
 //! `midship diff`: what changes, and what that means for pods.
 
 use insta::assert_snapshot;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{seen, team};
 use crate::api::git_source::repository::Repository;
@@ -152,6 +152,28 @@ fn settings_that_cannot_be_read_change_nothing_and_are_to_be_mended_first() {
 }
 
 #[test]
+fn what_there_is_while_the_settings_cannot_be_read_is_not_told_as_nothing() {
+    let repository = team();
+    repository.write("midship.yaml", ": [");
+    repository.commit("Break it");
+    repository.write("midship.yaml", SETTINGS);
+    let unknown = "what it means for pods is not known here: midship.yaml cannot be read";
+    for args in [&[][..], &["--rendered"]] {
+        let (code, told) = value(&repository, args);
+        assert_eq!((code, told["changes"].as_array().map(Vec::len)), (2, Some(1)), "{told}");
+        assert_eq!(effects(&told, "Instance shop/orders"), [unknown], "{told}");
+    }
+    let (_, told) = value(&repository, &[]);
+    let assumed = |side: &str| told["changes"][0][side]["midship.yaml"].clone();
+    assert_eq!(assumed("before"), json!({ "wrong": "midship.yaml cannot be read" }), "{told}");
+    assert_eq!(assumed("after")["environment"], "production", "{told}");
+    repository.remove("instances/shop/orders.yaml");
+    let (code, told) = value(&repository, &["--rendered"]);
+    assert_eq!((code, &told["changes"][0]["fate"]), (2, &Value::from("delete")), "{told}");
+    assert_eq!(effects(&told, "Instance shop/orders"), [unknown], "{told}");
+}
+
+#[test]
 fn what_a_suspended_instance_would_do_is_not_told_as_if_it_did() {
     let repository = team();
     edit(&repository, "spec:\n", "spec:\n  suspend: true\n");
@@ -169,12 +191,14 @@ fn a_published_package_that_changes_is_told_as_refused() {
     let path = format!("{PACKAGE}/extension.yaml");
     let text = std::fs::read_to_string(repository.path().join(&path)).expect("it can be read");
     repository.write(&path, &format!("{text}# more\n"));
-    let (code, told) = value(&repository, &[]);
-    let effects = effects(&told, "Extension redis-1.0.0");
-    assert_eq!((code, effects.len()), (2, 1), "{told}");
     let begin = "will be refused: an installed version never changes: it was installed as sha256:";
     let end = "; publish the change under a new version";
-    assert!(effects[0].starts_with(begin) && effects[0].ends_with(end), "{effects:?}");
+    for args in [&[][..], &["--rendered"]] {
+        let (code, told) = value(&repository, args);
+        let effects = effects(&told, "Extension redis-1.0.0");
+        assert_eq!((code, effects.len()), (2, 1), "{told}");
+        assert!(effects[0].starts_with(begin) && effects[0].ends_with(end), "{effects:?}");
+    }
 }
 
 #[test]
